@@ -1,0 +1,158 @@
+"""Names that never change: ids of measurements and sources, and versions of content.
+
+Ids are 64-bit hashes written as 16 hexadecimal digits: fixed width, so that none is a prefix or substring of another,
+and a function of what they name alone, so that every history of arrivals ends in the same ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
+_DIGIT = np.full(256, 255, np.uint8)
+_DIGIT[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+
+
+def hash_text(values: Sequence[str] | npt.NDArray | pd.Series) -> npt.NDArray[np.uint64]:
+    """64-bit hashes of texts, shape (n,). Deterministic across runs, machines and platforms."""
+    return pd.util.hash_array(np.asarray(values, dtype=object), categorize=False)
+
+
+def mix(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """Combine two hashes, order mattering: the finaliser of splitmix64 (Steele, Lea & Flood 2014) over both."""
+    a, b = np.asarray(first, dtype=np.uint64), np.asarray(second, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        z = a * np.uint64(0x9E3779B97F4A7C15) + (b ^ (a >> np.uint64(29)))
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def to_hex(hashes: npt.ArrayLike) -> npt.NDArray:
+    """Hashes as 16 hexadecimal digits each, shape (n,), dtype object (str)."""
+    flat = np.ascontiguousarray(np.asarray(hashes, dtype=">u8"))
+    digits = _HEX[flat.view(np.uint8)].view("S16")
+    return digits.astype("U16").astype(object)
+
+
+def to_hex_text(hashes: npt.ArrayLike) -> pa.Array:
+    """`to_hex` as Arrow strings, without a Python object per id."""
+    flat = np.ascontiguousarray(np.asarray(hashes, dtype=">u8"))
+    offsets = np.arange(len(flat) + 1, dtype=np.int32) * 16
+    return pa.StringArray.from_buffers(len(flat), pa.py_buffer(offsets), pa.py_buffer(_HEX[flat.view(np.uint8)]))
+
+
+def from_hex(ids: Sequence[str] | npt.NDArray | pd.Series) -> npt.NDArray[np.uint64]:
+    """The inverse of `to_hex`.
+
+    Raises
+    ------
+    ValueError
+        If an id is not 16 lower-case hexadecimal digits.
+    """
+    codes = _codes_of_arrow(ids) if isinstance(ids, pd.Series) else None
+    if codes is None:
+        codes = np.asarray(ids, dtype="S16").view(np.uint8).reshape(len(ids), 16)
+    digit = _DIGIT[codes]
+    if digit.max(initial=0) > 15:
+        wrong = np.asarray(ids, dtype=object)[int(np.argmax((digit > 15).any(axis=1)))]
+        raise ValueError(f"{wrong!r} is not an id of 16 hexadecimal digits")
+    pairs = digit[:, 0::2] << 4 | digit[:, 1::2]
+    return np.ascontiguousarray(pairs).view(">u8").reshape(len(codes)).astype(np.uint64)
+
+
+def _codes_of_arrow(ids: pd.Series) -> npt.NDArray[np.uint8] | None:
+    """Bytes of ids that Arrow holds, shape (n, 16), without a copy; None if held otherwise or of other lengths."""
+    values = pa.array(ids) if ids.dtype == "str" else None
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if values is None or isinstance(values, pa.ChunkedArray) or values.null_count or not len(values):
+        return None
+    if not pc.all(pc.equal(pc.binary_length(values), 16)).as_py():
+        return None
+    width = np.int64 if pa.types.is_large_string(values.type) else np.int32
+    start = np.frombuffer(values.buffers()[1], dtype=width)[values.offset]
+    return np.frombuffer(values.buffers()[2], np.uint8)[start : start + 16 * len(values)].reshape(len(values), 16)
+
+
+def measurement_hashes(
+    epoch: str, image: str | Sequence[str] | pd.Series, component_id: Sequence[str] | npt.NDArray | pd.Series
+) -> npt.NDArray[np.uint64]:
+    """Ids of measurements from (epoch, image, component) as numbers, shape (n,); one image for all, or one each."""
+    prefix = hash_text([epoch])[0]
+    images = hash_text([image] if isinstance(image, str) else image)
+    return mix(mix(np.full(len(images), prefix), images), hash_text(component_id))
+
+
+def measurement_ids(
+    epoch: str, image: Sequence[str] | pd.Series, component_id: Sequence[str] | pd.Series
+) -> npt.NDArray:
+    """Ids of measurements from (epoch, image, component), shape (n,)."""
+    return to_hex(measurement_hashes(epoch, image, component_id))
+
+
+def source_ids(birth_measurement: Sequence[str] | npt.NDArray | pd.Series) -> npt.NDArray:
+    """Ids of new sources from the measurements that gave birth to them, shape (n,)."""
+    return to_hex(mix(hash_text(["source"])[0], from_hex(birth_measurement)))
+
+
+def fork_ids(parent_source: Sequence[str] | npt.NDArray, measurement: Sequence[str] | npt.NDArray) -> npt.NDArray:
+    """Ids of forked sources from (parent source, measurement), shape (n,)."""
+    return to_hex(mix(from_hex(parent_source), from_hex(measurement)))
+
+
+def combine_versions(*versions: str) -> str:
+    """One version for several, order mattering."""
+    return hashlib.blake2b("\0".join(versions).encode(), digest_size=8).hexdigest()
+
+
+def version_of_value(value: Mapping | Sequence | str | float | None) -> str:
+    """Version of a JSON value, whatever the order of its keys."""
+    return combine_versions(json.dumps(value, sort_keys=True, default=str))
+
+
+def version_of_table(table: pa.Table) -> str:
+    """Version of a table's content: names, types and values, whatever the chunking.
+
+    Rows count in the order they have: a stage whose order carries no meaning sorts by its key before it writes.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(str([(field.name, str(field.type)) for field in table.schema]).encode())
+    digest.update(str(table.num_rows).encode())
+    for column in table.itercolumns():
+        values = column.combine_chunks()
+        if isinstance(values, pa.ChunkedArray):
+            values = values.chunk(0) if values.num_chunks else pa.array([], type=column.type)
+        if pa.types.is_large_string(values.type):
+            values = values.cast(pa.string())
+        # A slice or an earlier offset must not leak into the version: concatenating copies to a canonical layout.
+        values = pa.concat_arrays([values.slice(0, 0), values]) if values.offset else values
+        if values.null_count:
+            valid = values.is_valid()
+            digest.update(np.asarray(valid.to_numpy(zero_copy_only=False)).tobytes())
+            values = values.fill_null(_zero(values.type))
+        if pa.types.is_string(values.type):
+            lengths = pc.binary_length(values)
+            digest.update(lengths.to_numpy(zero_copy_only=False).tobytes())
+            offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)[
+                values.offset : values.offset + len(values) + 1
+            ]
+            if len(values):
+                digest.update(memoryview(values.buffers()[2] or b"")[offsets[0] : offsets[-1]])
+        else:
+            digest.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
+    return digest.hexdigest()
+
+
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    if pa.types.is_string(kind):
+        return pa.scalar("", kind)
+    return pa.scalar(False, kind) if pa.types.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(kind)

@@ -1,0 +1,177 @@
+"""What a table is: its columns with type, unit, range and meaning.
+
+Belongs here: the two classes every table is described with, and what is derived from a description (Arrow schema,
+checks at write and read, the Dagster UI's column schema). Does not belong here: any table; those are the sibling
+modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contimg_assets.errors import SchemaError
+
+FLOAT = pa.float64()
+INT = pa.int64()
+BOOL = pa.bool_()
+TEXT = pa.string()
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: name (unit as suffix), Arrow type, unit, meaning, whether it may be missing, and its range.
+
+    ``unit`` is an astropy unit string ("deg", "arcsec", "mJy / beam") or "" for pure numbers and text. ``minimum`` and
+    ``maximum`` are inclusive unless ``maximum_exclusive``. ``ucd`` is the IVOA UCD1+ word used by VOTable exports. A
+    column that is not ``versioned`` says where a row came from and does not count as content.
+    """
+
+    name: str
+    type: pa.DataType
+    unit: str
+    description: str
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    maximum_exclusive: bool = False
+    ucd: str = ""
+    versioned: bool = True
+
+    @property
+    def arrow(self) -> pa.Field:
+        metadata = {"description": self.description, "unit": self.unit, "ucd": self.ucd}
+        return pa.field(self.name, self.type, nullable=self.nullable, metadata=metadata)
+
+    @property
+    def allowed(self) -> str:
+        """The range in words, for messages ("0 <= ra_deg < 360")."""
+        low = f"{self.minimum:g} <= " if self.minimum is not None else ""
+        high = f" {'<' if self.maximum_exclusive else '<='} {self.maximum:g}" if self.maximum is not None else ""
+        return f"{low}{self.name}{high}"
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """The description of one table, from which everything that must agree with it is derived."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    _by_name: dict[str, Column] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {column.name: column for column in self.columns})
+
+    def __getitem__(self, name: str) -> Column:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        return pa.schema([column.arrow for column in self.columns])
+
+    @property
+    def dagster(self) -> dg.TableSchema:
+        """The column schema that the Dagster UI shows."""
+        return dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    column.name,
+                    str(column.type),
+                    description=f"{column.description} [{column.unit}]" if column.unit else column.description,
+                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                )
+                for column in self.columns
+            ]
+        )
+
+    def empty(self) -> pd.DataFrame:
+        """A table of this schema without rows."""
+        return self.arrow.empty_table().to_pandas()
+
+    def to_arrow(self, table: pd.DataFrame | pa.Table) -> pa.Table:
+        """The table in this schema's column order and types, checked.
+
+        Parameters
+        ----------
+        table : DataFrame or pyarrow Table with at least this schema's columns; columns beyond it are an error, because
+            a column that no schema describes would be lost or lie.
+
+        Raises
+        ------
+        SchemaError
+            Naming the table, the column, the first offending row and what is allowed.
+        """
+        present = set(table.column_names if isinstance(table, pa.Table) else table.columns)
+        missing, unknown = set(self.names) - present, present - set(self.names)
+        if missing or unknown:
+            raise SchemaError(
+                f"table {self.name!r}: "
+                + "; ".join(
+                    text
+                    for text, names in (("missing column(s) ", missing), ("undescribed column(s) ", unknown))
+                    for text in ([text + ", ".join(sorted(names))] if names else [])
+                )
+            )
+        arrays = [self._column(table, column) for column in self.columns]
+        result = pa.Table.from_arrays(arrays, schema=self.arrow)
+        self.check(result)
+        return result
+
+    def _column(self, table: pd.DataFrame | pa.Table, column: Column) -> pa.Array | pa.ChunkedArray:
+        values = table[column.name]
+        try:
+            if isinstance(table, pa.Table):
+                return values.cast(column.type)
+            return pa.array(values, type=column.type, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise SchemaError(f"table {self.name!r}: column {column.name!r} is not {column.type}: {error}") from error
+
+    def check(self, table: pa.Table) -> None:
+        """Raise SchemaError unless types, missing values, ranges and key of ``table`` are as described."""
+        missing = [name for name in self.names if name not in table.column_names]
+        if missing:
+            raise SchemaError(f"table {self.name!r}: missing column(s) {', '.join(missing)}")
+        for column in self.columns:
+            values = table.column(column.name)
+            if values.type != column.type:
+                raise SchemaError(f"table {self.name!r}: column {column.name!r} is {values.type}, not {column.type}")
+            if not column.nullable and values.null_count:
+                row = pc.index(pc.is_null(values), True).as_py()
+                raise SchemaError(f"table {self.name!r}: column {column.name!r} is missing in row {row}")
+            self._check_range(values, column)
+        if self.key:
+            unique = table.select(list(self.key)).group_by(list(self.key)).aggregate([]).num_rows
+            if unique != table.num_rows:
+                repeated = table.num_rows - unique
+                raise SchemaError(f"table {self.name!r}: key ({', '.join(self.key)}) repeats in {repeated} row(s)")
+
+    def _check_range(self, values: pa.ChunkedArray, column: Column) -> None:
+        if (column.minimum is None and column.maximum is None) or len(values) == values.null_count:
+            return
+        extremes = pc.min_max(values).as_py()
+        low, high = extremes["min"], extremes["max"]
+        too_low = column.minimum is not None and low < column.minimum
+        too_high = column.maximum is not None and (
+            high >= column.maximum if column.maximum_exclusive else high > column.maximum
+        )
+        if too_low or too_high:
+            worst = low if too_low else high
+            row = pc.index(values, pa.scalar(worst, values.type)).as_py()
+            raise SchemaError(
+                f"table {self.name!r}: {column.name} = {worst!r} in row {row} is not allowed ({column.allowed})"
+            )
