@@ -1,0 +1,246 @@
+"""Binary and self-describing files to columns: Parquet; FITS, VOTable, ECSV and SExtractor's text through astropy.
+
+Belongs here: opening them safely. A file that its parser chokes on becomes an `InputError`; nothing is fetched from
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contimg_assets.errors import InputError
+from contimg_assets.ingest.columns import Columns, clean_text, first_line_of, one_chunk, parse_numbers, to_floats
+from contimg_assets.ingest.text import check_text
+
+# What the parsers of binary formats raise on damaged bytes, gathered by tests with damaged files.
+_PARSER_FAULTS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    AssertionError,
+    NotImplementedError,
+    struct.error,
+    Warning,
+)
+# astropy filters warnings through a global of the interpreter.
+_ASTROPY_LOCK = threading.Lock()
+
+
+class ArrowContainer:
+    """A Parquet file."""
+
+    def __init__(self, path: Path, file: pq.ParquetFile) -> None:
+        self.path, self._file = path, file
+        schema = file.schema_arrow
+        self.names = tuple(schema.names)
+        metadata = {f.name: f.metadata or {} for f in schema}
+        self.units: Mapping[str, str] = {
+            name: values[b"unit"].decode("utf-8", "replace") for name, values in metadata.items() if values.get(b"unit")
+        }
+        repeated = {name for name in self.names if self.names.count(name) > 1}
+        if repeated:
+            raise InputError(f"{path}: two columns are called {sorted(repeated)[0]!r}; rename one")
+
+    def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
+        try:
+            table = self._file.read(columns=[*numbers, *texts], use_threads=False)
+            table.validate(full=True)
+        except (pa.ArrowException, *_PARSER_FAULTS) as error:
+            raise _damaged(self.path, "Parquet", error) from error
+        n_rows = self._file.metadata.num_rows
+        result = Columns({}, {}, np.arange(1, n_rows + 1, dtype=np.int64))
+        for name in numbers:
+            values = one_chunk(table.column(name))
+            if pa.types.is_dictionary(values.type):
+                values = values.dictionary_decode()
+            kind = values.type
+            if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+                result.numbers[name] = to_floats(values.cast(pa.float64(), safe=False))
+            elif pa.types.is_boolean(kind):
+                result.numbers[name] = to_floats(values.cast(pa.int8()))
+            elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+                result.numbers[name], faults = parse_numbers(values.cast(pa.string()))
+                if len(faults[0]):
+                    result.not_numbers[name] = faults
+            else:
+                raise InputError(
+                    f"{self.path}: column {name!r} is {kind}, not a number; convert it, or map another column"
+                )
+        for name in texts:
+            values = one_chunk(table.column(name))
+            if pa.types.is_floating(values.type):
+                values = _whole_numbers(values)
+            try:
+                result.texts[name] = clean_text(values.cast(pa.string()))
+            except pa.ArrowException as error:
+                raise InputError(
+                    f"{self.path}: column {name!r} is {values.type}, not text; map another column"
+                ) from error
+        return result
+
+
+def _whole_numbers(values: pa.Array) -> pa.Array:
+    """Identifiers that a missing value turned into floats, as integers again."""
+    try:
+        return values.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return values
+
+
+def open_parquet(path: Path, content: bytes) -> ArrowContainer:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    except (pa.ArrowException, *_PARSER_FAULTS) as error:
+        raise _damaged(path, "Parquet", error) from error
+    return ArrowContainer(path, file)
+
+
+class AstropyContainer:
+    """A table that astropy has read: FITS, VOTable, described text."""
+
+    def __init__(
+        self, path: Path, columns: Mapping[str, np.ma.MaskedArray], units: Mapping[str, str], first_line: int = 1
+    ) -> None:
+        self.path, self._columns, self._first_line = path, columns, first_line
+        self.names = tuple(columns)
+        self.units = units
+
+    def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
+        n_rows = len(next(iter(self._columns.values()))) if self._columns else 0
+        result = Columns({}, {}, np.arange(self._first_line, self._first_line + n_rows, dtype=np.int64))
+        for name in numbers:
+            values = self._columns[name]
+            if values.dtype.kind in "fiub":
+                result.numbers[name] = np.where(np.ma.getmaskarray(values), np.nan, np.ma.getdata(values).astype(float))
+            else:
+                result.numbers[name], faults = parse_numbers(self._text(values))
+                if len(faults[0]):
+                    result.not_numbers[name] = faults
+        for name in texts:
+            result.texts[name] = clean_text(self._text(self._columns[name]))
+        return result
+
+    def _text(self, values: np.ma.MaskedArray) -> pa.Array:
+        data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
+        if data.dtype.kind == "f" and len(data) and (mask | (data == np.trunc(data))).all():
+            data = np.where(mask, 0, data).astype(np.int64)
+        if data.dtype.kind == "S":
+            try:
+                data = np.char.decode(data, "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{self.path}: a text column is not UTF-8 ({error}); deliver the file again"
+                ) from error
+        try:
+            return pa.array(data.astype(str).astype(object), pa.string(), mask=mask)
+        except (pa.ArrowException, UnicodeError) as error:
+            raise InputError(
+                f"{self.path}: a text column holds no valid text ({error}); deliver the file again"
+            ) from error
+
+
+def open_fits(path: Path, content: bytes) -> AstropyContainer:
+    from astropy.io import fits
+    from astropy.table import Table
+
+    with _ASTROPY_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A truncated file or a checksum that does not match is only a warning to astropy.
+        warnings.filterwarnings(
+            "error", message=".*(truncated|Checksum verification failed|Datasum verification failed).*"
+        )
+        try:
+            with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
+                tables = (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU))
+                # SExtractor's FITS_LDAC has the image's header in a table of its own before the catalogue.
+                found = next((hdu for hdu in tables if hdu.name != "LDAC_IMHEAD"), None)
+                if found is None:
+                    raise InputError(f"{path}: this FITS file has no table; name a catalogue in images.csv")
+                table = Table.read(found, character_as_bytes=True)
+                return AstropyContainer(path, _masked_columns(table), _table_units(table))
+        except (*_PARSER_FAULTS, fits.VerifyError) as error:
+            raise _damaged(path, "FITS", error) from error
+
+
+def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContainer:
+    """Text whose comments say units and types, which plain text would lose: ECSV, and SExtractor's ASCII_HEAD."""
+    from astropy.table import Table
+
+    check_text(path, content)
+    lines = content.decode("utf-8").splitlines()
+    header = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines)) + (kind == "ecsv")
+    with _ASTROPY_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            table = Table.read(lines, format=f"ascii.{kind}")
+            return AstropyContainer(path, _masked_columns(table), _table_units(table), header + 1)
+        except _PARSER_FAULTS as error:
+            raise _damaged(path, kind.upper(), error) from error
+
+
+_ENTITY = re.compile(rb"<!\s*(ENTITY|DOCTYPE)", re.IGNORECASE)
+_STREAM = re.compile(rb"<(?:[A-Za-z0-9_.-]+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
+
+
+def open_votable(path: Path, content: bytes) -> AstropyContainer:
+    from astropy.io import votable
+
+    check_text(path, content)
+    for pattern, what in ((_ENTITY, "declares entities"), (_STREAM, "asks for data from elsewhere")):
+        if pattern.search(content):
+            raise InputError(f"{path}: this VOTable {what}, which is refused; deliver a self-contained file")
+    with _ASTROPY_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            parsed = votable.parse(io.BytesIO(content), verify="ignore", filename=path.name)
+            found = next((table for table in parsed.iter_tables() if table.fields), None)
+            if found is None:
+                raise InputError(f"{path}: this VOTable has no table; deliver a catalogue")
+            table = found.to_table(use_names_over_ids=True)
+            units = {
+                f.name: f.unit.to_string() if hasattr(f.unit, "to_string") else str(f.unit)
+                for f in found.fields
+                if f.unit
+            }
+            return AstropyContainer(path, _masked_columns(table), units)
+        except _PARSER_FAULTS as error:
+            raise _damaged(path, "VOTable", error) from error
+
+
+def _masked_columns(table: object) -> dict[str, np.ma.MaskedArray]:
+    """One-dimensional columns; vectors hold nothing that a reader asks for."""
+    columns = {}
+    for name in table.colnames:  # type: ignore[attr-defined]
+        column = table[name]  # type: ignore[index]
+        if column.ndim == 1:
+            values = np.ma.asarray(getattr(column, "value", column))
+            columns[name.strip()] = np.ma.MaskedArray(
+                np.ma.getdata(values).astype(values.dtype.newbyteorder("=")), np.ma.getmaskarray(values)
+            )
+    return columns
+
+
+def _table_units(table: object) -> dict[str, str]:
+    units = {name: table[name].unit for name in table.colnames}  # type: ignore[attr-defined,index]
+    return {name.strip(): str(unit) for name, unit in units.items() if unit is not None and str(unit).strip()}
+
+
+def _damaged(path: Path, kind: str, error: BaseException) -> InputError:
+    return InputError(f"{path}: damaged {kind} file ({first_line_of(error)}); deliver it again")

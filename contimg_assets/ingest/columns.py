@@ -1,0 +1,98 @@
+"""Columns of a delivered catalogue as values: numbers, texts, and what is neither.
+
+Belongs here: the protocol that all file formats are read through, and the rules by which text is a number, missing, or
+neither. Does not belong here: any one format (`text`, `binary`), and what a column means (`readers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Floats = npt.NDArray[np.float64]
+
+NULLS = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NONE", "--", "N/A", "n/a", "masked"]
+"""What stands for a missing value in a text file."""
+
+NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?|[iI][nN][fF]([iI][nN][iI][tT][yY])?)\s*$"
+"""What is a number, as a regular expression."""
+
+EXCERPT = 80
+"""How much of a text is shown, in characters."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A line that does not split into the columns of the header."""
+
+    line: int
+    text: str
+    reason: str
+
+
+@dataclass
+class Columns:
+    """Some columns of a catalogue, one value a row.
+
+    ``numbers`` are float64 with NaN for missing; ``texts`` are Arrow strings with null for missing; ``not_numbers``
+    has, per numeric column, the rows whose text is not a number (NaN there) and these texts; ``lines`` is the line of a
+    text file, or the 1-based row of a binary table.
+    """
+
+    numbers: dict[str, Floats]
+    texts: dict[str, pa.Array]
+    lines: npt.NDArray[np.int64]
+    not_numbers: dict[str, tuple[npt.NDArray[np.intp], list[str]]] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+
+
+class Container(Protocol):
+    """A catalogue whose columns can be listed, and read by name."""
+
+    path: Path
+    names: tuple[str, ...]
+    units: Mapping[str, str]
+
+    def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
+        """Read these columns only."""
+        ...
+
+
+def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[npt.NDArray[np.intp], list[str]]]:
+    """Texts as numbers, and the rows (with their texts) that are not."""
+    trimmed = pc.utf8_trim_whitespace(values)
+    nothing = pc.is_in(trimmed, pa.array(NULLS))
+    good = pc.fill_null(pc.match_substring_regex(trimmed, NUMBER), False)
+    bad = np.flatnonzero(~np.asarray(pc.or_(pc.or_(good, nothing), pc.is_null(values))))
+    plain = pc.replace_substring_regex(pc.if_else(good, trimmed, None), "[dD]", "e")
+    plain = pc.replace_substring_regex(plain, r"^\+", "")
+    return to_floats(plain.cast(pa.float64())), (
+        bad,
+        [str(v)[:EXCERPT] for v in values.take(pa.array(bad)).to_pylist()],
+    )
+
+
+def to_floats(values: pa.Array) -> Floats:
+    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def clean_text(values: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    return pc.if_else(pc.fill_null(pc.is_in(trimmed, pa.array(NULLS)), True), pa.scalar(None, pa.string()), trimmed)
+
+
+def one_chunk(values: pa.ChunkedArray) -> pa.Array:
+    joined = values.combine_chunks()
+    return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def first_line_of(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]

@@ -1,0 +1,261 @@
+"""Measurements of the same source in overlapping images of one epoch: which one is kept, and which are its duplicates.
+
+Two rules: `vast` as vast-pipeline has it, and the default, which has none of its faults. Both look at pairs from
+different images only, keep the measurement that is nearest to its image's centre, and settle ties by identifier. Plain
+functions on arrays; rows are expected in the order of their identifiers, so that the order of delivery never matters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from contimg_assets.crossmatch.sphere import Floats, Indices, arc, chord, offsets_arcsec, unit_vectors
+
+MIN_PAIRS_FOR_SHIFT = 5
+"""Fewest mutual nearest pairs that the shift between two images is measured from."""
+
+MIN_OVER_CHANCE = 3
+"""How many times the chance pairs those pairs must be."""
+
+_SIGMA_OF_MAD = 1.482602218505602
+
+_ROUNDING = 1 + 1e-12
+
+
+class Duplicates(NamedTuple):
+    """For each row, shape (n,): the row that is kept in its place (-1 where it is kept itself), and their
+    separation."""
+
+    kept: Indices
+    separation_arcsec: Floats
+
+
+class _Pairs(NamedTuple):
+    """Pairs of rows of different images, i before j."""
+
+    i: Indices
+    j: Indices
+    separation_arcsec: Floats
+
+    def where(self, rows: npt.NDArray[np.bool_]) -> _Pairs:
+        return _Pairs(self.i[rows], self.j[rows], self.separation_arcsec[rows])
+
+
+def find_duplicates_vast(
+    ra_deg: Floats,
+    dec_deg: Floats,
+    image: npt.NDArray[np.integer],
+    dist_from_centre_deg: Floats,
+    radius_arcsec: float = 2.5,
+) -> Duplicates:
+    """The rule of vast-pipeline: of each pair within the radius, the one farther from its image's centre goes.
+
+    A measurement that goes still makes others go: in a chain A-B-C, C goes because of B although B goes too, and one
+    blend removes both components that another image resolves. `kept` of these is the nearest to its centre at the
+    chain's end.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : positions, shape (n,)
+    image : number of the image of each row
+    dist_from_centre_deg : separation from the centre of its image
+    radius_arcsec : inclusive
+    """
+    vectors = unit_vectors(ra_deg, dec_deg)
+    pairs = _pairs(vectors, image, radius_arcsec)
+    kept = _best_partner(pairs, _Order.of(dist_from_centre_deg))
+    # Each row points at a better one: following the pointers ends at one that is kept.
+    while True:
+        onward = np.where(kept >= 0, kept[np.maximum(kept, 0)], -1)
+        if (onward < 0).all():
+            break
+        kept = np.where(onward >= 0, onward, kept)
+    return _with_separations(kept, vectors)
+
+
+def find_duplicates(
+    ra_deg: Floats,
+    dec_deg: Floats,
+    uncertainty_ew_arcsec: Floats,
+    uncertainty_ns_arcsec: Floats,
+    image: npt.NDArray[np.integer],
+    dist_from_centre_deg: Floats,
+    beam_arcsec: float,
+    radius_arcsec: float = 2.5,
+    sigma: float = 4.0,
+) -> Duplicates:
+    """The default rule.
+
+    1. The shift between each two images is the median offset of their mutually nearest measurements within half a beam,
+       and is taken out before pairs are compared (images of real surveys are off by several arcsec against each other,
+       and not by the same everywhere: the scatter about the shift is taken as the position error where it is larger).
+       With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is neither shift nor scatter.
+    2. Two measurements can be the same source if they are closer than ``radius_arcsec``, or than ``sigma`` combined
+       position errors (but never farther than half a beam).
+    3. Between each two images a measurement has at most one partner: its nearest, if it is that one's nearest too. One
+       blend therefore never removes two components that another image resolves.
+    4. In the order of their distance from the centre of their image, each measurement is kept and removes its partners,
+       unless it has been removed itself. What is removed removes nothing: a chain A-B-C keeps A and C.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : positions, shape (n,), in the order of the identifiers, which settles ties
+    uncertainty_ew_arcsec, uncertainty_ns_arcsec : 1-sigma position errors, systematics included
+    image : number of the image of each row
+    dist_from_centre_deg : separation from the centre of its image
+    beam_arcsec : largest FWHM of the images' beams
+    radius_arcsec : pairs closer than this are candidates whatever their errors
+    sigma : pairs closer than this many combined errors are candidates
+    """
+    vectors = unit_vectors(ra_deg, dec_deg)
+    limit = max(radius_arcsec, beam_arcsec / 2)
+    pairs = _pairs(vectors, image, limit * np.sqrt(2))
+    east, north = offsets_arcsec(ra_deg[pairs.i], dec_deg[pairs.i], ra_deg[pairs.j], dec_deg[pairs.j])
+    alignment = _align(pairs, image, east, north, pairs.separation_arcsec <= limit)
+    east, north = east - alignment.east, north - alignment.north
+    residual = np.hypot(east, north)
+    error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
+    error_north = np.hypot(uncertainty_ns_arcsec[pairs.i], uncertainty_ns_arcsec[pairs.j])
+    normalised = np.hypot(
+        east / np.maximum(error_east, alignment.scatter_east), north / np.maximum(error_north, alignment.scatter_north)
+    )
+    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalised <= sigma) & (residual <= limit))
+    pairs, residual = pairs.where(candidate), residual[candidate]
+    pairs = pairs.where(_mutual_nearest(pairs, image, residual))
+    kept = _keep_in_order(pairs, _Order.of(dist_from_centre_deg))
+    return _with_separations(kept, vectors)
+
+
+def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float) -> _Pairs:
+    """All pairs of different images within the radius, inclusive."""
+    if len(vectors) < 2 or image.min() == image.max():
+        nothing = np.empty(0, np.intp)
+        return _Pairs(nothing, nothing, np.empty(0))
+    limit = float(chord(radius_arcsec)) * _ROUNDING + 1e-15
+    # A tree of points that are neighbours in memory, here along strips of declination, is built and searched faster.
+    along = np.argsort(4 * np.floor(vectors[:, 2] * 1000) + vectors[:, 0])
+    tree = cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
+    found = along[tree.query_pairs(limit, output_type="ndarray")]
+    found = found[image[found[:, 0]] != image[found[:, 1]]]
+    i, j = found.min(axis=1), found.max(axis=1)
+    return _Pairs(i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1)))
+
+
+class _Order(NamedTuple):
+    """Rows in the order of distance from their image's centre (ties by row), and the place of each row in it."""
+
+    rows: Indices
+    rank: Indices
+
+    @classmethod
+    def of(cls, dist_from_centre_deg: Floats) -> _Order:
+        rows = np.argsort(dist_from_centre_deg, kind="stable")
+        rank = np.empty(len(rows), np.intp)
+        rank[rows] = np.arange(len(rows))
+        return cls(rows, rank)
+
+    def sorted(self, pairs: _Pairs) -> tuple[Indices, Indices]:
+        """The row of each pair that comes first, and the other."""
+        first = np.where(self.rank[pairs.i] < self.rank[pairs.j], pairs.i, pairs.j)
+        return first, pairs.i + pairs.j - first
+
+    def row_at(self, rank: Indices) -> Indices:
+        """The rows at these places; -1 beyond the last."""
+        return np.append(self.rows, -1)[rank]
+
+
+def _best_partner(pairs: _Pairs, order: _Order) -> Indices:
+    """The partner that comes first of all, where it comes before the row itself; -1 else."""
+    first, second = order.sorted(pairs)
+    best = np.full(len(order.rank), len(order.rank), np.intp)
+    np.minimum.at(best, second, order.rank[first])
+    return order.row_at(best)
+
+
+def _keep_in_order(pairs: _Pairs, order: _Order) -> Indices:
+    """Greedy choice in order, for all rows at once.
+
+    In each round every undecided row without an undecided partner before it is kept and its partners go; this is the
+    same set as going through the rows one by one, in as many rounds as the longest chain in falling order needs.
+    """
+    first, second = order.sorted(pairs)
+    n_rows = len(order.rank)
+    best = np.full(n_rows, n_rows, np.intp)
+    undecided = np.ones(n_rows, bool)
+    while len(first):
+        waits = np.zeros(n_rows, bool)
+        waits[second] = True
+        keeps = undecided & ~waits
+        removes = keeps[first]
+        np.minimum.at(best, second[removes], order.rank[first[removes]])
+        undecided[keeps] = False
+        undecided[second[removes]] = False
+        alive = undecided[first] & undecided[second]
+        first, second = first[alive], second[alive]
+    return order.row_at(best)
+
+
+def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Floats) -> npt.NDArray[np.bool_]:
+    """Which pairs are each other's nearest between their two images; ties by row."""
+    n_pairs, n_images = len(distance), int(image.max(initial=0)) + 1
+    # Every pair is seen from both of its rows.
+    row, other = np.concatenate([pairs.i, pairs.j]), np.concatenate([pairs.j, pairs.i])
+    key = pd.Series(row.astype(np.int64) * n_images + image[other])
+    nearest = ~key.duplicated(keep=False).to_numpy()
+    # Only those with several candidates have to be compared.
+    several = np.flatnonzero(~nearest)
+    several = several[np.lexsort((other[several], np.concatenate([distance, distance])[several]))]
+    nearest[several] = ~key.iloc[several].duplicated().to_numpy()
+    return nearest[:n_pairs] & nearest[n_pairs:]
+
+
+class _Alignment(NamedTuple):
+    """How the two images of each pair lie against each other, shape (number of pairs,), arcsec.
+
+    ``east`` and ``north`` are the shift from the image of i to that of j; ``scatter_east`` and ``scatter_north`` the
+    robust scatter about it.
+    """
+
+    east: Floats
+    north: Floats
+    scatter_east: Floats
+    scatter_north: Floats
+
+
+def _align(
+    pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: npt.NDArray[np.bool_]
+) -> _Alignment:
+    """Shift and scatter of each two images from their mutually nearest pairs that are ``inside`` the limit.
+
+    The other pairs are those of a ring of the same area: where they are not much fewer, the pairs are mostly chance,
+    and nothing is learnt from them.
+    """
+    # Offsets go from the lower image to the higher, so that all pairs of two images have one sign.
+    sign = np.where(image[pairs.i] < image[pairs.j], 1.0, -1.0)
+    n_images = int(image.max(initial=0)) + 1
+    low, high = np.minimum(image[pairs.i], image[pairs.j]), np.maximum(image[pairs.i], image[pairs.j])
+    both = low.astype(np.int64) * n_images + high
+    mutual = np.zeros(len(both), bool)
+    mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
+    frame = pd.DataFrame({"east": sign * east, "north": sign * north}).assign(both=both)
+    near = frame[mutual]
+    groups = near.groupby("both")
+    found = groups[["east", "north"]].median()
+    away = (near[["east", "north"]] - found.reindex(near["both"]).to_numpy()).abs()
+    found[["scatter_east", "scatter_north"]] = _SIGMA_OF_MAD * away.groupby(near["both"]).median()
+    chance = pd.Series(both[~inside]).value_counts().reindex(found.index, fill_value=0)
+    found = found[(groups.size() >= MIN_PAIRS_FOR_SHIFT) & (groups.size() > MIN_OVER_CHANCE * chance)]
+    known = found.reindex(both).fillna(0.0).to_numpy()
+    return _Alignment(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3])
+
+
+def _with_separations(kept: Indices, vectors: Floats) -> Duplicates:
+    separation = np.full(len(kept), np.nan)
+    rows = np.flatnonzero(kept >= 0)
+    separation[rows] = arc(np.linalg.norm(vectors[rows] - vectors[kept[rows]], axis=1))
+    return Duplicates(kept, separation)

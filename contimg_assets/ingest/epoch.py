@@ -1,0 +1,262 @@
+"""An epoch's folder to its images, detections and rejected rows (stage `raw_detections`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contimg_assets.config import Config
+from contimg_assets.errors import InputError
+from contimg_assets.identity import measurement_hashes, to_hex_text
+from contimg_assets.ingest.catalogue import Catalogue, read_catalogue
+from contimg_assets.ingest.checks import rejections_within_limits
+from contimg_assets.ingest.columns import Floats
+from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
+from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
+from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
+from contimg_assets.schemas.detections import DETECTIONS, IMAGES, REJECTED
+
+_LOG = logging.getLogger(__name__)
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class EpochDetections:
+    """What an epoch's folder holds.
+
+    Parameters
+    ----------
+    images, detections, rejected : schemas IMAGES, DETECTIONS, REJECTED; detections sorted by measurement_id
+    ignored_columns : "format: column" of all columns that no reader asked for
+    unlisted_files : files of the folder that the manifest does not name
+    """
+
+    images: pd.DataFrame
+    detections: pd.DataFrame
+    rejected: pd.DataFrame
+    ignored_columns: tuple[str, ...] = ()
+    unlisted_files: tuple[str, ...] = ()
+
+
+def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool = True) -> EpochDetections:
+    """Read all catalogues of an epoch.
+
+    Parameters
+    ----------
+    folder : the epoch's folder, with `images.csv`
+    epoch : its name, which measurement ids are made from
+    config : sections `ingest` and `paths` are read
+    enforce_limits : whether too many rejected rows raise; False to look at them (`contimg rejected`)
+
+    Raises
+    ------
+    InputError
+        If the manifest or a file cannot be used, or more rows are rejected than the configuration allows. The message
+        names file, line or column, and the cure.
+    """
+    manifest = read_manifest(folder, config)
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        jobs = [pool.submit(_read_image, manifest, row, epoch, config) for row in range(len(manifest.images))]
+        try:
+            parts = [job.result() for job in jobs]
+        finally:
+            for job in jobs:
+                job.cancel()
+    result = _assemble(manifest, parts)
+    if enforce_limits:
+        problems = rejections_within_limits(result.images, result.rejected, config.ingest)
+        if problems:
+            raise InputError("\n".join(f"{folder / problem}" for problem in problems))
+    _report(epoch, result)
+    return result
+
+
+@dataclass
+class _Image:
+    """One image's accepted rows by column, its rejected rows, and what became known of it."""
+
+    format: str
+    ignored: tuple[str, ...]
+    columns: dict[str, npt.NDArray | pa.Array]
+    rejected: pd.DataFrame
+    n_rows: int
+    rms_mjy_beam: float
+
+    @property
+    def n_detections(self) -> int:
+        return len(self.columns["ra_deg"])
+
+
+def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Image:
+    image = manifest.images.iloc[row]
+    catalogue = read_catalogue(manifest.catalogues[row], image["format"], config.ingest)
+    field = Field(*(float(image[c]) for c in ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec")))
+    accepted, faults = check_rows(catalogue, field, config.ingest)
+    rejected = rejected_table(image["image"], image["catalogue"], faults, broken_lines(catalogue))
+    rows = catalogue.rows
+    n_rows = len(rows) + len(rows.delivered.broken)
+    columns = _accepted_columns(catalogue, accepted, epoch, image["image"])
+    rms = image["rms_mjy_beam"]
+    if np.isnan(rms):
+        rms = _median_rms(columns)
+        if not rms > 0:
+            raise InputError(
+                f"{manifest.catalogues[row].parent / MANIFEST}: line {image['line']} (image {image['image']}): column "
+                "'rms_mjy_beam' is missing and the catalogue has no local rms; add it to the manifest"
+            )
+    return _Image(catalogue.format, catalogue.ignored, columns, rejected, n_rows, float(rms))
+
+
+def _median_rms(columns: dict[str, npt.NDArray | pa.Array]) -> float:
+    values = np.asarray(columns.get("local_rms_mjy_beam", np.empty(0)), dtype=float)
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else np.nan
+
+
+def _accepted_columns(
+    catalogue: Catalogue, accepted: npt.NDArray[np.bool_], epoch: str, image: str
+) -> dict[str, npt.NDArray | pa.Array]:
+    """The accepted rows in the columns of DETECTIONS that the file has, with identifiers."""
+    rows = catalogue.rows
+    everything = bool(accepted.all())
+    keep = pa.array(accepted)
+    numbers = {
+        ours: values if everything else values[accepted] for ours, values in rows.numbers.items() if ours[0] != "_"
+    }
+    texts = {
+        ours: values if everything else values.filter(keep) for ours, values in rows.texts.items() if ours[0] != "_"
+    }
+    n = int(accepted.sum())
+    columns: dict[str, npt.NDArray | pa.Array] = {**numbers, **texts}
+    columns["ra_deg"] = np.where(numbers["ra_deg"] == 360.0, 0.0, numbers["ra_deg"])
+    columns["line"] = rows.delivered.lines if everything else rows.delivered.lines[accepted]
+    columns["measurement_id"] = measurement_hashes(epoch, image, texts["component_id"].to_pandas())
+    columns["snr"] = _signal_to_noise(numbers, n)
+    columns["has_siblings"] = _siblings(texts, n)
+    columns["flags"] = np.nan_to_num(numbers.get("flags", np.zeros(n))).astype(np.int64)
+    columns["forced"] = _truth(texts["forced"]) if "forced" in texts else np.full(n, rows.forced)
+    return columns
+
+
+def _signal_to_noise(numbers: dict[str, Floats], n: int) -> Floats:
+    """Peak over local rms, else as delivered."""
+    nothing = np.full(n, np.nan)
+    delivered = numbers.get("snr", nothing)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        measured = numbers.get("flux_peak_mjy_beam", nothing) / numbers.get("local_rms_mjy_beam", nothing)
+    return np.where(np.isfinite(measured), measured, delivered)
+
+
+def _siblings(texts: dict[str, pa.Array], n: int) -> npt.NDArray[np.bool_]:
+    """As delivered, else whether the island has other components."""
+    if "island_id" in texts:
+        codes = np.asarray(pc.fill_null(texts["island_id"].dictionary_encode().indices, -1))
+        shared = (codes >= 0) & (np.bincount(codes[codes >= 0], minlength=1)[np.maximum(codes, 0)] > 1)
+    else:
+        shared = np.zeros(n, bool)
+    if "has_siblings" not in texts:
+        return shared
+    return np.where(np.asarray(pc.is_null(texts["has_siblings"])), shared, _truth(texts["has_siblings"]))
+
+
+def _truth(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    truth = pc.is_in(pc.utf8_lower(texts), pa.array(["true", "1", "1.0", "t", "yes", "y"]))
+    return np.asarray(pc.fill_null(truth, False))
+
+
+def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
+    images = manifest.images.rename(columns={"mjd_mid": "mjd"})
+    images["format"] = [part.format for part in parts]
+    images["rms_mjy_beam"] = [part.rms_mjy_beam for part in parts]
+    images["n_rows"] = [part.n_rows for part in parts]
+    images["n_rejected"] = [len(part.rejected) for part in parts]
+    images = images[IMAGES.names].sort_values("image", kind="stable", ignore_index=True)
+    rejected = [part.rejected for part in parts if len(part.rejected)]
+    ignored = sorted({f"{part.format}: {name}" for part in parts for name in part.ignored})
+    return EpochDetections(
+        IMAGES.to_arrow(images).to_pandas(),
+        _detections(list(manifest.images["image"]), parts),
+        REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True))).to_pandas()
+        if rejected
+        else REJECTED.empty(),
+        tuple(ignored),
+        manifest.unlisted,
+    )
+
+
+def _sorted(rejected: pd.DataFrame) -> pd.DataFrame:
+    return rejected.sort_values(["image", "line"], kind="stable", ignore_index=True)
+
+
+def _detections(names: list[str], parts: Sequence[_Image]) -> pd.DataFrame:
+    """All images' rows as one table, sorted by measurement_id; the parts are emptied on the way, to hold rows once."""
+    counts = [part.n_detections for part in parts]
+    hashes = np.concatenate([np.asarray(part.columns.pop("measurement_id"), np.uint64) for part in parts])
+    order = np.argsort(hashes)
+
+    def joined(column: Column) -> pd.Series | npt.NDArray:
+        pieces = [part.columns.pop(column.name, None) for part in parts]
+        if column.name == "measurement_id":
+            return to_hex_text(hashes[order]).to_pandas()
+        if column.name == "image":
+            codes = np.repeat(np.arange(len(names), dtype=np.int32), counts)
+            return pa.array(names, pa.string()).take(pa.array(codes[order])).to_pandas()
+        if column.type == TEXT:
+            return _joined_text(pieces, counts, order).to_pandas()
+        kind = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}[column.type]
+        values = _joined_numbers(pieces, counts, order, kind)
+        # Arrow keeps what is freed for itself; the next column needs it.
+        del pieces
+        pa.default_memory_pool().release_unused()
+        return values
+
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        values = list(pool.map(joined, DETECTIONS))
+    return pd.DataFrame(dict(zip(DETECTIONS.names, values, strict=True)), copy=False)
+
+
+def _joined_text(
+    pieces: Sequence[npt.NDArray | pa.Array | None], counts: Sequence[int], order: npt.NDArray[np.intp]
+) -> pa.Array:
+    if all(piece is None for piece in pieces):
+        return pa.nulls(sum(counts), pa.string())
+    there = [pa.nulls(n, pa.string()) if piece is None else piece for piece, n in zip(pieces, counts, strict=True)]
+    return pa.concat_arrays(there).take(pa.array(order))
+
+
+def _joined_numbers(
+    pieces: Sequence[npt.NDArray | pa.Array | None],
+    counts: Sequence[int],
+    order: npt.NDArray[np.intp],
+    kind: type[np.float64] | type[np.int64] | type[np.bool_],
+) -> npt.NDArray:
+    missing = np.nan if kind is np.float64 else 0
+    if all(piece is None for piece in pieces):
+        return np.full(sum(counts), missing, kind)
+    there = [
+        np.full(n, missing, kind) if piece is None else np.asarray(piece, kind)
+        for piece, n in zip(pieces, counts, strict=True)
+    ]
+    return np.concatenate(there)[order]
+
+
+def _report(epoch: str, result: EpochDetections) -> None:
+    if result.ignored_columns:
+        _LOG.info(
+            "epoch %s: columns that no reader asked for are ignored: %s", epoch, ", ".join(result.ignored_columns)
+        )
+    if result.unlisted_files:
+        _LOG.warning("epoch %s: not in %s, hence not read: %s", epoch, MANIFEST, ", ".join(result.unlisted_files))
+    empty = result.images.loc[result.images["n_rows"] == 0, "catalogue"]
+    if len(empty):
+        _LOG.warning("epoch %s: catalogues without any row: %s", epoch, ", ".join(empty))

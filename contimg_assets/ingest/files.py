@@ -1,0 +1,114 @@
+"""Opening delivered files safely: only regular files inside allowed folders, of bounded size.
+
+Belongs here: everything that touches the file system for the epoch's input. Names in manifests are never trusted.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from contimg_assets.errors import InputError
+
+MAX_BYTES = 2**31 - 2**20
+"""Largest catalogue, after decompression: Arrow counts the bytes of a text in 32 bits."""
+
+_GZIP = b"\x1f\x8b"
+_ANYTHING = re.compile(rb"[^ \t\r\n\0]")
+
+
+def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -> Path:
+    """The regular file that ``name`` (relative to ``folder``, or absolute) means, if it lies in an allowed folder.
+
+    Parameters
+    ----------
+    name : as a manifest states it
+    folder : the epoch's folder, always allowed
+    roots : further folders that the configuration allows (`paths.image_roots`)
+    where : what names the file, for messages ("images.csv line 3, column 'catalogue'")
+
+    Raises
+    ------
+    InputError
+        If the name is empty, leaves the allowed folders (symbolic links followed), or is not a regular file.
+    """
+    if not name or "\0" in name or len(name) > 4096:
+        raise InputError(f"{where}: {name[:80]!r} is not a file name; name a file inside {folder}")
+    try:
+        target = (folder / name).resolve(strict=True)
+        allowed = [root.resolve() for root in (folder, *roots)]
+        mode = target.stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{where} names {name!r}, which is not in {folder}; deliver the file, or take its row out"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{where} names {name!r}, which cannot be opened ({_reason(error)}); deliver a regular file"
+        ) from error
+    if not any(target.is_relative_to(root) for root in allowed):
+        raise InputError(
+            f"{where} names {name!r}, which lies outside {folder}; "
+            "move it there, or allow its folder in paths.image_roots"
+        )
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{where} names {name!r}, which is not a regular file; deliver a file")
+    return target
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, decompressed if it is gzip.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is empty, a broken gzip file, or larger than `MAX_BYTES`.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: not a regular file; deliver a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES} bytes; split the catalogue, one file an image")
+        content = path.read_bytes()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); deliver the file again") from error
+    if content.startswith(_GZIP):
+        content = _decompress(content, path)
+    if not _ANYTHING.search(content):
+        raise InputError(
+            f"{path}: the file is empty; deliver it again (a catalogue without detections still has its header line)"
+        )
+    return content
+
+
+def _decompress(content: bytes, path: Path) -> bytes:
+    parts, size = [], 0
+    while content.startswith(_GZIP):
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            part = stream.decompress(content, MAX_BYTES - size + 1)
+        except zlib.error as error:
+            raise InputError(f"{path}: broken gzip file ({error}); deliver it again") from error
+        size += len(part)
+        if size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES} bytes when decompressed; split the catalogue")
+        if not stream.eof:
+            raise InputError(f"{path}: the gzip file ends early; deliver it again")
+        parts.append(part)
+        content = stream.unused_data
+    if content.strip(b"\0"):
+        raise InputError(f"{path}: {len(content)} bytes of something else follow the gzip data; deliver it again")
+    return b"".join(parts)
+
+
+def plain_name(path: Path) -> str:
+    """File name in lower case, without the suffix of compression."""
+    name = PurePosixPath(path.name).name.lower()
+    return name.removesuffix(".gz")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,195 @@
+"""The manifest of an epoch: `images.csv`, completed from the images' FITS headers.
+
+Belongs here: which images an epoch has, and what is known of them. Pixels are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.config import Config
+from contimg_assets.errors import InputError
+from contimg_assets.ingest.files import read_bytes, resolve_inside
+from contimg_assets.ingest.header import image_from_header
+from contimg_assets.ingest.text import TextContainer
+
+MANIFEST = "images.csv"
+
+NUMBERS = (
+    "mjd_mid",
+    "ra_deg",
+    "dec_deg",
+    "radius_deg",
+    "bmaj_arcsec",
+    "bmin_arcsec",
+    "bpa_deg",
+    "freq_mhz",
+    "rms_mjy_beam",
+)
+_TEXTS = ("image", "catalogue", "format", "path", "sha256")
+_NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
+
+# What is allowed, and the cure where it is likely something else.
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "mjd_mid": (1.0, 1e6, "a modified Julian date in days is needed (a Julian date minus 2400000.5)"),
+    "ra_deg": (0.0, 360.0, "degrees from 0 to 360 are needed"),
+    "dec_deg": (-90.0, 90.0, "degrees from -90 to 90 are needed"),
+    "radius_deg": (1e-6, 180.0, "degrees above 0 are needed"),
+    "bmaj_arcsec": (1e-6, 1e6, "arcsec above 0 are needed"),
+    "bmin_arcsec": (1e-6, 1e6, "arcsec above 0 are needed"),
+    "bpa_deg": (-360.0, 360.0, "degrees from -360 to 360 are needed"),
+    "freq_mhz": (10.0, 1e6, "MHz from 10 to 1,000,000 are needed: is this GHz or Hz?"),
+    "rms_mjy_beam": (1e-12, 1e12, "mJy/beam above 0 are needed"),
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The images of an epoch.
+
+    Parameters
+    ----------
+    images : one row an image, columns of `NUMBERS` (NaN where `rms_mjy_beam` is unknown) and image, catalogue, format,
+        path (None where not stated), line
+    catalogues : where each image's catalogue is, by row
+    unlisted : files of the folder that the manifest does not name
+    """
+
+    images: pd.DataFrame
+    catalogues: tuple[Path, ...]
+    unlisted: tuple[str, ...]
+
+
+def read_manifest(folder: Path, config: Config) -> Manifest:
+    """Read `images.csv` of an epoch's folder.
+
+    Raises
+    ------
+    InputError
+        If it is missing, or a row of it cannot be used; all of an epoch's images are needed.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
+    roots = [config.root / root for root in config.paths.image_roots]
+    table = _parse(path)
+    catalogues = _catalogues(table, path, folder, roots)
+    table = _with_headers(table, path, folder, roots)
+    _check(table, path)
+    _check_sums(table, path, catalogues)
+    table["ra_deg"] = np.where(table["ra_deg"] == 360.0, 0.0, table["ra_deg"])
+    named = {MANIFEST, *(catalogue.name for catalogue in catalogues), *table["path"].dropna()}
+    unlisted = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name not in named)
+    return Manifest(table, tuple(catalogues), tuple(name for name in unlisted if not name.startswith(".")))
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    container = TextContainer(path, read_bytes(path), whole_lines=False)
+    present = set(container.names)
+    for needed in ("image", "catalogue"):
+        if needed not in present:
+            raise InputError(f"{path}: line 1: column {needed!r} is missing; it needs at least image and catalogue")
+    numbers = [name for name in NUMBERS if name in present]
+    columns = container.load(numbers, [name for name in _TEXTS if name in present])
+    for broken in columns.broken:
+        raise InputError(f"{path}: line {broken.line}: {broken.reason}; correct the line")
+    for name, (rows, texts) in columns.not_numbers.items():
+        raise InputError(
+            f"{path}: line {columns.lines[rows[0]]}, column {name!r}: {texts[0]!r} is not a number; correct it"
+        )
+    if not len(columns.lines):
+        raise InputError(f"{path}: lists no image; add one row an image, or remove the folder")
+    table = pd.DataFrame({"line": columns.lines})
+    for name in _TEXTS:
+        values = columns.texts[name].to_pylist() if name in columns.texts else [None] * len(table)
+        table[name] = pd.Series(values, dtype=object)
+    for name in NUMBERS:
+        table[name] = columns.numbers.get(name, np.full(len(table), np.nan))
+    return table
+
+
+def _catalogues(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path]:
+    """Where the catalogues are; images and catalogues must be named, once each."""
+    for name in ("image", "catalogue"):
+        empty = table[name].isna()
+        if empty.any():
+            row = int(np.argmax(empty))
+            raise InputError(f"{path}: line {table['line'].iloc[row]}: column {name!r} is empty; fill it in")
+        twice = table[name].duplicated()
+        if twice.any():
+            row = int(np.argmax(twice))
+            raise InputError(
+                f"{path}: line {table['line'].iloc[row]}: {name} {table[name].iloc[row]!r} is listed twice; "
+                "list each image once, with a catalogue of its own"
+            )
+    for line, image in zip(table["line"], table["image"], strict=True):
+        if not _NAME.fullmatch(image):
+            raise InputError(
+                f"{path}: line {line}: {image[:80]!r} is no image name; use up to 200 characters without '/'"
+            )
+    found: dict[Path, int] = {}
+    for line, name in zip(table["line"], table["catalogue"], strict=True):
+        catalogue = resolve_inside(name, folder, roots, f"{path}: line {line}, column 'catalogue'")
+        if catalogue in found or catalogue == (folder / MANIFEST).resolve():
+            raise InputError(f"{path}: line {line}: {name!r} is the same file as another's; list each catalogue once")
+        found[catalogue] = line
+    return list(found)
+
+
+def _with_headers(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> pd.DataFrame:
+    """The table with what it lacks taken from the headers of the images it names."""
+    lacking = table[list(NUMBERS)].isna().any(axis=1) & table["path"].notna()
+    values = {column: table[column].to_numpy(copy=True) for column in NUMBERS}
+    for row in np.flatnonzero(lacking):
+        name, line = table["path"].iloc[row], table["line"].iloc[row]
+        image = resolve_inside(str(name), folder, roots, f"{path}: line {line}, column 'path'")
+        for column, value in image_from_header(image).items():
+            if np.isnan(values[column][row]):
+                values[column][row] = value
+    return table.assign(**values)
+
+
+def _check(table: pd.DataFrame, path: Path) -> None:
+    for column, (low, high, cure) in _RANGES.items():
+        values = table[column].to_numpy()
+        missing = np.isnan(values)
+        if missing.any() and column != "rms_mjy_beam":
+            row = int(np.argmax(missing))
+            where = "the FITS header" if table["path"][row] else "no FITS image is named in 'path' that"
+            raise InputError(
+                f"{path}: line {table['line'][row]} (image {table['image'][row]}): column {column!r} is missing and "
+                f"{where} does not give it; add it to the manifest"
+            )
+        wrong = ~missing & ~((values >= low) & (values <= high))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"{path}: line {table['line'][row]}, column {column!r}: {values[row]:g} is not allowed; {cure}"
+            )
+    swapped = (table["bmin_arcsec"] > table["bmaj_arcsec"]).to_numpy()
+    if swapped.any():
+        row = int(np.argmax(swapped))
+        raise InputError(
+            f"{path}: line {table['line'][row]}, column 'bmin_arcsec': larger than bmaj_arcsec; swap the two"
+        )
+
+
+def _check_sums(table: pd.DataFrame, path: Path, catalogues: Sequence[Path]) -> None:
+    """Catalogues whose SHA-256 the manifest states are what was sent: nothing else shows a digit that was changed."""
+    for line, stated, catalogue in zip(table["line"], table["sha256"], catalogues, strict=True):
+        if stated is None:
+            continue
+        with catalogue.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != stated.lower():
+            raise InputError(
+                f"{catalogue}: its SHA-256 is {found[:12]}…, but {path} line {line} states {stated[:12]}…; "
+                "deliver the catalogue again"
+            )

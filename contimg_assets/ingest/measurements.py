@@ -1,0 +1,255 @@
+"""Detections to measurements: errors, weights, ratios, duplicates (stage `measurements`).
+
+Where a finder gives no error, in this order:
+
+- position: Condon (1997) from the fitted axes; else the beam over twice the signal to noise, projected on east and
+  north; for a forced measurement the floor, because its position is not measured but given;
+- peak and integrated flux density: Condon (1997); else flux over signal to noise; else the rms (local, else the
+image's).
+
+An error of zero counts as none given: finders round to it, or write it where a fit failed. Floors apply to what
+results.
+"""
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from astropy_healpix import lonlat_to_healpix
+
+from contimg_assets.config import Measurements
+from contimg_assets.crossmatch.sphere import Floats, arc, unit_vectors
+from contimg_assets.errors import InputError
+from contimg_assets.identity import from_hex
+from contimg_assets.ingest.condon import condon_errors, error_radius
+from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
+from contimg_assets.schemas.detections import MEASUREMENTS
+
+HEALPIX_ORDER = 10
+
+_CONDON_COLUMNS = (
+    "ra_err_arcsec",
+    "dec_err_arcsec",
+    "flux_peak_err_mjy_beam",
+    "flux_int_err_mjy",
+    "bmaj_err_arcsec",
+    "bmin_err_arcsec",
+    "pa_err_deg",
+)
+
+
+def measure(detections: pd.DataFrame, images: pd.DataFrame, parameters: Measurements) -> pd.DataFrame:
+    """Measurements of one epoch, sorted by measurement_id; duplicates are marked by `duplicate_of`.
+
+    Parameters
+    ----------
+    detections, images : schemas DETECTIONS, IMAGES
+    parameters : section `measurements`
+
+    Returns
+    -------
+    DataFrame of the schema MEASUREMENTS, one row a detection. All position errors are finite and positive.
+
+    Raises
+    ------
+    InputError
+        If a detection is of an image that is not in `images`.
+    """
+    detections = _sorted(detections)
+    image = _image_numbers(detections, images)
+    columns = {name: detections[name].array for name in detections.columns}
+    of_image = {name: images[name].to_numpy(dtype=float)[image] for name in _IMAGE_COLUMNS}
+    columns |= _errors(detections, of_image, parameters)
+    del of_image
+    columns |= _positions(detections, columns, parameters)
+    columns |= {
+        "mjd": images["mjd"].to_numpy(dtype=float)[image],
+        "dist_from_centre_deg": _from_centre(detections, images, image),
+    }
+    columns |= _ratios(detections, images, image)
+    columns |= _duplicates(detections, columns, images, image, parameters)
+    return pd.DataFrame({name: columns[name] for name in MEASUREMENTS.names}, copy=False)
+
+
+_IMAGE_COLUMNS = ("bmaj_arcsec", "bmin_arcsec", "bpa_deg", "rms_mjy_beam")
+
+
+def _sorted(detections: pd.DataFrame) -> pd.DataFrame:
+    hashes = from_hex(detections["measurement_id"]) if len(detections) else np.empty(0, np.uint64)
+    if (hashes[1:] >= hashes[:-1]).all():
+        return detections
+    return detections.iloc[np.argsort(hashes, kind="stable")].reset_index(drop=True)
+
+
+def _image_numbers(detections: pd.DataFrame, images: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Row of `images` of each detection."""
+    numbers = np.asarray(pd.Index(images["image"]).get_indexer(detections["image"]), np.int64)
+    if (numbers < 0).any():
+        stranger = detections["image"].iloc[int(np.argmax(numbers < 0))]
+        raise InputError(
+            f"a detection is of image {stranger!r}, which the epoch's images do not list; read the epoch again"
+        )
+    return numbers
+
+
+def _errors(detections: pd.DataFrame, of_image: dict[str, Floats], parameters: Measurements) -> dict[str, Floats]:
+    """Errors of positions, fluxes and axes, by the order of the module's docstring; and the floors."""
+    delivered = {name: _none_if_zero(detections[name].to_numpy(dtype=float)) for name in _CONDON_COLUMNS}
+    forced = detections["forced"].to_numpy(dtype=bool)
+    snr = _signal_to_noise(detections, of_image)
+    errors = delivered
+    if parameters.condon_errors != "never":
+        errors = _with_condon(delivered, detections, of_image, snr, parameters.condon_errors == "always")
+    east, north = _beam_errors(of_image, snr)
+    for name, error in (("ra_err_arcsec", east), ("dec_err_arcsec", north)):
+        floor = parameters.min_position_err_arcsec
+        filled = np.where(np.isnan(errors[name]), np.where(forced, floor, error), errors[name])
+        errors[name] = np.maximum(filled, floor)
+    rms = _first(_none_if_zero(detections["local_rms_mjy_beam"].to_numpy(dtype=float)), of_image["rms_mjy_beam"])
+    for name, flux_name in (("flux_peak_err_mjy_beam", "flux_peak_mjy_beam"), ("flux_int_err_mjy", "flux_int_mjy")):
+        flux = detections[flux_name].to_numpy(dtype=float)
+        error = _first(errors[name], np.abs(flux) / np.where(snr > 0, snr, np.nan), rms)
+        floored = np.maximum(error, parameters.min_flux_err_mjy)
+        errors[name] = np.where(np.isnan(flux), np.nan, np.hypot(floored, parameters.flux_fractional_err * flux))
+    return errors
+
+
+def _with_condon(
+    delivered: dict[str, Floats], detections: pd.DataFrame, of_image: dict[str, Floats], snr: Floats, always: bool
+) -> dict[str, Floats]:
+    """The errors with Condon's in the place of all, or of those that are missing; only where axes were fitted."""
+    wanted = np.isfinite(detections["bmaj_arcsec"].to_numpy(dtype=float)) & ~detections["forced"].to_numpy(dtype=bool)
+    if not always:
+        wanted &= np.isnan(np.sum(list(delivered.values()), axis=0))
+    rows = np.flatnonzero(wanted)
+    if not len(rows):
+        return delivered
+    fitted = condon_errors(
+        bmaj_arcsec=detections["bmaj_arcsec"].to_numpy(dtype=float)[rows],
+        bmin_arcsec=detections["bmin_arcsec"].to_numpy(dtype=float)[rows],
+        pa_deg=detections["pa_deg"].to_numpy(dtype=float)[rows],
+        flux_peak_mjy_beam=detections["flux_peak_mjy_beam"].to_numpy(dtype=float)[rows],
+        flux_int_mjy=detections["flux_int_mjy"].to_numpy(dtype=float)[rows],
+        snr=snr[rows],
+        beam_bmaj_arcsec=of_image["bmaj_arcsec"][rows],
+        beam_bmin_arcsec=of_image["bmin_arcsec"][rows],
+    )._asdict()
+    errors = {}
+    for name, given in delivered.items():
+        usable = np.isfinite(fitted[name]) & (np.isnan(given[rows]) | always)
+        errors[name] = given.copy()
+        errors[name][rows[usable]] = fitted[name][usable]
+    return errors
+
+
+def _signal_to_noise(detections: pd.DataFrame, of_image: dict[str, Floats]) -> Floats:
+    """As detected, else flux over the rms: the local one, else the image's; always positive or NaN."""
+    rms = _first(_none_if_zero(detections["local_rms_mjy_beam"].to_numpy(dtype=float)), of_image["rms_mjy_beam"])
+    flux = _first(*(detections[name].to_numpy(dtype=float) for name in ("flux_peak_mjy_beam", "flux_int_mjy")))
+    return _none_if_zero(np.abs(_first(_none_if_zero(detections["snr"].to_numpy(dtype=float)), flux / rms)))
+
+
+def _beam_errors(of_image: dict[str, Floats], snr: Floats) -> tuple[Floats, Floats]:
+    """Position errors east and north of an unresolved source: half the beam over the signal to noise (at least 1)."""
+    scale = 1 / (2 * np.maximum(np.nan_to_num(snr, nan=1.0), 1.0))
+    angle = np.radians(of_image["bpa_deg"])
+    major, minor = of_image["bmaj_arcsec"] * scale, of_image["bmin_arcsec"] * scale
+    return np.hypot(major * np.sin(angle), minor * np.cos(angle)), np.hypot(
+        major * np.cos(angle), minor * np.sin(angle)
+    )
+
+
+def _from_centre(detections: pd.DataFrame, images: pd.DataFrame, image: npt.NDArray[np.int64]) -> Floats:
+    """Separation from the centre of the image [deg]."""
+    rows, centres = (unit_vectors(table["ra_deg"], table["dec_deg"]) for table in (detections, images))
+    return arc(np.linalg.norm(rows - centres[image], axis=1)) / 3600
+
+
+def _positions(detections: pd.DataFrame, columns: dict, parameters: Measurements) -> dict[str, npt.NDArray]:
+    """Error radius, uncertainties with the systematic terms, weights, HEALPix cell."""
+    ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)
+    east, north = columns["ra_err_arcsec"], columns["dec_err_arcsec"]
+    radius = error_radius(east, north)
+    if parameters.position_errors == "radius":
+        east = north = radius
+    east = np.hypot(parameters.systematic_ew_arcsec, east)
+    north = np.hypot(parameters.systematic_ns_arcsec, north)
+    return {
+        "error_radius_arcsec": radius,
+        "uncertainty_ew_arcsec": east,
+        "uncertainty_ns_arcsec": north,
+        "weight_ew_per_arcsec2": east**-2,
+        "weight_ns_per_arcsec2": north**-2,
+        "healpix": _healpix(ra, dec),
+    }
+
+
+def _healpix(ra_deg: Floats, dec_deg: Floats) -> npt.NDArray[np.int64]:
+    if not len(ra_deg):
+        return np.empty(0, np.int64)
+    return np.asarray(lonlat_to_healpix(ra_deg * u.deg, dec_deg * u.deg, 2**HEALPIX_ORDER, order="nested"), np.int64)
+
+
+def _ratios(detections: pd.DataFrame, images: pd.DataFrame, image: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    """Compactness, and the share each component has of its island's flux density (1 where there is no island)."""
+    peak = detections["flux_peak_mjy_beam"].to_numpy(dtype=float)
+    integrated = detections["flux_int_mjy"].to_numpy(dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        compactness = np.where(peak != 0, integrated / peak, np.nan)
+    island, names = pd.factorize(detections["island_id"])
+    # Components without an island are alone: each gets a number of its own.
+    own = len(images) * len(names) + np.arange(len(island))
+    group, _ = pd.factorize(np.where(island < 0, own, image * len(names) + island))
+    return {
+        "compactness": compactness,
+        "flux_int_isl_ratio": _share(integrated, group),
+        "flux_peak_isl_ratio": _share(peak, group),
+    }
+
+
+def _share(flux: Floats, group: npt.NDArray[np.intp]) -> Floats:
+    total = np.bincount(group, weights=np.nan_to_num(flux))[group]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total != 0, flux / total, np.nan)
+
+
+def _duplicates(
+    detections: pd.DataFrame,
+    columns: dict,
+    images: pd.DataFrame,
+    image: npt.NDArray[np.int64],
+    parameters: Measurements,
+) -> dict:
+    ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)
+    centre = columns["dist_from_centre_deg"]
+    found: Duplicates
+    if parameters.dedup_method == "vast":
+        found = find_duplicates_vast(ra, dec, image, centre, parameters.dedup_radius_arcsec)
+    else:
+        found = find_duplicates(
+            ra,
+            dec,
+            columns["uncertainty_ew_arcsec"],
+            columns["uncertainty_ns_arcsec"],
+            image,
+            centre,
+            float(images["bmaj_arcsec"].max()) if len(images) else 0.0,
+            parameters.dedup_radius_arcsec,
+            parameters.dedup_sigma,
+        )
+    kept = detections["measurement_id"].array.take(found.kept, allow_fill=True)
+    return {"duplicate_of": kept, "duplicate_separation_arcsec": found.separation_arcsec}
+
+
+def _none_if_zero(values: Floats) -> Floats:
+    return np.where(values == 0, np.nan, values)
+
+
+def _first(*choices: Floats) -> Floats:
+    """The first that is not missing, element by element."""
+    result = choices[0]
+    for choice in choices[1:]:
+        result = np.where(np.isnan(result), choice, result)
+    return result

@@ -1,0 +1,72 @@
+"""Readers of source finders' catalogues, one module a format, and the registry that finds the right one.
+
+A new format is a module with a `Reader` (see `base`) and a line in `_FINDERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from contimg_assets.config import Ingest
+from contimg_assets.errors import InputError
+from contimg_assets.ingest.columns import Container
+from contimg_assets.ingest.files import plain_name
+from contimg_assets.ingest.readers import aegean, dsa110, pybdsf, selavy
+from contimg_assets.ingest.readers.base import Reader, Rows, Source
+from contimg_assets.ingest.readers.table import TableReader
+
+__all__ = ["Reader", "Rows", "Source", "choose_reader", "readers"]
+
+_FINDERS: tuple[Reader, ...] = (selavy.READER, aegean.READER, pybdsf.READER, dsa110.READER)
+
+
+_ENOUGH_ALIKE = 3
+
+
+def readers(parameters: Ingest) -> Mapping[str, Reader]:
+    """All readers by name; ``table`` with the configured column map."""
+    return {reader.name: reader for reader in (*_FINDERS, TableReader(parameters.column_map))}
+
+
+def choose_reader(container: Container, stated: str | None, parameters: Ingest) -> Reader:
+    """The reader for a catalogue: as stated, else as configured, else the one that recognises it.
+
+    A declared column map whose columns are all there means ``table``: the user's word comes before a guess.
+
+    Raises
+    ------
+    InputError
+        If the stated format is none of ours, or no reader recognises the columns.
+    """
+    known = readers(parameters)
+    name = stated or parameters.default_format
+    if name:
+        if name not in known:
+            raise InputError(f"{container.path}: unknown format {name!r}; state one of {', '.join(known)}, or none")
+        return known[name]
+    file_name, columns = plain_name(container.path), [column for column in container.names if column]
+    table = known["table"]
+    assert isinstance(table, TableReader)
+    if table.declared and table.declared <= set(columns):
+        return table
+    for reader in known.values():
+        if reader.recognises(columns, file_name):
+            return reader
+    # A known finder's catalogue that lacks a column is reported by that finder's own names.
+    likeness = {reader.name: _likeness(reader, columns, file_name) for reader in known.values()}
+    best = max(likeness, key=lambda name: likeness[name])
+    if likeness[best] >= _ENOUGH_ALIKE:
+        return known[best]
+    listed = ", ".join(columns[:40])[:500]
+    missing = ", ".join(" or ".join(choice) for choice in table.needs())
+    raise InputError(
+        f"{container.path}: the columns ({listed}) are not those of {', '.join(known)}; a table needs {missing}: "
+        "add the column that is missing, or declare it in ingest.column_map"
+    )
+
+
+def _likeness(reader: Reader, columns: list[str], file_name: str) -> int:
+    """How many of a reader's columns are there; its name in the file's name counts as some."""
+    present = set(columns)
+    found = sum(any(name in present for name in source.names) for source in reader.sources(columns))
+    return found + (_ENOUGH_ALIKE - 1 if found and reader.name in file_name else 0)

@@ -1,0 +1,131 @@
+"""What a reader is: the columns of one source finder, where each comes from, and what it means.
+
+Belongs here: the protocol and the few things all readers share. Does not belong here: parsing of files (`text`,
+`binary`) and checking of rows (`rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contimg_assets.ingest.columns import Columns, Floats
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one of our columns comes from.
+
+    Parameters
+    ----------
+    ours : name in the schema of detections
+    names : columns of the file that may hold it, the first that is there is taken
+    unit : unit where the file states none; empty for numbers without unit and for text
+    missing : values that the finder writes for "none"
+    missing_if_negative : for errors: the finder writes -1 where the fit failed
+    text : whether it is text
+    declared : whether ``unit`` was stated by the user and overrules the file's
+    """
+
+    ours: str
+    names: tuple[str, ...]
+    unit: str = ""
+    missing: tuple[float, ...] = ()
+    missing_if_negative: bool = False
+    text: bool = False
+    declared: bool = False
+
+
+@dataclass
+class Rows:
+    """Rows of one catalogue in our columns and units, before they are checked.
+
+    ``numbers`` and ``texts`` are by our names; ``columns`` says which column of the file each came from.
+    """
+
+    delivered: Columns
+    numbers: dict[str, Floats]
+    texts: dict[str, pa.Array]
+    columns: dict[str, str]
+    forced: bool = False
+
+    def __len__(self) -> int:
+        return len(self.delivered.lines)
+
+
+class Reader(Protocol):
+    """One source finder's catalogues."""
+
+    @property
+    def name(self) -> str:
+        """What manifests call the format."""
+        ...
+
+    def recognises(self, columns: Collection[str], file_name: str) -> bool:
+        """Whether a catalogue with these columns and this name (lower case) is of this format."""
+        ...
+
+    def sources(self, columns: Collection[str]) -> Sequence[Source]:
+        """Where our columns come from in a catalogue with these columns."""
+        ...
+
+    def needs(self) -> Sequence[tuple[str, ...]]:
+        """Our columns that must be there; of each tuple, one suffices."""
+        ...
+
+    def finish(self, rows: Rows) -> None:
+        """What is more than taking a column over: composed identifiers, forced fluxes. Changes ``rows``."""
+        ...
+
+
+NEEDS: tuple[tuple[str, ...], ...] = (
+    ("component_id",),
+    ("ra_deg",),
+    ("dec_deg",),
+    ("flux_peak_mjy_beam", "flux_int_mjy"),
+)
+
+
+@dataclass(frozen=True)
+class FinderReader:
+    """A reader that is fully described by its columns.
+
+    ``signature`` are columns that, together, only this finder writes.
+    """
+
+    name: str
+    signature: tuple[frozenset[str], ...]
+    columns: tuple[Source, ...]
+    finishing: Callable[[Rows], None] | None = None
+
+    def recognises(self, columns: Collection[str], file_name: str) -> bool:
+        present = set(columns)
+        return any(signature <= present for signature in self.signature)
+
+    def sources(self, columns: Collection[str]) -> Sequence[Source]:
+        return self.columns
+
+    def needs(self) -> Sequence[tuple[str, ...]]:
+        return NEEDS
+
+    def finish(self, rows: Rows) -> None:
+        if self.finishing is not None:
+            self.finishing(rows)
+
+
+def joined(*parts: pa.Array, separator: str = "_") -> pa.Array:
+    """Identifiers composed of several, null where one is missing."""
+    return pc.binary_join_element_wise(*parts, separator)
+
+
+def copy_where_missing(rows: Rows, ours: str, other: str) -> None:
+    """Take ``other`` where ``ours`` is missing."""
+    if other in rows.numbers:
+        there = rows.numbers.get(ours, np.full(len(rows), np.nan))
+        rows.numbers[ours] = np.where(np.isnan(there), rows.numbers[other], there)
+        rows.columns.setdefault(ours, rows.columns[other])

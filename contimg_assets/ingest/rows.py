@@ -1,0 +1,231 @@
+"""Which rows are usable: every fault a row can have, found for all rows at once, with its reason.
+
+Belongs here: the rules. A row that breaks one is set aside, never repaired; values that are missing where they may be
+are left missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contimg_assets.config import Ingest
+from contimg_assets.crossmatch.sphere import separation_arcsec
+from contimg_assets.ingest.catalogue import Catalogue, text_column
+from contimg_assets.ingest.columns import Floats
+from contimg_assets.schemas.detections import DETECTIONS, REJECTED
+
+Mask = npt.NDArray[np.bool_]
+
+MAX_TEXT = 256
+"""Longest identifier, in characters."""
+
+_EXCERPT = 80
+
+
+@dataclass
+class Faults:
+    """The first fault of each row.
+
+    `add` is called for one rule after the other; a row keeps its first fault, so the gravest rules go first.
+    """
+
+    n_rows: int
+    rejected: Mask = field(init=False)
+    _found: list[tuple[npt.NDArray[np.intp], str | None, list[str | None], str, bool]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rejected = np.zeros(self.n_rows, bool)
+
+    def add(
+        self,
+        rows: Mask,
+        column: str | None,
+        values: Floats | pa.Array | None,
+        reason: str,
+        damaged: bool,
+    ) -> None:
+        """Set rows aside, shape (n,), unless they are already; ``values`` are what the column holds, shape (n,)."""
+        new = rows & ~self.rejected
+        if not new.any():
+            return
+        index = np.flatnonzero(new)
+        self.rejected |= new
+        self._found.append((index, column, _texts(values, index), reason, damaged))
+
+    def add_texts(self, index: npt.NDArray[np.intp], column: str, texts: list[str], reason: str, damaged: bool) -> None:
+        """Set the rows ``index`` aside, whose texts are given."""
+        new = ~self.rejected[index]
+        self.rejected[index] = True
+        kept: list[str | None] = [text for text, keep in zip(texts, new, strict=True) if keep]
+        if kept:
+            self._found.append((index[new], column, kept, reason, damaged))
+
+    def table(self, lines: npt.NDArray[np.int64], components: pa.Array) -> pd.DataFrame:
+        """One row a rejected row, without image and catalogue."""
+        parts = [
+            pd.DataFrame(
+                {
+                    "line": lines[index],
+                    "component_id": [_excerpt(c) for c in components.take(pa.array(index)).to_pylist()],
+                    "column": column,
+                    "value": values,
+                    "reason": reason,
+                    "damaged": damaged,
+                }
+            )
+            for index, column, values, reason, damaged in self._found
+        ]
+        columns = ["line", "component_id", "column", "value", "reason", "damaged"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _texts(values: Floats | pa.Array | None, index: npt.NDArray[np.intp]) -> list[str | None]:
+    if values is None:
+        return [None] * len(index)
+    if isinstance(values, np.ndarray):
+        return [None if np.isnan(value) else f"{value:.12g}" for value in values[index]]
+    return [_excerpt(value) for value in values.take(pa.array(index)).to_pylist()]
+
+
+def _excerpt(text: str | None) -> str | None:
+    return text if text is None or len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the rules need to know of the image: centre, radius and beam."""
+
+    ra_deg: float
+    dec_deg: float
+    radius_deg: float
+    bmaj_arcsec: float
+    bmin_arcsec: float
+
+
+def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[Mask, pd.DataFrame]:
+    """Which rows of a catalogue are usable, shape (n,), and the table of those that are not.
+
+    The rules, in order; the first that a row breaks is its reason. "Damaged" rules speak of a damaged or wrong file,
+    the others of a fit that failed.
+
+    1. damaged: text where a number belongs; an infinite number;
+    2. damaged: no position, RA outside [0, 360] (360 itself is 0), Dec outside [-90, 90];
+    3. damaged: no identifier, one longer than `MAX_TEXT`, one that repeats in the file (all its rows: they cannot be
+       told apart);
+    4. damaged: a position farther than `field_margin` field radii from the image's centre;
+    5. no flux density, or one that is zero; for a detection: a fitted axis that is zero or negative, or narrower than
+       `min_axis_beam_fraction` of the beam; any other value outside its column's range.
+    """
+    rows = catalogue.rows
+    faults = Faults(len(rows))
+    _check_numbers(rows.numbers, catalogue, faults)
+    ra, dec = rows.numbers["ra_deg"], rows.numbers["dec_deg"]
+    faults.add(np.isnan(ra), _named(catalogue, "ra_deg"), ra, "the right ascension is missing", True)
+    faults.add(np.isnan(dec), _named(catalogue, "dec_deg"), dec, "the declination is missing", True)
+    faults.add((ra < 0) | (ra > 360), _named(catalogue, "ra_deg"), ra, "not allowed: 0 <= ra_deg < 360", True)
+    faults.add(np.abs(dec) > 90, _named(catalogue, "dec_deg"), dec, "not allowed: -90 <= dec_deg <= 90", True)
+    _check_identifiers(catalogue, faults)
+    usable = np.where(faults.rejected, np.nan, 1.0)
+    away = separation_arcsec(ra * usable, dec * usable, image.ra_deg, image.dec_deg) / 3600
+    limit = parameters.field_margin * image.radius_deg
+    reason = (
+        f"outside the image: more than {limit:.4g} deg from its centre ({image.ra_deg:.4f}, {image.dec_deg:+.4f}); "
+        "are its columns swapped, or radius_deg too small?"
+    )
+    faults.add(away > limit, _named(catalogue, "ra_deg"), ra, reason, True)
+    _check_fluxes(catalogue, faults)
+    if not rows.forced:
+        _check_axes(catalogue, image, parameters, faults)
+    _check_ranges(catalogue, faults)
+    return ~faults.rejected, faults.table(rows.delivered.lines, text_column(rows, "component_id"))
+
+
+def broken_lines(catalogue: Catalogue) -> pd.DataFrame:
+    """Lines that do not split into the header's columns, as rejected rows."""
+    broken = catalogue.rows.delivered.broken
+    return pd.DataFrame(
+        {
+            "line": [row.line for row in broken],
+            "component_id": None,
+            "column": None,
+            "value": [row.text for row in broken],
+            "reason": [row.reason for row in broken],
+            "damaged": True,
+        }
+    )
+
+
+def rejected_table(image: str, catalogue: str, *parts: pd.DataFrame) -> pd.DataFrame:
+    """Rejected rows of one catalogue in the schema REJECTED, by line."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return REJECTED.empty()
+    table = pd.concat(filled, ignore_index=True).sort_values("line", kind="stable", ignore_index=True)
+    table["image"], table["catalogue"] = image, catalogue
+    return table[REJECTED.names]
+
+
+def _named(catalogue: Catalogue, ours: str) -> str:
+    """The file's own name of one of our columns: that is what its author can look up."""
+    return catalogue.rows.columns.get(ours, ours)
+
+
+def _check_numbers(numbers: dict[str, Floats], catalogue: Catalogue, faults: Faults) -> None:
+    for column, (index, texts) in catalogue.rows.delivered.not_numbers.items():
+        faults.add_texts(index, column, texts, "a number belongs here, not text", True)
+    for ours, values in numbers.items():
+        faults.add(np.isinf(values), _named(catalogue, ours), values, "the number is infinite", True)
+
+
+def _check_identifiers(catalogue: Catalogue, faults: Faults) -> None:
+    identifiers = text_column(catalogue.rows, "component_id")
+    name = _named(catalogue, "component_id")
+    faults.add(np.asarray(pc.is_null(identifiers)), name, None, "the identifier is missing", True)
+    for ours in ("component_id", "island_id"):
+        texts = text_column(catalogue.rows, ours)
+        too_long = np.asarray(pc.fill_null(pc.greater(pc.utf8_length(texts), MAX_TEXT), False))
+        faults.add(too_long, _named(catalogue, ours), texts, f"an identifier of more than {MAX_TEXT} characters", True)
+    codes = np.asarray(pc.fill_null(identifiers.dictionary_encode().indices, -1))
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    repeats = (codes >= 0) & (counts[np.maximum(codes, 0)] > 1)
+    faults.add(repeats, name, identifiers, "the identifier repeats in this file; make it unique", True)
+
+
+def _check_fluxes(catalogue: Catalogue, faults: Faults) -> None:
+    numbers = catalogue.rows.numbers
+    nothing = np.full(len(catalogue.rows), np.nan)
+    peak, integrated = numbers.get("flux_peak_mjy_beam", nothing), numbers.get("flux_int_mjy", nothing)
+    either = "flux_peak_mjy_beam" if "flux_peak_mjy_beam" in numbers else "flux_int_mjy"
+    missing = np.isnan(peak) & np.isnan(integrated)
+    faults.add(missing, _named(catalogue, either), numbers[either], "the flux density is missing", False)
+    for ours, values in (("flux_peak_mjy_beam", peak), ("flux_int_mjy", integrated)):
+        faults.add(values == 0, _named(catalogue, ours), values, "a flux density of zero is no detection", False)
+
+
+def _check_axes(catalogue: Catalogue, image: Field, parameters: Ingest, faults: Faults) -> None:
+    fraction = parameters.min_axis_beam_fraction
+    for ours, beam in (("bmaj_arcsec", image.bmaj_arcsec), ("bmin_arcsec", image.bmin_arcsec)):
+        values = catalogue.rows.numbers.get(ours)
+        if values is None:
+            continue
+        name = _named(catalogue, ours)
+        faults.add(values <= 0, name, values, "the fitted axis is not positive: the fit failed", False)
+        reason = f"the fitted axis is narrower than {fraction:.3g} of the beam ({beam:.4g} arcsec)"
+        faults.add(values <= fraction * beam, name, values, reason, False)
+
+
+def _check_ranges(catalogue: Catalogue, faults: Faults) -> None:
+    for ours, values in catalogue.rows.numbers.items():
+        if ours.startswith("_") or ours in ("ra_deg", "dec_deg"):
+            continue
+        column = DETECTIONS[ours]
+        if column.minimum is not None:
+            faults.add(
+                values < column.minimum, _named(catalogue, ours), values, f"not allowed: {column.allowed}", False
+            )
