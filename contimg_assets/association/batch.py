@@ -1,0 +1,151 @@
+"""A whole list of epochs at once, in memory: `associate_measurements`, for scripts and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from astropy.coordinates import Angle
+from astropy.table import Table
+
+from contimg_assets.association.fold import FoldResult, associations_table, fold, forks_table, relations_table
+from contimg_assets.association.history import copied_rows
+from contimg_assets.association.ids import hashes_of, text_of
+from contimg_assets.association.observation import REQUIRED
+from contimg_assets.association.state import FoldState
+from contimg_assets.config import Association
+from contimg_assets.errors import InputError
+from contimg_assets.schemas.association import ALIGNMENT
+
+Method = Literal["basic", "advanced", "deruiter", "optimal"]
+
+
+@dataclass(frozen=True)
+class AssociationResult:
+    """Sources of a list of epochs.
+
+    Attributes
+    ----------
+    associations : source_id, measurement_id, epoch, separation_arcsec, de_ruiter, copied (by a fork from its parent)
+    sources : source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec, n_measurements; positions are
+        weighted means, with the shifts of images taken out where they were aligned
+    relations : from_source_id, to_source_id, kind; both directions, each pair of sources once for each kind
+    forks : parent_source_id, child_source_id, measurement_id, copies_history
+    alignment : epoch, image and its shift
+    diagnostics : one row an epoch
+    state : what to give `fold` with the next epoch
+    """
+
+    associations: pd.DataFrame
+    sources: pd.DataFrame
+    relations: pd.DataFrame
+    forks: pd.DataFrame
+    alignment: pd.DataFrame
+    diagnostics: pd.DataFrame
+    state: FoldState
+
+
+def associate_measurements(
+    measurements_list: Iterable[pd.DataFrame | Table | pa.Table],
+    association_radius: Angle = Angle("5arcsec"),  # noqa: B008  an Angle does not change
+    method: Method = "optimal",
+    *,
+    parameters: Association | None = None,
+    **overrides: object,
+) -> AssociationResult:
+    """Find the sources that measurements of several epochs are measurements of.
+
+    Parameters
+    ----------
+    measurements_list : one table (pandas, astropy or Arrow) an epoch, in time order, without duplicates:
+        measurement_id (text or integer, unique in all), ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec
+        (1 sigma on the sky, > 0); optional image (for the alignment of images), epoch (else 0, 1, ...), snr. Tables
+        may be empty and their rows in any order.
+    association_radius : largest separation for `basic` and `advanced`. `deruiter` and `optimal` reach as far as the
+        errors say (``de_ruiter_radius``), up to ``max_separation_arcsec``, whatever this is.
+    method : "basic" (nearest source), "advanced" (all within the radius), "deruiter" (all within the de Ruiter
+        radius), or "optimal" (least total cost, one to one)
+    parameters : all parameters at once; their radius and method are replaced by the two above
+    overrides : single parameters of `contimg_assets.config.Association`, by name: ``de_ruiter_radius=5.68``,
+        ``max_separation_arcsec=30``, ``align_images="never"``, ...
+
+    Raises
+    ------
+    InputError
+        If a position or error is not usable, or a measurement_id comes twice, in one epoch or in two.
+
+    References
+    ----------
+    de Ruiter, Willis & Arp 1977, A&AS 28, 211; Swinbank et al. 2015, A&C 11, 25 (`basic`, `advanced`, `deruiter`).
+    """
+    values = (parameters or Association()).model_dump()
+    values |= {"radius_arcsec": float(Angle(association_radius).arcsec), "method": method} | overrides
+    chosen = Association(**values)
+    tables = [_with_epoch(table, k) for k, table in enumerate(measurements_list)]
+    state, results = FoldState.empty(), list[FoldResult]()
+    for k, table in enumerate(tables):
+        try:
+            result = fold(state, table, chosen)
+        except InputError as error:
+            raise InputError(f"table {k} of the list: {error}") from error
+        state = result.state
+        results.append(result)
+    _check_unique(tables, results)
+    return AssociationResult(
+        _associations(results),
+        state.sources(),
+        relations_table(results).drop_duplicates(ignore_index=True),
+        forks_table(results),
+        _alignment(tables, results),
+        pd.DataFrame([result.diagnostics for result in results]),
+        state,
+    )
+
+
+def _with_epoch(table: pd.DataFrame | Table | pa.Table, k: int) -> pd.DataFrame:
+    frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    if not len(frame.columns):
+        return pd.DataFrame({name: [] for name in REQUIRED})
+    return frame if "epoch" in frame.columns else frame.assign(epoch=k)
+
+
+def _check_unique(tables: list[pd.DataFrame], results: list[FoldResult]) -> None:
+    numbers = np.sort(np.concatenate([result.rows.measurement for result in results] or [np.empty(0, np.uint64)]))
+    repeated = numbers[1:][numbers[1:] == numbers[:-1]]
+    if not len(repeated):
+        return
+    where = [k for k, result in enumerate(results) if repeated[0] in result.rows.measurement]
+    ids = tables[where[0]]["measurement_id"]
+    name = ids.iloc[int(np.flatnonzero(hashes_of(ids) == repeated[0])[0])]
+    raise InputError(
+        f"measurement_id {name} comes more than once, in tables {', '.join(map(str, where))} of the list: "
+        "give every measurement its own id"
+    )
+
+
+def _associations(results: list[FoldResult]) -> pd.DataFrame:
+    own = associations_table(results)
+    copying = [
+        (k, result.rows.parent, result.rows.child)
+        for k, result in enumerate(results)
+        if result.rows.copies_history and len(result.rows.child)
+    ]
+    if not copying:
+        return own
+    step = np.repeat(np.arange(len(results)), [len(result.rows.source) for result in results])
+    rows, child = copied_rows(np.concatenate([result.rows.source for result in results]), step, copying)
+    copies = own.iloc[rows].assign(source_id=text_of(child).array, copied=True)
+    return pd.concat([own, copies], ignore_index=True)
+
+
+def _alignment(tables: list[pd.DataFrame], results: list[FoldResult]) -> pd.DataFrame:
+    frames = [
+        result.alignment.assign(epoch=table["epoch"].iloc[0])
+        for table, result in zip(tables, results, strict=True)
+        if len(result.alignment)
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else ALIGNMENT.empty().assign(epoch=[])

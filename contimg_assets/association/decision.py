@@ -1,0 +1,44 @@
+"""What a method decides about one epoch: which measurement continues, forks or founds which source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from contimg_assets.association.pairs import Pairs
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Indices into the candidate pairs, the measurements and the sources known before the epoch.
+
+    Attributes
+    ----------
+    kept : pairs whose source continues with the measurement; each source at most once
+    forked : pairs whose measurement splits off the source under a new id
+    copies_history : whether the forks take the parent's history with them
+    born : measurements that found a source of their own
+    blends : pairs of sources (indices, shape (k, 2)) that one measurement lies between
+    resting : kept pairs that do not move their source's position: the measurement is a blend's
+    restarting : kept pairs from which their source's position starts anew: until now it was a blend's
+    """
+
+    kept: Indices
+    forked: Indices
+    copies_history: bool
+    born: Indices
+    blends: npt.NDArray[np.intp]
+    resting: Indices
+    restarting: Indices
+
+
+def unmatched(n_measurements: int, pairs: Pairs, *chosen: Indices) -> Indices:
+    """Measurements that none of the chosen pairs holds."""
+    free = np.ones(n_measurements, bool)
+    for index in chosen:
+        free[pairs.measurement[index]] = False
+    return np.flatnonzero(free)

@@ -1,0 +1,419 @@
+"""The fold: the state after an epoch from the state before it and the epoch's measurements. Nothing else goes in.
+
+A survey is folded epoch by epoch in time order; whatever the order in which data arrived, the same measurements give
+the same states, ids, associations and relations, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from contimg_assets.association import vast
+from contimg_assets.association.alignment import Alignment, align, unaligned
+from contimg_assets.association.decision import Decision
+from contimg_assets.association.ids import Hashes, source_of_birth, source_of_fork, text_of
+from contimg_assets.association.observation import Observation
+from contimg_assets.association.optimal import optimal
+from contimg_assets.association.pairs import Pairs, candidates, moved_towards
+from contimg_assets.association.state import FoldState
+from contimg_assets.config import Association
+from contimg_assets.crossmatch.sphere import Floats, chord, positions, unit_vectors
+from contimg_assets.errors import InputError
+from contimg_assets.identity import mix
+
+Indices = npt.NDArray[np.intp]
+
+# Part of the code version of everything that folds: raise it when results change.
+VERSION = "1"
+
+RELATION_KINDS = ("fork", "shared", "blend")
+# Known sources up to here beyond the epoch's measurements and images count, for the local density.
+_MARGIN_ARCSEC = 3600.0
+HISTOGRAM_EDGES = np.arange(0.0, 6.01, 0.5)
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """An epoch's rows as numbers, in the order of its tables: for callers that put many epochs together.
+
+    Attributes
+    ----------
+    measurement : ids of all measurements of the epoch, ascending
+    source, row, separation_arcsec, de_ruiter : of each association; ``row`` is the measurement's row in the given table
+    parent, child, fork_row : of each fork
+    copies_history : whether the forks copy their parents' histories
+    related_from, related_to, related_kind : of each relation; kinds are indices into `RELATION_KINDS`
+    """
+
+    measurement: Hashes
+    source: Hashes
+    row: Indices
+    separation_arcsec: Floats
+    de_ruiter: Floats
+    parent: Hashes
+    child: Hashes
+    fork_row: Indices
+    copies_history: bool
+    related_from: Hashes
+    related_to: Hashes
+    related_kind: Indices
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One epoch folded in. Its tables are made when they are asked for.
+
+    Attributes
+    ----------
+    state : all sources after the epoch
+    rows : the tables below as numbers
+    alignment : schema ALIGNMENT, one row an image
+    diagnostics : counts (n_measurements, n_matched, n_new, n_forked, n_related, n_sources, n_unmatched_in_coverage or
+        None), median_de_ruiter, de_ruiter_histogram (counts) and de_ruiter_edges
+    measurements : as given
+    """
+
+    state: FoldState
+    rows: FoldRows
+    alignment: pd.DataFrame
+    diagnostics: dict[str, object]
+    measurements: pd.DataFrame
+
+    @cached_property
+    def associations(self) -> pd.DataFrame:
+        """Schema ASSOCIATIONS, rows of this epoch's measurements (``copied`` false), by source_id."""
+        return associations_table([self])
+
+    @cached_property
+    def relations(self) -> pd.DataFrame:
+        """Schema RELATIONS, both directions, by from_source_id."""
+        return relations_table([self])
+
+    @cached_property
+    def forks(self) -> pd.DataFrame:
+        """Schema FORKS, by child; where ``copies_history``, `copy_fork_history` makes the child's earlier rows."""
+        return forks_table([self])
+
+
+def associations_table(results: Sequence[FoldResult]) -> pd.DataFrame:
+    """Associations of epochs, one after the other."""
+    rows = [result.rows for result in results]
+    return pd.DataFrame(
+        {
+            "source_id": text_of(_joined_up([each.source for each in rows], np.uint64)),
+            "measurement_id": _taken(results, "measurement_id", [each.row for each in rows]),
+            "epoch": _taken(results, "epoch", [each.row for each in rows]),
+            "separation_arcsec": _joined_up([each.separation_arcsec for each in rows], float),
+            "de_ruiter": _joined_up([each.de_ruiter for each in rows], float),
+            "copied": np.zeros(sum(len(each.row) for each in rows), bool),
+        }
+    )
+
+
+def relations_table(results: Sequence[FoldResult]) -> pd.DataFrame:
+    """Relations of epochs, one after the other."""
+    rows = [result.rows for result in results]
+    kind = _joined_up([each.related_kind for each in rows], np.intp)
+    return pd.DataFrame(
+        {
+            "from_source_id": text_of(_joined_up([each.related_from for each in rows], np.uint64)),
+            "to_source_id": text_of(_joined_up([each.related_to for each in rows], np.uint64)),
+            "kind": pd.Series(np.array(RELATION_KINDS, dtype=object)[kind], dtype="str"),
+        }
+    )
+
+
+def forks_table(results: Sequence[FoldResult]) -> pd.DataFrame:
+    """Forks of epochs, one after the other."""
+    rows = [result.rows for result in results]
+    return pd.DataFrame(
+        {
+            "parent_source_id": text_of(_joined_up([each.parent for each in rows], np.uint64)),
+            "child_source_id": text_of(_joined_up([each.child for each in rows], np.uint64)),
+            "measurement_id": _taken(results, "measurement_id", [each.fork_row for each in rows]),
+            "copies_history": np.repeat(
+                np.array([each.copies_history for each in rows], bool), [len(each.child) for each in rows]
+            ),
+        }
+    )
+
+
+def _joined_up(parts: list[npt.NDArray], kind: npt.DTypeLike) -> npt.NDArray:
+    return np.concatenate(parts) if parts else np.empty(0, kind)
+
+
+def _taken(results: Sequence[FoldResult], name: str, rows: list[Indices]) -> pd.Series:
+    """Values of a column of the given tables, in its own type."""
+    filled = [k for k, each in enumerate(rows) if len(each)]
+    if not filled:
+        return pd.Series([], dtype="str")
+    if len(filled) == 1:
+        only = filled[0]
+        return pd.Series(results[only].measurements[name].array.take(rows[only]))
+    start = np.cumsum([0, *(len(results[k].measurements) for k in filled[:-1])])
+    values = pd.concat([results[k].measurements[name] for k in filled], ignore_index=True)
+    places = np.concatenate([rows[k] + first for k, first in zip(filled, start, strict=True)])
+    return values.take(places).reset_index(drop=True)
+
+
+def fold(
+    state: FoldState, measurements: pd.DataFrame, parameters: Association, images: pd.DataFrame | None = None
+) -> FoldResult:
+    """Associate one epoch's measurements with the sources known before it.
+
+    Parameters
+    ----------
+    state : after the previous epoch in time order; `FoldState.empty` before the first
+    measurements : the epoch's measurements without duplicates, in any order: measurement_id, ra_deg, dec_deg,
+        uncertainty_ew_arcsec, uncertainty_ns_arcsec, epoch; optional image, snr (which measurements align images),
+        flux_peak_mjy_beam (helps `optimal` where sources compete)
+    parameters : section ``association`` of the configuration
+    images : image, ra_deg, dec_deg, radius_deg of the epoch's images: where known sources could have been seen
+
+    Raises
+    ------
+    InputError
+        If a position or error is not usable or an id comes twice; the message names the rows.
+    """
+    observation = Observation.of(measurements)
+    # Sources farther off can play no part, so a small epoch costs little however large the sky is.
+    near = state.near(*_box(observation, images, parameters))
+    known = state.part(near)
+    source_tree = cKDTree(known.vectors)
+    alignment = _aligned(observation, source_tree, parameters)
+    pairs, decision = _decide(known, observation, alignment, source_tree, parameters)
+
+    parents = known.source[pairs.source[decision.forked]]
+    fork_measurement = pairs.measurement[decision.forked]
+    children = source_of_fork(parents, observation.measurement[fork_measurement])
+    newborn = source_of_birth(observation.measurement[decision.born])
+    continued = _continued(known, observation, alignment, decision, pairs)
+    added = _added(known, observation, alignment, decision, pairs, np.concatenate([children, newborn]))
+    after = state.after(near, continued, added)
+    if (after.source[1:] == after.source[:-1]).any():
+        _raise_repeated(after, added, np.concatenate([fork_measurement, decision.born]), observation, measurements)
+
+    # The epoch's associations: continued, then forked, then born.
+    chosen = np.concatenate([decision.kept, decision.forked])
+    n_born = len(decision.born)
+    source = np.concatenate([known.source[pairs.source[decision.kept]], children, newborn])
+    measurement = np.concatenate([pairs.measurement[chosen], decision.born])
+    separation = np.concatenate([pairs.separation_arcsec[chosen], np.full(n_born, np.nan)])
+    de_ruiter = np.concatenate([pairs.de_ruiter[chosen], np.full(n_born, np.nan)])
+
+    order = np.lexsort((measurement, source))
+    by_child = np.argsort(children)
+    rows = FoldRows(
+        observation.measurement,
+        source[order],
+        observation.row[measurement[order]],
+        separation[order],
+        de_ruiter[order],
+        parents[by_child],
+        children[by_child],
+        observation.row[fork_measurement[by_child]],
+        decision.copies_history,
+        *_relations(known, decision, pairs, children, source, measurement),
+    )
+    matched = pairs.de_ruiter[decision.kept]
+    diagnostics: dict[str, object] = {
+        "n_measurements": len(observation),
+        "n_matched": int((np.bincount(pairs.measurement[decision.kept], minlength=1) > 0).sum()),
+        "n_new": n_born,
+        "n_forked": len(children),
+        "n_related": len(rows.related_from) // 2,
+        "n_sources": len(after),
+        "n_unmatched_in_coverage": _unmatched_in_coverage(source_tree, pairs.source[decision.kept], images),
+        "median_de_ruiter": float(np.median(matched)) if len(matched) else None,
+        "de_ruiter_histogram": np.histogram(matched, HISTOGRAM_EDGES)[0].tolist(),
+        "de_ruiter_edges": HISTOGRAM_EDGES.tolist(),
+    }
+    return FoldResult(after, rows, alignment.table, diagnostics, measurements)
+
+
+def _aligned(observation: Observation, source_tree: cKDTree, parameters: Association) -> Alignment:
+    wanted = parameters.align_images == "always" or (
+        parameters.align_images == "optimal" and parameters.method == "optimal"
+    )
+    return align(observation, source_tree, parameters) if wanted else unaligned(observation)
+
+
+def _decide(
+    state: FoldState,
+    observation: Observation,
+    alignment: Alignment,
+    source_tree: cKDTree,
+    parameters: Association,
+) -> tuple[Pairs, Decision]:
+    n = len(observation)
+    variance = 1.0 / state.weight_ew, 1.0 / state.weight_ns
+    measured_tree = cKDTree(alignment.vectors)
+    measured_variance = alignment.variance_ew, alignment.variance_ns
+    if parameters.method in ("basic", "advanced"):
+        pairs = candidates(measured_tree, measured_variance, source_tree, variance, parameters.radius_arcsec)
+        if parameters.method == "basic":
+            return pairs, vast.basic(pairs, n)
+        return pairs, vast.advanced(pairs, n, pairs.separation_arcsec)
+    reach = 0.0
+    if n and len(state):
+        widest = max(map(np.max, measured_variance)) + max(map(np.max, variance))
+        reach = min(parameters.de_ruiter_radius * float(np.sqrt(widest)), parameters.max_separation_arcsec)
+    pairs = candidates(measured_tree, measured_variance, source_tree, variance, reach)
+    pairs = pairs.keep(pairs.de_ruiter <= parameters.de_ruiter_radius)
+    if parameters.method == "deruiter":
+        return pairs, vast.advanced(pairs, n, pairs.de_ruiter)
+    return pairs, optimal(pairs, state, observation, alignment, source_tree, parameters)
+
+
+def _box(observation: Observation, images: pd.DataFrame | None, parameters: Association) -> tuple[Floats, Floats]:
+    """Lowest and highest unit vector of the measurements and images, with a margin."""
+    margin = float(chord(_MARGIN_ARCSEC + parameters.radius_arcsec + parameters.max_separation_arcsec))
+    points, reach = observation.vectors, np.zeros((len(observation), 1))
+    if images is not None:
+        centres, radii = _circles(images)
+        points, reach = np.concatenate([points, centres]), np.concatenate([reach, radii[:, None]])
+    if not len(points):
+        return np.ones(3), -np.ones(3)
+    return (points - reach).min(axis=0) - margin, (points + reach).max(axis=0) + margin
+
+
+def _continued(
+    state: FoldState, observation: Observation, alignment: Alignment, decision: Decision, pairs: Pairs
+) -> FoldState:
+    """Known sources after the epoch: running weighted means, in the aligned frame."""
+    arrays = [values.copy() for values in state.arrays]
+    at = pairs.source[decision.kept]
+    for values, new in zip(arrays[1:], _joined(state, pairs, decision.kept, observation, alignment), strict=True):
+        values[at] = new
+    # Blends count as measurements, but neither as positions nor as fluxes.
+    resting, restarting = pairs.source[decision.resting], pairs.source[decision.restarting]
+    anew = _founded(pairs.measurement[decision.restarting], observation, alignment)
+    for values, before, new in zip(arrays[1:6], state.arrays[1:6], anew[:5], strict=True):
+        values[resting] = before[resting]
+        values[restarting] = new
+    return FoldState(*arrays)
+
+
+def _added(
+    state: FoldState,
+    observation: Observation,
+    alignment: Alignment,
+    decision: Decision,
+    pairs: Pairs,
+    source: Hashes,
+) -> FoldState:
+    """Sources that the epoch adds: forks, then new ones."""
+    if decision.copies_history:
+        forked = _joined(state, pairs, decision.forked, observation, alignment)
+    else:
+        forked = _founded(pairs.measurement[decision.forked], observation, alignment)
+    born = _founded(decision.born, observation, alignment)
+    return FoldState(source, *(np.concatenate(both) for both in zip(forked, born, strict=True)))
+
+
+def _joined(
+    state: FoldState, pairs: Pairs, chosen: Indices, observation: Observation, alignment: Alignment
+) -> tuple[npt.NDArray, ...]:
+    """Columns of sources with one more measurement each."""
+    source, measurement = pairs.source[chosen], pairs.measurement[chosen]
+    weight_ew = 1.0 / alignment.variance_ew[measurement]
+    weight_ns = 1.0 / alignment.variance_ns[measurement]
+    total_ew, total_ns = state.weight_ew[source] + weight_ew, state.weight_ns[source] + weight_ns
+    start, end = state.vectors[source], alignment.vectors[measurement]
+    ra, dec = positions(moved_towards(start, end, weight_ew / total_ew, weight_ns / total_ns))
+    # Copied rows carry separations, so equal histories have equal separations too.
+    separation = pairs.separation_arcsec[chosen].view(np.uint64)
+    history = mix(mix(state.history[source], observation.measurement[measurement]), separation)
+    count = state.n_measurements[source] + 1
+    before, now = state.ln_flux[source], observation.ln_flux[measurement]
+    ln_flux = np.where(np.isnan(before), now, np.where(np.isnan(now), before, before + (now - before) / count))
+    return ra, dec, total_ew, total_ns, ln_flux, count, history
+
+
+def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[npt.NDArray, ...]:
+    """Columns of sources with one measurement each."""
+    if alignment.moved:
+        ra, dec = positions(alignment.vectors[measurement])
+    else:
+        ra, dec = observation.ra_deg[measurement], observation.dec_deg[measurement]
+    return (
+        ra,
+        dec,
+        1.0 / alignment.variance_ew[measurement],
+        1.0 / alignment.variance_ns[measurement],
+        observation.ln_flux[measurement],
+        np.ones(len(measurement), np.int64),
+        mix(np.zeros(len(measurement), np.uint64), observation.measurement[measurement]),
+    )
+
+
+def _raise_repeated(
+    after: FoldState, added: FoldState, founder: Indices, observation: Observation, measurements: pd.DataFrame
+) -> None:
+    repeated = after.source[1:][after.source[1:] == after.source[:-1]]
+    index = int(np.flatnonzero(np.isin(added.source, repeated))[0])
+    name = measurements["measurement_id"].iloc[observation.row[founder[index]]]
+    raise InputError(
+        f"measurement_id {name} comes in two epochs: give every measurement its own id, "
+        "and every epoch's measurements to the fold once"
+    )
+
+
+def _relations(
+    state: FoldState, decision: Decision, pairs: Pairs, children: Hashes, source: Hashes, measurement: Indices
+) -> tuple[Hashes, Hashes, Indices]:
+    """Both directions of every relation of the epoch. Where a pair has two kinds, the first of fork, shared, blend."""
+    parents = state.source[pairs.source[decision.forked]]
+    siblings = _pairs_of_equal(parents, children)
+    shared = _pairs_of_equal(measurement.astype(np.uint64), source)
+    blended = state.source[decision.blends]
+    one = np.concatenate([parents, siblings[0], shared[0], blended[:, 0]])
+    two = np.concatenate([children, siblings[1], shared[1], blended[:, 1]])
+    kind = np.repeat(np.arange(3), [len(parents) + len(siblings[0]), len(shared[0]), len(blended)])
+    one, two, kind = np.concatenate([one, two]), np.concatenate([two, one]), np.concatenate([kind, kind])
+    order = np.lexsort((kind, two, one))
+    one, two, kind = one[order], two[order], kind[order]
+    first = np.ones(len(one), bool)
+    first[1:] = (one[1:] != one[:-1]) | (two[1:] != two[:-1])
+    return one[first], two[first], kind[first]
+
+
+def _pairs_of_equal(key: npt.NDArray, value: Hashes) -> tuple[Hashes, Hashes]:
+    """All pairs of values whose keys are equal, each pair once."""
+    order = np.argsort(key, kind="stable")
+    key, value = key[order], value[order]
+    firsts, seconds = [], []
+    # Groups are small: pairs one apart, two apart, ... until no group is that long.
+    for step in range(1, len(key)):
+        same = key[step:] == key[:-step]
+        if not same.any():
+            break
+        firsts.append(value[:-step][same])
+        seconds.append(value[step:][same])
+    empty = np.empty(0, np.uint64)
+    return (np.concatenate(firsts), np.concatenate(seconds)) if firsts else (empty, empty)
+
+
+def _unmatched_in_coverage(source_tree: cKDTree, matched: Indices, images: pd.DataFrame | None) -> int | None:
+    """Known sources inside an image that nothing continued; None where the images are not known."""
+    if images is None or not source_tree.n:
+        return None if images is None else 0
+    covered = np.zeros(source_tree.n, bool)
+    centres, radii = _circles(images)
+    for members in source_tree.query_ball_point(centres, radii):
+        covered[members] = True
+    covered[matched] = False
+    return int(covered.sum())
+
+
+def _circles(images: pd.DataFrame) -> tuple[Floats, Floats]:
+    """(unit vectors of the centres, radii as chords) of images."""
+    centres = unit_vectors(images["ra_deg"].to_numpy(dtype=float), images["dec_deg"].to_numpy(dtype=float))
+    return centres, chord(images["radius_deg"].to_numpy(dtype=float) * 3600.0)

@@ -1,0 +1,110 @@
+"""Candidate pairs of measurements and sources: separation, offsets, de Ruiter radius."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, Floats, chord
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Candidates, shape (k,), sorted by measurement, then source.
+
+    ``variance_ew`` and ``variance_ns`` are the sums of both positions' variances [arcsec^2].
+    """
+
+    measurement: Indices
+    source: Indices
+    separation_arcsec: Floats
+    de_ruiter: Floats
+    variance_ew: Floats
+    variance_ns: Floats
+
+    def __len__(self) -> int:
+        return len(self.measurement)
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> Pairs:
+        """The pairs where ``mask`` is true."""
+        if mask.all():
+            return self
+        return Pairs(
+            self.measurement[mask],
+            self.source[mask],
+            self.separation_arcsec[mask],
+            self.de_ruiter[mask],
+            self.variance_ew[mask],
+            self.variance_ns[mask],
+        )
+
+
+def tangent_offsets(start: Floats, end: Floats) -> tuple[Floats, Floats]:
+    """(east, north) in arcsec of ``end`` from ``start``, unit vectors of shape (k, 3) close to each other.
+
+    Components of the chord along east and north at the midpoint. The chord is at right angles to the midpoint, so its
+    length is exact, and neither right ascensions nor cos(dec) enter: the poles are like anywhere else.
+    """
+    cos_ra, sin_ra, z, across = _midpoint(start, end)
+    dx, dy, dz = (end[:, axis] - start[:, axis] for axis in range(3))
+    east = dy * cos_ra - dx * sin_ra
+    north = (dz * across - (dx * cos_ra + dy * sin_ra) * z) / np.hypot(z, across)
+    return east * ARCSEC_PER_RADIAN, north * ARCSEC_PER_RADIAN
+
+
+def moved_towards(start: Floats, end: Floats, share_east: Floats, share_north: Floats) -> Floats:
+    """Unit vectors part of the way from ``start`` to ``end``, with a share of the way for each axis, shape (k, 3)."""
+    chord_vector = end - start
+    if (share_east == share_north).all():
+        return start + chord_vector * share_north[:, None]
+    cos_ra, sin_ra, _, _ = _midpoint(start, end)
+    east = (chord_vector[:, 1] * cos_ra - chord_vector[:, 0] * sin_ra) * (share_east - share_north)
+    moved = start + chord_vector * share_north[:, None]
+    moved[:, 0] -= east * sin_ra
+    moved[:, 1] += east * cos_ra
+    return moved
+
+
+def _midpoint(start: Floats, end: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """(cos RA, sin RA, z, distance from the polar axis) of the sum of two vectors; RA is 0 at the poles."""
+    x, y, z = (start[:, axis] + end[:, axis] for axis in range(3))
+    across = np.hypot(x, y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(across > 0, x / across, 1.0), np.where(across > 0, y / across, 0.0), z, across
+
+
+def candidates(
+    measured: cKDTree,
+    measured_variance: tuple[Floats, Floats],
+    sources: cKDTree,
+    source_variance: tuple[Floats, Floats],
+    radius_arcsec: float,
+) -> Pairs:
+    """All pairs within a radius.
+
+    Parameters
+    ----------
+    measured, sources : trees of the unit vectors of n measurements and m sources
+    measured_variance, source_variance : (east, north) variances [arcsec^2], shapes (n,) and (m,)
+    radius_arcsec : inclusive
+    """
+    if not measured.n or not sources.n:
+        nothing, none = np.empty(0), np.empty(0, np.intp)
+        return Pairs(none, none, nothing, nothing, nothing, nothing)
+    # One part in 10^12 keeps a pair at exactly the radius in, whatever the rounding of the unit vectors.
+    limit = float(chord(radius_arcsec)) * (1 + 1e-12) + 1e-15
+    found = measured.sparse_distance_matrix(sources, limit, output_type="ndarray")
+    # One key sorts several times faster than two.
+    key = found["i"] * sources.n + found["j"]
+    key.sort()
+    i, j = np.divmod(key, sources.n)
+    east, north = tangent_offsets(measured.data[i], sources.data[j])
+    variance_ew = measured_variance[0][i] + source_variance[0][j]
+    variance_ns = measured_variance[1][i] + source_variance[1][j]
+    radius = np.sqrt(east * east / variance_ew + north * north / variance_ns)
+    return Pairs(i, j, np.hypot(east, north), radius, variance_ew, variance_ns)
