@@ -1,0 +1,1 @@
+"""Reference catalogues: presets of surveys, reading any format, storage sorted by HEALPix, cone searches, fetching."""

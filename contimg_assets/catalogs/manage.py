@@ -1,0 +1,211 @@
+"""What the commands `contimg catalog add|list|fetch` do."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+
+from contimg_assets.catalogs import fetch as remote
+from contimg_assets.catalogs.presets import PRESETS
+from contimg_assets.catalogs.store import build_catalog, catalog_file
+from contimg_assets.config import CatalogConfig, Config, load_config
+from contimg_assets.errors import ConfigError, InputError
+
+_SECTION = re.compile(r"^catalogs:[ \t]*(\{\s*\}|~|null)?[ \t]*(#.*)?$", re.MULTILINE)
+
+
+def add_catalog(
+    config_file: Path,
+    name: str,
+    file: Path,
+    *,
+    preset: str | None = None,
+    freq_mhz: float | None = None,
+    beam_arcsec: float | None = None,
+    position_err_arcsec: float | None = None,
+) -> int:
+    """Write a catalogue into the configuration file, after reading it whole to see that it is usable.
+
+    The rest of the file, comments included, stays as it is.
+
+    Parameters
+    ----------
+    config_file : written if it does not exist
+    name : of the catalogue; that of a preset implies the preset
+    file : the catalogue's file; stored relative to the configuration's folder where it lies inside it
+    preset, freq_mhz, beam_arcsec, position_err_arcsec : see `CatalogConfig`
+
+    Returns
+    -------
+    n_rows of the catalogue
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken or not allowed, or the settings are incomplete; the file is left as it was.
+    InputError
+        If the catalogue's file is unusable; the configuration is left as it was.
+    """
+    config_file = config_file.absolute()
+    text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
+    config = load_config(config_file) if config_file.exists() else Config(root=config_file.parent)
+    if name in config.catalogs:
+        raise ConfigError(
+            f"{config_file}: catalogue {name!r} is there already; edit catalogs.{name} or take another name"
+        )
+    path = file.absolute()
+    if path.is_relative_to(config_file.parent):
+        path = path.relative_to(config_file.parent)
+    given = {
+        "preset": preset or (name if name in PRESETS else None),
+        "path": str(path),
+        "freq_mhz": freq_mhz,
+        "beam_arcsec": beam_arcsec,
+        "position_err_arcsec": position_err_arcsec,
+    }
+    entry = {key: value for key, value in given.items() if value is not None}
+    if "freq_mhz" not in entry and "preset" not in entry:
+        raise ConfigError(
+            f"catalogue {name!r}: say its frequency (freq_mhz) or a preset; there are {', '.join(sorted(PRESETS))}"
+        )
+    changed = _with_entry(text, name, entry)
+    settings = _checked(config_file, changed, name, others=set(config.catalogs))
+    n_rows = build_catalog(name, settings, config_file.parent).num_rows
+    _replace(config_file, changed)
+    return n_rows
+
+
+def list_catalogs(config: Config) -> pd.DataFrame:
+    """The configured catalogues: name, preset, file, exists, freq_mhz, beam_arcsec, materialised, n_rows, version."""
+    rows = []
+    for name, settings in sorted(config.catalogs.items()):
+        stored = catalog_file(config, name)
+        schema, n_rows = (
+            (pq.read_schema(stored), pq.read_metadata(stored).num_rows) if stored.exists() else (None, None)
+        )
+        metadata = (schema.metadata if schema is not None else None) or {}
+        rows.append(
+            {
+                "name": name,
+                "preset": settings.preset,
+                "path": str(config.catalog_path(name)),
+                "exists": config.catalog_path(name).is_file(),
+                "freq_mhz": settings.freq_mhz,
+                "beam_arcsec": settings.beam_arcsec,
+                "materialised": schema is not None,
+                "n_rows": n_rows,
+                "version": metadata.get(b"contimg_version", b"").decode() or None,
+            }
+        )
+    columns = ["name", "preset", "path", "exists", "freq_mhz", "beam_arcsec", "materialised", "n_rows", "version"]
+    return pd.DataFrame(rows, columns=columns).astype({"preset": "str", "n_rows": "Int64", "version": "str"})
+
+
+def list_presets() -> pd.DataFrame:
+    """The surveys that need no column map: preset, title, freq_mhz, beam_arcsec, vizier, reference."""
+    return pd.DataFrame(
+        {
+            "preset": name,
+            "title": preset.title,
+            "freq_mhz": preset.freq_mhz,
+            "beam_arcsec": preset.beam_arcsec,
+            "vizier": preset.vizier,
+            "reference": preset.reference,
+        }
+        for name, preset in sorted(PRESETS.items())
+    )
+
+
+def fetch_catalog(
+    config_file: Path,
+    name: str,
+    *,
+    preset: str | None = None,
+    region: tuple[float, float, float] | None = None,
+    url: str = remote.VIZIER_TAP,
+    folder: Path | None = None,
+) -> int:
+    """Download a survey's published table and write it into the configuration file.
+
+    Parameters
+    ----------
+    config_file : the configuration, written if it does not exist
+    name : of the catalogue here
+    preset : the survey; ``name`` if None
+    region : ra_deg, dec_deg, radius_deg of a circle; the whole survey if None
+    url : TAP service
+    folder : where the file goes; ``catalogs`` beside the configuration if None
+
+    Returns
+    -------
+    n_rows
+
+    Raises
+    ------
+    ConfigError, InputError
+        As `add_catalog` and `contimg_assets.catalogs.fetch.fetch`.
+    """
+    survey = preset or name
+    if survey not in PRESETS:
+        raise InputError(f"no preset {survey!r} to fetch; there are {', '.join(sorted(PRESETS))}")
+    config_file = config_file.absolute()
+    if config_file.exists() and name in load_config(config_file).catalogs:
+        raise ConfigError(f"{config_file}: catalogue {name!r} is there already; take another name")
+    # A name becomes a file name: let the configuration's rule for names speak before anything is written.
+    _checked(config_file, _with_entry("", name, {"preset": survey, "path": "catalog.vot"}), name, others=set())
+    file = (folder or config_file.parent / "catalogs") / f"{name}.vot"
+    remote.fetch(survey, file, url=url, region=region)
+    return add_catalog(config_file, name, file, preset=survey)
+
+
+def _with_entry(text: str, name: str, entry: Mapping[str, object]) -> str:
+    """The configuration's text with one more catalogue at the top of its section, or a new section at the end."""
+    block = yaml.safe_dump({name: entry}, sort_keys=False, allow_unicode=True)
+    section = _SECTION.search(text)
+    if section is None:
+        before = text if not text or text.endswith("\n") else text + "\n"
+        return before + "catalogs:\n" + _indented(block, "  ")
+    following = re.match(r"\n(?:[ \t]*(?:#.*)?\n)*([ \t]+)\S", text[section.end() :])
+    indent = following.group(1) if following else "  "
+    return text[: section.start()] + "catalogs:\n" + _indented(block, indent) + text[section.end() :].removeprefix("\n")
+
+
+def _indented(block: str, indent: str) -> str:
+    return "".join(indent + line + "\n" for line in block.splitlines())
+
+
+def _checked(config_file: Path, text: str, name: str, others: set[str]) -> CatalogConfig:
+    """The new catalogue's settings as the changed configuration has them.
+
+    Raises
+    ------
+    ConfigError
+        If the changed text is no configuration, or lost one of the other catalogues: it was written in a style that is
+        not edited here.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / config_file.name
+        trial.write_text(text, encoding="utf-8")
+        try:
+            config = load_config(trial)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(trial), str(config_file))) from error
+    if set(config.catalogs) != others | {name}:
+        raise ConfigError(
+            f"{config_file}: write the catalogues in block style, one key a line, or add {name!r} by hand"
+        )
+    return config.catalogs[name]
+
+
+def _replace(file: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    Path(temporary).replace(file)

@@ -1,0 +1,179 @@
+"""Unrelated catalogue sources: their local density, how often they match by chance, and the share of real matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import lambertw
+
+from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.cells import cells_around, coarser
+from contimg_assets.crossmatch.probability import SQUARE_DEGREES_OF_SKY, completeness, fit_q
+from contimg_assets.crossmatch.sphere import Floats
+
+_MOST_STEPS = 6
+_MIN_PER_CELL = 2.2
+
+
+def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[np.int64], radius_deg: float) -> Floats:
+    """Catalogue sources per square degree around positions, outside the catalogue's footprint 0.
+
+    Counted in the HEALPix cell of the position and the eight around it, over the area that the catalogue covers there:
+    that of the finer cells with any source in them, corrected for those that are empty by chance.
+
+    Parameters
+    ----------
+    positions_29, catalog_29 : nested cells of order 29, shapes (n,) and (m,)
+    radius_deg : of the circle whose area the nine cells have, about; they are larger where the catalogue is sparse
+    """
+    if not len(positions_29) or not len(catalog_29):
+        return np.zeros(len(positions_29))
+    wide = int(np.floor(np.log2(SQUARE_DEGREES_OF_SKY * 9.0 / (12.0 * np.pi * radius_deg**2)) / 2.0))
+    wide = max(wide, 0)
+    number = np.bincount(coarser(catalog_29, wide), minlength=12 << (2 * wide))
+    while wide > 0 and len(catalog_29) < _MIN_PER_CELL * np.count_nonzero(number):
+        number, wide = _merged(number), wide - 1
+    occupied, area_deg2 = _occupied(catalog_29, number, wide)
+    cells, of_position = np.unique(coarser(positions_29, wide), return_inverse=True)
+    around = cells_around(cells, wide)
+    there = around >= 0
+    n_sources = np.where(there, number[around], 0).sum(axis=0)
+    n_occupied = np.where(there, occupied[around], 0).sum(axis=0)
+    per_occupied = np.divide(n_sources, n_occupied, out=np.zeros(len(cells)), where=n_occupied > 0)
+    # Poisson: per_occupied = mean / (1 - exp(-mean)), solved for the mean. One source in each is no lower limit.
+    m = np.maximum(per_occupied, 1.2)
+    per_cell = np.where(n_occupied > 0, m + lambertw(-m * np.exp(-m)).real, 0.0)
+    return (per_cell / area_deg2)[of_position]
+
+
+def _occupied(
+    catalog_29: npt.NDArray[np.int64], number: npt.NDArray[np.int64], wide: int
+) -> tuple[npt.NDArray[np.int64], float]:
+    """How many of the finer cells in each cell of order ``wide`` have any source, and their area in deg^2.
+
+    They are as fine as leaves some sources in each, and only those in occupied wide cells are ever counted: the work
+    grows with the catalogue and not with the sky.
+    """
+    inside = np.flatnonzero(number)
+    steps = int(np.clip(np.log2(len(catalog_29) / (_MIN_PER_CELL * len(inside))) / 2.0, 0, _MOST_STEPS))
+    place = np.zeros(len(number), np.int64)
+    place[inside] = np.arange(len(inside))
+    fine = coarser(catalog_29, wide + steps)
+    index = (place[fine >> (2 * steps)] << (2 * steps)) | (fine & ((1 << (2 * steps)) - 1))
+    counts = np.bincount(index, minlength=len(inside) << (2 * steps))
+    occupied = np.zeros(len(number), np.int64)
+    occupied[inside] = np.count_nonzero(counts.reshape(len(inside), -1), axis=1)
+    return occupied, SQUARE_DEGREES_OF_SKY / (12 << (2 * (wide + steps)))
+
+
+def _merged(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Counts in the cells of the next coarser order: four nested cells make one."""
+    return counts[0::4] + counts[1::4] + counts[2::4] + counts[3::4]
+
+
+def offset_positions(
+    ra_deg: Floats, dec_deg: Floats, keys: npt.NDArray[np.uint64], shift_arcsec: float, n_max: int
+) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
+    """Positions shifted in up to eight directions: as many unrelated positions of the same footprint.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : shape (n,)
+    keys : a hash of each position's name: which directions it gets does not depend on the order of rows
+    shift_arcsec : far more than errors and beams
+    n_max : about how many to make, at most eight a position; of more positions than that, so many chosen by their keys
+
+    Returns
+    -------
+    ra_deg, dec_deg, index of the position they come from, shape (k,)
+    """
+    n_directions = int(np.clip(n_max // max(len(ra_deg), 1), 1, 8))
+    first = (keys % np.uint64(8)).astype(int)
+    chosen = np.flatnonzero((keys >> np.uint64(3)) % np.uint64(1 << 20) < n_max / max(len(ra_deg), 1) * (1 << 20))
+    # An odd stride visits all eight directions, and opposite ones soon.
+    direction = (first[chosen, None] + 3 * np.arange(n_directions)) % 8
+    index = np.repeat(chosen, n_directions)
+    angle = direction.ravel() * (np.pi / 4.0)
+    ra, dec = sphere.displaced(
+        ra_deg[index], dec_deg[index], shift_arcsec * np.cos(angle), shift_arcsec * np.sin(angle)
+    )
+    return ra, dec, index
+
+
+@dataclass(frozen=True)
+class Blanks:
+    """Per group of detections: how many have nothing within each radius, and how many offset positions have not."""
+
+    radii_arcsec: Floats  # (n_radii,)
+    n: npt.NDArray[np.int64]  # (n_groups,)
+    n_random: npt.NDArray[np.int64]
+    blank: Floats  # (n_groups, n_radii) counts
+    blank_random: Floats
+    enclosed: Floats  # (n_groups, n_radii) mean share of true counterparts within the radius
+
+    def q(self, min_detections: int, default: float) -> Floats:
+        """Q of each group: its own fit, that of all groups where it has too few detections, a default if all have.
+
+        Fleuren et al. 2012 (MNRAS 423, 2407), eq. 8.
+        """
+        if not len(self.n):
+            return np.empty(0)
+        total, total_random = self.n.sum(), self.n_random.sum()
+        pooled = default
+        if total >= min_detections and total_random:
+            enclosed = (self.enclosed * self.n[:, None]).sum(axis=0) / total
+            pooled = float(
+                fit_q(self.blank.sum(axis=0) / total, self.blank_random.sum(axis=0) / total_random, enclosed)
+            )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = fit_q(self.blank / self.n[:, None], self.blank_random / self.n_random[:, None], self.enclosed)
+        return np.where((self.n >= min_detections) & (self.n_random > 0), own, pooled)
+
+
+def count_blanks(
+    nearest_arcsec: Floats,
+    sigma_arcsec: Floats,
+    group: npt.NDArray[np.intp],
+    nearest_random_arcsec: Floats,
+    group_random: npt.NDArray[np.intp],
+    n_groups: int,
+    radii_arcsec: Floats,
+) -> Blanks:
+    """Count detections and offset positions without a catalogue source within radii.
+
+    Parameters
+    ----------
+    nearest_arcsec : separation of the nearest catalogue source of each detection, inf if none, shape (n,)
+    sigma_arcsec : error of a pair per axis, for each of k equally likely errors of a catalogue source, shape (k, n)
+    group, group_random : group of each detection and offset position, from 0
+    nearest_random_arcsec : as nearest_arcsec, of the offset positions, shape (k,)
+    """
+
+    def blanks(nearest: Floats, groups: npt.NDArray[np.intp]) -> Floats:
+        # The first radius that holds the source; beyond the last, all radii are blank.
+        bin_ = np.searchsorted(radii_arcsec, nearest, side="left")
+        counts = np.bincount(groups * (len(radii_arcsec) + 1) + bin_, minlength=n_groups * (len(radii_arcsec) + 1))
+        within = np.cumsum(counts.reshape(n_groups, -1), axis=1)
+        return (within[:, -1:] - within[:, :-1]).astype(float)
+
+    n = np.bincount(group, minlength=n_groups)
+    enclosed = (
+        np.stack(
+            [
+                np.bincount(group, completeness(radius / sigma_arcsec).mean(axis=0), minlength=n_groups)
+                for radius in radii_arcsec
+            ],
+            axis=1,
+        )
+        / np.maximum(n, 1)[:, None]
+    )
+    return Blanks(
+        radii_arcsec,
+        n,
+        np.bincount(group_random, minlength=n_groups),
+        blanks(nearest_arcsec, group),
+        blanks(nearest_random_arcsec, group_random),
+        enclosed,
+    )

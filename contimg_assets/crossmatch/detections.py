@@ -1,0 +1,127 @@
+"""What is matched, as arrays: measurements of images, or sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.config import Matching
+from contimg_assets.crossmatch.cells import healpix_29
+from contimg_assets.crossmatch.sphere import Floats, Indices
+from contimg_assets.errors import InputError
+
+# Error of a position whose own is missing.
+_UNKNOWN_ERROR_ARCSEC = 0.2
+_USED_COLUMNS = (
+    *("image", "ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec"),
+    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec"),
+)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What is matched, in the order of the sky: arrays of shape (n,)."""
+
+    ids: pd.Series
+    place: Indices  # in the order of the ids
+    groups: list[str]
+    group: Indices
+    ra: Floats
+    dec: Floats
+    sigma_ew: Floats
+    sigma_ns: Floats
+    beam: Floats
+    freq_mhz: Floats
+    flux: Floats
+    extended: npt.NDArray[np.bool_]
+    healpix: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters: Matching) -> Detections:
+    """Measurements, in a group an image.
+
+    Raises
+    ------
+    InputError
+        If a measurement's image is not among the images.
+    """
+    ordered, place, healpix = _along_the_sky(measurements, "measurement_id")
+    names = sorted(images["image"].unique())
+    by_name = images.drop_duplicates("image").set_index("image").loc[names]
+    group = pd.Index(names).get_indexer(ordered["image"])
+    if (group < 0).any():
+        unknown = ordered["image"].iloc[int(np.argmax(group < 0))]
+        raise InputError(f"image {unknown!r} of a measurement is not in the table of images; deliver its manifest row")
+    ra, dec = ordered["ra_deg"].to_numpy(float), ordered["dec_deg"].to_numpy(float)
+
+    def optional(column: str) -> Floats:
+        return ordered[column].to_numpy(float) if column in ordered else np.full(len(ordered), np.nan)
+
+    integrated, peak = optional("flux_int_mjy"), optional("flux_peak_mjy_beam")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        extended = integrated / peak > parameters.extended_ratio
+    wanted, other = (integrated, peak) if parameters.flux == "int" else (peak, integrated)
+    return Detections(
+        ids=ordered["measurement_id"],
+        place=place,
+        groups=names,
+        group=group,
+        ra=ra,
+        dec=dec,
+        sigma_ew=_known_errors(ordered["uncertainty_ew_arcsec"]),
+        sigma_ns=_known_errors(ordered["uncertainty_ns_arcsec"]),
+        beam=by_name["bmaj_arcsec"].to_numpy(float)[group],
+        freq_mhz=by_name["freq_mhz"].to_numpy(float)[group],
+        flux=np.where(np.isfinite(wanted), wanted, other),
+        extended=extended,
+        healpix=healpix,
+    )
+
+
+def of_sources(sources: pd.DataFrame) -> Detections:
+    """Sources at their positions, in one group."""
+    ordered, place, healpix = _along_the_sky(sources, "source_id")
+    ra, dec = ordered["ra_deg"].to_numpy(float), ordered["dec_deg"].to_numpy(float)
+    flux = ordered["flux_mjy"].to_numpy(float) if "flux_mjy" in ordered else np.full(len(ordered), np.nan)
+    return Detections(
+        ids=ordered["source_id"],
+        place=place,
+        groups=[""],
+        group=np.zeros(len(ordered), np.intp),
+        ra=ra,
+        dec=dec,
+        sigma_ew=_known_errors(ordered["uncertainty_ew_arcsec"]),
+        sigma_ns=_known_errors(ordered["uncertainty_ns_arcsec"]),
+        beam=ordered["beam_arcsec"].to_numpy(float),
+        freq_mhz=ordered["freq_mhz"].to_numpy(float),
+        flux=flux,
+        extended=np.zeros(len(ordered), bool),
+        healpix=healpix,
+    )
+
+
+def _along_the_sky(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Indices, npt.NDArray[np.int64]]:
+    """The columns that matching uses, in an order that only depends on what is in them: by HEALPix cell, then id.
+
+    Neighbours on the sky are neighbours in memory, which searches are faster for. Also each row's place in the order of
+    the ids, and its cell.
+    """
+    ids = table[key].astype("str").reset_index(drop=True)
+    place = np.empty(len(ids), np.intp)
+    place[np.asarray(ids.argsort(kind="stable"))] = np.arange(len(ids))
+    cells = healpix_29(table["ra_deg"].to_numpy(float), table["dec_deg"].to_numpy(float))
+    order = np.lexsort((place, cells))
+    columns = [name for name in _USED_COLUMNS if name in table.columns]
+    ordered = table[columns].reset_index(drop=True).assign(**{key: ids}).take(order).reset_index(drop=True)
+    return ordered, place[order], cells[order]
+
+
+def _known_errors(values: pd.Series) -> Floats:
+    errors = values.to_numpy(float)
+    return np.where(np.isfinite(errors), errors, _UNKNOWN_ERROR_ARCSEC)

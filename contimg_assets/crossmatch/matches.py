@@ -1,0 +1,205 @@
+"""Candidates of measurements and sources in reference catalogues, all of them, each with its probability.
+
+The recommended posterior is Sutherland & Saunders (1992) with the errors of each pair, the density around each position
+and the share Q of real counterparts of each image: see `contimg_assets.crossmatch.probability` for the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contimg_assets.catalogs.store import ReferenceCatalog
+from contimg_assets.config import Matching
+from contimg_assets.crossmatch import probability as formulas
+from contimg_assets.crossmatch.alignment import Offsets, borrow_offsets, measure_offsets
+from contimg_assets.crossmatch.background import local_density
+from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
+from contimg_assets.crossmatch.detections import Detections, of_measurements, of_sources
+from contimg_assets.crossmatch.search import Sky, aligned, find_pairs
+from contimg_assets.crossmatch.sphere import Indices
+from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
+from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
+
+
+class MatchResult(NamedTuple):
+    """Tables of schemas CATALOG_MATCHES and MATCH_SUMMARY."""
+
+    matches: pd.DataFrame
+    summary: pd.DataFrame
+
+
+def match_catalogs(
+    measurements: pd.DataFrame,
+    images: pd.DataFrame,
+    catalogs: Sequence[ReferenceCatalog],
+    parameters: Matching,
+    associations: pd.DataFrame | None = None,
+) -> MatchResult:
+    """All candidates of all measurements in all catalogues, and how each image's matching went.
+
+    Parameters
+    ----------
+    measurements : columns measurement_id, image, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec; used
+        where present: flux_int_mjy, flux_peak_mjy_beam. Any order of rows; duplicates are matched like others
+    images : columns image, bmaj_arcsec, freq_mhz
+    catalogs : reference catalogues; none gives empty tables
+    parameters : section `matching` of the configuration
+    associations : columns source_id, measurement_id, separation_arcsec; for the column source_id
+
+    Returns
+    -------
+    MatchResult of the tables CATALOG_MATCHES (sorted by measurement, catalogue, rank) and MATCH_SUMMARY (by image,
+    catalogue). Signs: dra_arcsec, ddec_arcsec are catalogue minus measurement, on the sky.
+
+    Raises
+    ------
+    InputError
+        If a measurement's image is not among the images.
+    """
+    detections = of_measurements(measurements, images, parameters)
+    found = [_match_one(detections, catalog, parameters, align=True) for catalog in catalogs]
+    measured = {catalog.name: one.offsets for catalog, one in zip(catalogs, found, strict=True)}
+    for index, catalog in enumerate(catalogs):
+        others = {name: offsets for name, offsets in measured.items() if name != catalog.name}
+        borrowed = borrow_offsets(measured[catalog.name], others, parameters.frame_err_arcsec)
+        if borrowed is not None:
+            found[index] = _match_one(detections, catalog, parameters, align=True, offsets=borrowed)
+    summaries = [one.summary for one in found]
+    matches = of_all_catalogs(detections, [one.candidates for one in found], parameters)
+    if matches is None:
+        empty = CATALOG_MATCHES.empty()
+        return MatchResult(empty, _stack(summaries, MATCH_SUMMARY.empty()))
+    ids = detections.ids.take(matches.pop("detection").to_numpy()).reset_index(drop=True)
+    matches["measurement_id"] = ids
+    matches["source_id"] = _sources_of(ids, associations)
+    matches["image"] = (
+        pd.Series(detections.groups, dtype="str").take(matches.pop("group").to_numpy()).reset_index(drop=True)
+    )
+    return MatchResult(matches[CATALOG_MATCHES.names], _stack(summaries, MATCH_SUMMARY.empty()))
+
+
+def match_measurements(
+    measurements: pd.DataFrame,
+    images: pd.DataFrame,
+    catalogs: Sequence[ReferenceCatalog],
+    parameters: Matching,
+    associations: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """The table CATALOG_MATCHES of `match_catalogs`, without the summary."""
+    return match_catalogs(measurements, images, catalogs, parameters, associations).matches
+
+
+def match_sources(
+    sources: pd.DataFrame,
+    catalogs: Sequence[ReferenceCatalog],
+    parameters: Matching,
+    accepted: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """All candidates of all sources at their mean corrected positions.
+
+    Parameters
+    ----------
+    sources : columns source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec, freq_mhz, beam_arcsec;
+        used where present: flux_mjy (our flux density, for flux ratios)
+    catalogs : reference catalogues; none gives an empty table
+    parameters : section `matching` of the configuration. No offset is taken out: positions are corrected
+    accepted : columns source_id, catalog, catalog_source_id: pairs that people accepted, which are candidates however
+        far apart (as far as the area in which density is counted)
+
+    Returns
+    -------
+    DataFrame of schema SOURCE_MATCHES, sorted by source, catalogue, rank; `manual` false and `comment` missing: see
+    `contimg_assets.crossmatch.overrides.apply_overrides`
+    """
+    detections = of_sources(sources)
+    parts = [
+        _match_one(detections, catalog, parameters, align=False, accepted=accepted).candidates for catalog in catalogs
+    ]
+    matches = of_all_catalogs(detections, parts, parameters)
+    if matches is None:
+        return SOURCE_MATCHES.empty()
+    matches["source_id"] = detections.ids.take(matches["detection"].to_numpy()).reset_index(drop=True)
+    matches["manual"] = False
+    matches["comment"] = pd.Series(pd.NA, index=matches.index, dtype="str")
+    return matches[SOURCE_MATCHES.names]
+
+
+class _Matched(NamedTuple):
+    """Candidates in one catalogue, the summary of each group, and the groups' offsets."""
+
+    candidates: pd.DataFrame
+    summary: pd.DataFrame
+    offsets: Offsets
+
+
+def _match_one(
+    detections: Detections,
+    catalog: ReferenceCatalog,
+    parameters: Matching,
+    align: bool,
+    offsets: Offsets | None = None,
+    accepted: pd.DataFrame | None = None,
+) -> _Matched:
+    """Match to one catalogue; offsets are measured where they are not given."""
+    margin = max(2.0 * parameters.density_radius_deg * 3600.0, 2.0 * parameters.false_match_shift_arcsec)
+    table, rows = catalog.covering(detections.ra, detections.dec, margin)
+    cells = table.column("healpix_29").to_numpy()
+    density = local_density(detections.healpix, cells[rows], parameters.density_radius_deg)
+    sky = Sky(table, catalog.beam_arcsec)
+    max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
+    by_hand = None if accepted is None else _rows_of(accepted[accepted["catalog"] == catalog.name], detections, table)
+    pairs = find_pairs(detections, sky, parameters, max_offset_arcsec, by_hand)
+    if offsets is None:
+        offsets = measure_offsets(
+            pairs.dra,
+            pairs.ddec,
+            pairs.sigma_ew,
+            pairs.sigma_ns,
+            detections.group[pairs.detection],
+            np.bincount(detections.group, density, minlength=len(detections.groups)) / formulas.ARCSEC2_PER_DEG2,
+            max_offset_arcsec,
+            parameters.min_offset_pairs,
+            parameters.fit_systematic,
+        )
+    pairs = aligned(pairs, offsets, detections.group[pairs.detection])
+    blanks = blanks_of_groups(detections, sky, pairs, offsets, density, parameters)
+    q = blanks.q(parameters.min_q_measurements, parameters.default_q)
+    candidates = candidates_of(detections, sky, pairs, density, q, parameters)
+    candidates["catalog"] = catalog.name
+    candidates["catalog_version"] = catalog.version
+    candidates["freq_mhz"] = catalog.freq_mhz
+    return _Matched(candidates, summarised(detections, catalog, candidates, offsets, blanks, q, density), offsets)
+
+
+def _rows_of(pairs: pd.DataFrame, detections: Detections, table: pa.Table) -> tuple[Indices, Indices] | None:
+    """Detections and catalogue rows of named pairs, those that are there; None without any."""
+    if pairs.empty:
+        return None
+    names = pa.array(pairs["catalog_source_id"].unique(), pa.string())
+    rows = np.flatnonzero(pc.is_in(table.column("catalog_source_id"), value_set=names).to_numpy())
+    row = pd.Series(rows, index=table.column("catalog_source_id").take(pa.array(rows)).to_pandas())
+    there = pairs[pairs["catalog_source_id"].isin(row.index) & pairs["source_id"].isin(detections.ids)]
+    if there.empty:
+        return None
+    return pd.Index(detections.ids).get_indexer(there["source_id"]), row.loc[there["catalog_source_id"]].to_numpy()
+
+
+def _sources_of(measurement_ids: pd.Series, associations: pd.DataFrame | None) -> pd.Series:
+    """The source of each measurement; of several (a fork), the nearest."""
+    if associations is None or associations.empty:
+        return pd.Series(pd.NA, index=measurement_ids.index, dtype="str")
+    ordered = associations.sort_values(["separation_arcsec", "source_id"], na_position="first")
+    nearest = ordered.drop_duplicates("measurement_id").set_index("measurement_id")["source_id"]
+    return nearest.reindex(measurement_ids).astype("str").reset_index(drop=True)
+
+
+def _stack(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    if not tables:
+        return empty
+    return pd.concat(tables, ignore_index=True).sort_values(["image", "catalog"], ignore_index=True)

@@ -1,0 +1,98 @@
+"""Cross-matching of two tables of positions: the standalone utility."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.probability import de_ruiter_radius
+from contimg_assets.errors import InputError
+
+_ERRORS = (("uncertainty_ew_arcsec", "uncertainty_ns_arcsec"), ("ra_err_arcsec", "dec_err_arcsec"))
+
+
+def cross_match_sources(
+    detected: pd.DataFrame,
+    catalog: pd.DataFrame,
+    radius: float,
+    *,
+    mode: Literal["all", "nearest", "mutual"] = "all",
+) -> pd.DataFrame:
+    """Pairs of two tables of positions within a radius.
+
+    Parameters
+    ----------
+    detected, catalog : columns ra_deg, dec_deg; position errors (uncertainty_ew_arcsec and uncertainty_ns_arcsec, or
+        ra_err_arcsec and dec_err_arcsec) are used where both tables have them
+    radius : largest separation, arcsec, inclusive
+    mode : "all" pairs, the "nearest" of each detected, or those nearest to each other ("mutual")
+
+    Returns
+    -------
+    DataFrame sorted by detected row, then separation: detected_index, catalog_index (labels of the tables' indices),
+    separation_arcsec, dra_arcsec, ddec_arcsec (catalogue minus detected, on the sky), de_ruiter (NaN without errors)
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a position is none, or the radius or mode is not allowed.
+    """
+    if mode not in ("all", "nearest", "mutual"):
+        raise InputError(f"mode {mode!r} is unknown; it is 'all', 'nearest' or 'mutual'")
+    if not 0 <= radius <= 648_000:
+        raise InputError(f"radius {radius!r} arcsec is not allowed; it is 0 to 648000")
+    ra1, dec1 = _positions(detected, "detected")
+    ra2, dec2 = _positions(catalog, "catalog")
+    i, j, separation = sphere.pairs_within(
+        sphere.unit_vectors(ra1, dec1).reshape(-1, 3), sphere.unit_vectors(ra2, dec2).reshape(-1, 3), radius
+    )
+    order = np.lexsort((j, separation, i))
+    i, j, separation = i[order], j[order], separation[order]
+    if mode != "all":
+        kept = np.diff(i, prepend=-1) != 0
+        if mode == "mutual":
+            by_row = np.lexsort((i, separation, j))
+            nearest = np.zeros(len(i), bool)
+            nearest[by_row[np.diff(j[by_row], prepend=-1) != 0]] = True
+            kept &= nearest
+        i, j, separation = i[kept], j[kept], separation[kept]
+    dra, ddec = sphere.offsets_arcsec(ra1[i], dec1[i], ra2[j], dec2[j])
+    own, theirs = _errors(detected), _errors(catalog)
+    if own is None or theirs is None:
+        radii = np.full(len(i), np.nan)
+    else:
+        (ew1, ns1), (ew2, ns2) = own, theirs
+        with np.errstate(divide="ignore", invalid="ignore"):
+            radii = de_ruiter_radius(dra, ddec, np.hypot(ew1[i], ew2[j]), np.hypot(ns1[i], ns2[j]))
+    return pd.DataFrame(
+        {
+            "detected_index": detected.index.take(i),
+            "catalog_index": catalog.index.take(j),
+            "separation_arcsec": separation,
+            "dra_arcsec": dra,
+            "ddec_arcsec": ddec,
+            "de_ruiter": radii,
+        }
+    )
+
+
+def _positions(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    missing = {"ra_deg", "dec_deg"} - set(table.columns)
+    if missing:
+        raise InputError(f"table {name}: no column {', '.join(sorted(missing))}; positions are ra_deg and dec_deg")
+    ra, dec = table["ra_deg"].to_numpy(float), table["dec_deg"].to_numpy(float)
+    wrong = ~(np.isfinite(ra) & (np.abs(dec) <= 90.0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(f"table {name}: row {row} has the position ({ra[row]}, {dec[row]}); leave such rows out")
+    return ra, dec
+
+
+def _errors(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
+    for east, north in _ERRORS:
+        if east in table.columns and north in table.columns:
+            return table[east].to_numpy(float), table[north].to_numpy(float)
+    return None

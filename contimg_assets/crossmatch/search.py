@@ -1,0 +1,127 @@
+"""Pairs of detections and catalogue rows that are near enough to matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contimg_assets.config import Matching
+from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.alignment import Offsets
+from contimg_assets.crossmatch.cells import neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.crossmatch.detections import Detections
+from contimg_assets.crossmatch.sphere import Floats, Indices
+
+
+class Sky:
+    """Rows of a catalogue as arrays."""
+
+    def __init__(self, table: pa.Table, beam_arcsec: float) -> None:
+        self.table = table
+        self.beam_arcsec = beam_arcsec
+        self.healpix = table.column("healpix_29").to_numpy()
+        self.ra, self.dec = table.column("ra_deg").to_numpy(), table.column("dec_deg").to_numpy()
+        self.sigma_ew, self.sigma_ns = (table.column(f"{c}_err_arcsec").to_numpy() for c in ("ra", "dec"))
+
+    def pairs_within(
+        self, ra: Floats, dec: Floats, cells: npt.NDArray[np.int64], radius_arcsec: float
+    ) -> tuple[Indices, Indices, Floats]:
+        """Pairs of positions and rows: only rows in cells near a position go into the search."""
+        order = order_of_radius(radius_arcsec)
+        rows = rows_in_cells(self.healpix, neighbourhood(cells, order), order)
+        i, j, separation = sphere.pairs_within(
+            sphere.unit_vectors(ra, dec), sphere.unit_vectors(self.ra[rows], self.dec[rows]), radius_arcsec
+        )
+        return i, rows[j], separation
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of detections and catalogue rows near enough to matter, sorted by detection: arrays of shape (k,)."""
+
+    detection: Indices
+    row: Indices
+    separation: Floats
+    dra: Floats
+    ddec: Floats
+    sigma_ew: Floats
+    sigma_ns: Floats
+    # After the group's offset is taken out:
+    x: Floats
+    y: Floats
+    distance: Floats
+    # Accepted by a person: a candidate however far away.
+    accepted: npt.NDArray[np.bool_]
+
+    def where(self, chosen: npt.NDArray) -> Pairs:
+        return Pairs(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+def find_pairs(
+    detections: Detections,
+    sky: Sky,
+    parameters: Matching,
+    max_offset_arcsec: float,
+    accepted: tuple[Indices, Indices] | None = None,
+) -> Pairs:
+    """Pairs within the largest radius of any candidate, of any beam, and of any offset of an image.
+
+    ``accepted``, detections and rows, are among them at any distance.
+    """
+    if not len(detections) or not len(sky.ra):
+        nothing, none = np.empty(0), np.empty(0, np.intp)
+        return Pairs(none, none, *(nothing,) * 8, np.empty(0, bool))
+    blurred = blur(detections, sky, parameters)
+    largest_error = np.hypot(
+        np.hypot(np.maximum(detections.sigma_ew, detections.sigma_ns), blurred).max(),
+        max(sky.sigma_ew.max(), sky.sigma_ns.max()),
+    )
+    candidate = max(parameters.radius_arcsec, parameters.radius_sigma * float(largest_error))
+    beam = 0.5 * (float(detections.beam.max()) + sky.beam_arcsec)
+    # Offsets are looked for in a square.
+    radius = max(min(candidate, parameters.max_radius_arcsec), beam) + np.sqrt(2.0) * max_offset_arcsec
+    i, j, separation = sky.pairs_within(detections.ra, detections.dec, detections.healpix, radius)
+    by_hand = np.zeros(len(i), bool)
+    if accepted is not None:
+        i, j, by_hand = _with_accepted(i, j, accepted, len(sky.ra))
+        separation = sphere.separation_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
+    dra, ddec = sphere.offsets_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
+    sigma_ew = np.sqrt(detections.sigma_ew[i] ** 2 + blurred[i] ** 2 + sky.sigma_ew[j] ** 2)
+    sigma_ns = np.sqrt(detections.sigma_ns[i] ** 2 + blurred[i] ** 2 + sky.sigma_ns[j] ** 2)
+    sigma_ew, sigma_ns = (np.maximum(sigma, parameters.min_error_arcsec) for sigma in (sigma_ew, sigma_ns))
+    return Pairs(i, j, separation, dra, ddec, sigma_ew, sigma_ns, dra, ddec, separation, by_hand)
+
+
+def _with_accepted(
+    i: Indices, j: Indices, accepted: tuple[Indices, Indices], n_rows: int
+) -> tuple[Indices, Indices, npt.NDArray[np.bool_]]:
+    """All pairs, sorted, and which of them are accepted."""
+    found, wanted = i.astype(np.int64) * n_rows + j, accepted[0].astype(np.int64) * n_rows + accepted[1]
+    together = np.union1d(found, wanted)
+    return together // n_rows, together % n_rows, np.isin(together, wanted)
+
+
+def blur(detections: Detections, sky: Sky, parameters: Matching) -> Floats:
+    """Error of extended measurements: their centre depends on the resolution they are seen with."""
+    beam = np.maximum(detections.beam, sky.beam_arcsec)
+    return np.where(detections.extended, parameters.extended_beam_fraction * beam, 0.0)
+
+
+def aligned(pairs: Pairs, offsets: Offsets, group: Indices) -> Pairs:
+    """The pairs with each group's offset taken out; its error and the systematic one added in quadrature."""
+    east, north, east_err, north_err = (
+        np.where(offsets.applied, values, 0.0)
+        for values in (offsets.dra, offsets.ddec, offsets.dra_err, offsets.ddec_err)
+    )
+    x, y = pairs.dra - east[group], pairs.ddec - north[group]
+    return replace(
+        pairs,
+        sigma_ew=np.hypot(pairs.sigma_ew, np.hypot(offsets.systematic_ew, east_err)[group]),
+        sigma_ns=np.hypot(pairs.sigma_ns, np.hypot(offsets.systematic_ns, north_err)[group]),
+        x=x,
+        y=y,
+        distance=np.hypot(x, y),
+    )

@@ -1,0 +1,135 @@
+"""How the matching of each group of detections to one catalogue went: blank fields, false matches, offsets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.catalogs.store import ReferenceCatalog
+from contimg_assets.config import Matching
+from contimg_assets.crossmatch.alignment import Offsets
+from contimg_assets.crossmatch.background import Blanks, count_blanks, offset_positions
+from contimg_assets.crossmatch.candidates import MATCHED
+from contimg_assets.crossmatch.cells import healpix_29
+from contimg_assets.crossmatch.detections import Detections
+from contimg_assets.crossmatch.search import Pairs, Sky, blur
+from contimg_assets.crossmatch.sphere import Floats
+from contimg_assets.identity import hash_text
+from contimg_assets.schemas.matches import MATCH_SUMMARY
+
+
+def blanks_of_groups(
+    detections: Detections,
+    sky: Sky,
+    pairs: Pairs,
+    offsets: Offsets,
+    density: Floats,
+    parameters: Matching,
+) -> Blanks:
+    """Detections and offset positions without catalogue source, inside the catalogue's footprint."""
+    n, n_groups = len(detections), len(detections.groups)
+    nearest = np.full(n, np.inf)
+    np.minimum.at(nearest, pairs.detection, pairs.distance)
+    # Errors of a catalogue spread over an order of magnitude: three of them stand for all.
+    their_sigma = np.sqrt(0.5 * (sky.sigma_ew**2 + sky.sigma_ns**2)) if len(sky.ra) else np.zeros(1)
+    catalog_sigma = np.quantile(their_sigma, [1 / 6, 1 / 2, 5 / 6])[:, None]
+    own = np.sqrt(0.5 * (detections.sigma_ew**2 + detections.sigma_ns**2) + blur(detections, sky, parameters) ** 2)
+    added = np.sqrt(0.5 * (offsets.systematic_ew**2 + offsets.systematic_ns**2))[detections.group]
+    sigma = np.maximum(np.sqrt(own**2 + catalog_sigma**2 + added**2), parameters.min_error_arcsec)
+    covered = np.flatnonzero(density > 0)
+    typical = float(np.median(sigma[1, covered])) if len(covered) else 1.0
+    # Radii over which the share of true counterparts rises from little to nearly all, and the one of the summary.
+    fit_radii = np.minimum(typical * np.array([0.75, 1.25, 1.75, 2.25, 2.75, 3.5]), parameters.max_radius_arcsec)
+    radii = np.append(fit_radii, parameters.radius_arcsec)
+    nearest_random, of = np.empty(0), np.empty(0, np.intp)
+    if len(covered):
+        ra, dec, origin = offset_positions(
+            detections.ra[covered],
+            detections.dec[covered],
+            hash_text(detections.ids.iloc[covered]),
+            parameters.false_match_shift_arcsec,
+            parameters.max_offset_positions,
+        )
+        i, _, separation = sky.pairs_within(ra, dec, healpix_29(ra, dec), float(radii.max()))
+        nearest_random = np.full(len(ra), np.inf)
+        np.minimum.at(nearest_random, i, separation)
+        of = detections.group[covered][origin]
+    order = np.argsort(radii, kind="stable")
+    blanks = count_blanks(
+        nearest[covered],
+        sigma[:, covered],
+        detections.group[covered],
+        nearest_random,
+        of,
+        n_groups,
+        radii[order],
+    )
+    # Back to the order of `radii`: the summary's own radius last.
+    back = np.argsort(order, kind="stable")
+    return replace(
+        blanks,
+        radii_arcsec=radii,
+        blank=blanks.blank[:, back],
+        blank_random=blanks.blank_random[:, back],
+        enclosed=blanks.enclosed[:, back],
+    )
+
+
+def summarised(
+    detections: Detections,
+    catalog: ReferenceCatalog,
+    candidates: pd.DataFrame,
+    offsets: Offsets,
+    blanks: Blanks,
+    q: Floats,
+    density: Floats,
+) -> pd.DataFrame:
+    """The table MATCH_SUMMARY of one catalogue."""
+    n_groups = len(detections.groups)
+    best = candidates[candidates["rank"] == 1]
+    of = best["group"].to_numpy()
+    matched = np.bincount(of, best["p_any"] > MATCHED, minlength=n_groups)
+    likely = best["probability"].to_numpy() > MATCHED
+    n, n_random = blanks.n, blanks.n_random
+    within = n - blanks.blank[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chance = 1.0 - blanks.blank_random[:, -1] / n_random
+        true = np.clip((within - n * chance) / (1.0 - chance), 0.0, n)
+        rate = np.where(within > 0, np.minimum(n * chance / within, 1.0), np.nan)
+        mean_density = np.bincount(detections.group, density, minlength=n_groups) / np.where(n > 0, n, np.nan)
+        fraction = matched / np.where(n > 0, n, np.nan)
+    own = offsets.applied & (offsets.borrowed == "")
+    measured_with = pd.Series(np.where(own, catalog.name, offsets.borrowed), dtype="object")
+    table = pd.DataFrame(
+        {
+            "image": pd.Series(detections.groups, dtype="str"),
+            "catalog": catalog.name,
+            "n_measurements": np.bincount(detections.group, minlength=n_groups),
+            "n_covered": n,
+            "n_matched": matched.astype(int),
+            "matched_fraction": fraction,
+            "dra_arcsec": offsets.dra,
+            "ddec_arcsec": offsets.ddec,
+            "dra_err_arcsec": offsets.dra_err,
+            "ddec_err_arcsec": offsets.ddec_err,
+            "dra_scatter_arcsec": offsets.dra_scatter,
+            "ddec_scatter_arcsec": offsets.ddec_scatter,
+            "n_offset": offsets.n,
+            "offset_applied": offsets.applied,
+            "offset_from": measured_with.where(measured_with != "").astype("str"),
+            "systematic_ew_arcsec": offsets.systematic_ew,
+            "systematic_ns_arcsec": offsets.systematic_ns,
+            "density_per_deg2": mean_density,
+            "q": q,
+            "radius_arcsec": blanks.radii_arcsec[-1],
+            "n_within_radius": within.astype(int),
+            "n_offset_positions": n_random,
+            "false_match_rate": rate,
+            "n_false": (n - true) * chance,
+            "n_false_best": np.bincount(of, np.where(likely, 1.0 - best["probability"], 0.0), minlength=n_groups),
+            "catalog_version": catalog.version,
+        }
+    )
+    return table.astype({"catalog": "str", "catalog_version": "str"})[MATCH_SUMMARY.names]

@@ -1,0 +1,117 @@
+"""Adding and listing catalogues leaves the rest of the configuration as it is."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from contimg_assets.catalogs.manage import add_catalog, list_catalogs, list_presets
+from contimg_assets.catalogs.presets import PRESETS
+from contimg_assets.catalogs.store import build_catalog, catalog_file, write_catalog
+from contimg_assets.config import CatalogConfig, load_config
+from contimg_assets.errors import ConfigError, InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rows = {"name": ["A", "B"], "ra_deg": [1.0, 2.0], "dec_deg": [3.0, 4.0], "flux_mjy": [5.0, 6.0]}
+    pd.DataFrame(rows).to_csv(tmp_path / "some.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "catalogs:\n",
+        "catalogs: {}\n",
+        "# head\nmatching:\n  radius_arcsec: 12.0  # ours\n",
+        "# head\ncatalogs:   # all of them\nmatching:\n  radius_arcsec: 12.0",
+        "catalogs:\n\n    # deep\n    other:\n        path: other.csv\n        freq_mhz: 888.0\n"
+        "matching:\n    radius_arcsec: 12.0\n",
+        "matching:\n  radius_arcsec: 12.0\ncatalogs:\n  other: {path: other.csv, freq_mhz: 888.0}\n",
+    ],
+)
+def test_adding_changes_nothing_else(folder: Path, text: str) -> None:
+    file = folder / "contimg.yaml"
+    file.write_text(text)
+    before = load_config(file)
+    assert add_catalog(file, "nvss", folder / "some.csv") == 2
+    assert add_catalog(file, "mine", folder / "some.csv", freq_mhz=1405.0, beam_arcsec=30.0) == 2
+    after = load_config(file)
+    assert set(after.catalogs) == set(before.catalogs) | {"nvss", "mine"}
+    assert after.matching == before.matching
+    assert {name: after.catalogs[name] for name in before.catalogs} == dict(before.catalogs)
+    assert after.catalogs["nvss"].preset == "nvss"
+    assert after.catalogs["nvss"].path == Path("some.csv")
+    assert (after.catalogs["mine"].freq_mhz, after.catalogs["mine"].beam_arcsec) == (1405.0, 30.0)
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("catalogs"):
+            assert line in file.read_text()
+
+
+def test_a_file_is_made_where_there_is_none(folder: Path) -> None:
+    assert add_catalog(folder / "new.yaml", "first", folder / "some.csv") == 2
+    assert load_config(folder / "new.yaml").catalogs["first"].freq_mhz == 1400.0
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "settings", "error", "message"),
+    [
+        ("there", "some.csv", {"freq_mhz": 1.0}, ConfigError, "'there' is there already"),
+        ("new", "some.csv", {}, ConfigError, "say its frequency"),
+        ("new", "some.csv", {"preset": "nope"}, ConfigError, "unknown preset 'nope'"),
+        ("../up", "some.csv", {"freq_mhz": 1.0}, ConfigError, "must be lower-case"),
+        ("new", "gone.csv", {"freq_mhz": 1.0}, InputError, r"gone\.csv: not readable"),
+        ("new", "contimg.yaml", {"freq_mhz": 1.0}, InputError, "not readable as a catalogue"),
+        ("new", "some.csv", {"freq_mhz": -1.0}, ConfigError, "greater than 0"),
+    ],
+)
+def test_a_refusal_leaves_the_file_alone(
+    folder: Path, name: str, file: str, settings: dict, error: type[Exception], message: str
+) -> None:
+    config = folder / "contimg.yaml"
+    config.write_text("catalogs:\n  there:\n    path: some.csv\n    freq_mhz: 1400.0\n")
+    before = config.read_text()
+    with pytest.raises(error, match=message):
+        add_catalog(config, name, folder / file, **settings)
+    assert config.read_text() == before
+
+
+def test_flow_style_is_refused_not_mangled(folder: Path) -> None:
+    config = folder / "contimg.yaml"
+    config.write_text("catalogs: {there: {path: some.csv, freq_mhz: 1400.0}}\n")
+    with pytest.raises(ConfigError, match="block style"):
+        add_catalog(config, "nvss", folder / "some.csv")
+    assert config.read_text() == "catalogs: {there: {path: some.csv, freq_mhz: 1400.0}}\n"
+
+
+def test_listing(folder: Path) -> None:
+    file = folder / "contimg.yaml"
+    add_catalog(file, "nvss", folder / "some.csv")
+    add_catalog(file, "mine", folder / "some.csv", freq_mhz=1405.0)
+    config = load_config(file)
+    table = build_catalog("nvss", config.catalogs["nvss"], folder)
+    write_catalog(table, catalog_file(config, "nvss"))
+    listed = list_catalogs(config).set_index("name")
+    assert listed["materialised"].to_dict() == {"mine": False, "nvss": True}
+    assert listed.loc["nvss", ["preset", "n_rows", "exists"]].tolist() == ["nvss", 2, True]
+    assert listed.loc["nvss", "version"] == table.schema.metadata[b"contimg_version"].decode()
+    assert list_catalogs(load_config(folder / "contimg.yaml").model_copy(update={"catalogs": {}})).empty
+
+
+def test_presets_are_whole() -> None:
+    table = list_presets().set_index("preset")
+    assert {"nvss", "first", "sumss", "racs-low", "racs-mid", "racs-high", "vlass", "tgss", "gleam", "wenss"} <= set(
+        table.index
+    )
+    for name in PRESETS:
+        config = CatalogConfig(preset=name, path="x.fits")
+        assert {"ra_deg", "dec_deg", "flux_mjy"} <= set(config.columns)
+        assert config.position_err_arcsec > 0
+    given = CatalogConfig(preset="nvss", path="x", beam_arcsec=46.0, columns={"flux_mjy": {"column": "S"}})
+    assert (given.beam_arcsec, given.columns["flux_mjy"].column, given.columns["dec_deg"].column) == (
+        46.0,
+        "S",
+        "DEJ2000",
+    )

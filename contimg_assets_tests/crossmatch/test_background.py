@@ -1,0 +1,76 @@
+"""Local density, offset positions, blanks."""
+
+import numpy as np
+import pytest
+
+from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.background import count_blanks, local_density, offset_positions
+from contimg_assets.crossmatch.cells import healpix_29
+
+
+def uniform(rng: np.random.Generator, n: int, min_dec: float = -90.0) -> tuple[np.ndarray, np.ndarray]:
+    low = np.sin(np.radians(min_dec))
+    return rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(low, 1, n)))
+
+
+@pytest.mark.parametrize("n", [2_000, 200_000])
+def test_density_is_right_everywhere_poles_included(n: int) -> None:
+    rng = np.random.default_rng(2)
+    cells = healpix_29(*uniform(rng, n))
+    ra, dec = np.array([0.0, 45.0, 123.0, 10.0, 359.999]), np.array([90.0, -90.0, 89.9, 41.8, 0.0])
+    density = local_density(healpix_29(ra, dec), cells, 1.0)
+    expected = n / 41252.96
+    np.testing.assert_allclose(density, expected, rtol=0.6)
+    everywhere = local_density(healpix_29(*uniform(rng, 3000)), cells, 1.0)
+    assert everywhere.mean() == pytest.approx(expected, rel=0.03)
+
+
+def test_density_at_the_edge_counts_only_what_is_covered() -> None:
+    rng = np.random.default_rng(3)
+    cells = healpix_29(*uniform(rng, 1_000_000, min_dec=0.0))
+    expected = 1_000_000 / (41252.96 / 2)
+    ra = np.linspace(0, 359, 200)
+    at_edge = local_density(healpix_29(ra, np.full(200, 0.05)), cells, 1.0)
+    assert at_edge.mean() == pytest.approx(expected, rel=0.1)
+    assert (local_density(healpix_29(ra, np.full(200, -5.0)), cells, 1.0) == 0).all()
+
+
+def test_density_without_catalogue_or_positions() -> None:
+    some = healpix_29(np.array([1.0]), np.array([2.0]))
+    assert local_density(some, some[:0], 1.0).tolist() == [0.0]
+    assert local_density(some[:0], some, 1.0).tolist() == []
+
+
+def test_offset_positions_lie_at_the_distance_in_all_directions() -> None:
+    rng = np.random.default_rng(4)
+    ra, dec = uniform(rng, 500)
+    keys = rng.integers(0, 2**63, 500).astype(np.uint64)
+    there_ra, there_dec, of = offset_positions(ra, dec, keys, 300.0, 500 * 8)
+    np.testing.assert_allclose(sphere.separation_arcsec(ra[of], dec[of], there_ra, there_dec), 300.0, rtol=1e-6)
+    east, north = sphere.offsets_arcsec(ra[of], dec[of], there_ra, there_dec)
+    directions = np.rint(np.degrees(np.arctan2(north, east)) / 45).reshape(500, 8) % 8
+    assert (np.sort(directions, axis=1) == np.arange(8)).all()
+    few = offset_positions(ra, dec, keys, 300.0, 250)
+    assert 200 < len(few[0]) < 300
+    order = rng.permutation(500)
+    shuffled = offset_positions(ra[order], dec[order], keys[order], 300.0, 250)
+    np.testing.assert_array_equal(np.sort(shuffled[0]), np.sort(few[0]))
+    assert set(order[shuffled[2]]) == set(few[2])
+
+
+def test_blanks_are_counted_per_group_and_radius() -> None:
+    blanks = count_blanks(
+        nearest_arcsec=np.array([0.5, 2.0, np.inf, 1.0]),
+        sigma_arcsec=np.ones((1, 4)),
+        group=np.array([0, 0, 0, 2]),
+        nearest_random_arcsec=np.array([np.inf, 3.0]),
+        group_random=np.array([0, 2]),
+        n_groups=3,
+        radii_arcsec=np.array([1.0, 2.0, 3.0]),
+    )
+    assert blanks.n.tolist() == [3, 0, 1]
+    assert blanks.blank.tolist() == [[2, 1, 1], [0, 0, 0], [0, 0, 0]]
+    assert blanks.blank_random.tolist() == [[1, 1, 1], [0, 0, 0], [1, 1, 0]]
+    np.testing.assert_allclose(blanks.enclosed[0], 1 - np.exp(-np.array([1, 4, 9]) / 2))
+    assert (blanks.q(min_detections=10, default=0.4) == 0.4).all()
+    assert blanks.q(min_detections=2, default=0.4)[1] == blanks.q(min_detections=2, default=0.4)[2]
