@@ -1,0 +1,20 @@
+"""Position offsets and flux scales of images: measured from catalogue matches, judged, applied beside raw values."""
+
+from contimg_assets.calibration.apply import apply_corrections
+from contimg_assets.calibration.epoch_scale import calculate_epoch_scales, constant_sources
+from contimg_assets.calibration.flux_scale import FluxScale, calculate_flux_scale
+from contimg_assets.calibration.measure import filter_counts, measure_corrections, selection_of
+from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
+
+__all__ = [
+    "FluxScale",
+    "PositionOffset",
+    "apply_corrections",
+    "calculate_epoch_scales",
+    "calculate_flux_scale",
+    "calculate_positional_offsets",
+    "constant_sources",
+    "filter_counts",
+    "measure_corrections",
+    "selection_of",
+]

@@ -1,0 +1,81 @@
+"""Corrected columns beside the raw ones.
+
+Corrected position = measured + offset; corrected flux = (flux - add) * mult.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.calibration import positions
+from contimg_assets.crossmatch import sphere
+from contimg_assets.errors import InputError
+
+
+def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
+    """Measurements with corrected positions and fluxes; the raw columns stay.
+
+    Parameters
+    ----------
+    measurements : MEASUREMENTS; of the flux columns those that are missing count as unknown
+    corrections : CORRECTIONS, a row for every image of the measurements
+
+    Returns
+    -------
+    The measurements, in their order, with the columns that CORRECTED_MEASUREMENTS has beyond MEASUREMENTS. Errors of
+    fluxes are the thermal ones, scaled; ``flux_scale_err`` is the image's own error of the scale as a fraction, common
+    to all its measurements, not part of them. Position errors grow by the offset's standard error.
+
+    Raises
+    ------
+    InputError
+        If an image has no row in the corrections.
+    """
+    row = pd.Index(corrections["image"]).get_indexer(measurements["image"])
+    if (row < 0).any():
+        image = measurements["image"].iloc[int(np.argmax(row < 0))]
+        raise InputError(f"image {image!r} has no row in the corrections: materialise the corrections of its epoch")
+
+    def of_image(name: str) -> np.ndarray:
+        return corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]
+
+    def of_measurement(name: str) -> np.ndarray:
+        if name not in measurements.columns:
+            return np.full(len(measurements), np.nan)
+        return measurements[name].to_numpy(dtype=float, na_value=np.nan)
+
+    moved = corrections["position_applied"].to_numpy(dtype=bool)[row]
+    dra, ddec = of_image("dra_applied_arcsec"), of_image("ddec_applied_arcsec")
+    for index in np.flatnonzero(corrections["position_applied"] & corrections["position_coefficients"].notna()):
+        here = row == index
+        dra[here], ddec[here] = positions.evaluate(
+            corrections["position_coefficients"].iloc[index],
+            measurements["ra_deg"][here],
+            measurements["dec_deg"][here],
+        )
+    centre = of_image("centre_ra_deg"), of_image("centre_dec_deg")
+    angle = positions.convergence(centre, of_measurement("ra_deg"), of_measurement("dec_deg"))
+    # Without a centre the offset is taken for that of every measurement's own east and north.
+    dra, ddec = positions.turned(dra, ddec, np.nan_to_num(angle))
+    ra, dec = sphere.displaced(measurements["ra_deg"], measurements["dec_deg"], dra, ddec)
+    mult, add = of_image("flux_mult"), of_image("flux_add_mjy")
+    columns = {
+        # Where nothing is added not even rounding may move a position.
+        "ra_corr_deg": np.where(moved, ra, of_measurement("ra_deg")),
+        "dec_corr_deg": np.where(moved, dec, of_measurement("dec_deg")),
+        "uncertainty_ew_corr_arcsec": np.hypot(
+            of_measurement("uncertainty_ew_arcsec"), np.where(moved, of_image("dra_err_arcsec"), 0.0)
+        ),
+        "uncertainty_ns_corr_arcsec": np.hypot(
+            of_measurement("uncertainty_ns_arcsec"), np.where(moved, of_image("ddec_err_arcsec"), 0.0)
+        ),
+        "flux_peak_corr_mjy_beam": (of_measurement("flux_peak_mjy_beam") - add) * mult,
+        "flux_peak_err_corr_mjy_beam": of_measurement("flux_peak_err_mjy_beam") * mult,
+        "flux_int_corr_mjy": (of_measurement("flux_int_mjy") - add) * mult,
+        "flux_int_err_corr_mjy": of_measurement("flux_int_err_mjy") * mult,
+        "local_rms_corr_mjy_beam": of_measurement("local_rms_mjy_beam") * mult,
+        "flux_scale_err": of_image("flux_mult_err") / mult,
+        "corrected": corrections["applied"].to_numpy(dtype=bool)[row],
+    }
+    return measurements.assign(**columns)

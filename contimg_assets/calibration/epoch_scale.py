@@ -1,0 +1,259 @@
+"""The flux scale between epochs: all images solved together from the sources they share, tied to the catalogue once.
+
+The scatter of a catalogue's fluxes is in every image's own scale; sources shared between epochs do without it. One
+least-squares problem (source j, image i, each scale against the catalogue one more equation)::
+
+    ln S_ij = s_j + ln g_i + noise,      ln g_i(catalogue) = ln g_i + noise
+
+Images of one pointing share hundreds of sources and are tied to each other far better than to the catalogue. Images of
+neighbouring pointings share only sources at their edges, where primary beams are worst: errors of such links would add
+up along a chain of pointings, were it not for the catalogue's equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
+
+from contimg_assets.calibration.selection import isolated_and_compact, with_measurements
+from contimg_assets.config import Corrections
+from contimg_assets.errors import InputError
+from contimg_assets.schemas.corrections import EPOCH_SCALES
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+MAD_TO_SIGMA = 1.482602218505602
+# Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
+_BIWEIGHT = 4.685
+_ITERATIONS = 30
+_DENSE_LIMIT = 2_000
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """ln S of image i, source j; sources and images numbered from 0."""
+
+    image: Indices
+    source: Indices
+    ln_flux: Floats
+    variance: Floats
+    n_images: int
+    n_sources: int
+
+
+def constant_sources(
+    measurements: pd.DataFrame,
+    associations: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+    variable_sources: Collection[str] = (),
+) -> pd.DataFrame:
+    """The fluxes of one epoch that may tie its images to other epochs, for `calculate_epoch_scales`.
+
+    Parameters
+    ----------
+    measurements, associations, images : MEASUREMENTS, ASSOCIATIONS and IMAGES of the epoch
+    parameters : section `corrections`: isolation, compactness and SNR as for matches (here a limit on our SNR: no epoch
+        is preferred by it)
+    variable_sources : source_id of sources known to vary
+
+    Returns
+    -------
+    source_id, image, flux_mjy, flux_err_mjy; measurements of several sources are left out
+    """
+    own = associations[~associations["copied"].to_numpy(dtype=bool)] if "copied" in associations else associations
+    own = own[~own["measurement_id"].duplicated(keep=False) & ~own["source_id"].isin(set(variable_sources))]
+    pairs = own[["source_id", "measurement_id"]].assign(catalog="sources")
+    table = with_measurements(pairs, measurements, images)
+    chosen = isolated_and_compact(table, measurements, images, parameters)
+    chosen &= (table["snr"].to_numpy(dtype=float) >= parameters.min_snr) & (table["flux_mjy"].to_numpy(dtype=float) > 0)
+    return table.loc[chosen, ["source_id", "image", "flux_mjy", "flux_err_mjy"]].reset_index(drop=True)
+
+
+def calculate_epoch_scales(
+    fluxes: pd.DataFrame, corrections: pd.DataFrame | None = None, *, min_sources: int = 10
+) -> pd.DataFrame:
+    """Relative flux scales of images from the sources they share.
+
+    Parameters
+    ----------
+    fluxes : `constant_sources` of all epochs: source_id, image, flux_mjy, flux_err_mjy, not corrected. Known variables
+        are better left out; unknown ones lose their weight.
+    corrections : CORRECTIONS of the images: their trusted scales against the catalogue. In a group of connected images
+        without any the mean of ln scale is 0.
+    min_sources : images connected by fewer sources get no scale
+
+    Returns
+    -------
+    EPOCH_SCALES, one row an image, sorted by image
+
+    Raises
+    ------
+    InputError
+        If a column is missing.
+    """
+    for name in ("source_id", "image", "flux_mjy", "flux_err_mjy"):
+        if name not in fluxes.columns:
+            raise InputError(f"the fluxes have no column {name!r}: the scale between epochs needs it")
+    names = np.unique(np.asarray(fluxes["image"], dtype=object)) if len(fluxes) else np.empty(0, dtype=object)
+    equations = _equations(fluxes, names)
+    n_sources = np.bincount(equations.image, minlength=len(names))
+    # Images with too few equations leave, which may leave others with too few.
+    while True:
+        weak = (n_sources < min_sources) & (n_sources > 0)
+        if not weak.any():
+            break
+        equations = _shared(equations, ~weak[equations.image])
+        n_sources = np.bincount(equations.image, minlength=len(names))
+    scale, error = np.full(len(names), np.nan), np.full(len(names), np.nan)
+    if len(equations.image):
+        connected = n_sources > 0
+        ln_scale, ln_error, group = _solve(equations, *_ties(names, connected, corrections))
+        scale[connected] = np.exp(ln_scale[connected])
+        error[connected] = (np.exp(ln_scale) * ln_error)[connected]
+    else:
+        group = np.arange(len(names))
+    return pd.DataFrame(
+        {
+            "image": names,
+            "epoch_scale": scale,
+            "epoch_scale_err": error,
+            "n_sources": n_sources.astype(np.int64),
+            "group": group.astype(np.int64),
+        },
+        columns=EPOCH_SCALES.names,
+    )
+
+
+def _equations(fluxes: pd.DataFrame, names: npt.NDArray) -> _Equations:
+    flux = fluxes["flux_mjy"].to_numpy(dtype=float, na_value=np.nan)
+    error = fluxes["flux_err_mjy"].to_numpy(dtype=float, na_value=np.nan)
+    usable = (flux > 0) & fluxes["source_id"].notna().to_numpy()
+    image = np.searchsorted(names, np.asarray(fluxes["image"], dtype=object)[usable]).astype(np.intp)
+    source, ids = pd.factorize(fluxes["source_id"].to_numpy()[usable], sort=True)
+    flux, error = flux[usable], np.nan_to_num(error[usable])
+    # A source that an image has twice is a fork or a blend: the same equation, twice, would count as agreement.
+    order = np.lexsort((flux, image, source))
+    image, source, flux, error = image[order], source[order], flux[order], error[order]
+    same = (image[1:] == image[:-1]) & (source[1:] == source[:-1])
+    single = ~(np.r_[False, same] | np.r_[same, False]) if len(image) else np.empty(0, dtype=bool)
+    whole = _Equations(image, source, np.log(flux), (error / flux) ** 2, len(names), len(ids))
+    return _shared(whole, single)
+
+
+def _shared(equations: _Equations, keep: npt.NDArray[np.bool_]) -> _Equations:
+    """Those that are kept and whose source at least two kept images have."""
+    counts = np.bincount(equations.source[keep], minlength=equations.n_sources)
+    keep = keep & (counts[equations.source] >= 2)
+    source, _ = pd.factorize(equations.source[keep])
+    return _Equations(
+        equations.image[keep],
+        source.astype(np.intp),
+        equations.ln_flux[keep],
+        equations.variance[keep],
+        equations.n_images,
+        int(source.max()) + 1 if len(source) else 0,
+    )
+
+
+def _ties(
+    names: npt.NDArray, connected: npt.NDArray[np.bool_], corrections: pd.DataFrame | None
+) -> tuple[Floats, Floats]:
+    """ln g against the catalogue and its weight (0 where there is none), shapes (n_images,)."""
+    if corrections is None:
+        return np.zeros(len(names)), np.zeros(len(names))
+    catalog = corrections.set_index("image").reindex(names)
+    scale, error = (catalog[name].to_numpy(dtype=float) for name in ("flux_scale", "flux_scale_err"))
+    tied = connected & (scale > 0) & (error > 0) & catalog["flux_trusted"].eq(True).to_numpy()
+    return np.log(np.where(tied, scale, 1.0)), np.where(tied, scale / np.where(tied, error, 1.0), 0.0) ** 2
+
+
+def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floats, Floats, Indices]:
+    """ln g, its standard error, and the number of the group of each image."""
+    # Images and sources as one graph: images without a source in common may be connected through others.
+    n = equations.n_images + equations.n_sources
+    links = sparse.coo_matrix(
+        (np.ones(len(equations.image)), (equations.image, equations.n_images + equations.source)), shape=(n, n)
+    )
+    group: Indices = connected_components(links, directed=False)[1][: equations.n_images].astype(np.intp)
+    ln_scale = _start(equations)
+    inflation = 1.0
+    for _ in range(_ITERATIONS):
+        residual = _residuals(equations, ln_scale)
+        # Scatter beyond the errors (weak variability, errors of the finder) from the residuals of all.
+        spread = MAD_TO_SIGMA * float(np.median(np.abs(residual)))
+        scatter2 = max(spread**2 - float(np.median(equations.variance)), 0.0)
+        sigma2 = np.maximum(equations.variance + scatter2, 1e-20)
+        robust = np.maximum(1 - residual**2 / (_BIWEIGHT**2 * sigma2), 0.0) ** 2
+        # What the biweight takes from the residuals, and the degrees of freedom that the sources' own fluxes use up.
+        freedom = max(float((robust > 0).sum()) - equations.n_sources - equations.n_images, 1.0)
+        inflation = max(float((robust * residual**2 / sigma2).sum()) / freedom / 0.95, 0.25)
+        weight = robust / (sigma2 * inflation)
+        next_scale, variance = _normal_solution(equations, weight, group, tie, tie_weight)
+        change = np.abs(next_scale - ln_scale).max()
+        ln_scale = next_scale
+        if change < 1e-7:
+            break
+    return ln_scale, np.sqrt(variance), group
+
+
+def _start(equations: _Equations) -> Floats:
+    """ln g from medians: of each image against the median of each of its sources, twice."""
+    table = pd.DataFrame({"image": equations.image, "source": equations.source, "y": equations.ln_flux})
+    ln_scale = np.zeros(equations.n_images)
+    for _ in range(5):
+        table["left"] = table["y"] - ln_scale[equations.image]
+        excess = table["y"] - table.groupby("source")["left"].transform("median")
+        medians = excess.groupby(table["image"]).median()
+        ln_scale[medians.index.to_numpy()] = medians.to_numpy()
+    return ln_scale
+
+
+def _residuals(equations: _Equations, ln_scale: Floats) -> Floats:
+    """About each source's median: a mean would be drawn by the variable that it is to find."""
+    left = pd.Series(equations.ln_flux - ln_scale[equations.image])
+    return (left - left.groupby(equations.source).transform("median")).to_numpy()
+
+
+def _normal_solution(
+    equations: _Equations, weight: Floats, group: Indices, tie: Floats, tie_weight: Floats
+) -> tuple[Floats, Floats]:
+    """Weighted least squares with the sources' fluxes eliminated: ln g and its variance, shapes (n_images,).
+
+    Without ties the normal matrix over images, D - W^T U^-1 W (D, U: sums of weights by image and by source), is a
+    graph's Laplacian with one null vector a group; the projector on it fixes the mean of an untied group to 0.
+    """
+    n = equations.n_images
+    by_image = np.bincount(equations.image, weight, minlength=n)
+    by_source = np.maximum(np.bincount(equations.source, weight, minlength=equations.n_sources), 1e-300)
+    table = sparse.coo_matrix((weight, (equations.source, equations.image)), shape=(equations.n_sources, n)).tocsr()
+    mean = np.bincount(equations.source, weight * equations.ln_flux, minlength=equations.n_sources) / by_source
+    right = np.bincount(equations.image, weight * (equations.ln_flux - mean[equations.source]), minlength=n)
+    scaled = sparse.diags_array(1 / by_source) @ table
+    normal = sparse.csc_array(sparse.diags_array(by_image + tie_weight) - table.T @ scaled)
+    vector: Floats = right + tie_weight * tie
+    untied = (np.bincount(group, tie_weight) == 0)[group]
+    unit = float(np.median(by_image[by_image > 0])) if (by_image > 0).any() else 1.0
+    if n <= _DENSE_LIMIT:
+        same = (group[:, None] == group[None, :]) & untied[:, None]
+        size = np.bincount(group).astype(float)[group]
+        inverse = np.linalg.inv(normal.toarray() + unit * same / size[:, None])
+        # The projector itself adds 1 / (unit size) to the diagonal, which is no error.
+        diagonal = np.diag(inverse) - np.where(untied, 1 / (unit * size), 0.0)
+        return inverse @ vector, np.maximum(diagonal, 0.0)
+    # Too many images for a dense inverse: the first of an untied group is held, and errors leave out correlations.
+    first = np.zeros(n, dtype=bool)
+    first[np.unique(group, return_index=True)[1]] = True
+    solver = splu(sparse.csc_matrix(normal + sparse.diags_array(np.where(first & untied, unit, 1e-12 * unit))))
+    solution: Floats = solver.solve(vector)
+    mean_scale = np.bincount(group, solution) / np.bincount(group)
+    solution -= np.where(untied, mean_scale[group], 0.0)
+    return solution, 1 / np.maximum(by_image + tie_weight, 1e-12 * unit)

@@ -1,0 +1,370 @@
+"""The stage's one table: offset and flux scale of each image of an epoch, judged, with what is applied beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.calibration import trust
+from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
+from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
+from contimg_assets.calibration.selection import Mask, Selection, join, select
+from contimg_assets.config import Corrections
+from contimg_assets.identity import hash_text
+from contimg_assets.schemas.corrections import CORRECTIONS
+
+# Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
+# against 1.4 GHz that looks like an additive error of 1 mJy where a catalogue at 0.89 GHz shows none.
+MAX_CARRIED = 0.15
+
+_FOR_FLUXES = [
+    "flux_mjy",
+    "flux_err_mjy",
+    "reference_flux_mjy",
+    "reference_flux_err_mjy",
+    "catalog_flux_mjy",
+]
+
+
+class _Measured(Protocol):
+    @property
+    def n(self) -> int: ...
+
+
+Fit = TypeVar("Fit", bound=_Measured)
+
+
+@dataclass(frozen=True)
+class _Tie:
+    """What was measured against one catalogue, or several together, and why it is refused (None if it is not)."""
+
+    catalog: str | None
+    fit: Any
+    refusal: str | None
+
+
+def measure_corrections(
+    measurements: pd.DataFrame,
+    matches: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+    *,
+    epoch_scales: pd.DataFrame | None = None,
+    variable_sources: Collection[str] = (),
+) -> pd.DataFrame:
+    """Corrections of every image of an epoch.
+
+    Parameters
+    ----------
+    measurements : MEASUREMENTS of the epoch, duplicates included (they count for their own image's isolation)
+    matches : CATALOG_MATCHES of the epoch
+    images : IMAGES of the epoch
+    parameters : section `corrections`
+    epoch_scales : EPOCH_SCALES, for the scale between epochs; not needed unless ``apply_flux`` is 'epochs'
+    variable_sources : source_id of sources known to vary from earlier epochs: they do not tie the flux scale
+
+    Returns
+    -------
+    CORRECTIONS, one row for every image, sorted by image. What is not trusted is the identity, with ``applied`` false
+    and the reason.
+
+    Raises
+    ------
+    InputError
+        If the tables do not belong together.
+    """
+    selected = selection_of(measurements, matches, images, parameters, variable_sources)
+    rows_of = selected.table.groupby(["image", "catalog"], sort=False).indices
+    for_positions = selected.table[["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]]
+    for_fluxes = selected.table[_FOR_FLUXES]
+    ids = selected.table["measurement_id"].to_numpy()
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for (name, catalog), steps in selected.counts.items():
+        counts.setdefault(name, {})[catalog] = steps
+    # One order for all images: another catalogue for an image shifts it against its neighbours by what the two differ.
+    position_catalogs = parameters.position_catalogs or _surest_for_positions(selected, parameters)
+    flux_catalogs = parameters.flux_catalogs or _surest_for_fluxes(selected, parameters)
+    scales = (epoch_scales if epoch_scales is not None else pd.DataFrame(columns=["image"])).set_index("image")
+    ordered = images.sort_values("image")
+    # Models over the image cannot be averaged over catalogues; constants can.
+    model = "constant" if parameters.combine == "weighted" else parameters.position_model
+    records = []
+    for image, ra, dec in zip(ordered["image"], ordered["ra_deg"], ordered["dec_deg"], strict=True):
+
+        def rows_that(mask: Mask, catalog: str, image: str = image) -> npt.NDArray[np.intp]:
+            rows = np.asarray(rows_of.get((image, catalog), ()), dtype=np.intp)
+            return rows[mask[rows]]
+
+        def offset_from(catalog: str, centre: tuple[float, float] = (float(ra), float(dec))) -> PositionOffset:
+            return calculate_positional_offsets(
+                for_positions.take(rows_that(selected.position, catalog)), model, centre=centre
+            )
+
+        def scale_from(catalog: str, image: str = image) -> FluxScale:
+            usable = for_fluxes.take(rows_that(selected.flux, catalog))
+            offset = parameters.flux_offset
+            if offset == "auto" and not _carried(usable).median() <= MAX_CARRIED:
+                offset = "never"
+            return calculate_flux_scale(
+                usable,
+                parameters.flux_method,
+                offset=offset,
+                bootstrap=parameters.bootstrap,
+                seed=int(hash_text([image])[0]),
+            )
+
+        position = _tie(position_catalogs, offset_from, trust.refuse_position, _combine_offsets, parameters)
+        flux = _tie(flux_catalogs, scale_from, trust.refuse_flux, _combine_scales, parameters)
+        tied = np.concatenate([rows_that(selected.flux, name) for name in (flux.catalog or "").split("+")])
+        notes = [*selected.notes.get(image, []), *_flux_notes(flux.fit, for_fluxes.take(tied), parameters)]
+        scale_row = scales.loc[image] if image in scales.index else None
+        records.append(
+            {
+                "image": image,
+                "centre_ra_deg": ra,
+                "centre_dec_deg": dec,
+                **_position_columns(position),
+                **_flux_columns(flux, selected.table["flux_is_peak"].to_numpy()[tied], ids[tied]),
+                **_applied_columns(position, flux, scale_row, parameters),
+                "notes": "; ".join(notes) or None,
+                "selection": json.dumps(counts.get(image, {})),
+            }
+        )
+    return pd.DataFrame(records, columns=CORRECTIONS.names) if records else CORRECTIONS.empty()
+
+
+def selection_of(
+    measurements: pd.DataFrame,
+    matches: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+    variable_sources: Collection[str] = (),
+) -> Selection:
+    """The matches that `measure_corrections` ties images with, for plots and diagnostics."""
+    table = join(measurements, matches, images)
+    return select(table, measurements, images, parameters, variable_sources)
+
+
+def filter_counts(corrections: pd.DataFrame) -> pd.DataFrame:
+    """Matches left after each filter, over all images of CORRECTIONS: a row a filter in order, a column a catalogue."""
+    total: dict[str, dict[str, int]] = {}
+    for of_image in corrections["selection"].map(json.loads):
+        for catalog, steps in of_image.items():
+            of_catalog = total.setdefault(catalog, {})
+            for step, n in steps.items():
+                of_catalog[step] = of_catalog.get(step, 0) + n
+    return pd.DataFrame({catalog: total[catalog] for catalog in sorted(total)}).rename_axis("filter")
+
+
+def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[str]:
+    """Where none is configured: catalogues by how many images they can tie, then by their standard errors."""
+    table = selected.table[selected.position]
+    offsets = table[["dra_arcsec", "ddec_arcsec"]]
+    residual = (offsets - offsets.groupby([table["image"], table["catalog"]]).transform("median")).abs().max(axis=1)
+    by_catalog = residual.groupby(table["catalog"])
+    error: pd.Series = by_catalog.median() / np.sqrt(by_catalog.size())
+    tied = _images_tied(table, parameters)
+    return sorted(error.index, key=lambda name: (-tied[name], error[name], name))
+
+
+def _surest_for_fluxes(selected: Selection, parameters: Corrections) -> list[str]:
+    """Where none is configured: catalogues near our frequency first, then by how many images they can tie."""
+    table = selected.table[selected.flux]
+    carried = _carried(table).groupby(table["catalog"]).median() > MAX_CARRIED
+    counts = table.groupby("catalog").size()
+    tied = _images_tied(table, parameters)
+    return sorted(counts.index, key=lambda name: (carried[name], -tied[name], -counts[name], name))
+
+
+def _images_tied(table: pd.DataFrame, parameters: Corrections) -> pd.Series:
+    """Images with enough matches, for each catalogue."""
+    return (table.groupby(["catalog", "image"]).size() >= parameters.min_matches).groupby(level="catalog").sum()
+
+
+def _carried(table: pd.DataFrame) -> pd.Series:
+    """How far reference fluxes were carried along a spectrum to our frequency: |ln (expected / catalogue flux)|."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = table["reference_flux_mjy"].to_numpy(dtype=float) / table["catalog_flux_mjy"].to_numpy(dtype=float)
+        return pd.Series(np.abs(np.log(ratio)), index=table.index)
+
+
+def _tie(
+    catalogs: Sequence[str],
+    measure: Callable[[str], Fit],
+    refuse: Callable[[Fit, Corrections], str | None],
+    combine: Callable[[list[tuple[Fit, float]]], Fit],
+    parameters: Corrections,
+) -> _Tie:
+    """The first trusted catalogue, or all trusted ones together; where none is, the one with most matches."""
+    ties = []
+    for name in catalogs or [""]:
+        fit = measure(name)
+        ties.append(_Tie(name or None, fit, refuse(fit, parameters)))
+        if parameters.combine == "first" and ties[-1].refusal is None:
+            return ties[-1]
+    trusted = [tie for tie in ties if tie.refusal is None]
+    if not trusted:
+        best = max(ties, key=lambda tie: tie.fit.n)
+        # Too few matches in every catalogue: name none as the one that ties.
+        return best if best.fit.n else _Tie(None, best.fit, best.refusal)
+    if len(trusted) == 1:
+        return trusted[0]
+    weights = [parameters.catalog_weights.get(tie.catalog or "", 1.0) for tie in trusted]
+    fit = combine([(tie.fit, weight) for tie, weight in zip(trusted, weights, strict=True)])
+    return _Tie("+".join(tie.catalog or "" for tie in trusted), fit, refuse(fit, parameters))
+
+
+def _weighted_mean(values: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Mean by weight / error^2 and its error, enlarged where the values disagree (Birge 1932)."""
+    w = weights / np.maximum(errors, 1e-12) ** 2
+    mean = float((w * values).sum() / w.sum())
+    error = float(np.sqrt((w**2 * errors**2).sum()) / w.sum())
+    chi2 = float((((values - mean) / np.maximum(errors, 1e-12)) ** 2).sum() / (len(values) - 1))
+    return mean, error * max(1.0, np.sqrt(chi2))
+
+
+def _combine_offsets(fits: list[tuple[PositionOffset, float]]) -> PositionOffset:
+    offsets, weights = [fit for fit, _ in fits], np.array([weight for _, weight in fits])
+
+    def values(name: str) -> np.ndarray:
+        return np.array([getattr(offset, name) for offset in offsets])
+
+    dra, dra_err = _weighted_mean(values("dra_arcsec"), values("dra_err_arcsec"), weights)
+    ddec, ddec_err = _weighted_mean(values("ddec_arcsec"), values("ddec_err_arcsec"), weights)
+    correlation = values("covariance_arcsec2") / np.maximum(values("dra_err_arcsec") * values("ddec_err_arcsec"), 1e-24)
+    return PositionOffset(
+        int(values("n").sum()),
+        dra,
+        ddec,
+        dra_err,
+        ddec_err,
+        float(np.average(correlation, weights=weights)) * dra_err * ddec_err,
+        float(np.average(values("dra_mad_arcsec"), weights=weights)),
+        float(np.average(values("ddec_mad_arcsec"), weights=weights)),
+    )
+
+
+def _combine_scales(fits: list[tuple[FluxScale, float]]) -> FluxScale:
+    scales, weights = [fit for fit, _ in fits], np.array([weight for _, weight in fits])
+
+    def values(name: str) -> np.ndarray:
+        return np.array([getattr(scale, name) for scale in scales])
+
+    ln_scale, ln_err = _weighted_mean(np.log(values("scale")), values("scale_err") / values("scale"), weights)
+    offset, offset_err = np.nan, np.nan
+    if np.isfinite(values("offset_mjy")).all():
+        offset, offset_err = _weighted_mean(values("offset_mjy"), values("offset_err_mjy"), weights)
+    return FluxScale(
+        scales[0].method,
+        int(values("n").sum()),
+        scale=float(np.exp(ln_scale)),
+        scale_err=float(np.exp(ln_scale) * ln_err),
+        offset_mjy=offset,
+        offset_err_mjy=offset_err,
+        intrinsic_scatter=float(np.average(values("intrinsic_scatter"), weights=weights)),
+        outlier_fraction=float(np.average(values("outlier_fraction"), weights=weights)),
+        max_influence=float(values("max_influence").max()),
+    )
+
+
+def _position_columns(tie: _Tie) -> dict[str, Any]:
+    fit: PositionOffset = tie.fit
+    return {
+        "position_catalog": tie.catalog,
+        "position_trusted": tie.refusal is None,
+        "n_position": fit.n,
+        "dra_arcsec": fit.dra_arcsec,
+        "ddec_arcsec": fit.ddec_arcsec,
+        "dra_err_arcsec": fit.dra_err_arcsec,
+        "ddec_err_arcsec": fit.ddec_err_arcsec,
+        "dra_ddec_cov_arcsec2": fit.covariance_arcsec2,
+        "dra_mad_arcsec": fit.dra_mad_arcsec,
+        "ddec_mad_arcsec": fit.ddec_mad_arcsec,
+        "position_model": fit.model,
+        "position_coefficients": fit.coefficients,
+    }
+
+
+def _flux_notes(fit: FluxScale, matches: pd.DataFrame, parameters: Corrections) -> list[str]:
+    notes = []
+    if fit.n and fit.method != parameters.flux_method:
+        notes.append(
+            f"ln flux ratios scatter by over {MAX_CORE_SCATTER:.0%} beyond their errors: their median is taken"
+        )
+    carried = float(_carried(matches).median()) if fit.n else 0.0
+    if carried > MAX_CARRIED:
+        notes.append(
+            f"the catalogue's fluxes were scaled by {carried:.2f} in ln S to our frequency: an error of the mean "
+            "spectral index is in all images alike, and an additive error could not be told from it"
+        )
+    return notes
+
+
+def _flux_columns(tie: _Tie, peaks: Mask, ids: npt.NDArray) -> dict[str, Any]:
+    """``peaks``, ``ids``: of the matches that the scale was measured from, in the order that the fit had them."""
+    fit: FluxScale = tie.fit
+    kind = None if not len(peaks) else "peak" if peaks.all() else "mixed" if peaks.any() else "integrated"
+    influential = ids[fit.most_influential] if fit.most_influential >= 0 else None
+    return {
+        "flux_catalog": tie.catalog,
+        "flux_trusted": tie.refusal is None,
+        "flux_method": fit.method,
+        "flux_kind": kind,
+        "n_flux": fit.n,
+        "flux_scale": fit.scale,
+        "flux_scale_err": fit.scale_err,
+        "flux_scale_err_bootstrap": fit.scale_err_bootstrap,
+        "flux_offset_mjy": fit.offset_mjy,
+        "flux_offset_err_mjy": fit.offset_err_mjy,
+        "flux_intrinsic_scatter": fit.intrinsic_scatter,
+        "flux_outlier_fraction": fit.outlier_fraction,
+        "flux_chi2_reduced": fit.chi2_reduced,
+        "flux_max_influence": fit.max_influence,
+        "flux_influential_id": influential,
+    }
+
+
+def _applied_columns(position: _Tie, flux: _Tie, scale: pd.Series | None, parameters: Corrections) -> dict[str, Any]:
+    """What is applied, and why what is asked for is not."""
+    reasons = []
+    moved = parameters.apply_position and position.refusal is None
+    if parameters.apply_position and position.refusal is not None:
+        reasons.append(position.refusal)
+
+    fit: FluxScale = flux.fit
+    g, g_err, add, add_err = fit.scale, fit.scale_err, fit.offset_mjy, fit.offset_err_mjy
+    refusal = flux.refusal
+    epoch_scale, epoch_err, n_epoch = np.nan, np.nan, 0
+    if scale is not None:
+        epoch_scale, epoch_err, n_epoch = scale["epoch_scale"], scale["epoch_scale_err"], int(scale["n_sources"])
+    if parameters.apply_flux == "epochs":
+        g, g_err, add, add_err = epoch_scale, epoch_err, np.nan, np.nan
+        refusal = (
+            "flux: no scale between epochs for this image"
+            if not np.isfinite(g_err)
+            else trust.refuse_scale(g, g_err, parameters)
+        )
+    scaled = parameters.apply_flux != "none" and refusal is None
+    if parameters.apply_flux != "none" and refusal is not None:
+        reasons.append(refusal)
+    return {
+        "applied": not reasons,
+        "position_applied": moved,
+        "flux_applied": scaled,
+        "reason": "; ".join(reasons) or None,
+        "dra_applied_arcsec": position.fit.dra_arcsec if moved else 0.0,
+        "ddec_applied_arcsec": position.fit.ddec_arcsec if moved else 0.0,
+        "flux_mult": 1 / g if scaled else 1.0,
+        "flux_mult_err": g_err / g**2 if scaled else 0.0,
+        "flux_add_mjy": float(np.nan_to_num(add)) if scaled else 0.0,
+        "flux_add_err_mjy": float(np.nan_to_num(add_err)) if scaled else 0.0,
+        "epoch_scale": epoch_scale,
+        "epoch_scale_err": epoch_err,
+        "n_epoch_scale": n_epoch,
+    }

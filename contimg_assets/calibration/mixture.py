@@ -1,0 +1,251 @@
+"""The likelihood of flux ratios with outliers, and its maximum: batched Newton steps on a model of six parameters.
+
+The model of y = ln(S / S_ref) with variance e^2 from the errors of both fluxes (after Hogg, Bovy & Lang 2010, eq. 17,
+with a free mean and width of the bad points)::
+
+    p(y) = (1 - f) N(y; m, e^2 + s^2) + f N(y; m + d, e^2 + s^2 + w^2),   m = ln g + ln(1 + c / S_ref)
+
+g is the flux scale, b = c g an additive flux error, s the intrinsic scatter, f the share of outliers, whose ln ratio is
+off by d and spread by w. Weak priors (below) keep s, f, d and w proper where the data are silent about them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MU, C, LN_S, LOGIT_F, D, LN_W = range(6)
+N_PARAMETERS = 6
+
+# Means and widths of Gaussian priors; infinite width means none. The share of outliers has a beta prior instead: as if
+# 1 outlier had been seen among 20 matches.
+_PRIOR_MEAN = np.array([0.0, 0.0, np.log(0.05), 0.0, 0.0, np.log(0.7)])
+_PRIOR_WIDTH = np.array([np.inf, np.inf, 1.0, np.inf, 0.7, 0.5])
+_BETA = (1.0, 19.0)
+
+_MAX_STEP = np.array([0.3, np.inf, 1.0, 1.5, 0.5, 0.5])
+_LOWER = np.array([-np.inf, -np.inf, np.log(1e-5), -14.0, -5.0, np.log(0.1)])
+_UPPER = np.array([np.inf, np.inf, np.log(3.0), 6.0, 5.0, np.log(5.0)])
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Log flux ratios: y, their variance, and the reference flux in units of ``flux_unit_mjy``; shapes (n,)."""
+
+    y: Floats
+    variance: Floats
+    reference: Floats
+    flux_unit_mjy: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Derivatives:
+    value: Floats  # (batch,)
+    gradient: Floats  # (batch, 6)
+    hessian: Floats  # (batch, 6, 6)
+    scores: Floats  # (batch, n, 6), of each match, unweighted
+    responsibility: Floats  # (batch, n), probability of being no outlier
+
+
+def _component(z: Floats, variance: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    """ln N(z; 0, V), and its derivatives by mean (m) and variance (V): L, L_m, L_V, L_mm, L_mV, L_VV."""
+    inverse = 1.0 / variance
+    square = z * z * inverse
+    return (
+        -0.5 * (np.log(2 * np.pi * variance) + square),
+        z * inverse,
+        0.5 * inverse * (square - 1.0),
+        -inverse,
+        -z * inverse * inverse,
+        inverse * inverse * (0.5 - square),
+    )
+
+
+def log_likelihood(parameters: Floats, data: Ratios, weights: Floats | None = None) -> Floats:
+    """Log of likelihood times priors, shape (batch,), for parameters of shape (batch, 6)."""
+    mean, inner, outer, f = _shape_of_model(parameters, data)
+    z = data.y - mean
+    good = np.log1p(-f) - 0.5 * (np.log(2 * np.pi * inner) + z * z / inner)
+    z = z - parameters[:, D, None]
+    bad = np.log(f) - 0.5 * (np.log(2 * np.pi * outer) + z * z / outer)
+    each = np.logaddexp(good, bad)
+    total = each.sum(axis=-1) if weights is None else (each * weights).sum(axis=-1)
+    return total + _prior(parameters)[0]
+
+
+def _shape_of_model(p: Floats, data: Ratios) -> tuple[Floats, Floats, Floats, Floats]:
+    mean = p[:, MU, None] + np.log1p(p[:, C, None] / data.reference)
+    inner = data.variance + np.exp(2 * p[:, LN_S, None])
+    outer = inner + np.exp(2 * p[:, LN_W, None])
+    return mean, inner, outer, 1.0 / (1.0 + np.exp(-p[:, LOGIT_F, None]))
+
+
+def _prior(p: Floats) -> tuple[Floats, Floats, Floats]:
+    """Log prior (batch,), gradient (batch, 6) and diagonal of the Hessian (batch, 6)."""
+    z = (p - _PRIOR_MEAN) / _PRIOR_WIDTH
+    f = 1.0 / (1.0 + np.exp(-p[:, LOGIT_F]))
+    a, b = _BETA
+    value = -0.5 * (z * z).sum(axis=-1) + a * np.log(f) + b * np.log1p(-f)
+    gradient = -z / _PRIOR_WIDTH
+    gradient[:, LOGIT_F] = a * (1 - f) - b * f
+    curvature = np.broadcast_to(-1.0 / _PRIOR_WIDTH**2, p.shape).copy()
+    curvature[:, LOGIT_F] = -(a + b) * f * (1 - f)
+    return value, gradient, curvature
+
+
+def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Derivatives:
+    """Value, gradient and Hessian of `log_likelihood`, and the score of each match.
+
+    One set of parameters, shape (1, 6), with many weightings, shape (batch, n), is evaluated once for all of them.
+    """
+    mean, inner, outer, f = _shape_of_model(p, data)
+    good, a_m, a_v, a_mm, a_mv, a_vv = _component(data.y - mean, inner)
+    bad, b_m, b_v, b_mm, b_mv, b_vv = _component(data.y - mean - p[:, D, None], outer)
+    good, bad = good + np.log1p(-f), bad + np.log(f)
+    each = np.logaddexp(good, bad)
+    r = np.exp(good - each)
+    q = 1.0 - r
+    slope = np.broadcast_to(1.0 / (data.reference + p[:, C, None]), r.shape)
+    v_s, v_w = 2 * np.exp(2 * p[:, LN_S, None]), 2 * np.exp(2 * p[:, LN_W, None])
+
+    # Rows of the Jacobian of (mean, variance) by parameter; the scores follow by the chain rule.
+    zero = np.zeros_like(r)
+    grad_a = np.stack([a_m, a_m * slope, a_v * v_s, zero - f, zero, zero], axis=-1)
+    grad_b = np.stack([b_m, b_m * slope, b_v * v_s, zero + (1 - f), b_m, b_v * v_w], axis=-1)
+    scores = r[..., None] * grad_a + q[..., None] * grad_b
+    w = np.ones_like(r) if weights is None else weights
+
+    # Second derivatives: of the mixing (r q times the outer product of the differences), then of each component.
+    difference = grad_a - grad_b
+    hessian = np.swapaxes(difference * (w * r * q)[..., None], -1, -2) @ difference
+    wr, wq = w * r, w * q
+
+    def add(i: int, j: int, values: Floats) -> None:
+        total = values.sum(axis=-1)
+        hessian[:, i, j] += total
+        if i != j:
+            hessian[:, j, i] += total
+
+    mm = wr * a_mm + wq * b_mm
+    mv = (wr * a_mv + wq * b_mv) * v_s
+    add(MU, MU, mm)
+    add(MU, C, mm * slope)
+    add(C, C, (mm - wr * a_m - wq * b_m) * slope * slope)
+    add(MU, LN_S, mv)
+    add(C, LN_S, mv * slope)
+    add(LN_S, LN_S, (wr * a_vv + wq * b_vv) * v_s * v_s + (wr * a_v + wq * b_v) * 2 * v_s)
+    add(LOGIT_F, LOGIT_F, -w * f * (1 - f))
+    mm, mv, vv = wq * b_mm, wq * b_mv, wq * b_vv
+    add(MU, D, mm)
+    add(C, D, mm * slope)
+    add(D, D, mm)
+    add(LN_S, D, mv * v_s)
+    add(MU, LN_W, mv * v_w)
+    add(C, LN_W, mv * v_w * slope)
+    add(D, LN_W, mv * v_w)
+    add(LN_S, LN_W, vv * v_s * v_w)
+    add(LN_W, LN_W, vv * v_w * v_w + wq * b_v * 2 * v_w)
+
+    value, gradient, curvature = _prior(p)
+    diagonal = np.arange(N_PARAMETERS)
+    hessian[:, diagonal, diagonal] += curvature
+    total = (w[..., None, :] @ scores)[..., 0, :]
+    return _Derivatives((each * w).sum(axis=-1) + value, total + gradient, hessian, scores, r)
+
+
+def start(data: Ratios) -> Floats:
+    """Robust starting values, shape (1, 6)."""
+    centre = np.median(data.y)
+    spread = 1.4826 * np.median(np.abs(data.y - centre))
+    s = np.sqrt(max(spread**2 - np.median(data.variance), (0.3 * spread) ** 2, 1e-6))
+    return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
+
+
+def maximise(
+    first: Floats,
+    data: Ratios,
+    *,
+    free: npt.NDArray[np.bool_],
+    weights: Floats | None = None,
+    max_iterations: int = 60,
+    tolerance: float = 1e-6,
+) -> tuple[Floats, _Derivatives]:
+    """Newton steps to the maximum, for a batch of weightings of the same matches.
+
+    Parameters
+    ----------
+    first : shape (batch, 6)
+    free : shape (6,); the other parameters stay as they are
+    weights : shape (batch, n), or None for ones
+    max_iterations, tolerance : it stops when no step is longer than the tolerance in standard errors
+
+    Returns
+    -------
+    parameters, shape (batch, 6), and the derivatives there. Steps go along the eigenvectors of the Hessian with the
+    absolute eigenvalues, so that they climb where it is not concave (Dauphin et al. 2014), and are halved until the
+    likelihood grows.
+    """
+    p = first.copy()
+    found = derivatives(p, data, weights)
+    lowest = _LOWER.copy()
+    lowest[C] = -0.5 * data.reference.min()
+    for _ in range(max_iterations):
+        step = _newton_step(found, free)
+        largest = np.abs(step / _MAX_STEP).max(axis=-1)
+        step /= np.maximum(largest, 1.0)[:, None]
+        information = np.abs(np.einsum("bi,bij,bj->b", step, found.hessian, step))
+        if (information < tolerance**2).all():
+            break
+        p, found = _climb(p, step, found, data, weights, lowest)
+    return p, found
+
+
+def one_step(first: Floats, data: Ratios, *, free: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Parameters after one Newton step from those of all matches, shapes (1, 6) and, for each weighting, (batch, 6).
+
+    What is neglected against `maximise` is of second order in the change of the parameters.
+    """
+    step = _newton_step(derivatives(first, data, weights), free)
+    return first + step / np.maximum(np.abs(step / _MAX_STEP).max(axis=-1), 1.0)[:, None]
+
+
+def _newton_step(found: _Derivatives, free: npt.NDArray[np.bool_]) -> Floats:
+    hessian = found.hessian[:, free][:, :, free]
+    # Scaling by the diagonal first makes eigenvalues comparable between parameters of different units.
+    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(hessian, axis1=-2, axis2=-1)), 1e-12))
+    values, vectors = np.linalg.eigh(hessian * scale[:, :, None] * scale[:, None, :])
+    along = np.einsum("bij,bi->bj", vectors, found.gradient[:, free] * scale)
+    step = np.zeros_like(found.gradient)
+    step[:, free] = np.einsum("bij,bj->bi", vectors, along / np.maximum(np.abs(values), 1e-6)) * scale
+    return step
+
+
+def _climb(
+    p: Floats, step: Floats, found: _Derivatives, data: Ratios, weights: Floats | None, lowest: Floats
+) -> tuple[Floats, _Derivatives]:
+    length = np.ones(len(p))
+    for _ in range(12):
+        trial = np.clip(p + length[:, None] * step, lowest, _UPPER)
+        next_found = derivatives(trial, data, weights)
+        worse = ~(next_found.value >= found.value - 1e-9 * np.abs(found.value))
+        if not worse.any():
+            return trial, next_found
+        length = np.where(worse, length / 2, length)
+    length = np.where(worse, 0.0, length)
+    trial = np.clip(p + length[:, None] * step, lowest, _UPPER)
+    return trial, derivatives(trial, data, weights)
+
+
+def covariance(found: _Derivatives, free: npt.NDArray[np.bool_]) -> Floats:
+    """Inverse of the observed information, shape (batch, 6, 6); zero for parameters that are not free."""
+    information = -found.hessian[:, free][:, :, free]
+    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information, axis1=-2, axis2=-1)), 1e-12))
+    values, vectors = np.linalg.eigh(information * scale[:, :, None] * scale[:, None, :])
+    inverse = np.einsum("bij,bj,bkj->bik", vectors, 1.0 / np.maximum(values, 1e-6), vectors)
+    result = np.zeros_like(found.hessian)
+    result[np.ix_(np.arange(len(result)), free, free)] = inverse * scale[:, :, None] * scale[:, None, :]
+    return result

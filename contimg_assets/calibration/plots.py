@@ -1,0 +1,111 @@
+"""One figure an image: offsets with their median and its error, and ln flux ratio against flux with the fit."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from contimg_assets.calibration.selection import Selection
+
+_USED, _LEFT_OUT, _FIT = "#1f6fb4", "#bbbbbb", "#c44e25"
+
+
+def plot_correction(selected: Selection, correction: pd.Series) -> bytes:
+    """PNG of one image.
+
+    Parameters
+    ----------
+    selected : of `measure.selection_of`
+    correction : the image's row of CORRECTIONS
+
+    Returns
+    -------
+    bytes of a PNG of about 900 x 400 pixels
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    of_image = (selected.table["image"] == correction["image"]).to_numpy()
+    _plot_offsets(left, selected, of_image, correction)
+    _plot_ratios(right, selected, of_image, correction)
+    partly = correction["position_applied"] or correction["flux_applied"]
+    refused = f"{'partly applied' if partly else 'NOT applied'}: {correction['reason']}"
+    state = "applied" if correction["applied"] else refused
+    figure.suptitle(f"{correction['image']} – {state}", fontsize=9, wrap=True)
+    buffer = io.BytesIO()
+    # Without the software's name and date equal content gives equal bytes.
+    canvas.print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _of_catalog(selected: Selection, of_image: np.ndarray, names: Any) -> np.ndarray:
+    catalogs = names.split("+") if isinstance(names, str) else []
+    return of_image & selected.table["catalog"].isin(catalogs).to_numpy()
+
+
+def _plot_offsets(axes: Any, selected: Selection, of_image: np.ndarray, correction: pd.Series) -> None:
+    rows = _of_catalog(selected, of_image, correction["position_catalog"])
+    used = rows & selected.position
+    table = selected.table
+    for mask, colour, label in ((rows & ~used, _LEFT_OUT, "left out"), (used, _USED, f"used ({used.sum()})")):
+        axes.plot(table["dra_arcsec"][mask], table["ddec_arcsec"][mask], ".", ms=3, color=colour, label=label)
+    if used.any():
+        dra, ddec = correction["dra_arcsec"], correction["ddec_arcsec"]
+        covariance = np.array(
+            [
+                [correction["dra_err_arcsec"] ** 2, correction["dra_ddec_cov_arcsec2"]],
+                [correction["dra_ddec_cov_arcsec2"], correction["ddec_err_arcsec"] ** 2],
+            ]
+        )
+        values, vectors = np.linalg.eigh(covariance)
+        width, height = 6 * np.sqrt(np.maximum(values[::-1], 0))
+        angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
+        axes.add_patch(Ellipse((dra, ddec), width, height, angle=angle, fill=False, color=_FIT, lw=1.5, zorder=3))
+        axes.plot(dra, ddec, "+", color=_FIT, zorder=3, label=f"median {dra:+.2f}, {ddec:+.2f}″ (ellipse: 3σ)")
+        reach = 6 * np.nanmax([correction["dra_mad_arcsec"], correction["ddec_mad_arcsec"], 0.05])
+        axes.set_xlim(dra + reach, dra - reach)
+        axes.set_ylim(ddec - reach, ddec + reach)
+    axes.axhline(0, color="k", lw=0.5)
+    axes.axvline(0, color="k", lw=0.5)
+    axes.set_aspect("equal", adjustable="box")
+    axes.set_xlabel(f"{correction['position_catalog'] or 'catalogue'} − image, east [arcsec]")
+    axes.set_ylabel("north [arcsec]")
+    axes.legend(fontsize=7, loc="upper right")
+
+
+def _plot_ratios(axes: Any, selected: Selection, of_image: np.ndarray, correction: pd.Series) -> None:
+    rows = _of_catalog(selected, of_image, correction["flux_catalog"])
+    used = rows & selected.flux
+    reference = selected.table["reference_flux_mjy"].to_numpy(dtype=float)
+    flux = selected.table["flux_mjy"].to_numpy(dtype=float)
+    rows &= (reference > 0) & (flux > 0)
+    for mask, colour, label in ((rows & ~used, _LEFT_OUT, "left out"), (used, _USED, f"used ({used.sum()})")):
+        axes.plot(reference[mask], np.log(flux[mask] / reference[mask]), ".", ms=3, color=colour, label=label)
+    scale, error = correction["flux_scale"], correction["flux_scale_err"]
+    if used.any() and np.isfinite(scale):
+        grid = np.geomspace(reference[used].min(), reference[used].max(), 100)
+        add = np.nan_to_num(correction["flux_offset_mjy"])
+        with np.errstate(invalid="ignore"):
+            line = np.log(scale + add / grid)
+        axes.plot(grid, line, color=_FIT, label=f"{correction['flux_method']}: {scale:.3f} ± {error:.3f}")
+        scatter = np.hypot(np.nan_to_num(correction["flux_intrinsic_scatter"]), error / scale)
+        axes.fill_between(grid, line - scatter, line + scatter, color=_FIT, alpha=0.2, lw=0)
+        spread = np.ptp(np.quantile(np.log(flux[used] / reference[used]), [0.05, 0.95]))
+        axes.set_ylim(np.log(scale) - max(2 * spread, 0.2), np.log(scale) + max(2 * spread, 0.2))
+    axes.axhline(0, color="k", lw=0.5)
+    if rows.any():
+        axes.set_xscale("log")
+        # 10, 20, 50, 100 ...: a field may span less than a decade.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(f"flux of {correction['flux_catalog'] or 'catalogue'} at our frequency [mJy]")
+    axes.set_ylabel("ln(our flux / its flux)")
+    axes.legend(fontsize=7, loc="upper right")

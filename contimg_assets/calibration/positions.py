@@ -1,0 +1,260 @@
+"""The position offset of one image from its matches: median offset with its standard error, or a smooth model.
+
+Offsets are catalogue minus image, on the sky, arcsec: added to measured positions they correct them. East and north are
+those at the image's centre, carried to each source without turning: an image that is off is off by the same vector
+everywhere, while the directions to the pole turn over a field (half around in one that holds the pole).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.crossmatch import sphere
+from contimg_assets.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Model = Literal["constant", "linear", "smooth", "auto"]
+
+MAD_TO_SIGMA = 1.482602218505602
+# Standard error of the median of a Gaussian sample over that of its mean.
+MEDIAN_TO_MEAN_ERROR = float(np.sqrt(np.pi / 2))
+DEGREES = {"constant": 0, "linear": 1, "smooth": 3}
+_HUBER = 1.345
+_ITERATIONS = 15
+# Standard errors by which a richer model must be better. Three, as two would be exceeded by chance in one image of 40.
+_SIGNIFICANT = 3.0
+
+
+@dataclass(frozen=True)
+class PositionOffset:
+    """Offset of an image, catalogue minus image.
+
+    Attributes
+    ----------
+    n : matches
+    dra_arcsec, ddec_arcsec : median offset (of a model: its value at the centre of the image)
+    dra_err_arcsec, ddec_err_arcsec : standard errors, sqrt(pi / 2) 1.4826 MAD / sqrt(n); of a model: of its value
+    covariance_arcsec2 : of the two offsets
+    dra_mad_arcsec, ddec_mad_arcsec : median absolute deviation as it is (vast-post-processing's madfm); of a model: of
+        its residuals
+    model : 'constant', 'linear' or 'smooth'
+    coefficients : JSON of the model, None if constant; see `evaluate`
+    """
+
+    n: int
+    dra_arcsec: float = np.nan
+    ddec_arcsec: float = np.nan
+    dra_err_arcsec: float = np.nan
+    ddec_err_arcsec: float = np.nan
+    covariance_arcsec2: float = np.nan
+    dra_mad_arcsec: float = np.nan
+    ddec_mad_arcsec: float = np.nan
+    model: str = "constant"
+    coefficients: str | None = None
+
+
+def calculate_positional_offsets(
+    matches: pd.DataFrame, model: Model = "constant", *, centre: tuple[float, float] | None = None
+) -> PositionOffset:
+    """Position offset of an image from its matches.
+
+    Parameters
+    ----------
+    matches : one row a match, with dra_arcsec and ddec_arcsec (catalogue minus measurement); for other models than
+        'constant' also ra_deg and dec_deg of the measurements
+    model : 'linear' is shift, rotation, scale and shear; 'smooth' a polynomial of third degree; 'auto' takes the
+        simplest that leave-one-out cross-validation does not find significantly worse than a richer one
+    centre : ra_deg, dec_deg of the image, whose east and north the offset has; the matches then need ra_deg and
+        dec_deg. Without, each match's own east and north are taken for the same (as vast-post-processing does)
+
+    Returns
+    -------
+    PositionOffset; NaN where there are no matches. A model that has too few matches falls back to a simpler one.
+
+    Raises
+    ------
+    InputError
+        If a column is missing.
+    """
+    flat = model == "constant" and centre is None
+    needed = ["dra_arcsec", "ddec_arcsec"] + ([] if flat else ["ra_deg", "dec_deg"])
+    missing = [name for name in needed if name not in matches.columns]
+    if missing:
+        raise InputError(f"matches have no column {missing[0]!r}: the position offset needs it")
+    offsets = matches[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
+    usable = np.isfinite(offsets).all(axis=1)
+    offsets = offsets[usable]
+    if flat or not len(offsets):
+        return _constant(offsets)
+    ra, dec = (matches[name].to_numpy(dtype=float)[usable] for name in ("ra_deg", "dec_deg"))
+    if centre is None:
+        ra_mean, dec_mean = sphere.positions(sphere.unit_vectors(ra, dec).mean(axis=0)[None])
+        centre = float(ra_mean[0]), float(dec_mean[0])
+    offsets = np.stack(turned(offsets[:, 0], offsets[:, 1], -convergence(centre, ra, dec)), axis=-1)
+    if model == "constant":
+        return _constant(offsets)
+    # Whatever the order of the rows, the same sums to the last digit.
+    order = np.lexsort((ra, dec))
+    x, y = _plane(centre, ra[order], dec[order])
+    offsets = offsets[order]
+    chosen = _choose(x, y, offsets) if model == "auto" else model
+    while DEGREES[chosen] and len(offsets) < 4 * _n_terms(DEGREES[chosen]):
+        chosen = "linear" if chosen == "smooth" else "constant"
+    return _constant(offsets) if chosen == "constant" else _polynomial(chosen, x, y, offsets, centre)
+
+
+def _constant(offsets: Floats) -> PositionOffset:
+    n = len(offsets)
+    if n == 0:
+        return PositionOffset(0)
+    centre = np.median(offsets, axis=0)
+    residual = offsets - centre
+    mad = np.median(np.abs(residual), axis=0)
+    error = MEDIAN_TO_MEAN_ERROR * MAD_TO_SIGMA * mad / np.sqrt(n)
+    # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
+    correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
+    return PositionOffset(
+        n,
+        float(centre[0]),
+        float(centre[1]),
+        float(error[0]),
+        float(error[1]),
+        float(correlation * error[0] * error[1]),
+        float(mad[0]),
+        float(mad[1]),
+    )
+
+
+def convergence(centre: tuple[Floats | float, Floats | float], ra_deg: Floats, dec_deg: Floats) -> Floats:
+    """Angle by which north turns, east over north, from a centre to positions along great circles, radians, shape (n,).
+
+    Napier's analogy for the triangle of both places and the pole: tan(angle / 2) = tan(dRA / 2) sin(mean dec) /
+    cos(half difference of dec). A vector with position angle p at the centre has p + angle at the position.
+    """
+    delta = np.radians((np.asarray(ra_deg, dtype=float) - centre[0] + 180.0) % 360.0 - 180.0)
+    dec1, dec2 = np.radians(np.asarray(centre[1], dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
+    return 2 * np.arctan2(np.sin(delta / 2) * np.sin((dec1 + dec2) / 2), np.cos(delta / 2) * np.cos((dec1 - dec2) / 2))
+
+
+def turned(east: Floats, north: Floats, angle: Floats) -> tuple[Floats, Floats]:
+    """Components of vectors whose position angle (north through east) grows by the angle, radians."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return east * cosine + north * sine, north * cosine - east * sine
+
+
+def evaluate(coefficients: str, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Offsets (the centre's east, north) [arcsec] of a stored model at positions, shape (n,).
+
+    The model is a polynomial in the offset (x east, y north, degrees) from the image's centre, terms in the order
+    1, x, y, x^2, x y, y^2, ... Beyond the outermost match, where polynomials run away, it has the value of the edge.
+    """
+    model = json.loads(coefficients)
+    x, y = _plane((model["ra_deg"], model["dec_deg"]), ra_deg, dec_deg)
+    inward = np.minimum(1.0, model["radius_deg"] / np.maximum(np.hypot(x, y), 1e-300))
+    x, y = x * inward, y * inward
+    terms = _terms(x, y, model["degree"])
+    return terms @ np.array(model["east_arcsec"]), terms @ np.array(model["north_arcsec"])
+
+
+def _plane(centre: tuple[float, float], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    x, y = sphere.offsets_arcsec(*np.broadcast_arrays(*centre, ra_deg, dec_deg))
+    return x / 3600.0, y / 3600.0
+
+
+def _n_terms(degree: int) -> int:
+    return (degree + 1) * (degree + 2) // 2
+
+
+def _terms(x: Floats, y: Floats, degree: int) -> Floats:
+    """Monomials up to a degree, shape (n, terms)."""
+    return np.stack([x ** (total - j) * y**j for total in range(degree + 1) for j in range(total + 1)], axis=-1)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    coefficients: Floats  # (terms, 2): east, north
+    residual: Floats  # (n, 2)
+    left_out: Floats  # (n, 2): residual of each match against the fit to all others
+
+
+def _robust_fit(terms: Floats, offsets: Floats, iterations: int = _ITERATIONS) -> _Fit:
+    """Iteratively reweighted least squares with Huber's weights, both axes at once."""
+    scale = np.maximum(np.abs(terms).max(axis=0), 1e-300)
+    x = terms / scale
+    products = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+    weights = np.ones_like(offsets)
+    for iteration in range(iterations):
+        normal = (weights.T @ products).reshape(2, x.shape[1], x.shape[1])
+        vector = (weights * offsets).T @ x
+        fitted = np.linalg.solve(normal, vector[:, :, None])[:, :, 0]
+        residual = offsets - x @ fitted.T
+        sigma = MAD_TO_SIGMA * np.median(np.abs(residual), axis=0)
+        if iteration == iterations - 1 or not (sigma > 1e-12).all():
+            break
+        next_weights = np.minimum(1.0, _HUBER * sigma / np.maximum(np.abs(residual), 1e-300))
+        if np.abs(next_weights - weights).max() < 1e-4:
+            break
+        weights = next_weights
+    # Without match i a linear fit leaves r_i / (1 - h_i), h the leverage (Allen 1974): no fit is repeated.
+    leverage = weights * (products @ np.linalg.inv(normal).reshape(2, -1).T)
+    return _Fit(fitted.T / scale[:, None], residual, residual / np.maximum(1 - leverage, 1e-6))
+
+
+def _choose(x: Floats, y: Floats, offsets: Floats) -> str:
+    """The simplest model whose residuals at left-out matches no richer one makes significantly smaller."""
+    losses: dict[str, Floats] = {}
+    for name, degree in DEGREES.items():
+        if len(x) < 4 * _n_terms(degree):
+            break
+        left_out = _robust_fit(_terms(x, y, degree), offsets, iterations=4).left_out
+        losses[name] = np.hypot(left_out[:, 0], left_out[:, 1])
+    if not losses:
+        return "constant"
+    # Losses are bounded, so that a wrong match does not decide.
+    limit = 3 * MAD_TO_SIGMA * float(np.median(losses["constant"]))
+    bounded = {name: np.minimum(loss, limit) for name, loss in losses.items()}
+    chosen = "constant"
+    for name in list(bounded)[1:]:
+        gain = bounded[chosen] - bounded[name]
+        if gain.mean() > _SIGNIFICANT * gain.std(ddof=1) / np.sqrt(len(x)):
+            chosen = name
+    return chosen
+
+
+def _polynomial(name: str, x: Floats, y: Floats, offsets: Floats, centre: tuple[float, float]) -> PositionOffset:
+    degree = DEGREES[name]
+    terms = _terms(x, y, degree)
+    fit = _robust_fit(terms, offsets)
+    fitted, residual = fit.coefficients, fit.residual
+    mad = np.median(np.abs(residual), axis=0)
+    n, k = terms.shape
+    # Mean variance of a prediction at the matches is sigma^2 k / n; pi / 2 would be the median's loss, Huber's is 5 %.
+    sigma = MAD_TO_SIGMA * mad
+    error = sigma * np.sqrt(1.05 * k / n)
+    correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
+    stored = {
+        "degree": degree,
+        "radius_deg": float(np.hypot(x, y).max()),
+        "ra_deg": float(centre[0]),
+        "dec_deg": float(centre[1]),
+        "east_arcsec": [float(value) for value in fitted[:, 0]],
+        "north_arcsec": [float(value) for value in fitted[:, 1]],
+    }
+    return PositionOffset(
+        n,
+        float(fitted[0, 0]),
+        float(fitted[0, 1]),
+        float(error[0]),
+        float(error[1]),
+        float(correlation * error[0] * error[1]),
+        float(mad[0]),
+        float(mad[1]),
+        name,
+        json.dumps(stored),
+    )

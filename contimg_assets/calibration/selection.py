@@ -1,0 +1,352 @@
+"""Which matches tie an image: measurements joined to their matches, and the filters with the counts after each.
+
+All images and catalogues go through the filters together, as columns; a filter that needs what an image does not have
+(peak fluxes, the catalogue's errors) is skipped there and a note says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.calibration import vast
+from contimg_assets.config import Corrections
+from contimg_assets.crossmatch import sphere
+from contimg_assets.errors import InputError
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+_FROM_MEASUREMENTS = (
+    "ra_deg",
+    "dec_deg",
+    "flux_peak_mjy_beam",
+    "flux_peak_err_mjy_beam",
+    "flux_int_mjy",
+    "flux_int_err_mjy",
+    "local_rms_mjy_beam",
+    "bmaj_arcsec",
+    "bmin_arcsec",
+    "snr",
+    "dist_from_centre_deg",
+    "forced",
+)
+_FROM_MATCHES = (
+    "measurement_id",
+    "source_id",
+    "catalog",
+    "separation_arcsec",
+    "dra_arcsec",
+    "ddec_arcsec",
+    "probability",
+    "rank",
+    "mutual",
+    "blend",
+    "n_candidates",
+    "catalog_flux_mjy",
+    "catalog_flux_err_mjy",
+    "expected_flux_mjy",
+    "expected_flux_err_mjy",
+)
+_OPTIONAL = ("source_id", "catalog_flux_err_mjy", "expected_flux_err_mjy", "catalog_beam_arcsec")
+
+
+@dataclass
+class Selection:
+    """Joined matches with the masks of those that tie positions and fluxes.
+
+    ``counts`` has, for each (image, catalogue), the number of matches left after each filter in order; ``notes`` what
+    had to be assumed for an image.
+    """
+
+    table: pd.DataFrame
+    position: Mask
+    flux: Mask
+    counts: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def join(measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Matches with what the filters and estimators need of their measurements and images.
+
+    Parameters
+    ----------
+    measurements : MEASUREMENTS; columns that a finder does not give may be missing
+    matches : CATALOG_MATCHES
+    images : IMAGES
+
+    Returns
+    -------
+    One row a match, sorted by catalogue and measurement so that no result depends on the order of the input, with
+    flux_mjy, flux_err_mjy (integrated, else peak), flux_is_peak, reference_flux_mjy, reference_flux_err_mjy (at our
+    frequency), snr, pair_snr and image_row (row in ``images``).
+
+    Raises
+    ------
+    InputError
+        If matches lack a column, or name a measurement or an image that is not there.
+    """
+    missing = [name for name in _FROM_MATCHES if name not in matches.columns and name not in _OPTIONAL]
+    if missing:
+        raise InputError(f"the matches have no column {missing[0]!r}: run the matching again before the corrections")
+    own = pd.DataFrame(
+        {name: matches[name].to_numpy() for name in (*_FROM_MATCHES, "catalog_beam_arcsec") if name in matches}
+    )
+    for name in _OPTIONAL:
+        if name not in own:
+            own[name] = None if name == "source_id" else np.nan
+    table = with_measurements(own, measurements, images)
+    table = table.sort_values(["catalog", "measurement_id", "rank"], kind="stable", ignore_index=True)
+    reference = _floats(table, "expected_flux_mjy")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        catalog_snr = _floats(table, "catalog_flux_mjy") / _floats(table, "catalog_flux_err_mjy")
+        # Without the catalogue's errors: the geometric mean of both fluxes over our noise. Like sqrt(SNR * SNR) it
+        # treats both fluxes alike, so that a limit does not prefer ratios to one side; a limit on our SNR would.
+        pair_snr = np.where(
+            np.isfinite(catalog_snr),
+            np.sqrt(np.maximum(_floats(table, "snr") * catalog_snr, 0)),
+            np.sqrt(np.maximum(_floats(table, "flux_mjy") * reference, 0)) / _floats(table, "flux_err_mjy"),
+        )
+    return table.assign(
+        reference_flux_mjy=reference,
+        reference_flux_err_mjy=_floats(table, "expected_flux_err_mjy"),
+        pair_snr=pair_snr,
+    )
+
+
+def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """A table with a measurement_id, and the columns that filters need of the measurement and its image.
+
+    Raises
+    ------
+    InputError
+        If a measurement or an image is not there.
+    """
+    row = pd.Index(measurements["measurement_id"]).get_indexer(table["measurement_id"])
+    if (row < 0).any():
+        unknown = table["measurement_id"].iloc[int(np.argmax(row < 0))]
+        raise InputError(f"the matches name measurement {unknown!r}, which the epoch does not have: match it again")
+    found: dict[str, Any] = {"image": measurements["image"].to_numpy()[row]}
+    for name in _FROM_MEASUREMENTS:
+        present = name in measurements.columns
+        found[name] = measurements[name].to_numpy()[row] if present else (False if name == "forced" else np.nan)
+    found["image_row"] = pd.Index(images["image"]).get_indexer(found["image"])
+    if (found["image_row"] < 0).any():
+        unknown = found["image"][int(np.argmax(found["image_row"] < 0))]
+        raise InputError(f"measurements are of image {unknown!r}, which the table of images does not have")
+    joined = table.assign(**found)
+    integrated, peak = (_floats(joined, name) for name in ("flux_int_mjy", "flux_peak_mjy_beam"))
+    is_peak = ~np.isfinite(integrated)
+    flux = np.where(is_peak, peak, integrated)
+    error = np.where(is_peak, _floats(joined, "flux_peak_err_mjy_beam"), _floats(joined, "flux_int_err_mjy"))
+    snr = _floats(joined, "snr")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(error > 0, error, np.where(snr > 0, np.abs(flux) / snr, np.nan))
+        snr = np.where(np.isfinite(snr), snr, flux / error)
+    return joined.assign(flux_mjy=flux, flux_err_mjy=error, flux_is_peak=is_peak & np.isfinite(peak), snr=snr)
+
+
+def _floats(table: pd.DataFrame, name: str) -> Floats:
+    return table[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def select(
+    table: pd.DataFrame,
+    measurements: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+    variable_sources: Collection[str] = (),
+) -> Selection:
+    """Masks of the matches that tie positions and fluxes.
+
+    Parameters
+    ----------
+    table : of `join`
+    measurements, images : all of the epoch, for isolation
+    parameters : section `corrections`
+    variable_sources : source_id of sources known to vary from earlier epochs
+    """
+    chosen = Selection(table, np.zeros(len(table), dtype=bool), np.zeros(len(table), dtype=bool))
+    steps = (_vast_steps if parameters.selection == "vast" else _default_steps)(
+        table, measurements, images, parameters, chosen
+    )
+    keep = np.ones(len(table), dtype=bool)
+    tally = _Tally(table, chosen)
+    tally.add("candidates", keep)
+    for name, mask in steps:
+        keep = keep & mask
+        tally.add(name, keep)
+    if parameters.crop_radius_deg is not None:
+        keep = keep & (_floats(table, "dist_from_centre_deg") <= parameters.crop_radius_deg)
+        tally.add("crop", keep)
+    if parameters.selection != "vast":
+        compact, unknown = _compact(table, keep, parameters)
+        if unknown.any():
+            _note(chosen, table, unknown, "no peak or no integrated flux for some matches: compactness not judged")
+        keep = keep & compact
+        tally.add("compact", keep)
+    chosen.position = keep & ~table["forced"].to_numpy(dtype=bool)
+    tally.add("position", chosen.position)
+    chosen.flux = keep & _flux_usable(table, parameters, variable_sources)
+    if parameters.selection == "vast":
+        chosen.flux = _clipped(table, chosen.flux, parameters.vast_clip_sigma)
+    tally.add("flux", chosen.flux)
+    return chosen
+
+
+class _Tally:
+    """Counts of a mask for each (image, catalogue)."""
+
+    def __init__(self, table: pd.DataFrame, chosen: Selection) -> None:
+        image, images = pd.factorize(table["image"])
+        catalog, catalogs = pd.factorize(table["catalog"])
+        self._groups, codes = pd.factorize(image * max(len(catalogs), 1) + catalog)
+        self._keys = [(str(images[i]), str(catalogs[j])) for i, j in (divmod(int(c), len(catalogs)) for c in codes)]
+        self._counts = chosen.counts
+        self._counts.update({key: {} for key in self._keys})
+
+    def add(self, name: str, mask: Mask) -> None:
+        for key, count in zip(
+            self._keys, np.bincount(self._groups, weights=mask, minlength=len(self._keys)), strict=True
+        ):
+            self._counts[key][name] = int(count)
+
+
+def _note(chosen: Selection, table: pd.DataFrame, rows: Mask, text: str) -> None:
+    for image in pd.unique(table["image"][rows]):
+        chosen.notes.setdefault(image, []).append(text)
+
+
+def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Mask:
+    """Whether a match's measurement has no other measurement of its image within the row's limit."""
+    alone = np.ones(len(table), dtype=bool)
+    names = measurements["image"].to_numpy()
+    vectors = sphere.unit_vectors(measurements["ra_deg"], measurements["dec_deg"])
+    own = sphere.unit_vectors(table["ra_deg"], table["dec_deg"])
+    measured = pd.Series(np.arange(len(names))).groupby(names, sort=False).indices
+    for image, rows in table.groupby("image", sort=False).indices.items():
+        i, _, separation = sphere.pairs_within(own[rows], vectors[measured[image]], float(limit_arcsec[rows].max()))
+        # Each finds itself; a second one within its own limit is a neighbour.
+        near = separation <= limit_arcsec[rows][i]
+        alone[rows] = np.bincount(i[near], minlength=len(rows)) < 2
+    return alone
+
+
+def _isolation_arcsec(table: pd.DataFrame, images: pd.DataFrame, parameters: Corrections) -> Floats:
+    beam = images["bmaj_arcsec"].to_numpy(dtype=float)[table["image_row"]]
+    other = _floats(table, "catalog_beam_arcsec") if "catalog_beam_arcsec" in table else beam
+    return parameters.isolation_beams * np.fmax(beam, other)
+
+
+def isolated_and_compact(
+    table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections
+) -> Mask:
+    """The part of the default selection that needs no reference catalogue, for a table of `with_measurements`."""
+    keep = _own_isolated(table, measurements, images, np.nan_to_num(_isolation_arcsec(table, images, parameters)))
+    return keep & _compact(table, keep, parameters)[0]
+
+
+def _default_steps(
+    table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
+) -> list[tuple[str, Mask]]:
+    limit = _isolation_arcsec(table, images, parameters)
+    no_beam = ~np.isfinite(limit)
+    if no_beam.any():
+        _note(chosen, table, no_beam, "no beam: isolation of measurements not judged")
+    pair_snr = _floats(table, "pair_snr")
+    unknown_snr = ~np.isfinite(pair_snr)
+    if unknown_snr.any():
+        _note(chosen, table, unknown_snr, "no errors and no SNR for some matches: these not cut by SNR")
+    unknown_error = ~np.isfinite(_floats(table, "catalog_flux_err_mjy"))
+    if unknown_error.any():
+        _note(chosen, table, unknown_error, "no flux errors in a catalogue: SNR judged by our noise alone")
+    return [
+        ("best", table["rank"].to_numpy() == 1),
+        ("mutual", table["mutual"].to_numpy(dtype=bool)),
+        ("probable", _floats(table, "probability") >= parameters.min_probability),
+        ("isolated", _own_isolated(table, measurements, images, np.nan_to_num(limit))),
+        ("isolated_in_catalog", ~table["blend"].to_numpy(dtype=bool) & (table["n_candidates"].to_numpy() == 1)),
+        ("snr", (pair_snr >= parameters.min_snr) | unknown_snr),
+    ]
+
+
+def _compact(table: pd.DataFrame, keep: Mask, parameters: Corrections) -> tuple[Mask, Mask]:
+    """Whether ln(integrated / peak) is near the image's median, and which of those to keep it cannot be told of.
+
+    Near the median, not near 0: bandwidth smearing and errors of the beam move all sources of an image.
+    """
+    peak, integrated = _floats(table, "flux_peak_mjy_beam"), _floats(table, "flux_int_mjy")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        compactness = np.log(integrated / peak)
+        error = np.hypot(
+            np.nan_to_num(_floats(table, "flux_int_err_mjy") / integrated),
+            np.nan_to_num(_floats(table, "flux_peak_err_mjy_beam") / peak),
+        )
+    known = np.isfinite(compactness)
+    judged = pd.Series(np.where(keep & known, compactness, np.nan))
+    centre = judged.groupby([table["image"], table["catalog"]]).transform("median").to_numpy()
+    envelope = parameters.compact_floor + parameters.compact_sigma * error
+    return ~known | (np.abs(compactness - np.where(np.isfinite(centre), centre, 0.0)) <= envelope), keep & ~known
+
+
+def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources: Collection[str]) -> Mask:
+    flux, reference = _floats(table, "flux_mjy"), _floats(table, "reference_flux_mjy")
+    usable = (flux > 0) & (reference > 0)
+    if parameters.max_reference_flux_mjy is not None:
+        usable &= reference <= parameters.max_reference_flux_mjy
+    if len(variable_sources):
+        usable &= ~table["source_id"].isin(set(variable_sources)).to_numpy()
+    if parameters.known_variables and len(table):
+        listed = np.array(parameters.known_variables, dtype=float)
+        _, distance = sphere.nearest(
+            sphere.unit_vectors(table["ra_deg"], table["dec_deg"]), sphere.unit_vectors(listed[:, 0], listed[:, 1])
+        )
+        usable &= distance > parameters.known_variable_radius_arcsec
+    return usable
+
+
+# --- vast-post-processing's filters, as far as matches tell ----------------------------------------------------------
+
+
+def _vast_steps(
+    table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
+) -> list[tuple[str, Mask]]:
+    """Filters on our side and the nearest candidate; the catalogue's own sizes and rms are not in the matches."""
+    integrated, peak, rms = (
+        _floats(table, name) for name in ("flux_int_mjy", "flux_peak_mjy_beam", "local_rms_mjy_beam")
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = np.where(np.isfinite(rms), integrated / rms, _floats(table, "snr"))
+        compactness = integrated / peak
+    unknown = ~np.isfinite(compactness)
+    if unknown.any():
+        _note(chosen, table, unknown, "no peak flux for some matches: compactness not judged")
+    sizes = (table[["bmaj_arcsec", "bmin_arcsec"]].to_numpy(dtype=float) > 0) | table[
+        ["bmaj_arcsec", "bmin_arcsec"]
+    ].isna().to_numpy()
+    separation = _floats(table, "separation_arcsec")
+    nearest = pd.Series(separation).groupby([table["catalog"], table["measurement_id"]]).transform("min").to_numpy()
+    limit = np.full(len(table), 60.0 * parameters.vast_neighbor_arcmin)
+    return [
+        ("nearest", (separation == nearest) & (separation < parameters.vast_radius_arcsec)),
+        ("flux_limit", integrated > parameters.vast_flux_limit_mjy),
+        ("size", sizes.all(axis=1)),
+        ("compact", unknown | (compactness < parameters.vast_max_compactness)),
+        ("snr", snr > parameters.vast_snr_limit),
+        ("isolated", _own_isolated(table, measurements, images, limit)),
+    ]
+
+
+def _clipped(table: pd.DataFrame, keep: Mask, sigma: float) -> Mask:
+    rows = np.flatnonzero(keep)
+    ratio = (_floats(table, "flux_mjy") / _floats(table, "reference_flux_mjy"))[rows]
+    result = keep.copy()
+    groups = pd.Series(ratio).groupby([table["image"].to_numpy()[rows], table["catalog"].to_numpy()[rows]])
+    for members in groups.indices.values():
+        result[rows[members]] = vast.clip_ratios(ratio[members], sigma)
+    return result

@@ -1,0 +1,173 @@
+"""Position offsets: signs, standard errors, models over the image."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contimg_assets.calibration import calculate_positional_offsets, positions
+from contimg_assets.crossmatch import sphere
+from contimg_assets.errors import InputError
+
+
+def _matches(
+    rng: np.random.Generator, n: int, noise: float = 0.3, ra: float = 0.0, dec: float = 16.0, **turn: float
+) -> pd.DataFrame:
+    """Offsets (0.8, -0.5) with noise; rotate and stretch in arcsec per degree, bow in arcsec per degree^3."""
+    x, y = rng.uniform(-2, 2, (2, n))
+    ra_deg, dec_deg = sphere.displaced(np.full(n, ra), np.full(n, dec), 3600 * x, 3600 * y)
+    rotate, stretch, bow = (turn.get(name, 0.0) for name in ("rotate", "stretch", "bow"))
+    east = 0.8 + stretch * x - rotate * y + bow * x**3 + rng.normal(0, noise, n)
+    north = -0.5 + stretch * y + rotate * x + rng.normal(0, 1.5 * noise, n)
+    dra, ddec = positions.turned(east, north, positions.convergence((ra, dec), ra_deg, dec_deg))
+    return pd.DataFrame({"ra_deg": ra_deg, "dec_deg": dec_deg, "dra_arcsec": dra, "ddec_arcsec": ddec})
+
+
+def test_median_and_its_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    fits = [calculate_positional_offsets(_matches(rng, 150), centre=(0.0, 16.0)) for _ in range(400)]
+    dra, ddec = (np.array([getattr(fit, name) for fit in fits]) for name in ("dra_arcsec", "ddec_arcsec"))
+    assert dra.mean() == pytest.approx(0.8, abs=0.005)
+    assert ddec.mean() == pytest.approx(-0.5, abs=0.005)
+    assert np.mean([fit.dra_err_arcsec for fit in fits]) == pytest.approx(dra.std(), rel=0.12)
+    assert np.mean([fit.ddec_err_arcsec for fit in fits]) == pytest.approx(ddec.std(), rel=0.12)
+    # Not the scatter, which vast-post-processing takes for the error.
+    assert fits[0].dra_err_arcsec < 0.2 * fits[0].dra_mad_arcsec
+
+
+def test_covariance_of_correlated_offsets() -> None:
+    rng = np.random.default_rng(1)
+    samples = rng.multivariate_normal([0, 0], [[0.09, 0.06], [0.06, 0.09]], size=(400, 120))
+    fits = [
+        calculate_positional_offsets(pd.DataFrame(sample, columns=["dra_arcsec", "ddec_arcsec"])) for sample in samples
+    ]
+    medians = np.array([[fit.dra_arcsec, fit.ddec_arcsec] for fit in fits])
+    assert np.mean([fit.covariance_arcsec2 for fit in fits]) == pytest.approx(np.cov(medians.T)[0, 1], rel=0.2)
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.2])
+def test_wrong_matches_do_not_move_the_median(outliers: float) -> None:
+    rng = np.random.default_rng(2)
+    table = _matches(rng, 200)
+    wrong = rng.random(200) < outliers
+    table.loc[wrong, ["dra_arcsec", "ddec_arcsec"]] = rng.uniform(-10, 10, (int(wrong.sum()), 2))
+    fit = calculate_positional_offsets(table)
+    assert abs(fit.dra_arcsec - 0.8) < 4 * fit.dra_err_arcsec
+    assert abs(fit.ddec_arcsec + 0.5) < 4 * fit.ddec_err_arcsec
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 16.0), (180.0, -45.0), (77.0, 89.0)])
+@pytest.mark.parametrize(
+    ("turn", "model"), [({}, "constant"), ({"rotate": 0.4, "stretch": -0.2}, "linear"), ({"bow": 0.3}, "smooth")]
+)
+def test_cross_validation_finds_the_model(ra: float, dec: float, turn: dict[str, float], model: str) -> None:
+    table = _matches(np.random.default_rng(3), 400, ra=ra, dec=dec, **turn)
+    fit = calculate_positional_offsets(table, "auto", centre=(ra, dec))
+    assert fit.model == model
+    assert fit.dra_arcsec == pytest.approx(0.8, abs=0.1)
+    assert fit.ddec_arcsec == pytest.approx(-0.5, abs=0.15)
+    if model == "constant":
+        assert fit.coefficients is None
+    else:
+        assert fit.coefficients is not None
+        east, north = positions.evaluate(fit.coefficients, table["ra_deg"], table["dec_deg"])
+        angle = -positions.convergence((ra, dec), table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+        dra, ddec = positions.turned(table["dra_arcsec"].to_numpy(), table["ddec_arcsec"].to_numpy(), angle)
+        assert np.std(dra - east) == pytest.approx(0.3, rel=0.1)
+        assert np.std(ddec - north) == pytest.approx(0.45, rel=0.1)
+
+
+@pytest.mark.parametrize("n", [25, 150])
+def test_no_model_is_seen_in_noise(n: int) -> None:
+    rng = np.random.default_rng(9)
+    chosen = [calculate_positional_offsets(_matches(rng, n), "auto", centre=(0.0, 16.0)).model for _ in range(200)]
+    assert chosen.count("constant") >= 197
+
+
+def test_left_out_residuals_are_those_of_fits_without_the_match() -> None:
+    rng = np.random.default_rng(10)
+    x, y = rng.uniform(-1, 1, (2, 30))
+    # Noise without outliers' weights: then leaving out is exact.
+    offsets = rng.uniform(-0.1, 0.1, (30, 2)) + np.stack([0.5 + 0.3 * x, -0.2 * y], axis=-1)
+    terms = positions._terms(x, y, 1)
+    fit = positions._robust_fit(terms, offsets)
+    kept = np.arange(30) != 7
+    others = np.linalg.lstsq(terms[kept], offsets[kept], rcond=None)[0]
+    np.testing.assert_allclose(fit.left_out[7], offsets[7] - terms[7] @ others, atol=0.01)
+
+
+def test_a_model_does_not_run_away_beyond_its_matches() -> None:
+    fit = calculate_positional_offsets(_matches(np.random.default_rng(11), 400, bow=0.3), "smooth", centre=(0.0, 16.0))
+    assert fit.coefficients is not None
+    edge = json.loads(fit.coefficients)["radius_deg"]
+    north = np.array([16 + edge, 16 + 3 * edge, 16 + 20 * edge])
+    east, _ = positions.evaluate(fit.coefficients, np.zeros(3), north)
+    np.testing.assert_allclose(east, east[0], atol=1e-9)
+
+
+def test_rotation_has_the_right_sense() -> None:
+    """Offsets (-y, x) times 0.4: at a place north of the centre the offset is to the west."""
+    table = _matches(np.random.default_rng(4), 400, rotate=0.4)
+    fit = calculate_positional_offsets(table, "linear", centre=(0.0, 16.0))
+    assert fit.coefficients is not None
+    east, north = positions.evaluate(fit.coefficients, [0.0, 359.0], [17.0, 16.0])
+    assert east[0] == pytest.approx(0.8 - 0.4, abs=0.1)
+    assert north[1] == pytest.approx(-0.5 - 0.4 * np.cos(np.radians(16)), abs=0.1)
+
+
+def test_order_of_rows_does_not_matter() -> None:
+    table = _matches(np.random.default_rng(5), 300, rotate=0.4)
+    shuffled = table.sample(frac=1, random_state=0)
+    for model in ("constant", "auto"):
+        one = calculate_positional_offsets(table, model, centre=(0.0, 16.0))
+        assert calculate_positional_offsets(shuffled, model, centre=(0.0, 16.0)) == one
+
+
+def test_few_or_no_matches() -> None:
+    table = _matches(np.random.default_rng(6), 7)
+    nothing = calculate_positional_offsets(table.head(0))
+    assert nothing.n == 0
+    assert np.isnan(nothing.dra_arcsec)
+    assert np.isnan(nothing.dra_err_arcsec)
+    assert calculate_positional_offsets(table, "smooth").model == "constant"
+    with_gap = pd.concat([table, table.head(1).assign(dra_arcsec=np.nan)])
+    assert calculate_positional_offsets(with_gap).n == 7
+
+
+def test_missing_column_is_named() -> None:
+    with pytest.raises(InputError, match="ddec_arcsec"):
+        calculate_positional_offsets(pd.DataFrame({"dra_arcsec": [1.0]}))
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (10.0, 60.0), (359.9, 89.0), (123.0, -89.99), (0.0, 90.0)])
+def test_an_image_is_off_by_the_same_vector_everywhere(ra: float, dec: float) -> None:
+    """Turning the whole sky about an axis 90 degrees from the centre moves an image without rotating it."""
+    rng = np.random.default_rng(7)
+    table = _matches(rng, 300, ra=ra, dec=dec)
+    true = sphere.unit_vectors(table["ra_deg"], table["dec_deg"])
+    centre = sphere.unit_vectors([ra], [dec])[0]
+    moved_centre = sphere.unit_vectors(*sphere.displaced([ra], [dec], [0.8], [-0.5]))[0]
+    axis = np.cross(centre, moved_centre)
+    where = sphere.positions(true + np.cross(axis, true))
+    east, north = sphere.offsets_arcsec(table["ra_deg"], table["dec_deg"], *where)
+    fit = calculate_positional_offsets(table.assign(dra_arcsec=east, ddec_arcsec=north), centre=(ra, dec))
+    assert fit.dra_arcsec == pytest.approx(0.8, abs=2e-3)
+    assert fit.ddec_arcsec == pytest.approx(-0.5, abs=2e-3)
+    assert max(fit.dra_mad_arcsec, fit.ddec_mad_arcsec) < 1e-3
+
+
+def test_convergence_is_that_of_the_great_circle() -> None:
+    """A great circle keeps its direction: its position angles at both ends differ by the convergence."""
+    rng = np.random.default_rng(8)
+    ra, dec = rng.uniform(0, 360, 200), rng.uniform(-90, 90, 200)
+    centre = (rng.uniform(0, 360, 200), rng.uniform(-90, 90, 200))
+    one, other = sphere.unit_vectors(*centre), sphere.unit_vectors(ra, dec)
+    beyond = sphere.positions(np.cross(np.cross(one, other), other) * 1e-6 + other)
+    towards = sphere.positions(one + 1e-6 * (other - one * (one * other).sum(axis=1)[:, None]))
+    start = np.arctan2(*sphere.offsets_arcsec(*centre, *towards))
+    end = np.arctan2(*sphere.offsets_arcsec(ra, dec, *beyond))
+    difference = (end - start - positions.convergence(centre, ra, dec) + np.pi) % (2 * np.pi) - np.pi
+    np.testing.assert_allclose(difference, 0, atol=1e-4)
