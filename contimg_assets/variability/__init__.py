@@ -1,0 +1,1 @@
+"""Statistics of light curves, significant pairs, new sources: plain functions on arrays."""

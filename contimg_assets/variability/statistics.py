@@ -1,0 +1,156 @@
+"""How much each light curve varies: means, V, eta, p-value, excess variance, per source in one vectorised pass.
+
+Formulas and edge cases are those of Swinbank et al. (2015, A&C 11, 25), Scheers (2011) and Rowlinson et al. (2019,
+A&C 27, 111); sums are taken twice (mean first, then deviations), so that nothing is lost at any signal to noise.
+A point counts when its flux is finite and its error is finite and positive; others are counted as invalid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import special
+
+from contimg_assets.config import Variability
+from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
+from contimg_assets.variability.pairs import pair_maxima
+from contimg_assets.variability.segments import Floats, LightCurves, Segments
+
+
+def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
+    """Error with the flux scale's own in quadrature, e'^2 = e^2 + (g S)^2, shape (n,).
+
+    Parameters
+    ----------
+    flux, err : shape (n,), same unit
+    scale_err : error of the image's flux scale as a fraction, shape (n,) or one number
+
+    Notes
+    -----
+    Without it every bright source looks variable as soon as images differ in scale (Rowlinson et al. 2019).
+    """
+    return np.hypot(err, scale_err * flux)
+
+
+def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, npt.NDArray]:
+    """Statistics of one kind of flux for each segment.
+
+    Parameters
+    ----------
+    flux, err : shape (n,), same unit; NaN where missing
+    segments : k sources
+
+    Returns
+    -------
+    dict of arrays of shape (k,), NaN where undefined:
+        n, n_invalid : points that count and that do not
+        mean, std (n - 1 in the denominator), min, max : of the fluxes
+        weighted_mean, weighted_mean_err : weights 1 / err^2; 1 / sqrt(sum of weights)
+        v : std / mean, where the mean is positive (Swinbank et al. 2015, eq. 2)
+        v_weighted : the same with weighted mean and weighted scatter: one bad point does not carry it
+        eta : reduced chi-squared against the weighted mean (Swinbank et al. 2015, eq. 3)
+        p_value : chance that a constant source reaches this eta
+        excess_variance : std^2 - mean err^2, negative if the scatter is less than the errors explain
+        modulation : sign * sqrt(|excess variance|) / mean, the debiased modulation index (Barvainis et al. 2005)
+        max_deviation : largest |flux - weighted mean| / err
+
+    One point has a mean but no scatter: v, eta and what follows from them are NaN, because 0 would say "constant".
+    """
+    flux, err = np.asarray(flux, dtype=float), np.asarray(err, dtype=float)
+    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
+    all_valid = bool(valid.all())
+    n = segments.counts.astype(np.int64) if all_valid else segments.count(valid)
+    s = flux if all_valid else np.where(valid, flux, 0.0)
+    e = err if all_valid else np.where(valid, err, 1.0)
+    w = 1.0 / (e * e)
+    if not all_valid:
+        w *= valid
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        some, many = n > 0, n > 1
+        mean = np.where(some, segments.sum(s) / n, np.nan)
+        deviation = s - segments.spread(mean)
+        if not all_valid:
+            deviation = np.where(valid, deviation, 0.0)
+        # The second term removes what rounding of the mean left behind (Chan et al. 1983, eq. 1.7).
+        m2 = segments.sum(deviation * deviation) - segments.sum(deviation) ** 2 / n
+        variance = np.where(many, np.maximum(m2, 0.0) / (n - 1), np.nan)
+        std = np.sqrt(variance)
+
+        sum_w = segments.sum(w)
+        # Deviations from the plain mean keep the digits that w * s would lose.
+        weighted_mean = np.where(some, mean + segments.sum(w * deviation) / sum_w, np.nan)
+        residual = s - segments.spread(weighted_mean)
+        if not all_valid:
+            residual = np.where(valid, residual, 0.0)
+        weighted_residual = w * residual
+        chi2 = segments.sum(weighted_residual * residual) - segments.sum(weighted_residual) ** 2 / sum_w
+        chi2 = np.where(many, np.maximum(chi2, 0.0), np.nan)
+        excess = variance - np.where(
+            some, segments.sum(e * e if all_valid else np.where(valid, e * e, 0.0)) / n, np.nan
+        )
+        positive = mean > 0
+        return {
+            "n": n,
+            "n_invalid": segments.counts - n,
+            "mean": mean,
+            "weighted_mean": weighted_mean,
+            "weighted_mean_err": np.where(some, 1.0 / np.sqrt(sum_w), np.nan),
+            "std": std,
+            "min": np.where(some, segments.minimum(flux if all_valid else np.where(valid, flux, np.inf)), np.nan),
+            "max": np.where(some, segments.maximum(flux if all_valid else np.where(valid, flux, -np.inf)), np.nan),
+            "v": np.where(positive, std / mean, np.nan),
+            "v_weighted": np.where(
+                weighted_mean > 0, np.sqrt(chi2 / sum_w * n / np.maximum(n - 1, 1)) / weighted_mean, np.nan
+            ),
+            "eta": chi2 / (n - 1),
+            "p_value": special.chdtrc(np.where(many, n - 1, np.nan), chi2),
+            "excess_variance": excess,
+            "modulation": np.where(positive, np.sign(excess) * np.sqrt(np.abs(excess)) / mean, np.nan),
+            "max_deviation": np.where(many, segments.maximum(np.abs(residual) / e), np.nan),
+        }
+
+
+def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict[str, npt.NDArray]:
+    """The columns of the table `variability`, except key and sample, for each source.
+
+    Parameters
+    ----------
+    curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err
+    parameters : thresholds, and whether the flux scale's error counts
+    """
+    result: dict[str, npt.NDArray] = {}
+    for kind, unit in FLUX_KINDS.items():
+        flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
+        if parameters.scale_error:
+            err = total_error(flux, err, curves["flux_scale_err"])
+        values = flux_statistics(flux, err, curves.segments)
+        pairs = pair_maxima(flux, err, curves.segments, parameters.min_abs_vs)
+        result |= {f"n_{kind}": values["n"], f"n_invalid_{kind}": values["n_invalid"]}
+        for name in ("mean", "weighted_mean", "weighted_mean_err", "std", "min", "max"):
+            result[f"flux_{kind}_{name}_{unit}"] = values[name]
+        for name in ("v", "v_weighted", "eta", "p_value", "modulation", "max_deviation"):
+            result[f"{name}_{kind}"] = values[name]
+        result[f"excess_variance_{kind}_{unit}2"] = values["excess_variance"]
+        result |= {f"{name}_{kind}": pairs[name] for name in ("vs", "m", "vs_max")}
+    return result
+
+
+def variability_table(curves: LightCurves, parameters: Variability) -> pd.DataFrame:
+    """Rows of the table `variability`: detections of every source; forced rows, and all rows, of sources that have any.
+
+    ``source_id`` is the source's hash (uint64); the writer turns it into text.
+    """
+    forced = curves["forced"]
+    samples = {"detections": curves.only(~forced)}
+    if forced.any():
+        has_forced = curves.segments.spread(curves.segments.count(forced) > 0)
+        samples |= {"forced": curves.only(forced), "all": curves.only(has_forced)}
+    frames = [
+        pd.DataFrame({"source_id": sample.source, "sample": name, **light_curve_statistics(sample, parameters)})
+        for name, sample in samples.items()
+        if len(sample.source)
+    ]
+    columns = VARIABILITY.names
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)

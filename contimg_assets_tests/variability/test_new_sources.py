@@ -1,0 +1,141 @@
+"""Coverage, new sources, and places that were looked at without a detection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.coordinates import Latitude, Longitude
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contimg_assets.crossmatch.sphere import separation_arcsec
+from contimg_assets.errors import InputError
+from contimg_assets.variability.new_sources import covering_pairs, new_sources, uncovered_detections
+
+
+def images(**columns: object) -> pd.DataFrame:
+    n = max(len(v) for v in columns.values() if isinstance(v, list))
+    defaults: dict[str, object] = {
+        "epoch": [f"e{i}" for i in range(n)], "image": [f"i{i}" for i in range(n)], "mjd": np.arange(n, dtype=float),
+        "ra_deg": np.zeros(n), "dec_deg": np.zeros(n), "radius_deg": np.ones(n), "rms_mjy_beam": np.ones(n),
+    }  # fmt: skip
+    return pd.DataFrame(defaults | columns)
+
+
+def first(ra: list, dec: list, mjd: float = 10.0, flux: float = 10.0, epoch: str = "late") -> pd.DataFrame:
+    n = len(ra)
+    return pd.DataFrame(
+        {
+            "epoch": [epoch] * n,
+            "mjd": np.full(n, mjd),
+            "ra_deg": ra,
+            "dec_deg": dec,
+            "flux_peak_mjy_beam": np.full(n, flux),
+        }
+    )
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 45.0, 89.5, -90.0]))
+@settings(max_examples=40, deadline=None)
+def test_coverage_is_separation_below_radius(seed: int, dec: float) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = 200, 5
+    ra = rng.uniform(-3, 3, n) % 360
+    decs = np.clip(dec + rng.uniform(-3, 3, n), -90, 90)
+    table = images(
+        ra_deg=list(rng.uniform(-2, 2, k) % 360), dec_deg=np.clip(dec + rng.uniform(-2, 2, k), -90, 90),
+        radius_deg=rng.uniform(0.1, 2, k),
+    )  # fmt: skip
+    found = {(int(i), int(j)) for a, b in covering_pairs(ra, decs, table) for i, j in zip(a, b, strict=True)}
+    separation = separation_arcsec(ra[:, None], decs[:, None], table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+    assert found == {(int(i), int(j)) for i, j in np.argwhere(separation / 3600 <= table["radius_deg"].to_numpy())}
+
+
+def test_a_footprint_counts_in_place_of_the_circle() -> None:
+    mocpy = pytest.importorskip("mocpy", reason="mocpy is not installed; pip install 'contimg-assets[footprints]'")
+    square = mocpy.MOC.from_polygon(
+        Longitude([0.5, 0.5, -0.5, -0.5] * u.deg), Latitude([-0.5, 0.5, 0.5, -0.5] * u.deg), max_depth=12
+    )
+    table = images(ra_deg=[0.0, 0.0], footprint=[square.to_string(), None])
+    where = first([0.0, 0.9, 0.3], [0.0, 0.0, 0.3])
+    found = covering_pairs(where["ra_deg"].to_numpy(), where["dec_deg"].to_numpy(), table)
+    pairs = {(int(i), int(j)) for a, b in found for i, j in zip(a, b, strict=True)}
+    assert pairs == {(0, 0), (2, 0), (0, 1), (1, 1), (2, 1)}
+
+
+def test_a_footprint_that_is_none_is_named() -> None:
+    pytest.importorskip("mocpy", reason="mocpy is not installed; pip install 'contimg-assets[footprints]'")
+    with pytest.raises(InputError, match="'circle' is not a MOC"):
+        list(covering_pairs(np.zeros(1), np.zeros(1), images(ra_deg=[0.0], footprint=["circle"])))
+
+
+def test_the_best_earlier_image_decides() -> None:
+    table = images(mjd=[1.0, 2.0, 3.0, 20.0], rms_mjy_beam=[4.0, 1.0, 2.0, 0.1], ra_deg=[0.0, 0.0, 0.0, 0.0])
+    found = new_sources(first([0.0, 5.0], [0.0, 0.0]), table, 5.0)
+    # The lowest rms is the highest significance; a later image does not count, an uncovered place has none.
+    assert found["new_significance"][0] == 10.0
+    assert found["new_image"][0] == "e1/i1"
+    assert found["new_image"].isna().tolist() == [False, True]
+    assert found["is_new"].tolist() == [True, False]
+    assert np.isnan(found["new_significance"][1])
+    assert not new_sources(first([0.0], [0.0]), table, 10.5)["is_new"][0]
+
+
+def test_an_rms_map_overrides_the_image_rms() -> None:
+    table = images(mjd=[1.0, 2.0], rms_mjy_beam=[1.0, 2.0], ra_deg=[0.0, 0.0])
+    found = new_sources(first([0.0], [0.0]), table, 5.0, rms_at={(0, 0): 5.0})
+    assert (found["new_significance"][0], found["new_image"][0]) == (5.0, "e1/i1")
+
+
+def test_images_of_the_same_epoch_are_not_earlier() -> None:
+    table = images(mjd=[9.0], ra_deg=[0.0])
+    assert np.isnan(new_sources(first([0.0], [0.0], epoch="e0"), table, 5.0)["new_significance"][0])
+
+
+def test_no_image_and_no_source() -> None:
+    assert new_sources(first([], []), images(ra_deg=[0.0]), 5.0).empty
+    found = new_sources(first([1.0], [1.0]), images(ra_deg=[0.0]).iloc[:0], 5.0)
+    assert found["is_new"].tolist() == [False]
+    assert uncovered_detections(first([], []), images(ra_deg=[0.0]), np.zeros((0, 1), bool), ["e0"]).empty
+
+
+def test_covered_and_not_seen() -> None:
+    table = images(epoch=["a", "a", "b"], image=["x", "y", "z"], rms_mjy_beam=[2.0, 1.0, 1.0], ra_deg=[0.0, 0.5, 0.0])
+    where = first([0.0, 359.5, 7.0], [0.0, 0.0, 0.0])
+    seen = np.array([[False, True], [False, False], [False, False]])
+    found = uncovered_detections(where, table, seen, ["a", "b"])
+    # The deeper image of the epoch says most, where it covers the place (its edge is at 359.5).
+    rows = set(found[["source", "epoch", "image"]].itertuples(index=False, name=None))
+    assert rows == {(0, "a", "y"), (1, "a", "y"), (1, "b", "z")}
+    assert found["rms_mjy_beam"].tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("run", ["basic_r10", "advanced_r15", "deruiter_dr5.68_bw2", "basic_r15_forced"])
+def test_vast_new_sources(shared: Path, run: str) -> None:
+    folder = shared / "golden/association/e2e_4epochs"
+    rows = pd.concat([pd.read_csv(file) for file in sorted((folder / "measurements").glob("*.csv"))], ignore_index=True)
+    known = pd.DataFrame(json.loads((folder / "images.json").read_text()))
+    known["mjd"] = pd.to_datetime(known["datetime"]).dt.day_of_year.astype(float)
+    table = pd.DataFrame(
+        {
+            "epoch": known["epoch"].astype(str), "image": known["name"], "mjd": known["mjd"], "ra_deg": known["ra"],
+            "dec_deg": known["dec"], "radius_deg": known["xtr_radius"], "rms_mjy_beam": known["rms_min"],
+        }
+    )  # fmt: skip
+    members = pd.read_csv(folder / "expected" / run / "associations.csv").merge(rows, left_on="meas_id", right_on="id")
+    members = members.sort_values("image_id").drop_duplicates("source_id").sort_values("source_id", ignore_index=True)
+    epoch = members["image_id"].astype(str)
+    born = pd.DataFrame(
+        {
+            "epoch": epoch, "mjd": table.set_index("epoch")["mjd"][epoch].to_numpy(),
+            "ra_deg": members["ra"], "dec_deg": members["dec"], "flux_peak_mjy_beam": members["flux_peak"],
+        }
+    )  # fmt: skip
+    expected = pd.read_csv(folder / "expected" / run / "sources.csv").set_index("id").loc[members["source_id"]]
+    assert new_sources(born, table, 5.0)["is_new"].tolist() == expected["new"].tolist()
