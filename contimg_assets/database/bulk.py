@@ -1,0 +1,172 @@
+"""Many rows at once, by the fastest way each engine has: `executemany` on SQLite, COPY on PostgreSQL."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+_ARROW = {"FLOAT": pa.float64(), "INT": pa.int64(), "BOOL": pa.bool_(), "TEXT": pa.string()}
+
+
+def insert(connection: Connection, table: sa.Table, frame: pd.DataFrame | pa.Table) -> int:
+    """Insert rows; columns of the table that the frame lacks stay null. Returns the number of rows."""
+    data = _arrow(table, frame)
+    if not data.num_rows:
+        return 0
+    if connection.dialect.name == "postgresql":
+        _copy(connection, _quoted(table.name), data)
+    else:
+        marks = ", ".join("?" * data.num_columns)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({_list(data)}) VALUES ({marks})",  # noqa: S608 (names of our own schema)
+            _tuples(data),
+        )
+    return data.num_rows
+
+
+def upsert(connection: Connection, table: sa.Table, frame: pd.DataFrame | pa.Table) -> int:
+    """Insert rows, or set all their columns where the key is there already. Returns the number of rows."""
+    data = _arrow(table, frame)
+    if not data.num_rows:
+        return 0
+    key = [column.name for column in table.primary_key]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in data.column_names if name not in key)
+    conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
+    columns = _list(data)
+    if connection.dialect.name == "postgresql":
+        temporary = f"new_{table.name}"
+        connection.exec_driver_sql(f"CREATE TEMP TABLE {temporary} (LIKE {table.name}) ON COMMIT DROP")
+        _copy(connection, temporary, data)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {temporary} {conflict}"  # noqa: S608
+        )
+        connection.exec_driver_sql(f"DROP TABLE {temporary}")
+    else:
+        marks = ", ".join("?" * data.num_columns)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) {conflict}",  # noqa: S608
+            _tuples(data),
+        )
+    return data.num_rows
+
+
+def set_of_ids(connection: Connection, name: str, ids: Sequence[str] | np.ndarray) -> str:
+    """A temporary table `name(id)` with these ids, gone with the transaction; returns its name."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        connection.exec_driver_sql(f"CREATE TEMP TABLE {name} (id TEXT PRIMARY KEY) ON COMMIT DROP")
+        _copy(connection, name, pa.table({"id": pa.array(ids, pa.string())}))
+        connection.exec_driver_sql(f"ANALYZE {name}")
+        return name
+    connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} (id TEXT PRIMARY KEY) WITHOUT ROWID")
+    connection.exec_driver_sql(f"DELETE FROM temp.{name}")  # noqa: S608
+    if len(ids):
+        connection.exec_driver_sql(f"INSERT INTO temp.{name} VALUES (?)", [(i,) for i in ids])  # noqa: S608
+    return f"temp.{name}"
+
+
+def fetch(connection: Connection, query: sa.Select) -> pd.DataFrame:
+    """Rows of a query as a DataFrame; flags as bool, or boolean where some are missing; missing numbers as NaN."""
+    result = connection.execute(query)
+    names = list(result.keys())
+    # Straight from the driver: a row object a row would cost more than the query.
+    rows = result.cursor.fetchall() if result.cursor is not None else []
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    kinds = [column.type for column in query.selected_columns]
+    return pd.DataFrame({name: _series(values, kind) for name, values, kind in zip(names, columns, kinds, strict=True)})
+
+
+def _series(values: Sequence, kind: sa.types.TypeEngine) -> pd.Series:
+    if isinstance(kind, sa.Boolean):
+        if None not in values:
+            return pd.Series(values, dtype=bool)
+        return pd.Series([None if value is None else bool(value) for value in values], dtype="boolean")
+    if isinstance(kind, sa.Float):
+        return pd.Series(np.array(values, dtype=float))
+    if isinstance(kind, sa.Integer):
+        return pd.Series(values, dtype=np.int64 if None not in values else float)
+    return pd.Series(values, dtype=object)
+
+
+def _arrow(table: sa.Table, frame: pd.DataFrame | pa.Table) -> pa.Table:
+    """The frame's columns that the table has, in the table's order and types."""
+    present = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
+    unknown = set(present) - set(table.columns.keys())
+    if unknown:
+        raise ValueError(f"table {table.name!r} has no column(s) {', '.join(sorted(unknown))}")
+    arrays, names = [], []
+    for column in table.columns:
+        if column.name not in present:
+            continue
+        kind = arrow_type(column)
+        values = frame[column.name]
+        arrays.append(
+            values.cast(kind) if isinstance(values, pa.ChunkedArray) else pa.array(values, kind, from_pandas=True)
+        )
+        names.append(column.name)
+    return pa.table(arrays, names=names)
+
+
+def arrow_type(column: sa.Column) -> pa.DataType:
+    """Arrow type of a database column."""
+    kind = column.type
+    if isinstance(kind, sa.Boolean):
+        return pa.bool_()
+    if isinstance(kind, sa.Integer):
+        return pa.int64()
+    if isinstance(kind, sa.Float):
+        return pa.float64()
+    if isinstance(kind, sa.LargeBinary):
+        return pa.binary()
+    return pa.string()
+
+
+def _list(data: pa.Table) -> str:
+    return ", ".join(f'"{name}"' for name in data.column_names)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _tuples(data: pa.Table) -> list[tuple]:
+    return list(zip(*(_python(column) for column in data.itercolumns()), strict=True))
+
+
+def _python(column: pa.ChunkedArray) -> list:
+    """Values as Python objects; NumPy is far quicker at it than Arrow, and SQLite takes NaN for NULL."""
+    if pa.types.is_floating(column.type):
+        return column.to_numpy().tolist()
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return column.to_numpy().tolist()
+    if pa.types.is_boolean(column.type) and not column.null_count:
+        return column.to_numpy().astype(np.int64).tolist()
+    if pa.types.is_string(column.type):
+        return column.to_numpy().tolist()
+    return column.to_pylist()
+
+
+def _copy(connection: Connection, table: str, data: pa.Table) -> None:
+    buffer = io.BytesIO()
+    # Missing values are empty, empty texts are quoted: COPY tells them apart.
+    pa.csv.write_csv(_finite(data), buffer, pa.csv.WriteOptions(include_header=False))
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({_list(data)}) FROM STDIN (FORMAT csv)") as copy:
+        copy.write(buffer.getvalue())
+
+
+def _finite(data: pa.Table) -> pa.Table:
+    """NaN as null: SQLite stores it so, and PostgreSQL must not differ."""
+    columns = [
+        pa.array(column.to_numpy(), pa.float64(), from_pandas=True) if pa.types.is_floating(column.type) else column
+        for column in data.itercolumns()
+    ]
+    return pa.table(columns, names=data.column_names)

@@ -1,0 +1,33 @@
+"""The counterparts of sources in configured reference catalogues, in the form that writing takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from contimg_assets.catalogs.store import ReferenceCatalog
+from contimg_assets.config import Matching
+from contimg_assets.crossmatch.matches import match_sources
+from contimg_assets.database.products import SourceMatching
+from contimg_assets.identity import combine_versions
+
+
+def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) -> SourceMatching | None:
+    """`match_sources` with its catalogues and parameters bound; None without catalogues."""
+    if not catalogs:
+        return None
+
+    def match(sources: pd.DataFrame, accepted: pd.DataFrame) -> pd.DataFrame:
+        return match_sources(sources, catalogs, parameters, accepted)
+
+    table = pd.DataFrame(
+        {
+            "name": [catalog.name for catalog in catalogs],
+            "freq_mhz": [catalog.freq_mhz for catalog in catalogs],
+            "beam_arcsec": [catalog.beam_arcsec for catalog in catalogs],
+            "version": [catalog.version for catalog in catalogs],
+        }
+    )
+    versions = sorted(f"{catalog.name}={catalog.version}" for catalog in catalogs)
+    return SourceMatching(match, table, combine_versions(parameters.version, *versions))

@@ -1,0 +1,340 @@
+"""The one schema of the products database, as SQLAlchemy 2 models.
+
+Columns that a stage's table has are taken from its description in `contimg_assets.schemas`, with type, unit, meaning;
+only what exists nowhere but in the database is written out here. Rows carry no row numbers and no times of writing, so
+that the same inputs give the same rows whatever the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy import Column as SqlColumn
+from sqlalchemy.dialects.sqlite import REAL
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
+from contimg_assets.schemas.core import Column, TableSchema
+from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
+from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.schemas.variability import CROSS_MATCHES, LIGHT_CURVE, SOURCES, VARIABILITY
+
+# SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only; they refuse a text where a number belongs.
+FLOAT: Double[float] = Double().with_variant(REAL(), "sqlite")
+INT = BigInteger().with_variant(Integer(), "sqlite")
+BOOL = Boolean().with_variant(Integer(), "sqlite")
+
+_SQL_TYPES: dict[pa.DataType, TypeEngine[Any]] = {
+    pa.float64(): FLOAT,
+    pa.int64(): INT,
+    pa.bool_(): BOOL,
+    pa.string(): Text(),
+}
+_STRICT: dict[str, Any] = {"sqlite_strict": True}
+# The rows lie in the order of the key: no second tree, and neighbours on disk are neighbours in meaning.
+_CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
+
+
+class Base(DeclarativeBase):
+    """Names of constraints are fixed, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text(), float: FLOAT, int: INT, bool: BOOL, bytes: LargeBinary()}  # noqa: RUF012
+
+
+def comment_of(column: Column) -> str:
+    """Meaning and unit as the database's column comment."""
+    return f"{column.description} [{column.unit}]" if column.unit else column.description
+
+
+def described(
+    schema: TableSchema, key: Collection[str], without: Collection[str] = (), always: Collection[str] = ()
+) -> list[SqlColumn]:
+    """The columns of a stage's table.
+
+    Parameters
+    ----------
+    schema : the description
+    key : columns of the primary key
+    without : columns that the database does not keep
+    always : columns that may not be missing here, beside the key
+    """
+    return [
+        SqlColumn(
+            column.name,
+            _SQL_TYPES[column.type],
+            primary_key=column.name in key,
+            nullable=column.name not in key and column.name not in always,
+            comment=comment_of(column),
+        )
+        for column in schema
+        if column.name not in without
+    ]
+
+
+def _required(schema: TableSchema) -> list[str]:
+    return [column.name for column in schema if not column.nullable]
+
+
+def _epoch(key: bool) -> SqlColumn:
+    return SqlColumn("epoch", Text(), primary_key=key, nullable=False, comment="Epoch")
+
+
+def _deferred(columns: list[str], targets: list[str]) -> ForeignKeyConstraint:
+    """Checked at commit: an epoch's rows go and come back within one transaction."""
+    return ForeignKeyConstraint(columns, targets, deferrable=True, initially="DEFERRED")
+
+
+class Epoch(Base):
+    """One visit of the sky, as written."""
+
+    __tablename__ = "epochs"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Name of the epoch")
+    mjd_start: Mapped[float | None] = mapped_column(comment="Mid-observation time of its first image, MJD UTC [d]")
+    mjd_end: Mapped[float | None] = mapped_column(comment="Mid-observation time of its last image, MJD UTC [d]")
+    n_images: Mapped[int] = mapped_column(comment="Images")
+    n_measurements: Mapped[int] = mapped_column(comment="Measurements, duplicates included, limits not")
+    n_duplicates: Mapped[int] = mapped_column(comment="Measurements that duplicate another one of the epoch")
+    n_associations: Mapped[int] = mapped_column(comment="Associations")
+    content_version: Mapped[str] = mapped_column(comment="Version of the content that the rows were made from")
+    __table_args__ = _CLUSTERED
+
+
+class EpochVersion(Base):
+    """Which version of each input an epoch's rows were made from."""
+
+    __tablename__ = "epoch_versions"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    name: Mapped[str] = mapped_column(primary_key=True, comment="Input, such as 'measurements'")
+    version: Mapped[str] = mapped_column(comment="Its data version")
+    __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _CLUSTERED)
+
+
+class EpochBlock(Base):
+    """What the statistics need of an epoch, column by column: a copy of rows of the same transaction, for speed."""
+
+    __tablename__ = "epoch_blocks"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    # Before the large column: SQLite walks through a row to reach its end.
+    copied: Mapped[bytes] = mapped_column(comment="Points that forks copied from earlier epochs, Arrow IPC")
+    points: Mapped[bytes] = mapped_column(comment="Points of light curves, Arrow IPC")
+    __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _STRICT)
+
+
+class EpochLimits(Base):
+    """Which sources have an upper limit in an epoch: a copy of rows of the same transaction, for speed."""
+
+    __tablename__ = "epoch_limits"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    sources: Mapped[bytes] = mapped_column(comment="Ascending 64-bit hashes of the sources")
+    __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _STRICT)
+
+
+class Image(Base):
+    """One mosaic or observation."""
+
+    __table__ = Table(
+        "images",
+        Base.metadata,
+        _epoch(key=True),
+        *described(IMAGES, key=["image"], always=_required(IMAGES)),
+        SqlColumn("footprint", Text(), comment="What it covers, as a MOC; where missing, the circle"),
+        _deferred(["epoch"], ["epochs.epoch"]),
+        **_CLUSTERED,
+    )
+
+
+class Correction(Base):
+    """Position offset and flux scale of one image."""
+
+    __table__ = Table(
+        "corrections",
+        Base.metadata,
+        _epoch(key=True),
+        *described(CORRECTIONS, key=["image"], always=_required(CORRECTIONS)),
+        _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
+        **_CLUSTERED,
+    )
+
+
+class Measurement(Base):
+    """A detection in our columns and units, raw and corrected; or an upper limit, which has no flux."""
+
+    __table__ = Table(
+        "measurements",
+        Base.metadata,
+        _epoch(key=True),
+        *described(
+            CORRECTED_MEASUREMENTS,
+            key=["measurement_id"],
+            without=["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"],
+            always=["image", "mjd", "ra_deg", "dec_deg", "forced"],
+        ),
+        SqlColumn("is_limit", BOOL, nullable=False, comment="Whether the row is an upper limit and not a measurement"),
+        SqlColumn("upper_limit_mjy_beam", FLOAT, comment=comment_of(LIGHT_CURVE["upper_limit_mjy_beam"])),
+        CheckConstraint(
+            "(is_limit AND flux_peak_mjy_beam IS NULL AND flux_int_mjy IS NULL) OR upper_limit_mjy_beam IS NULL",
+            name="a_limit_is_no_flux",
+        ),
+        _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
+        **_CLUSTERED,
+    )
+
+
+class Source(Base):
+    """What measurements of different epochs are measurements of."""
+
+    __table__ = Table(
+        "sources",
+        Base.metadata,
+        *described(SOURCES, key=["id"], always=_required(SOURCES)),
+        Index(None, "healpix"),
+        Index(None, "new_significance"),
+        **_STRICT,
+    )
+
+
+class Association(Base):
+    """Which source a measurement belongs to."""
+
+    __table__ = Table(
+        "associations",
+        Base.metadata,
+        # The order of the key is the order on disk: an epoch's rows lie together.
+        _epoch(key=True),
+        SqlColumn("measurement_id", Text(), primary_key=True, nullable=False, comment="The measurement"),
+        *described(
+            ASSOCIATIONS, key=["source_id"], without=["epoch", "measurement_id"], always=_required(ASSOCIATIONS)
+        ),
+        SqlColumn("copied_by", Text(), comment="Epoch whose fork copied the row; missing for the epoch's own rows"),
+        _deferred(["source_id"], ["sources.id"]),
+        _deferred(["epoch", "measurement_id"], ["measurements.epoch", "measurements.measurement_id"]),
+        Index(None, "source_id"),
+        Index(
+            "ix_associations_copied_by",
+            "copied_by",
+            sqlite_where=text("copied_by IS NOT NULL"),
+            postgresql_where=text("copied_by IS NOT NULL"),
+        ),
+        **_CLUSTERED,
+    )
+
+
+class SourceRelation(Base):
+    """Two sources that competed for the same measurement in an epoch."""
+
+    __table__ = Table(
+        "source_relations",
+        Base.metadata,
+        _epoch(key=True),
+        *described(RELATIONS, key=["from_source_id", "to_source_id"], always=["kind"]),
+        _deferred(["epoch"], ["epochs.epoch"]),
+        _deferred(["from_source_id"], ["sources.id"]),
+        _deferred(["to_source_id"], ["sources.id"]),
+        Index(None, "from_source_id"),
+        Index(None, "to_source_id"),
+        **_CLUSTERED,
+    )
+
+
+class SourceAlias(Base):
+    """Where the measurements of a source went when re-folding took them away."""
+
+    __tablename__ = "source_aliases"
+    alias: Mapped[str] = mapped_column(primary_key=True, comment="Source that lost its measurements")
+    source_id: Mapped[str | None] = mapped_column(
+        index=True, comment="Present source with most of its measurements; missing if none are left"
+    )
+    gone: Mapped[bool] = mapped_column(comment="Whether the alias is no source any more; else it only lost some")
+    __table_args__ = (_deferred(["source_id"], ["sources.id"]), _CLUSTERED)
+
+
+class Variability(Base):
+    """Statistics of light curves."""
+
+    __table__ = Table(
+        "variability",
+        Base.metadata,
+        *described(VARIABILITY, key=["source_id", "sample"], always=_required(VARIABILITY)),
+        _deferred(["source_id"], ["sources.id"]),
+        Index(None, "sample", "eta_peak"),
+        Index(None, "sample", "eta_int"),
+        **_CLUSTERED,
+    )
+
+
+class ReferenceCatalog(Base):
+    """A reference catalogue that sources were matched to."""
+
+    __tablename__ = "reference_catalogs"
+    name: Mapped[str] = mapped_column(primary_key=True, comment="Name")
+    freq_mhz: Mapped[float | None] = mapped_column(comment="Frequency of its fluxes [MHz]")
+    beam_arcsec: Mapped[float | None] = mapped_column(comment="Resolution, FWHM [arcsec]")
+    version: Mapped[str] = mapped_column(comment="Version of its content")
+    __table_args__ = _CLUSTERED
+
+
+class CrossMatch(Base):
+    """A candidate counterpart of a source."""
+
+    __table__ = Table(
+        "cross_matches",
+        Base.metadata,
+        *described(CROSS_MATCHES, key=["id"], always=_required(CROSS_MATCHES)),
+        _deferred(["source_id"], ["sources.id"]),
+        _deferred(["catalog_type"], ["reference_catalogs.name"]),
+        Index(None, "source_id", "catalog_type", "rank"),
+        **_STRICT,
+    )
+
+
+class MatchOverride(Base):
+    """What a person decided or said about a match. Only ever added to; follows the source through its aliases."""
+
+    __tablename__ = "match_overrides"
+    id: Mapped[str] = mapped_column(primary_key=True, comment="Hash of the other columns")
+    source_id: Mapped[str] = mapped_column(index=True, comment="The source, as it was named then")
+    catalog: Mapped[str] = mapped_column(comment="Reference catalogue")
+    catalog_source_id: Mapped[str | None] = mapped_column(comment="Source in that catalogue; missing: all of them")
+    action: Mapped[str] = mapped_column(comment="'accept', 'reject' or 'comment'")
+    comment: Mapped[str | None] = mapped_column(comment="What the person says")
+    author: Mapped[str | None] = mapped_column(comment="Who")
+    created_at: Mapped[str] = mapped_column(comment="When, ISO 8601 UTC")
+    __table_args__ = (CheckConstraint("action IN ('accept', 'reject', 'comment')", name="action"), _STRICT)
+
+
+class RecomputedWith(Base):
+    """Versions of what all sources were computed with; another version means computing all of them again."""
+
+    __tablename__ = "recomputed_with"
+    name: Mapped[str] = mapped_column(primary_key=True, comment="'variability' or 'matching'")
+    version: Mapped[str] = mapped_column(comment="Version of its parameters and inputs")
+    __table_args__ = _CLUSTERED
+
+
+TABLES: dict[str, Table] = dict(Base.metadata.tables)

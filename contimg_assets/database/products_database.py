@@ -1,0 +1,177 @@
+"""The products database as one object: upgrade it, write epochs, ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from contimg_assets.config import Variability
+from contimg_assets.database import schema, writer
+from contimg_assets.database.decisions import record_decision
+from contimg_assets.database.engine import open_engine, reading, writing
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.products import EpochProducts, SourceMatching, WriteReport
+from contimg_assets.database.queries import Queries
+from contimg_assets.errors import StoreError
+
+
+class ProductsDatabase(Queries):
+    """Epochs, sources, light curves and matches in SQLite or PostgreSQL.
+
+    Parameters
+    ----------
+    url : SQLAlchemy URL, such as sqlite:///products.sqlite3 or postgresql://user@host/name
+
+    Raises
+    ------
+    StoreError
+        If the URL cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = open_engine(url)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def __enter__(self) -> ProductsDatabase:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def upgrade(self) -> str:
+        """Create tables and views, or bring them up to date; does nothing if they are. Returns the revision."""
+        return schema.upgrade(self.engine)
+
+    def current(self) -> str | None:
+        """Revision of the database's schema; None if it is empty."""
+        with reading(self.engine) as connection:
+            return schema.current_revision(connection)
+
+    def check(self) -> list[str]:
+        """What differs from the schema of this version, in words; empty if nothing does."""
+        with reading(self.engine) as connection:
+            return schema.check(connection)
+
+    def replace_epochs(
+        self,
+        batch: Iterable[EpochProducts],
+        parameters: Variability | None = None,
+        matching: SourceMatching | None = None,
+        delete: Sequence[str] = (),
+    ) -> WriteReport:
+        """Write epochs, all or none: readers see the state before or after, never between.
+
+        Rows of the epochs are replaced; sources, variability, upper limits, aliases and cross matches that depend on
+        them are computed again. The rows are the same whatever the order in which epochs are written. An epoch whose
+        content is what was written before writes nothing.
+
+        Parameters
+        ----------
+        batch : the epochs; if re-folding changed several, give all of them in one call. A generator is read as the rows
+            are written, one epoch in memory at a time, while other writers wait; a list is checked before that
+        parameters : section `variability`; another version than recorded recomputes every source
+        matching : how to find counterparts of sources; None removes all cross matches
+        delete : epochs to remove in the same transaction
+
+        Raises
+        ------
+        SchemaError
+            If a table is not what its schema says; nothing is written.
+        StoreError
+            If the epochs do not fit together (an association names a measurement that is not there), or one is given
+            twice; nothing is written.
+        """
+        if isinstance(batch, Sequence):
+            for products in batch:
+                _ = products.content_version
+        try:
+            with writing(self.engine) as connection:
+                return writer.replace_epochs(connection, batch, delete, parameters or Variability(), matching)
+        except sa.exc.IntegrityError as error:
+            raise StoreError(
+                f"the epochs do not fit the database ({error.orig}): an association or image names something that "
+                "is not there; write all epochs that re-folding changed in one call"
+            ) from error
+
+    def delete_epoch(
+        self, epoch: str, parameters: Variability | None = None, matching: SourceMatching | None = None
+    ) -> WriteReport:
+        """Remove one epoch. Later epochs must be re-folded and replaced, best in one call of `replace_epochs`.
+
+        Raises
+        ------
+        StoreError
+            If there is no such epoch.
+        """
+        if epoch not in self.recorded_versions():
+            raise StoreError(f"epoch {epoch!r} is not in the products database")
+        return self.replace_epochs([], parameters, matching, delete=[epoch])
+
+    def rebuild(
+        self,
+        epochs: Sequence[EpochProducts],
+        parameters: Variability | None = None,
+        matching: SourceMatching | None = None,
+    ) -> WriteReport:
+        """Make the database hold exactly these epochs; people's decisions stay."""
+        wanted = {products.epoch for products in epochs}
+        return self.replace_epochs(epochs, parameters, matching, sorted(set(self.recorded_versions()) - wanted))
+
+    def recorded_versions(self) -> dict[str, dict[str, str]]:
+        """Versions of the inputs that each epoch's rows were made from: epoch -> name -> version."""
+        epochs, versions = TABLES["epochs"], TABLES["epoch_versions"]
+        query = sa.select(epochs.c.epoch, versions.c.name, versions.c.version).outerjoin(
+            versions, versions.c.epoch == epochs.c.epoch
+        )
+        found: dict[str, dict[str, str]] = {}
+        with reading(self.engine) as connection:
+            for epoch, name, version in connection.execute(query.order_by(epochs.c.epoch, versions.c.name)).all():
+                known = found.setdefault(epoch, {})
+                if name is not None:
+                    known[name] = version
+        return found
+
+    def recomputed_with(self) -> dict[str, str]:
+        """Versions of parameters and catalogues that all sources were computed with: 'variability', 'matching'."""
+        table = TABLES["recomputed_with"]
+        with reading(self.engine) as connection:
+            rows = connection.execute(sa.select(table.c.name, table.c.version)).all()
+            return {row.name: row.version for row in rows}
+
+    def decide_match(
+        self,
+        action: str,
+        source_id: str,
+        catalog: str,
+        catalog_source_id: str | None = None,
+        comment: str | None = None,
+        author: str | None = None,
+        matching: SourceMatching | None = None,
+    ) -> None:
+        """Accept or reject a counterpart of a source, or comment on it; survives everything that is written later.
+
+        Parameters
+        ----------
+        action : 'accept', 'reject' or 'comment'
+        source_id : of a present or past source
+        catalog, catalog_source_id : the counterpart; it need not be one that matching finds. A comment may name
+            none: it is then about all counterparts in the catalogue
+        comment, author : who says what
+        matching : how to find counterparts; the decision shows at once if given, else when sources are matched again
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        InputError
+            If the decision is incomplete or the catalogue unknown.
+        """
+        present = self.present_source(source_id)
+        with writing(self.engine) as connection:
+            record_decision(connection, action, present, catalog, catalog_source_id, comment, author)
+            if matching is not None:
+                writer.rematch(connection, matching)

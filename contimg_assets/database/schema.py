@@ -1,0 +1,155 @@
+"""The version of a database's schema: bringing it up to date, saying what it is, finding drift."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection, Engine
+
+from contimg_assets.database import views
+from contimg_assets.database.engine import open_engine, reading, writing, writing_options
+from contimg_assets.database.models import Base
+from contimg_assets.errors import StoreError
+
+_VERSIONS = Path(str(resources.files("contimg_assets.database") / "migrations" / "versions"))
+
+
+def alembic_config(connection: Connection | None = None) -> AlembicConfig:
+    """Alembic on the migrations inside the package."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(resources.files("contimg_assets.database") / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def newest_revision() -> str:
+    """The revision that this version of the package writes."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision that the database has; None if it is empty."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: Engine, revision: str = "head") -> str:
+    """Bring tables and views up to date, in one transaction. Returns the revision.
+
+    Raises
+    ------
+    StoreError
+        If the database was written by a newer version of the package, or a migration leaves rows without their parents.
+    """
+    if revision == "head":
+        with reading(engine) as connection:
+            if current_revision(connection) == newest_revision() and not _stale_views(connection):
+                return newest_revision()
+    with _migrating(engine) as connection:
+        before = current_revision(connection)
+        known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+        if before is not None and before not in known:
+            raise StoreError(
+                f"the products database has schema revision {before}, which this version of contimg_assets does not "
+                "know; install the version that wrote it, or a newer one"
+            )
+        views.drop_views(connection)
+        command.upgrade(alembic_config(connection), revision)
+        views.create_views(connection)
+        return str(current_revision(connection))
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction in which SQLite may take tables apart: foreign keys are looked at once, at the end."""
+    if engine.dialect.name != "sqlite":
+        with writing(engine) as connection:
+            yield connection
+        return
+    with writing_options(engine).connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        # No part of any transaction, so not through SQLAlchemy, which would begin one.
+        driver.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with connection.begin():
+                yield connection
+                orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                if orphan is not None:
+                    raise StoreError(
+                        f"a migration leaves a row of {orphan[0]} without its {orphan[2]}; nothing is changed"
+                    )
+        finally:
+            driver.execute("PRAGMA foreign_keys = ON")
+
+
+def _stale_views(connection: Connection) -> bool:
+    """Whether a view is missing or is not the one of this version."""
+    if connection.dialect.name != "sqlite":
+        return set(views.VIEWS) - set(sa.inspect(connection).get_view_names()) != set()
+    present = dict(
+        tuple(row)
+        for row in connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'view'")).all()
+    )
+    return any(present.get(name) != f"CREATE VIEW {name} AS{query}" for name, query in views.VIEWS.items())
+
+
+def check(connection: Connection) -> list[str]:
+    """What differs between the database and the models, in words; empty if nothing does."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    revision = context.get_current_revision()
+    faults = []
+    if revision != newest_revision():
+        faults.append(
+            f"schema revision is {revision or 'none'}, newest is {newest_revision()}; run `contimg db upgrade`"
+        )
+    if revision is None:
+        return faults
+    faults += [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
+    missing = set(views.VIEWS) - set(sa.inspect(connection).get_view_names())
+    faults += [f"view {name} is missing; run `contimg db upgrade`" for name in sorted(missing)]
+    return faults
+
+
+def _in_words(difference: Any) -> str:
+    if isinstance(difference, list):
+        return "; ".join(_in_words(part) for part in difference)
+    what, *where = difference
+    names = [getattr(part, "name", part) for part in where if part is not None]
+    return f"{what.replace('_', ' ')}: {', '.join(str(name) for name in names)}"
+
+
+def write_migration(message: str, folder: Path | None = None) -> Path:
+    """Write the migration from the newest one to the models as they are now, for developers; look it over before use.
+
+    Parameters
+    ----------
+    message : what changes, in a few words
+    folder : where to write, beside the other migrations if not given; it must be one that Alembic looks into
+    """
+    target = folder or _VERSIONS
+    with TemporaryDirectory() as temporary:
+        engine = open_engine(f"sqlite:///{Path(temporary) / 'empty.sqlite3'}")
+        upgrade(engine)
+        with writing(engine) as connection:
+            config = alembic_config(connection)
+            config.set_main_option("version_locations", os.pathsep.join({str(_VERSIONS), str(target)}))
+            number = f"{int(newest_revision()) + 1:04d}"
+            script = command.revision(config, message, autogenerate=True, rev_id=number, version_path=str(target))
+        engine.dispose()
+    assert script is not None and not isinstance(script, list)
+    return Path(script.path)

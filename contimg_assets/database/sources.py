@@ -1,0 +1,137 @@
+"""Rows of the table `sources` from light curves: positions, times, counts, extremes. Plain functions on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.crossmatch.cells import coarser, healpix_29
+from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, positions, unit_vectors
+from contimg_assets.variability.segments import Floats, LightCurves, RowSums
+
+HEALPIX_ORDER = 10
+
+
+def healpix_cells(ra_deg: Floats, dec_deg: Floats) -> npt.NDArray[np.int64]:
+    """Nested HEALPix cells of order 10, shape (n,)."""
+    return coarser(healpix_29(ra_deg, dec_deg), HEALPIX_ORDER)
+
+
+def mean_positions(rows: Mapping[str, npt.NDArray], use: npt.NDArray[np.bool_], sums: RowSums) -> dict[str, Floats]:
+    """Weighted mean position of each source and its error.
+
+    The mean is taken in the plane that touches the sky at the source: east weighted by w_ew, north by w_ns; right at
+    RA 0 and at the poles.
+
+    Parameters
+    ----------
+    rows : x, y, z (unit vectors), w_ew, w_ns [arcsec^-2], shape (n,)
+    use : rows that count, shape (n,)
+    sums : which source each row belongs to
+    """
+    w_ew, w_ns = np.where(use, rows["w_ew"], 0.0), np.where(use, rows["w_ns"], 0.0)
+    by_east = np.stack([sums.sum(w_ew * rows[axis]) for axis in "xyz"], axis=-1)
+    by_north = np.stack([sums.sum(w_ns * rows[axis]) for axis in "xyz"], axis=-1)
+    sum_ew, sum_ns = sums.sum(w_ew), sums.sum(w_ns)
+    up = by_east / np.linalg.norm(by_east, axis=-1, keepdims=True)
+    ra, dec = (np.radians(angle) for angle in positions(up))
+    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    xi = np.einsum("ij,ij->i", by_east, east) / sum_ew
+    eta = np.einsum("ij,ij->i", by_north, north) / sum_ns
+    ra_deg, dec_deg = positions(up + xi[:, None] * east + eta[:, None] * north)
+    return {
+        "ra_deg": ra_deg,
+        "dec_deg": dec_deg,
+        "uncertainty_ew_arcsec": 1.0 / np.sqrt(sum_ew),
+        "uncertainty_ns_arcsec": 1.0 / np.sqrt(sum_ns),
+    }
+
+
+def visits(curves: LightCurves, n_epochs: int) -> npt.NDArray[np.bool_]:
+    """Whether each source has a point in each epoch, shape (k, n_epochs)."""
+    seen = np.zeros((len(curves.segments), n_epochs), dtype=bool)
+    seen[RowSums.of(curves).owner, curves.rows["epoch"]] = True
+    return seen
+
+
+def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """What light curves alone say about each source; `id` is the hash (uint64).
+
+    Parameters
+    ----------
+    curves : sorted points
+    epochs : names that the column `epoch` of the points counts in
+    seen : see `visits`
+
+    Returns
+    -------
+    DataFrame with the columns of SOURCES except neighbours, relations, limits, fluxes and novelty; also freq_mhz,
+    beam_arcsec (means over the points) and first_flux_peak_mjy_beam.
+    """
+    segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows
+    # Forced rows were put where they are, not found there: they count only for a source that has no others.
+    detected = ~rows["forced"]
+    undetected = sums.sum(detected) == 0
+    use = detected | undetected[sums.owner]
+    in_order, points = use[curves.order], np.arange(segments.rows)
+    first = segments.minimum(np.where(in_order, points, len(points)))
+    last = segments.maximum(np.where(in_order, points, -1))
+    names = np.asarray(epochs, dtype=object)
+    first_ra, first_dec = positions(np.stack([curves.at(axis, first) for axis in "xyz"], axis=-1))
+    table = pd.DataFrame({"id": curves.source, **mean_positions(rows, use, sums)})
+    table["healpix"] = healpix_cells(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+    table["first_epoch"], table["last_epoch"] = names[curves.at("epoch", first)], names[curves.at("epoch", last)]
+    table["first_mjd"], table["last_mjd"] = curves.at("mjd", first), curves.at("mjd", last)
+    table["first_ra_deg"], table["first_dec_deg"] = first_ra, first_dec
+    table["first_flux_peak_mjy_beam"] = curves.at("flux_peak", first)
+    table["n_measurements"] = segments.counts
+    table["n_forced"] = sums.sum(rows["forced"]).astype(np.int64)
+    table["n_epochs"] = seen.sum(axis=1)
+    table["n_siblings"] = sums.sum(rows["siblings"]).astype(np.int64)
+    for name in ("freq_mhz", "beam_arcsec"):
+        table[name] = sums.sum(rows[name]) / segments.counts
+    known = use & ~np.isnan(rows["compactness"])
+    with np.errstate(invalid="ignore"):
+        table["compactness"] = sums.sum(np.where(known, rows["compactness"], 0.0)) / sums.sum(known)
+    snr = np.where(use, rows["snr"], np.nan)
+    table["min_snr"], table["max_snr"] = sums.smallest(snr), sums.largest(snr)
+    for name in ("flux_peak_isl_ratio", "flux_int_isl_ratio"):
+        table[f"min_{name}"] = sums.smallest(rows[name])
+    return table
+
+
+def add_mean_fluxes(table: pd.DataFrame, variability: pd.DataFrame) -> None:
+    """Weighted mean fluxes of detections, from the variability table, in place; NaN for a source never detected."""
+    detections = variability[variability["sample"] == "detections"]
+    at = np.searchsorted(detections["source_id"].to_numpy(), table["id"].to_numpy())
+    known = np.isin(table["id"].to_numpy(), detections["source_id"].to_numpy())
+    for kind, unit in (("peak", "mjy_beam"), ("int", "mjy")):
+        for ours, theirs in ((f"flux_{kind}", "weighted_mean"), (f"flux_{kind}_err", "weighted_mean_err")):
+            values = np.full(len(table), np.nan)
+            values[known] = detections[f"flux_{kind}_{theirs}_{unit}"].to_numpy()[at[known]]
+            table[f"{ours}_{unit}"] = values
+
+
+def neighbour_separations(ra_deg: Floats, dec_deg: Floats) -> Floats:
+    """Separation of each source from the nearest other one [arcsec]; NaN for a source alone."""
+    if len(ra_deg) < 2:
+        return np.full(len(ra_deg), np.nan)
+    from scipy.spatial import cKDTree
+
+    vectors = unit_vectors(ra_deg, dec_deg)
+    distance = np.asarray(cKDTree(vectors).query(vectors, k=2)[0])
+    return 2.0 * np.arcsin(np.minimum(distance[:, 1] / 2.0, 1.0)) * ARCSEC_PER_RADIAN
+
+
+def iso_times(mjd: Floats) -> npt.NDArray:
+    """MJD UTC as ISO 8601 to the second, shape (n,), dtype object."""
+    seconds = np.round((np.asarray(mjd, dtype=float) - 40587.0) * 86400.0).astype("datetime64[s]")
+    return (
+        (np.datetime_as_string(seconds, unit="s").astype("U19") + np.array("Z")).astype(object)
+        if len(seconds)
+        else np.empty(0, object)
+    )

@@ -1,0 +1,70 @@
+"""Views: light curves in one table, and what existing DSA-110 readers look for. They hold no data of their own.
+
+Every view is written in SQL that SQLite and PostgreSQL both understand. `photometry` and `variability_stats` have the
+column names and units (Jy) of those readers; their fluxes called normalized are the corrected ones.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+_NVSS = """(
+        SELECT m.source_id, MIN(m.catalog_flux_mjy) AS nvss_flux_mjy
+        FROM cross_matches m
+        WHERE m.catalog_type = 'nvss' AND m.rank = 1 AND m.match_quality <> 'rejected'
+        GROUP BY m.source_id
+    )"""
+
+_POINTS = """associations a
+    JOIN measurements m ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id"""
+
+VIEWS = {
+    # Points of light curves, upper limits among them.
+    "light_curves": f"""
+    SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
+        m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_int_corr_mjy, m.flux_int_err_corr_mjy,
+        m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, a.separation_arcsec, a.de_ruiter
+    FROM {_POINTS}
+    WHERE m.duplicate_of IS NULL""",  # noqa: S608
+    # One row a source and measurement; measured_at is Unix time in the middle of the observation.
+    "photometry": f"""
+    SELECT a.source_id, m.ra_deg, m.dec_deg,
+        m.flux_int_mjy / 1000.0 AS flux_jy, m.flux_int_err_mjy / 1000.0 AS flux_err_jy,
+        m.flux_peak_mjy_beam / 1000.0 AS peak_jyb, m.flux_peak_err_mjy_beam / 1000.0 AS peak_err_jyb,
+        m.flux_int_corr_mjy / 1000.0 AS normalized_flux_jy,
+        m.flux_int_err_corr_mjy / 1000.0 AS normalized_flux_err_jy,
+        m.snr, (m.mjd - 40587.0) * 86400.0 AS measured_at, m.mjd,
+        i.path AS image_path, i.path AS mosaic_path, n.nvss_flux_mjy
+    FROM {_POINTS}
+    JOIN images i ON i.epoch = m.epoch AND i.image = m.image
+    LEFT JOIN {_NVSS} n ON n.source_id = a.source_id
+    WHERE m.duplicate_of IS NULL AND NOT m.is_limit""",  # noqa: S608
+    # One row a source; forced measurements included where there are any. sigma_deviation: largest distance from the
+    # mean, in standard deviations.
+    "variability_stats": f"""
+    SELECT s.id AS source_id, s.ra_deg, s.dec_deg, n.nvss_flux_mjy,
+        v.flux_int_mean_mjy AS mean_flux_mjy, v.flux_int_std_mjy AS std_flux_mjy, v.eta_int AS chi2_nu,
+        CASE WHEN v.flux_int_std_mjy > 0 THEN
+            CASE WHEN v.flux_int_max_mjy - v.flux_int_mean_mjy > v.flux_int_mean_mjy - v.flux_int_min_mjy
+                THEN v.flux_int_max_mjy - v.flux_int_mean_mjy
+                ELSE v.flux_int_mean_mjy - v.flux_int_min_mjy END / v.flux_int_std_mjy
+        END AS sigma_deviation,
+        v.eta_int AS eta_metric, v.n_int AS n_obs, s.last_mjd
+    FROM sources s
+    JOIN variability v ON v.source_id = s.id
+        AND v.sample = CASE WHEN s.n_forced > 0 THEN 'all' ELSE 'detections' END
+    LEFT JOIN {_NVSS} n ON n.source_id = s.id""",  # noqa: S608
+}
+
+
+def create_views(connection: Connection) -> None:
+    """Put the views in place as they are written here."""
+    for name, query in VIEWS.items():
+        connection.execute(sa.text(f"CREATE VIEW {name} AS{query}"))
+
+
+def drop_views(connection: Connection) -> None:
+    """Take all views away, so that tables under them can change."""
+    for name in reversed(VIEWS):
+        connection.execute(sa.text(f"DROP VIEW IF EXISTS {name}"))

@@ -1,0 +1,190 @@
+"""The schema: migrations from version to version with rows in the tables, no drift from the models, comments, views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+from contimg_assets.database import ProductsDatabase, schema
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.views import VIEWS
+from contimg_assets.errors import StoreError
+from contimg_assets_tests.database.conftest import assert_same_rows, dump
+from contimg_assets_tests.database.survey import Survey
+
+
+def test_upgrade_of_nothing(url: str) -> None:
+    with ProductsDatabase(url) as database:
+        assert database.current() is None
+        assert "run `contimg db upgrade`" in database.check()[0]
+        assert database.upgrade() == database.current() == schema.newest_revision()
+        assert database.check() == []
+        assert database.upgrade() == schema.newest_revision()
+
+
+def test_an_old_database_with_rows_is_upgraded(url: str) -> None:
+    survey = Survey()
+    with ProductsDatabase(url) as database:
+        assert schema.upgrade(database.engine, "0001") == "0001"
+        assert any("schema revision is 0001" in fault for fault in database.check())
+        database.replace_epochs(survey.epochs())
+        before = dump(database)
+        assert database.upgrade() == schema.newest_revision()
+        assert database.check() == []
+        assert_same_rows(dump(database), before)
+        assert len(database.query("SELECT * FROM photometry")) == survey.seen.sum()
+        # It goes on as if it had always been new.
+        assert database.replace_epochs(survey.epochs()).written == []
+
+
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+revision = "9999"
+down_revision = "{newest}"
+def upgrade():
+    with op.batch_alter_table("epochs", recreate="auto") as batch:
+        batch.alter_column("n_images", new_column_name="n_pictures")
+    op.execute("{statement}")
+def downgrade():
+    pass
+"""
+
+
+@pytest.fixture
+def a_later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """A migration that takes apart a table others refer to."""
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    text = MIGRATION.format(newest=schema.newest_revision(), statement=request.param)
+    (folder / "9999_later.py").write_text(text)
+    packaged = schema.alembic_config
+
+    def config(connection: sa.Connection | None = None) -> object:
+        result = packaged(connection)
+        own = Path(str(result.get_main_option("script_location"))) / "versions"
+        result.set_main_option("version_locations", f"{own}:{folder}")
+        return result
+
+    monkeypatch.setattr(schema, "alembic_config", config)
+
+
+@pytest.mark.parametrize("a_later_version", ["SELECT 1"], indirect=True)
+def test_a_migration_may_take_tables_apart(database: ProductsDatabase, a_later_version: None) -> None:
+    database.replace_epochs(Survey().epochs())
+    before = dump(database)["measurements"]
+    assert database.upgrade() == "9999"
+    assert database.query("SELECT n_pictures FROM epochs").n_pictures.tolist() == [1, 1, 1, 1]
+    assert dump_of(database, "measurements") == before
+    with pytest.raises(sa.exc.IntegrityError), database.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM epochs"))
+
+
+@pytest.mark.parametrize("a_later_version", ["DELETE FROM images"], indirect=True)
+def test_a_bad_migration_changes_nothing(database: ProductsDatabase, a_later_version: None) -> None:
+    database.replace_epochs(Survey().epochs())
+    with pytest.raises((StoreError, sa.exc.IntegrityError)):
+        database.upgrade()
+    assert database.query("SELECT n_images FROM epochs").n_images.tolist() == [1, 1, 1, 1]
+    assert len(database.query("SELECT * FROM photometry"))
+
+
+def dump_of(database: ProductsDatabase, name: str) -> list[tuple]:
+    table = TABLES[name]
+    with database.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns)).all()]
+
+
+def test_a_newer_database_is_left_alone(database: ProductsDatabase) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '7777'"))
+    with pytest.raises(StoreError, match="revision 7777, which this version of contimg_assets does not know"):
+        database.upgrade()
+
+
+def test_drift_is_found(database: ProductsDatabase) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE reference_catalogs ADD COLUMN colour TEXT"))
+        connection.execute(sa.text("DROP VIEW photometry"))
+    faults = database.check()
+    assert any("colour" in fault for fault in faults)
+    assert any("view photometry is missing" in fault for fault in faults)
+    database.upgrade()
+    assert not any("view" in fault for fault in database.check())
+
+
+def test_every_migration_can_be_undone(database: ProductsDatabase) -> None:
+    from contimg_assets.database.views import drop_views
+
+    with schema._migrating(database.engine) as connection:
+        drop_views(connection)
+        command.downgrade(schema.alembic_config(connection), "base")
+    with database.engine.connect() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
+    assert database.upgrade() == schema.newest_revision()
+
+
+def test_a_migration_is_written_for_developers(tmp_path: Path) -> None:
+    column: sa.Column = sa.Column("colour", sa.Text(), comment="What it looks like")
+    TABLES["reference_catalogs"].append_column(column)
+    try:
+        text = schema.write_migration("colours", tmp_path).read_text()
+    finally:
+        TABLES["reference_catalogs"]._columns.remove(column)
+    assert f"down_revision: str | None = '{schema.newest_revision()}'" in text
+    assert "add_column(sa.Column('colour', sa.Text()" in text
+
+
+def test_columns_say_what_they_hold_and_their_units() -> None:
+    for table in TABLES.values():
+        for column in table.columns:
+            assert column.comment, f"{table.name}.{column.name}"
+    assert TABLES["sources"].c.ra_deg.comment.endswith("[deg]")
+    assert TABLES["measurements"].c.flux_int_corr_mjy.comment.endswith("[mJy]")
+
+
+def test_comments_reach_postgres(postgres_url: str) -> None:
+    with ProductsDatabase(postgres_url) as database:
+        database.upgrade()
+        with database.engine.connect() as connection:
+            columns = {c["name"]: c for c in sa.inspect(connection).get_columns("sources")}
+    assert columns["first_mjd"]["comment"] == "Time of the first detection, MJD UTC [d]"
+
+
+def test_tables_and_views_of_the_design(database: ProductsDatabase) -> None:
+    assert set(TABLES) >= {
+        *("epochs", "images", "measurements", "sources", "associations", "source_relations", "source_aliases"),
+        *("reference_catalogs", "cross_matches", "match_overrides", "corrections", "variability"),
+    }
+    assert set(TABLES["cross_matches"].columns.keys()) >= {
+        *("id", "source_id", "catalog_type", "catalog_source_id", "separation_arcsec", "dra_arcsec", "ddec_arcsec"),
+        *("flux_ratio", "match_quality", "probability", "manual", "comment", "created_at"),
+    }
+    with database.engine.connect() as connection:
+        assert set(sa.inspect(connection).get_view_names()) == set(VIEWS)
+
+
+def test_sqlite_is_strict_and_keeps_foreign_keys(sqlite_url: str) -> None:
+    with ProductsDatabase(sqlite_url) as database:
+        database.upgrade()
+        with database.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            loose = connection.exec_driver_sql("SELECT name FROM pragma_table_list WHERE type = 'table' AND NOT strict")
+            assert {row[0] for row in loose if not row[0].startswith("sqlite_")} == {"alembic_version"}
+        with pytest.raises(sa.exc.IntegrityError, match="cannot store TEXT"), database.engine.begin() as connection:
+            connection.exec_driver_sql("INSERT INTO reference_catalogs VALUES ('x', 'many', 1.0, 'v')")
+
+
+def test_urls_that_cannot_be_used(tmp_path: Path) -> None:
+    for url, message in (
+        ("nonsense", "is not a database URL"),
+        ("sqlite://", "must be a file"),
+        (f"sqlite:///{tmp_path}/no/such.sqlite3", "does not exist"),
+        ("mysql://x/y", "not supported"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            ProductsDatabase(url)

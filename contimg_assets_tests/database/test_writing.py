@@ -1,0 +1,326 @@
+"""Writing: the same rows whatever the history, all or nothing, nothing when nothing changed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contimg_assets.config import Variability
+from contimg_assets.database import EpochProducts, ProductsDatabase, writer
+from contimg_assets.errors import SchemaError, StoreError
+from contimg_assets.identity import source_ids
+from contimg_assets_tests.database.conftest import assert_same_rows, copied, dump
+from contimg_assets_tests.database.survey import Survey, fork_id
+
+# Aliases tell what was here before: they are history by nature.
+HISTORY = ("source_aliases", "recomputed_with")
+
+
+def test_rows_add_up(database: ProductsDatabase) -> None:
+    survey = Survey(n_images=2)
+    epochs = survey.epochs()
+    database.replace_epochs(epochs)
+    rows = dump(database)
+    assert len(rows["epochs"]) == 4
+    assert len(rows["images"]) == 8
+    detected = int(survey.seen.sum())
+    limits = database.query("SELECT count(*) AS n FROM measurements WHERE is_limit").n[0]
+    assert len(rows["measurements"]) == detected + limits == len(rows["associations"])
+    assert len(rows["sources"]) == survey.seen.any(axis=0).sum() == len(rows["variability"])
+    assert limits == (~survey.seen[:, survey.seen.any(axis=0)]).sum()
+    assert database.recorded_versions() == {name: {"measurements": "1"} for name in survey.names}
+
+
+def test_any_order_ends_in_the_same_rows(database: ProductsDatabase, empty_database: Path, tmp_path: Path) -> None:
+    epochs = Survey(n_sources=25, n_epochs=4, n_images=2).epochs()
+    with copied(empty_database, tmp_path, "reference.sqlite3") as reference:
+        reference.replace_epochs(epochs)
+        expected = dump(reference)
+    for order in itertools.islice(itertools.permutations(epochs), 0, 24, 5):
+        database.rebuild([])
+        for products in order:
+            database.replace_epochs([products])
+        assert_same_rows(dump(database, HISTORY), {k: v for k, v in expected.items() if k not in HISTORY})
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["write", "write", "changed", "delete"])), min_size=1, max_size=7
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_history_leaves_no_trace(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, steps: list, seed: int
+) -> None:
+    survey = Survey(n_sources=12, n_epochs=4, seed=seed, n_images=2, detected=0.6)
+    folder = tmp_path_factory.mktemp("history")
+    present: dict[int, EpochProducts] = {}
+    with copied(empty_database, folder, "lived.sqlite3") as lived:
+        for number, what in steps:
+            if what == "delete":
+                if number in present:
+                    del present[number]
+                    lived.delete_epoch(survey.names[number])
+                continue
+            factor = 1.3 if what == "changed" else 1.0
+            present[number] = survey.epoch(number, flux_factor=factor, version=what)
+            lived.replace_epochs([present[number]])
+        with copied(empty_database, folder, "fresh.sqlite3") as fresh:
+            fresh.replace_epochs(list(present.values()))
+            assert_same_rows(dump(lived, HISTORY), dump(fresh, HISTORY))
+
+
+def test_writing_twice_changes_nothing(database: ProductsDatabase) -> None:
+    survey = Survey()
+    database.replace_epochs(survey.epochs())
+    before = dump(database)
+    report = database.replace_epochs([survey.epoch(2)])
+    assert (report.written, report.unchanged) == ([], [survey.names[2]])
+    assert_same_rows(dump(database), before)
+
+
+def test_rows_in_another_order_are_the_same_content(sqlite_url: str) -> None:
+    survey = Survey()
+    first, rng = survey.epoch(0), np.random.default_rng(0)
+    shuffled = {
+        name: frame.sample(frac=1, random_state=int(rng.integers(99))).reset_index(drop=True)
+        for name in ("images", "measurements", "associations", "corrections")
+        if isinstance(frame := getattr(first, name), pd.DataFrame)
+    }
+    assert replace(first, **shuffled).content_version == first.content_version
+
+
+def test_unchanged_epoch_leaves_the_file_alone(sqlite_url: str) -> None:
+    survey = Survey()
+    with ProductsDatabase(sqlite_url) as database:
+        database.upgrade()
+        database.replace_epochs(survey.epochs())
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    before = file.read_bytes()
+    with ProductsDatabase(sqlite_url) as database:
+        database.upgrade()
+        database.replace_epochs(survey.epochs())
+        wal = file.with_name(file.name + "-wal")
+        assert not wal.exists() or wal.stat().st_size == 0
+    assert file.read_bytes() == before
+
+
+def test_new_versions_of_the_same_content_are_recorded(database: ProductsDatabase) -> None:
+    survey = Survey()
+    database.replace_epochs(survey.epochs())
+    report = database.replace_epochs([survey.epoch(1, version="2")])
+    assert report.unchanged == [survey.names[1]]
+    assert database.recorded_versions()[survey.names[1]] == {"measurements": "2"}
+    assert database.recorded_versions()[survey.names[0]] == {"measurements": "1"}
+
+
+def test_only_touched_sources_are_recomputed(database: ProductsDatabase) -> None:
+    here, there = Survey(n_sources=20, dec=16.0), Survey(n_sources=30, dec=-40.0, seed=2, prefix="far-")
+    database.replace_epochs(here.epochs()[:3])
+    database.replace_epochs(there.epochs())
+    report = database.replace_epochs([here.epoch(3)])
+    assert report.n_sources == len(dump(database)["sources"])
+    assert report.n_recomputed == here.seen.any(axis=0).sum() < report.n_sources
+
+
+def test_other_parameters_recompute_every_source(database: ProductsDatabase) -> None:
+    epochs = Survey(n_images=2).epochs()
+    database.replace_epochs(epochs)
+    other = Variability(scale_error=False, upper_limit_sigma=3.0)
+    report = database.replace_epochs([], other)
+    assert report.n_recomputed == report.n_sources
+    changed = dump(database)
+    database.rebuild([])
+    database.replace_epochs(epochs, other)
+    assert_same_rows(changed, dump(database))
+
+
+def test_a_bad_table_writes_nothing(database: ProductsDatabase) -> None:
+    survey = Survey()
+    database.replace_epochs([survey.epoch(0)])
+    before = dump(database)
+    bad = survey.epoch(1)
+    bad = replace(bad, measurements=bad.measurements.assign(ra_deg=400.0))
+    with pytest.raises(SchemaError, match="ra_deg = 400"):
+        database.replace_epochs([survey.epoch(2), bad])
+    assert_same_rows(dump(database), before)
+
+
+def test_an_association_of_nothing_writes_nothing(database: ProductsDatabase) -> None:
+    survey = Survey()
+    database.replace_epochs([survey.epoch(0)])
+    before = dump(database)
+    bad = survey.epoch(1)
+    bad = replace(
+        bad, associations=bad.associations.assign(measurement_id=[f"{i:016x}" for i in range(len(bad.associations))])
+    )
+    with pytest.raises(StoreError, match="do not fit"):
+        database.replace_epochs([bad])
+    assert_same_rows(dump(database), before)
+
+
+def test_an_epoch_given_twice_is_refused(database: ProductsDatabase) -> None:
+    survey = Survey()
+    with pytest.raises(StoreError, match="more than once"):
+        database.replace_epochs([survey.epoch(0), survey.epoch(0)])
+    with pytest.raises(StoreError, match="not in the products database"):
+        database.delete_epoch("never")
+
+
+def test_an_empty_epoch(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=10, n_epochs=3)
+    survey.seen[1] = False
+    database.replace_epochs(survey.epochs())
+    assert database.query("SELECT n_measurements FROM epochs ORDER BY epoch").n_measurements.tolist()[1] == 0
+    # Every source was covered by it and not seen.
+    limits = database.query(
+        "SELECT count(*) AS n FROM measurements WHERE is_limit AND epoch = :e", {"e": survey.names[1]}
+    )
+    assert limits.n[0] == survey.seen.any(axis=0).sum()
+
+
+def test_an_empty_epoch_alone(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=10, n_epochs=1)
+    survey.seen[0] = False
+    report = database.replace_epochs(survey.epochs())
+    assert report.n_sources == 0
+    assert database.delete_epoch(survey.names[0]).deleted == [survey.names[0]]
+
+
+def test_duplicates_stay_out_of_light_curves(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=5, n_epochs=2, detected=1.0)
+    first = survey.epoch(0)
+    kept, duplicate = first.measurements.measurement_id[0], first.measurements.measurement_id[1]
+    marked = first.measurements.assign(duplicate_of=[None, kept, None, None, None])
+    database.replace_epochs([replace(first, measurements=marked), survey.epoch(1)])
+    assert database.query("SELECT n_duplicates FROM epochs WHERE epoch = :e", {"e": first.epoch}).n_duplicates[0] == 1
+    assert duplicate not in set(database.query("SELECT measurement_id FROM light_curves").measurement_id)
+    n = database.query("SELECT id, n_measurements FROM sources").set_index("id").n_measurements
+    assert sorted(n) == [1, 2, 2, 2, 2]
+
+
+def test_a_fork_carries_its_parents_history(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=3, n_epochs=3, detected=1.0)
+    epochs = survey.epochs()
+    parent = epochs[0].associations.source_id[0]
+    shared = survey.measurement_ids(2)[0]
+    child = fork_id(parent, shared)
+    history = epochs[0].associations[epochs[0].associations.source_id == parent]
+    copies = pd.concat(
+        [history, epochs[1].associations[epochs[1].associations.source_id == parent]], ignore_index=True
+    ).assign(source_id=child, copied=True)
+    own = epochs[2].associations[epochs[2].associations.source_id == parent].assign(source_id=child)
+    relations = pd.DataFrame({"from_source_id": [parent], "to_source_id": [child], "kind": ["fork"]})
+    forked = replace(
+        epochs[2], associations=pd.concat([epochs[2].associations, copies, own], ignore_index=True), relations=relations
+    )
+    database.replace_epochs([*epochs[:2], forked])
+    rows = database.query("SELECT id, n_measurements, n_relations, ra_deg FROM sources").set_index("id")
+    assert rows.n_measurements[child] == rows.n_measurements[parent] == 3
+    assert rows.n_relations[[parent, child]].tolist() == [1, 1]
+    assert rows.ra_deg[child] == rows.ra_deg[parent]
+    same = dump(database)
+    # Written one by one, and once with another flux in an epoch that the fork copied from.
+    database.rebuild([])
+    for products in (epochs[0], epochs[1], forked):
+        database.replace_epochs([products])
+    assert_same_rows(dump(database, HISTORY), {k: v for k, v in same.items() if k not in HISTORY})
+    database.replace_epochs([survey.epoch(1, flux_factor=2.0)])
+    v = database.query("SELECT source_id, v_peak FROM variability").set_index("source_id").v_peak
+    assert v[child] == v[parent]
+    # Back to no fork.
+    database.replace_epochs([epochs[1], epochs[2]])
+    assert child not in set(database.query("SELECT id FROM sources").id)
+
+
+def test_aliases_follow_the_measurements(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=8, n_epochs=3, detected=1.0)
+    late = frozenset({0})
+    database.replace_epochs([survey.epoch(1, skip=late), survey.epoch(2, skip=late)])
+    old = database.query("SELECT id, ra_deg FROM sources").set_index("id").ra_deg
+    # An earlier epoch arrives: every source is born in it now.
+    report = database.replace_epochs(survey.epochs())
+    assert report.n_aliases == 8
+    aliases = database.query("SELECT alias, source_id FROM source_aliases").set_index("alias").source_id
+    new = database.query("SELECT id, ra_deg FROM sources").set_index("id").ra_deg
+    assert set(aliases.index) == set(old.index)
+    offset = (new[aliases[old.index]].to_numpy() - old.to_numpy() + 180) % 360 - 180
+    assert np.abs(offset).max() < 2 / 3600
+    # It is taken away again: the old sources are back and need no alias, the others have one.
+    database.replace_epochs([survey.epoch(1, skip=late), survey.epoch(2, skip=late)], delete=[survey.names[0]])
+    back = database.query("SELECT alias, source_id FROM source_aliases").set_index("alias").source_id
+    assert set(back.index) == set(new.index)
+    assert set(back) == set(old.index)
+
+
+def test_chains_of_aliases_end_at_a_present_source(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=4, n_epochs=3, detected=1.0)
+    database.replace_epochs([survey.epoch(2, skip=frozenset({0, 1}))])
+    oldest = set(database.query("SELECT id FROM sources").id)
+    database.replace_epochs([survey.epoch(n, skip=frozenset({0})) for n in (1, 2)])
+    database.replace_epochs(survey.epochs())
+    aliases = database.query("SELECT alias, source_id FROM source_aliases")
+    assert len(aliases) == 8
+    assert oldest <= set(aliases.alias)
+    assert set(aliases.source_id) == set(database.query("SELECT id FROM sources").id)
+
+
+def test_aliases_when_an_epoch_goes_after_the_others_changed(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=8, n_epochs=3, detected=1.0)
+    without = frozenset({0})
+    database.replace_epochs(survey.epochs())
+    old = source_ids(survey.births())
+    # The later epochs are folded again without the first, one by one; the old sources still hold the first.
+    for number in (1, 2):
+        database.replace_epochs([survey.epoch(number, skip=without)])
+        assert database.present_source(old[3]) == old[3]
+    # Now their last measurements go.
+    database.delete_epoch(survey.names[0])
+    new = source_ids(survey.births(without))
+    assert [database.present_source(source) for source in old] == list(new)
+    # And back again.
+    database.replace_epochs(survey.epochs())
+    assert [database.present_source(source) for source in old] == list(old)
+    assert [database.present_source(source) for source in new] == list(old)
+    aliases = database.read_table("source_aliases")
+    assert aliases["gone"].all()
+    assert set(aliases["alias"]) == set(new)
+
+
+def test_a_large_database_is_worked_on_in_pieces(
+    sqlite_url: str, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = Survey(n_sources=30, n_epochs=4, n_images=2)
+    with copied(empty_database, tmp_path, "whole.sqlite3") as whole:
+        whole.replace_epochs(survey.epochs())
+        expected = dump(whole)
+    monkeypatch.setattr(writer, "_MAX_POINTS", 40)
+    monkeypatch.setattr(writer, "_CHUNK_POINTS", 7)
+    with copied(empty_database, tmp_path, "pieces.sqlite3") as pieces:
+        pieces.replace_epochs(survey.epochs()[:3])
+        pieces.replace_epochs(survey.epochs()[3:])
+        assert_same_rows(dump(pieces), expected)
+
+
+def test_a_generator_is_written_all_or_not(database: ProductsDatabase) -> None:
+    survey = Survey()
+    report = database.replace_epochs(survey.epoch(number) for number in (0, 1))
+    assert report.written == survey.names[:2]
+    before = dump(database)
+
+    def breaks() -> Iterator[EpochProducts]:
+        yield survey.epoch(2)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        database.replace_epochs(breaks())
+    assert_same_rows(dump(database), before)
