@@ -1,0 +1,244 @@
+"""Measurement tables with true labels, in memory: what tests and benchmarks of association and statistics feed on.
+
+Belongs here: a sky simple enough to simulate a million rows in a second. Does not belong here: images, files,
+reference catalogues, flux scales; those are `survey`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec, pairs_within, positions, unit_vectors
+from contimg_assets.identity import hash_text, mix, to_hex
+from contimg_assets.simulate.rigid import rigidly_moved
+
+Floats = npt.NDArray[np.float64]
+DEGREES2_OF_SPHERE = 4.0 * np.pi * (180.0 / np.pi) ** 2
+
+
+@dataclass(frozen=True)
+class _Sky:
+    ra_deg: Floats
+    dec_deg: Floats
+    azimuth: Floats  # around the centre of the cap, in turns
+    flux_mjy: Floats
+    partner: npt.NDArray[np.intp]  # -1 without
+    blends: npt.NDArray[np.bool_]  # whether the pair may be seen as one
+
+
+def simulate_detections(
+    n_sources: int = 10_000,
+    n_epochs: int = 10,
+    *,
+    seed: int = 0,
+    centre_ra_deg: float = 0.0,
+    centre_dec_deg: float = 16.0,
+    density_per_deg2: float = 300.0,
+    images_per_epoch: int = 1,
+    completeness: float = 0.9,
+    systematic_arcsec: float = 1.0,
+    beam_arcsec: float = 15.0,
+    double_fraction: float = 0.04,
+    double_separation_arcsec: tuple[float, float] = (4.0, 9.0),
+    blend_fraction: float = 0.005,
+    blend_probability: float = 0.5,
+    transient_fraction: float = 0.01,
+    min_separation_arcsec: float = 4.0,
+    shift_sigma_arcsec: float = 0.0,
+) -> list[pd.DataFrame]:
+    """Tables of measurements, one an epoch, ready for association, with the true source of every row.
+
+    Sources lie uniformly in a circle around the centre, which may hold RA 0 or a pole. Positions scatter with exactly
+    the errors that the rows quote: ``systematic_arcsec`` and beam / (2.355 SNR) (Condon 1997, a point source) in
+    quadrature, per axis. Doubles count as two sources.
+
+    Parameters
+    ----------
+    n_sources, n_epochs : true sources (transients included) and tables
+    seed : same seed, same tables
+    centre_ra_deg, centre_dec_deg : centre of the circle [deg]
+    density_per_deg2 : sources per square degree; sets the radius of the circle
+    images_per_epoch : the circle is cut into so many wedges, each an image with its own shift
+    completeness : probability that a source which is on is in an epoch's table
+    systematic_arcsec, beam_arcsec : the two parts of the position errors [arcsec]
+    double_fraction : share of the sources that are a component of a double
+    double_separation_arcsec : range of the separations of doubles and blends [arcsec]
+    blend_fraction : share of the sources that are a component of a pair which is seen as one row with
+        ``blend_probability`` in each epoch, at the flux-weighted mean position
+    transient_fraction : share of the sources that are on for one to three epochs in a row and then never again
+    min_separation_arcsec : closer pairs, other than doubles, do not occur: a finder would not part them [arcsec]
+    shift_sigma_arcsec : each image's position error, 1 sigma per axis; not in the quoted errors [arcsec]
+
+    Returns
+    -------
+    list of DataFrames, rows in random order, with measurement_id, epoch, image, mjd, ra_deg, dec_deg,
+    uncertainty_ew_arcsec, uncertainty_ns_arcsec, snr, bmaj_arcsec, flux_peak_mjy_beam, flux_peak_err_mjy_beam and the
+    truth: true_source (int, 0 to n_sources - 1; the brighter one of a blend), second_source (the fainter one, else
+    missing), shift_ra_arcsec, shift_dec_arcsec (what was added to the image's positions, east and north at its middle:
+    a correction is the reverse).
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the sky cannot hold so many sources that far apart.
+    """
+    if n_sources < 0 or n_epochs < 0 or images_per_epoch < 1:
+        raise ValueError("n_sources and n_epochs must be 0 or more, images_per_epoch 1 or more")
+    if not 0 <= double_fraction + blend_fraction <= 1:
+        raise ValueError("double_fraction + blend_fraction must be between 0 and 1")
+    rng = np.random.default_rng([seed, 0])
+    sky = _sky(
+        rng,
+        n_sources,
+        (centre_ra_deg, centre_dec_deg),
+        density_per_deg2,
+        double_fraction,
+        blend_fraction,
+        double_separation_arcsec,
+        min_separation_arcsec,
+    )
+    transient = rng.random(n_sources) < transient_fraction
+    start = np.where(transient, np.floor(rng.random(n_sources) * max(n_epochs, 1)), 0)
+    length = np.where(transient, rng.integers(1, 4, n_sources), n_epochs)
+    image_of = np.minimum((sky.azimuth * images_per_epoch).astype(np.intp), images_per_epoch - 1)
+    centres = _mean_positions(sky, image_of, images_per_epoch)
+    names = np.array([f"image{k:03d}" for k in range(images_per_epoch)], dtype=object)
+    rms_mjy = 0.2
+    tables = []
+    for k in range(n_epochs):
+        rng = np.random.default_rng([seed, 1, k])
+        on = (k >= start) & (k < start + length)
+        flux = np.where(on, sky.flux_mjy, 0.0)
+        seen = on & (rng.random(n_sources) < completeness)
+        first, second, flux, ra, dec = _blended(rng, sky, seen, flux, blend_probability)
+        snr = flux / rms_mjy
+        sigma = np.hypot(systematic_arcsec, beam_arcsec / (2.0 * np.sqrt(2.0 * np.log(2.0)) * snr))
+        shift = rng.normal(0.0, 1.0, (images_per_epoch, 2)) * shift_sigma_arcsec
+        image = image_of[first]
+        noise = rng.normal(0.0, 1.0, (len(first), 2)) * sigma[:, None]
+        ra, dec = displaced(ra, dec, noise[:, 0], noise[:, 1])
+        if shift_sigma_arcsec:
+            centre_ra, centre_dec = centres[0][image], centres[1][image]
+            ra, dec = rigidly_moved(ra, dec, centre_ra, centre_dec, shift[image, 0], shift[image, 1])
+        peak = flux + rng.normal(0.0, rms_mjy, len(first))
+        epoch = f"epoch{k:04d}"
+        ids = to_hex(mix(np.full(len(first), hash_text([epoch])[0]), np.arange(len(first), dtype=np.uint64)))
+        table = pd.DataFrame(
+            {
+                "measurement_id": ids,
+                "epoch": epoch,
+                "image": names[image],
+                "mjd": 61000.0 + k,
+                "ra_deg": ra,
+                "dec_deg": dec,
+                "uncertainty_ew_arcsec": sigma,
+                "uncertainty_ns_arcsec": sigma,
+                "snr": snr,
+                "bmaj_arcsec": beam_arcsec,
+                "flux_peak_mjy_beam": peak,
+                "flux_peak_err_mjy_beam": rms_mjy,
+                "true_source": first.astype(np.int64),
+                "second_source": pd.arrays.IntegerArray(np.maximum(second, 0).astype(np.int64), second < 0),
+                "shift_ra_arcsec": shift[image, 0],
+                "shift_dec_arcsec": shift[image, 1],
+            }
+        )
+        tables.append(table.iloc[rng.permutation(len(table))].reset_index(drop=True))
+    return tables
+
+
+def _mean_positions(sky: _Sky, image_of: npt.NDArray[np.intp], n_images: int) -> tuple[Floats, Floats]:
+    """Middle of each image's sources, shape (n_images,); the pole where it has none."""
+    vectors = unit_vectors(sky.ra_deg, sky.dec_deg)
+    return positions(np.stack([np.bincount(image_of, vectors[:, axis], n_images) for axis in range(3)], axis=-1))
+
+
+def _sky(
+    rng: np.random.Generator,
+    n_sources: int,
+    centre: tuple[float, float],
+    density_per_deg2: float,
+    double_fraction: float,
+    blend_fraction: float,
+    separation_arcsec: tuple[float, float],
+    min_separation_arcsec: float,
+) -> _Sky:
+    cap = n_sources / density_per_deg2 / DEGREES2_OF_SPHERE
+    if cap > 1:
+        raise ValueError(f"{n_sources} sources at {density_per_deg2:g} per square degree are more than the sky holds")
+    n_doubles, n_blends = int(n_sources * double_fraction / 2), int(n_sources * blend_fraction / 2)
+    n_primaries = n_sources - n_doubles - n_blends
+    ra, dec, azimuth = np.empty(0), np.empty(0), np.empty(0)
+    for _ in range(100):
+        new_ra, new_dec, new_azimuth = _uniform_in_cap(rng, n_primaries - len(ra), *centre, cap)
+        ra, dec, azimuth = np.append(ra, new_ra), np.append(dec, new_dec), np.append(azimuth, new_azimuth)
+        vectors = unit_vectors(ra, dec)
+        # A double's companion keeps its distance too.
+        i, j, _ = pairs_within(vectors, vectors, min_separation_arcsec + max(separation_arcsec))
+        crowded = np.zeros(len(ra), bool)
+        crowded[j[i < j]] = True
+        if not crowded.any():
+            break
+        ra, dec, azimuth = ra[~crowded], dec[~crowded], azimuth[~crowded]
+    else:
+        raise ValueError("the sky is too crowded for min_separation_arcsec; lower density_per_deg2")
+    n_pairs = n_doubles + n_blends
+    primary = np.arange(n_pairs)
+    separation = rng.uniform(*separation_arcsec, n_pairs)
+    angle = rng.uniform(0.0, 2.0 * np.pi, n_pairs)
+    second_ra, second_dec = displaced(ra[primary], dec[primary], separation * np.sin(angle), separation * np.cos(angle))
+    partner = np.full(n_sources, -1, np.intp)
+    partner[primary], partner[n_primaries:] = n_primaries + primary, primary
+    blends = np.zeros(n_sources, bool)
+    blends[n_doubles:n_pairs] = blends[n_primaries + n_doubles :] = True
+    # Integral counts N(>S) ~ S^-1 from 5 sigma (1 mJy) up.
+    flux = np.minimum((1.0 - rng.random(n_sources)) ** -1.0, 1e5)
+    ra, dec, azimuth = np.append(ra, second_ra), np.append(dec, second_dec), np.append(azimuth, azimuth[primary])
+    return _Sky(ra, dec, azimuth, flux, partner, blends)
+
+
+def _uniform_in_cap(
+    rng: np.random.Generator, n: int, ra_deg: float, dec_deg: float, share_of_sphere: float
+) -> tuple[Floats, Floats, Floats]:
+    """(ra_deg, dec_deg, azimuth in turns) of points uniform in a cap around a centre, at the poles as anywhere."""
+    height = 1.0 - 2.0 * share_of_sphere * rng.random(n)
+    azimuth = rng.random(n)
+    radius, angle = np.sqrt(np.clip(1.0 - height**2, 0.0, 1.0)), 2.0 * np.pi * azimuth
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    frame = np.array(
+        [
+            [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)],
+            [-np.sin(ra), np.cos(ra), 0.0],
+            [-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)],
+        ]
+    )
+    local = np.stack([height, radius * np.sin(angle), radius * np.cos(angle)], axis=-1)
+    return *positions(local @ frame), azimuth
+
+
+def _blended(
+    rng: np.random.Generator, sky: _Sky, seen: npt.NDArray[np.bool_], flux: Floats, probability: float
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats, Floats, Floats]:
+    """What one epoch shows: (brighter source, fainter source or -1, flux, ra, dec) per row."""
+    n = len(seen)
+    everyone = np.arange(n)
+    # One draw a pair: that of its first component.
+    together = rng.random(n)[np.where(sky.partner >= 0, np.minimum(everyone, sky.partner), everyone)] < probability
+    merged = sky.blends & together & seen
+    merged &= merged[sky.partner]
+    other = np.where(merged, sky.partner, everyone)
+    fainter = merged & ((flux < flux[other]) | ((flux == flux[other]) & (everyone > other)))
+    first = np.flatnonzero(seen & ~fainter)
+    second = np.where(merged[first], other[first], -1)
+    companion = np.where(second >= 0, flux[second], 0.0)
+    total = flux[first] + companion
+    east, north = offsets_arcsec(
+        sky.ra_deg[first], sky.dec_deg[first], sky.ra_deg[other[first]], sky.dec_deg[other[first]]
+    )
+    share = companion / total
+    ra, dec = displaced(sky.ra_deg[first], sky.dec_deg[first], east * share, north * share)
+    return first, second, total, ra, dec

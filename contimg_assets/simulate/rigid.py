@@ -1,0 +1,41 @@
+"""The position error of an image: all of it turned on the sky as one piece."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, positions, unit_vectors
+
+Floats = npt.NDArray[np.float64]
+
+
+def rigidly_moved(
+    ra_deg: npt.ArrayLike,
+    dec_deg: npt.ArrayLike,
+    centre_ra_deg: npt.ArrayLike,
+    centre_dec_deg: npt.ArrayLike,
+    dra_arcsec: npt.ArrayLike,
+    ddec_arcsec: npt.ArrayLike,
+) -> tuple[Floats, Floats]:
+    """Positions turned as a shift of (dra, ddec) of their image's centre turns them.
+
+    East and north are those of the centre: near a pole they are others at every position of the image.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : positions, shape (n,)
+    centre_ra_deg, centre_dec_deg : centre of each one's image, shape (n,)
+    dra_arcsec, ddec_arcsec : shift of that centre, on the sky, shape (n,); a few arcsec
+
+    Returns
+    -------
+    ra_deg, dec_deg : shape (n,)
+    """
+    ra, dec = np.radians(np.asarray(centre_ra_deg, float)), np.radians(np.asarray(centre_dec_deg, float))
+    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    # The axis of a turn that moves the centre east is north of it, and so on. Squares of arcseconds are dropped.
+    dra, ddec = (np.asarray(shift, float)[..., None] / ARCSEC_PER_RADIAN for shift in (dra_arcsec, ddec_arcsec))
+    vectors = unit_vectors(ra_deg, dec_deg)
+    return positions(vectors + np.cross(dra * north - ddec * east, vectors))

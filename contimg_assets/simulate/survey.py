@@ -1,0 +1,251 @@
+"""A survey with known truth on disk: deliveries, reference catalogues and what is true of both.
+
+Belongs here: the order of things and the files. The sky is in `sky`, the finder in `finder`, numbers in `parameters`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from astropy.coordinates import SkyCoord
+from pyarrow.csv import WriteOptions, write_csv
+
+from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec
+from contimg_assets.errors import InputError
+from contimg_assets.identity import measurement_ids
+from contimg_assets.simulate.finder import CATALOGUE_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
+from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
+from contimg_assets.simulate.sky import light_curves, schedule, true_sources
+
+_MANIFEST = ["image", "catalogue", "mjd_mid", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec"]
+_MANIFEST += ["bpa_deg", "freq_mhz", "rms_mjy_beam"]
+_TRUTH_TABLES = ("sources", "measurements", "images", "light_curves", "counterparts")
+_CSV = WriteOptions(quoting_style="needed")
+_IN_TRUTH_ONLY = ["true_source", "second_source"]
+
+
+@dataclass(frozen=True)
+class SurveyTruth:
+    """What is true of a simulated survey; `score` compares results with it.
+
+    Attributes
+    ----------
+    sources : one row a true source: true_source, source_class (constant, variable, transient, double), ra_deg, dec_deg,
+        flux_mjy, spectral_index, size_arcsec, modulation_index, companion, companion_arcsec, blend
+    measurements : one row a delivered detection: measurement_id, epoch, image, component_id, true_source (missing: no
+        source at all), second_source (the other source of a blend), true_ra_deg, true_dec_deg, true_flux_mjy
+    images : one row an image: epoch, image, mjd, ra_deg, dec_deg, radius_deg, rms_mjy_beam and the true correction:
+        dra_arcsec, ddec_arcsec (corrected = measured + offset, at the image's centre, see `rigid`), flux_mult,
+        flux_add_mjy (corrected = (measured - add) * mult)
+    light_curves : one row a source and epoch: true_source, epoch, mjd (of the epoch's middle), flux_mjy (0 = off)
+    counterparts : one row an entry of a reference catalogue: catalog, catalog_source_id, true_source, second_source
+        (the other source of an entry that is a blend)
+    """
+
+    sources: pd.DataFrame
+    measurements: pd.DataFrame
+    images: pd.DataFrame
+    light_curves: pd.DataFrame
+    counterparts: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _TRUTH_TABLES:
+            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> SurveyTruth:
+        """The truth of a survey that `simulate_survey` wrote: its folder ``truth``."""
+        return cls(**{name: pd.read_parquet(folder / f"{name}.parquet") for name in _TRUTH_TABLES})
+
+
+def simulate_survey(out: Path, parameters: SurveyParameters | None = None) -> SurveyTruth:
+    """Write a survey into a folder: ``incoming/``, ``catalogs/`` and ``truth/``.
+
+    Parameters
+    ----------
+    out : folder; made where missing. The same survey may be written again; a different one needs another folder
+    parameters : defaults are a small DSA-110 survey across RA 0
+
+    Returns
+    -------
+    SurveyTruth, also in ``<out>/truth/*.parquet``; the parameters are in ``<out>/truth/parameters.json``
+
+    Raises
+    ------
+    InputError
+        If the folder holds deliveries that are not of this very survey.
+    """
+    p = parameters or SurveyParameters()
+    _claim(out, p)
+    sky_rng = np.random.default_rng([p.seed, 0])
+    images = schedule(p, sky_rng)
+    sources = true_sources(p, images, sky_rng)
+    epoch_mjd = images.groupby("epoch_index")["mjd"].mean()
+    flux = light_curves(p, sources, epoch_mjd.to_numpy(), np.random.default_rng([p.seed, 1]))
+    groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
+    found = []
+    for k, rows in images.groupby("epoch_index", sort=True):
+        rng = np.random.default_rng([p.seed, 2, int(str(k))])
+        rows = rows.reset_index(drop=True)
+        table = detect(p, rows, sources, flux[int(str(k))], groups, rng)
+        _write_epoch(p, out / "incoming" / rows["epoch"].iloc[0], rows, table)
+        found.append(table)
+    counterparts = []
+    for index, reference in enumerate(p.catalogs):
+        rng = np.random.default_rng([p.seed, 3, index])
+        folder = out / "catalogs"
+        folder.mkdir(parents=True, exist_ok=True)
+        table = reference_catalog(reference, p, sources, rng)
+        table.drop(columns=_IN_TRUTH_ONLY).to_parquet(folder / f"{reference.name}.parquet", index=False)
+        counterparts.append(table[["catalog_source_id", *_IN_TRUTH_ONLY]].assign(catalog=reference.name))
+    truth = SurveyTruth(
+        sources=sources,
+        measurements=_true_measurements(found),
+        images=images.drop(columns="epoch_index"),
+        light_curves=_true_light_curves(images, sources, flux),
+        counterparts=_true_counterparts(counterparts),
+    )
+    truth.write(out / "truth")
+    return truth
+
+
+def _claim(out: Path, p: SurveyParameters) -> None:
+    """Make the folder this survey's own: two surveys in one folder would be delivered as one."""
+    note = out / "truth" / "parameters.json"
+    written = p.model_dump_json(indent=2)
+    incoming = out / "incoming"
+    occupied = incoming.is_dir() and any(incoming.iterdir())
+    if occupied and not (note.is_file() and note.read_text(encoding="utf-8") == written):
+        raise InputError(f"{incoming} holds other deliveries already; name a new folder for this survey")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(written, encoding="utf-8")
+
+
+def reference_catalog(
+    reference: ReferenceParameters, parameters: SurveyParameters, sources: pd.DataFrame, rng: np.random.Generator
+) -> pd.DataFrame:
+    """The same sky as another survey saw it, years ago: no transients, variables at another flux, its own blends.
+
+    Returns
+    -------
+    DataFrame with catalog_source_id (IAU name with the survey's), ra_deg, dec_deg, ra_err_arcsec, dec_err_arcsec,
+    flux_mjy, flux_err_mjy, flux_peak_mjy_beam, and the truth: true_source, second_source; sorted by name
+    """
+    steady = sources[sources["source_class"] != "transient"]
+    sigma = np.sqrt(np.log1p(steady["modulation_index"].to_numpy(float) ** 2))
+    then = np.exp(sigma * rng.normal(size=len(steady)) - sigma**2 / 2.0)
+    scale = (reference.freq_mhz / parameters.freq_mhz) ** steady["spectral_index"].to_numpy(float)
+    sky = steady.assign(flux_mjy=steady["flux_mjy"].to_numpy(float) * then * scale)
+    beam = (reference.beam_arcsec, reference.beam_arcsec)
+    groups = groups_within(sky["ra_deg"], sky["dec_deg"], parameters.blend_radius_beams * reference.beam_arcsec)
+    entries = blend(sky, groups.astype(np.int64), beam)
+    # The footprint ends at an hour circle: what lies east of it is missing.
+    east, _ = offsets_arcsec(
+        parameters.centre_ra_deg, parameters.centre_dec_deg, entries["ra_deg"].to_numpy(), entries["dec_deg"].to_numpy()
+    )
+    limit = np.quantile(east, reference.covered_fraction) if len(east) else 0.0
+    total = entries["flux_mjy"].to_numpy()
+    peak = total * beam[0] * beam[1] / (entries["bmaj_arcsec"] * entries["bmin_arcsec"]).to_numpy()
+    rms = reference.rms_mjy_beam
+    peak = peak + rng.normal(0.0, rms, len(peak))
+    kept = (peak >= 5.0 * rms) & (east <= limit) & (rng.random(len(peak)) >= reference.lost_fraction)
+    entries, peak, total = entries[kept], peak[kept], total[kept]
+    error = np.hypot(rms, 0.03 * total)
+    total = np.maximum(total + rng.normal(size=len(total)) * error, rms)
+    position = np.hypot(reference.position_floor_arcsec, reference.beam_arcsec / (FWHM_PER_SIGMA * peak / rms))
+    shift = rng.normal(size=(2, len(total))) * position
+    names, second = sky["true_source"].to_numpy(), entries["second"].to_numpy()
+    ra, dec = displaced(entries["ra_deg"], entries["dec_deg"], shift[0], shift[1])
+    table = pd.DataFrame(
+        {
+            "catalog_source_id": _names(reference.name, ra, dec),
+            "ra_deg": ra,
+            "dec_deg": dec,
+            "ra_err_arcsec": position,
+            "dec_err_arcsec": position,
+            "flux_mjy": total,
+            "flux_err_mjy": error,
+            "flux_peak_mjy_beam": peak,
+            "true_source": names[entries["index"].to_numpy()],
+            "second_source": np.where(second >= 0, names[second], None) if len(second) else None,
+        }
+    )
+    # Two entries of one name are closer than the name tells apart: the brighter one has it.
+    table = table.sort_values(["catalog_source_id", "flux_mjy"], ascending=[True, False])
+    return table.drop_duplicates("catalog_source_id").reset_index(drop=True)
+
+
+def _names(survey: str, ra_deg: np.ndarray, dec_deg: np.ndarray) -> list[str]:
+    """IAU names, "NVSS_LIKE J000012.34+160059.8": truncated, as the IAU asks."""
+    if not len(ra_deg):
+        return []
+    places = SkyCoord(ra_deg, dec_deg, unit="deg")
+    ra = places.ra.to_string(unit="hourangle", sep="", precision=3, pad=True)
+    dec = places.dec.to_string(sep="", precision=2, pad=True, alwayssign=True)
+    return [f"{survey.upper()} J{a[:-1]}{d[:-1]}" for a, d in zip(ra, dec, strict=True)]
+
+
+def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table: pd.DataFrame) -> None:
+    """One catalogue an image, then the manifest: what the sensor takes as the end of a delivery."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = images["image"] + ".csv"
+    # Digits beyond these are far below any error.
+    rows = table.round(6).assign(ra_deg=table["ra_deg"].round(9), dec_deg=table["dec_deg"].round(9))
+    # Rounding up may reach 360 itself.
+    rows["ra_deg"] = rows["ra_deg"] % 360.0
+    delivered = pa.Table.from_pandas(rows[list(CATALOGUE_COLUMNS)], preserve_index=False)
+    first = np.searchsorted(table["image_index"], np.arange(len(images) + 1))
+    for k, file in enumerate(files):
+        write_csv(delivered.slice(first[k], first[k + 1] - first[k]), folder / file, _CSV)
+    manifest = images.assign(
+        catalogue=files,
+        mjd_mid=images["mjd"],
+        bmaj_arcsec=p.bmaj_arcsec,
+        bmin_arcsec=p.bmin_arcsec,
+        bpa_deg=p.bpa_deg,
+        freq_mhz=p.freq_mhz,
+    )
+    manifest[_MANIFEST].to_csv(folder / "images.csv", index=False, float_format="%.12g")
+
+
+def _true_measurements(found: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = ["epoch", "image", "component_id", "true_source", "second_source"]
+    columns += ["true_ra_deg", "true_dec_deg", "true_flux_mjy"]
+    parts = [
+        table[columns].assign(
+            measurement_id=measurement_ids(table["epoch"].iloc[0], table["image"], table["component_id"])
+        )
+        for table in found
+        if len(table)
+    ]
+    if not parts:
+        return pd.DataFrame(columns=["measurement_id", *columns])
+    return pd.concat(parts, ignore_index=True)[["measurement_id", *columns]]
+
+
+def _true_counterparts(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = ["catalog", "catalog_source_id", *_IN_TRUTH_ONLY]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    table = pd.concat(tables, ignore_index=True)[columns]
+    second = table["second_source"].astype(object)
+    # Through a list, so that pandas settles on the type it gives all text columns.
+    return table.assign(second_source=second.where(second.notna(), None).to_list())
+
+
+def _true_light_curves(images: pd.DataFrame, sources: pd.DataFrame, flux: np.ndarray) -> pd.DataFrame:
+    epochs = images.groupby("epoch_index").agg(epoch=("epoch", "first"), mjd=("mjd", "mean"))
+    n_epochs, n = flux.shape
+    return pd.DataFrame(
+        {
+            "true_source": np.tile(sources["true_source"].to_numpy(), n_epochs),
+            "epoch": np.repeat(epochs["epoch"].to_numpy(), n),
+            "mjd": np.repeat(epochs["mjd"].to_numpy(), n),
+            "flux_mjy": flux.ravel(),
+        }
+    )
