@@ -1,0 +1,124 @@
+"""A project: one configuration with the things it names, and what is known about them now.
+
+The command line, the sensor, the schedule and the runner all look at the world through this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from contimg_assets.assets.products import recorded_products
+from contimg_assets.assets.reference import READ_FROM, catalog_input_version
+from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
+from contimg_assets.config import Config
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.ingest.delivery import Delivery, DeliveryVersions, find_deliveries, unusable_folders
+from contimg_assets.reconcile import Situation, assess, epochs_in_time_order
+from contimg_assets.storage.epoch_store import EpochStore
+from contimg_assets.storage.io_manager import open_store
+
+TEMPLATES = ("dagster.yaml", "workspace.yaml")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A configuration and everything that it names."""
+
+    config: Config
+
+    @cached_property
+    def store(self) -> EpochStore:
+        return open_store(str(self.config.store))
+
+    @cached_property
+    def products(self) -> ProductsDatabase:
+        return ProductsDatabase(self.config.products_url)
+
+    def deliveries(self) -> list[Delivery]:
+        """Epochs in the incoming folder, in time order."""
+        return find_deliveries(self.config.incoming)
+
+    def unusable_folders(self) -> dict[str, str]:
+        """What lies in the incoming folder and is no delivery, with the reason in words."""
+        return unusable_folders(self.config.incoming)
+
+    def delivery_versions(self) -> DeliveryVersions:
+        """Content versions of deliveries, remembered in the store."""
+        return DeliveryVersions(self.config.store / "delivery_versions.json")
+
+    def epochs(self) -> list[str]:
+        """All epochs, delivered or in the store, in time order.
+
+        What the store read from an epoch's images goes before what a glance at its manifest says.
+        """
+        times = {delivery.epoch: delivery.mjd for delivery in self.deliveries()}
+        for epoch in self.store.epochs("raw_detections"):
+            record = self.store.record("raw_detections", epoch)
+            if record is not None:
+                times[epoch] = float(record.facts["mjd_first"])
+        return [epoch for _, epoch in sorted((mjd, epoch) for epoch, mjd in times.items())]
+
+    def epochs_in_store(self) -> list[str]:
+        """Epochs whose detections were read, in time order."""
+        return epochs_in_time_order(self.store)
+
+    def catalogs(self) -> dict[str, ReferenceCatalog]:
+        """The configured catalogues that have been materialised."""
+        files = {name: catalog_file(self.config, name) for name in self.config.catalogs}
+        return {name: ReferenceCatalog(name, file) for name, file in files.items() if file.exists()}
+
+    def stale_catalogs(self) -> list[str]:
+        """Configured catalogues that are missing in the store, or made from another file, configuration or code."""
+        return [
+            name
+            for name in self.config.catalogs
+            if catalog_read_from(catalog_file(self.config, name)) != catalog_input_version(self.config, name)
+        ]
+
+    def situation(self) -> Situation:
+        """Everything that staleness is judged by, as it is now."""
+        versions = self.delivery_versions()
+        found = self.deliveries()
+        deliveries: Mapping[str, str] = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
+        versions.forget_except(delivery.folder for delivery in found)
+        versions.save()
+        return Situation(
+            self.config,
+            self.store,
+            recorded_products(self.products),
+            deliveries,
+            {name: catalog.version for name, catalog in self.catalogs().items()},
+        )
+
+    def assess(self) -> pd.DataFrame:
+        """Every stage of every epoch: fresh, stale, missing, failed or waiting, and why (`reconcile.assess`)."""
+        return assess(self.situation())
+
+
+def catalog_read_from(file: Path) -> str | None:
+    """Version of what a stored catalogue was made from; None if there is none."""
+    if not file.exists():
+        return None
+    value = (pq.read_schema(file).metadata or {}).get(b"contimg_" + READ_FROM.encode())
+    return value.decode() if value else None
+
+
+def write_templates(folder: Path) -> list[Path]:
+    """Put `dagster.yaml` and `workspace.yaml` into a project's folder, leaving what is there; return what is new."""
+    written = []
+    for name in TEMPLATES:
+        target = folder / name
+        if not target.exists():
+            target.write_text(
+                resources.files("contimg_assets").joinpath("templates", name).read_text(encoding="utf-8"),
+                encoding="utf-8",
+            )
+            written.append(target)
+    return written

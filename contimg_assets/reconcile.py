@@ -1,0 +1,186 @@
+"""What is stale, and why: compares what every stage recorded that it read with what is there now.
+
+Level-triggered: an update that an event missed is found by the next comparison. `contimg status`, `contimg run`, the
+nightly schedule and a check all call `assess`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pandas as pd
+
+from contimg_assets.association.state import FoldState
+from contimg_assets.config import Config
+from contimg_assets.flow import ASSOCIATED_SOURCES, RAW_DETECTIONS, STAGES, Stage
+from contimg_assets.partitions import contiguous_ranges
+from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
+
+INCOMING = "incoming"
+STATE_BEFORE = "state_before"
+STATE_AFTER = "state_after"
+NOTHING_BEFORE = FoldState.empty().version
+
+
+class State(StrEnum):
+    FRESH = "fresh"
+    STALE = "stale"
+    MISSING = "missing"
+    FAILED = "failed"
+    WAITING = "waiting"  # cannot be made yet: an upstream stage is missing or failed
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that staleness is judged by, read once.
+
+    Attributes
+    ----------
+    products : what the products database was written from, by epoch
+    deliveries : version of the delivered files, by epoch
+    catalogs : version of each reference catalogue
+    """
+
+    config: Config
+    store: EpochStore
+    products: Mapping[str, EpochRecord]
+    deliveries: Mapping[str, str]
+    catalogs: Mapping[str, str]
+
+    def record(self, stage: str, epoch: str) -> EpochRecord | None:
+        return self.products.get(epoch) if stage == "products" else self.store.record(stage, epoch)
+
+
+def epochs_in_time_order(store: EpochStore) -> list[str]:
+    """Epochs whose detections were read, by (earliest image, key)."""
+    order = []
+    for epoch in store.epochs(RAW_DETECTIONS.name):
+        record = store.record(RAW_DETECTIONS.name, epoch)
+        if record is not None:
+            order.append((float(record.facts["mjd_first"]), epoch))
+    return [epoch for _, epoch in sorted(order)]
+
+
+def expected_inputs(
+    stage: Stage,
+    epoch: str,
+    records: Mapping[str, EpochRecord],
+    *,
+    delivery: str | None,
+    catalogs: Mapping[str, str],
+    before: str,
+) -> dict[str, str] | None:
+    """Versions that ``stage`` would read for ``epoch`` now; None while an upstream stage has nothing for it.
+
+    Parameters
+    ----------
+    records : of this epoch, by stage
+    delivery : version of the delivered files, None if they are gone
+    catalogs : version of every reference catalogue
+    before : version of the fold's state before this epoch, for a stage that folds
+    """
+    if stage is RAW_DETECTIONS:
+        return {INCOMING: delivery} if delivery is not None else None
+    if any(name not in records for name in stage.reads):
+        return None
+    inputs = {name: records[name].data_version for name in stage.reads}
+    if stage.reads_catalogs:
+        inputs |= {f"reference/{name}": version for name, version in catalogs.items()}
+    if stage.folds:
+        inputs[STATE_BEFORE] = before
+    return inputs
+
+
+def state_version(record: EpochRecord | None) -> str:
+    """Version of the fold's state after an epoch; of the empty state where there is none."""
+    return str(record.facts[STATE_AFTER]) if record is not None else NOTHING_BEFORE
+
+
+def assess(now: Situation) -> pd.DataFrame:
+    """Every stage of every epoch: fresh, stale, missing, failed or waiting, and why.
+
+    Returns
+    -------
+    DataFrame with columns epoch, stage, state, reason; epochs in time order, stages in the order of the flow. Epochs
+    that were delivered but never read come last, by name.
+    """
+    known = epochs_in_time_order(now.store)
+    epochs = known + [epoch for epoch in now.deliveries if epoch not in set(known)]
+    rows: list[tuple[str, str, State, str]] = []
+    failed: set[tuple[str, str]] = set()
+    before = NOTHING_BEFORE
+    for epoch in epochs:
+        records: dict[str, EpochRecord] = {}
+        upstream: str | None = None
+        for stage in STAGES:
+            record = now.record(stage.name, epoch)
+            expected = expected_inputs(
+                stage, epoch, records, delivery=now.deliveries.get(epoch), catalogs=now.catalogs, before=before
+            )
+            state, reason = _judge(now, stage, epoch, record, expected, upstream)
+            rows.append((epoch, stage.name, state, reason))
+            if state == State.FAILED:
+                failed.add((epoch, stage.name))
+            if upstream is None and state in (State.STALE, State.MISSING):
+                upstream = stage.name
+            if record is not None:
+                records[stage.name] = record
+        if ASSOCIATED_SOURCES.name in records and (epoch, ASSOCIATED_SOURCES.name) not in failed:
+            # An epoch that cannot be folded takes no part until something changes.
+            before = state_version(records[ASSOCIATED_SOURCES.name])
+    return pd.DataFrame(rows, columns=["epoch", "stage", "state", "reason"])
+
+
+def _judge(
+    now: Situation,
+    stage: Stage,
+    epoch: str,
+    record: EpochRecord | None,
+    expected: Mapping[str, str] | None,
+    upstream: str | None,
+) -> tuple[State, str]:
+    code = stage.code_version(now.config)
+    if expected is None:
+        if stage is RAW_DETECTIONS:
+            # What was read stays until somebody deletes the epoch: a vanished delivery never destroys products.
+            return State.FRESH, "its delivery is gone; `contimg epoch delete` removes the epoch"
+        return State.WAITING, "waits for " + ", ".join(name for name in stage.reads if now.record(name, epoch) is None)
+    failure = now.store.failure(stage.name, epoch)
+    if failure is not None and failure.inputs == expected and failure.code_version == code:
+        return State.FAILED, failure.message
+    if record is None:
+        return State.MISSING, "never made"
+    if record.code_version != code:
+        return State.STALE, "code or configuration changed"
+    if dict(record.inputs) != dict(expected):
+        return State.STALE, "changed: " + ", ".join(_differences(record.inputs, expected))
+    if upstream is not None:
+        return State.STALE, f"{upstream} is made again first"
+    return State.FRESH, ""
+
+
+def _differences(recorded: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    names = sorted(set(recorded) | set(expected))
+    return [name for name in names if recorded.get(name) != expected.get(name)]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One Dagster run: these stages of these epochs, which follow each other in time."""
+
+    stages: tuple[str, ...]
+    epochs: tuple[str, ...]
+
+
+def stretches_to_make(assessment: pd.DataFrame, in_order: Sequence[str]) -> list[Stretch]:
+    """Runs that make what is stale or missing: an epoch takes part from its first stage that needs making on."""
+    work = assessment[assessment["state"].isin([State.STALE, State.MISSING])]
+    names = [stage.name for stage in STAGES]
+    first = work["stage"].map(names.index).groupby(work["epoch"]).min()
+    return [
+        Stretch(tuple(names[start:]), tuple(part))
+        for start in sorted(set(first))
+        for part in contiguous_ranges(list(first.index[first == start]), in_order)
+    ]

@@ -1,0 +1,190 @@
+"""Bring everything up to date, in this process, through Dagster: what `contimg run` does.
+
+Each round asks the reconciler what is stale, makes it in one Dagster run per stretch of epochs, and looks again, until
+nothing is left that can be made. Epochs that fail are left where they are, with their reason; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+import pandas as pd
+
+from contimg_assets import progress
+from contimg_assets.assets import stage_keys
+from contimg_assets.assets.epochs import FORCE_TAG, seen_outside
+from contimg_assets.assets.products import matching_of, recorded_products
+from contimg_assets.assets.reference import catalog_file_key
+from contimg_assets.config import Config
+from contimg_assets.definitions import build_definitions
+from contimg_assets.errors import StoreError
+from contimg_assets.flow import RAW_DETECTIONS, STAGES
+from contimg_assets.ingest.delivery import file_version
+from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, contiguous_ranges, register_epochs
+from contimg_assets.project import Project
+from contimg_assets.reconcile import INCOMING, State, Stretch, stretches_to_make
+
+_STAGE_NAMES = [stage.name for stage in STAGES]
+# Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
+_MAX_ROUNDS = 100
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+OnWork = Callable[[Sequence[str], Sequence[str]], None]
+
+
+@dataclass
+class Report:
+    """What a call did: Dagster runs, and how everything stands afterwards."""
+
+    run_ids: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    assessment: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """Rows of the assessment that failed, with their reasons."""
+        return self.assessment[self.assessment["state"] == State.FAILED]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything there is, is fresh."""
+        return not self.errors and bool((self.assessment["state"] == State.FRESH).all())
+
+
+def bring_up_to_date(
+    project: Project,
+    instance: dg.DagsterInstance,
+    epochs: Collection[str] | None = None,
+    *,
+    force: bool = False,
+    on_work: OnWork | None = None,
+    on_done: progress.Listener | None = None,
+) -> Report:
+    """Make whatever is missing or stale, of all epochs or of some.
+
+    Parameters
+    ----------
+    epochs : to make; whatever they change in other epochs is made too. All if None
+    force : make these epochs again even if nothing changed
+    on_work : called with (stages, epochs) before each Dagster run
+    on_done : called with (stage, epoch) whenever a stage is done with an epoch
+    """
+    report = Report()
+    launcher = _Launcher(project.config, instance, report)
+    seen: list[frozenset[tuple[str, str, str]]] = []
+    not_asked_for = pd.MultiIndex.from_tuples([], names=["epoch", "stage"])
+    for _ in range(_MAX_ROUNDS):
+        _make_catalogs(project, launcher)
+        in_order = project.epochs()
+        register_epochs(instance, in_order)
+        report.assessment = project.assess()
+        work = report.assessment[report.assessment["state"].isin([State.STALE, State.MISSING])]
+        if epochs is not None:
+            rows = pd.MultiIndex.from_frame(work[["epoch", "stage"]])
+            if not seen:
+                not_asked_for = rows[~rows.get_level_values("epoch").isin(list(epochs))]
+            work = work[~rows.isin(not_asked_for)]
+        first_round = not seen
+        state = frozenset(zip(work["epoch"], work["stage"], work["reason"], strict=True))
+        if force and first_round:
+            chosen = [epoch for epoch in in_order if epochs is None or epoch in epochs]
+            stretches = [Stretch(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
+        elif state and state not in seen:
+            stretches = stretches_to_make(work, in_order)
+        else:
+            break
+        seen.append(state)
+        for stretch in stretches:
+            if on_work is not None:
+                on_work(stretch.stages, stretch.epochs)
+            tags = {RANGE_START_TAG: stretch.epochs[0], RANGE_END_TAG: stretch.epochs[-1]}
+            if force and first_round:
+                tags[FORCE_TAG] = "true"
+            if RAW_DETECTIONS.name in stretch.stages:
+                report_deliveries(instance, project, stretch.epochs)
+            launcher.launch(stage_keys(stretch.stages), tags, on_done)
+    _finish_burials(project)
+    return report
+
+
+def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_work: OnWork | None = None) -> Report:
+    """Remove an epoch from the store and the products, and fold the later ones again without it.
+
+    Raises
+    ------
+    StoreError
+        If there is no such epoch, or its delivery is still there and would bring it back.
+    """
+    if epoch in {delivery.epoch for delivery in project.deliveries()}:
+        raise StoreError(
+            f"epoch {epoch!r} is still in {project.config.incoming}; move its folder away first, or it comes back"
+        )
+    if epoch not in project.epochs_in_store() and epoch not in recorded_products(project.products):
+        raise StoreError(f"there is no epoch {epoch!r}; `contimg status` lists them")
+    project.store.bury(epoch)
+    return bring_up_to_date(project, instance, on_work=on_work)
+
+
+def _finish_burials(project: Project) -> None:
+    """Take deleted epochs out of the products, once the later ones no longer refer to them."""
+    known = set(project.epochs())
+    for epoch in project.store.buried():
+        if epoch not in known and epoch in recorded_products(project.products):
+            project.products.delete_epoch(epoch, project.config.variability, matching_of(project.config))
+        project.store.settle_burial(epoch)
+
+
+def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Collection[str]) -> None:
+    """Tell Dagster which deliveries there are, so that a daemon started later does not take them for news."""
+    versions = project.delivery_versions()
+    for delivery in project.deliveries():
+        if delivery.epoch in epochs:
+            event = seen_outside(dg.AssetKey(INCOMING), versions.version(delivery.folder), delivery.epoch)
+            instance.report_runless_asset_event(event)
+
+
+def _make_catalogs(project: Project, launcher: _Launcher) -> None:
+    """Materialise reference catalogues whose file or configuration changed."""
+    for name in project.stale_catalogs():
+        event = seen_outside(catalog_file_key(name), file_version(project.config.catalog_path(name)))
+        launcher.instance.report_runless_asset_event(event)
+        launcher.launch([dg.AssetKey(["reference", name])], {})
+
+
+class _Launcher:
+    """Starts Dagster runs in this process, and keeps what became of them."""
+
+    def __init__(self, config: Config, instance: dg.DagsterInstance, report: Report) -> None:
+        definitions = build_definitions(config)
+        self.instance, self._report = instance, report
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        # Checks that stand apart from the assets look at everything there is; they have their own hours.
+        self._checks = {
+            spec.key
+            for asset in definitions.assets or ()
+            if isinstance(asset, dg.AssetsDefinition)
+            for spec in asset.check_specs
+        }
+
+    def launch(
+        self, selection: Sequence[dg.AssetKey], tags: dict[str, str], on_done: progress.Listener | None = None
+    ) -> None:
+        checks = {check for check in self._checks if check.asset_key in selection}
+        job = self._job.get_subset(asset_selection=set(selection), asset_check_selection=checks)
+        with progress.listening(on_done or (lambda stage, epoch: None)):
+            result = job.execute_in_process(
+                instance=self.instance,
+                asset_selection=list(selection),  # once more, so that the run's record names them
+                tags=tags,
+                raise_on_error=False,
+                run_config=_QUIET,
+            )
+        self._report.run_ids.append(result.run_id)
+        if not result.success:
+            self._report.errors += [
+                event.step_failure_data.error_display_string
+                for event in result.all_events
+                if event.is_step_failure and event.step_failure_data.user_failure_data is None
+            ]

@@ -1,0 +1,282 @@
+"""The Parquet store: for every stage and epoch, its tables and the record of what they were made from.
+
+Layout, all immutable but the record::
+
+    <root>/<stage>/<epoch>/<table>-<version>.parquet      content-named
+    <root>/<stage>/<epoch>/record.json                    which files are current, and the inputs they were made from
+    <root>/<stage>/<epoch>/failure.json                   why the last attempt failed, if it did
+
+A write is *staged* (table files appear under names nobody refers to) and then *committed* (the record is renamed into
+place), so a reader sees the old epoch or the new one, and a killed process leaves only files nobody refers to.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contimg_assets.errors import StoreError
+from contimg_assets.identity import combine_versions, version_of_table
+from contimg_assets.partitions import check_epoch_key
+from contimg_assets.schemas import TableSchema
+
+RECORD, FAILURE = "record.json", "failure.json"
+BURIED = "buried"
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """One table of an epoch: its file, row count and the version of its content."""
+
+    file: str
+    rows: int
+    version: str
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What the store holds for one stage and epoch, and what that was made from."""
+
+    stage: str
+    epoch: str
+    data_version: str
+    code_version: str
+    inputs: Mapping[str, str]
+    tables: Mapping[str, StoredTable]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    failed_checks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the stage's main table, the first one."""
+        return next(iter(self.tables.values())).rows
+
+    @classmethod
+    def from_json(cls, text: str) -> EpochRecord:
+        content = json.loads(text)
+        tables = {name: StoredTable(**table) for name, table in content.pop("tables").items()}
+        return cls(tables=tables, **content)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt at an epoch failed, and of which inputs and code: the same attempt is not repeated for ever.
+
+    ``failed_checks`` has a sentence for each quality check that failed, by its name.
+    """
+
+    stage: str
+    epoch: str
+    message: str
+    kind: str
+    code_version: str
+    inputs: Mapping[str, str]
+    attempts: int = 1
+    failed_checks: Mapping[str, str] = field(default_factory=dict)
+
+
+class EpochStore:
+    """The tables of all stages and epochs below one folder."""
+
+    def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]]) -> None:
+        self.root = Path(root)
+        self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
+
+    def stage(
+        self,
+        stage: str,
+        epoch: str,
+        tables: Mapping[str, pd.DataFrame | pa.Table],
+        *,
+        code_version: str,
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+        hidden: frozenset[str] = frozenset(),
+        failed_checks: Mapping[str, str] | None = None,
+    ) -> EpochRecord:
+        """Check and write the tables under their content's names; nobody sees them until `commit`.
+
+        Parameters
+        ----------
+        tables : by table name, all that the stage's schemas name
+        inputs : version of everything that was read to make them
+        facts : numbers to keep and show with the record
+        hidden : tables that do not count for the data version (a fold's state)
+        failed_checks : sentence of each quality check that failed and held nothing back, by name
+        """
+        schemas = self._schemas[stage]
+        if set(tables) != set(schemas):
+            raise StoreError(f"stage {stage!r} has the tables {sorted(schemas)}, not {sorted(tables)}")
+        folder = self._writable_folder(stage, epoch)
+        stored: dict[str, StoredTable] = {}
+        counted: list[str] = []
+        for name, schema in schemas.items():
+            arrow = schema.to_arrow(tables[name])
+            version = version_of_table(arrow)
+            file = f"{name}-{version}.parquet"
+            self._write_table(arrow, folder / file)
+            stored[name] = StoredTable(file, arrow.num_rows, version)
+            if name not in hidden:
+                unversioned = [column.name for column in schema if not column.versioned]
+                counted += [name, version_of_table(arrow.drop_columns(unversioned)) if unversioned else version]
+        version = combine_versions(*counted)
+        failed = dict(failed_checks or {})
+        return EpochRecord(stage, epoch, version, code_version, dict(inputs), stored, dict(facts), failed)
+
+    def commit(self, record: EpochRecord) -> None:
+        """Make a staged epoch the current one and forget its failure."""
+        folder = self._folder(record.stage, record.epoch)
+        _replace_text(folder / RECORD, json.dumps(asdict(record), indent=1))
+        self.forget_failure(record.stage, record.epoch)
+        current = {table.file for table in record.tables.values()}
+        for file in folder.glob("*.parquet"):
+            if file.name not in current:
+                file.unlink(missing_ok=True)
+
+    def record(self, stage: str, epoch: str) -> EpochRecord | None:
+        """The current record, or None if the epoch was never made."""
+        try:
+            return EpochRecord.from_json((self._folder(stage, epoch) / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def read(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """One table of one epoch, checked against its schema.
+
+        Raises
+        ------
+        StoreError
+            If the epoch was never made.
+        SchemaError
+            If the file is not what the schema says (another version of the package wrote it, or it was edited).
+        """
+        return self.read_arrow(stage, epoch, table, columns).to_pandas()
+
+    def read_arrow(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """As `read`, as an Arrow table."""
+        for last_try in (False, True):
+            record = self.record(stage, epoch)
+            if record is None:
+                raise StoreError(
+                    f"{stage} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it"
+                )
+            try:
+                return self.read_recorded(record, table, columns)
+            except FileNotFoundError:
+                # Replaced between the reading of its record and of its file: the new record names the new file.
+                if last_try:
+                    raise
+        raise AssertionError("unreachable")
+
+    def read_recorded(self, record: EpochRecord, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One table that a record names, committed or only staged, checked against its schema."""
+        found = pq.read_table(
+            self._folder(record.stage, record.epoch) / record.tables[table].file,
+            columns=list(columns) if columns is not None else None,
+            partitioning=None,
+        )
+        schema = self._schemas[record.stage][table]
+        if columns is not None:
+            schema = TableSchema(schema.name, schema.description, tuple(schema[name] for name in columns))
+        schema.check(found)
+        return found
+
+    def epochs(self, stage: str) -> list[str]:
+        """Epochs that the stage holds, sorted by name."""
+        return sorted(path.parent.name for path in (self.root / stage).glob(f"*/{RECORD}"))
+
+    def delete(self, stage: str, epoch: str) -> None:
+        """Forget an epoch of a stage: its record first, so that no reader finds half of it."""
+        folder = self._folder(stage, epoch)
+        (folder / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def bury(self, epoch: str) -> None:
+        """Forget an epoch in all stages, and remember that it must leave the products database too.
+
+        The note comes first: a process killed half-way leaves an epoch that the next run still removes.
+        """
+        note = self.root / BURIED / check_epoch_key(epoch)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+        for stage in self._schemas:
+            self.delete(stage, epoch)
+        shutil.rmtree(self._folder("products", epoch), ignore_errors=True)
+
+    def buried(self) -> list[str]:
+        """Epochs that were forgotten here but may still be in the products database."""
+        return sorted(path.name for path in (self.root / BURIED).glob("*"))
+
+    def settle_burial(self, epoch: str) -> None:
+        """The epoch has left the products database, or was delivered again."""
+        (self.root / BURIED / check_epoch_key(epoch)).unlink(missing_ok=True)
+
+    def fail(self, failure: Failure) -> None:
+        """Record why an epoch failed; what an earlier attempt made stays current."""
+        folder = self._writable_folder(failure.stage, failure.epoch)
+        _replace_text(folder / FAILURE, json.dumps(asdict(failure), indent=1))
+
+    def failure(self, stage: str, epoch: str) -> Failure | None:
+        try:
+            return Failure(**json.loads((self._folder(stage, epoch) / FAILURE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def failures(self, stage: str) -> list[Failure]:
+        """Epochs whose last attempt at this stage failed, sorted by name."""
+        found = (self.failure(stage, path.parent.name) for path in sorted((self.root / stage).glob(f"*/{FAILURE}")))
+        return [failure for failure in found if failure is not None]
+
+    def forget_failure(self, stage: str, epoch: str) -> None:
+        """The epoch was made after all."""
+        (self._folder(stage, epoch) / FAILURE).unlink(missing_ok=True)
+
+    def unreferenced(self) -> Iterator[Path]:
+        """Files that no record refers to: left by killed processes."""
+        for stage in sorted(self._schemas):
+            for folder in sorted((self.root / stage).glob("*/")):
+                record = self.record(stage, folder.name)
+                current = {table.file for table in record.tables.values()} if record else set()
+                yield from (file for file in sorted(folder.iterdir()) if file.name not in current | {RECORD, FAILURE})
+
+    def _folder(self, stage: str, epoch: str) -> Path:
+        return self.root / stage / check_epoch_key(epoch)
+
+    def _writable_folder(self, stage: str, epoch: str) -> Path:
+        folder = self._folder(stage, epoch)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: cannot be made ({error.strerror}); correct paths.store in contimg.yaml"
+            ) from error
+        return folder
+
+    @staticmethod
+    def _write_table(table: pa.Table, path: Path) -> None:
+        if path.exists():
+            return
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            pq.write_table(table, temporary, compression="zstd", compression_level=1)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

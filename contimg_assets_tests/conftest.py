@@ -1,0 +1,38 @@
+"""Fixtures that every folder of tests uses."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from contimg_assets_tests.projects import TestProject, make_project, make_survey
+
+# Machines are noisy and shared: how long an example takes says nothing.
+hypothesis.settings.register_profile("contimg", deadline=None)
+hypothesis.settings.load_profile("contimg")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real observations and golden cases that are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there: tests against real observations and golden cases need it")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated survey: incoming/, catalogs/, truth/."""
+    return make_survey(tmp_path_factory.mktemp("survey"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch) -> TestProject:
+    """A project without deliveries in the current folder."""
+    made = make_project(tmp_path / "project", survey)
+    monkeypatch.chdir(made.folder)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("CONTIMG_CONFIG", raising=False)
+    return made

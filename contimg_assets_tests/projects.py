@@ -1,0 +1,97 @@
+"""Small projects for tests: a simulated survey in a temporary folder, and what its products hold."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import yaml
+
+from contimg_assets.cli.demo import demo_configuration
+from contimg_assets.config import FILE_NAME, load_config
+from contimg_assets.database.models import TABLES
+from contimg_assets.project import Project, write_templates
+from contimg_assets.runner import Report, bring_up_to_date
+from contimg_assets.simulate import SurveyParameters, simulate_survey
+
+SMALL = SurveyParameters(n_epochs=4, images_per_epoch=3, n_sources=250, n_transients=3, seed=5)
+
+
+@dataclass
+class TestProject:
+    """A project folder with a survey to deliver from."""
+
+    __test__ = False
+
+    folder: Path
+    survey: Path
+
+    @property
+    def project(self) -> Project:
+        return Project(load_config(self.folder / FILE_NAME))
+
+    @property
+    def epochs(self) -> list[str]:
+        """Epochs of the survey, in time order (their names are their times)."""
+        return sorted(path.name for path in (self.survey / "incoming").iterdir())
+
+    def deliver(self, *epochs: str) -> None:
+        for epoch in epochs or self.epochs:
+            shutil.copytree(self.survey / "incoming" / epoch, self.folder / "incoming" / epoch, dirs_exist_ok=True)
+
+    def configure(self, **sections: Any) -> None:
+        """Write the configuration: the survey's catalogues and these sections."""
+        content = demo_configuration(SMALL) | sections
+        (self.folder / FILE_NAME).write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    @cached_property
+    def instance(self) -> dg.DagsterInstance:
+        """In memory, for speed; tests of `dagster.yaml` open the instance on disk."""
+        return dg.DagsterInstance.ephemeral()
+
+    def run(self, epochs: Iterable[str] | None = None, *, force: bool = False) -> Report:
+        return bring_up_to_date(self.project, self.instance, None if epochs is None else set(epochs), force=force)
+
+    def rows(self) -> dict[str, pd.DataFrame]:
+        """All rows of all tables of the products database."""
+        with self.project.products as database:
+            return {name: database.read_table(name) for name in sorted(TABLES)}
+
+    def materialized(self, asset: str) -> list[str]:
+        """Epochs of an asset's materialisation events, oldest first."""
+        filter_ = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset.split("/")))
+        records = self.instance.fetch_materializations(filter_, limit=1000, ascending=True).records
+        return [record.partition_key for record in records if record.partition_key]
+
+
+def make_project(folder: Path, survey: Path) -> TestProject:
+    """A project without deliveries that knows the survey's catalogues."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_templates(folder)
+    (folder / "incoming").mkdir(exist_ok=True)
+    if not (folder / "catalogs").exists():
+        shutil.copytree(survey / "catalogs", folder / "catalogs")
+    project = TestProject(folder, survey)
+    project.configure()
+    return project
+
+
+def make_survey(folder: Path) -> Path:
+    """The small survey that most tests of the flow use."""
+    simulate_survey(folder, SMALL)
+    return folder
+
+
+def assert_same_rows(
+    got: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame], without: Iterable[str] = ()
+) -> None:
+    """Every table has the same rows, bit for bit."""
+    assert set(got) == set(expected)
+    for name in set(expected) - set(without):
+        pd.testing.assert_frame_equal(got[name], expected[name], check_exact=True, obj=f"table {name}")

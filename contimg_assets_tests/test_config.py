@@ -1,0 +1,76 @@
+"""The configuration: defaults, and refusals that name the key, the value and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from contimg_assets.config import load_config
+from contimg_assets.errors import ConfigError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "contimg.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_without_a_file_all_is_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONTIMG_CONFIG", raising=False)
+    config = load_config()
+    assert config.incoming == tmp_path / "incoming"
+    assert config.products_url == f"sqlite:///{tmp_path / 'products.sqlite3'}"
+
+
+def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "paths: {store: deep/store, products: 'postgresql+psycopg://host/db'}"))
+    assert config.store == tmp_path / "deep" / "store"
+    assert config.products_url == "postgresql+psycopg://host/db"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("asociation: {}", ["asociation", "association", "corrections"]),
+        ("association: {metod: basic}", ["association.metod", "method", "radius_arcsec"]),
+        ("association: {method: nearest}", ["association.method", "nearest", "'optimal'"]),
+        ("association: {radius_arcsec: wide}", ["association.radius_arcsec", "wide", "number"]),
+        ("ingest: {max_rejected_fraction: 2}", ["ingest.max_rejected_fraction", "2", "less than or equal to 1"]),
+        ("catalogs: {nvss: {path: a, freq_mhz: 1400, beam: 45}}", ["catalogs.nvss.beam", "beam_arcsec"]),
+        ("catalogs: {NVSS!: {path: a, freq_mhz: 1400}}", ["NVSS!", "lower-case"]),
+        ("corrections: {flux_catalogs: [nvss]}", ["corrections.flux_catalogs", "nvss"]),
+        ("ingest: {column_map: {ra_deg: {column: RA, unit: furlongs}}}", ["furlongs", "unit"]),
+        ("ingest: {column_map: {flux_int_er: {column: e}}}", ["flux_int_er", "flux_int_err_mjy", "meant"]),
+        ("ingest: {column_map: {flux_int_mjy: {column: S, unit: deg}}}", ["flux_int_mjy", "deg", "mJy"]),
+        ("catalogs: {x: {path: a, freq_mhz: 1, columns: {ra: {column: RA}}}}", ["catalogs.x.columns", "ra_deg"]),
+        ("root: /", ["root", "not a key"]),
+        ("- a list", ["keys and values"]),
+        ("paths: {store: [", ["not readable as YAML"]),
+        ("paths: !!python/object/apply:os.system [ls]", ["not readable as YAML"]),
+    ],
+)
+def test_a_fault_is_told_with_its_key_and_what_is_allowed(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, text))
+    message = str(caught.value)
+    assert "contimg.yaml" in message
+    for word in words:
+        assert word in message
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, "association: {method: x, radius_arcsec: -1}"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(tmp_path / "other.yaml")
+
+
+def test_versions_of_sections_change_with_their_values_alone(tmp_path: Path) -> None:
+    before = load_config(written(tmp_path, ""))
+    after = load_config(written(tmp_path, "corrections: {min_matches: 12}"))
+    assert before.corrections.version != after.corrections.version
+    assert before.matching.version == after.matching.version
