@@ -1,0 +1,113 @@
+"""Small plots that the Dagster UI shows beside an epoch: PNG inside Markdown, a few kB each.
+
+Every materialisation keeps its metadata for ever, and a plot takes longer than the work on a small epoch: so a run
+draws only the newest of its epochs (`epochs_to_plot`).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_MAX_EPOCHS = 3
+_DPI = 60
+
+
+def epochs_to_plot(epochs_in_time_order: Sequence[str]) -> frozenset[str]:
+    """The epochs of a run that get plots: the newest few."""
+    return frozenset(epochs_in_time_order[-_MAX_EPOCHS:])
+
+
+def embedded(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A PNG as metadata that the UI shows as a picture."""
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:
+    """Offset and flux scale of every image with their errors, refused ones in grey.
+
+    Parameters
+    ----------
+    corrections : schema CORRECTIONS
+    """
+    figure, (left, right) = _figure(2)
+    applied = corrections["applied"].to_numpy(bool)
+    place = np.arange(len(corrections))
+    for used, colour in ((applied, "tab:blue"), (~applied, "0.6")):
+        rows = corrections[used]
+        left.errorbar(
+            rows["dra_arcsec"], rows["ddec_arcsec"], rows["ddec_err_arcsec"], rows["dra_err_arcsec"], ".", color=colour
+        )
+        right.errorbar(place[used], rows["flux_scale"], rows["flux_scale_err"], fmt=".", color=colour)
+    left.axhline(0, color="k", lw=0.5)
+    left.axvline(0, color="k", lw=0.5)
+    left.invert_xaxis()
+    left.set(xlabel="catalogue - image, east [arcsec]", ylabel="north [arcsec]", title="position offsets")
+    right.axhline(1, color="k", lw=0.5)
+    right.set(xlabel="image", ylabel="our flux / catalogue's", title="flux scales (grey: not applied)")
+    return _png(figure)
+
+
+def plot_matches(matches: pd.DataFrame) -> bytes:
+    """Offsets of the best matches, and separations of all candidates by what they are worth.
+
+    Parameters
+    ----------
+    matches : schema CATALOG_MATCHES
+    """
+    figure, (left, right) = _figure(2)
+    best = matches[(matches["rank"] == 1) & (matches["probability"] > 0.5)]
+    for name, rows in best.groupby("catalog"):
+        left.plot(rows["dra_arcsec"], rows["ddec_arcsec"], ".", ms=2, label=f"{name} ({len(rows)})")
+    left.axhline(0, color="k", lw=0.5)
+    left.axvline(0, color="k", lw=0.5)
+    left.invert_xaxis()
+    left.set(xlabel="catalogue - ours, east [arcsec]", ylabel="north [arcsec]", title="matches with probability > 0.5")
+    if len(best):
+        left.legend(fontsize=7)
+    likely = (matches["probability"] > 0.5).to_numpy()
+    separation = matches["separation_arcsec"].to_numpy(float)
+    right.hist([separation[likely], separation[~likely]], bins=30, stacked=True, label=["> 0.5", "<= 0.5"])
+    right.set(xlabel="separation [arcsec]", ylabel="candidates", title="candidates by probability")
+    right.legend(fontsize=7)
+    return _png(figure)
+
+
+def plot_variability(variability: pd.DataFrame) -> bytes:
+    """Variability index V against eta: constant sources lie lower left, variables upper right.
+
+    Parameters
+    ----------
+    variability : columns eta_peak and v_peak of schema VARIABILITY
+    """
+    figure, (axes,) = _figure(1)
+    shown = variability[(variability["eta_peak"] > 0) & (variability["v_peak"] > 0)]
+    if len(shown):
+        grid = axes.hexbin(
+            shown["eta_peak"], shown["v_peak"], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1
+        )
+        figure.colorbar(grid, label="sources")
+    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)", title=f"{len(shown)} light curves, peak flux")
+    return _png(figure)
+
+
+def _figure(n_panels: int) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.5 * n_panels, 3.6), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    # By hand: to find the layout, matplotlib draws everything twice, and a plot must not cost more than the work.
+    figure.subplots_adjust(left=0.16 / n_panels, right=0.97, bottom=0.15, top=0.9, wspace=0.3)
+    return figure, figure.subplots(1, n_panels, squeeze=False)[0]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,275 @@
+"""`products/*`: the tables of the products database, one asset each, all written together.
+
+A reader of the database sees an epoch as it was or as it is, never half of it; so one step writes all tables of all its
+epochs in one transaction.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from contimg_assets import progress
+from contimg_assets.assets.catalog_matches import materialised_catalogs
+from contimg_assets.assets.epochs import (
+    FORCE_TAG,
+    OWNERS,
+    RETRY_INTERNAL_ERRORS,
+    Failed,
+    Made,
+    Outcome,
+    check_results,
+    epoch_events,
+    epochs_failed,
+    failed,
+    in_time_order,
+    none_failed_spec,
+    upstream_versions,
+)
+from contimg_assets.assets.lineage import COLUMN_LINEAGE, product_lineage
+from contimg_assets.assets.plots import embedded, plot_variability
+from contimg_assets.automation.conditions import on_upstream_change
+from contimg_assets.calibration.apply import apply_corrections
+from contimg_assets.config import Config
+from contimg_assets.database import EpochProducts, ProductsDatabase, SourceMatching
+from contimg_assets.database.matching import source_matching
+from contimg_assets.database.models import TABLES, Base
+from contimg_assets.errors import StoreError
+from contimg_assets.flow import CORRECTIONS_STAGE, PRODUCTS
+from contimg_assets.identity import combine_versions
+from contimg_assets.partitions import EPOCHS, SINGLE_RUN
+from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
+from contimg_assets.storage.io_manager import EpochParquetIOManager
+
+_STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
+    "epochs": ("raw_detections",),
+    "images": ("raw_detections",),
+    "measurements": ("measurements", "corrections"),
+    "sources": ("measurements", "associated_sources", "corrections"),
+    "associations": ("associated_sources",),
+    "source_relations": ("associated_sources",),
+    "source_aliases": ("associated_sources",),
+    "cross_matches": ("measurements", "associated_sources", "corrections"),
+    "corrections": ("corrections",),
+    "variability": ("measurements", "associated_sources", "corrections"),
+}
+"""Every table of the products database that the stages fill, and the stages that its rows are made from."""
+
+_WITH_CATALOGS = ("cross_matches", "reference_catalogs")
+OVERRIDES_KEY = dg.AssetKey(["products", "match_overrides"])
+PRODUCT_KEYS = [dg.AssetKey(["products", table]) for table in _STAGES_OF_TABLE]
+CODE = "code_version"
+_EPOCHS_KEY = dg.AssetKey(["products", "epochs"])
+
+
+def table_description(table: str) -> str:
+    """What a table of the products database holds, as its model says."""
+    return next(
+        (model.class_.__doc__ or "").strip() for model in Base.registry.mappers if model.local_table is TABLES[table]
+    )
+
+
+def column_schema(table: str) -> dg.TableSchema:
+    """Columns of a table of the products database with their meaning, for the UI."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                str(column.type),
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
+            )
+            for column in TABLES[table].columns
+        ]
+    )
+
+
+def recorded_products(database: ProductsDatabase) -> dict[str, EpochRecord]:
+    """What each epoch in the database was written from; nothing where there is no database yet."""
+    records: dict[str, EpochRecord] = {}
+    if database.current() is None:
+        return records
+    for epoch, versions in database.recorded_versions().items():
+        inputs = dict(versions)
+        code = inputs.pop(CODE, "")
+        version = combine_versions(*(f"{name}={inputs[name]}" for name in sorted(inputs)), code)
+        records[epoch] = EpochRecord(PRODUCTS.name, epoch, version, code, inputs, {})
+    return records
+
+
+def matching_of(config: Config) -> SourceMatching | None:
+    """How sources find their counterparts in the configured catalogues; None where there are none."""
+    return source_matching(list(materialised_catalogs(config).values()), config.matching)
+
+
+def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets, for a configuration."""
+    references = [dg.AssetKey(["reference", name]) for name in config.catalogs]
+    condition = on_upstream_change(dg.AssetSelection.assets(*references) if references else None)
+    code = PRODUCTS.code_version(config)
+    specs = [
+        dg.AssetSpec(
+            key,
+            # All tables are written together, so each waits for the last stage.
+            deps=[
+                *dict.fromkeys([*stages, CORRECTIONS_STAGE.name]),
+                *(references if key.path[-1] in _WITH_CATALOGS else []),
+            ],
+            # A run of several epochs says of each what it holds; one result for all would only say it twice.
+            skippable=True,
+            group_name="products",
+            owners=OWNERS,
+            kinds={"sqlalchemy", "postgres" if config.products_url.startswith("postgresql") else "sqlite"},
+            code_version=code,
+            automation_condition=condition,
+            description=table_description(key.path[-1]),
+            metadata={"dagster/column_schema": column_schema(key.path[-1])},
+        )
+        for key, stages in zip(PRODUCT_KEYS, _STAGES_OF_TABLE.values(), strict=True)
+    ]
+
+    @dg.multi_asset(
+        name=PRODUCTS.name,
+        specs=specs,
+        check_specs=[none_failed_spec(_EPOCHS_KEY)],
+        partitions_def=EPOCHS,
+        backfill_policy=SINGLE_RUN,
+        pool="products_database",
+        retry_policy=RETRY_INTERNAL_ERRORS,
+    )
+    def products(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[EpochParquetIOManager],
+        database: dg.ResourceParam[ProductsDatabase],
+    ) -> Iterator[Any]:
+        database.upgrade()
+        writer = _Writer(context, config, store.epochs, database, code)
+        outcomes = list(writer.outcomes(in_time_order(context.partition_keys, store.epochs)))
+        yield from _publish(context, store.epochs, database, outcomes)
+
+    return [products]
+
+
+class _Writer:
+    """Writes a run's epochs into the database."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        config: Config,
+        store: EpochStore,
+        database: ProductsDatabase,
+        code: str,
+    ) -> None:
+        self.context, self.config, self.store, self.database, self.code = context, config, store, database, code
+        self.recorded = recorded_products(database)
+        self.forced = context.run.tags.get(FORCE_TAG) == "true"
+        self.matching = matching_of(config)
+        catalogs = materialised_catalogs(config)
+        self.catalogs = {f"reference/{name}": catalog.version for name, catalog in catalogs.items()}
+
+    def outcomes(self, epochs: Sequence[str]) -> Iterator[Outcome]:
+        """Write what is not there yet as it should be."""
+        wanted: dict[str, Mapping[str, str]] = {}
+        for epoch in epochs:
+            inputs: Mapping[str, str] = {}
+            try:
+                inputs = upstream_versions(PRODUCTS, epoch, self.store) | self.catalogs
+            except StoreError as error:
+                yield self._failed(epoch, inputs, error)
+                continue
+            recorded = self.recorded.get(epoch)
+            if not self.forced and recorded and recorded.code_version == self.code and recorded.inputs == inputs:
+                progress.report(PRODUCTS.name, epoch)
+                yield Made(recorded, note="inputs, code and configuration unchanged: nothing to do")
+            else:
+                wanted[epoch] = inputs
+        yield from self._write(wanted)
+
+    def _read(self, epoch: str, inputs: Mapping[str, str]) -> EpochProducts:
+        def table(stage: str, name: str) -> Any:
+            return self.store.read(stage, epoch, name)
+
+        corrections = table("corrections", "corrections")
+        return EpochProducts(
+            epoch=epoch,
+            images=table("raw_detections", "images"),
+            measurements=apply_corrections(table("measurements", "measurements"), corrections),
+            associations=table("associated_sources", "associations"),
+            relations=table("associated_sources", "relations"),
+            corrections=corrections,
+            versions={**inputs, CODE: self.code},
+        )
+
+    def _write(self, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
+        """Write epochs in one transaction, one in memory at a time; one that cannot be read takes no part."""
+        if not wanted:
+            return
+        unreadable: list[Failed] = []
+        rows: dict[str, int] = {}
+
+        def products() -> Iterator[EpochProducts]:
+            for epoch, inputs in wanted.items():
+                try:
+                    read = self._read(epoch, inputs)
+                except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
+                    unreadable.append(self._failed(epoch, inputs, error))
+                    continue
+                rows[epoch] = len(read.measurements)
+                yield read
+                progress.report(PRODUCTS.name, epoch)
+
+        try:
+            self.database.replace_epochs(products(), self.config.variability, self.matching)
+        except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
+            if len(wanted) == 1:
+                ((epoch, inputs),) = wanted.items()
+                yield self._failed(epoch, inputs, error)
+                return
+            # One of them is at fault, and the transaction is undone: each on its own feet.
+            for epoch, inputs in wanted.items():
+                yield from self._write({epoch: inputs})
+            return
+        yield from unreadable
+        records = recorded_products(self.database)
+        for epoch, n_rows in rows.items():
+            self.store.forget_failure(PRODUCTS.name, epoch)
+            yield Made(records[epoch], {"measurements written": n_rows})
+
+    def _failed(self, epoch: str, inputs: Mapping[str, str], error: Exception) -> Failed:
+        progress.report(PRODUCTS.name, epoch)
+        return failed(self.context, self.store, PRODUCTS, self.config, epoch, inputs, error)
+
+
+def _publish(
+    context: dg.AssetExecutionContext, store: EpochStore, database: ProductsDatabase, outcomes: Sequence[Outcome]
+) -> Iterator[Any]:
+    """Tell Dagster of every table of every epoch; raise at the end if an epoch failed."""
+    made = [one for one in outcomes if isinstance(one, Made)]
+    failures = [one for one in outcomes if isinstance(one, Failed)]
+    # What is true of a table as a whole goes with the newest epoch: events are kept for ever.
+    of_table = {key: _of_table(key.path[-1], database) for key in PRODUCT_KEYS}
+    if len(made) == 1 and not failures:
+        for key in PRODUCT_KEYS:
+            yield dg.MaterializeResult(
+                asset_key=key,
+                data_version=dg.DataVersion(made[0].record.data_version),
+                metadata=made[0].all_metadata | of_table[key],
+            )
+    else:
+        for key in PRODUCT_KEYS:
+            yield from epoch_events(key, made[:-1])
+            yield from epoch_events(key, made[-1:], of_table[key])
+    yield from check_results(context, store, PRODUCTS.name)
+    if failures:
+        raise epochs_failed(failures, len(made))
+
+
+def _of_table(table: str, database: ProductsDatabase) -> dict[str, Any]:
+    """What the UI shows of a table as a whole: where its columns come from, a plot."""
+    columns = [column.name for column in TABLES[table].columns]
+    shown: dict[str, Any] = {COLUMN_LINEAGE: product_lineage(table, columns, _STAGES_OF_TABLE[table])}
+    if table == "variability":
+        values = database.query("SELECT v_peak, eta_peak FROM variability WHERE sample = 'detections'")
+        shown["V against eta"] = embedded(plot_variability(values), "V against eta")
+    return shown

@@ -1,0 +1,77 @@
+"""`reference/<catalogue>`: the catalogues that measurements are matched to, one asset each, sorted by HEALPix."""
+
+import dagster as dg
+
+from contimg_assets.assets.epochs import OWNERS
+from contimg_assets.automation.conditions import on_delivery
+from contimg_assets.catalogs.store import build_catalog, describe
+from contimg_assets.config import Config
+from contimg_assets.errors import InputError
+from contimg_assets.identity import combine_versions
+from contimg_assets.ingest.delivery import file_version
+from contimg_assets.schemas.catalogs import REFERENCE
+
+ALGORITHM = "1"
+READ_FROM = "read_from"
+
+
+def catalog_file_key(name: str) -> dg.AssetKey:
+    """Key of the external asset that stands for a catalogue's file."""
+    return dg.AssetKey(["reference_files", name])
+
+
+def catalog_input_version(config: Config, name: str) -> str:
+    """Version of everything that `reference/<name>` is made from: the file's bytes, its configuration and our code.
+
+    Raises
+    ------
+    InputError
+        If the file is missing.
+    """
+    path = config.catalog_path(name)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file for the catalogue {name!r}; put it there, or correct catalogs.{name}.path"
+        )
+    return combine_versions(ALGORITHM, file_version(path), config.catalogs[name].version, str(REFERENCE.arrow))
+
+
+def build_reference(config: Config, name: str) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The asset of one catalogue and the external one for its file."""
+    catalog = config.catalogs[name]
+    source = dg.AssetSpec(
+        catalog_file_key(name),
+        group_name="inputs",
+        description=f"The file of the catalogue {name!r} as configured: `{catalog.path}`.",
+        kinds={"file"},
+    )
+
+    @dg.asset(
+        key=["reference", name],
+        deps=[source],
+        group_name="reference",
+        owners=OWNERS,
+        kinds={"astropy", "parquet"},
+        io_manager_key="store",
+        code_version=combine_versions(ALGORITHM, catalog.version),
+        automation_condition=on_delivery(),
+        description=f"Reference catalogue {name} at {catalog.freq_mhz:g} MHz, in our columns and units [deg, arcsec, "
+        f"mJy], sorted by HEALPix.",
+        metadata={"dagster/column_schema": REFERENCE.dagster},
+    )
+    def reference(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        version = catalog_input_version(config, name)
+        table = build_catalog(name, catalog, config.root)
+        described = describe(table, {READ_FROM: version})
+        content = described.schema.metadata[b"contimg_version"].decode()
+        return dg.MaterializeResult(
+            value=described,
+            data_version=dg.DataVersion(content),
+            metadata={
+                "dagster/row_count": table.num_rows,
+                "frequency [MHz]": catalog.freq_mhz,
+                "beam [arcsec]": catalog.beam_arcsec,
+            },
+        )
+
+    return [source, reference]

@@ -1,0 +1,241 @@
+"""The whole chain on a small survey: from deliveries to the database, whatever the history."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from contimg_assets.flow import STAGES
+from contimg_assets.reconcile import State
+from contimg_assets.runner import delete_epoch
+from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> dict[str, pd.DataFrame]:
+    """Rows of a run from scratch: what every history must end in."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = make_project(tmp_path_factory.mktemp("finished"), survey)
+        patch.chdir(made.folder)
+        made.deliver()
+        assert made.run().complete
+        return made.rows()
+
+
+def test_every_stage_of_every_epoch_is_made_in_one_run(project: TestProject) -> None:
+    project.deliver()
+    report = project.run()
+    assert report.complete
+    assert len(report.assessment) == len(project.epochs) * len(STAGES)
+    # Two reference catalogues and one run for all stages of all epochs.
+    assert len(report.run_ids) == 3
+
+
+def test_all_rows_are_accounted_for(finished: dict[str, pd.DataFrame], survey: Path) -> None:
+    delivered = sum(
+        len(pd.read_csv(file)) for file in (survey / "incoming").glob("*/*.csv") if file.name != "images.csv"
+    )
+    measurements = finished["measurements"]
+    measured = measurements[measurements["is_limit"] == 0]
+    assert len(measured) == delivered
+    kept = measured[measured["duplicate_of"].isna()]
+    # Upper limits belong to sources too, but are no measurements of theirs.
+    limits = set(measurements.loc[measurements["is_limit"] == 1, "measurement_id"])
+    assert set(kept["measurement_id"]) == set(finished["associations"]["measurement_id"]) - limits
+
+
+def test_a_second_run_has_nothing_to_do(project: TestProject) -> None:
+    project.deliver()
+    project.run()
+    before = project.rows()
+    assert project.run().run_ids == []
+    assert_same_rows(project.rows(), before)
+
+
+def test_materialising_an_epoch_twice_leaves_the_same_rows(project: TestProject) -> None:
+    project.deliver()
+    project.run()
+    before = project.rows()
+    report = project.run([project.epochs[1]], force=True)
+    assert len(report.run_ids) == 1
+    assert report.complete
+    assert_same_rows(project.rows(), before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[5::6], ids=str)
+def test_any_order_of_arrival_ends_in_the_same_rows(
+    project: TestProject, finished: dict[str, pd.DataFrame], order: tuple[int, ...]
+) -> None:
+    for place in order:
+        project.deliver(project.epochs[place])
+        assert project.run().complete
+    # Aliases tell of names that were in use on the way; everything else is a function of the data alone.
+    assert_same_rows(project.rows(), finished, without=["source_aliases"])
+
+
+def test_a_late_epoch_changes_only_later_ones(project: TestProject) -> None:
+    first, late, *later = project.epochs
+    project.deliver(first, *later)
+    project.run()
+    before = len(project.materialized("associated_sources"))
+    project.deliver(late)
+    assert project.run().complete
+    events = project.materialized("associated_sources")[before:]
+    measured = project.materialized("measurements")
+    assert late in events
+    assert first not in events
+    # One event a run and epoch, one more for the epoch by itself.
+    assert measured.count(first) == measured.count(later[0])
+
+
+def test_a_changed_epoch_ends_as_from_scratch(project: TestProject, tmp_path: Path, survey: Path) -> None:
+    project.deliver()
+    project.run()
+    changed = project.folder / "incoming" / project.epochs[1]
+    catalogue = next(path for path in sorted(changed.glob("*.csv")) if path.name != "images.csv")
+    rows = pd.read_csv(catalogue, dtype=str).iloc[5:]
+    rows.to_csv(catalogue, index=False)
+    assert project.run().complete
+
+    scratch = make_project(tmp_path / "scratch", survey)
+    shutil.rmtree(scratch.folder / "incoming")
+    shutil.copytree(project.folder / "incoming", scratch.folder / "incoming")
+    assert scratch.run().complete
+    assert_same_rows(project.rows(), scratch.rows(), without=["source_aliases"])
+
+
+def test_touched_and_reordered_files_stop_where_content_is_equal(project: TestProject) -> None:
+    project.deliver()
+    project.run()
+    before = project.rows()
+    folder = project.folder / "incoming" / project.epochs[0]
+    for file in folder.iterdir():
+        file.touch()
+    assert project.run().run_ids == []
+
+    catalogue = next(path for path in sorted(folder.glob("*.csv")) if path.name != "images.csv")
+    rows = pd.read_csv(catalogue, dtype=str)
+    rows.iloc[::-1].to_csv(catalogue, index=False)
+    versions = {stage.name: project.project.store.record(stage.name, project.epochs[0]) for stage in STAGES[:5]}
+    assert project.run().complete
+    for name, old in versions.items():
+        new = project.project.store.record(name, project.epochs[0])
+        assert old is not None
+        assert new is not None
+        assert new.data_version == old.data_version
+    after = project.rows()
+    lines = ["line"]
+    pd.testing.assert_frame_equal(
+        after["measurements"].drop(columns=lines, errors="ignore"),
+        before["measurements"].drop(columns=lines, errors="ignore"),
+    )
+
+
+def test_a_deleted_epoch_leaves_what_a_run_without_it_gives(project: TestProject, tmp_path: Path, survey: Path) -> None:
+    project.deliver()
+    project.run()
+    gone = project.epochs[1]
+    shutil.rmtree(project.folder / "incoming" / gone)
+    assert delete_epoch(project.project, project.instance, gone).complete
+    assert gone not in project.instance.get_dynamic_partitions("epoch")
+
+    scratch = make_project(tmp_path / "scratch", survey)
+    scratch.deliver(*(epoch for epoch in project.epochs if epoch != gone))
+    assert scratch.run().complete
+    assert_same_rows(project.rows(), scratch.rows(), without=["source_aliases"])
+
+
+def test_changed_parameters_are_recomputed_from_their_stage_on(project: TestProject) -> None:
+    project.deliver()
+    project.run()
+    project.configure(corrections={"min_matches": 11})
+    stale = project.project.assess()
+    states = dict(zip(zip(stale["epoch"], stale["stage"], strict=True), stale["state"], strict=True))
+    epoch = project.epochs[0]
+    assert states[epoch, "catalog_matches"] == State.FRESH
+    assert states[epoch, "corrections"] == State.STALE
+    report = project.run()
+    assert report.complete
+    run = project.instance.get_run_by_id(report.run_ids[0])
+    assert run is not None
+    assert run.asset_selection is not None
+    assert "measurements" not in {key.path[0] for key in run.asset_selection}
+    assert "corrections" in {key.path[0] for key in run.asset_selection}
+
+
+def test_a_changed_catalogue_is_matched_again(project: TestProject) -> None:
+    project.deliver()
+    project.run()
+    file = project.folder / "catalogs" / "nvss_like.parquet"
+    table = pd.read_parquet(file)
+    table.assign(flux_mjy=table["flux_mjy"] * 1.5).to_parquet(file)
+    assert project.project.stale_catalogs() == ["nvss_like"]
+    before = {epoch: project.project.store.record("associated_sources", epoch) for epoch in project.epochs}
+    assert project.run().complete
+    for epoch, record in before.items():
+        assert project.project.store.record("associated_sources", epoch) == record
+
+
+BAD_INPUTS = {
+    "missing column": (lambda text: text.replace("dec_deg", "declination", 1), "dec_deg"),
+    "NaN position": (lambda text: _with_cell(text, "ra_deg", "nan"), "ra_deg"),
+    "text for a number": (lambda text: _with_cell(text, "flux_int_mjy", "bright"), "bright"),
+    "empty file": (lambda text: "", "empty"),
+}
+
+
+def _with_cell(text: str, column: str, value: str) -> str:
+    rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    rows.loc[2, column] = value
+    return rows.to_csv(index=False)
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_a_bad_catalogue_fails_its_epoch_alone(project: TestProject, name: str) -> None:
+    damage, word = BAD_INPUTS[name]
+    project.deliver()
+    bad = project.epochs[2]
+    file = sorted(path for path in (project.folder / "incoming" / bad).glob("*.csv") if path.name != "images.csv")[0]
+    good = file.read_text(encoding="utf-8")
+    file.write_text(damage(good), encoding="utf-8")
+    report = project.run()
+
+    assert list(report.failed["epoch"]) == [bad]
+    message = report.failed["reason"].iloc[0]
+    assert file.name in message
+    assert word in message
+    finished = report.assessment[report.assessment["epoch"] != bad]
+    assert (finished["state"] == State.FRESH).all()
+    # Nothing is tried again until something changes.
+    assert project.run().run_ids == []
+
+    file.write_text(good, encoding="utf-8")
+    assert project.run().complete
+
+
+def test_a_manifest_that_names_a_missing_file_fails_its_epoch_alone(project: TestProject) -> None:
+    project.deliver()
+    bad = project.epochs[0]
+    file = sorted(path for path in (project.folder / "incoming" / bad).glob("*.csv") if path.name != "images.csv")[0]
+    file.unlink()
+    report = project.run()
+    assert list(report.failed["epoch"]) == [bad]
+    assert file.name in report.failed["reason"].iloc[0]
+    assert set(report.assessment.loc[report.assessment["state"] == State.FRESH, "epoch"]) == set(project.epochs) - {bad}
+
+
+def test_without_catalogues_sources_are_found_all_the_same(project: TestProject) -> None:
+    (project.folder / "contimg.yaml").write_text("{}\n", encoding="utf-8")
+    project.deliver(*project.epochs[:2])
+    report = project.run()
+    assert not len(report.failed)
+    rows = project.rows()
+    assert len(rows["sources"])
+    assert not len(rows["cross_matches"])
+    assert not rows["corrections"]["applied"].any()

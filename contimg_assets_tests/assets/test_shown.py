@@ -1,0 +1,120 @@
+"""What the Dagster UI shows of the assets: plots that are pictures, lineage that names existing columns."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contimg_assets.assets.lineage import product_lineage, stage_lineage
+from contimg_assets.assets.plots import (
+    embedded,
+    epochs_to_plot,
+    plot_matches,
+    plot_offsets_and_scales,
+    plot_variability,
+)
+from contimg_assets.assets.products import _STAGES_OF_TABLE
+from contimg_assets.config import CatalogConfig, Config
+from contimg_assets.database.models import TABLES
+from contimg_assets.flow import STAGE, STAGES
+from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.schemas.matches import CATALOG_MATCHES
+
+PNG = b"\x89PNG\r\n\x1a\n"
+CONFIG = Config(catalogs={"nvss": CatalogConfig(path="nvss.csv", freq_mhz=1400.0, beam_arcsec=45.0)})
+
+
+def corrections() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "applied": [True, False],
+            "dra_arcsec": [1.0, np.nan],
+            "ddec_arcsec": [0.5, np.nan],
+            "dra_err_arcsec": [0.1, np.nan],
+            "ddec_err_arcsec": [0.1, np.nan],
+            "flux_scale": [1.1, np.nan],
+            "flux_scale_err": [0.01, np.nan],
+        }
+    )
+
+
+def matches() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "catalog": ["nvss", "nvss"],
+            "rank": [1, 2],
+            "probability": [0.9, 0.1],
+            "dra_arcsec": [0.5, 9.0],
+            "ddec_arcsec": [0.5, 9.0],
+            "separation_arcsec": [0.7, 12.7],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("plot", "table"),
+    [
+        (plot_offsets_and_scales, corrections()),
+        (plot_offsets_and_scales, CORRECTIONS.empty()),
+        (plot_matches, matches()),
+        (plot_matches, CATALOG_MATCHES.empty()),
+        (plot_variability, pd.DataFrame({"eta_peak": [1.0, 50.0, None], "v_peak": [0.05, 0.4, None]})),
+        (plot_variability, pd.DataFrame({"eta_peak": [], "v_peak": []})),
+    ],
+)
+def test_plots_are_small_pictures_and_always_the_same(plot, table):
+    first = plot(table)
+    assert first.startswith(PNG)
+    assert len(first) < 40_000
+    assert plot(table) == first
+
+
+def test_embedded():
+    text = embedded(PNG, "offsets").value
+    assert text is not None
+    assert text.startswith("![offsets](data:image/png;base64,")
+    assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == PNG
+
+
+def test_only_the_newest_epochs_are_plotted():
+    assert epochs_to_plot(["a"]) == {"a"}
+    assert epochs_to_plot([f"e{n}" for n in range(100)]) == {"e97", "e98", "e99"}
+
+
+def columns_of(asset: str) -> list[str]:
+    if asset.startswith("reference/"):
+        return REFERENCE.names
+    return [name for table in STAGE[asset].tables for name in table.names]
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in STAGES if stage.tables])
+def test_lineage_of_a_stage_names_columns_that_exist(stage):
+    lineage = stage_lineage(stage, CONFIG).deps_by_column
+    assert set(lineage) <= set(STAGE[stage].tables[0].names)
+    upstream = {*STAGE[stage].reads, *(["reference/nvss"] if STAGE[stage].reads_catalogs else [])}
+    for deps in lineage.values():
+        for dep in deps:
+            asset = dep.asset_key.to_user_string()
+            assert asset in upstream
+            assert dep.column_name in columns_of(asset)
+
+
+@pytest.mark.parametrize("table", list(_STAGES_OF_TABLE))
+def test_lineage_of_a_product_names_columns_that_exist(table):
+    columns = [column.name for column in TABLES[table].columns]
+    lineage = product_lineage(table, columns, _STAGES_OF_TABLE[table]).deps_by_column
+    assert set(lineage) <= set(columns)
+    for deps in lineage.values():
+        for dep in deps:
+            assert dep.column_name in columns_of(dep.asset_key.to_user_string())
+
+
+def test_lineage_reaches_fluxes_of_sources():
+    lineage = product_lineage("variability", ["v_peak"], _STAGES_OF_TABLE["variability"]).deps_by_column["v_peak"]
+    assert ("measurements", "flux_peak_mjy_beam") in {(d.asset_key.to_user_string(), d.column_name) for d in lineage}
+    matched = stage_lineage("catalog_matches", CONFIG).deps_by_column["flux_ratio"]
+    assert ("reference/nvss", "flux_mjy") in {(d.asset_key.to_user_string(), d.column_name) for d in matched}
