@@ -1,0 +1,52 @@
+"""The reconciler's findings as Dagster runs: shared by the sensor that catches leftovers and the nightly schedule."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import dagster as dg
+import pandas as pd
+
+from contimg_assets.assets import stage_keys
+from contimg_assets.assets.reference import catalog_input_version
+from contimg_assets.errors import InputError
+from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
+from contimg_assets.project import Project
+from contimg_assets.reconcile import State, stretches_to_make
+
+
+def work_to_do(assessment: pd.DataFrame) -> pd.DataFrame:
+    """Rows of an assessment that a run can put right: missing or stale, and not failed or waiting."""
+    return assessment[assessment["state"].isin([State.STALE, State.MISSING])]
+
+
+def runs_to_launch(
+    instance: dg.DagsterInstance, assessment: pd.DataFrame, in_order: list[str], label: str
+) -> list[dg.RunRequest]:
+    """One run per stretch of epochs that need the same stages, with run keys that begin with ``label``."""
+    register_epochs(instance, in_order)
+    return [
+        dg.RunRequest(
+            run_key=f"{label} {stretch.stages[0]} {stretch.epochs[0]}..{stretch.epochs[-1]}",
+            asset_selection=stage_keys(stretch.stages),
+            tags={RANGE_START_TAG: stretch.epochs[0], RANGE_END_TAG: stretch.epochs[-1]},
+        )
+        for stretch in stretches_to_make(assessment, in_order)
+    ]
+
+
+def catalogs_to_launch(project: Project) -> tuple[list[dg.RunRequest], str]:
+    """A run for each reference catalogue that is stale, once per version, and a sentence where a file is missing."""
+    try:
+        stale = {name: catalog_input_version(project.config, name) for name in project.stale_catalogs()}
+    except InputError as error:
+        return [], str(error)
+    return [
+        dg.RunRequest(run_key=f"reference/{name} {version}", asset_selection=[dg.AssetKey(["reference", name])])
+        for name, version in stale.items()
+    ], ""
+
+
+def digest(lines: Iterable[object]) -> str:
+    """Short name of some lines, the same for the same lines."""
+    return hashlib.blake2b(json.dumps(list(lines), default=str).encode(), digest_size=6).hexdigest()

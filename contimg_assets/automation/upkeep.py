@@ -1,0 +1,34 @@
+"""What keeps a project tidy over the years: plain functions on the store and the products database."""
+
+import time
+from pathlib import Path
+
+from contimg_assets.assets.products import recorded_products
+from contimg_assets.project import Project
+from contimg_assets.storage.epoch_store import EpochStore
+
+
+def tidy_store(store: EpochStore, older_than_hours: float) -> list[tuple[Path, int]]:
+    """Remove files that no record refers to and that have not been written for so long; return them with their sizes.
+
+    A running process stages its files before their record names them: the age keeps those.
+    """
+    limit = time.time() - 3600.0 * older_than_hours
+    removed = []
+    for path in store.unreferenced():
+        try:
+            status = path.stat()
+            if status.st_mtime < limit and path.is_file():
+                path.unlink()
+                removed.append((path, status.st_size))
+        except FileNotFoundError:
+            continue  # its writer has replaced or removed it meanwhile
+    return removed
+
+
+def empty_products(project: Project) -> list[str]:
+    """Remove every epoch from the products database in one transaction; people's decisions stay. Returns the epochs."""
+    epochs = sorted(recorded_products(project.products))
+    if epochs:
+        project.products.replace_epochs([], project.config.variability, delete=epochs)
+    return epochs

@@ -1,0 +1,252 @@
+"""A project folder with a real Dagster daemon and webserver, driven as telescopes and people do: files and GraphQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import yaml
+
+from contimg_assets.config import load_config
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
+from contimg_assets.project import Project, write_templates
+from contimg_assets.runner import bring_up_to_date
+from contimg_assets.simulate import SurveyParameters, simulate_survey
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# As fast as they go, so that the tests wait for work and not for the clock.
+QUICK = {
+    "sensor_interval_seconds": 1,
+    "conditions_interval_seconds": 1,
+    "settle_seconds": 0.3,
+}
+_RANGE_TAGS = (RANGE_START_TAG, RANGE_END_TAG)
+_FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+_RUNS = """query Runs { runsOrError(limit: 1000) { ... on Runs { results {
+    runId status assetSelection { path } tags { key value } startTime endTime creationTime } } } }"""
+
+
+def small_survey(folder: Path, n_epochs: int, **changes: Any) -> list[Path]:
+    """A simulated survey to deliver from, epoch folders in time order."""
+    parameters = SurveyParameters(
+        n_epochs=n_epochs, **({"images_per_epoch": 3, "n_sources": 60, "faint_per_deg2": 5.0} | changes)
+    )
+    simulate_survey(folder, parameters)
+    return sorted((folder / "incoming").iterdir())
+
+
+def make_project(folder: Path, survey: Path, configuration: dict[str, Any] | None = None) -> Project:
+    """A project as `contimg init` makes it, with the survey's catalogues and nothing delivered yet."""
+    (folder / "incoming").mkdir(parents=True)
+    shutil.copytree(survey / "catalogs", folder / "catalogs")
+    write_templates(folder)
+    settings = folder / "dagster.yaml"
+    settings.write_text(settings.read_text().replace("poll_interval_seconds: 10", "poll_interval_seconds: 2"))
+    content = {
+        "automation": QUICK,
+        "catalogs": {
+            "nvss_like": {"path": "catalogs/nvss_like.parquet", "freq_mhz": 1400.0, "beam_arcsec": 45.0},
+        },
+    } | (configuration or {})
+    (folder / "contimg.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return Project(load_config(folder / "contimg.yaml"))
+
+
+def deliver(epoch: Path, incoming: Path) -> None:
+    """Copy an epoch's folder as a telescope does: catalogues first, the manifest last."""
+    target = incoming / epoch.name
+    target.mkdir(exist_ok=True)
+    for file in sorted(epoch.iterdir(), key=lambda file: file.name == "images.csv"):
+        shutil.copy(file, target / file.name)
+
+
+def from_scratch(project: Project, folder: Path) -> dict[str, pd.DataFrame]:
+    """Products of a run from scratch on what a project's incoming folder holds now, in another folder."""
+    folder.mkdir()
+    for name in ("incoming", "catalogs"):
+        shutil.copytree(project.config.root / name, folder / name)
+    shutil.copy(project.config.root / "contimg.yaml", folder)
+    other = Project(load_config(folder / "contimg.yaml"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        bring_up_to_date(other, instance)
+    return products(other)
+
+
+def products(project: Project) -> dict[str, pd.DataFrame]:
+    """All rows that the stages wrote, without the times at which they did and the names that sources once had."""
+    with ProductsDatabase(project.config.products_url) as database:
+        names = ("images", "measurements", "sources", "associations", "source_relations", "cross_matches",
+                 "corrections", "variability", "epochs")  # fmt: skip
+        tables = {name: database.read_table(name) for name in names}
+    changing = {"id", "created_at", "written_at", "updated_at"}
+    return {name: table.drop(columns=[*(changing & set(table.columns))]) for name, table in tables.items()}
+
+
+def assert_same_products(found: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
+    for name, table in expected.items():
+        order = [column for column in table.columns if table[column].dtype.kind not in "fc"]
+        pd.testing.assert_frame_equal(
+            found[name].sort_values(order, ignore_index=True),
+            table.sort_values(order, ignore_index=True),
+            obj=name,
+            check_dtype=False,
+            rtol=1e-9,
+        )
+
+
+class Deployment:
+    """`dagster dev` on a project's folder: webserver, daemon and code server, in one process group."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.folder = project.config.root
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = self.folder / "dagster.log"
+
+    def start(self) -> None:
+        """Start, and wait until the definitions are loaded."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "CONTIMG"))}
+        environment |= {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(self.port)],
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait_for(self._loaded, "webserver and definitions", 90)
+
+    def _loaded(self) -> bool:
+        query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+        try:
+            return bool(self.graphql(query)["repositoriesOrError"].get("nodes"))
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """Pull the plug: every process at once, runs included, none of them asked."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """Ask to stop, and pull the plug if that takes too long."""
+        if self._process is None:
+            return
+        group = self._process.pid
+        self._process.send_signal(signal.SIGINT)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def graphql(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql",
+            json.dumps({"query": query, "variables": variables or {}}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs, oldest first, with their tags as a mapping and the assets they took."""
+        found = self.graphql(_RUNS)["runsOrError"]["results"]
+        for run in found:
+            run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
+            run["epochs"] = [run["tags"].get(tag, run["tags"].get("dagster/partition")) for tag in _RANGE_TAGS]
+            run["assets"] = {"/".join(key["path"]) for key in run["assetSelection"] or []}
+        return sorted(found, key=lambda run: run["creationTime"])
+
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float) -> Any:
+        """The condition's value as soon as it is true; fails with the daemon's last words."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._process is not None and self._process.poll() is not None:
+                break
+            if value := condition():
+                return value
+            time.sleep(0.2)
+        raise AssertionError(f"{what}: not within {seconds} s\n" + self.last_words())
+
+    def last_words(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
+
+    def settle(self, seconds: float = 180, still: float = 3.0) -> None:
+        """Wait until everything is fresh or failed, no run is under way, and none starts for a while."""
+        since: float | None = None
+
+        def settled() -> bool:
+            nonlocal since
+            busy = any(run["status"] not in _FINISHED for run in self.runs())
+            if busy or self.pending():
+                since = None
+                return False
+            since = since or time.monotonic()
+            return time.monotonic() - since >= still
+
+        self.wait_for(settled, "everything made", seconds)
+
+    def wait_for_ticks(self, sensor: str, n: int, seconds: float = 60) -> None:
+        """Wait until a sensor has been evaluated so many times from now on."""
+        text = f"Checking for new runs for sensor: {sensor}"
+        before = self._log.read_text(errors="replace").count(text)
+        self.wait_for(lambda: self._log.read_text(errors="replace").count(text) >= before + n, f"{n} ticks", seconds)
+
+    def partitions(self) -> list[str]:
+        """The registered epochs, in Dagster's order."""
+        query = """{ assetNodes(assetKeys: [{path: ["raw_detections"]}]) { partitionKeys } }"""
+        return list(self.graphql(query)["assetNodes"][0]["partitionKeys"])
+
+    def check(self, asset: str, name: str, query: str) -> dict[str, Any]:
+        """The latest evaluation of a check."""
+        node = self.graphql(query, {"key": {"path": asset.split("/")}})["node"]
+        (found,) = [one for one in node["assetChecksOrError"]["checks"] if one["name"] == name]
+        return found["executionForLatestMaterialization"]["evaluation"]
+
+    def pending(self) -> bool:
+        """Whether anything is left to make that can be made, as the reconciler sees it."""
+        if self.project.stale_catalogs():
+            return True
+        return bool(self.project.assess()["state"].isin(["stale", "missing"]).any())
+
+
+@contextmanager
+def deployed(project: Project) -> Iterator[Deployment]:
+    """A running deployment, stopped whatever happens."""
+    deployment = Deployment(project)
+    try:
+        deployment.start()
+        yield deployment
+    finally:
+        deployment.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

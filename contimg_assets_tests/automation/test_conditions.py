@@ -1,0 +1,99 @@
+"""What the automation conditions ask for, tick by tick: the right epochs of the right stages, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from contimg_assets.config import Corrections
+from contimg_assets.project import Project
+from contimg_assets_tests.automation.deployment import QUICK, make_project, small_survey
+from contimg_assets_tests.automation.ticks import Automaton, Done, automated
+
+ALL = ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections", "products")
+FROM_MATCHES = ALL[3:]
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return small_survey(tmp_path_factory.mktemp("survey"), 4)
+
+
+@pytest.fixture
+def automaton(survey: list[Path], tmp_path: Path) -> Iterator[Automaton]:
+    """A project whose reference catalogue is there and in which nothing was delivered."""
+    project = make_project(tmp_path / "project", survey[0].parents[1], {"automation": QUICK | {"settle_seconds": 0.0}})
+    with automated(project) as found:
+        assert found.settle() == [Done(("reference/nvss_like",), ())]
+        yield found
+
+
+def catalogue(automaton: Automaton, epoch: Path) -> Path:
+    folder = automaton.project.config.incoming / epoch.name
+    return next(file for file in sorted(folder.glob("*.csv")) if file.name != "images.csv")
+
+
+def test_new_late_and_changed_epochs(automaton, survey):
+    first, late, last = survey[0], survey[1], survey[2]
+    automaton.deliver(first, last)
+    done = automaton.settle()
+    assert done == [Done(ALL, (first.name, last.name))]
+
+    automaton.deliver(late)
+    own, later = automaton.settle()
+    assert own == Done(ALL, (late.name,))
+    assert later.epochs == (last.name,)
+    assert later.stages == FROM_MATCHES
+
+    # Nothing happened since, a copy of the same bytes included: nothing to do.
+    automaton.deliver(first, late, last)
+    assert automaton.settle() == []
+
+    changed = catalogue(automaton, late)
+    pd.read_csv(changed, dtype=str).iloc[:-4].to_csv(changed, index=False)
+    own, *others = automaton.settle()
+    assert own == Done(ALL, (late.name,))
+    assert [one.epochs for one in others] in ([], [(last.name,)])
+    assert (automaton.project.assess()["state"] == "fresh").all()
+
+
+def test_failed_epoch_is_left_until_it_changes_and_holds_nobody_back(automaton, survey):
+    bad, good = survey[0], survey[1]
+    automaton.deliver(bad, good)
+    file = catalogue(automaton, bad)
+    text = file.read_text()
+    file.write_text(text.replace("\n", "\nnot a row\n", 1))
+    together, alone = automaton.settle()
+    assert together == Done(ALL, (bad.name, good.name), success=False)
+    assert alone == Done(ALL[1:], (good.name,))
+    # Left alone: no tick tries the same file again.
+    assert automaton.settle() == []
+    states = automaton.project.assess().set_index(["epoch", "stage"])["state"]
+    assert (states[good.name] == "fresh").all()
+    assert states[bad.name, "raw_detections"] == "failed"
+
+    file.write_text(text)
+    recovered, later = automaton.settle()
+    assert recovered == Done(ALL, (bad.name,))
+    assert later == Done(FROM_MATCHES, (good.name,))
+    assert (automaton.project.assess()["state"] == "fresh").all()
+
+
+def test_changed_catalogue_and_changed_configuration(automaton, survey):
+    automaton.deliver(survey[0], survey[1])
+    automaton.settle()
+    file = automaton.project.config.catalog_path("nvss_like")
+    table = pd.read_parquet(file)
+    table.assign(flux_mjy=table["flux_mjy"] * 1.1).to_parquet(file)
+    names = (survey[0].name, survey[1].name)
+    done = automaton.settle()
+    assert done[0].stages == ("reference/nvss_like",)
+    assert done[1:] == [Done(FROM_MATCHES, names)]
+
+    config = automaton.project.config.model_copy(update={"corrections": Corrections(min_snr=15.0)})
+    automaton.project = Project(config)
+    automaton.reload()
+    assert automaton.settle() == [Done(FROM_MATCHES[1:], names)]

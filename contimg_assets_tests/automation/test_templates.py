@@ -1,0 +1,43 @@
+"""The files that `contimg init` writes are those at the top of the repository, and Dagster accepts them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from contimg_assets.automation.launcher import LocalRunLauncher
+from contimg_assets.instance import open_instance
+from contimg_assets.project import TEMPLATES, write_templates
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_copies_at_the_top_are_equal(name):
+    template = resources.files("contimg_assets").joinpath("templates", name).read_text(encoding="utf-8")
+    assert (TOP / name).read_text(encoding="utf-8") == template
+
+
+def test_instance_of_the_template(tmp_path, monkeypatch):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_templates(tmp_path)
+    with open_instance(tmp_path) as instance:
+        assert isinstance(instance.run_launcher, LocalRunLauncher)
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.run_monitoring_enabled
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        assert instance.global_op_concurrency_default_limit == 1
+        assert instance.get_runs() == []
+    assert (tmp_path / ".dagster").is_dir()
+    assert isinstance(instance, dg.DagsterInstance)
+
+
+def test_workspace_names_our_definitions():
+    workspace = yaml.safe_load((TOP / "workspace.yaml").read_text(encoding="utf-8"))
+    assert workspace == {"load_from": [{"python_module": {"module_name": "contimg_assets.definitions"}}]}
