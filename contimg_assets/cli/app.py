@@ -1,0 +1,191 @@
+"""`contimg`: run, status, rejected, init, simulate, demo; the other groups of commands are added from their modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.config import FILE_NAME, Config, load_config
+
+if TYPE_CHECKING:
+    from contimg_assets.project import Project
+
+app = typer.Typer(
+    help="Catalogues of detections to a database of radio sources with light curves.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_SIGNS = {
+    "fresh": "[green]fresh[/]",
+    "stale": "[yellow]stale[/]",
+    "missing": "[blue]missing[/]",
+    "failed": "[bold red]failed[/]",
+    "waiting": "[dim]waiting[/]",
+}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@command(app)
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make a project of")] = Path(),
+) -> None:
+    """Make a folder a project: contimg.yaml with every parameter, dagster.yaml, workspace.yaml, incoming/."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in make_project(folder):
+        console.print(f"wrote {path}")
+    console.print("Put epochs into incoming/, name your catalogues in contimg.yaml, then call `contimg run`.")
+
+
+def make_project(folder: Path) -> list[Path]:
+    """Write what a project's folder needs and does not have yet; return what was written."""
+    from contimg_assets.project import write_templates
+    from contimg_assets.reference_docs import render_example
+
+    written = write_templates(folder)
+    configuration = folder / FILE_NAME
+    if not configuration.exists():
+        configuration.write_text(render_example(), encoding="utf-8")
+        written.append(configuration)
+    (folder / "incoming").mkdir(exist_ok=True)
+    return written
+
+
+@command(app)
+def run(
+    epochs: Annotated[
+        list[str] | None, typer.Option(help="Only these epochs (repeat the option, or separate with commas)")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Make them again even if nothing changed")] = False,
+) -> None:
+    """Find epochs and make whatever is missing or stale, through Dagster, in this process."""
+    run_and_report(load_config(), epochs, force=force)
+
+
+def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
+    """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
+    from contimg_assets.instance import open_instance
+    from contimg_assets.project import Project
+    from contimg_assets.runner import bring_up_to_date
+
+    project = Project(config)
+    chosen = _chosen_epochs(epochs, project.epochs())
+    with open_instance(config.root) as instance, _progress() as progress:
+        tasks: dict[str, TaskID] = {}
+        totals: dict[str, int] = {}
+
+        def on_work(stages: Sequence[str], stretch: Sequence[str]) -> None:
+            for stage in stages:
+                totals[stage] = totals.get(stage, 0) + len(stretch)
+                if stage not in tasks:
+                    tasks[stage] = progress.add_task(stage)
+                progress.update(tasks[stage], total=totals[stage])
+
+        def on_done(stage: str, epoch: str) -> None:
+            if stage in tasks:
+                progress.update(tasks[stage], advance=1)
+
+        report = bring_up_to_date(project, instance, chosen, force=force, on_work=on_work, on_done=on_done)
+    if report.assessment.empty:
+        console.print(f"No epoch found in {escape(str(config.incoming))}.")
+    elif not report.run_ids:
+        console.print("Everything is up to date.")
+    _print_unusable(project)
+    for error in report.errors:
+        console.print(f"[bold red]internal error:[/] {escape(error)}", soft_wrap=True)
+    for row in report.failed.itertuples(index=False):
+        reason = escape(str(row.reason))
+        console.print(f"[bold red]failed:[/] {row.stage} of epoch {row.epoch}: {reason}", soft_wrap=True)
+    console.print(f"Products: {config.products_url}")
+    if report.errors or len(report.failed):
+        raise typer.Exit(1)
+    return project
+
+
+@command(app)
+def status(
+    stale_only: Annotated[bool, typer.Option("--stale", help="Only epochs with something that is not fresh")] = False,
+) -> None:
+    """Show every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
+    project = open_project()
+    assessment = project.assess()
+    if assessment.empty:
+        console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
+        _print_unusable(project)
+        return
+    wide = assessment.pivot(index="epoch", columns="stage", values="state").reindex(
+        index=assessment["epoch"].unique(), columns=assessment["stage"].unique()
+    )
+    if stale_only:
+        wide = wide[(wide != "fresh").any(axis=1)]
+    table = Table(title="Epochs in the order of their observation")
+    table.add_column("epoch", no_wrap=True)
+    for stage in wide.columns:
+        table.add_column(str(stage).replace("_", "\n"))
+    for epoch, states in zip(wide.index, wide.to_numpy(), strict=True):
+        table.add_row(str(epoch), *(_SIGNS[str(state)] for state in states))
+    console.print(table)
+    for name in project.stale_catalogs():
+        console.print(f"reference/{name}: [yellow]stale[/]: its file or configuration changed, or it was never made")
+    _print_unusable(project)
+    notable = assessment[(assessment["reason"] != "") & ~assessment["state"].isin(["waiting", "missing"])]
+    for row in notable.itertuples(index=False):
+        console.print(f"{row.epoch} {row.stage} {_SIGNS[row.state]}: {escape(str(row.reason))}", soft_wrap=True)
+
+
+@command(app)
+def rejected(
+    epoch: Annotated[str, typer.Argument(help="Epoch")],
+) -> None:
+    """Show the rows of an epoch's catalogues that were set aside: file, line, reason."""
+    from contimg_assets.ingest.epoch import read_epoch
+
+    project = open_project()
+    if project.store.failure("raw_detections", epoch) is not None:
+        # Nothing of it was stored: too many rows are bad, so they are what people want to see.
+        rows = read_epoch(project.config.incoming / epoch, epoch, project.config, enforce_limits=False).rejected
+    else:
+        rows = project.store.read("raw_detections", epoch, "rejected")
+    if rows.empty:
+        console.print(f"No row of epoch {escape(epoch)} was set aside.")
+        return
+    print_frame(rows, title=f"{len(rows)} row(s) of epoch {epoch} set aside")
+
+
+def _print_unusable(project: Project) -> None:
+    """What lies in the incoming folder and cannot be taken as an epoch."""
+    for name, reason in project.unusable_folders().items():
+        console.print(f"[yellow]not taken:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
+
+
+def _chosen_epochs(given: Sequence[str] | None, known: Sequence[str]) -> list[str] | None:
+    """The epochs that an option names, checked against what there is."""
+    if not given:
+        return None
+    chosen = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise typer.BadParameter(f"no epoch {', '.join(unknown)}; there are: {', '.join(known) or 'none'}")
+    return chosen
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+        console=console,
+    )

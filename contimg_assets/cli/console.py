@@ -1,0 +1,100 @@
+"""What all commands share: the project in the current folder, the screen, and how errors reach people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from contimg_assets.config import load_config
+from contimg_assets.errors import ContimgError
+
+_FEW_ROWS, _MANY_COLUMNS = 3, 12
+_NEVER_CUT = ("source_id", "id", "epoch", "first_epoch", "catalog_source_id")
+_FORMATS = {"_deg": ".5f", "mjd": ".4f", "_arcsec": ".2f"}
+
+console = Console()
+error_console = Console(stderr=True)
+
+
+def open_project() -> Any:
+    """The project of the current folder (`contimg.yaml`, or $CONTIMG_CONFIG)."""
+    from contimg_assets.project import Project
+
+    return Project(load_config())
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors that a user can cure are printed as their one sentence, without a traceback; exit status 2."""
+    try:
+        yield
+    except ContimgError as error:
+        error_console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def command(app: typer.Typer, name: str | None = None, **arguments: Any) -> Callable[[Callable], Callable]:
+    """Register a function as a command whose foreseeable errors are plain sentences."""
+
+    def register(function: Callable) -> Callable:
+        @wraps(function)
+        def guarded(*args: Any, **keywords: Any) -> Any:
+            with plain_errors():
+                return function(*args, **keywords)
+
+        app.command(name, **arguments)(guarded)
+        return function
+
+    return register
+
+
+def print_frame(frame: pd.DataFrame, title: str | None = None, columns: Sequence[str] | None = None) -> None:
+    """A table on the screen; all of it tab-separated where the output is not a terminal, for other programs to read.
+
+    Parameters
+    ----------
+    columns : that people look at first; the screen shows these where they are there, and all others are left out. A
+        frame of few rows and many columns is shown with a line per column.
+    """
+    if not sys.stdout.isatty():
+        frame.to_csv(sys.stdout, sep="\t", index=False)
+        return
+    if frame.empty:
+        console.print(f"{title}: none" if title else "none")
+        return
+    shown = frame[[name for name in columns if name in frame]] if columns else frame
+    if len(shown) <= _FEW_ROWS and len(shown.columns) > _MANY_COLUMNS:
+        table = Table("column", *(str(i + 1) for i in range(len(shown))), title=title, show_header=len(shown) > 1)
+        for name in shown.columns:
+            table.add_row(str(name), *(_cell(name, value) for value in shown[name]))
+    else:
+        table = Table(title=title)
+        for name in shown.columns:
+            numeric = pd.api.types.is_numeric_dtype(shown[name]) and not pd.api.types.is_bool_dtype(shown[name])
+            # Words of a name may stand on lines of their own; ids and names of epochs may not be cut.
+            table.add_column(
+                str(name).replace("_", " "), justify="right" if numeric else "left", no_wrap=name in _NEVER_CUT
+            )
+        for row in shown.itertuples(index=False):
+            table.add_row(*(_cell(name, value) for name, value in zip(shown.columns, row, strict=True)))
+    console.print(table)
+    if len(shown.columns) < len(frame.columns):
+        hidden = len(frame.columns) - len(shown.columns)
+        console.print(f"[dim]{hidden} more columns: send the output to a file or another program to see all.[/]")
+
+
+def _cell(name: Any, value: Any) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return "-"
+    if isinstance(value, float):
+        return next((f"{value:{form}}" for end, form in _FORMATS.items() if str(name).endswith(end)), f"{value:.4g}")
+    return escape(str(value))

@@ -1,0 +1,100 @@
+"""`contimg simulate` and `contimg demo`: skies with known truth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+
+from contimg_assets.cli.app import app, make_project, run_and_report
+from contimg_assets.cli.console import command, console
+from contimg_assets.config import FILE_NAME, load_config
+
+if TYPE_CHECKING:
+    from contimg_assets.simulate import SurveyParameters
+
+
+@command(app)
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write incoming/, catalogs/ and truth/ into")],
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs")] = 6,
+    sources: Annotated[int, typer.Option(min=0, help="Number of true sources")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
+    dec_deg: Annotated[float, typer.Option(min=-90, max=90, help="Declination of the strip [deg]")] = 16.0,
+) -> None:
+    """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
+    from contimg_assets.simulate import SurveyParameters, simulate_survey
+
+    parameters = SurveyParameters(n_epochs=epochs, n_sources=sources, seed=seed, centre_dec_deg=dec_deg)
+    truth = simulate_survey(out, parameters)
+    console.print(
+        f"Wrote {len(truth.images)} images of {epochs} epoch(s) with {len(truth.measurements)} detections of "
+        f"{len(truth.sources)} true sources to {out / 'incoming'}; what is true of them is in {out / 'truth'}."
+    )
+
+
+@command(app)
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Project folder to make")] = Path("demo"),
+    epochs: Annotated[int, typer.Option(min=2, help="Number of epochs")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
+) -> None:
+    """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
+    from contimg_assets.simulate import SurveyParameters, SurveyTruth, format_report, score_survey, simulate_survey
+
+    parameters = SurveyParameters(n_epochs=epochs, seed=seed)
+    truth = simulate_survey(folder, parameters)
+    console.print(
+        f"Simulated {epochs} epochs of {parameters.images_per_epoch} images across RA 0: {len(truth.measurements)} "
+        f"detections."
+    )
+    configuration = folder / FILE_NAME
+    if not configuration.exists():
+        configuration.write_text(yaml.safe_dump(demo_configuration(parameters), sort_keys=False), encoding="utf-8")
+    make_project(folder)
+    os.chdir(folder)
+    project = run_and_report(load_config(FILE_NAME))
+    read = project.products.read_table
+    score = score_survey(
+        SurveyTruth.read(Path("truth")),
+        measurements=read("measurements"),
+        associations=read("associations"),
+        corrections=read("corrections"),
+        sources=read("sources"),
+        variability=read("variability"),
+        cross_matches=read("cross_matches"),
+    )
+    console.print(format_report(score))
+    console.print(
+        f"Next:  cd {folder}  then\n"
+        "  dagster dev                  the same assets and runs in the browser, http://127.0.0.1:3000\n"
+        "  contimg status               every stage of every epoch\n"
+        "  contimg variables            what varies\n"
+        "  contimg source RA,DEC        one source with its light curve and counterparts"
+    )
+
+
+def demo_configuration(parameters: SurveyParameters) -> dict:
+    """The configuration of a project on a simulated survey: its reference catalogues, and which one to prefer for what.
+
+    Where the first one has too few matches, as outside its footprint, the next takes its place.
+    """
+    by_position = sorted(parameters.catalogs, key=lambda reference: reference.position_floor_arcsec)
+    by_coverage = sorted(parameters.catalogs, key=lambda reference: -reference.covered_fraction)
+    return {
+        "catalogs": {
+            reference.name: {
+                "path": f"catalogs/{reference.name}.parquet",
+                "freq_mhz": reference.freq_mhz,
+                "beam_arcsec": reference.beam_arcsec,
+            }
+            for reference in parameters.catalogs
+        },
+        "corrections": {
+            "position_catalogs": [reference.name for reference in by_position],
+            "flux_catalogs": [reference.name for reference in by_coverage],
+        },
+    }

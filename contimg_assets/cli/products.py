@@ -1,0 +1,184 @@
+"""Questions to the products database: `source`, `lightcurve`, `variables`, `new`, `export`, and `db ...`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import pandas as pd
+import typer
+
+from contimg_assets.cli.app import app
+from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.errors import StoreError
+
+if TYPE_CHECKING:
+    from contimg_assets.database import ProductsDatabase
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="ID|RA,DEC", help="Source id (past ids too), or a position in degrees or sexagesimal")
+]
+
+
+LIGHT_CURVE_COLUMNS = [
+    "epoch",
+    "mjd",
+    "flux_peak_corr_mjy_beam",
+    "flux_peak_err_corr_mjy_beam",
+    "flux_int_corr_mjy",
+    "flux_int_err_corr_mjy",
+    "upper_limit_mjy_beam",
+    "snr",
+    "separation_arcsec",
+]
+MATCH_COLUMNS = [
+    "catalog_type",
+    "catalog_source_id",
+    "separation_arcsec",
+    "de_ruiter",
+    "probability",
+    "flux_ratio",
+    "match_quality",
+    "comment",
+]
+NEW_COLUMNS = [
+    "id",
+    "ra_deg",
+    "dec_deg",
+    "first_epoch",
+    "n_measurements",
+    "flux_peak_mjy_beam",
+    "flux_int_mjy",
+    "new_significance",
+]
+
+
+class Flux(StrEnum):
+    """Which flux statistics are of."""
+
+    PEAK = "peak"
+    INT = "int"
+
+
+def open_products() -> ProductsDatabase:
+    """The products database of the current project.
+
+    Raises
+    ------
+    StoreError
+        If nothing was written yet.
+    """
+    database: ProductsDatabase = open_project().products
+    if database.current() is None:
+        raise StoreError(f"{database.url} holds nothing yet; `contimg run` fills it")
+    return database
+
+
+@command(app)
+def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0) -> None:
+    """Show one source: position, statistics, counterparts, relations, light curve."""
+    database = open_products()
+    source_id = database.find_source(what, radius_arcsec)
+    row = database.source(source_id)
+    shown = row.dropna()
+    print_frame(pd.DataFrame({"column": shown.index, "value": shown.to_numpy()}), title=f"Source {source_id}")
+    tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
+        ("Variability", database.source_variability(source_id), None),
+        ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
+        ("Related sources", database.relations(source_id), None),
+        ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
+    ]
+    for title, frame, columns in tables:
+        print_frame(frame.dropna(axis=1, how="all"), title, columns)
+
+
+@command(app)
+def lightcurve(
+    what: SourceArgument,
+    limits: Annotated[bool, typer.Option(help="Include upper limits of epochs that did not detect it")] = True,
+    radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
+) -> None:
+    """Show the light curve of a source, corrected and in time order."""
+    database = open_products()
+    source_id = database.find_source(what, radius_arcsec)
+    curve = database.light_curve(source_id, limits).dropna(axis=1, how="all")
+    print_frame(curve, f"Light curve of {source_id}", LIGHT_CURVE_COLUMNS)
+
+
+@command(app)
+def variables(
+    eta: Annotated[float | None, typer.Option(min=0, help="Smallest eta")] = None,
+    v: Annotated[float | None, typer.Option(min=0, help="Smallest V")] = None,
+    p_value: Annotated[float | None, typer.Option(min=0, max=1, help="Largest chance of a constant source")] = None,
+    flux: Annotated[
+        Flux | None, typer.Option(help="Statistics of peak or integrated flux; peak where there are any, if not given")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many")] = 50,
+) -> None:
+    """List the sources that vary, most significant first."""
+    database = open_products()
+    kinds = [flux.value] if flux is not None else [one.value for one in Flux]
+    for kind in kinds:
+        found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit)
+        if len(found):
+            break
+    columns = [name for name in map(str, found) if not name.startswith(("n_sibl", "n_rel", "n_lim", "modulation"))]
+    print_frame(found.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
+
+
+@command(app)
+def new(
+    min_significance: Annotated[float | None, typer.Option(min=0, help="In the best earlier image")] = None,
+    since_mjd: Annotated[float | None, typer.Option(help="First detected then or later [MJD]")] = None,
+) -> None:
+    """List the sources that appeared where earlier images would have shown them."""
+    found = open_products().new_sources(min_significance, since_mjd)
+    print_frame(found.dropna(axis=1, how="all"), "New sources", NEW_COLUMNS)
+
+
+@command(app)
+def export(
+    table: Annotated[str, typer.Argument(help="Table or view, or 'pairs': all pairs of measurements (Parquet)")],
+    out: Annotated[Path | None, typer.Option(help="File to write; <table>.<format> here if not given")] = None,
+    format: Annotated[Literal["parquet", "votable", "csv", "fits"], typer.Option()] = "parquet",
+    min_abs_vs: Annotated[float, typer.Option(min=0, help="'pairs': smallest |Vs|")] = 0.0,
+) -> None:
+    """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS."""
+    from contimg_assets.database.export import export_pairs, export_table
+
+    database = open_products()
+    file = out or Path(f"{table}.{'xml' if format == 'votable' else format}")
+    if table == "pairs":
+        n_rows = export_pairs(database, file, min_abs_vs=min_abs_vs)
+    else:
+        n_rows = export_table(database, table, file, format)
+    console.print(f"Wrote {n_rows} row(s) to {file}.")
+
+
+db_app = typer.Typer(help="Schema of the products database.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+
+
+@command(db_app, "upgrade")
+def db_upgrade() -> None:
+    """Create the tables, or bring them up to date with this version."""
+    project = open_project()
+    console.print(f"{project.config.products_url} is at revision {project.products.upgrade()}.")
+
+
+@command(db_app, "current")
+def db_current() -> None:
+    """Show the revision of the database's schema."""
+    console.print(open_project().products.current() or "no schema yet; `contimg db upgrade` creates it")
+
+
+@command(db_app, "check")
+def db_check() -> None:
+    """Compare the database's schema with what this version expects; exit status 1 if they differ."""
+    differences = open_products().check()
+    for difference in differences:
+        console.print(difference)
+    if differences:
+        raise typer.Exit(1)
+    console.print("The schema is as this version expects it.")

@@ -1,0 +1,187 @@
+"""The command line as a person meets it: what it prints, what it refuses and how, what it exits with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from contimg_assets.cli.app import app
+from contimg_assets.instance import open_instance
+from contimg_assets_tests.projects import TestProject
+
+runner = CliRunner()
+
+
+def call(*arguments: str, status: int = 0) -> Result:
+    """Run `contimg`, and see that it exits as it should."""
+    result = runner.invoke(app, list(arguments), env={"COLUMNS": "200"})
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+def names(folder: Path) -> list[str]:
+    """What a folder holds."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> Path:
+    """A project that the command line made, on disk with its Dagster instance."""
+    from contimg_assets_tests.projects import make_project
+
+    made = make_project(tmp_path_factory.mktemp("cli") / "project", survey)
+    made.deliver(*made.epochs[:2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made.folder)
+        patch.delenv("DAGSTER_HOME", raising=False)
+        call("run")
+    return made.folder
+
+
+@pytest.fixture
+def in_finished(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(finished)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    return finished
+
+
+def test_init_makes_a_project_that_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("init", str(tmp_path / "survey"))
+    monkeypatch.chdir(tmp_path / "survey")
+    assert names(Path()) == ["contimg.yaml", "dagster.yaml", "incoming", "workspace.yaml"]
+    assert "No epoch" in call("status").output
+    before = Path("contimg.yaml").read_text(encoding="utf-8")
+    Path("contimg.yaml").write_text(before + "# mine\n", encoding="utf-8")
+    call("init", ".")
+    assert Path("contimg.yaml").read_text(encoding="utf-8").endswith("# mine\n")
+
+
+def test_run_outside_a_project_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call("run", status=2)
+    assert "no such folder" in result.output
+    (tmp_path / "incoming").mkdir()
+    assert "contimg init" in call("run", status=2).output
+
+
+def test_status_shows_every_stage_fresh(in_finished: Path) -> None:
+    output = call("status").output
+    assert output.count("fresh") == 2 * 6
+    assert "stale" not in output
+
+
+def test_run_again_has_nothing_to_do(in_finished: Path) -> None:
+    assert "up to date" in call("run").output
+
+
+def test_dagster_sees_what_the_command_wrote(in_finished: Path) -> None:
+    with open_instance(in_finished) as instance:
+        assert isinstance(instance, dg.DagsterInstance)
+        assert not instance.is_ephemeral
+        assert instance.get_runs_count() == 3
+        assert len(instance.get_dynamic_partitions("epoch")) == 2
+    assert (in_finished / ".dagster").is_dir()
+
+
+def test_an_unknown_epoch_is_refused_with_those_there_are(in_finished: Path) -> None:
+    result = call("run", "--epochs", "epoch99", status=2)
+    assert "epoch99" in result.output
+    assert names(Path("incoming"))[0] in result.output
+
+
+def test_a_wrong_key_is_refused_with_what_is_allowed(project: TestProject) -> None:
+    (project.folder / "contimg.yaml").write_text("association: {metod: optimal}\n", encoding="utf-8")
+    output = call("status", status=2).output.replace("\n", "")
+    assert "association.metod" in output
+    assert "method" in output
+
+
+def test_a_failed_epoch_is_told_with_its_reason(project: TestProject) -> None:
+    project.deliver(*project.epochs[:2])
+    catalogue = sorted(
+        path for path in (project.folder / "incoming" / project.epochs[0]).glob("*.csv") if path.name != "images.csv"
+    )[0]
+    catalogue.write_text("", encoding="utf-8")
+    result = call("run", status=1)
+    assert catalogue.name in result.output
+    assert "failed" in call("status").output
+    assert project.epochs[0] in result.output
+
+
+def test_rejected_rows_can_be_read(in_finished: Path) -> None:
+    epoch = names(Path("incoming"))[0]
+    assert "No row" in call("rejected", epoch).output
+    assert "has not been made" in call("rejected", "epoch99", status=2).output
+
+
+def test_questions_answer_with_tables(in_finished: Path) -> None:
+    first = call("variables", "--limit", "1").output.splitlines()
+    source_id = dict(zip(first[0].split("\t"), first[1].split("\t"), strict=True))["source_id"]
+    assert source_id in call("source", source_id).output
+    curve = call("lightcurve", source_id, "--no-limits").output.splitlines()
+    assert "mjd" in curve[0].split("\t")
+    assert len(curve) == 3
+    call("new")
+    assert "no source within" in call("source", "90.0,-80.0", status=2).output
+
+
+def test_decisions_survive_being_made_again(project: TestProject) -> None:
+    project.deliver(*project.epochs[:2])
+    call("run")
+    matches = project.rows()["cross_matches"]
+    best = matches[matches["rank"] == 1].iloc[0]
+    call(
+        "match", "reject", best["source_id"], best["catalog_type"], best["catalog_source_id"], "--comment", "a sidelobe"
+    )
+    call("run", "--force")
+    after = project.rows()["cross_matches"].set_index(["source_id", "catalog_type", "catalog_source_id"])
+    row = after.loc[(best["source_id"], best["catalog_type"], best["catalog_source_id"])]
+    assert row["match_quality"] == "rejected"
+    assert row["manual"] == 1
+    assert row["comment"] == "a sidelobe"
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "votable", "fits"])
+def test_tables_are_exported(in_finished: Path, tmp_path: Path, format: str) -> None:
+    file = tmp_path / f"sources.{format}"
+    output = call("export", "sources", "--format", format, "--out", str(file)).output
+    assert file.stat().st_size > 1000
+    assert "row(s)" in output
+
+
+def test_the_schema_is_current(in_finished: Path) -> None:
+    assert "expects it" in call("db", "check").output
+    assert call("db", "current").output.strip()
+
+
+def test_catalogs_are_added_and_listed(project: TestProject, tmp_path: Path) -> None:
+    file = tmp_path / "third.parquet"
+    shutil.copyfile(project.folder / "catalogs" / "nvss_like.parquet", file)
+    call("catalog", "add", "third", str(file), "--freq-mhz", "1400", "--beam-arcsec", "45")
+    assert "third" in call("catalog", "list").output
+    assert "nvss" in call("catalog", "list", "--presets").output
+
+
+def test_an_epoch_still_delivered_is_not_deleted(in_finished: Path) -> None:
+    epoch = names(Path("incoming"))[0]
+    assert "move its folder away" in call("epoch", "delete", epoch, status=2).output.replace("\n", " ")
+
+
+def test_simulate_writes_a_survey(tmp_path: Path) -> None:
+    call("simulate", str(tmp_path / "out"), "--epochs", "2", "--sources", "100", "--seed", "3")
+    assert len(list((tmp_path / "out" / "incoming").glob("*/images.csv"))) == 2
+    assert len(pd.read_parquet(tmp_path / "out" / "truth" / "sources.parquet")) >= 100
+
+
+@pytest.mark.slow
+def test_demo_recovers_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    output = call("demo", "--epochs", "3").output
+    assert "Recovered against the truth" in output
+    assert "dagster dev" in output
