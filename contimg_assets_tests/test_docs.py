@@ -1,0 +1,107 @@
+"""The documentation names only what is there: commands, configuration keys, columns, tables, files, pages."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from contimg_assets.cli.app import app
+from contimg_assets.config import Config
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.views import VIEWS
+from contimg_assets.definitions import build_definitions
+from contimg_assets.flow import STAGES
+from contimg_assets.reference_docs import describe
+from contimg_assets.schemas import association, catalogs, corrections, detections, matches, variability
+from contimg_assets.schemas.core import TableSchema
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+# Words of others that look like ours.
+FOREIGN = {"auth_basic", "auth_basic_user_file", "proxy_pass", "proxy_http_version", "proxy_set_header", "pg_dump"}
+
+
+def _known_names() -> set[str]:
+    """Everything of ours that a page may name in backticks."""
+    names = {"mjd_mid", "simulate_detections", "associate_measurements"}
+    for group in describe():
+        names |= set(group.name.split("."))
+        for entry in group.entries:
+            names |= {entry.name, *re.findall(r"[a-z_]+", entry.allowed)}
+    for module in (association, catalogs, corrections, detections, matches, variability):
+        for schema in vars(module).values():
+            if isinstance(schema, TableSchema):
+                names |= {schema.name, *schema.names}
+    for table in TABLES.values():
+        names |= {table.name, *(column.name for column in table.columns)}
+    names |= set(VIEWS) | {stage.name for stage in STAGES}
+    repository = build_definitions(Config()).get_repository_def()
+    names |= {job.name for job in repository.get_all_jobs()}
+    names |= {sensor.name for sensor in repository.sensor_defs} | {one.name for one in repository.schedule_defs}
+    names |= {key.name for key in repository.asset_graph.asset_check_keys}
+    # Statistics exist for both kinds of flux, under the names without the suffix.
+    names |= {re.sub(r"_(peak|int)(_mjy.*)?$", "", name) for name in names}
+    return names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_in_backticks_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", text)
+    named = {name for span in spans if re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", span) for name in [span]}
+    assert named - _known_names() - FOREIGN == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_keys_with_their_section_exist(page: Path) -> None:
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)`", page.read_text(encoding="utf-8")):
+        if section in sections and hasattr(sections[section], "model_fields"):
+            assert key in sections[section].model_fields, f"{page.name} names {section}.{key}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_files_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for file in re.findall(r"`([a-z_]+(?:/[a-z_]+)*/?(?:\.py)?)`", text):
+        if (
+            "/" in file
+            and (file.endswith((".py", "/")))
+            and file.split("/")[0] in {p.stem for p in ROOT.glob("contimg_assets/*")}
+        ):
+            assert (ROOT / "contimg_assets" / file).exists(), f"{page.name} names {file}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    if not page.exists():
+        pytest.skip(f"{page.name} is not written yet")
+    group = typer.main.get_command(app)
+    commands = getattr(group, "commands", {})
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"(?m)(?:^    |`|^\$ )(?:\S*/)?contimg ((?:[a-z]+ ?){1,2})", text):
+        words = line.split()
+        assert words[0] in commands, f"{page.name}: contimg {words[0]}"
+        inner = getattr(commands[words[0]], "commands", None)
+        if inner is not None and len(words) > 1:
+            assert words[1] in inner, f"{page.name}: contimg {' '.join(words)}"
+
+
+def test_yaml_on_the_pages_is_a_configuration() -> None:
+    blocks = [block for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)]
+    assert len(blocks) >= 3
+    for block in blocks:
+        Config(**yaml.safe_load(block))
+
+
+def test_python_on_the_pages_compiles() -> None:
+    blocks = [
+        block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    ]
+    assert blocks
+    for block in blocks:
+        compile(block, "docs", "exec")
