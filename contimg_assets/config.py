@@ -330,6 +330,15 @@ class Corrections(Section):
     known_variable_radius_arcsec: float = Field(
         10.0, gt=0, description="Matches closer than this to one of them are left out of the flux scale [arcsec]"
     )
+    variable_min_epochs: int = Field(
+        3, ge=2, description="A source is known to vary from this many earlier fluxes on, and then ties no flux scale"
+    )
+    variable_min_v: float = Field(
+        0.15, ge=0, description="Smallest V = std / mean of the earlier fluxes of such a source [fraction]"
+    )
+    variable_max_p: float = Field(
+        1e-6, gt=0, le=1, description="Largest probability that noise alone gives its chi-squared"
+    )
     crop_radius_deg: float | None = Field(
         None, gt=0, description="Leave out matches farther than this from the image centre [deg]"
     )

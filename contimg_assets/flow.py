@@ -13,7 +13,7 @@ from contimg_assets.config import Config
 from contimg_assets.identity import combine_versions
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
-from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES
 from contimg_assets.schemas.detections import DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 
@@ -70,13 +70,19 @@ CATALOG_MATCHES_STAGE = Stage(
     reads_catalogs=True,
 )
 CORRECTIONS_STAGE = Stage(
-    "corrections", "1", ("raw_detections", "measurements", "catalog_matches"), ("corrections",), (CORRECTIONS,)
+    "corrections",
+    "2",
+    ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
+    ("corrections",),
+    (CORRECTIONS, CONSTANT_FLUXES, KNOWN_FLUXES),
+    hidden=frozenset({KNOWN_FLUXES.name}),
+    folds=True,
 )
 PRODUCTS = Stage(
     "products",
     "1",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections"),
-    ("matching", "variability"),
+    ("matching", "corrections", "variability"),
     (),
     reads_catalogs=True,
 )

@@ -14,15 +14,19 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from contimg_assets.assets.epoch_scales import scale_versions, scales_input_version
 from contimg_assets.assets.products import recorded_products
 from contimg_assets.assets.reference import READ_FROM, catalog_input_version
 from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.flow import CORRECTIONS_STAGE
+from contimg_assets.identity import version_of_table
 from contimg_assets.ingest.delivery import Delivery, DeliveryVersions, find_deliveries, unusable_folders
 from contimg_assets.reconcile import Situation, assess, epochs_in_time_order
+from contimg_assets.schemas.corrections import EPOCH_SCALES
 from contimg_assets.storage.epoch_store import EpochStore
-from contimg_assets.storage.io_manager import open_store
+from contimg_assets.storage.io_manager import epoch_scales_file, open_store, read_epoch_scales
 
 TEMPLATES = ("dagster.yaml", "workspace.yaml")
 
@@ -79,8 +83,18 @@ class Project:
         return [
             name
             for name in self.config.catalogs
-            if catalog_read_from(catalog_file(self.config, name)) != catalog_input_version(self.config, name)
+            if read_from(catalog_file(self.config, name)) != catalog_input_version(self.config, name)
         ]
+
+    def stale_epoch_scales(self) -> bool:
+        """Whether the scales between epochs, or their table in the database, are not those of the present epochs."""
+        if not self.store.epochs(CORRECTIONS_STAGE.name):
+            return False
+        file = epoch_scales_file(self.config.store)
+        if read_from(file) != scales_input_version(self.config, self.store):
+            return True
+        stored = version_of_table(EPOCH_SCALES.to_arrow(read_epoch_scales(self.config.store)))
+        return self.products.current() is None or self.products.epoch_scales_version() != stored
 
     def situation(self) -> Situation:
         """Everything that staleness is judged by, as it is now."""
@@ -95,6 +109,9 @@ class Project:
             recorded_products(self.products),
             deliveries,
             {name: catalog.version for name, catalog in self.catalogs().items()},
+            scale_versions(read_epoch_scales(self.config.store))
+            if self.config.corrections.apply_flux == "epochs"
+            else None,
         )
 
     def assess(self) -> pd.DataFrame:
@@ -102,8 +119,8 @@ class Project:
         return assess(self.situation())
 
 
-def catalog_read_from(file: Path) -> str | None:
-    """Version of what a stored catalogue was made from; None if there is none."""
+def read_from(file: Path) -> str | None:
+    """Version of what a stored table without epochs was made from; None if there is none."""
     if not file.exists():
         return None
     value = (pq.read_schema(file).metadata or {}).get(b"contimg_" + READ_FROM.encode())

@@ -14,14 +14,22 @@ import pandas as pd
 
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
-from contimg_assets.flow import ASSOCIATED_SOURCES, RAW_DETECTIONS, STAGES, Stage
+from contimg_assets.flow import ASSOCIATED_SOURCES, CORRECTIONS_STAGE, PRODUCTS, RAW_DETECTIONS, STAGES, Stage
+from contimg_assets.identity import version_of_table
 from contimg_assets.partitions import contiguous_ranges
+from contimg_assets.schemas.corrections import KNOWN_FLUXES
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
 
 INCOMING = "incoming"
 STATE_BEFORE = "state_before"
 STATE_AFTER = "state_after"
-NOTHING_BEFORE = FoldState.empty().version
+SCALES = "epoch_scales"
+NO_SCALES = "none"
+# Version of the state that the first epoch is folded onto, of each stage that folds.
+NOTHING_BEFORE = {
+    ASSOCIATED_SOURCES.name: FoldState.empty().version,
+    CORRECTIONS_STAGE.name: version_of_table(KNOWN_FLUXES.arrow.empty_table()),
+}
 
 
 class State(StrEnum):
@@ -41,6 +49,7 @@ class Situation:
     products : what the products database was written from, by epoch
     deliveries : version of the delivered files, by epoch
     catalogs : version of each reference catalogue
+    scales : version of each epoch's scales between epochs; None where the configuration does not apply them
     """
 
     config: Config
@@ -48,6 +57,7 @@ class Situation:
     products: Mapping[str, EpochRecord]
     deliveries: Mapping[str, str]
     catalogs: Mapping[str, str]
+    scales: Mapping[str, str] | None = None
 
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         return self.products.get(epoch) if stage == "products" else self.store.record(stage, epoch)
@@ -70,7 +80,8 @@ def expected_inputs(
     *,
     delivery: str | None,
     catalogs: Mapping[str, str],
-    before: str,
+    before: str = "",
+    scales: Mapping[str, str] | None = None,
 ) -> dict[str, str] | None:
     """Versions that ``stage`` would read for ``epoch`` now; None while an upstream stage has nothing for it.
 
@@ -80,6 +91,7 @@ def expected_inputs(
     delivery : version of the delivered files, None if they are gone
     catalogs : version of every reference catalogue
     before : version of the fold's state before this epoch, for a stage that folds
+    scales : version of each epoch's scales between epochs, where they are applied
     """
     if stage is RAW_DETECTIONS:
         return {INCOMING: delivery} if delivery is not None else None
@@ -90,12 +102,14 @@ def expected_inputs(
         inputs |= {f"reference/{name}": version for name, version in catalogs.items()}
     if stage.folds:
         inputs[STATE_BEFORE] = before
+    if stage is PRODUCTS and scales is not None:
+        inputs[SCALES] = scales.get(epoch, NO_SCALES)
     return inputs
 
 
-def state_version(record: EpochRecord | None) -> str:
-    """Version of the fold's state after an epoch; of the empty state where there is none."""
-    return str(record.facts[STATE_AFTER]) if record is not None else NOTHING_BEFORE
+def state_version(stage: Stage, record: EpochRecord | None) -> str:
+    """Version of a fold's state after an epoch; of the empty state where there is none."""
+    return str(record.facts.get(STATE_AFTER, "")) if record is not None else NOTHING_BEFORE[stage.name]
 
 
 def assess(now: Situation) -> pd.DataFrame:
@@ -109,27 +123,30 @@ def assess(now: Situation) -> pd.DataFrame:
     known = epochs_in_time_order(now.store)
     epochs = known + [epoch for epoch in now.deliveries if epoch not in set(known)]
     rows: list[tuple[str, str, State, str]] = []
-    failed: set[tuple[str, str]] = set()
-    before = NOTHING_BEFORE
+    before = dict(NOTHING_BEFORE)
     for epoch in epochs:
         records: dict[str, EpochRecord] = {}
         upstream: str | None = None
         for stage in STAGES:
             record = now.record(stage.name, epoch)
             expected = expected_inputs(
-                stage, epoch, records, delivery=now.deliveries.get(epoch), catalogs=now.catalogs, before=before
+                stage,
+                epoch,
+                records,
+                delivery=now.deliveries.get(epoch),
+                catalogs=now.catalogs,
+                before=before.get(stage.name, ""),
+                scales=now.scales,
             )
             state, reason = _judge(now, stage, epoch, record, expected, upstream)
             rows.append((epoch, stage.name, state, reason))
-            if state == State.FAILED:
-                failed.add((epoch, stage.name))
             if upstream is None and state in (State.STALE, State.MISSING):
                 upstream = stage.name
             if record is not None:
                 records[stage.name] = record
-        if ASSOCIATED_SOURCES.name in records and (epoch, ASSOCIATED_SOURCES.name) not in failed:
-            # An epoch that cannot be folded takes no part until something changes.
-            before = state_version(records[ASSOCIATED_SOURCES.name])
+                # An epoch that cannot be folded takes no part until something changes.
+                if stage.folds and state != State.FAILED:
+                    before[stage.name] = state_version(stage, record)
     return pd.DataFrame(rows, columns=["epoch", "stage", "state", "reason"])
 
 

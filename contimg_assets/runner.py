@@ -13,7 +13,7 @@ import dagster as dg
 import pandas as pd
 
 from contimg_assets import progress
-from contimg_assets.assets import stage_keys
+from contimg_assets.assets import EPOCH_SCALES_KEYS, stage_keys
 from contimg_assets.assets.epochs import FORCE_TAG, seen_outside
 from contimg_assets.assets.products import matching_of, recorded_products
 from contimg_assets.assets.reference import catalog_file_key
@@ -105,6 +105,7 @@ def bring_up_to_date(
             if RAW_DETECTIONS.name in stretch.stages:
                 report_deliveries(instance, project, stretch.epochs)
             launcher.launch(stage_keys(stretch.stages), tags, on_done)
+        _make_epoch_scales(project, launcher)
     _finish_burials(project)
     return report
 
@@ -151,6 +152,12 @@ def _make_catalogs(project: Project, launcher: _Launcher) -> None:
         event = seen_outside(catalog_file_key(name), file_version(project.config.catalog_path(name)))
         launcher.instance.report_runless_asset_event(event)
         launcher.launch([dg.AssetKey(["reference", name])], {})
+
+
+def _make_epoch_scales(project: Project, launcher: _Launcher) -> None:
+    """Solve the scales between epochs again where an epoch changed."""
+    if project.stale_epoch_scales():
+        launcher.launch(EPOCH_SCALES_KEYS, {})
 
 
 class _Launcher:

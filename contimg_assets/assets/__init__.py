@@ -7,6 +7,7 @@ import dagster as dg
 from contimg_assets.assets.associated_sources import build_associated_sources
 from contimg_assets.assets.catalog_matches import build_catalog_matches
 from contimg_assets.assets.corrections import build_corrections
+from contimg_assets.assets.epoch_scales import KEY, TABLE_KEY, build_epoch_scales
 from contimg_assets.assets.measurements import build_measurements
 from contimg_assets.assets.products import PRODUCT_KEYS, build_products
 from contimg_assets.assets.raw_detections import INCOMING_SPEC, build_raw_detections
@@ -14,7 +15,9 @@ from contimg_assets.assets.reference import build_reference
 from contimg_assets.config import Config
 from contimg_assets.flow import PRODUCTS
 
-__all__ = ["build_assets", "stage_keys"]
+__all__ = ["EPOCH_SCALES_KEYS", "build_assets", "stage_keys"]
+
+EPOCH_SCALES_KEYS = [KEY, TABLE_KEY]
 
 
 def build_assets(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -28,6 +31,7 @@ def build_assets(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         *references,
         build_catalog_matches(config),
         build_corrections(config),
+        *build_epoch_scales(config),
         *build_products(config),
     ]
 

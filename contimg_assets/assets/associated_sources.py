@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from contimg_assets import progress
 from contimg_assets.assets.epochs import (
     FORCE_TAG,
+    REFOLDED,
     Check,
     Failed,
     Made,
@@ -117,7 +118,7 @@ class _Chain:
             return None
         inputs = dict(record.inputs)
         before = inputs.pop(STATE_BEFORE)
-        return Link(_version_of(inputs), before, record.code_version, state_version(record))
+        return Link(_version_of(inputs), before, record.code_version, state_version(ASSOCIATED_SOURCES, record))
 
     def state(self, epoch: str) -> FoldState:
         return FoldState.from_table(self._store.read_recorded(self._current[epoch], STATE.name))
@@ -194,7 +195,7 @@ class _Chain:
         return Made(
             record,
             histogram,
-            note="" if asked else "folded again because an earlier epoch changed",
+            note="" if asked else REFOLDED,
             announced=asked or before is None or before.data_version != record.data_version,
         )
 
@@ -208,7 +209,8 @@ class _Chain:
     def _before(self, epoch: str) -> str:
         """Version of the state that an epoch is folded onto."""
         earlier = self._epochs[: self._epochs.index(epoch)]
-        return state_version(next((self._current[e] for e in reversed(earlier) if e in self._current), None))
+        last = next((self._current[e] for e in reversed(earlier) if e in self._current), None)
+        return state_version(ASSOCIATED_SOURCES, last)
 
     def _copied_history(self, epoch: str, result: FoldResult) -> pd.DataFrame:
         """Earlier rows of the parents of forks, for methods whose forks copy history."""

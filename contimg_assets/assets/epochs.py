@@ -20,13 +20,14 @@ from contimg_assets.errors import ContimgError, QualityError, StoreError
 from contimg_assets.flow import Stage
 from contimg_assets.identity import combine_versions
 from contimg_assets.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
-from contimg_assets.reconcile import epochs_in_time_order
+from contimg_assets.reconcile import STATE_BEFORE, epochs_in_time_order
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore, Failure
 
 DATA_VERSION_TAG = "dagster/data_version"
 OWNERS = ["team:contimg"]
 FORCE_TAG = "contimg/force"
 NONE_FAILED = "no_epoch_failed"
+REFOLDED = "folded again because an earlier epoch changed"
 _MAX_NAMED = 20
 # An error that nobody foresaw (a full disk, a lost mount) is tried once more; a bad input is not: `epochs_failed`.
 RETRY_INTERNAL_ERRORS = dg.RetryPolicy(max_retries=1, delay=2)
@@ -114,6 +115,7 @@ def each_epoch(
     inputs_of: Callable[[str], Mapping[str, str]],
     make: Callable[[str, Mapping[str, str]], Content],
     blocking: frozenset[str] = frozenset(),
+    later: Collection[str] = (),
 ) -> Iterator[Outcome]:
     """Make the run's epochs in time order, passing over those made already from the same inputs by the same code.
 
@@ -122,16 +124,28 @@ def each_epoch(
     inputs_of : versions of everything that the stage reads for an epoch
     make : the stage's work on one epoch
     blocking : checks that keep an epoch from being published
+    later : epochs of a stage that folds, which nobody asked for: made again where nothing but the state before them
+        changed. One that anything else changed has, or gets, a run of its own, which goes on from there.
     """
     code = stage.code_version(config)
     forced = context.run.tags.get(FORCE_TAG) == "true"
-    for epoch in in_time_order(context.partition_keys, store):
+    asked = set(context.partition_keys)
+    going_on = False
+    for epoch in in_time_order({*asked, *later}, store):
         inputs: Mapping[str, str] = {}
         content: Content | None = None
+        current = store.record(stage.name, epoch)
+        going_on = epoch in asked or (going_on and current is not None and current.code_version == code)
+        if not going_on:
+            continue
         try:
             inputs = inputs_of(epoch)
-            current = store.record(stage.name, epoch)
-            if not forced and current is not None and current.code_version == code and current.inputs == dict(inputs):
+            fresh = current is not None and current.code_version == code and current.inputs == dict(inputs)
+            if epoch not in asked and current is not None:
+                going_on = but_state(current.inputs) == but_state(inputs)
+                if fresh or not going_on:
+                    continue
+            if not (forced and epoch in asked) and fresh and current is not None:
                 outcome: Outcome = Made(current, note="inputs, code and configuration unchanged: nothing to do")
             else:
                 content = make(epoch, inputs)
@@ -146,11 +160,21 @@ def each_epoch(
                     hidden=stage.hidden,
                     failed_checks=failed_checks(content.checks),
                 )
-                outcome = Made(record, content.metadata)
+                if epoch in asked:
+                    outcome = Made(record, content.metadata)
+                else:
+                    changed = current is None or current.data_version != record.data_version
+                    outcome = Made(record, content.metadata, REFOLDED, announced=changed)
         except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again by `publish` once the others are done
             outcome = failed(context, store, stage, config, epoch, inputs, error, content.checks if content else ())
-        progress.report(stage.name, epoch)
+        if epoch in asked:
+            progress.report(stage.name, epoch)
         yield outcome
+
+
+def but_state(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Versions of what a stage that folds reads for an epoch itself, without the state before it."""
+    return {name: version for name, version in inputs.items() if name != STATE_BEFORE}
 
 
 def failed(

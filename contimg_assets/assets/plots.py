@@ -99,6 +99,21 @@ def plot_variability(variability: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
+def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str]) -> bytes:
+    """Flux scale between epochs of every image, by epoch.
+
+    Parameters
+    ----------
+    scales : schema EPOCH_SCALES
+    """
+    figure, (axes,) = _figure(1)
+    place = pd.Index(epochs_in_time_order).get_indexer(pd.Index(scales["epoch"]))
+    axes.errorbar(place, scales["epoch_scale"], scales["epoch_scale_err"], fmt=".", ms=3, lw=0.5)
+    axes.axhline(1, color="k", lw=0.5)
+    axes.set(xlabel="epoch, in time order", ylabel="our flux / true flux", title="flux scale of every image")
+    return _png(figure)
+
+
 def _figure(n_panels: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.5 * n_panels, 3.6), dpi=_DPI)
     FigureCanvasAgg(figure)

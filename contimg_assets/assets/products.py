@@ -11,6 +11,8 @@ import dagster as dg
 
 from contimg_assets import progress
 from contimg_assets.assets.catalog_matches import materialised_catalogs
+from contimg_assets.assets.epoch_scales import KEY as SCALES_KEY
+from contimg_assets.assets.epoch_scales import scale_versions
 from contimg_assets.assets.epochs import (
     FORCE_TAG,
     OWNERS,
@@ -29,7 +31,7 @@ from contimg_assets.assets.epochs import (
 from contimg_assets.assets.lineage import COLUMN_LINEAGE, product_lineage
 from contimg_assets.assets.plots import embedded, plot_variability
 from contimg_assets.automation.conditions import on_upstream_change
-from contimg_assets.calibration.apply import apply_corrections
+from contimg_assets.calibration import apply_corrections, with_epoch_scales
 from contimg_assets.config import Config
 from contimg_assets.database import EpochProducts, ProductsDatabase, SourceMatching
 from contimg_assets.database.matching import source_matching
@@ -38,8 +40,9 @@ from contimg_assets.errors import StoreError
 from contimg_assets.flow import CORRECTIONS_STAGE, PRODUCTS
 from contimg_assets.identity import combine_versions
 from contimg_assets.partitions import EPOCHS, SINGLE_RUN
+from contimg_assets.reconcile import NO_SCALES, SCALES
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
-from contimg_assets.storage.io_manager import EpochParquetIOManager
+from contimg_assets.storage.io_manager import EpochParquetIOManager, read_epoch_scales
 
 _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
     "epochs": ("raw_detections",),
@@ -114,6 +117,7 @@ def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
             deps=[
                 *dict.fromkeys([*stages, CORRECTIONS_STAGE.name]),
                 *(references if key.path[-1] in _WITH_CATALOGS else []),
+                *([SCALES_KEY] if config.corrections.apply_flux == "epochs" else []),
             ],
             # A run of several epochs says of each what it holds; one result for all would only say it twice.
             skippable=True,
@@ -165,6 +169,8 @@ class _Writer:
         self.recorded = recorded_products(database)
         self.forced = context.run.tags.get(FORCE_TAG) == "true"
         self.matching = matching_of(config)
+        self.scales = read_epoch_scales(config.store) if config.corrections.apply_flux == "epochs" else None
+        self.scale_versions = scale_versions(self.scales) if self.scales is not None else {}
         catalogs = materialised_catalogs(config)
         self.catalogs = {f"reference/{name}": catalog.version for name, catalog in catalogs.items()}
 
@@ -175,6 +181,8 @@ class _Writer:
             inputs: Mapping[str, str] = {}
             try:
                 inputs = upstream_versions(PRODUCTS, epoch, self.store) | self.catalogs
+                if self.scales is not None:
+                    inputs |= {SCALES: self.scale_versions.get(epoch, NO_SCALES)}
             except StoreError as error:
                 yield self._failed(epoch, inputs, error)
                 continue
@@ -191,6 +199,9 @@ class _Writer:
             return self.store.read(stage, epoch, name)
 
         corrections = table("corrections", "corrections")
+        if self.scales is not None:
+            of_epoch = self.scales[self.scales["epoch"] == epoch]
+            corrections = with_epoch_scales(corrections, of_epoch, self.config.corrections)
         return EpochProducts(
             epoch=epoch,
             images=table("raw_detections", "images"),

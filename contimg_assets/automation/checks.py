@@ -16,7 +16,7 @@ from contimg_assets.config import Automation
 from contimg_assets.database import upkeep
 from contimg_assets.flow import RAW_DETECTIONS
 from contimg_assets.project import Project
-from contimg_assets.reconcile import INCOMING, State
+from contimg_assets.reconcile import INCOMING, SCALES, State
 
 _SOURCES = dg.AssetKey(["products", "sources"])
 _MAX_NAMED = 50
@@ -77,13 +77,15 @@ def no_orphans(project: Project) -> dg.AssetCheckResult:
 def nothing_stale(project: Project) -> dg.AssetCheckResult:
     """What the reconciler finds: stale, missing, failed or waiting stages, and why."""
     assessment = project.assess()
+    if project.stale_epoch_scales():
+        scales = [("all epochs", SCALES, State.STALE, "an epoch's corrections changed")]
+        assessment = pd.concat([assessment, pd.DataFrame(scales, columns=assessment.columns)], ignore_index=True)
     found = assessment[assessment["state"] != State.FRESH]
     counts = found["state"].value_counts()
     return dg.AssetCheckResult(
         passed=found.empty,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"epochs": int(assessment["epoch"].nunique()), **{str(k): int(n) for k, n in counts.items()}}
-        | ({"what": _table(found)} if len(found) else {}),
+        metadata={**{str(k): int(n) for k, n in counts.items()}} | ({"what": _table(found)} if len(found) else {}),
         description="; ".join(f"{n} {state}" for state, n in counts.items()) or None,
     )
 

@@ -70,6 +70,19 @@ def on_delivery() -> AutomationCondition:
     return (wanted & nothing_in_the_way()).with_label("on_delivery")
 
 
+def on_any_epoch() -> Any:
+    """For assets that take all epochs together: content of any epoch changed, once nobody works on any.
+
+    An epoch that is missing upstream, because it failed, holds the others back no more than elsewhere; and where there
+    is no epoch at all there is nothing to make.
+    """
+    content_changed = upstream_content_changed()
+    changed = content_changed | AutomationCondition.code_version_changed()
+    wanted = changed.since(_handled) | since_request(content_changed)
+    worked_on: AutomationCondition = AutomationCondition.any_deps_in_progress() | AutomationCondition.in_progress()
+    return (wanted & ~lately(worked_on)).with_label("on_any_epoch")
+
+
 def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCondition:
     """For stages: upstream content changed, or upstream runs now.
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import dagster as dg
 import pandas as pd
 
-from contimg_assets.assets import stage_keys
+from contimg_assets.assets import EPOCH_SCALES_KEYS, stage_keys
+from contimg_assets.assets.epoch_scales import scales_input_version
 from contimg_assets.assets.reference import catalog_input_version
 from contimg_assets.errors import InputError
 from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
@@ -35,16 +36,23 @@ def runs_to_launch(
     ]
 
 
-def catalogs_to_launch(project: Project) -> tuple[list[dg.RunRequest], str]:
-    """A run for each reference catalogue that is stale, once per version, and a sentence where a file is missing."""
+def tables_to_launch(project: Project) -> tuple[list[dg.RunRequest], str]:
+    """A run for each table of no epoch that is stale, once per version, and a sentence where a file is missing.
+
+    These are reference catalogues and the scales between epochs.
+    """
     try:
         stale = {name: catalog_input_version(project.config, name) for name in project.stale_catalogs()}
     except InputError as error:
         return [], str(error)
-    return [
+    requests = [
         dg.RunRequest(run_key=f"reference/{name} {version}", asset_selection=[dg.AssetKey(["reference", name])])
         for name, version in stale.items()
-    ], ""
+    ]
+    if project.stale_epoch_scales():
+        version = scales_input_version(project.config, project.store)
+        requests.append(dg.RunRequest(run_key=f"epoch_scales {version}", asset_selection=EPOCH_SCALES_KEYS))
+    return requests, ""
 
 
 def digest(lines: Iterable[object]) -> str:

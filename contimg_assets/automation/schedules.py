@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from contimg_assets.automation.jobs import MAINTENANCE, RECONCILE, OpenProject
-from contimg_assets.automation.requests import catalogs_to_launch, runs_to_launch
+from contimg_assets.automation.requests import runs_to_launch, tables_to_launch
 from contimg_assets.config import Automation
 from contimg_assets.errors import ConfigError, InputError
 
@@ -26,7 +26,7 @@ def build_nightly_schedule(automation: Automation, open_project: OpenProject) ->
         night = context.scheduled_execution_time.isoformat()
         try:
             project = open_project()
-            requests, problem = catalogs_to_launch(project)
+            requests, problem = tables_to_launch(project)
             if problem:
                 context.log.warning(problem)
             requests += runs_to_launch(context.instance, project.assess(), project.epochs(), night)

@@ -15,7 +15,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from contimg_assets.assets.epochs import seen_outside
 from contimg_assets.assets.reference import catalog_file_key
 from contimg_assets.automation.jobs import RECONCILE, REMOVE_VANISHED, OpenProject
-from contimg_assets.automation.requests import catalogs_to_launch, digest, runs_to_launch, work_to_do
+from contimg_assets.automation.requests import digest, runs_to_launch, tables_to_launch, work_to_do
 from contimg_assets.config import Automation
 from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.ingest.delivery import file_version
@@ -117,8 +117,8 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
         }
         before: Mapping[str, str] = json.loads(context.cursor) if context.cursor else {}
         missed = [epoch for epoch, finding in findings.items() if before.get(epoch) == finding]
-        catalogs, problem = catalogs_to_launch(project)
-        requests = [request for request in catalogs if request.run_key in before]
+        tables, problem = tables_to_launch(project)
+        requests = [request for request in tables if request.run_key in before]
         if missed:
             # Where a run changed nothing, the same findings launch one again in an hour and not before.
             label = f"{int(time.time() // 3600)} {digest(findings[epoch] for epoch in missed)}"
@@ -127,7 +127,7 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=skip,
-            cursor=json.dumps(findings | {str(request.run_key): "" for request in catalogs}),
+            cursor=json.dumps(findings | {str(request.run_key): "" for request in tables}),
         )
 
     return reconciler

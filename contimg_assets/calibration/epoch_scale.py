@@ -22,7 +22,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from contimg_assets.calibration.selection import isolated_and_compact, with_measurements
+from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
+from contimg_assets.calibration.trust import refuse_scale
 from contimg_assets.config import Corrections
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.corrections import EPOCH_SCALES
@@ -35,6 +36,8 @@ MAD_TO_SIGMA = 1.482602218505602
 _BIWEIGHT = 4.685
 _ITERATIONS = 30
 _DENSE_LIMIT = 2_000
+# Images have names that are unique within their epoch.
+_IMAGE = ["epoch", "image"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def constant_sources(
     parameters: Corrections,
     variable_sources: Collection[str] = (),
 ) -> pd.DataFrame:
-    """The fluxes of one epoch that may tie its images to other epochs, for `calculate_epoch_scales`.
+    """The fluxes of one epoch that may tie its images to other epochs; with the epoch for `calculate_epoch_scales`.
 
     Parameters
     ----------
@@ -69,11 +72,9 @@ def constant_sources(
     -------
     source_id, image, flux_mjy, flux_err_mjy; measurements of several sources are left out
     """
-    own = associations[~associations["copied"].to_numpy(dtype=bool)] if "copied" in associations else associations
-    own = own[~own["measurement_id"].duplicated(keep=False) & ~own["source_id"].isin(set(variable_sources))]
-    pairs = own[["source_id", "measurement_id"]].assign(catalog="sources")
-    table = with_measurements(pairs, measurements, images)
+    table = of_single_sources(measurements, associations, images).assign(catalog="sources")
     chosen = isolated_and_compact(table, measurements, images, parameters)
+    chosen &= ~table["source_id"].isin(set(variable_sources)).to_numpy()
     chosen &= (table["snr"].to_numpy(dtype=float) >= parameters.min_snr) & (table["flux_mjy"].to_numpy(dtype=float) > 0)
     return table.loc[chosen, ["source_id", "image", "flux_mjy", "flux_err_mjy"]].reset_index(drop=True)
 
@@ -85,26 +86,27 @@ def calculate_epoch_scales(
 
     Parameters
     ----------
-    fluxes : `constant_sources` of all epochs: source_id, image, flux_mjy, flux_err_mjy, not corrected. Known variables
-        are better left out; unknown ones lose their weight.
-    corrections : CORRECTIONS of the images: their trusted scales against the catalogue. In a group of connected images
-        without any the mean of ln scale is 0.
+    fluxes : `constant_sources` of all epochs: epoch, source_id, image, flux_mjy, flux_err_mjy, not corrected. Known
+        variables are better left out; unknown ones lose their weight.
+    corrections : CORRECTIONS of the images with their epoch: the trusted scales against the catalogue. In a group of
+        connected images without any the mean of ln scale is 0.
     min_sources : images connected by fewer sources get no scale
 
     Returns
     -------
-    EPOCH_SCALES, one row an image, sorted by image
+    EPOCH_SCALES, one row an image, sorted by epoch and image
 
     Raises
     ------
     InputError
         If a column is missing.
     """
-    for name in ("source_id", "image", "flux_mjy", "flux_err_mjy"):
+    for name in (*_IMAGE, "source_id", "flux_mjy", "flux_err_mjy"):
         if name not in fluxes.columns:
             raise InputError(f"the fluxes have no column {name!r}: the scale between epochs needs it")
-    names = np.unique(np.asarray(fluxes["image"], dtype=object)) if len(fluxes) else np.empty(0, dtype=object)
-    equations = _equations(fluxes, names)
+    names = fluxes[_IMAGE].drop_duplicates().sort_values(_IMAGE, ignore_index=True)
+    labels = pd.MultiIndex.from_frame(names)
+    equations = _equations(fluxes, labels)
     n_sources = np.bincount(equations.image, minlength=len(names))
     # Images with too few equations leave, which may leave others with too few.
     while True:
@@ -116,28 +118,61 @@ def calculate_epoch_scales(
     scale, error = np.full(len(names), np.nan), np.full(len(names), np.nan)
     if len(equations.image):
         connected = n_sources > 0
-        ln_scale, ln_error, group = _solve(equations, *_ties(names, connected, corrections))
+        ln_scale, ln_error, group = _solve(equations, *_ties(labels, connected, corrections))
         scale[connected] = np.exp(ln_scale[connected])
         error[connected] = (np.exp(ln_scale) * ln_error)[connected]
     else:
         group = np.arange(len(names))
-    return pd.DataFrame(
-        {
-            "image": names,
-            "epoch_scale": scale,
-            "epoch_scale_err": error,
-            "n_sources": n_sources.astype(np.int64),
-            "group": group.astype(np.int64),
-        },
-        columns=EPOCH_SCALES.names,
+    return names.assign(
+        epoch_scale=scale,
+        epoch_scale_err=error,
+        n_sources=n_sources.astype(np.int64),
+        connected=group.astype(np.int64),
+    )[EPOCH_SCALES.names]
+
+
+def with_epoch_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+    """Corrections of one epoch that apply the scale between epochs, where it can be trusted.
+
+    Parameters
+    ----------
+    corrections : CORRECTIONS of the epoch, measured with ``apply_flux`` 'epochs', which leaves fluxes as they are
+    scales : EPOCH_SCALES of the epoch
+    parameters : section `corrections`: the limits beyond which a scale is refused
+
+    Returns
+    -------
+    CORRECTIONS; an image whose scale is missing or refused keeps its fluxes, with the reason and ``applied`` false.
+    """
+    found = scales.set_index("image").reindex(corrections["image"])
+    g, error = (found[name].to_numpy(dtype=float) for name in ("epoch_scale", "epoch_scale_err"))
+    refusals = [
+        "flux: no scale between epochs for this image: too few sources in common with others"
+        if not np.isfinite(one_error)
+        else refuse_scale(one, one_error, parameters)
+        for one, one_error in zip(g, error, strict=True)
+    ]
+    scaled = np.array([refusal is None for refusal in refusals], dtype=bool)
+    reasons = [
+        "; ".join(text for text in (before, refusal) if isinstance(text, str)) or None
+        for before, refusal in zip(corrections["reason"], refusals, strict=True)
+    ]
+    return corrections.assign(
+        flux_applied=scaled,
+        flux_mult=np.where(scaled, 1 / np.where(scaled, g, 1.0), 1.0),
+        flux_mult_err=np.where(scaled, error / np.where(scaled, g, 1.0) ** 2, 0.0),
+        flux_add_mjy=0.0,
+        flux_add_err_mjy=0.0,
+        applied=corrections["applied"].to_numpy(dtype=bool) & scaled,
+        reason=pd.Series(reasons, index=corrections.index, dtype=object),
     )
 
 
-def _equations(fluxes: pd.DataFrame, names: npt.NDArray) -> _Equations:
+def _equations(fluxes: pd.DataFrame, images: pd.MultiIndex) -> _Equations:
     flux = fluxes["flux_mjy"].to_numpy(dtype=float, na_value=np.nan)
     error = fluxes["flux_err_mjy"].to_numpy(dtype=float, na_value=np.nan)
     usable = (flux > 0) & fluxes["source_id"].notna().to_numpy()
-    image = np.searchsorted(names, np.asarray(fluxes["image"], dtype=object)[usable]).astype(np.intp)
+    image = images.get_indexer(pd.MultiIndex.from_frame(fluxes.loc[usable, _IMAGE])).astype(np.intp)
     source, ids = pd.factorize(fluxes["source_id"].to_numpy()[usable], sort=True)
     flux, error = flux[usable], np.nan_to_num(error[usable])
     # A source that an image has twice is a fork or a blend: the same equation, twice, would count as agreement.
@@ -145,7 +180,7 @@ def _equations(fluxes: pd.DataFrame, names: npt.NDArray) -> _Equations:
     image, source, flux, error = image[order], source[order], flux[order], error[order]
     same = (image[1:] == image[:-1]) & (source[1:] == source[:-1])
     single = ~(np.r_[False, same] | np.r_[same, False]) if len(image) else np.empty(0, dtype=bool)
-    whole = _Equations(image, source, np.log(flux), (error / flux) ** 2, len(names), len(ids))
+    whole = _Equations(image, source, np.log(flux), (error / flux) ** 2, len(images), len(ids))
     return _shared(whole, single)
 
 
@@ -165,12 +200,12 @@ def _shared(equations: _Equations, keep: npt.NDArray[np.bool_]) -> _Equations:
 
 
 def _ties(
-    names: npt.NDArray, connected: npt.NDArray[np.bool_], corrections: pd.DataFrame | None
+    images: pd.MultiIndex, connected: npt.NDArray[np.bool_], corrections: pd.DataFrame | None
 ) -> tuple[Floats, Floats]:
     """ln g against the catalogue and its weight (0 where there is none), shapes (n_images,)."""
     if corrections is None:
-        return np.zeros(len(names)), np.zeros(len(names))
-    catalog = corrections.set_index("image").reindex(names)
+        return np.zeros(len(images)), np.zeros(len(images))
+    catalog = corrections.set_index(_IMAGE).reindex(images)
     scale, error = (catalog[name].to_numpy(dtype=float) for name in ("flux_scale", "flux_scale_err"))
     tied = connected & (scale > 0) & (error > 0) & catalog["flux_trusted"].eq(True).to_numpy()
     return np.log(np.where(tied, scale, 1.0)), np.where(tied, scale / np.where(tied, error, 1.0), 0.0) ** 2

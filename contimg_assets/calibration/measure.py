@@ -54,8 +54,6 @@ def measure_corrections(
     matches: pd.DataFrame,
     images: pd.DataFrame,
     parameters: Corrections,
-    *,
-    epoch_scales: pd.DataFrame | None = None,
     variable_sources: Collection[str] = (),
 ) -> pd.DataFrame:
     """Corrections of every image of an epoch.
@@ -66,13 +64,12 @@ def measure_corrections(
     matches : CATALOG_MATCHES of the epoch
     images : IMAGES of the epoch
     parameters : section `corrections`
-    epoch_scales : EPOCH_SCALES, for the scale between epochs; not needed unless ``apply_flux`` is 'epochs'
     variable_sources : source_id of sources known to vary from earlier epochs: they do not tie the flux scale
 
     Returns
     -------
     CORRECTIONS, one row for every image, sorted by image. What is not trusted is the identity, with ``applied`` false
-    and the reason.
+    and the reason. Where ``apply_flux`` is 'epochs', fluxes are left to `epoch_scale.with_epoch_scales`.
 
     Raises
     ------
@@ -90,7 +87,6 @@ def measure_corrections(
     # One order for all images: another catalogue for an image shifts it against its neighbours by what the two differ.
     position_catalogs = parameters.position_catalogs or _surest_for_positions(selected, parameters)
     flux_catalogs = parameters.flux_catalogs or _surest_for_fluxes(selected, parameters)
-    scales = (epoch_scales if epoch_scales is not None else pd.DataFrame(columns=["image"])).set_index("image")
     ordered = images.sort_values("image")
     # Models over the image cannot be averaged over catalogues; constants can.
     model = "constant" if parameters.combine == "weighted" else parameters.position_model
@@ -123,7 +119,6 @@ def measure_corrections(
         flux = _tie(flux_catalogs, scale_from, trust.refuse_flux, _combine_scales, parameters)
         tied = np.concatenate([rows_that(selected.flux, name) for name in (flux.catalog or "").split("+")])
         notes = [*selected.notes.get(image, []), *_flux_notes(flux.fit, for_fluxes.take(tied), parameters)]
-        scale_row = scales.loc[image] if image in scales.index else None
         records.append(
             {
                 "image": image,
@@ -131,7 +126,7 @@ def measure_corrections(
                 "centre_dec_deg": dec,
                 **_position_columns(position),
                 **_flux_columns(flux, selected.table["flux_is_peak"].to_numpy()[tied], ids[tied]),
-                **_applied_columns(position, flux, scale_row, parameters),
+                **_applied_columns(position, flux, parameters),
                 "notes": "; ".join(notes) or None,
                 "selection": json.dumps(counts.get(image, {})),
             }
@@ -330,29 +325,13 @@ def _flux_columns(tie: _Tie, peaks: Mask, ids: npt.NDArray) -> dict[str, Any]:
     }
 
 
-def _applied_columns(position: _Tie, flux: _Tie, scale: pd.Series | None, parameters: Corrections) -> dict[str, Any]:
+def _applied_columns(position: _Tie, flux: _Tie, parameters: Corrections) -> dict[str, Any]:
     """What is applied, and why what is asked for is not."""
-    reasons = []
-    moved = parameters.apply_position and position.refusal is None
-    if parameters.apply_position and position.refusal is not None:
-        reasons.append(position.refusal)
-
+    wanted = {"position": parameters.apply_position, "flux": parameters.apply_flux == "catalog"}
+    refusals = {"position": position.refusal, "flux": flux.refusal}
+    moved, scaled = (wanted[what] and refusals[what] is None for what in ("position", "flux"))
+    reasons = [refusal for what, refusal in refusals.items() if wanted[what] and refusal is not None]
     fit: FluxScale = flux.fit
-    g, g_err, add, add_err = fit.scale, fit.scale_err, fit.offset_mjy, fit.offset_err_mjy
-    refusal = flux.refusal
-    epoch_scale, epoch_err, n_epoch = np.nan, np.nan, 0
-    if scale is not None:
-        epoch_scale, epoch_err, n_epoch = scale["epoch_scale"], scale["epoch_scale_err"], int(scale["n_sources"])
-    if parameters.apply_flux == "epochs":
-        g, g_err, add, add_err = epoch_scale, epoch_err, np.nan, np.nan
-        refusal = (
-            "flux: no scale between epochs for this image"
-            if not np.isfinite(g_err)
-            else trust.refuse_scale(g, g_err, parameters)
-        )
-    scaled = parameters.apply_flux != "none" and refusal is None
-    if parameters.apply_flux != "none" and refusal is not None:
-        reasons.append(refusal)
     return {
         "applied": not reasons,
         "position_applied": moved,
@@ -360,11 +339,8 @@ def _applied_columns(position: _Tie, flux: _Tie, scale: pd.Series | None, parame
         "reason": "; ".join(reasons) or None,
         "dra_applied_arcsec": position.fit.dra_arcsec if moved else 0.0,
         "ddec_applied_arcsec": position.fit.ddec_arcsec if moved else 0.0,
-        "flux_mult": 1 / g if scaled else 1.0,
-        "flux_mult_err": g_err / g**2 if scaled else 0.0,
-        "flux_add_mjy": float(np.nan_to_num(add)) if scaled else 0.0,
-        "flux_add_err_mjy": float(np.nan_to_num(add_err)) if scaled else 0.0,
-        "epoch_scale": epoch_scale,
-        "epoch_scale_err": epoch_err,
-        "n_epoch_scale": n_epoch,
+        "flux_mult": 1 / fit.scale if scaled else 1.0,
+        "flux_mult_err": fit.scale_err / fit.scale**2 if scaled else 0.0,
+        "flux_add_mjy": float(np.nan_to_num(fit.offset_mjy)) if scaled else 0.0,
+        "flux_add_err_mjy": float(np.nan_to_num(fit.offset_err_mjy)) if scaled else 0.0,
     }

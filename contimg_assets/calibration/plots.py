@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,39 +11,55 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from contimg_assets.calibration.selection import Selection
 
+_DPI = 60
 _USED, _LEFT_OUT, _FIT = "#1f6fb4", "#bbbbbb", "#c44e25"
 
 
-def plot_correction(selected: Selection, correction: pd.Series) -> bytes:
-    """PNG of one image.
+def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """A figure for each image.
 
     Parameters
     ----------
     selected : of `measure.selection_of`
-    correction : the image's row of CORRECTIONS
+    corrections : CORRECTIONS of the images
 
-    Returns
-    -------
-    bytes of a PNG of about 900 x 400 pixels
+    Yields
+    ------
+    image, bytes of a PNG of 540 x 240 pixels
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
+    # By hand: to find the layout, matplotlib draws everything twice, and there are many images in an epoch.
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.13, top=0.91, wspace=0.2)
     left, right = figure.subplots(1, 2)
-    of_image = (selected.table["image"] == correction["image"]).to_numpy()
-    _plot_offsets(left, selected, of_image, correction)
-    _plot_ratios(right, selected, of_image, correction)
-    partly = correction["position_applied"] or correction["flux_applied"]
-    refused = f"{'partly applied' if partly else 'NOT applied'}: {correction['reason']}"
-    state = "applied" if correction["applied"] else refused
-    figure.suptitle(f"{correction['image']} – {state}", fontsize=9, wrap=True)
-    buffer = io.BytesIO()
-    # Without the software's name and date equal content gives equal bytes.
-    canvas.print_png(buffer, metadata={"Software": None})
-    return buffer.getvalue()
+    left.set(aspect="equal", adjustable="box", ylabel="north [arcsec]")
+    right.set(xscale="log", ylabel="ln(our flux / its flux)")
+    # 10, 20, 50, 100 ...: a field may span less than a decade.
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    right.xaxis.set_minor_locator(NullLocator())
+    for _, correction in corrections.iterrows():
+        # Axes and their ticks take longer to make than to draw: they stay.
+        for artist in (*left.lines, *left.patches, *right.lines, *right.collections):
+            artist.remove()
+        # Where there is nothing to show, not the limits of the image before.
+        left.set(xlim=(1, -1), ylim=(-1, 1))
+        right.set(xlim=(1, 1000), ylim=(-1, 1))
+        of_image = (selected.table["image"] == correction["image"]).to_numpy()
+        _plot_offsets(left, selected, of_image, correction)
+        _plot_ratios(right, selected, of_image, correction)
+        partly = correction["position_applied"] or correction["flux_applied"]
+        refused = f"{'partly applied' if partly else 'NOT applied'}: {correction['reason']}"
+        state = "applied" if correction["applied"] else refused
+        figure.suptitle(f"{correction['image']} – {state}", fontsize=9, wrap=True)
+        buffer = io.BytesIO()
+        # Without the software's name and date equal content gives equal bytes.
+        canvas.print_png(buffer, metadata={"Software": None})
+        yield str(correction["image"]), buffer.getvalue()
 
 
 def _of_catalog(selected: Selection, of_image: np.ndarray, names: Any) -> np.ndarray:
@@ -74,9 +91,7 @@ def _plot_offsets(axes: Any, selected: Selection, of_image: np.ndarray, correcti
         axes.set_ylim(ddec - reach, ddec + reach)
     axes.axhline(0, color="k", lw=0.5)
     axes.axvline(0, color="k", lw=0.5)
-    axes.set_aspect("equal", adjustable="box")
     axes.set_xlabel(f"{correction['position_catalog'] or 'catalogue'} − image, east [arcsec]")
-    axes.set_ylabel("north [arcsec]")
     axes.legend(fontsize=7, loc="upper right")
 
 
@@ -101,11 +116,6 @@ def _plot_ratios(axes: Any, selected: Selection, of_image: np.ndarray, correctio
         axes.set_ylim(np.log(scale) - max(2 * spread, 0.2), np.log(scale) + max(2 * spread, 0.2))
     axes.axhline(0, color="k", lw=0.5)
     if rows.any():
-        axes.set_xscale("log")
-        # 10, 20, 50, 100 ...: a field may span less than a decade.
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(reference[rows].min() / 1.1, reference[rows].max() * 1.1)
     axes.set_xlabel(f"flux of {correction['flux_catalog'] or 'catalogue'} at our frequency [mJy]")
-    axes.set_ylabel("ln(our flux / its flux)")
     axes.legend(fontsize=7, loc="upper right")

@@ -151,6 +151,16 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     return joined.assign(flux_mjy=flux, flux_err_mjy=error, flux_is_peak=is_peak & np.isfinite(peak), snr=snr)
 
 
+def of_single_sources(measurements: pd.DataFrame, associations: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """`with_measurements` of the measurements that belong to one source, with its source_id.
+
+    A measurement of several sources is a blend or a fork, whose flux is nobody's; copied history is of other epochs.
+    """
+    own = associations[~associations["copied"].to_numpy(dtype=bool)] if "copied" in associations else associations
+    own = own.loc[~own["measurement_id"].duplicated(keep=False), ["source_id", "measurement_id"]]
+    return with_measurements(own.reset_index(drop=True), measurements, images)
+
+
 def _floats(table: pd.DataFrame, name: str) -> Floats:
     return table[name].to_numpy(dtype=float, na_value=np.nan)
 

@@ -138,6 +138,8 @@ def status(
     console.print(table)
     for name in project.stale_catalogs():
         console.print(f"reference/{name}: [yellow]stale[/]: its file or configuration changed, or it was never made")
+    if project.stale_epoch_scales():
+        console.print("epoch_scales: [yellow]stale[/]: an epoch's corrections changed, or they were never made")
     _print_unusable(project)
     notable = assessment[(assessment["reason"] != "") & ~assessment["state"].isin(["waiting", "missing"])]
     for row in notable.itertuples(index=False):

@@ -32,7 +32,7 @@ from sqlalchemy.types import TypeEngine
 
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
-from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
+from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.detections import IMAGES
 from contimg_assets.schemas.variability import CROSS_MATCHES, LIGHT_CURVE, SOURCES, VARIABILITY
 
@@ -178,6 +178,18 @@ class Correction(Base):
         _epoch(key=True),
         *described(CORRECTIONS, key=["image"], always=_required(CORRECTIONS)),
         _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
+        **_CLUSTERED,
+    )
+
+
+class EpochScale(Base):
+    """Flux scale of one image from the sources that it shares with others, solved for all epochs together."""
+
+    # No foreign key: an epoch's images go and come back without it, and it is made anew after them.
+    __table__ = Table(
+        "epoch_scales",
+        Base.metadata,
+        *described(EPOCH_SCALES, key=["epoch", "image"], always=_required(EPOCH_SCALES)),
         **_CLUSTERED,
     )
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
 import sqlalchemy as sa
 
 from contimg_assets.config import Variability
-from contimg_assets.database import schema, writer
+from contimg_assets.database import bulk, schema, writer
 from contimg_assets.database.decisions import record_decision
 from contimg_assets.database.engine import open_engine, reading, writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.queries import Queries
 from contimg_assets.errors import StoreError
+from contimg_assets.identity import version_of_table
+from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 
 class ProductsDatabase(Queries):
@@ -120,6 +123,26 @@ class ProductsDatabase(Queries):
         """Make the database hold exactly these epochs; people's decisions stay."""
         wanted = {products.epoch for products in epochs}
         return self.replace_epochs(epochs, parameters, matching, sorted(set(self.recorded_versions()) - wanted))
+
+    def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
+        """Write the scales between epochs in place of those that are there; whether anything differed.
+
+        Parameters
+        ----------
+        scales : EPOCH_SCALES, of all epochs
+        """
+        wanted = EPOCH_SCALES.to_arrow(scales)
+        if version_of_table(wanted) == self.epoch_scales_version():
+            return False
+        table = TABLES[EPOCH_SCALES.name]
+        with writing(self.engine) as connection:
+            connection.execute(sa.delete(table))
+            bulk.insert(connection, table, wanted)
+        return True
+
+    def epoch_scales_version(self) -> str:
+        """Version of the scales between epochs that the database has."""
+        return version_of_table(EPOCH_SCALES.to_arrow(self.read_table(EPOCH_SCALES.name)))
 
     def recorded_versions(self) -> dict[str, dict[str, str]]:
         """Versions of the inputs that each epoch's rows were made from: epoch -> name -> version."""

@@ -107,17 +107,6 @@ CORRECTIONS = TableSchema(
             minimum=0,
         ),
         Column("flux_influential_id", TEXT, "", "measurement_id of that match", nullable=True),
-        # Between epochs.
-        Column(
-            "epoch_scale",
-            FLOAT,
-            "",
-            "Scale from constant sources shared with other epochs, tied to the catalogue once",
-            nullable=True,
-            minimum=0,
-        ),
-        Column("epoch_scale_err", FLOAT, "", "Its standard error", nullable=True, minimum=0),
-        Column("n_epoch_scale", INT, "", "Sources it was measured from", minimum=0),
         Column("selection", TEXT, "", "JSON: matches left after each filter, per catalogue"),
     ),
     key=("image",),
@@ -127,6 +116,7 @@ EPOCH_SCALES = TableSchema(
     "epoch_scales",
     "Flux scales of all images solved together from the sources they share, tied to the catalogue once",
     (
+        Column("epoch", TEXT, "", "Epoch"),
         Column("image", TEXT, "", "Image"),
         Column("epoch_scale", FLOAT, "", "Our flux over the true one", nullable=True, minimum=0),
         Column(
@@ -138,9 +128,37 @@ EPOCH_SCALES = TableSchema(
             minimum=0,
         ),
         Column("n_sources", INT, "", "Sources that connect the image to others", minimum=0),
-        Column("group", INT, "", "Images connected by shared sources have the same number", minimum=0),
+        Column(
+            "connected", INT, "", "Images connected by shared sources have the same number", nullable=True, minimum=0
+        ),
     ),
-    key=("image",),
+    key=("epoch", "image"),
+)
+
+CONSTANT_FLUXES = TableSchema(
+    "constant_fluxes",
+    "Uncorrected fluxes of isolated, compact, bright sources not known to vary, which tie an epoch to the others",
+    (
+        Column("source_id", TEXT, "", "Source"),
+        Column("image", TEXT, "", "Image"),
+        Column("flux_mjy", FLOAT, "mJy", "Integrated flux density; where there is none, the peak"),
+        Column("flux_err_mjy", FLOAT, "mJy", "Its 1-sigma error", nullable=True, minimum=0),
+    ),
+)
+
+KNOWN_FLUXES = TableSchema(
+    "known_fluxes",
+    "Running statistics of each source's calibrated fluxes, of all epochs up to this one",
+    (
+        Column("source_id", TEXT, "", "Source"),
+        Column("n", INT, "", "Fluxes so far", minimum=1),
+        Column("mean_mjy", FLOAT, "mJy", "Their mean"),
+        Column("squares_mjy2", FLOAT, "mJy2", "Sum of squared deviations from it", minimum=0),
+        Column("weight_per_mjy2", FLOAT, "1 / mJy2", "Sum of 1 / error^2", minimum=0),
+        Column("weighted_mean_mjy", FLOAT, "mJy", "Weighted mean"),
+        Column("chi2", FLOAT, "", "Sum of squared deviations from it in units of the errors", minimum=0),
+    ),
+    key=("source_id",),
 )
 
 _CORRECTED = (

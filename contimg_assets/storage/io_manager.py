@@ -10,10 +10,12 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import PrivateAttr
 
 from contimg_assets.catalogs.store import ReferenceCatalog, write_catalog
 from contimg_assets.flow import STAGES
+from contimg_assets.schemas.corrections import EPOCH_SCALES
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
 
 
@@ -33,7 +35,7 @@ class StoredEpochs:
 
 
 class EpochParquetIOManager(dg.ConfigurableIOManager):
-    """Tables as Parquet files, replaced atomically: epochs with their records, and reference catalogues."""
+    """Tables as Parquet files, replaced atomically: epochs with their records, and what is of no epoch."""
 
     root: str
 
@@ -46,21 +48,38 @@ class EpochParquetIOManager(dg.ConfigurableIOManager):
         return self._epochs
 
     def handle_output(self, context: dg.OutputContext, obj: Sequence[EpochRecord] | pa.Table) -> None:
-        """Commit the epochs that a stage staged, or write a reference catalogue."""
+        """Commit the epochs that a stage staged, or write the one table of an asset without epochs."""
         if isinstance(obj, pa.Table):
-            write_catalog(obj, self._catalog_file(context.asset_key))
+            write_catalog(obj, self._file(context.asset_key))
             return
         for record in obj:
             self.epochs.commit(record)
 
-    def load_input(self, context: dg.InputContext) -> StoredEpochs | ReferenceCatalog:
+    def load_input(self, context: dg.InputContext) -> StoredEpochs | ReferenceCatalog | pd.DataFrame:
         key = context.asset_key
+        if key.path == [EPOCH_SCALES.name]:
+            return read_epoch_scales(Path(self.root))
         if key.path[0] == "reference":
-            return ReferenceCatalog(key.path[-1], self._catalog_file(key))
+            return ReferenceCatalog(key.path[-1], self._file(key))
         return StoredEpochs(self.epochs, key.path[-1])
 
-    def _catalog_file(self, key: dg.AssetKey) -> Path:
+    def _file(self, key: dg.AssetKey) -> Path:
         return Path(self.root, *key.path).with_suffix(".parquet")
+
+
+def epoch_scales_file(root: Path) -> Path:
+    """Where the scales between epochs are kept."""
+    return (root / EPOCH_SCALES.name).with_suffix(".parquet")
+
+
+def read_epoch_scales(root: Path) -> pd.DataFrame:
+    """EPOCH_SCALES as stored; empty where they were never made."""
+    file = epoch_scales_file(root)
+    if not file.exists():
+        return EPOCH_SCALES.empty()
+    found = pq.read_table(file)
+    EPOCH_SCALES.check(found)
+    return found.to_pandas()
 
 
 def open_store(root: str) -> EpochStore:

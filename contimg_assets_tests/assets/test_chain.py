@@ -6,6 +6,7 @@ import io
 import itertools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -32,8 +33,9 @@ def test_every_stage_of_every_epoch_is_made_in_one_run(project: TestProject) -> 
     report = project.run()
     assert report.complete
     assert len(report.assessment) == len(project.epochs) * len(STAGES)
-    # Two reference catalogues and one run for all stages of all epochs.
-    assert len(report.run_ids) == 3
+    # Two reference catalogues, one run for all stages of all epochs, one for the scales between them.
+    assert len(report.run_ids) == 4
+    assert not project.project.stale_epoch_scales()
 
 
 def test_all_rows_are_accounted_for(finished: dict[str, pd.DataFrame], survey: Path) -> None:
@@ -167,6 +169,63 @@ def test_changed_parameters_are_recomputed_from_their_stage_on(project: TestProj
     assert run.asset_selection is not None
     assert "measurements" not in {key.path[0] for key in run.asset_selection}
     assert "corrections" in {key.path[0] for key in run.asset_selection}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "corrections",
+    [
+        pytest.param({"apply_flux": "epochs", "min_snr": 8.0}, id="scales between epochs"),
+        # So low that most sources vary, and which of them is known to depends on which epochs came before.
+        pytest.param({"variable_min_epochs": 2, "variable_min_v": 0.02, "variable_max_p": 0.5}, id="known variables"),
+    ],
+)
+def test_what_epochs_say_of_each_other_does_not_depend_on_their_arrival(
+    project: TestProject, tmp_path: Path, survey: Path, corrections: dict[str, Any]
+) -> None:
+    project.configure(corrections=corrections)
+    for place in (2, 0, 3, 1):
+        project.deliver(project.epochs[place])
+        assert project.run().complete
+    assert project.run().run_ids == []
+    scratch = make_project(tmp_path / "scratch", survey)
+    scratch.configure(corrections=corrections)
+    scratch.deliver()
+    assert scratch.run().complete
+    rows = project.rows()
+    assert_same_rows(rows, scratch.rows(), without=["source_aliases"])
+
+    both = rows["corrections"].merge(rows["epoch_scales"], on=["epoch", "image"])
+    assert len(both) == len(rows["images"]) == len(rows["corrections"])
+    if "apply_flux" in corrections:
+        scaled = both["flux_applied"].astype(bool)
+        assert 4 <= scaled.sum() < len(both)
+        assert both["flux_mult"][scaled].to_numpy() == pytest.approx(1 / both["epoch_scale"][scaled].to_numpy())
+        assert (both["flux_mult"][~scaled] == 1).all()
+        assert both["reason"][~scaled].str.contains("no scale between epochs|standard error").all()
+    else:
+        last = project.project.store.record("corrections", project.epochs[-1])
+        assert last is not None
+        assert last.facts["n_known_variables"] > 5
+
+
+def test_a_late_epoch_measures_later_ones_again_only_where_it_makes_a_variable_known(project: TestProject) -> None:
+    first, *later = project.epochs
+    project.deliver(*later)
+    project.run()
+    store = project.project.store
+    before = {epoch: store.record("corrections", epoch) for epoch in later}
+    project.deliver(first)
+    assert project.run().complete
+    for epoch, old in before.items():
+        new = store.record("corrections", epoch)
+        assert new is not None
+        assert old is not None
+        # What is known before it has changed, what was measured has not.
+        assert new.inputs["state_before"] != old.inputs["state_before"]
+        if new.inputs["catalog_matches"] == old.inputs["catalog_matches"]:
+            assert new.data_version == old.data_version
+            assert new.facts["measured_from"] == old.facts["measured_from"]
 
 
 def test_a_changed_catalogue_is_matched_again(project: TestProject) -> None:

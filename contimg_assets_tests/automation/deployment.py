@@ -174,6 +174,10 @@ class Deployment:
         return answer["data"]
 
     def runs(self) -> list[dict[str, Any]]:
+        """Runs of epochs, oldest first; without those of the scales between epochs, which follow every change."""
+        return [run for run in self.all_runs() if "epoch_scales" not in run["assets"]]
+
+    def all_runs(self) -> list[dict[str, Any]]:
         """All runs, oldest first, with their tags as a mapping and the assets they took."""
         found = self.graphql(_RUNS)["runsOrError"]["results"]
         for run in found:
@@ -202,7 +206,7 @@ class Deployment:
 
         def settled() -> bool:
             nonlocal since
-            busy = any(run["status"] not in _FINISHED for run in self.runs())
+            busy = any(run["status"] not in _FINISHED for run in self.all_runs())
             if busy or self.pending():
                 since = None
                 return False
@@ -230,7 +234,7 @@ class Deployment:
 
     def pending(self) -> bool:
         """Whether anything is left to make that can be made, as the reconciler sees it."""
-        if self.project.stale_catalogs():
+        if self.project.stale_catalogs() or self.project.stale_epoch_scales():
             return True
         return bool(self.project.assess()["state"].isin(["stale", "missing"]).any())
 

@@ -41,6 +41,7 @@ def test_new_late_and_changed_epochs(automaton, survey):
     automaton.deliver(first, last)
     done = automaton.settle()
     assert done == [Done(ALL, (first.name, last.name))]
+    assert automaton.scales == 1
 
     automaton.deliver(late)
     own, later = automaton.settle()
@@ -58,6 +59,7 @@ def test_new_late_and_changed_epochs(automaton, survey):
     assert own == Done(ALL, (late.name,))
     assert [one.epochs for one in others] in ([], [(last.name,)])
     assert (automaton.project.assess()["state"] == "fresh").all()
+    assert not automaton.project.stale_epoch_scales()
 
 
 def test_failed_epoch_is_left_until_it_changes_and_holds_nobody_back(automaton, survey):

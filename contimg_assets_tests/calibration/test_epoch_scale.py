@@ -33,6 +33,7 @@ def _fluxes(
             pd.DataFrame(
                 {
                     "source_id": [f"{source:016x}" for source in seen],
+                    "epoch": f"epoch_{image // 2}",
                     "image": f"image_{image:03d}",
                     "flux_mjy": measured,
                     "flux_err_mjy": error * measured,
@@ -45,6 +46,7 @@ def _fluxes(
 def _corrections(ln_scale: np.ndarray, error: float = 0.01, trusted: bool = True) -> pd.DataFrame:
     return pd.DataFrame(
         {
+            "epoch": [f"epoch_{image // 2}" for image in range(len(ln_scale))],
             "image": [f"image_{image:03d}" for image in range(len(ln_scale))],
             "flux_scale": np.exp(ln_scale),
             "flux_scale_err": error * np.exp(ln_scale),
@@ -95,9 +97,10 @@ def test_groups_without_common_sources_are_tied_apart() -> None:
     )
     ties = _corrections(np.full(3, 0.2))
     got = calculate_epoch_scales(pd.concat([north, south]), ties).set_index("image")
-    assert got["group"].nunique() == 2
-    assert np.log(got["epoch_scale"][:3]).mean() == pytest.approx(0.2, abs=0.02)
-    assert np.log(got["epoch_scale"][3:]).mean() == pytest.approx(0.0, abs=1e-6)
+    assert got["connected"].nunique() == 2
+    of_north = got.index.str.startswith("image")
+    assert np.log(got["epoch_scale"][of_north]).mean() == pytest.approx(0.2, abs=0.02)
+    assert np.log(got["epoch_scale"][~of_north]).mean() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_images_without_enough_sources_get_no_scale() -> None:
@@ -119,7 +122,13 @@ def test_neither_order_nor_unusable_rows_matter() -> None:
     fluxes = _fluxes(rng, np.linspace(-0.1, 0.1, 5))
     got = calculate_epoch_scales(fluxes)
     bad = pd.DataFrame(
-        {"source_id": ["x", None, "y"], "image": "image_000", "flux_mjy": [-1.0, 2.0, np.nan], "flux_err_mjy": 0.1}
+        {
+            "epoch": "epoch_0",
+            "source_id": ["x", None, "y"],
+            "image": "image_000",
+            "flux_mjy": [-1.0, 2.0, np.nan],
+            "flux_err_mjy": 0.1,
+        }
     )
     again = calculate_epoch_scales(pd.concat([bad, fluxes.sample(frac=1, random_state=0)]))
     pd.testing.assert_frame_equal(again, got, rtol=1e-9)
@@ -159,4 +168,4 @@ def test_constant_sources_of_an_epoch() -> None:
 
 def test_missing_column_is_named() -> None:
     with pytest.raises(InputError, match="flux_err_mjy"):
-        calculate_epoch_scales(pd.DataFrame({"source_id": ["a"], "image": ["b"], "flux_mjy": [1.0]}))
+        calculate_epoch_scales(pd.DataFrame({"epoch": ["e"], "source_id": ["a"], "image": ["b"], "flux_mjy": [1.0]}))

@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contimg_assets.calibration import apply_corrections, filter_counts, measure_corrections, selection_of
-from contimg_assets.calibration.plots import plot_correction
+from contimg_assets.calibration import (
+    apply_corrections,
+    filter_counts,
+    measure_corrections,
+    selection_of,
+    with_epoch_scales,
+)
+from contimg_assets.calibration.plots import plot_corrections
 from contimg_assets.config import Corrections
 from contimg_assets.crossmatch import sphere
 from contimg_assets.errors import InputError
@@ -376,17 +382,35 @@ def test_configuration_says_what_is_applied() -> None:
     assert row["reason"] is None
     assert (row["dra_applied_arcsec"], row["flux_mult"]) == (0, 1)
     assert row["flux_scale"] == pytest.approx(0.93, abs=0.02)
-    scales = pd.DataFrame(
-        {"image": ["image_000"], "epoch_scale": 0.95, "epoch_scale_err": 0.002, "n_sources": 50, "group": 0}
-    )
+
+
+def test_the_scale_between_epochs_is_applied_where_it_is_trusted() -> None:
     between = Corrections(apply_flux="epochs")
-    row = measure_corrections(*tables, between, epoch_scales=scales).iloc[0]
-    assert row["flux_mult"] == pytest.approx(1 / 0.95)
-    assert row["epoch_scale"] == 0.95
-    assert row["flux_scale"] == pytest.approx(0.93, abs=0.02)
-    row = measure_corrections(*tables, between).iloc[0]
-    assert row["reason"] == "flux: no scale between epochs for this image"
-    assert (row["flux_mult"], row["position_applied"], row["applied"]) == (1, True, False)
+    table = measure_corrections(*epoch(4, 100), between)
+    assert table["applied"].all()
+    assert not table["flux_applied"].any()
+    assert (table["flux_mult"] == 1).all()
+    scales = pd.DataFrame(
+        {
+            "epoch": "e",
+            "image": ["image_003", "image_000", "image_001"],
+            "epoch_scale": [0.95, 0.96, 3.0],
+            "epoch_scale_err": [0.002, 0.2, 0.002],
+            "n_sources": 50,
+            "connected": 0,
+        }
+    )
+    table.loc[3, ["applied", "position_applied", "reason"]] = False, False, "position: too few"
+    got = CORRECTIONS.to_arrow(with_epoch_scales(table, scales, between)).to_pandas().set_index("image")
+    assert got["flux_mult"].tolist() == [1, 1, 1, pytest.approx(1 / 0.95)]
+    assert got.loc["image_003", "flux_mult_err"] == pytest.approx(0.002 / 0.95**2)
+    assert got["flux_applied"].tolist() == [False, False, False, True]
+    assert not got["applied"].any()
+    assert "standard error of 20.8%" in got.loc["image_000", "reason"]
+    assert "scale of 3.000" in got.loc["image_001", "reason"]
+    assert "no scale between epochs" in got.loc["image_002", "reason"]
+    assert got.loc["image_003", "reason"] == "position: too few"
+    assert (got["position_applied"] == [True, True, True, False]).all()
 
 
 def test_faults_are_named() -> None:
@@ -428,9 +452,12 @@ def test_plot_of_an_image(case: str) -> None:
         matches = matches.head(0)
     table = measure_corrections(measurements, matches, images, Corrections())
     chosen = selection_of(measurements, matches, images, Corrections())
-    picture = plot_correction(chosen, table.iloc[0])
+    ((image, picture),) = plot_corrections(chosen, table)
+    assert image == "image_000"
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    assert plot_correction(chosen, table.iloc[0]) == picture
+    # A figure is used for image after image, and nothing of one is left in the next.
+    twice = [png for _, png in plot_corrections(chosen, pd.concat([table, table]))]
+    assert twice == [picture, picture]
 
 
 def test_empty_tables_of_the_schemas() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contimg_assets.calibration import apply_corrections, calculate_epoch_scales, measure_corrections
+from contimg_assets.calibration import apply_corrections, calculate_epoch_scales, measure_corrections, with_epoch_scales
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Config, Corrections, Matching
 from contimg_assets.crossmatch import sphere
@@ -73,7 +73,7 @@ def corrected(epochs: dict[str, Epoch]) -> tuple[pd.DataFrame, pd.DataFrame]:
             "ddec_arcsec",
         ]
         rows.append(got.merge(best[columns], on="measurement_id").assign(epoch=epoch))
-        tables.append(table)
+        tables.append(table.assign(epoch=epoch))
     return pd.concat(tables, ignore_index=True), pd.concat(rows, ignore_index=True)
 
 
@@ -134,13 +134,15 @@ def test_scales_between_epochs(epochs: dict[str, Epoch], corrected: tuple[pd.Dat
     )
     scales = calculate_epoch_scales(bright, table)
     assert scales["epoch_scale"].notna().all()
-    ratio = scales["epoch_scale"] / table.set_index("image").loc[scales["image"], "flux_scale"].to_numpy()
+    both = scales.merge(table, on=["epoch", "image"])
+    ratio = both["epoch_scale"] / both["flux_scale"]
     assert ratio.median() == pytest.approx(1, abs=0.01)
     assert ratio.std() < 0.03
     parameters = TO_RACS_MID.model_copy(update={"apply_flux": "epochs"})
     parts = []
-    for measurements, matches, images in epochs.values():
-        found = measure_corrections(measurements, matches, images, parameters, epoch_scales=scales)
+    for epoch, (measurements, matches, images) in epochs.items():
+        found = measure_corrections(measurements, matches, images, parameters)
+        found = with_epoch_scales(found, scales[scales["epoch"] == epoch], parameters)
         parts.append(apply_corrections(measurements, found)[["measurement_id", "flux_int_corr_mjy"]])
     both = rows.drop(columns="flux_int_corr_mjy").merge(pd.concat(parts), on="measurement_id")
     assert _scatter(both, "flux_int_corr_mjy") < _scatter(rows, "flux_int_corr_mjy")

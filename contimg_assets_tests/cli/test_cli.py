@@ -83,7 +83,7 @@ def test_dagster_sees_what_the_command_wrote(in_finished: Path) -> None:
     with open_instance(in_finished) as instance:
         assert isinstance(instance, dg.DagsterInstance)
         assert not instance.is_ephemeral
-        assert instance.get_runs_count() == 3
+        assert instance.get_runs_count() == 4
         assert len(instance.get_dynamic_partitions("epoch")) == 2
     assert (in_finished / ".dagster").is_dir()
 

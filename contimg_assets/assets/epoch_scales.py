@@ -1,0 +1,169 @@
+"""`epoch_scales`: the flux scales of all images of all epochs, solved together from the sources they share.
+
+One table, made again when any epoch's corrections change. `products/epoch_scales` shows it in the database; where
+`corrections.apply_flux` is 'epochs', the products apply it in place of the images' own scales.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from contimg_assets.assets.epochs import OWNERS, RETRY_INTERNAL_ERRORS
+from contimg_assets.assets.plots import embedded, plot_epoch_scales
+from contimg_assets.assets.reference import READ_FROM
+from contimg_assets.automation.conditions import on_any_epoch, on_upstream_change
+from contimg_assets.calibration import calculate_epoch_scales, known_variables, with_epoch_scales
+from contimg_assets.catalogs.store import describe
+from contimg_assets.config import Config
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.flow import CORRECTIONS_STAGE
+from contimg_assets.identity import combine_versions, version_of_table
+from contimg_assets.reconcile import SCALES, epochs_in_time_order
+from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
+from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
+from contimg_assets.storage.io_manager import EpochParquetIOManager, StoredEpochs
+
+ALGORITHM = "1"
+KEY = dg.AssetKey(SCALES)
+TABLE_KEY = dg.AssetKey(["products", SCALES])
+SCALED = "every_image_has_a_scale"
+_MAX_NAMED = 20
+
+
+def _code_version(config: Config) -> str:
+    return combine_versions(ALGORITHM, config.corrections.version, str(EPOCH_SCALES.arrow))
+
+
+def _records(store: EpochStore) -> dict[str, EpochRecord]:
+    """Current corrections of every epoch, in time order."""
+    records = {epoch: store.record(CORRECTIONS_STAGE.name, epoch) for epoch in epochs_in_time_order(store)}
+    return {epoch: record for epoch, record in records.items() if record is not None}
+
+
+def scales_input_version(config: Config, store: EpochStore) -> str:
+    """Version of everything that `epoch_scales` is made from: corrections of all epochs, configuration and code."""
+    versions = [f"{epoch}={record.data_version}" for epoch, record in _records(store).items()]
+    return combine_versions(_code_version(config), *versions)
+
+
+def scale_versions(scales: pd.DataFrame) -> dict[str, str]:
+    """Version of the rows of each epoch."""
+    return {
+        str(epoch): version_of_table(EPOCH_SCALES.to_arrow(rows)) for epoch, rows in scales.groupby("epoch", sort=False)
+    }
+
+
+def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
+    """The asset and its table in the database, for a configuration."""
+
+    @dg.asset(
+        key=KEY,
+        group_name="epochs",
+        owners=OWNERS,
+        kinds={"pandas", "parquet"},
+        io_manager_key="store",
+        code_version=_code_version(config),
+        automation_condition=on_any_epoch(),
+        retry_policy=RETRY_INTERNAL_ERRORS,
+        metadata={"dagster/column_schema": EPOCH_SCALES.dagster},
+        dagster_type=dg.Any,  # with checks, a result's annotation would be taken for an output without a value
+        check_specs=[
+            dg.AssetCheckSpec(
+                SCALED,
+                asset=KEY,
+                description="Every image shares enough constant sources with others, and its scale and error are "
+                "within the limits of `corrections`. Nothing is held back.",
+            )
+        ],
+        description="Flux scale of every image of all epochs, solved together from the constant sources that they "
+        "share (robust least squares in ln flux) and tied to the reference catalogue once. Applied in place of the "
+        "images' own scales where `corrections.apply_flux` is 'epochs'.",
+    )
+    def epoch_scales(corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]) -> dg.MaterializeResult:
+        version = scales_input_version(config, store.epochs)
+        records = _records(store.epochs)
+        corrected = _all(corrections, records, CORRECTIONS.name)
+        scales = calculate_epoch_scales(_constant_fluxes(corrections, records, config), corrected)
+        # An image without any source in common has its row too: what has no scale is said, not left out.
+        scales = corrected[["epoch", "image"]].merge(scales, "left", ["epoch", "image"])
+        scales["n_sources"] = scales["n_sources"].fillna(0)
+        table = EPOCH_SCALES.to_arrow(scales.sort_values(["epoch", "image"], ignore_index=True))
+        content = version_of_table(table)
+        refused = _refused(corrected, scales, config)
+        return dg.MaterializeResult(
+            value=describe(table, {READ_FROM: version}),
+            data_version=dg.DataVersion(content),
+            metadata={
+                "dagster/row_count": table.num_rows,
+                "epochs": len(records),
+                "images with a scale": int(scales["epoch_scale"].notna().sum()),
+                "groups of connected images": int(scales["connected"].nunique()),
+            }
+            | ({"scales": embedded(plot_epoch_scales(scales, list(records)), "scales")} if len(scales) else {}),
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=SCALED,
+                    passed=refused.empty,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={"images without": len(refused)},
+                    description="; ".join(refused.head(_MAX_NAMED)) or None,
+                )
+            ],
+        )
+
+    @dg.asset(
+        key=TABLE_KEY,
+        ins={SCALES: dg.AssetIn(KEY)},
+        group_name="products",
+        owners=OWNERS,
+        kinds={"sqlalchemy", "postgres" if config.products_url.startswith("postgresql") else "sqlite"},
+        automation_condition=on_upstream_change(),
+        retry_policy=RETRY_INTERNAL_ERRORS,
+        pool="products_database",
+        metadata={"dagster/column_schema": EPOCH_SCALES.dagster},
+        description="Flux scale between epochs of every image, beside `corrections`, which has each image's own.",
+    )
+    def epoch_scales_table(
+        epoch_scales: pd.DataFrame, database: dg.ResourceParam[ProductsDatabase]
+    ) -> dg.MaterializeResult:
+        database.upgrade()
+        version = version_of_table(EPOCH_SCALES.to_arrow(epoch_scales))
+        written = database.replace_epoch_scales(epoch_scales)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(version),
+            metadata={"dagster/row_count": len(epoch_scales)} | ({} if written else {"note": "nothing changed"}),
+        )
+
+    return [epoch_scales, epoch_scales_table]
+
+
+def _all(corrections: StoredEpochs, records: Mapping[str, EpochRecord], table: str) -> pd.DataFrame:
+    """One table of all epochs, with a column for the epoch."""
+    schema = {CORRECTIONS.name: CORRECTIONS, CONSTANT_FLUXES.name: CONSTANT_FLUXES}[table]
+    parts: list[Any] = [corrections.read(epoch, table).assign(epoch=epoch) for epoch in records]
+    return pd.concat(parts, ignore_index=True) if parts else schema.empty().assign(epoch="")
+
+
+def _constant_fluxes(corrections: StoredEpochs, records: Mapping[str, EpochRecord], config: Config) -> pd.DataFrame:
+    """Fluxes that tie epochs to each other, without those of all sources that are known by now to vary."""
+    fluxes = _all(corrections, records, CONSTANT_FLUXES.name)
+    if records:
+        known = corrections.read(list(records)[-1], KNOWN_FLUXES.name)
+        fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, config.corrections))]
+    return fluxes
+
+
+def _refused(corrections: pd.DataFrame, scales: pd.DataFrame, config: Config) -> pd.Series:
+    """A sentence for each image whose scale would not be applied."""
+    judged = [
+        with_epoch_scales(rows.assign(reason=None), scales[scales["epoch"] == epoch], config.corrections).loc[
+            lambda table: ~table["flux_applied"], ["epoch", "image", "reason"]
+        ]
+        for epoch, rows in corrections.groupby("epoch", sort=False)
+    ]
+    if not judged:
+        return pd.Series([], dtype=str)
+    table = pd.concat(judged)
+    return table["epoch"] + "/" + table["image"] + ": " + table["reason"].astype(str)
