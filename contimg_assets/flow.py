@@ -14,7 +14,7 @@ from contimg_assets.identity import combine_versions
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES
-from contimg_assets.schemas.detections import DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
+from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 
 
@@ -50,7 +50,7 @@ class Stage:
         return combine_versions(self.name, self.algorithm, *parameters, *shapes)
 
 
-RAW_DETECTIONS = Stage("raw_detections", "1", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED))
+RAW_DETECTIONS = Stage("raw_detections", "1", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
 MEASUREMENTS_STAGE = Stage("measurements", "1", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",

@@ -25,7 +25,7 @@ FOREIGN = {"auth_basic", "auth_basic_user_file", "proxy_pass", "proxy_http_versi
 
 def _known_names() -> set[str]:
     """Everything of ours that a page may name in backticks."""
-    names = {"mjd_mid", "simulate_detections", "associate_measurements"}
+    names = {"mjd_mid", "rms_map", "simulate_detections", "associate_measurements"}
     for group in describe():
         names |= set(group.name.split("."))
         for entry in group.entries:

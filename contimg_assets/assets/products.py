@@ -47,8 +47,9 @@ from contimg_assets.storage.io_manager import EpochParquetIOManager, read_epoch_
 _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
     "epochs": ("raw_detections",),
     "images": ("raw_detections",),
-    "measurements": ("measurements", "corrections"),
-    "sources": ("measurements", "associated_sources", "corrections"),
+    # Upper limits and new sources follow from what the images covered.
+    "measurements": ("raw_detections", "measurements", "corrections"),
+    "sources": ("raw_detections", "measurements", "associated_sources", "corrections"),
     "associations": ("associated_sources",),
     "source_relations": ("associated_sources",),
     "source_aliases": ("associated_sources",),
@@ -209,6 +210,7 @@ class _Writer:
             associations=table("associated_sources", "associations"),
             relations=table("associated_sources", "relations"),
             corrections=corrections,
+            coverage=table("raw_detections", "coverage"),
             versions={**inputs, CODE: self.code},
         )
 

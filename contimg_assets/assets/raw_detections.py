@@ -61,7 +61,7 @@ def build_raw_detections(config: Config) -> dg.AssetsDefinition:
             ),
         ],
         description="Delivered catalogues in our columns and units [deg, arcsec, mJy, MJD UTC], one row per usable "
-        "row of a source finder. Also holds the epoch's images and its rejected rows.",
+        "row of a source finder. Also holds the epoch's images, what they cover, and the rejected rows.",
     )
     def raw_detections(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[EpochParquetIOManager]
@@ -90,7 +90,12 @@ def build_raw_detections(config: Config) -> dg.AssetsDefinition:
             images = found.images
             too_many = rejections_within_limits(images, found.rejected, config.ingest)
             return Content(
-                tables={"detections": found.detections, "images": images, "rejected": found.rejected},
+                tables={
+                    "detections": found.detections,
+                    "images": images,
+                    "rejected": found.rejected,
+                    "coverage": found.coverage,
+                },
                 inputs={INCOMING: version},
                 facts={
                     "mjd_first": float(images["mjd"].min()),

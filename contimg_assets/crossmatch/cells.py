@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy_healpix import HEALPix, lonlat_to_healpix
 
-from contimg_assets.crossmatch.sphere import Indices
+from contimg_assets.crossmatch.sphere import Indices, separation_arcsec
 
 # 0.4 milliarcsec: a sort key and a spatial index in one. Coarser cells are its leading bits.
 FINEST_ORDER = 29
@@ -51,6 +51,28 @@ def neighbourhood(cells_29: Cells, order: int) -> Flags:
 def rows_in_cells(rows_29: Cells, flags: Flags, order: int) -> Indices:
     """Indices of the rows that lie in a cell whose flag is set, ascending."""
     return np.flatnonzero(flags[coarser(rows_29, order)])
+
+
+def cell_radius_deg(order: int) -> float:
+    """No point of a cell of an order is farther from the cell's centre than this [deg]."""
+    # At the widest, beside the polar caps, 1.069 / nside.
+    return float(np.degrees(1.07 / (1 << order)))
+
+
+def cells_within(ra_deg: float, dec_deg: float, radius_deg: float, order: int) -> Cells:
+    """Cells that a circle touches, and some just outside of it; ascending.
+
+    From coarse cells to fine ones: the library's cone search takes minutes for a million cells.
+    """
+    cells = np.arange(12, dtype=np.int64)
+    for depth in range(order + 1):
+        if depth:
+            cells = (cells[:, None] * 4 + np.arange(4)).ravel()
+        grid = HEALPix(1 << depth, order="nested")
+        lon, lat = grid.healpix_to_lonlat(cells)
+        separation = separation_arcsec(lon.to_value(u.deg), lat.to_value(u.deg), ra_deg, dec_deg) / 3600.0
+        cells = cells[separation <= radius_deg + cell_radius_deg(depth)]
+    return cells
 
 
 def cells_around(cells: Cells, order: int) -> Cells:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.crossmatch.sphere import unit_vectors
 from contimg_assets.identity import from_hex
+from contimg_assets.variability.coverage import Coverage
 from contimg_assets.variability.segments import LightCurves
 
 # Light-curve column -> column of CORRECTED_MEASUREMENTS.
@@ -104,9 +105,9 @@ def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table)
     )
 
 
-def pack(table: pa.Table) -> bytes:
+def pack(table: pa.Table, compression: str | None = None) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
         stream.write_table(table.combine_chunks())
     return sink.getvalue().to_pybytes()
 
@@ -114,6 +115,24 @@ def pack(table: pa.Table) -> bytes:
 def unpack(data: bytes) -> pa.Table:
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         return stream.read_all()
+
+
+def pack_coverage(coverage: Coverage) -> bytes:
+    """Ranges as steps, which repeat and compress well, and the rms in the seven digits that it has."""
+    before = np.concatenate([[0], coverage.end[:-1]])
+    columns = {
+        "gap": coverage.start - before,
+        "length": coverage.end - coverage.start,
+        "rms_mjy_beam": coverage.rms_mjy_beam.astype(np.float32),
+    }
+    return pack(pa.table(columns), "zstd")
+
+
+def unpack_coverage(data: bytes) -> Coverage:
+    """The inverse of `pack_coverage`."""
+    gap, length, rms = (column.to_numpy() for column in unpack(data).itercolumns())
+    end = np.cumsum(gap + length)
+    return Coverage(end - length, end, rms.astype(float))
 
 
 Points = dict[str, npt.NDArray]

@@ -164,9 +164,13 @@ def _copy(connection: Connection, table: str, data: pa.Table) -> None:
 
 
 def _finite(data: pa.Table) -> pa.Table:
-    """NaN as null: SQLite stores it so, and PostgreSQL must not differ."""
-    columns = [
-        pa.array(column.to_numpy(), pa.float64(), from_pandas=True) if pa.types.is_floating(column.type) else column
-        for column in data.itercolumns()
-    ]
+    """NaN as null: SQLite stores it so, and PostgreSQL must not differ. Bytes as COPY reads them."""
+    columns = []
+    for column in data.itercolumns():
+        if pa.types.is_floating(column.type):
+            columns.append(pa.array(column.to_numpy(), pa.float64(), from_pandas=True))
+        elif pa.types.is_binary(column.type):
+            columns.append(pa.array([None if value is None else f"\\x{value.hex()}" for value in column.to_pylist()]))
+        else:
+            columns.append(column)
     return pa.table(columns, names=data.column_names)

@@ -163,10 +163,22 @@ class Image(Base):
         Base.metadata,
         _epoch(key=True),
         *described(IMAGES, key=["image"], always=_required(IMAGES)),
-        SqlColumn("footprint", Text(), comment="What it covers, as a MOC; where missing, the circle"),
         _deferred(["epoch"], ["epochs.epoch"]),
         **_CLUSTERED,
     )
+
+
+class ImageCoverage(Base):
+    """What an image covers and how deep, where that is known better than by its circle and its rms."""
+
+    __tablename__ = "image_coverage"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    image: Mapped[str] = mapped_column(primary_key=True, comment="Image")
+    radius_deg: Mapped[float] = mapped_column(comment="Radius about the image's centre that holds all of it [deg]")
+    cells: Mapped[bytes] = mapped_column(
+        comment="Ranges of HEALPix cells (nested, order 29) and the rms in each [mJy / beam], Arrow IPC"
+    )
+    __table_args__ = (_deferred(["epoch", "image"], ["images.epoch", "images.image"]), _STRICT)
 
 
 class Correction(Base):

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.errors import SchemaError
-from contimg_assets.identity import combine_versions, version_of_table, version_of_value
+from contimg_assets.identity import combine_versions, version_of_table
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
-from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.schemas.detections import COVERAGE, IMAGES
 
 Frame: TypeAlias = pd.DataFrame | pa.Table
 
@@ -30,7 +30,7 @@ class EpochProducts:
     images, measurements, associations, relations, corrections : DataFrames or Arrow tables of the schemas IMAGES,
         CORRECTED_MEASUREMENTS, ASSOCIATIONS, RELATIONS and CORRECTIONS. Measurements hold duplicates too
         (`duplicate_of`); associations hold copied rows of forks too (`copied`).
-    footprints : image -> MOC as text ("6/1-3 7/22"), where the circle of the image says too little about what it covers
+    coverage : table of schema COVERAGE: what images cover and how deep, where more than circle and rms is known
     versions : data version of each input, by name; kept, and given back by `ProductsDatabase.recorded_versions`
     """
 
@@ -41,7 +41,7 @@ class EpochProducts:
     relations: Frame
     corrections: Frame
     versions: Mapping[str, str] = field(default_factory=dict)
-    footprints: Mapping[str, str] = field(default_factory=dict)
+    coverage: Frame = field(default_factory=COVERAGE.empty)
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
@@ -58,10 +58,11 @@ class EpochProducts:
             "associations": (ASSOCIATIONS, self.associations),
             "relations": (RELATIONS, self.relations),
             "corrections": (CORRECTIONS, self.corrections),
+            "coverage": (COVERAGE, self.coverage),
         }
         tables = {name: _checked(schema, frame) for name, (schema, frame) in schemas.items()}
         images = set(tables["images"]["image"].to_pylist())
-        for name in ("measurements", "corrections"):
+        for name in ("measurements", "corrections", "coverage"):
             strangers = set(tables[name]["image"].unique().to_pylist()) - images
             if strangers:
                 raise SchemaError(
@@ -73,7 +74,7 @@ class EpochProducts:
     def content_version(self) -> str:
         """Version of the content, whatever the order of rows."""
         versions = [version_of_table(table) for table in self.tables.values()]
-        return combine_versions(self.epoch, *versions, version_of_value(dict(self.footprints)))
+        return combine_versions(self.epoch, *versions)
 
 
 def _checked(schema: TableSchema, frame: Frame) -> pa.Table:

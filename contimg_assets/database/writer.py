@@ -21,7 +21,17 @@ from sqlalchemy.engine import Connection
 from contimg_assets.config import Variability
 from contimg_assets.crossmatch.overrides import accepted_pairs, apply_overrides
 from contimg_assets.database import bulk
-from contimg_assets.database.blocks import Block, Points, as_points, light_curves, make_block, pack, unpack
+from contimg_assets.database.blocks import (
+    Block,
+    Points,
+    as_points,
+    light_curves,
+    make_block,
+    pack,
+    pack_coverage,
+    unpack,
+    unpack_coverage,
+)
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.sources import (
@@ -34,7 +44,8 @@ from contimg_assets.database.sources import (
 )
 from contimg_assets.errors import StoreError
 from contimg_assets.identity import from_hex, hash_text, mix, to_hex
-from contimg_assets.variability.new_sources import covering_pairs, new_sources, uncovered_detections
+from contimg_assets.variability.coverage import Coverage
+from contimg_assets.variability.new_sources import ImageKey, covering, new_sources, uncovered_detections
 from contimg_assets.variability.segments import LightCurves
 from contimg_assets.variability.statistics import variability_table
 
@@ -45,8 +56,6 @@ _MAX_POINTS = 4_000_000
 # Points that are worked on at once.
 _CHUNK_POINTS = 200_000
 _NO_HASHES: Hashes = np.empty(0, dtype=np.uint64)
-# Farther than any source's mean position lies from its first detection [deg].
-_MARGIN_DEG = 0.1
 _NO_MATCHING = "none"
 _ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
 _COPIED = pa.schema([("source", pa.uint64()), ("measurement", pa.uint64()), ("epoch", pa.string())])
@@ -95,6 +104,7 @@ def replace_epochs(
 
     epochs = _epochs(connection, new_blocks)
     images = _images(connection)
+    coverage = _StoredCoverage(connection, images)
     blocks = [*old_blocks.values(), *new_blocks.values()]
     touched = np.unique(np.concatenate([_NO_HASHES, *(block.sources for block in blocks)]))
     if all_again:
@@ -108,11 +118,13 @@ def replace_epochs(
     recomputed = _recompute(connection, epochs, touched, parameters, watch)
     table = recomputed.sources if recomputed else None
     if table is not None:
-        _add_novelty(table, images, parameters)
+        _add_novelty(table, images, coverage, parameters)
     alive = table["id"].to_numpy() if table is not None else _NO_HASHES
     vanished = np.setdiff1d(np.intersect1d(touched, before["id"].to_numpy()), alive)
     watch.lap("new sources")
-    _update_limits(connection, epochs, recomputed, before, vanished, images, report.written, parameters, all_again)
+    _update_limits(
+        connection, epochs, recomputed, before, vanished, images, coverage, report.written, parameters, all_again
+    )
     watch.lap("limits")
     if table is not None:
         table["n_relations"] = _n_relations(connection, table["id"].to_numpy())
@@ -199,6 +211,7 @@ def _delete_epoch(connection: Connection, epoch: str) -> None:
         "source_relations",
         "corrections",
         "measurements",
+        "image_coverage",
         "images",
         "epoch_blocks",
         "epoch_limits",
@@ -224,9 +237,8 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
         "content_version": [products.content_version],
     }
     bulk.insert(connection, TABLES["epochs"], pa.table(epoch))
-    footprints = [products.footprints.get(image) for image in tables["images"]["image"].to_pylist()]
-    images = tables["images"].append_column("footprint", pa.array(footprints, pa.string()))
-    bulk.insert(connection, TABLES["images"], _with(images, "epoch", products.epoch))
+    bulk.insert(connection, TABLES["images"], _with(tables["images"], "epoch", products.epoch))
+    _insert_coverage(connection, products.epoch, tables["images"], tables["coverage"])
     for name, table in (("corrections", "corrections"), ("relations", "source_relations")):
         bulk.insert(connection, TABLES[table], _with(tables[name], "epoch", products.epoch))
     kept = measurements.drop_columns(["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"])
@@ -240,6 +252,50 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     connection.execute(sa.insert(TABLES["epoch_blocks"]), row)
     connection.execute(sa.insert(TABLES["epoch_limits"]), {"epoch": products.epoch, "sources": b""})
     return block
+
+
+def _insert_coverage(connection: Connection, epoch: str, images: pa.Table, table: pa.Table) -> None:
+    """One packed row for each image that has a coverage."""
+    names, first = np.unique(table["image"].to_numpy().astype(str), return_index=True)
+    centre = {row["image"]: row for row in images.select(["image", "ra_deg", "dec_deg"]).to_pylist()}
+    rows = []
+    for image, start, stop in zip(names, first, [*first[1:], table.num_rows], strict=False):
+        here = table.slice(start, stop - start)
+        coverage = Coverage(*(here[name].to_numpy() for name in ("start", "end", "rms_mjy_beam")))
+        radius = coverage.reach_deg(centre[image]["ra_deg"], centre[image]["dec_deg"])
+        rows.append((epoch, image, radius, pack_coverage(coverage)))
+    if rows:
+        frame = pd.DataFrame(rows, columns=["epoch", "image", "radius_deg", "cells"])
+        bulk.insert(connection, TABLES["image_coverage"], frame)
+
+
+class _StoredCoverage(Mapping[ImageKey, Coverage]):
+    """What images cover, read from the database one image at a time, with the rms on the corrected flux scale."""
+
+    def __init__(self, connection: Connection, images: pd.DataFrame) -> None:
+        detailed = images[images["detailed"]]
+        keys = zip(detailed["epoch"], detailed["image"], strict=True)
+        self._scale = dict(zip(keys, detailed["flux_mult"], strict=True))
+        self._connection = connection
+        table = TABLES["image_coverage"]
+        self._query = sa.select(table.c.cells).where(
+            table.c.epoch == sa.bindparam("epoch"), table.c.image == sa.bindparam("image")
+        )
+
+    def __getitem__(self, key: ImageKey) -> Coverage:
+        scale = self._scale[key]
+        data = self._connection.execute(self._query, {"epoch": key[0], "image": key[1]}).scalar_one()
+        stored = unpack_coverage(data)
+        return Coverage(stored.start, stored.end, stored.rms_mjy_beam * scale)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._scale
+
+    def __iter__(self) -> Iterator[ImageKey]:
+        return iter(self._scale)
+
+    def __len__(self) -> int:
+        return len(self._scale)
 
 
 def _with(table: pa.Table, name: str, value: str | bool) -> pa.Table:
@@ -305,8 +361,9 @@ def _points(connection: Connection, epochs: _Epochs, low: np.uint64 | None, high
 
 
 def _images(connection: Connection) -> pd.DataFrame:
-    """All images, with the rms on the corrected flux scale."""
-    image, correction = TABLES["images"], TABLES["corrections"]
+    """All images, with the rms on the corrected flux scale; a circle that holds what they cover, and whether the
+    coverage itself is stored."""
+    image, correction, coverage = TABLES["images"], TABLES["corrections"], TABLES["image_coverage"]
     scale = sa.func.coalesce(correction.c.flux_mult, 1.0)
     query = (
         sa.select(
@@ -315,10 +372,12 @@ def _images(connection: Connection) -> pd.DataFrame:
             image.c.mjd,
             image.c.ra_deg,
             image.c.dec_deg,
-            image.c.radius_deg,
-            image.c.footprint,
+            sa.func.coalesce(coverage.c.radius_deg, image.c.radius_deg).label("radius_deg"),
+            coverage.c.radius_deg.is_not(None).label("detailed"),
             (image.c.rms_mjy_beam * scale).label("rms_mjy_beam"),
+            scale.label("flux_mult"),
         )
+        .outerjoin(coverage, sa.and_(coverage.c.epoch == image.c.epoch, coverage.c.image == image.c.image))
         .outerjoin(correction, sa.and_(correction.c.epoch == image.c.epoch, correction.c.image == image.c.image))
         .order_by(image.c.epoch, image.c.image)
     )
@@ -339,9 +398,10 @@ def _existing_sources(connection: Connection) -> pd.DataFrame:
 
 
 def _covered(sources: pd.DataFrame, images: pd.DataFrame) -> Hashes:
-    """Sources that the images cover, or nearly."""
-    ra, dec = sources["ra_deg"].to_numpy(), sources["dec_deg"].to_numpy()
-    found = [i for i, _ in covering_pairs(ra, dec, images, _MARGIN_DEG)]
+    """Sources that the images cover; of an image with a coverage, all in the circle about it."""
+    # Where they were first detected, as everything is judged that depends on coverage.
+    ra, dec = sources["first_ra_deg"].to_numpy(), sources["first_dec_deg"].to_numpy()
+    found = [i for i, _, _ in covering(ra, dec, images)]
     return sources["id"].to_numpy()[np.unique(np.concatenate(found))] if found else _NO_HASHES
 
 
@@ -392,7 +452,9 @@ def _recompute(
     )
 
 
-def _add_novelty(table: pd.DataFrame, images: pd.DataFrame, parameters: Variability) -> None:
+def _add_novelty(
+    table: pd.DataFrame, images: pd.DataFrame, coverage: Mapping[ImageKey, Coverage], parameters: Variability
+) -> None:
     """Add whether each source is new, in place."""
     first = pd.DataFrame(
         {
@@ -403,7 +465,7 @@ def _add_novelty(table: pd.DataFrame, images: pd.DataFrame, parameters: Variabil
             "flux_peak_mjy_beam": table.pop("first_flux_peak_mjy_beam"),
         }
     )
-    novelty = new_sources(first, images, parameters.new_min_significance)
+    novelty = new_sources(first, images, parameters.new_min_significance, coverage)
     for name in novelty.columns:
         table[name] = novelty[name].to_numpy()
 
@@ -498,6 +560,7 @@ def _update_limits(
     before: pd.DataFrame,
     vanished: Hashes,
     images: pd.DataFrame,
+    coverage: Mapping[ImageKey, Coverage],
     written: Sequence[str],
     parameters: Variability,
     all_again: bool,
@@ -528,7 +591,8 @@ def _update_limits(
         parts = []
         for rows, visits in ((np.arange(len(table)), list(written)), (np.flatnonzero(fresh), others)):
             columns = [epochs.names.index(name) for name in visits]
-            part = uncovered_detections(first.iloc[rows], images, recomputed.seen[rows[:, None], columns], visits)
+            seen = recomputed.seen[rows[:, None], columns]
+            part = uncovered_detections(first.iloc[rows], images, seen, visits, coverage)
             part["source"] = rows[part["source"].to_numpy(dtype=np.intp)]
             parts.append(part)
         found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

@@ -1,6 +1,6 @@
 """What lies in the incoming folder: which epochs, in which order, and which version of each.
 
-Only names, times and bytes are looked at here; the catalogues themselves are read by `epoch.read_epoch`.
+Only names, times and bytes are looked at here; the files themselves are read by `epoch.read_epoch`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity import combine_versions
+from contimg_assets.ingest.files import is_moc_text
 from contimg_assets.partitions import check_epoch_key
 
 MANIFEST = "images.csv"
@@ -80,16 +81,26 @@ def unusable_folders(incoming: Path) -> dict[str, str]:
 
 
 def delivered_files(folder: Path) -> list[Path]:
-    """The files that make up an epoch: its manifest, and the catalogues and images that the manifest names.
+    """The files that make up an epoch: its manifest, and the catalogues, images, rms maps and footprints it names.
 
     Where the manifest cannot be read, every regular file in the folder counts, so that mending any of them is noticed.
     """
     manifest = folder / MANIFEST
-    rows = _manifest_rows(manifest)
-    named = {folder / name for row in rows for name in (row.get("catalogue"), row.get("path")) if name}
+    named = {folder / name for row in _manifest_rows(manifest) for name in _named_files(row)}
     if not named:
         named = {folder / name for name in _visible_names(folder) if _is_file(folder / name)}
     return [manifest, *sorted(named - {manifest})]
+
+
+def _named_files(row: Mapping[str, str]) -> list[str]:
+    footprint = row.get("footprint", "")
+    names = [row.get(column, "") for column in ("catalogue", "path", "rms_map")]
+    return [name for name in (*names, "" if is_moc_text(footprint) else footprint) if name]
+
+
+def _read_wholly(folder: Path) -> set[Path]:
+    """Files of an epoch of which more is read than a header, however large they are."""
+    return {folder / row["rms_map"] for row in _manifest_rows(folder / MANIFEST) if row.get("rms_map")}
 
 
 class DeliveryVersions:
@@ -109,8 +120,10 @@ class DeliveryVersions:
 
     def version(self, folder: Path) -> str:
         """Version of an epoch's files: their names and bytes. Touching or copying a file changes nothing."""
-        files = delivered_files(folder)
-        return combine_versions(*(part for file in files for part in (file.name, self._file_version(file))))
+        files, wholly = delivered_files(folder), _read_wholly(folder)
+        return combine_versions(
+            *(part for file in files for part in (file.name, self._file_version(file, file in wholly)))
+        )
 
     def quiet_for(self, folder: Path) -> float:
         """Seconds since the youngest of an epoch's files was written."""
@@ -140,15 +153,15 @@ class DeliveryVersions:
             del self._seen[path]
             self._changed = True
 
-    def _file_version(self, file: Path) -> str:
+    def _file_version(self, file: Path, wholly: bool) -> str:
         if not _is_file(file):
             return _ABSENT
         status = file.stat()
-        signature = [status.st_mtime_ns, status.st_size, status.st_ino]
+        signature = [status.st_mtime_ns, status.st_size, status.st_ino, wholly]
         seen = self._seen.get(str(file))
-        if seen and seen[:3] == signature:
-            return seen[3]
-        version = file_version(file)
+        if seen and seen[:-1] == signature:
+            return seen[-1]
+        version = file_version(file, wholly)
         # A file written within the last two seconds may change again without its time stamp changing.
         if time.time() - status.st_mtime > 2.0:
             self._seen[str(file)] = [*signature, version]
@@ -156,19 +169,22 @@ class DeliveryVersions:
         return version
 
 
-def file_version(file: Path) -> str:
-    """Version of one file's bytes; of a large FITS image only beginning and size, as only its header is read."""
+def file_version(file: Path, wholly: bool = False) -> str:
+    """Version of one file's bytes; of a large FITS image only beginning and size, unless more is read of it."""
     if not _is_file(file):
         return _ABSENT
     with file.open("rb") as stream:
-        if file.stat().st_size > _LARGE and file.name.endswith(_FITS_IMAGES):
+        if not wholly and file.stat().st_size > _LARGE and file.name.endswith(_FITS_IMAGES):
             return hashlib.blake2b(stream.read(_LARGE) + str(file.stat().st_size).encode(), digest_size=8).hexdigest()
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def delivery_version(folder: Path) -> str:
     """Version of an epoch's files, all of them hashed now."""
-    return combine_versions(*(part for file in delivered_files(folder) for part in (file.name, file_version(file))))
+    wholly = _read_wholly(folder)
+    return combine_versions(
+        *(part for file in delivered_files(folder) for part in (file.name, file_version(file, file in wholly)))
+    )
 
 
 def _visible_names(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""An epoch's folder to its images, detections and rejected rows (stage `raw_detections`)."""
+"""An epoch's folder to its images, detections, rejected rows and coverage (stage `raw_detections`)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from contimg_assets.identity import measurement_hashes, to_hex_text
 from contimg_assets.ingest.catalogue import Catalogue, read_catalogue
 from contimg_assets.ingest.checks import rejections_within_limits
 from contimg_assets.ingest.columns import Floats
+from contimg_assets.ingest.coverage import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
-from contimg_assets.schemas.detections import DETECTIONS, IMAGES, REJECTED
+from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, REJECTED
+from contimg_assets.variability.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 _WORKERS = min(4, os.cpu_count() or 1)
@@ -36,7 +38,8 @@ class EpochDetections:
 
     Parameters
     ----------
-    images, detections, rejected : schemas IMAGES, DETECTIONS, REJECTED; detections sorted by measurement_id
+    images, detections, rejected, coverage : schemas IMAGES, DETECTIONS, REJECTED, COVERAGE; detections sorted by
+        measurement_id
     ignored_columns : "format: column" of all columns that no reader asked for
     unlisted_files : files of the folder that the manifest does not name
     """
@@ -44,6 +47,7 @@ class EpochDetections:
     images: pd.DataFrame
     detections: pd.DataFrame
     rejected: pd.DataFrame
+    coverage: pd.DataFrame
     ignored_columns: tuple[str, ...] = ()
     unlisted_files: tuple[str, ...] = ()
 
@@ -91,6 +95,8 @@ class _Image:
     rejected: pd.DataFrame
     n_rows: int
     rms_mjy_beam: float
+    coverage: Coverage | None
+    footprint: str | None
 
     @property
     def n_detections(self) -> int:
@@ -111,10 +117,14 @@ def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Im
         rms = _median_rms(columns)
         if not rms > 0:
             raise InputError(
-                f"{manifest.catalogues[row].parent / MANIFEST}: line {image['line']} (image {image['image']}): column "
+                f"{manifest.file}: line {image['line']} (image {image['image']}): column "
                 "'rms_mjy_beam' is missing and the catalogue has no local rms; add it to the manifest"
             )
-    return _Image(catalogue.format, catalogue.ignored, columns, rejected, n_rows, float(rms))
+    where = f"{manifest.file}: line {image['line']}"
+    coverage = read_coverage(manifest.rms_maps[row], manifest.footprints[row], where)
+    given = manifest.footprints[row]
+    moc = None if given is None else moc_as_text(given, f"{where}, column 'footprint'")
+    return _Image(catalogue.format, catalogue.ignored, columns, rejected, n_rows, float(rms), coverage, moc)
 
 
 def _median_rms(columns: dict[str, npt.NDArray | pa.Array]) -> float:
@@ -180,6 +190,8 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
     images["rms_mjy_beam"] = [part.rms_mjy_beam for part in parts]
     images["n_rows"] = [part.n_rows for part in parts]
     images["n_rejected"] = [len(part.rejected) for part in parts]
+    images["footprint"] = pd.Series([part.footprint for part in parts], dtype=object)
+    coverage = coverage_table(list(images["image"]), [part.coverage for part in parts])
     images = images[IMAGES.names].sort_values("image", kind="stable", ignore_index=True)
     rejected = [part.rejected for part in parts if len(part.rejected)]
     ignored = sorted({f"{part.format}: {name}" for part in parts for name in part.ignored})
@@ -189,6 +201,7 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
         REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True))).to_pandas()
         if rejected
         else REJECTED.empty(),
+        COVERAGE.to_arrow(coverage).to_pandas(),
         tuple(ignored),
         manifest.unlisted,
     )

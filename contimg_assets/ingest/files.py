@@ -16,7 +16,11 @@ from contimg_assets.errors import InputError
 MAX_BYTES = 2**31 - 2**20
 """Largest catalogue, after decompression: Arrow counts the bytes of a text in 32 bits."""
 
+MAX_MOC_TEXT = 100_000
+"""Longest footprint that may stand in a manifest itself [characters]."""
+
 _GZIP = b"\x1f\x8b"
+_MOC_TEXT = re.compile(r"\s*(\d{1,2}/|\{)")
 _ANYTHING = re.compile(rb"[^ \t\r\n\0]")
 
 
@@ -102,6 +106,11 @@ def _decompress(content: bytes, path: Path) -> bytes:
     if content.strip(b"\0"):
         raise InputError(f"{path}: {len(content)} bytes of something else follow the gzip data; deliver it again")
     return b"".join(parts)
+
+
+def is_moc_text(footprint: str) -> bool:
+    """Whether a manifest's footprint is the MOC itself ("6/1-3 7/22") and not the name of a file that holds it."""
+    return _MOC_TEXT.match(footprint) is not None
 
 
 def plain_name(path: Path) -> str:

@@ -1,6 +1,6 @@
 """The manifest of an epoch: `images.csv`, completed from the images' FITS headers.
 
-Belongs here: which images an epoch has, and what is known of them. Pixels are never read.
+Belongs here: which images an epoch has, and what is known of them. Pixels are never read here: see `coverage`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.files import read_bytes, resolve_inside
+from contimg_assets.ingest.files import MAX_MOC_TEXT, is_moc_text, read_bytes, resolve_inside
 from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.text import TextContainer
 
@@ -33,7 +33,7 @@ NUMBERS = (
     "freq_mhz",
     "rms_mjy_beam",
 )
-_TEXTS = ("image", "catalogue", "format", "path", "sha256")
+_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "footprint")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 # What is allowed, and the cure where it is likely something else.
@@ -56,14 +56,20 @@ class Manifest:
 
     Parameters
     ----------
+    file : the manifest itself
     images : one row an image, columns of `NUMBERS` (NaN where `rms_mjy_beam` is unknown) and image, catalogue, format,
-        path (None where not stated), line
+        path, rms_map, footprint (None where not stated), line
     catalogues : where each image's catalogue is, by row
+    rms_maps : where each image's rms map is, None without one
+    footprints : where each image's MOC is, or the MOC itself as text, None without one
     unlisted : files of the folder that the manifest does not name
     """
 
+    file: Path
     images: pd.DataFrame
     catalogues: tuple[Path, ...]
+    rms_maps: tuple[Path | None, ...]
+    footprints: tuple[Path | str | None, ...]
     unlisted: tuple[str, ...]
 
 
@@ -85,9 +91,33 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     _check(table, path)
     _check_sums(table, path, catalogues)
     table["ra_deg"] = np.where(table["ra_deg"] == 360.0, 0.0, table["ra_deg"])
+    rms_maps = [_named(name, "rms_map", line, path, folder, roots) for name, line in _lines(table, "rms_map")]
+    footprints = [_footprint(text, line, path, folder, roots) for text, line in _lines(table, "footprint")]
     named = {MANIFEST, *(catalogue.name for catalogue in catalogues), *table["path"].dropna()}
+    named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name not in named)
-    return Manifest(table, tuple(catalogues), tuple(name for name in unlisted if not name.startswith(".")))
+    shown = tuple(name for name in unlisted if not name.startswith("."))
+    return Manifest(path, table, tuple(catalogues), tuple(rms_maps), tuple(footprints), shown)
+
+
+def _lines(table: pd.DataFrame, column: str) -> list[tuple[str | None, int]]:
+    return list(zip(table[column], table["line"], strict=True))
+
+
+def _named(name: str | None, column: str, line: int, path: Path, folder: Path, roots: Sequence[Path]) -> Path | None:
+    return None if name is None else resolve_inside(name, folder, roots, f"{path}: line {line}, column {column!r}")
+
+
+def _footprint(text: str | None, line: int, path: Path, folder: Path, roots: Sequence[Path]) -> Path | str | None:
+    """A MOC as text as it is, else the file that is named."""
+    if text is None or not is_moc_text(text):
+        return _named(text, "footprint", line, path, folder, roots)
+    if len(text) > MAX_MOC_TEXT:
+        raise InputError(
+            f"{path}: line {line}, column 'footprint': a MOC of {len(text)} characters; put it into a file of its own "
+            "and name that"
+        )
+    return text
 
 
 def _parse(path: Path) -> pd.DataFrame:

@@ -35,8 +35,28 @@ IMAGES = TableSchema(
         Column("path", TEXT, "", "FITS image, where the manifest names one", nullable=True),
         Column("n_rows", INT, "", "Rows in the catalogue file", minimum=0),
         Column("n_rejected", INT, "", "Rows set aside, see the table `rejected`", minimum=0),
+        Column("footprint", TEXT, "", "What it covers, as a MOC; where missing, the circle", nullable=True),
     ),
     key=("image",),
+)
+
+COVERAGE = TableSchema(
+    "coverage",
+    "What images cover and how deep, where an rms map or a footprint tells more than the circle and the image's rms",
+    (
+        _IMAGE,
+        Column("start", INT, "", "First HEALPix cell of a range, nested, order 29", minimum=0),
+        Column("end", INT, "", "First cell after the range", minimum=1),
+        Column(
+            "rms_mjy_beam",
+            FLOAT,
+            "mJy / beam",
+            "Median of the rms map in the range; missing where only the image's own rms is known",
+            nullable=True,
+            minimum=0,
+        ),
+    ),
+    key=("image", "start"),
 )
 
 REJECTED = TableSchema(

@@ -1,18 +1,25 @@
 """Cells near positions: none that matters is ever left out."""
 
+import astropy.units as u
 import numpy as np
 import pytest
+from astropy_healpix import HEALPix
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.cells import (
     COARSE_ORDER,
+    cell_radius_deg,
     cells_around,
+    cells_within,
     coarser,
     healpix_29,
     neighbourhood,
     order_of_radius,
     rows_in_cells,
 )
+from contimg_assets.crossmatch.sphere import separation_arcsec
 
 
 @pytest.mark.parametrize("radius_arcsec", [0.0, 1.0, 45.0, 68.0, 69.0, 300.0, 3600.0, 20_000.0, 60_000.0])
@@ -55,3 +62,25 @@ def test_corner_cells_have_seven_neighbours() -> None:
     assert set(missing) == {0, 1}
     # 24 cells at the eight corners where three base cells meet.
     assert missing.sum() == 24
+
+
+@given(st.floats(0, 359.9), st.floats(-90, 90), st.floats(0.01, 180), st.integers(0, 6))
+@settings(max_examples=60, deadline=None)
+def test_cells_within_a_circle(ra: float, dec: float, radius: float, order: int) -> None:
+    found = cells_within(ra, dec, radius, order)
+    grid = HEALPix(1 << order, order="nested")
+    lon, lat = grid.healpix_to_lonlat(np.arange(12 << (2 * order)))
+    separation = separation_arcsec(lon.to_value(u.deg), lat.to_value(u.deg), ra, dec) / 3600
+    assert set(np.flatnonzero(separation <= radius)) <= set(found)
+    assert (np.diff(found) > 0).all()
+    assert separation[found].max() <= radius + cell_radius_deg(order)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3, 6])
+def test_no_point_of_a_cell_is_farther_than_its_radius(order: int) -> None:
+    grid = HEALPix(1 << order, order="nested")
+    cells = np.arange(12 << (2 * order))
+    lon, lat = grid.healpix_to_lonlat(cells)
+    edge_lon, edge_lat = grid.boundaries_lonlat(cells, 4)
+    separation = separation_arcsec(edge_lon.deg, edge_lat.deg, lon.deg[:, None], lat.deg[:, None]) / 3600
+    assert separation.max() <= cell_radius_deg(order) + 1e-9

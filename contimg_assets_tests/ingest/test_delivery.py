@@ -99,7 +99,7 @@ def test_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     version = first.version(folder)
     first.save()
     hashed: list[Path] = []
-    monkeypatch.setattr(delivery, "file_version", lambda file: hashed.append(file) or "x")
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: hashed.append(file) or "x")
     again = DeliveryVersions(memory)
     assert again.version(folder) == version
     assert hashed == []

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import astropy.units as u
 import numpy as np
 import pandas as pd
 import pytest
-from astropy.coordinates import Latitude, Longitude
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contimg_assets.crossmatch.cells import coarser, healpix_29
 from contimg_assets.crossmatch.sphere import separation_arcsec
-from contimg_assets.errors import InputError
-from contimg_assets.variability.new_sources import covering_pairs, new_sources, uncovered_detections
+from contimg_assets.variability.coverage import Coverage, merged
+from contimg_assets.variability.new_sources import covering, new_sources, uncovered_detections
 
 
 def images(**columns: object) -> pd.DataFrame:
@@ -51,27 +50,54 @@ def test_coverage_is_separation_below_radius(seed: int, dec: float) -> None:
         ra_deg=list(rng.uniform(-2, 2, k) % 360), dec_deg=np.clip(dec + rng.uniform(-2, 2, k), -90, 90),
         radius_deg=rng.uniform(0.1, 2, k),
     )  # fmt: skip
-    found = {(int(i), int(j)) for a, b in covering_pairs(ra, decs, table) for i, j in zip(a, b, strict=True)}
+    found = {(int(i), int(j)) for a, b, _ in covering(ra, decs, table) for i, j in zip(a, b, strict=True)}
     separation = separation_arcsec(ra[:, None], decs[:, None], table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
     assert found == {(int(i), int(j)) for i, j in np.argwhere(separation / 3600 <= table["radius_deg"].to_numpy())}
 
 
-def test_a_footprint_counts_in_place_of_the_circle() -> None:
-    mocpy = pytest.importorskip("mocpy", reason="mocpy is not installed; pip install 'contimg-assets[footprints]'")
-    square = mocpy.MOC.from_polygon(
-        Longitude([0.5, 0.5, -0.5, -0.5] * u.deg), Latitude([-0.5, 0.5, 0.5, -0.5] * u.deg), max_depth=12
-    )
-    table = images(ra_deg=[0.0, 0.0], footprint=[square.to_string(), None])
+def square(rms: float = np.nan) -> Coverage:
+    """One degree on each side of (0, 0), in cells of 1.7 arcmin."""
+    ra, dec = np.meshgrid(np.linspace(-0.5, 0.5, 200) % 360, np.linspace(-0.5, 0.5, 200))
+    cells = np.unique(coarser(healpix_29(ra.ravel(), dec.ravel()), 11))
+    return merged(cells << 36, (cells + 1) << 36, np.full(len(cells), rms))
+
+
+def test_a_coverage_counts_in_place_of_the_circle() -> None:
+    table = images(ra_deg=[0.0, 0.0], rms_mjy_beam=[1.0, 2.0])
     where = first([0.0, 0.9, 0.3], [0.0, 0.0, 0.3])
-    found = covering_pairs(where["ra_deg"].to_numpy(), where["dec_deg"].to_numpy(), table)
-    pairs = {(int(i), int(j)) for a, b in found for i, j in zip(a, b, strict=True)}
-    assert pairs == {(0, 0), (2, 0), (0, 1), (1, 1), (2, 1)}
+    found = covering(
+        where["ra_deg"].to_numpy(), where["dec_deg"].to_numpy(), table, {("e0", "i0"): square(), ("x", "y"): square()}
+    )
+    pairs = {(int(i), int(j), r) for a, b, rms in found for i, j, r in zip(a, b, rms, strict=True)}
+    assert pairs == {(0, 0, 1.0), (2, 0, 1.0), (0, 1, 2.0), (1, 1, 2.0), (2, 1, 2.0)}
 
 
-def test_a_footprint_that_is_none_is_named() -> None:
-    pytest.importorskip("mocpy", reason="mocpy is not installed; pip install 'contimg-assets[footprints]'")
-    with pytest.raises(InputError, match="'circle' is not a MOC"):
-        list(covering_pairs(np.zeros(1), np.zeros(1), images(ra_deg=[0.0], footprint=["circle"])))
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_coverage_is_looked_up_as_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = 300, 6
+    ra, dec = rng.uniform(-1.2, 1.2, n) % 360, rng.uniform(-1.2, 1.2, n)
+    table = images(ra_deg=list(rng.uniform(-0.5, 0.5, k) % 360), rms_mjy_beam=rng.uniform(1, 2, k))
+    stored = {(f"e{i}", f"i{i}"): square(rng.choice([np.nan, 0.5])) for i in range(0, k, 2)}
+    found = {
+        (int(i), int(j)): r for a, b, rms in covering(ra, dec, table, stored) for i, j, r in zip(a, b, rms, strict=True)
+    }
+    expected = {}
+    separation = separation_arcsec(ra[:, None], dec[:, None], table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+    for i, j in np.argwhere(separation / 3600 <= 1.0):
+        key = (f"e{j}", f"i{j}")
+        inside, rms = (
+            (a[0] for a in stored[key].at(healpix_29(ra[i : i + 1], dec[i : i + 1])))
+            if key in stored
+            else (
+                True,
+                np.nan,
+            )
+        )
+        if inside:
+            expected[int(i), int(j)] = table["rms_mjy_beam"][j] if np.isnan(rms) else rms
+    assert found == expected
 
 
 def test_the_best_earlier_image_decides() -> None:
@@ -88,8 +114,23 @@ def test_the_best_earlier_image_decides() -> None:
 
 def test_an_rms_map_overrides_the_image_rms() -> None:
     table = images(mjd=[1.0, 2.0], rms_mjy_beam=[1.0, 2.0], ra_deg=[0.0, 0.0])
-    found = new_sources(first([0.0], [0.0]), table, 5.0, rms_at={(0, 0): 5.0})
-    assert (found["new_significance"][0], found["new_image"][0]) == (5.0, "e1/i1")
+    found = new_sources(first([0.0, 0.7], [0.0, 0.0]), table, 5.0, {("e0", "i0"): square(5.0)})
+    # Inside the map, the other image is deeper; outside of it only the other one covers the place.
+    assert found["new_significance"].tolist() == [5.0, 5.0]
+    assert found["new_image"].tolist() == ["e1/i1", "e1/i1"]
+    deeper = new_sources(first([0.0, 0.7], [0.0, 0.0]), table, 5.0, {("e1", "i1"): square(0.5)})
+    assert deeper["new_significance"].tolist() == [20.0, 10.0]
+    assert deeper["new_image"].tolist() == ["e1/i1", "e0/i0"]
+
+
+def test_limits_follow_the_rms_at_the_place() -> None:
+    table = images(epoch=["a", "a"], image=["x", "y"], rms_mjy_beam=[2.0, 1.0], ra_deg=[0.0, 0.0])
+    where, seen = first([0.0, 0.7], [0.0, 0.0]), np.zeros((2, 1), bool)
+    found = uncovered_detections(where, table, seen, ["a"], {("a", "x"): square(0.25)})
+    assert found["image"].tolist() == ["x", "y"]
+    assert found["rms_mjy_beam"].tolist() == [0.25, 1.0]
+    alone = uncovered_detections(where, table.iloc[:1], seen, ["a"], {("a", "x"): square(0.25)})
+    assert alone["source"].tolist() == [0]
 
 
 def test_images_of_the_same_epoch_are_not_earlier() -> None:

@@ -1,0 +1,222 @@
+"""What an image covers and how deep, place by place: its rms map and its footprint to ranges of HEALPix cells.
+
+Belongs here: everything that opens an rms map or a MOC. Nothing downstream of `raw_detections` does.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning, WcsError
+from astropy_healpix import HEALPix
+
+from contimg_assets.crossmatch.cells import FINEST_ORDER, Cells, cells_within
+from contimg_assets.errors import InputError
+from contimg_assets.ingest.units import factor
+from contimg_assets.variability.coverage import Coverage, merged, overlaid
+
+MAP_ORDER = 11
+"""Cells of 1.7 arcmin, over which the noise of an interferometer's image hardly changes."""
+
+# Sixteen samples a cell, 26 arcsec apart: a median that one bright pixel does not move, and the edge to half that.
+_FINER = 2
+_MAX_CELLS = 1 << 20
+_CELLS_AT_ONCE = 1 << 15
+_PIXELS_AT_ONCE = 4_000_000
+_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, struct.error, WcsError, fits.VerifyError)
+
+
+def read_coverage(rms_map: Path | None, footprint: Path | str | None, where: str) -> Coverage | None:
+    """What an image covers; None where neither file is given.
+
+    Parameters
+    ----------
+    rms_map : FITS image of the local rms, unit by BUNIT; pixels that are not finite or not above 0 are not covered
+    footprint : MOC as FITS, JSON or text file, or as text. Where given it alone says what is covered, and the map how
+        deep; where the map is silent the image's own rms holds
+    where : the manifest's line, for messages ("images.csv: line 2")
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used or covers nothing.
+    """
+    if rms_map is None and footprint is None:
+        return None
+    measured = None if rms_map is None else _of_map(rms_map, f"{where}, column 'rms_map'")
+    if footprint is None:
+        return measured
+    start, end = _of_moc(footprint, f"{where}, column 'footprint'")
+    plain = Coverage(start, end, np.full(len(start), np.nan))
+    return plain if measured is None else overlaid(plain, measured)
+
+
+def coverage_table(images: list[str], coverages: list[Coverage | None]) -> pd.DataFrame:
+    """Table of schema COVERAGE, images in the order of their names."""
+    order = [row for row in np.argsort(np.asarray(images, dtype=object)) if coverages[row] is not None]
+    parts = [part for row in order if (part := coverages[row]) is not None]
+    nothing = np.empty(0, np.int64)
+    return pd.DataFrame(
+        {
+            "image": np.repeat(np.asarray([images[row] for row in order], dtype=object), [len(p.start) for p in parts]),
+            "start": np.concatenate([nothing, *(part.start for part in parts)]),
+            "end": np.concatenate([nothing, *(part.end for part in parts)]),
+            "rms_mjy_beam": np.concatenate([np.empty(0), *(part.rms_mjy_beam for part in parts)]),
+        }
+    )
+
+
+def moc_as_text(footprint: Path | str, where: str) -> str:
+    """A footprint in MOC's own notation, whatever it was delivered as."""
+    return " ".join(str(_moc(footprint, where).to_string()).split())
+
+
+def _moc(footprint: Path | str, where: str):  # type: ignore[no-untyped-def]  # mocpy has no types
+    try:
+        from mocpy import MOC
+    except ModuleNotFoundError as error:
+        raise InputError(f"{where}: footprints need mocpy; pip install 'contimg-assets[footprints]'") from error
+    named = "the text" if isinstance(footprint, str) else str(footprint)
+    try:
+        if isinstance(footprint, Path):
+            with footprint.open("rb") as file:
+                start = file.read(64).lstrip()
+            kind = "fits" if start.startswith(b"SIMPLE") else "json" if start.startswith(b"{") else "ascii"
+            return MOC.load(footprint, kind)
+        return MOC.from_json(_json(footprint)) if footprint.lstrip().startswith("{") else MOC.from_string(footprint)
+    except (ValueError, OSError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise InputError(
+            f"{where}: {named} is not a MOC ({reason}); deliver one as FITS, JSON or text such as '6/1-3 7/22', or "
+            "leave the column empty"
+        ) from error
+
+
+def _json(text: str) -> dict:
+    import json
+
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object of orders and cells")
+    return found
+
+
+def _of_moc(footprint: Path | str, where: str) -> tuple[Cells, Cells]:
+    ranges = np.asarray(_moc(footprint, where).to_depth29_ranges, dtype=np.int64).reshape(-1, 2)
+    if not len(ranges):
+        raise InputError(f"{where}: the MOC is empty; deliver one that covers something, or leave the column empty")
+    return np.ascontiguousarray(ranges[:, 0]), np.ascontiguousarray(ranges[:, 1])
+
+
+def _of_map(path: Path, where: str) -> Coverage:
+    with warnings.catch_warnings():
+        # What astropy mends in old headers (dates, units) it mends silently here: rms maps are written by many tools.
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        try:
+            # Sections are read from the file as they are asked for; scaled integers cannot be mapped to memory.
+            with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+                image = next((hdu for hdu in hdus if hdu.header.get("NAXIS", 0) >= 2 and hdu.is_image), None)
+                if image is None:
+                    raise InputError(f"{where}: {path} has no image; name the FITS image of the local rms")
+                found = _sampled(image, _to_mjy_beam(image.header, path, where), path, where)
+        except _FAULTS as error:
+            raise InputError(
+                f"{where}: {path} cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); deliver "
+                "the rms map again, or leave the column empty"
+            ) from error
+    if not len(found.start):
+        raise InputError(
+            f"{where}: {path} has no pixel above 0; name the FITS image of the local rms, or leave the column empty"
+        )
+    return found
+
+
+def _to_mjy_beam(header: fits.Header, path: Path, where: str) -> float:
+    unit = str(header.get("BUNIT", "")).strip()
+    if not unit:
+        raise InputError(f"{where}: {path} does not say its unit; set BUNIT in its header, such as 'Jy/beam'")
+    try:
+        return factor(unit, "mJy / beam")
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{where}: {path} has BUNIT {unit!r}, which is no flux density per beam; correct it, such as to 'Jy/beam'"
+        ) from error
+
+
+def _sampled(image: fits.ImageHDU, scale: float, path: Path, where: str) -> Coverage:
+    """The map on HEALPix cells: of each the median of samples, at the map's edge only the part of it that has pixels.
+
+    Only the pixels that are sampled are read, some rows at a time: mosaics are larger than memory should be.
+    """
+    wcs = WCS(image.header, naxis=2)
+    if not wcs.has_celestial:
+        raise InputError(f"{where}: {path} has no celestial coordinates; write the map with its image's WCS")
+    width, height = int(image.header["NAXIS1"]), int(image.header["NAXIS2"])
+    order, cells = _cells_of_field(wcs, width, height)
+    fine = HEALPix(1 << (order + _FINER), order="nested")
+    n_children = 1 << (2 * _FINER)
+    starts, ends, values = [], [], []
+    for first in range(0, len(cells), _CELLS_AT_ONCE):
+        chunk = cells[first : first + _CELLS_AT_ONCE]
+        children = chunk[:, None] * n_children + np.arange(n_children)
+        lon, lat = fine.healpix_to_lonlat(children.ravel())
+        x, y = wcs.world_to_pixel(SkyCoord(lon, lat, frame="icrs"))
+        samples = _pixels(image, x, y, width, height) * scale
+        samples = np.where(np.isfinite(samples) & (samples > 0), samples, np.nan).reshape(children.shape)
+        known = ~np.isnan(samples)
+        some = np.asarray(known.any(axis=1))
+        # Kept to the seven digits that maps have: half the bytes, and the same value when read back.
+        rms = np.nanmedian(samples[some], axis=1).astype(np.float32).astype(float)
+        whole, rows = np.asarray(known[some].all(axis=1)), np.flatnonzero(some)
+        part, child = np.nonzero(known[some] & ~whole[:, None])
+        for here, depth, value in (
+            (chunk[rows[whole]], order, rms[whole]),
+            (children[rows[part], child], order + _FINER, rms[part]),
+        ):
+            shift = 2 * (FINEST_ORDER - depth)
+            starts.append(here << shift)
+            ends.append((here + 1) << shift)
+            values.append(value)
+    return merged(np.concatenate(starts), np.concatenate(ends), np.concatenate(values))
+
+
+def _cells_of_field(wcs: WCS, width: int, height: int) -> tuple[int, Cells]:
+    """The order to sample at, and its cells about the middle pixel as far as the border."""
+    centre = wcs.pixel_to_world((width - 1) / 2, (height - 1) / 2).icrs
+    # Along the border: of a map of half the sky and more, the corners are not what is farthest.
+    along, zero = np.linspace(-0.5, 0.5, 65), np.zeros(65)
+    x = np.concatenate([along, along, zero - 0.5, zero + 0.5]) * width + (width - 1) / 2
+    y = np.concatenate([zero - 0.5, zero + 0.5, along, along]) * height + (height - 1) / 2
+    radius = centre.separation(wcs.pixel_to_world(x, y).icrs).deg
+    # Part of the border lies outside the sky.
+    reach = float(np.max(radius)) if np.isfinite(radius).all() else 180.0
+    sky = 12.0 * (1 - np.cos(np.radians(reach))) / 2
+    order = min(MAP_ORDER, int(np.log2(_MAX_CELLS / max(sky, 1e-12)) / 2))
+    return order, cells_within(centre.ra.deg, centre.dec.deg, reach, order)
+
+
+def _pixels(image: fits.ImageHDU, x: npt.NDArray, y: npt.NDArray, width: int, height: int) -> npt.NDArray[np.float64]:
+    """Values of the nearest pixels, NaN outside of the image; of further axes the first plane."""
+    values = np.full(len(x), np.nan)
+    with np.errstate(invalid="ignore"):
+        inside = np.flatnonzero((x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5))
+    column, row = np.rint(x[inside]).astype(np.intp), np.rint(y[inside]).astype(np.intp)
+    column, row = np.clip(column, 0, width - 1), np.clip(row, 0, height - 1)
+    rows_at_once = max(1, _PIXELS_AT_ONCE // width)
+    plane = (0,) * (int(image.header["NAXIS"]) - 2)
+    strip = row // rows_at_once
+    order = np.argsort(strip, kind="stable")
+    for chosen in np.split(order, np.flatnonzero(np.diff(strip[order])) + 1):
+        if len(chosen):
+            top = int(strip[chosen[0]]) * rows_at_once
+            section = image.section[(*plane, slice(top, min(top + rows_at_once, height)), slice(0, width))]
+            values[inside[chosen]] = section[row[chosen] - top, column[chosen]]
+    return values
