@@ -164,26 +164,19 @@ class _Launcher:
     """Starts Dagster runs in this process, and keeps what became of them."""
 
     def __init__(self, config: Config, instance: dg.DagsterInstance, report: Report) -> None:
-        definitions = build_definitions(config)
         self.instance, self._report = instance, report
+        whole = build_definitions(config)
+        # Without the checks that stand apart from the assets: they look at everything there is, and have their hours.
+        definitions = dg.Definitions(assets=whole.assets, resources=whole.resources, executor=whole.executor)
         self._job = definitions.resolve_implicit_global_asset_job_def()
-        # Checks that stand apart from the assets look at everything there is; they have their own hours.
-        self._checks = {
-            spec.key
-            for asset in definitions.assets or ()
-            if isinstance(asset, dg.AssetsDefinition)
-            for spec in asset.check_specs
-        }
 
     def launch(
         self, selection: Sequence[dg.AssetKey], tags: dict[str, str], on_done: progress.Listener | None = None
     ) -> None:
-        checks = {check for check in self._checks if check.asset_key in selection}
-        job = self._job.get_subset(asset_selection=set(selection), asset_check_selection=checks)
         with progress.listening(on_done or (lambda stage, epoch: None)):
-            result = job.execute_in_process(
+            result = self._job.execute_in_process(
                 instance=self.instance,
-                asset_selection=list(selection),  # once more, so that the run's record names them
+                asset_selection=list(selection),
                 tags=tags,
                 raise_on_error=False,
                 run_config=_QUIET,

@@ -4,7 +4,7 @@ One table, made again when any epoch's corrections change. `products/epoch_scale
 `corrections.apply_flux` is 'epochs', the products apply it in place of the images' own scales.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,13 +14,14 @@ from contimg_assets.assets.epochs import OWNERS, RETRY_INTERNAL_ERRORS
 from contimg_assets.assets.plots import embedded, plot_epoch_scales
 from contimg_assets.assets.reference import READ_FROM
 from contimg_assets.automation.conditions import on_any_epoch, on_upstream_change
-from contimg_assets.calibration import calculate_epoch_scales, known_variables, with_epoch_scales
+from contimg_assets.calibration import calculate_epoch_scales, known_variables, scale_refusals
 from contimg_assets.catalogs.store import describe
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.flow import CORRECTIONS_STAGE
 from contimg_assets.identity import combine_versions, version_of_table
 from contimg_assets.reconcile import SCALES, epochs_in_time_order
+from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
 from contimg_assets.storage.io_manager import EpochParquetIOManager, StoredEpochs
@@ -30,6 +31,7 @@ KEY = dg.AssetKey(SCALES)
 TABLE_KEY = dg.AssetKey(["products", SCALES])
 SCALED = "every_image_has_a_scale"
 _MAX_NAMED = 20
+_TIES = ("image", "flux_scale", "flux_scale_err", "flux_trusted")
 
 
 def _code_version(config: Config) -> str:
@@ -84,14 +86,19 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
     def epoch_scales(corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]) -> dg.MaterializeResult:
         version = scales_input_version(config, store.epochs)
         records = _records(store.epochs)
-        corrected = _all(corrections, records, CORRECTIONS.name)
+        corrected = _all(corrections, records, CORRECTIONS, _TIES)
         scales = calculate_epoch_scales(_constant_fluxes(corrections, records, config), corrected)
         # An image without any source in common has its row too: what has no scale is said, not left out.
         scales = corrected[["epoch", "image"]].merge(scales, "left", ["epoch", "image"])
         scales["n_sources"] = scales["n_sources"].fillna(0)
         table = EPOCH_SCALES.to_arrow(scales.sort_values(["epoch", "image"], ignore_index=True))
         content = version_of_table(table)
-        refused = _refused(corrected, scales, config)
+        reasons = scale_refusals(scales, config.corrections)
+        sentences = [
+            f"{epoch}/{image}: {reason}"
+            for epoch, image, reason in zip(scales["epoch"], scales["image"], reasons, strict=True)
+            if reason is not None
+        ]
         return dg.MaterializeResult(
             value=describe(table, {READ_FROM: version}),
             data_version=dg.DataVersion(content),
@@ -105,10 +112,10 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
             check_results=[
                 dg.AssetCheckResult(
                     check_name=SCALED,
-                    passed=refused.empty,
+                    passed=not sentences,
                     severity=dg.AssetCheckSeverity.WARN,
-                    metadata={"images without": len(refused)},
-                    description="; ".join(refused.head(_MAX_NAMED)) or None,
+                    metadata={"images without": len(sentences)},
+                    description="; ".join(sentences[:_MAX_NAMED]) or None,
                 )
             ],
         )
@@ -139,31 +146,18 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
     return [epoch_scales, epoch_scales_table]
 
 
-def _all(corrections: StoredEpochs, records: Mapping[str, EpochRecord], table: str) -> pd.DataFrame:
-    """One table of all epochs, with a column for the epoch."""
-    schema = {CORRECTIONS.name: CORRECTIONS, CONSTANT_FLUXES.name: CONSTANT_FLUXES}[table]
-    parts: list[Any] = [corrections.read(epoch, table).assign(epoch=epoch) for epoch in records]
-    return pd.concat(parts, ignore_index=True) if parts else schema.empty().assign(epoch="")
+def _all(
+    corrections: StoredEpochs, records: Mapping[str, EpochRecord], schema: TableSchema, columns: Sequence[str]
+) -> pd.DataFrame:
+    """Columns of one table of all epochs, and the epoch."""
+    parts: list[Any] = [corrections.read(epoch, schema.name, columns).assign(epoch=epoch) for epoch in records]
+    return pd.concat(parts, ignore_index=True) if parts else schema.empty()[[*columns]].assign(epoch="")
 
 
 def _constant_fluxes(corrections: StoredEpochs, records: Mapping[str, EpochRecord], config: Config) -> pd.DataFrame:
     """Fluxes that tie epochs to each other, without those of all sources that are known by now to vary."""
-    fluxes = _all(corrections, records, CONSTANT_FLUXES.name)
+    fluxes = _all(corrections, records, CONSTANT_FLUXES, CONSTANT_FLUXES.names)
     if records:
         known = corrections.read(list(records)[-1], KNOWN_FLUXES.name)
         fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, config.corrections))]
     return fluxes
-
-
-def _refused(corrections: pd.DataFrame, scales: pd.DataFrame, config: Config) -> pd.Series:
-    """A sentence for each image whose scale would not be applied."""
-    judged = [
-        with_epoch_scales(rows.assign(reason=None), scales[scales["epoch"] == epoch], config.corrections).loc[
-            lambda table: ~table["flux_applied"], ["epoch", "image", "reason"]
-        ]
-        for epoch, rows in corrections.groupby("epoch", sort=False)
-    ]
-    if not judged:
-        return pd.Series([], dtype=str)
-    table = pd.concat(judged)
-    return table["epoch"] + "/" + table["image"] + ": " + table["reason"].astype(str)

@@ -1,7 +1,12 @@
 """Position offsets and flux scales of images: measured from catalogue matches, judged, applied beside raw values."""
 
 from contimg_assets.calibration.apply import apply_corrections
-from contimg_assets.calibration.epoch_scale import calculate_epoch_scales, constant_sources, with_epoch_scales
+from contimg_assets.calibration.epoch_scale import (
+    calculate_epoch_scales,
+    constant_sources,
+    scale_refusals,
+    with_epoch_scales,
+)
 from contimg_assets.calibration.flux_scale import FluxScale, calculate_flux_scale
 from contimg_assets.calibration.known_variables import add_fluxes, calibrated_fluxes, known_variables
 from contimg_assets.calibration.measure import filter_counts, measure_corrections, selection_of
@@ -20,6 +25,7 @@ __all__ = [
     "filter_counts",
     "known_variables",
     "measure_corrections",
+    "scale_refusals",
     "selection_of",
     "with_epoch_scales",
 ]

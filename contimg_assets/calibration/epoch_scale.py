@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
@@ -80,7 +80,11 @@ def constant_sources(
 
 
 def calculate_epoch_scales(
-    fluxes: pd.DataFrame, corrections: pd.DataFrame | None = None, *, min_sources: int = 10
+    fluxes: pd.DataFrame,
+    corrections: pd.DataFrame | None = None,
+    *,
+    min_sources: int = 10,
+    max_sources: int = 200,
 ) -> pd.DataFrame:
     """Relative flux scales of images from the sources they share.
 
@@ -91,6 +95,8 @@ def calculate_epoch_scales(
     corrections : CORRECTIONS of the images with their epoch: the trusted scales against the catalogue. In a group of
         connected images without any the mean of ln scale is 0.
     min_sources : images connected by fewer sources get no scale
+    max_sources : of each image those of the most certain fluxes: as many tie an image far better than the catalogue
+        does, and the time that a thousand epochs take stays short
 
     Returns
     -------
@@ -106,7 +112,7 @@ def calculate_epoch_scales(
             raise InputError(f"the fluxes have no column {name!r}: the scale between epochs needs it")
     names = fluxes[_IMAGE].drop_duplicates().sort_values(_IMAGE, ignore_index=True)
     labels = pd.MultiIndex.from_frame(names)
-    equations = _equations(fluxes, labels)
+    equations = _most_certain(_equations(fluxes, labels), max_sources)
     n_sources = np.bincount(equations.image, minlength=len(names))
     # Images with too few equations leave, which may leave others with too few.
     while True:
@@ -131,6 +137,16 @@ def calculate_epoch_scales(
     )[EPOCH_SCALES.names]
 
 
+def scale_refusals(scales: pd.DataFrame, parameters: Corrections) -> list[str | None]:
+    """Why each scale of EPOCH_SCALES is not applied; None where it is. A missing scale is refused too."""
+    return [
+        "flux: no scale between epochs for this image: too few sources in common with others"
+        if not np.isfinite(error)
+        else refuse_scale(scale, error, parameters)
+        for scale, error in zip(scales["epoch_scale"], scales["epoch_scale_err"], strict=True)
+    ]
+
+
 def with_epoch_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
     """Corrections of one epoch that apply the scale between epochs, where it can be trusted.
 
@@ -146,12 +162,7 @@ def with_epoch_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
     """
     found = scales.set_index("image").reindex(corrections["image"])
     g, error = (found[name].to_numpy(dtype=float) for name in ("epoch_scale", "epoch_scale_err"))
-    refusals = [
-        "flux: no scale between epochs for this image: too few sources in common with others"
-        if not np.isfinite(one_error)
-        else refuse_scale(one, one_error, parameters)
-        for one, one_error in zip(g, error, strict=True)
-    ]
+    refusals = scale_refusals(found, parameters)
     scaled = np.array([refusal is None for refusal in refusals], dtype=bool)
     reasons = [
         "; ".join(text for text in (before, refusal) if isinstance(text, str)) or None
@@ -182,6 +193,23 @@ def _equations(fluxes: pd.DataFrame, images: pd.MultiIndex) -> _Equations:
     single = ~(np.r_[False, same] | np.r_[same, False]) if len(image) else np.empty(0, dtype=bool)
     whole = _Equations(image, source, np.log(flux), (error / flux) ** 2, len(images), len(ids))
     return _shared(whole, single)
+
+
+def _most_certain(equations: _Equations, max_sources: int) -> _Equations:
+    """Of each image at most so many equations, of sources that are certain over all images.
+
+    By the median of the source's errors: the error of the one flux would prefer what noise made bright.
+    """
+    if not len(equations.source):
+        return equations
+    error = pd.Series(equations.variance).groupby(equations.source).median().to_numpy()[equations.source]
+    order = np.lexsort((equations.source, error, equations.image))
+    image = equations.image[order]
+    begin = np.flatnonzero(np.r_[True, image[1:] != image[:-1]])
+    place = np.arange(len(image)) - np.repeat(begin, np.diff(np.r_[begin, len(image)]))
+    keep = np.zeros(len(image), dtype=bool)
+    keep[order] = place < max_sources
+    return equations if keep.all() else _shared(equations, keep)
 
 
 def _shared(equations: _Equations, keep: npt.NDArray[np.bool_]) -> _Equations:
@@ -232,12 +260,13 @@ def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floa
         freedom = max(float((robust > 0).sum()) - equations.n_sources - equations.n_images, 1.0)
         inflation = max(float((robust * residual**2 / sigma2).sum()) / freedom / 0.95, 0.25)
         weight = robust / (sigma2 * inflation)
-        next_scale, variance = _normal_solution(equations, weight, group, tie, tie_weight)
+        normal, vector, untied, unit = _normal_equations(equations, weight, group, tie, tie_weight)
+        next_scale = _solution(normal, vector, group, untied, unit)
         change = np.abs(next_scale - ln_scale).max()
         ln_scale = next_scale
         if change < 1e-7:
             break
-    return ln_scale, np.sqrt(variance), group
+    return ln_scale, np.sqrt(_variance(normal, group, untied, unit)), group
 
 
 def _start(equations: _Equations) -> Floats:
@@ -258,13 +287,17 @@ def _residuals(equations: _Equations, ln_scale: Floats) -> Floats:
     return (left - left.groupby(equations.source).transform("median")).to_numpy()
 
 
-def _normal_solution(
+def _normal_equations(
     equations: _Equations, weight: Floats, group: Indices, tie: Floats, tie_weight: Floats
-) -> tuple[Floats, Floats]:
-    """Weighted least squares with the sources' fluxes eliminated: ln g and its variance, shapes (n_images,).
+) -> tuple[sparse.csc_array, Floats, npt.NDArray[np.bool_], float]:
+    """Weighted least squares with the sources' fluxes eliminated.
 
     Without ties the normal matrix over images, D - W^T U^-1 W (D, U: sums of weights by image and by source), is a
-    graph's Laplacian with one null vector a group; the projector on it fixes the mean of an untied group to 0.
+    graph's Laplacian with one null vector a group.
+
+    Returns
+    -------
+    matrix (n_images, n_images) and right-hand side; images in groups without a tie; the size of the diagonal
     """
     n = equations.n_images
     by_image = np.bincount(equations.image, weight, minlength=n)
@@ -274,21 +307,39 @@ def _normal_solution(
     right = np.bincount(equations.image, weight * (equations.ln_flux - mean[equations.source]), minlength=n)
     scaled = sparse.diags_array(1 / by_source) @ table
     normal = sparse.csc_array(sparse.diags_array(by_image + tie_weight) - table.T @ scaled)
-    vector: Floats = right + tie_weight * tie
     untied = (np.bincount(group, tie_weight) == 0)[group]
     unit = float(np.median(by_image[by_image > 0])) if (by_image > 0).any() else 1.0
+    return normal, right + tie_weight * tie, untied, unit
+
+
+def _pinned(normal: sparse.csc_array, group: Indices, untied: npt.NDArray[np.bool_], unit: float) -> Floats:
+    """The dense matrix, with the projector on the null vector of each untied group: its mean is 0."""
+    same = (group[:, None] == group[None, :]) & untied[:, None]
+    return normal.toarray() + unit * same / np.bincount(group)[group][:, None]
+
+
+def _solution(
+    normal: sparse.csc_array, vector: Floats, group: Indices, untied: npt.NDArray[np.bool_], unit: float
+) -> Floats:
+    """ln g, shape (n_images,); images without any equation have 0."""
+    n = len(vector)
     if n <= _DENSE_LIMIT:
-        same = (group[:, None] == group[None, :]) & untied[:, None]
-        size = np.bincount(group).astype(float)[group]
-        inverse = np.linalg.inv(normal.toarray() + unit * same / size[:, None])
-        # The projector itself adds 1 / (unit size) to the diagonal, which is no error.
-        diagonal = np.diag(inverse) - np.where(untied, 1 / (unit * size), 0.0)
-        return inverse @ vector, np.maximum(diagonal, 0.0)
-    # Too many images for a dense inverse: the first of an untied group is held, and errors leave out correlations.
+        found: Floats = linalg.solve(_pinned(normal, group, untied, unit), vector, assume_a="sym")
+        return found
+    # Too many images for a dense matrix: the first of an untied group is held, and its mean taken off afterwards.
     first = np.zeros(n, dtype=bool)
     first[np.unique(group, return_index=True)[1]] = True
     solver = splu(sparse.csc_matrix(normal + sparse.diags_array(np.where(first & untied, unit, 1e-12 * unit))))
     solution: Floats = solver.solve(vector)
     mean_scale = np.bincount(group, solution) / np.bincount(group)
-    solution -= np.where(untied, mean_scale[group], 0.0)
-    return solution, 1 / np.maximum(by_image + tie_weight, 1e-12 * unit)
+    return solution - np.where(untied, mean_scale[group], 0.0)
+
+
+def _variance(normal: sparse.csc_array, group: Indices, untied: npt.NDArray[np.bool_], unit: float) -> Floats:
+    """Variance of ln g, shape (n_images,); of very many images without what they have from each other."""
+    if normal.shape[0] > _DENSE_LIMIT:
+        return 1 / np.maximum(normal.diagonal(), 1e-12 * unit)
+    # The projector itself adds 1 / (unit size) to the diagonal, which is no error.
+    diagonal = np.diag(linalg.inv(_pinned(normal, group, untied, unit)))
+    excess = np.where(untied, 1 / (unit * np.bincount(group)[group]), 0.0)
+    return np.maximum(diagonal - excess, 0.0)

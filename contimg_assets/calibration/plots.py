@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from contimg_assets.calibration.selection import Selection
 
@@ -42,6 +42,8 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
     right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     right.xaxis.set_minor_locator(NullLocator())
+    for axis in (left.xaxis, left.yaxis, right.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
     for _, correction in corrections.iterrows():
         # Axes and their ticks take longer to make than to draw: they stay.
         for artist in (*left.lines, *left.patches, *right.lines, *right.collections):
