@@ -59,6 +59,13 @@ def scale_versions(scales: pd.DataFrame) -> dict[str, str]:
 
 def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
     """The asset and its table in the database, for a configuration."""
+    applied = config.corrections.apply_flux == "epochs"
+    scaled = dg.AssetCheckSpec(
+        SCALED,
+        asset=KEY,
+        description="Every image shares enough constant sources with others, and its scale and error are within the "
+        "limits of `corrections`. Nothing is held back.",
+    )
 
     @dg.asset(
         key=KEY,
@@ -71,14 +78,7 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
         retry_policy=RETRY_INTERNAL_ERRORS,
         metadata={"dagster/column_schema": EPOCH_SCALES.dagster},
         dagster_type=dg.Any,  # with checks, a result's annotation would be taken for an output without a value
-        check_specs=[
-            dg.AssetCheckSpec(
-                SCALED,
-                asset=KEY,
-                description="Every image shares enough constant sources with others, and its scale and error are "
-                "within the limits of `corrections`. Nothing is held back.",
-            )
-        ],
+        check_specs=[scaled] if applied else [],
         description="Flux scale of every image of all epochs, solved together from the constant sources that they "
         "share (robust least squares in ln flux) and tied to the reference catalogue once. Applied in place of the "
         "images' own scales where `corrections.apply_flux` is 'epochs'.",
@@ -99,6 +99,13 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
             for epoch, image, reason in zip(scales["epoch"], scales["image"], reasons, strict=True)
             if reason is not None
         ]
+        judged = dg.AssetCheckResult(
+            check_name=SCALED,
+            passed=not sentences,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"images without": len(sentences)},
+            description="; ".join(sentences[:_MAX_NAMED]) or None,
+        )
         return dg.MaterializeResult(
             value=describe(table, {READ_FROM: version}),
             data_version=dg.DataVersion(content),
@@ -106,18 +113,10 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
                 "dagster/row_count": table.num_rows,
                 "epochs": len(records),
                 "images with a scale": int(scales["epoch_scale"].notna().sum()),
-                "groups of connected images": int(scales["connected"].nunique()),
+                "groups of connected images": int(scales.loc[scales["n_sources"] > 0, "connected"].nunique()),
             }
             | ({"scales": embedded(plot_epoch_scales(scales, list(records)), "scales")} if len(scales) else {}),
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name=SCALED,
-                    passed=not sentences,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    metadata={"images without": len(sentences)},
-                    description="; ".join(sentences[:_MAX_NAMED]) or None,
-                )
-            ],
+            check_results=[judged] if applied else [],
         )
 
     @dg.asset(
