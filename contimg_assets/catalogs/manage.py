@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def add_catalog(
     freq_mhz: float | None = None,
     beam_arcsec: float | None = None,
     position_err_arcsec: float | None = None,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
 ) -> int:
     """Write a catalogue into the configuration file, after reading it whole to see that it is usable.
 
@@ -40,7 +42,7 @@ def add_catalog(
     config_file : written if it does not exist
     name : of the catalogue; that of a preset implies the preset
     file : the catalogue's file; stored relative to the configuration's folder where it lies inside it
-    preset, freq_mhz, beam_arcsec, position_err_arcsec : see `CatalogConfig`
+    preset, freq_mhz, beam_arcsec, position_err_arcsec, columns : see `CatalogConfig`
 
     Returns
     -------
@@ -69,6 +71,7 @@ def add_catalog(
         "freq_mhz": freq_mhz,
         "beam_arcsec": beam_arcsec,
         "position_err_arcsec": position_err_arcsec,
+        "columns": dict(columns) if columns else None,
     }
     entry = {key: value for key, value in given.items() if value is not None}
     if "freq_mhz" not in entry and "preset" not in entry:
@@ -152,7 +155,7 @@ def fetch_catalog(
     ConfigError, InputError
         As `add_catalog` and `contimg_assets.catalogs.fetch.fetch`.
     """
-    survey = preset or name
+    survey = (preset or name).lower()
     if survey not in PRESETS:
         raise InputError(f"no preset {survey!r} to fetch; there are {', '.join(sorted(PRESETS))}")
     config_file = config_file.absolute()
@@ -205,7 +208,11 @@ def _checked(config_file: Path, text: str, name: str, others: set[str]) -> Catal
 
 
 def _replace(file: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    Path(temporary).replace(file)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        if file.exists():
+            shutil.copymode(file, temporary)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

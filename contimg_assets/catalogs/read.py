@@ -129,6 +129,28 @@ def column_in_file(ours: str, names: Sequence[str], config: CatalogConfig) -> st
     return next((lower[alias] for alias in _ALIASES.get(ours, ()) if alias in lower), None)
 
 
+def columns_taken(config: CatalogConfig, path: Path) -> pd.DataFrame:
+    """Which column of a file is taken for which of ours, and in which unit.
+
+    Returns
+    -------
+    DataFrame: ours, column, unit, stated (false where neither the file nor the configuration says a unit that matters,
+    so that ours is assumed)
+    """
+    raw, units = read_any(path, config.table)
+    rows = []
+    for ours in ("catalog_source_id", *_UNITS, "spectral_index"):
+        found = column_in_file(ours, _names_of(raw), config)
+        if found is None:
+            continue
+        given = config.columns.get(ours)
+        unit = (given.unit if given is not None and given.column == found else None) or units.get(found)
+        # A name such as flux_mjy is as good as a unit, and numbers of positions are degrees.
+        stated = unit is not None or found == ours or ours not in _UNITS or ours in _REQUIRED
+        rows.append((ours, found, unit or _UNITS.get(ours, ""), stated))
+    return pd.DataFrame(rows, columns=["ours", "column", "unit", "stated"])
+
+
 def _names_of(raw: pd.DataFrame) -> list[str]:
     return [str(name) for name in raw.columns]
 

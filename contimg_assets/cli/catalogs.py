@@ -12,7 +12,8 @@ from rich.markup import escape
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.cli.products import SourceArgument, open_products
-from contimg_assets.config import find_config_file
+from contimg_assets.config import find_config_file, load_config
+from contimg_assets.errors import ConfigError
 
 catalog_app = typer.Typer(help="Reference catalogues.", no_args_is_help=True)
 match_app = typer.Typer(help="Accept, reject or comment on counterparts.", no_args_is_help=True)
@@ -32,20 +33,42 @@ def add(
     freq_mhz: Annotated[float | None, typer.Option(help="Frequency of its fluxes [MHz]")] = None,
     beam_arcsec: Annotated[float | None, typer.Option(help="Resolution, FWHM [arcsec]")] = None,
     position_err_arcsec: Annotated[float | None, typer.Option(help="Error where no column gives one")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS[:UNIT]", help="A column by hand, such as flux_mjy=S_total:Jy; repeatable"),
+    ] = None,
 ) -> None:
     """Write a catalogue into contimg.yaml, after reading it to see that it is usable."""
     from contimg_assets.catalogs.manage import add_catalog
+    from contimg_assets.catalogs.read import columns_taken
 
+    config_file = find_config_file()
     n_rows = add_catalog(
-        find_config_file(),
+        config_file,
         name,
         file,
         preset=preset,
         freq_mhz=freq_mhz,
         beam_arcsec=beam_arcsec,
         position_err_arcsec=position_err_arcsec,
+        columns=dict(_column(text) for text in column or ()),
     )
+    config = load_config(config_file)
+    taken = columns_taken(config.catalogs[name], config.catalog_path(name))
+    for ours, theirs, unit, stated in taken.itertuples(index=False, name=None):
+        shown = escape(f"{theirs} [{unit}]" if unit else str(theirs))
+        doubt = "" if stated else "  [yellow]assumed: the file names no unit; say another with --column[/]"
+        console.print(f"  {ours} is {shown}{doubt}", soft_wrap=True)
     console.print(f"Catalogue {escape(name)} has {n_rows} sources; `contimg run` matches every epoch to it.")
+
+
+def _column(text: str) -> tuple[str, dict[str, str]]:
+    """OURS=THEIRS[:UNIT] as an entry of `columns`."""
+    ours, _, theirs = text.partition("=")
+    column, _, unit = theirs.rpartition(":") if ":" in theirs else (theirs, "", "")
+    if not ours or not column:
+        raise ConfigError(f"--column {text!r}: write OURS=THEIRS or OURS=THEIRS:UNIT, such as flux_mjy=S_total:Jy")
+    return ours, {"column": column} | ({"unit": unit} if unit else {})
 
 
 @command(catalog_app, "list")

@@ -7,6 +7,7 @@ import pytest
 
 from contimg_assets.catalogs.manage import add_catalog, list_catalogs, list_presets
 from contimg_assets.catalogs.presets import PRESETS
+from contimg_assets.catalogs.read import columns_taken
 from contimg_assets.catalogs.store import build_catalog, catalog_file, write_catalog
 from contimg_assets.config import CatalogConfig, load_config
 from contimg_assets.errors import ConfigError, InputError
@@ -115,3 +116,26 @@ def test_presets_are_whole() -> None:
         "S",
         "DEJ2000",
     )
+
+
+def test_what_was_taken_is_said(folder: Path) -> None:
+    rows = {"Name": ["A"], "RAJ2000": [1.0], "DEJ2000": [3.0], "Flux": [0.5], "e_flux": [0.1], "flux_peak": [0.4]}
+    pd.DataFrame(rows).to_csv(folder / "bare.csv", index=False)
+    file = folder / "contimg.yaml"
+    add_catalog(file, "mine", folder / "bare.csv", freq_mhz=1.0, columns={"flux_mjy": {"column": "Flux", "unit": "Jy"}})
+    config = load_config(file).catalogs["mine"]
+    taken = columns_taken(config, folder / "bare.csv").set_index("ours")
+    assert tuple(taken.loc["flux_mjy"]) == ("Flux", "Jy", True)
+    assert tuple(taken.loc["flux_err_mjy"]) == ("e_flux", "mJy", False)
+    assert tuple(taken.loc["ra_deg"]) == ("RAJ2000", "deg", True)
+    assert tuple(taken.loc["catalog_source_id"]) == ("Name", "", True)
+    assert "spectral_index" not in taken.index
+    assert build_catalog("mine", config, folder).column("flux_mjy").to_pylist() == [500.0]
+
+
+def test_the_configuration_keeps_its_permissions(folder: Path) -> None:
+    file = folder / "contimg.yaml"
+    file.write_text("catalogs: {}\n")
+    file.chmod(0o644)
+    add_catalog(file, "nvss", folder / "some.csv")
+    assert file.stat().st_mode & 0o777 == 0o644
