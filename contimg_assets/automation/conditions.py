@@ -46,10 +46,18 @@ def lately(busy: AutomationCondition) -> AutomationCondition:
     return busy.since(idle & ~idle.newly_true()).with_label("lately_in_progress")
 
 
+def lately_worked_on() -> AutomationCondition:
+    """Somebody works, or has just worked, on this asset or on what it is made from.
+
+    What was just requested counts: a short run begins and ends between two evaluations, so that none ever sees it in
+    progress, and its last stages would then be asked for once more because its first ones are news.
+    """
+    return lately(AutomationCondition.any_deps_in_progress() | AutomationCondition.in_progress() | _requested)
+
+
 def nothing_in_the_way() -> AutomationCondition:
     """Upstream is there, and nobody works, or has just worked, on it or on this asset."""
-    worked_on: AutomationCondition = AutomationCondition.any_deps_in_progress() | AutomationCondition.in_progress()
-    return (~AutomationCondition.any_deps_missing() & ~lately(worked_on)).with_label("nothing_in_the_way")
+    return (~AutomationCondition.any_deps_missing() & ~lately_worked_on()).with_label("nothing_in_the_way")
 
 
 def since_request(changed: AutomationCondition) -> AutomationCondition:
@@ -79,8 +87,7 @@ def on_any_epoch() -> Any:
     content_changed = upstream_content_changed()
     changed = content_changed | AutomationCondition.code_version_changed()
     wanted = changed.since(_handled) | since_request(content_changed)
-    worked_on: AutomationCondition = AutomationCondition.any_deps_in_progress() | AutomationCondition.in_progress()
-    return (wanted & ~lately(worked_on)).with_label("on_any_epoch")
+    return (wanted & ~lately_worked_on()).with_label("on_any_epoch")
 
 
 def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCondition:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import dagster as dg
 import pandas as pd
 import yaml
 
+from contimg_assets.assets.epochs import DATA_VERSION_TAG
 from contimg_assets.config import load_config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
@@ -28,16 +29,32 @@ from contimg_assets.runner import bring_up_to_date
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# As fast as they go, so that the tests wait for work and not for the clock.
+_QUICK_LOOPS = Path(__file__).parent / "quick"
+# As fast as they go, so that the tests wait for work and not for the clock; and nothing by the clock in between.
+_LEAP_DAY = "0 0 29 2 *"
 QUICK = {
     "sensor_interval_seconds": 1,
     "conditions_interval_seconds": 1,
     "settle_seconds": 0.3,
+    "nightly_cron": _LEAP_DAY,
+    "weekly_cron": _LEAP_DAY,
 }
+# After the last work, evaluations of the conditions that must ask for nothing before all is taken to be done. What was
+# just requested or in progress is held back for two (`conditions.nothing_in_the_way`), so a third shows needless work.
+_STILL_EVALUATIONS = 3
+_EVALUATED = "Finished auto-materialization tick for automation"
+_LOOKED = "Checking for new runs for sensor: "
 _RANGE_TAGS = (RANGE_START_TAG, RANGE_END_TAG)
 _FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 _RUNS = """query Runs { runsOrError(limit: 1000) { ... on Runs { results {
     runId status assetSelection { path } tags { key value } startTime endTime creationTime } } } }"""
+_MADE = """query Made($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+    assetMaterializations(limit: 1000) { runId partition tags { key value } } } } }"""
+_SENSORS = """query Sensors($s: RepositorySelector!) { sensorsOrError(repositorySelector: $s) { ... on Sensors {
+    results { name sensorState { id } } } } }"""
+_STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
+_START = "mutation Start($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
+_REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "contimg_assets.definitions"}
 
 
 def small_survey(folder: Path, n_epochs: int, **changes: Any) -> list[Path]:
@@ -71,7 +88,14 @@ def deliver(epoch: Path, incoming: Path) -> None:
     target = incoming / epoch.name
     target.mkdir(exist_ok=True)
     for file in sorted(epoch.iterdir(), key=lambda file: file.name == "images.csv"):
-        shutil.copy(file, target / file.name)
+        overwrite(target / file.name, file.read_bytes())
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """Put a file into place in one step: however slow the machine, nobody reads half of it."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_bytes(content)
+    new.replace(file)
 
 
 def from_scratch(project: Project, folder: Path) -> dict[str, pd.DataFrame]:
@@ -121,7 +145,12 @@ class Deployment:
     def start(self) -> None:
         """Start, and wait until the definitions are loaded."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "CONTIMG"))}
-        environment |= {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join([str(_QUICK_LOOPS), str(REPOSITORY)])
+        environment |= {
+            "PYTHONPATH": path,
+            "PYTHONWARNINGS": "ignore",
+            "OMP_NUM_THREADS": "1",
+        }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(self.port)],
@@ -178,13 +207,16 @@ class Deployment:
         return [run for run in self.all_runs() if "epoch_scales" not in run["assets"]]
 
     def all_runs(self) -> list[dict[str, Any]]:
-        """All runs, oldest first, with their tags as a mapping and the assets they took."""
+        """All runs that make assets, oldest first, with their tags as a mapping and the assets they took.
+
+        Without those of the hourly checks, which may fall into any test.
+        """
         found = self.graphql(_RUNS)["runsOrError"]["results"]
         for run in found:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
             run["epochs"] = [run["tags"].get(tag, run["tags"].get("dagster/partition")) for tag in _RANGE_TAGS]
             run["assets"] = {"/".join(key["path"]) for key in run["assetSelection"] or []}
-        return sorted(found, key=lambda run: run["creationTime"])
+        return sorted((run for run in found if run["assets"]), key=lambda run: run["creationTime"])
 
     def wait_for(self, condition: Callable[[], Any], what: str, seconds: float) -> Any:
         """The condition's value as soon as it is true; fails with the daemon's last words."""
@@ -200,26 +232,63 @@ class Deployment:
     def last_words(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
 
-    def settle(self, seconds: float = 180, still: float = 3.0) -> None:
-        """Wait until everything is fresh or failed, no run is under way, and none starts for a while."""
-        since: float | None = None
+    def settle(self, seconds: float = 300) -> None:
+        """Wait until everything is fresh or failed, no run is under way, and the daemon finds nothing more to do.
+
+        The daemon's own looks are counted and not the time, so that a slow machine is waited for and a fast one is not.
+        """
+        since: tuple[int, int] | None = None
 
         def settled() -> bool:
             nonlocal since
-            busy = any(run["status"] not in _FINISHED for run in self.all_runs())
-            if busy or self.pending():
+            if any(run["status"] not in _FINISHED for run in self.all_runs()) or self.pending():
                 since = None
                 return False
-            since = since or time.monotonic()
-            return time.monotonic() - since >= still
+            now = self._count(_EVALUATED), self._count(_LOOKED + "deliveries")
+            since = since or now
+            # One look at each may have begun before.
+            return now[0] > since[0] + _STILL_EVALUATIONS and now[1] > since[1] + 1
 
         self.wait_for(settled, "everything made", seconds)
 
-    def wait_for_ticks(self, sensor: str, n: int, seconds: float = 60) -> None:
+    def wait_for_ticks(self, sensor: str, n: int, seconds: float = 120) -> None:
         """Wait until a sensor has been evaluated so many times from now on."""
-        text = f"Checking for new runs for sensor: {sensor}"
-        before = self._log.read_text(errors="replace").count(text)
-        self.wait_for(lambda: self._log.read_text(errors="replace").count(text) >= before + n, f"{n} ticks", seconds)
+        before = self._count(_LOOKED + sensor)
+        # The last one counted has only begun.
+        self.wait_for(lambda: self._count(_LOOKED + sensor) > before + n, f"{n} ticks", seconds)
+
+    def _count(self, text: str) -> int:
+        """How often the daemon's log says so."""
+        return self._log.read_text(errors="replace").count(text)
+
+    def stop_automation(self) -> None:
+        """Stop evaluating conditions, as an operator does in the UI."""
+        sensors = self.graphql(_SENSORS, {"s": _REPOSITORY})["sensorsOrError"]["results"]
+        (state,) = [sensor["sensorState"]["id"] for sensor in sensors if sensor["name"] == "automation"]
+        assert self.graphql(_STOP, {"id": state})["stopSensor"]["__typename"] == "StopSensorMutationResult"
+
+    @contextmanager
+    def automation_stopped(self) -> Iterator[None]:
+        """What is delivered meanwhile is seen by one and the same evaluation afterwards."""
+        self.stop_automation()
+        yield
+        self.wait_for_ticks("deliveries", 2)
+        answer = self.graphql(_START, {"s": _REPOSITORY | {"sensorName": "automation"}})["startSensor"]
+        assert answer["__typename"] == "Sensor", answer
+
+    def made_twice(self, runs: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
+        """Assets and epochs that more than one of these runs made in the same version: needless work."""
+        own = {run["runId"] for run in runs}
+        twice = set()
+        for asset in sorted({asset for run in runs for asset in run["assets"]}):
+            events = self.graphql(_MADE, {"key": {"path": asset.split("/")}})["assetOrError"]["assetMaterializations"]
+            told: dict[tuple[str, str], set[str]] = {}
+            for event in events:
+                versions = [tag["value"] for tag in event["tags"] if tag["key"] == DATA_VERSION_TAG]
+                if event["runId"] in own and event["partition"] and versions:
+                    told.setdefault((event["partition"], versions[0]), set()).add(event["runId"])
+            twice |= {(asset, epoch) for (epoch, _), by in told.items() if len(by) > 1}
+        return twice
 
     def partitions(self) -> list[str]:
         """The registered epochs, in Dagster's order."""

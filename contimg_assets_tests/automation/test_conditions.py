@@ -11,7 +11,7 @@ import pytest
 from contimg_assets.config import Corrections
 from contimg_assets.project import Project
 from contimg_assets_tests.automation.deployment import QUICK, make_project, small_survey
-from contimg_assets_tests.automation.ticks import Automaton, Done, automated
+from contimg_assets_tests.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
 
 ALL = ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections", "products")
 FROM_MATCHES = ALL[3:]
@@ -34,6 +34,11 @@ def automaton(survey: list[Path], tmp_path: Path) -> Iterator[Automaton]:
 def catalogue(automaton: Automaton, epoch: Path) -> Path:
     folder = automaton.project.config.incoming / epoch.name
     return next(file for file in sorted(folder.glob("*.csv")) if file.name != "images.csv")
+
+
+def asked_of_epochs(automaton: Automaton) -> list[tuple[str, ...]]:
+    """Stages that one tick asks for, without the scales between epochs, which follow every change."""
+    return [stages for stages, epochs in automaton.request().items() if epochs != [""]]
 
 
 def test_new_late_and_changed_epochs(automaton, survey):
@@ -99,3 +104,24 @@ def test_changed_catalogue_and_changed_configuration(automaton, survey):
     automaton.project = Project(config)
     automaton.reload()
     assert automaton.settle() == [Done(FROM_MATCHES[1:], names)]
+
+
+def test_run_that_ends_between_two_evaluations_is_not_repeated(automaton, survey):
+    # An evaluation sees events as of its beginning and runs as of its end. Here it begins while the run writes the
+    # products and ends after the run: corrections are news, the products are not, and nothing is in progress.
+    automaton.deliver(survey[0])
+    automaton.sensor("deliveries")
+    assert automaton.request() == {ALL: [survey[0].name]}
+    automaton.run(ALL[:-1], [survey[0].name])
+    assert asked_of_epochs(automaton) == []
+    automaton.run(ALL[-1:], [survey[0].name])
+    assert [asked_of_epochs(automaton) for _ in range(SETTLING_TICKS + 1)] == [[]] * (SETTLING_TICKS + 1)
+
+
+def test_what_a_run_left_out_is_asked_for_once_more(automaton, survey):
+    automaton.deliver(survey[0])
+    automaton.sensor("deliveries")
+    assert automaton.request() == {ALL: [survey[0].name]}
+    automaton.run(ALL[:-1], [survey[0].name])
+    assert automaton.settle() == [Done(ALL[-1:], (survey[0].name,))]
+    assert automaton.settle() == []
