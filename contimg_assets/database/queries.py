@@ -268,14 +268,17 @@ def _sql_type(kind: Any) -> Any:
 
 
 def parse_position(text: str) -> tuple[float, float]:
-    """(ra_deg, dec_deg) of "RA,DEC" in degrees, or sexagesimal with hours of right ascension.
+    """(ra_deg, dec_deg) of "RA,DEC" or "RA DEC" in degrees, or sexagesimal with hours of right ascension.
 
     Raises
     ------
     InputError
         If the text is no position.
     """
-    parts = [part.strip() for part in text.split(",")]
+    words = text.split()
+    # Without a comma, as papers print it: 12:30:49.4 +12:23:28 or 12 30 49.4 +12 23 28.
+    halves = [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])] if len(words) in (2, 6) else []
+    parts = [part.strip() for part in text.split(",")] if "," in text else halves
     wrong = InputError(
         f"{text!r} is neither a source id (16 hexadecimal digits) nor a position RA,DEC such as 187.70593,12.39112 or "
         "12:30:49.4,+12:23:28"

@@ -116,6 +116,9 @@ def test_positions_as_people_write_them() -> None:
     assert parse_position("187.5,-12.25") == (187.5, -12.25)
     assert parse_position(" 12h30m00s , -12d15m00s ") == pytest.approx((187.5, -12.25))
     assert parse_position("12:30:00,-12:15:00") == pytest.approx((187.5, -12.25))
+    assert parse_position("12:30:00 -12:15:00") == pytest.approx((187.5, -12.25))
+    assert parse_position("12 30 00.0 -12 15 00") == pytest.approx((187.5, -12.25))
+    assert parse_position("187.5 -12.25") == (187.5, -12.25)
     for text in ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3"):
         with pytest.raises(InputError, match="neither a source id"):
             parse_position(text)
