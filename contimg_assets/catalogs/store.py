@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.read import read_catalog
@@ -190,6 +191,18 @@ class ReferenceCatalog:
         """At least the rows within a radius of any of the positions; rows somewhat farther may be among them."""
         table, inside = self.covering(ra_deg, dec_deg, radius_arcsec)
         return table if len(inside) == table.num_rows else table.take(pa.array(inside))
+
+    def has(self, catalog_source_id: str) -> bool:
+        """Whether there is a source of this name; of a file, only the names are read."""
+        column = "catalog_source_id"
+        if self.path is None or "table" in self.__dict__:
+            return bool(pc.any(pc.equal(self.table.column(column), catalog_source_id)).as_py())
+        wanted = pc.field(column) == catalog_source_id
+        return pq.read_table(self.path, columns=[column], filters=wanted).num_rows > 0
+
+    def nearest(self, ra_deg: float, dec_deg: float, n: int = 3, radius_deg: float = 0.5) -> pd.DataFrame:
+        """The sources nearest to a position with separation_arcsec, at most n of those within a radius."""
+        return self.cone(ra_deg, dec_deg, radius_deg).head(n)
 
     def within(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pd.DataFrame:
         """Exactly the rows within a radius of any of the positions, in the order of the catalogue."""

@@ -106,10 +106,11 @@ def _with_accepted(matches: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:
     missing = found.loc[found["_merge"] == "left_only", _KEY]
     if missing.empty:
         return matches
-    # Integers have no missing value.
-    matches = matches.astype({"n_candidates": float})
+    # It is no candidate, so what counts or measures candidates is missing; NumPy's integers cannot say that.
+    matches = matches.astype({"n_candidates": "Int64"})
     added = missing.assign(rank=1, mutual=False, blend=False, quality="accepted", manual=True)
-    return pd.concat([matches, added.reindex(columns=matches.columns)], ignore_index=True).astype(matches.dtypes)
+    added = added.reindex(columns=matches.columns).astype(matches.dtypes)
+    return pd.concat([matches, added], ignore_index=True)
 
 
 def _comments(matches: pd.DataFrame, comments: pd.DataFrame) -> pd.Series:

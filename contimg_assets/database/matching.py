@@ -10,6 +10,7 @@ from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch.matches import match_sources
 from contimg_assets.database.products import SourceMatching
+from contimg_assets.errors import InputError
 from contimg_assets.identity import combine_versions
 
 
@@ -21,6 +22,21 @@ def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) 
     def match(sources: pd.DataFrame, accepted: pd.DataFrame) -> pd.DataFrame:
         return match_sources(sources, catalogs, parameters, accepted)
 
+    by_name = {catalog.name: catalog for catalog in catalogs}
+
+    def check(name: str, catalog_source_id: str, ra_deg: float, dec_deg: float) -> None:
+        catalog = by_name.get(name)
+        if catalog is None or catalog.has(catalog_source_id):
+            return
+        near = catalog.nearest(ra_deg, dec_deg)
+        listed = ", ".join(
+            f"{row.catalog_source_id!r} at {row.separation_arcsec:.1f} arcsec" for row in near.itertuples()
+        )
+        raise InputError(
+            f"catalogue {name!r} has no source {catalog_source_id!r}; "
+            + (f"name one of those nearest to the source: {listed}" if listed else "it has none near the source")
+        )
+
     table = pd.DataFrame(
         {
             "name": [catalog.name for catalog in catalogs],
@@ -30,4 +46,4 @@ def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) 
         }
     )
     versions = sorted(f"{catalog.name}={catalog.version}" for catalog in catalogs)
-    return SourceMatching(match, table, combine_versions(parameters.version, *versions))
+    return SourceMatching(match, table, combine_versions(parameters.version, *versions), check)

@@ -94,11 +94,14 @@ class SourceMatching:
         `contimg_assets.crossmatch.matches.match_sources` with its catalogues and parameters bound
     catalogs : DataFrame with name, freq_mhz, beam_arcsec, version
     version : changes when a catalogue or a parameter changes; all sources are then matched again
+    check : takes catalogue, source there, right ascension and declination [deg] of ours, and raises InputError if the
+        catalogue has no such source; not called where missing
     """
 
     match: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
     catalogs: pd.DataFrame
     version: str
+    check: Callable[[str, str, float, float], None] | None = None
 
 
 @dataclass

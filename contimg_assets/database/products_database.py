@@ -181,8 +181,8 @@ class ProductsDatabase(Queries):
         ----------
         action : 'accept', 'reject' or 'comment'
         source_id : of a present or past source
-        catalog, catalog_source_id : the counterpart; it need not be one that matching finds. A comment may name
-            none: it is then about all counterparts in the catalogue
+        catalog, catalog_source_id : the counterpart; it need not be one that matching finds, but must be in the
+            catalogue. A comment may name none: it is then about all counterparts in the catalogue
         comment, author : who says what
         matching : how to find counterparts; the decision shows at once if given, else when sources are matched again
 
@@ -191,9 +191,12 @@ class ProductsDatabase(Queries):
         StoreError
             If there is no such source.
         InputError
-            If the decision is incomplete or the catalogue unknown.
+            If the decision is incomplete, the catalogue unknown, or (where `matching` is given) has no such source.
         """
         present = self.present_source(source_id)
+        if matching is not None and matching.check is not None and catalog_source_id:
+            place = self.source(present)
+            matching.check(catalog, catalog_source_id, float(place["ra_deg"]), float(place["dec_deg"]))
         with writing(self.engine) as connection:
             record_decision(connection, action, present, catalog, catalog_source_id, comment, author)
             if matching is not None:

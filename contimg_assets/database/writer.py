@@ -773,8 +773,7 @@ def cross_match_table(
     """Rows of `cross_matches`: candidates with people's decisions on top."""
     decided = decided[decided["catalog"].isin(set(matching.catalogs["name"]))]
     candidates = matching.match(sources.drop(columns="first_mjd"), accepted_pairs(decided, aliases))
-    # An accepted counterpart that is no candidate has no count of candidates.
-    candidates = apply_overrides(candidates.astype({"n_candidates": float}), decided, aliases)
+    candidates = apply_overrides(candidates, decided, aliases)
     known = candidates["source_id"].isin(sources["source_id"])
     candidates = candidates[known].rename(columns={"catalog": "catalog_type", "quality": "match_quality"})
     source = candidates["source_id"].to_numpy(dtype=object)

@@ -63,6 +63,7 @@ def test_accepted_that_matching_does_not_find_is_added() -> None:
 def test_added_rows_leave_counts_countable() -> None:
     table = matches().assign(n_candidates=2)
     result = apply_overrides(table, overrides(("s2", "nvss", "N9", "accept", None)))
+    assert result["n_candidates"].dtype == "Int64"
     counts = SOURCE_MATCHES.to_arrow(result).column("n_candidates").to_pylist()
     assert sorted(counts, key=str) == [2, 2, 2, 2, None]
 

@@ -302,6 +302,11 @@ def test_matches_and_peoples_decisions(database: ProductsDatabase, survey: Surve
         database.decide_match("accept", source, "nvss")
     with pytest.raises(StoreError, match="no source"):
         database.decide_match("accept", "0" * 16, "nvss", "N001")
+    n_decisions = len(database.read_table("match_overrides"))
+    for action in ("accept", "reject", "comment"):
+        with pytest.raises(InputError, match=r"'nvss' has no source 'N02'; name one of .* 'N002' at \d\.\d arcsec, 'N"):
+            database.decide_match(action, source, "nvss", "N02", "typed in haste", matching=matching)
+    assert len(database.read_table("match_overrides")) == n_decisions
 
 
 def test_decisions_follow_aliases(database: ProductsDatabase) -> None:
