@@ -70,7 +70,7 @@ def match_catalogs(
         borrowed = borrow_offsets(measured[catalog.name], others, parameters.frame_err_arcsec)
         if borrowed is not None:
             found[index] = _match_one(detections, catalog, parameters, align=True, offsets=borrowed)
-    summaries = [one.summary for one in found]
+    summaries = [one.summary for one in found if one.summary is not None]
     matches = of_all_catalogs(detections, [one.candidates for one in found], parameters)
     if matches is None:
         empty = CATALOG_MATCHES.empty()
@@ -131,10 +131,10 @@ def match_sources(
 
 
 class _Matched(NamedTuple):
-    """Candidates in one catalogue, the summary of each group, and the groups' offsets."""
+    """Candidates in one catalogue, the summary of each group of measurements, and the groups' offsets."""
 
     candidates: pd.DataFrame
-    summary: pd.DataFrame
+    summary: pd.DataFrame | None
     offsets: Offsets
 
 
@@ -174,7 +174,9 @@ def _match_one(
     candidates["catalog"] = catalog.name
     candidates["catalog_version"] = catalog.version
     candidates["freq_mhz"] = catalog.freq_mhz
-    return _Matched(candidates, summarised(detections, catalog, candidates, offsets, blanks, q, density), offsets)
+    # Of sources nobody asks how the images' matching went.
+    summary = summarised(detections, catalog, candidates, offsets, blanks, q, density) if align else None
+    return _Matched(candidates, summary, offsets)
 
 
 def _rows_of(pairs: pd.DataFrame, detections: Detections, table: pa.Table) -> tuple[Indices, Indices] | None:

@@ -66,6 +66,8 @@ def _sqlite(url: sa.URL) -> Engine:
             # Every epoch adds a point to most sources: pages are written to again soon, so the log is copied back late.
             "wal_autocheckpoint = 20000",
             "temp_store = MEMORY",
+            # Blocks of light curves are read straight from the file, without a copy in the cache.
+            "mmap_size = 1073741824",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -19,7 +19,10 @@ def size_bytes(engine: Engine) -> int:
 
 
 def compact(engine: Engine) -> tuple[int, int]:
-    """Give unused space back and measure the tables anew for the planner; return the size before and after [bytes]."""
+    """Give unused space back and measure the tables anew for the planner; return the size before and after [bytes].
+
+    SQLite's file shrinks. PostgreSQL keeps the space for rows to come: to shrink its files would lock readers out.
+    """
     before = size_bytes(engine)
     if engine.dialect.name == "postgresql":
         with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:

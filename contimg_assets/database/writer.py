@@ -6,8 +6,10 @@ on whole tables; the functions here run inside the caller's transaction and neve
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,8 +55,9 @@ Hashes = npt.NDArray[np.uint64]
 
 # Points of light curves in memory at once; about 200 bytes each.
 _MAX_POINTS = 4_000_000
-# Points that are worked on at once.
+# Points that a thread works on at once.
 _CHUNK_POINTS = 200_000
+_WORKERS = min(4, os.cpu_count() or 1)
 _NO_HASHES: Hashes = np.empty(0, dtype=np.uint64)
 _NO_MATCHING = "none"
 _ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
@@ -350,12 +353,10 @@ def _epochs(connection: Connection, fresh: Mapping[str, Block]) -> _Epochs:
 
 def _points(connection: Connection, epochs: _Epochs, low: np.uint64 | None, high: np.uint64 | None) -> list[Points]:
     """The points of every epoch, in order; only of sources from low to high, where given."""
-    table = TABLES["epoch_blocks"]
-    query = sa.select(table.c.points).where(table.c.epoch == sa.bindparam("wanted"))
     found = []
     for name in epochs.names:
         fresh = epochs.fresh_points.get(name)
-        block = fresh if fresh is not None else unpack(connection.execute(query, {"wanted": name}).scalar_one())
+        block = unpack(bulk.fetch_bytes(connection, "epoch_blocks", "points", name)) if fresh is None else fresh
         found.append(as_points(block, low, high))
     return found
 
@@ -431,20 +432,27 @@ def _recompute(
         points = _points(connection, epochs, None if whole else part[0], None if whole else part[-1])
         watch.lap("read light curves")
         n_chunks = max(1, -(-sum(len(p["source"]) for p in points) // _CHUNK_POINTS))
-        for wanted in np.array_split(part, n_chunks):
+
+        def statistics(
+            wanted: Hashes, points: list[Points] = points
+        ) -> tuple[pd.DataFrame, pd.DataFrame, npt.NDArray[np.bool_]] | None:
             curves = light_curves(epochs.names, points, epochs.copied, wanted)
-            watch.lap("light curves")
             if curves is None:
-                continue
+                return None
             variability = variability_table(curves, parameters)
-            watch.lap("variability")
             seen = visits(curves, len(epochs.names))
             table = source_table(curves, epochs.names, seen)
             add_mean_fluxes(table, variability)
-            tables.append(table)
-            variabilities.append(variability)
-            visited.append(seen)
-            watch.lap("statistics")
+            return table, variability, seen
+
+        # NumPy lets go of the interpreter while it works on arrays: threads share the cores.
+        with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+            for found in pool.map(statistics, np.array_split(part, n_chunks)):
+                if found is not None:
+                    tables.append(found[0])
+                    variabilities.append(found[1])
+                    visited.append(found[2])
+        watch.lap("statistics")
     if not tables:
         return None
     return _Recomputed(

@@ -7,16 +7,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 import pandas as pd
 import pytest
+from astropy_healpix import HEALPix
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contimg_assets.config import Variability
+from contimg_assets.catalogs.store import ReferenceCatalog
+from contimg_assets.config import Matching, Variability
+from contimg_assets.crossmatch.cells import cells_within
 from contimg_assets.database import EpochProducts, ProductsDatabase, writer
+from contimg_assets.database.matching import source_matching
 from contimg_assets.errors import SchemaError, StoreError
 from contimg_assets.identity import source_ids
+from contimg_assets.ingest.coverage import coverage_table
+from contimg_assets.variability.coverage import merged
 from contimg_assets_tests.database.conftest import assert_same_rows, copied, dump
 from contimg_assets_tests.database.survey import Survey, fork_id
 
@@ -77,6 +84,54 @@ def test_history_leaves_no_trace(
         with copied(empty_database, folder, "fresh.sqlite3") as fresh:
             fresh.replace_epochs(list(present.values()))
             assert_same_rows(dump(lived, HISTORY), dump(fresh, HISTORY))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["plain", "mapped", "deep", "moved", "delete"])),
+        min_size=2,
+        max_size=7,
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_history_leaves_no_trace_in_matches_and_coverage(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, steps: list, seed: int
+) -> None:
+    """Rms maps come and go and change, people decide on counterparts: the rows are those of a rewrite from scratch."""
+    survey = Survey(n_sources=30, n_epochs=4, seed=seed, n_images=2, detected=0.6)
+    catalog = pd.DataFrame({"catalog_source_id": [f"N{i}" for i in range(30)], "ra_deg": survey.ra})
+    reference = ReferenceCatalog("nvss", catalog.assign(dec_deg=survey.dec, flux_mjy=survey.flux), 1400.0, 45.0, "1")
+    matching = source_matching([reference], Matching())
+    folder = tmp_path_factory.mktemp("history")
+    present: dict[int, EpochProducts] = {}
+    with copied(empty_database, folder, "lived.sqlite3") as lived:
+        for number, what in steps:
+            if what == "delete":
+                if present.pop(number, None) is not None:
+                    lived.delete_epoch(survey.names[number], matching=matching)
+                continue
+            epoch = survey.epoch(number, flux_factor=1.3 if what == "moved" else 1.0)
+            rms = {"mapped": np.nan, "deep": 0.1}.get(what)
+            present[number] = epoch if rms is None else replace(epoch, coverage=northern_half(epoch, survey, rms))
+            lived.replace_epochs([present[number]], matching=matching)
+        ids = lived.read_table("sources")["id"]
+        for index, source in enumerate(ids[::7]):
+            lived.decide_match(["accept", "reject"][index % 2], source, "nvss", f"N{index}", matching=matching)
+        expected = dump(lived, HISTORY)
+        lived.rebuild([], matching=matching)
+        lived.rebuild(list(present.values()), matching=matching)
+        assert_same_rows(dump(lived, HISTORY), expected)
+
+
+def northern_half(epoch: EpochProducts, survey: Survey, rms_mjy_beam: float) -> pd.DataFrame:
+    """A coverage of the first image: what lies north of the patch's middle."""
+    cells = cells_within(survey.centre[0], survey.centre[1], 3.0, 9)
+    lat = HEALPix(1 << 9, order="nested").healpix_to_lonlat(cells)[1].to_value(u.deg)
+    cells = cells[lat > survey.centre[1]]
+    north = merged(cells << 40, (cells + 1) << 40, np.full(len(cells), rms_mjy_beam))
+    images = list(pd.DataFrame(epoch.images)["image"])
+    return coverage_table(images, [north, *[None] * (len(images) - 1)])
 
 
 def test_writing_twice_changes_nothing(database: ProductsDatabase) -> None:
