@@ -1,7 +1,6 @@
 """The Dagster instance of a project: the one that `dagster dev` in its folder uses, with no variable set by hand."""
 
 import os
-import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -17,8 +16,6 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
     ConfigError
         If there is neither.
     """
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     if os.environ.get("DAGSTER_HOME"):
         return dg.DagsterInstance.get()
     if not (folder / "dagster.yaml").exists():

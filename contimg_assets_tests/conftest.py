@@ -12,6 +12,13 @@ hypothesis.settings.register_profile("contimg", deadline=None)
 hypothesis.settings.load_profile("contimg")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+# A real daemon's story waits more than it works: begun first, it shares the machine with all the rest.
+FIRST = "test_daemon.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest file first; `--no-loadscope-reorder` keeps pytest-xdist from putting it last again."""
+    items.sort(key=lambda item: item.path.name != FIRST)
 
 
 @pytest.fixture(scope="session")

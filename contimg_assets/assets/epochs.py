@@ -5,6 +5,7 @@ passed over, a bad one fails alone) and the events. Does not belong here: what a
 """
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,15 @@ def epoch_asset(
     """`dagster.asset` for a stage: partitions, versions, storage, column schema and owners as the flow says."""
     arguments.setdefault("kinds", {"pandas", "parquet"})
     arguments.setdefault("retry_policy", RETRY_INTERNAL_ERRORS)
+    with warnings.catch_warnings():
+        # Known, and the reason why Dagster's minor version is pinned; nobody who runs this can do anything about it.
+        warnings.filterwarnings("ignore", "Parameter `backfill_policy` of function `asset`", dg.BetaWarning)
+        return _asset(stage, config, check_specs, arguments)
+
+
+def _asset(
+    stage: Stage, config: Config, check_specs: Sequence[dg.AssetCheckSpec], arguments: Mapping[str, Any]
+) -> Callable[[Callable], dg.AssetsDefinition]:
     return dg.asset(
         name=stage.name,
         partitions_def=EPOCHS,

@@ -4,10 +4,11 @@
 no event asked for, and `vanished_epochs` removes what is gone, where that is wanted.
 """
 
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -35,6 +36,21 @@ _UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
+Look = Callable[[dg.SensorEvaluationContext], dg.SensorResult | dg.SkipReason]
+
+
+def _errors_are_said(look: Look) -> Look:
+    """A sensor's function that says what people must put right, and waits for it; other errors are raised."""
+
+    @functools.wraps(look)
+    def told(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            return look(context)
+        except (InputError, ConfigError) as error:
+            return dg.SkipReason(str(error))
+
+    return told
+
 
 def build_automation_sensor(automation: Automation) -> dg.AutomationConditionSensorDefinition:
     """Dagster's own sensor that evaluates the assets' automation conditions."""
@@ -56,12 +72,10 @@ def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -
         description="Registers epochs whose files have been still, and reports the content version of each and of "
         "every catalogue's file. A touched file changes nothing. Runs are started by `automation`.",
     )
+    @_errors_are_said
     def deliveries(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        try:
-            project = open_project()
-            found = project.deliveries()
-        except (InputError, ConfigError) as error:
-            return dg.SkipReason(str(error))
+        project = open_project()
+        found = project.deliveries()
         versions = project.delivery_versions()
         still = [one for one in found if versions.quiet_for(one.folder) >= automation.settle_seconds]
         current = {one.epoch: versions.version(one.folder) for one in still}
@@ -101,14 +115,12 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
         description="While nothing runs, compares what every stage has read with what is there now, and makes what "
         "is missing or stale since its last look. An update that an event missed is never lost.",
     )
+    @_errors_are_said
     def reconciler(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if something_runs(context.instance):
             return dg.SkipReason("runs are under way")
-        try:
-            project = open_project()
-            in_order, assessment = project.epochs(), project.assess()
-        except (InputError, ConfigError) as error:
-            return dg.SkipReason(str(error))
+        project = open_project()
+        in_order, assessment = project.epochs(), project.assess()
         # What appeared just now is left to the events; what was there at the last look already, they have missed.
         work = work_to_do(assessment)
         findings = {
@@ -152,12 +164,10 @@ def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> 
         description="Names the epochs whose delivery is gone. Removes them from store and products only with "
         "`automation.remove_vanished`, after `automation.vanished_hours`.",
     )
+    @_errors_are_said
     def vanished_epochs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        try:
-            project = open_project()
-            delivered = {one.epoch for one in project.deliveries()}
-        except (InputError, ConfigError) as error:
-            return dg.SkipReason(str(error))
+        project = open_project()
+        delivered = {one.epoch for one in project.deliveries()}
         known: Mapping[str, float] = json.loads(context.cursor) if context.cursor else {}
         now = time.time()
         gone = {epoch: known.get(epoch, now) for epoch in project.epochs_in_store() if epoch not in delivered}
