@@ -106,8 +106,8 @@ def build_corrections(config: Config) -> dg.AssetsDefinition:
             return {f"image {image}": embedded(png, image) for image, png in plot_corrections(selected, table)}
 
         def inputs(epoch: str) -> Mapping[str, str]:
-            before = state_version(CORRECTIONS_STAGE, chain.before(epoch))
-            return upstream_versions(CORRECTIONS_STAGE, epoch, store.epochs) | {STATE_BEFORE: before}
+            versions = upstream_versions(CORRECTIONS_STAGE, epoch, store.epochs)
+            return versions | {STATE_BEFORE: state_version(CORRECTIONS_STAGE, chain.before(epoch))}
 
         def make(epoch: str, inputs: Mapping[str, str]) -> Content:
             known = chain.known_fluxes_before(epoch)
