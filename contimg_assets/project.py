@@ -5,7 +5,7 @@ The command line, the sensor, the schedule and the runner all look at the world 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -57,12 +57,16 @@ class Project:
         """Content versions of deliveries, remembered in the store."""
         return DeliveryVersions(self.config.store / "delivery_versions.json")
 
-    def epochs(self) -> list[str]:
+    def epochs(self, delivered: Sequence[Delivery] | None = None) -> list[str]:
         """All epochs, delivered or in the store, in time order.
 
         What the store read from an epoch's images goes before what a glance at its manifest says.
+
+        Parameters
+        ----------
+        delivered : what `deliveries` gives, where it has just been asked
         """
-        times = {delivery.epoch: delivery.mjd for delivery in self.deliveries()}
+        times = {delivery.epoch: delivery.mjd for delivery in (self.deliveries() if delivered is None else delivered)}
         for epoch in self.store.epochs("raw_detections"):
             record = self.store.record("raw_detections", epoch)
             if record is not None:

@@ -121,9 +121,11 @@ def assess(now: Situation) -> pd.DataFrame:
     that were delivered but never read come last, by name.
     """
     known = epochs_in_time_order(now.store)
-    epochs = known + [epoch for epoch in now.deliveries if epoch not in set(known)]
+    in_store = set(known)
+    epochs = known + [epoch for epoch in now.deliveries if epoch not in in_store]
     rows: list[tuple[str, str, State, str]] = []
     before = dict(NOTHING_BEFORE)
+    codes = {stage.name: stage.code_version(now.config) for stage in STAGES}
     for epoch in epochs:
         records: dict[str, EpochRecord] = {}
         upstream: str | None = None
@@ -138,7 +140,7 @@ def assess(now: Situation) -> pd.DataFrame:
                 before=before.get(stage.name, ""),
                 scales=now.scales,
             )
-            state, reason = _judge(now, stage, epoch, record, expected, upstream)
+            state, reason = _judge(now, stage, codes[stage.name], epoch, record, expected, upstream)
             rows.append((epoch, stage.name, state, reason))
             if upstream is None and state in (State.STALE, State.MISSING):
                 upstream = stage.name
@@ -153,12 +155,12 @@ def assess(now: Situation) -> pd.DataFrame:
 def _judge(
     now: Situation,
     stage: Stage,
+    code: str,
     epoch: str,
     record: EpochRecord | None,
     expected: Mapping[str, str] | None,
     upstream: str | None,
 ) -> tuple[State, str]:
-    code = stage.code_version(now.config)
     if expected is None:
         if stage is RAW_DETECTIONS:
             # What was read stays until somebody deletes the epoch: a vanished delivery never destroys products.

@@ -77,11 +77,11 @@ def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -
         project = open_project()
         found = project.deliveries()
         versions = project.delivery_versions()
-        still = [one for one in found if versions.quiet_for(one.folder) >= automation.settle_seconds]
-        current = {one.epoch: versions.version(one.folder) for one in still}
+        looked_at = {one.epoch: versions.version_when_quiet(one.folder, automation.settle_seconds) for one in found}
+        current = {epoch: version for epoch, version in looked_at.items() if version is not None}
         versions.forget_except(one.folder for one in found)
         versions.save()
-        known = project.epochs()
+        known = project.epochs(found)
         waiting = {one.epoch for one in found} - set(current) - set(project.store.epochs("raw_detections"))
         register_epochs(context.instance, [epoch for epoch in known if epoch not in waiting])
 

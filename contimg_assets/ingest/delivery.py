@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import os
+import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity import combine_versions
 from contimg_assets.ingest.files import is_moc_text
 from contimg_assets.partitions import check_epoch_key
+from contimg_assets.remembered import SETTLED_SECONDS, Remembered
 
 MANIFEST = "images.csv"
 _ABSENT = "absent"
@@ -54,11 +57,8 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
             f"{incoming}: no such folder; create it, or set paths.incoming in contimg.yaml to where epochs are "
             "delivered"
         )
-    found = [
-        Delivery(name, incoming / name, _first_mjd(incoming / name / MANIFEST))
-        for name in _visible_names(incoming)
-        if _is_epoch_key(name) and _is_file(incoming / name / MANIFEST)
-    ]
+    looked_at = ((name, _glance(incoming / name)) for name in _visible_names(incoming) if _is_epoch_key(name))
+    found = [Delivery(name, incoming / name, glance.mjd) for name, glance in looked_at if glance is not None]
     return sorted(found, key=lambda delivery: delivery.time_order)
 
 
@@ -85,22 +85,23 @@ def delivered_files(folder: Path) -> list[Path]:
 
     Where the manifest cannot be read, every regular file in the folder counts, so that mending any of them is noticed.
     """
+    return [Path(file) for file in _files(folder)[0]]
+
+
+def _files(folder: Path) -> tuple[Sequence[str], frozenset[str]]:
+    """Paths of the files that make up an epoch, and of those of them that are read wholly, however large they are."""
+    glance = _glance(folder)
+    if glance is not None and glance.files:
+        return glance.files, glance.wholly
     manifest = folder / MANIFEST
-    named = {folder / name for row in _manifest_rows(manifest) for name in _named_files(row)}
-    if not named:
-        named = {folder / name for name in _visible_names(folder) if _is_file(folder / name)}
-    return [manifest, *sorted(named - {manifest})]
+    others = {folder / name for name in _visible_names(folder) if _is_file(folder / name)} - {manifest}
+    return [str(manifest), *map(str, sorted(others))], frozenset()
 
 
 def _named_files(row: Mapping[str, str]) -> list[str]:
     footprint = row.get("footprint", "")
     names = [row.get(column, "") for column in ("catalogue", "path", "rms_map")]
     return [name for name in (*names, "" if is_moc_text(footprint) else footprint) if name]
-
-
-def _read_wholly(folder: Path) -> set[Path]:
-    """Files of an epoch of which more is read than a header, however large they are."""
-    return {folder / row["rms_map"] for row in _manifest_rows(folder / MANIFEST) if row.get("rms_map")}
 
 
 class DeliveryVersions:
@@ -111,24 +112,37 @@ class DeliveryVersions:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._seen: dict[str, list] = {}
+        self._asked: set[str] = set()
         self._changed = False
         try:
-            self._seen = json.loads(memory.read_text(encoding="utf-8"))
+            self._seen: dict[str, list] = dict(_memories.read(str(memory)))
         except (FileNotFoundError, json.JSONDecodeError):
             self._seen = {}
 
     def version(self, folder: Path) -> str:
         """Version of an epoch's files: their names and bytes. Touching or copying a file changes nothing."""
-        files, wholly = delivered_files(folder), _read_wholly(folder)
-        return combine_versions(
-            *(part for file in files for part in (file.name, self._file_version(file, file in wholly)))
-        )
+        return self._version(*_files(folder), now=time.time())
+
+    def version_when_quiet(self, folder: Path, seconds: float) -> str | None:
+        """Version of an epoch's files, None while one of them was written less than so long ago."""
+        now = time.time()
+        files, wholly = _files(folder)
+        if now - self._newest(files) < seconds:
+            return None
+        return self._version(files, wholly, now)
 
     def quiet_for(self, folder: Path) -> float:
         """Seconds since the youngest of an epoch's files was written."""
-        newest = max((file.stat().st_mtime for file in delivered_files(folder) if _is_file(file)), default=0.0)
-        return time.time() - newest
+        return time.time() - self._newest(_files(folder)[0])
+
+    @staticmethod
+    def _newest(files: Iterable[str]) -> float:
+        states = map(_regular, files)
+        return max((status.st_mtime for status in states if status is not None), default=0.0)
+
+    def _version(self, files: Iterable[str], wholly: frozenset[str], now: float) -> str:
+        parts = ((file.rpartition(os.sep)[2], self._file_version(file, file in wholly, now)) for file in files)
+        return combine_versions(*itertools.chain.from_iterable(parts))
 
     def save(self) -> None:
         """Keep what was hashed for the next process."""
@@ -145,26 +159,26 @@ class DeliveryVersions:
         temporary.replace(self._memory)
         self._changed = False
 
-    def forget_except(self, folders: Mapping[str, Path] | Iterator[Path]) -> None:
-        """Drop what belongs to folders that are gone."""
-        kept = {str(folder) for folder in (folders.values() if isinstance(folders, Mapping) else folders)}
-        gone = [path for path in self._seen if str(Path(path).parent) not in kept]
+    def forget_except(self, folders: Iterable[Path]) -> None:
+        """Drop what belongs to folders that are gone. Files elsewhere stay as long as they are asked for."""
+        kept = {str(folder) for folder in folders}
+        gone = [path for path in self._seen if path not in self._asked and os.path.dirname(path) not in kept]  # noqa: PTH120
         for path in gone:
             del self._seen[path]
             self._changed = True
 
-    def _file_version(self, file: Path, wholly: bool) -> str:
-        if not _is_file(file):
+    def _file_version(self, file: str, wholly: bool, now: float) -> str:
+        status = _regular(file)
+        if status is None:
             return _ABSENT
-        status = file.stat()
+        self._asked.add(file)
         signature = [status.st_mtime_ns, status.st_size, status.st_ino, wholly]
-        seen = self._seen.get(str(file))
+        seen = self._seen.get(file)
         if seen and seen[:-1] == signature:
             return seen[-1]
-        version = file_version(file, wholly)
-        # A file written within the last two seconds may change again without its time stamp changing.
-        if time.time() - status.st_mtime > 2.0:
-            self._seen[str(file)] = [*signature, version]
+        version = file_version(Path(file), wholly)
+        if now - status.st_mtime > SETTLED_SECONDS:
+            self._seen[file] = [*signature, version]
             self._changed = True
         return version
 
@@ -181,9 +195,9 @@ def file_version(file: Path, wholly: bool = False) -> str:
 
 def delivery_version(folder: Path) -> str:
     """Version of an epoch's files, all of them hashed now."""
-    wholly = _read_wholly(folder)
+    files, wholly = _files(folder)
     return combine_versions(
-        *(part for file in delivered_files(folder) for part in (file.name, file_version(file, file in wholly)))
+        *(part for file in files for part in (os.path.basename(file), file_version(Path(file), file in wholly)))  # noqa: PTH119
     )
 
 
@@ -209,19 +223,55 @@ def _is_epoch_key(name: str) -> bool:
     return True
 
 
-def _first_mjd(manifest: Path) -> float:
-    """Earliest time in a manifest; inf where it cannot be told here."""
-    times = (_number(row.get("mjd_mid")) for row in _manifest_rows(manifest))
-    return min((mjd for mjd in times if mjd is not None), default=math.inf)
+@dataclass(frozen=True)
+class _Glance:
+    """What a manifest says about its epoch: earliest time, paths of the epoch's files, and of those read wholly.
+
+    No files where it names none or cannot be read (`read_epoch` says what is wrong with it).
+    """
+
+    mjd: float
+    files: tuple[str, ...]
+    wholly: frozenset[str]
 
 
-def _manifest_rows(manifest: Path) -> list[dict[str, str]]:
-    """Rows of a manifest at a glance; none where it cannot be read (`read_epoch` says what is wrong with it)."""
+def _read_glance(manifest: str) -> _Glance:
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as stream:
-            return list(map(_stripped, csv.DictReader(stream)))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
+        with Path(manifest).open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(map(_stripped, csv.DictReader(stream)))
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    folder = Path(manifest).parent
+    times = (_number(row.get("mjd_mid")) for row in rows)
+    named = {folder / name for row in rows for name in _named_files(row)} - {Path(manifest)}
+    wholly = frozenset(str(folder / row["rms_map"]) for row in rows if row.get("rms_map"))
+    files = (manifest, *map(str, sorted(named))) if named else ()
+    return _Glance(min((mjd for mjd in times if mjd is not None), default=math.inf), files, wholly)
+
+
+_NOTHING = _Glance(math.inf, (), frozenset())
+_glances = Remembered(_read_glance)
+_memories = Remembered(lambda path: json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _glance(folder: Path) -> _Glance | None:
+    """What the manifest says; None where there is none."""
+    manifest = f"{folder}{os.sep}{MANIFEST}"
+    if _regular(manifest) is None:
+        return None
+    try:
+        return _glances.read(manifest)
+    except OSError:
+        return _NOTHING
+
+
+def _regular(file: str) -> os.stat_result | None:
+    """State of a regular file; None where there is none, such as a link that leads to itself or nowhere."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 - thousands of times a second
+    except (OSError, ValueError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _stripped(row: dict) -> dict[str, str]:

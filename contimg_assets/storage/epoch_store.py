@@ -13,6 +13,7 @@ place), so a reader sees the old epoch or the new one, and a killed process leav
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 from contimg_assets.errors import StoreError
 from contimg_assets.identity import combine_versions, version_of_table
 from contimg_assets.partitions import check_epoch_key
+from contimg_assets.remembered import Remembered
 from contimg_assets.schemas import TableSchema
 
 RECORD, FAILURE = "record.json", "failure.json"
@@ -90,6 +92,8 @@ class EpochStore:
     def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]]) -> None:
         self.root = Path(root)
         self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
+        self._records = Remembered(lambda path: EpochRecord.from_json(Path(path).read_text(encoding="utf-8")))
+        self._failures = Remembered(lambda path: Failure(**json.loads(Path(path).read_text(encoding="utf-8"))))
 
     def stage(
         self,
@@ -145,7 +149,7 @@ class EpochStore:
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         """The current record, or None if the epoch was never made."""
         try:
-            return EpochRecord.from_json((self._folder(stage, epoch) / RECORD).read_text(encoding="utf-8"))
+            return self._records.read(self._path(stage, epoch, RECORD))
         except FileNotFoundError:
             return None
 
@@ -192,7 +196,12 @@ class EpochStore:
 
     def epochs(self, stage: str) -> list[str]:
         """Epochs that the stage holds, sorted by name."""
-        return sorted(path.parent.name for path in (self.root / stage).glob(f"*/{RECORD}"))
+        folder = f"{self.root}{os.sep}{stage}"
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - thousands of names, many times
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if os.path.isfile(f"{folder}{os.sep}{name}{os.sep}{RECORD}"))  # noqa: PTH113
 
     def delete(self, stage: str, epoch: str) -> None:
         """Forget an epoch of a stage: its record first, so that no reader finds half of it."""
@@ -227,7 +236,7 @@ class EpochStore:
 
     def failure(self, stage: str, epoch: str) -> Failure | None:
         try:
-            return Failure(**json.loads((self._folder(stage, epoch) / FAILURE).read_text(encoding="utf-8")))
+            return self._failures.read(self._path(stage, epoch, FAILURE))
         except FileNotFoundError:
             return None
 
@@ -247,6 +256,9 @@ class EpochStore:
                 record = self.record(stage, folder.name)
                 current = {table.file for table in record.tables.values()} if record else set()
                 yield from (file for file in sorted(folder.iterdir()) if file.name not in current | {RECORD, FAILURE})
+
+    def _path(self, stage: str, epoch: str, file: str) -> str:
+        return f"{self.root}{os.sep}{stage}{os.sep}{check_epoch_key(epoch)}{os.sep}{file}"
 
     def _folder(self, stage: str, epoch: str) -> Path:
         return self.root / stage / check_epoch_key(epoch)

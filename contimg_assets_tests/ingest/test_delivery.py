@@ -117,3 +117,29 @@ def test_a_file_just_written_is_hashed_again(tmp_path: Path) -> None:
     os.utime(folder / "one.csv", ns=(stamp, stamp))  # same size, same time: only the bytes differ
     assert versions.version(folder) != before
     assert versions.quiet_for(folder) < 60
+
+
+def test_a_file_elsewhere_is_hashed_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "archive" / "one.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("a\n1\n", encoding="utf-8")
+    folder = deliver(tmp_path / "incoming", "a")
+    manifest = folder / "images.csv"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("one.csv", str(elsewhere)), encoding="utf-8")
+    old = time.time() - 3600
+    for file in (manifest, elsewhere):
+        os.utime(file, (old, old))
+    memory = tmp_path / "versions.json"
+    first = DeliveryVersions(memory)
+    version = first.version(folder)
+    first.forget_except([folder])
+    first.save()
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: pytest.fail(f"{file} is hashed again"))
+    assert DeliveryVersions(memory).version(folder) == version
+
+
+def test_version_when_quiet(tmp_path: Path) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    versions = DeliveryVersions(tmp_path / "versions.json")
+    assert versions.version_when_quiet(folder, 60.0) is None
+    assert versions.version_when_quiet(folder, 0.0) == versions.version(folder) == delivery_version(folder)

@@ -1,0 +1,50 @@
+"""Small files that are looked at again and again, and parsed again only when they changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# A file written just now may be written again without its time stamp changing: nothing younger is remembered [s].
+SETTLED_SECONDS = 2.0
+
+
+class Remembered(Generic[T]):
+    """Content of files, kept in memory with the time, size and number that each file had.
+
+    Parameters
+    ----------
+    parse : reads a file; what it returns is shared and must not be changed
+    """
+
+    def __init__(self, parse: Callable[[str], T]) -> None:
+        self._parse = parse
+        self._known: dict[str, tuple[tuple[int, int, int], T]] = {}
+
+    def read(self, path: str) -> T:
+        """The content of a file.
+
+        Raises
+        ------
+        OSError
+            If it is not there or cannot be read.
+        """
+        try:
+            status = os.stat(path)  # noqa: PTH116 - thousands of times a second
+        except OSError:
+            self._known.pop(path, None)
+            raise
+        signature = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._known.get(path)
+        if known is not None and known[0] == signature:
+            return known[1]
+        value = self._parse(path)
+        if time.time() - status.st_mtime > SETTLED_SECONDS:
+            self._known[path] = (signature, value)
+        else:
+            self._known.pop(path, None)
+        return value
