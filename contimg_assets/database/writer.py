@@ -121,7 +121,10 @@ def replace_epochs(
     recomputed = _recompute(connection, epochs, touched, parameters, watch)
     table = recomputed.sources if recomputed else None
     if table is not None:
-        _add_novelty(table, images, coverage, parameters)
+        changed = pd.concat([images_before, images], ignore_index=True)
+        changed = changed[changed["epoch"].isin([*report.written, *report.deleted])]
+        since = -np.inf if all_again else float(changed["mjd"].min())
+        _add_novelty(table, images, coverage, parameters, before, since)
     alive = table["id"].to_numpy() if table is not None else _NO_HASHES
     vanished = np.setdiff1d(np.intersect1d(touched, before["id"].to_numpy()), alive)
     watch.lap("new sources")
@@ -389,9 +392,10 @@ def _images(connection: Connection) -> pd.DataFrame:
 
 
 def _existing_sources(connection: Connection) -> pd.DataFrame:
-    """Positions of the sources before the change; `id` is the hash."""
+    """The sources before the change, as far as others depend on it; `id` is the hash."""
     table = TABLES["sources"]
-    names = ("id", "ra_deg", "dec_deg", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "n_limits")
+    names = ("id", "ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "n_limits",
+             "is_new", "new_significance", "new_image")  # fmt: skip
     frame = bulk.fetch(connection, sa.select(*(table.c[name] for name in names)))
     frame["id"] = from_hex(frame["id"].to_numpy(dtype=object)) if len(frame) else _NO_HASHES
     frame["neighbour_arcsec"] = frame["neighbour_arcsec"].astype(float)
@@ -461,9 +465,22 @@ def _recompute(
 
 
 def _add_novelty(
-    table: pd.DataFrame, images: pd.DataFrame, coverage: Mapping[ImageKey, Coverage], parameters: Variability
+    table: pd.DataFrame,
+    images: pd.DataFrame,
+    coverage: Mapping[ImageKey, Coverage],
+    parameters: Variability,
+    before: pd.DataFrame,
+    since: float,
 ) -> None:
-    """Add whether each source is new, in place."""
+    """Add whether each source is new, in place.
+
+    Only images from before its first detection count; so what is known of a source stays where that detection is the
+    same and older than ``since``, the earliest of the images that came, changed or went [MJD].
+    """
+    place = pd.Index(before["id"]).get_indexer(pd.Index(table["id"]))
+    stays = (place >= 0) & (table["first_mjd"].to_numpy() < since)
+    for name in ("first_mjd", "first_ra_deg", "first_dec_deg"):
+        stays[stays] = before[name].to_numpy()[place[stays]] == table[name].to_numpy()[stays]
     first = pd.DataFrame(
         {
             "epoch": table["first_epoch"],
@@ -473,9 +490,12 @@ def _add_novelty(
             "flux_peak_mjy_beam": table.pop("first_flux_peak_mjy_beam"),
         }
     )
-    novelty = new_sources(first, images, parameters.new_min_significance, coverage)
+    novelty = new_sources(first[~stays], images, parameters.new_min_significance, coverage)
     for name in novelty.columns:
-        table[name] = novelty[name].to_numpy()
+        values = np.empty(len(table), dtype=novelty[name].to_numpy().dtype)
+        values[~stays] = novelty[name].to_numpy()
+        values[stays] = before[name].to_numpy()[place[stays]]
+        table[name] = values
 
 
 def _n_relations(connection: Connection, alive: Hashes) -> npt.NDArray[np.int64]:
