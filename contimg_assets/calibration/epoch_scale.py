@@ -35,8 +35,8 @@ MAD_TO_SIGMA = 1.482602218505602
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
 _ITERATIONS = 30
-# Of ln g: a hundredth of the error that a thousand sources leave.
-_CONVERGED = 1e-5
+# In standard errors of an image against the others: the weights of a redescending estimator creep on for ever.
+_CONVERGED = 0.3
 _DENSE_LIMIT = 2_000
 # Images have names that are unique within their epoch.
 _IMAGE = ["epoch", "image"]
@@ -266,7 +266,7 @@ def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floa
         next_scale = _solution(normal, vector, group, untied, unit)
         change = np.abs(next_scale - ln_scale).max()
         ln_scale = next_scale
-        if change < _CONVERGED:
+        if change < _CONVERGED / np.sqrt(max(float(np.median(normal.diagonal())), 1e-300)):
             break
     return ln_scale, np.sqrt(_variance(normal, group, untied, unit)), group
 
