@@ -267,14 +267,18 @@ class Deployment:
         (state,) = [sensor["sensorState"]["id"] for sensor in sensors if sensor["name"] == "automation"]
         assert self.graphql(_STOP, {"id": state})["stopSensor"]["__typename"] == "StopSensorMutationResult"
 
+    def start_automation(self) -> None:
+        """Evaluate conditions again."""
+        answer = self.graphql(_START, {"s": _REPOSITORY | {"sensorName": "automation"}})["startSensor"]
+        assert answer["__typename"] == "Sensor", answer
+
     @contextmanager
     def automation_stopped(self) -> Iterator[None]:
         """What is delivered meanwhile is seen by one and the same evaluation afterwards."""
         self.stop_automation()
         yield
         self.wait_for_ticks("deliveries", 2)
-        answer = self.graphql(_START, {"s": _REPOSITORY | {"sensorName": "automation"}})["startSensor"]
-        assert answer["__typename"] == "Sensor", answer
+        self.start_automation()
 
     def made_twice(self, runs: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
         """Assets and epochs that more than one of these runs made in the same version: needless work."""
