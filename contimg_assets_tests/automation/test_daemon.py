@@ -235,18 +235,14 @@ def test_backfill_from_the_ui_of_60_epochs_is_one_run(tmp_path):
             assert status["status"] in ("REQUESTED", "COMPLETED_SUCCESS", "COMPLETED"), status
             return status["status"].startswith("COMPLETED")
 
-        # The scales between epochs have no epochs to backfill: `automation`, which is stopped, makes them afterwards.
+        # The scales between epochs have no epochs to backfill: `automation`, which is stopped, would make them.
         running.wait_for(lambda: (project.assess()["state"] == "fresh").all(), "the backfill", 400)
         seconds = time.monotonic() - begun
         print(f"\nbackfill of {len(names)} epochs of {sum(rows) / len(rows):.0f} detections: {seconds:.0f} s")
         # While Dagster takes its time to call the backfill complete.
-        made = products(project)
-        assert_same_products(made, from_scratch(project, tmp_path / "from_scratch"))
+        assert_same_products(products(project), from_scratch(project, tmp_path / "from_scratch"))
         running.wait_for(finished, "the end of the backfill", 100)
         assert len(running.runs()) == before + 1
-        running.start_automation()
-        running.settle()
-        assert_same_products(products(project), made)
 
 
 def _everything(project: Project) -> list[dg.AssetKey]:
