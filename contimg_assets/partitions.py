@@ -23,6 +23,11 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}")
 
 
+def is_epoch_key(name: str) -> bool:
+    """Whether an epoch may be called so."""
+    return _KEY.fullmatch(name) is not None
+
+
 def check_epoch_key(epoch: str) -> str:
     """The key itself, if it is one.
 
@@ -31,7 +36,7 @@ def check_epoch_key(epoch: str) -> str:
     InputError
         If it is not letters, digits and ``_ . : + -``, beginning with a letter or digit, at most 100 of them.
     """
-    if not _KEY.fullmatch(epoch):
+    if not is_epoch_key(epoch):
         raise InputError(
             f"epoch folder {epoch!r} cannot be an epoch's name: rename it to letters, digits and '_', '.', ':', '+', "
             f"'-', beginning with a letter or digit, at most 100 characters"

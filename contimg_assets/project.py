@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 
 from contimg_assets.assets.epoch_scales import scale_versions, scales_input_version
 from contimg_assets.assets.products import recorded_products
-from contimg_assets.assets.reference import READ_FROM, catalog_input_version
+from contimg_assets.assets.reference import READ_FROM, catalog_input_version, missing_catalog
 from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.flow import CORRECTIONS_STAGE
+from contimg_assets.flow import CORRECTIONS_STAGE, STAGES
 from contimg_assets.identity import version_of_table
 from contimg_assets.ingest.delivery import Delivery, DeliveryVersions, find_deliveries, unusable_folders
 from contimg_assets.reconcile import Situation, assess, epochs_in_time_order
 from contimg_assets.schemas.corrections import EPOCH_SCALES
-from contimg_assets.storage.epoch_store import EpochStore
+from contimg_assets.storage.epoch_store import BAD_INPUT, EpochStore
 from contimg_assets.storage.io_manager import epoch_scales_file, open_store, read_epoch_scales
 
 TEMPLATES = ("dagster.yaml", "workspace.yaml")
@@ -83,12 +83,33 @@ class Project:
         return {name: ReferenceCatalog(name, file) for name, file in files.items() if file.exists()}
 
     def stale_catalogs(self) -> list[str]:
-        """Configured catalogues that are missing in the store, or made from another file, configuration or code."""
+        """Configured catalogues that are missing in the store, or made from another file, configuration or code.
+
+        Without those whose file is not there: `missing_catalogs`.
+        """
+        missing = self.missing_catalogs()
         return [
             name
             for name in self.config.catalogs
-            if read_from(catalog_file(self.config, name)) != catalog_input_version(self.config, name)
+            if name not in missing
+            and read_from(catalog_file(self.config, name)) != catalog_input_version(self.config, name)
         ]
+
+    def missing_catalogs(self) -> dict[str, str]:
+        """Configured catalogues whose file is not there, each with a sentence that says how to mend that."""
+        sentences = {name: missing_catalog(self.config, name) for name in self.config.catalogs}
+        return {name: sentence for name, sentence in sentences.items() if sentence is not None}
+
+    def forget_passing_failures(self) -> list[str]:
+        """Let the epochs be tried again that failed for no fault of theirs, such as a full disk; return them.
+
+        Failures for a bad input stay: the same input fails again.
+        """
+        stages = [stage.name for stage in STAGES]
+        passing = [one for stage in stages for one in self.store.failures(stage) if one.kind != BAD_INPUT]
+        for one in passing:
+            self.store.forget_failure(one.stage, one.epoch)
+        return sorted({one.epoch for one in passing})
 
     def stale_epoch_scales(self) -> bool:
         """Whether the scales between epochs, or their table in the database, are not those of the present epochs."""
@@ -98,7 +119,7 @@ class Project:
         if read_from(file) != scales_input_version(self.config, self.store):
             return True
         stored = version_of_table(EPOCH_SCALES.to_arrow(read_epoch_scales(self.config.store)))
-        return self.products.current() is None or self.products.epoch_scales_version() != stored
+        return not self.products.is_current() or self.products.epoch_scales_version() != stored
 
     def situation(self) -> Situation:
         """Everything that staleness is judged by, as it is now."""

@@ -118,11 +118,13 @@ def assess(now: Situation) -> pd.DataFrame:
     Returns
     -------
     DataFrame with columns epoch, stage, state, reason; epochs in time order, stages in the order of the flow. Epochs
-    that were delivered but never read come last, by name.
+    that were delivered but never read come last, by name, and after them those that only the products hold.
     """
     known = epochs_in_time_order(now.store)
     in_store = set(known)
     epochs = known + [epoch for epoch in now.deliveries if epoch not in in_store]
+    # A deleted epoch leaves the products once the later ones no longer refer to it.
+    epochs += sorted(set(now.products) - set(epochs) - set(now.store.buried()))
     rows: list[tuple[str, str, State, str]] = []
     before = dict(NOTHING_BEFORE)
     codes = {stage.name: stage.code_version(now.config) for stage in STAGES}
@@ -162,6 +164,8 @@ def _judge(
     upstream: str | None,
 ) -> tuple[State, str]:
     if expected is None:
+        if stage is RAW_DETECTIONS and record is None:
+            return State.WAITING, "only its products are left; deliver it again, or `contimg epoch delete` removes them"
         if stage is RAW_DETECTIONS:
             # What was read stays until somebody deletes the epoch: a vanished delivery never destroys products.
             return State.FRESH, "its delivery is gone; `contimg epoch delete` removes the epoch"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from contimg_assets import progress
 from contimg_assets.assets import EPOCH_SCALES_KEYS, stage_keys
+from contimg_assets.assets.epoch_scales import scales_input_version
 from contimg_assets.assets.epochs import FORCE_TAG, seen_outside
 from contimg_assets.assets.products import matching_of, recorded_products
 from contimg_assets.assets.reference import catalog_file_key
@@ -36,10 +37,14 @@ OnWork = Callable[[Sequence[str], Sequence[str]], None]
 
 @dataclass
 class Report:
-    """What a call did: Dagster runs, and how everything stands afterwards."""
+    """What a call did: Dagster runs, and how everything stands afterwards.
+
+    ``errors`` are of the program, ``problems`` of what it was given: files that are missing.
+    """
 
     run_ids: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     assessment: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
@@ -50,7 +55,7 @@ class Report:
     @property
     def complete(self) -> bool:
         """Whether everything there is, is fresh."""
-        return not self.errors and bool((self.assessment["state"] == State.FRESH).all())
+        return not self.errors and not self.problems and bool((self.assessment["state"] == State.FRESH).all())
 
 
 def bring_up_to_date(
@@ -64,6 +69,8 @@ def bring_up_to_date(
 ) -> Report:
     """Make whatever is missing or stale, of all epochs or of some.
 
+    Epochs that failed for no fault of theirs are tried once more: whoever calls may have made room on a disk.
+
     Parameters
     ----------
     epochs : to make; whatever they change in other epochs is made too. All if None
@@ -71,8 +78,12 @@ def bring_up_to_date(
     on_work : called with (stages, epochs) before each Dagster run
     on_done : called with (stage, epoch) whenever a stage is done with an epoch
     """
-    report = Report()
+    report = Report(problems=list(project.missing_catalogs().values()))
     launcher = _Launcher(project.config, instance, report)
+    project.forget_passing_failures()
+    if project.products.current() is not None:
+        project.products.upgrade()
+    solved: set[str] = set()
     seen: list[frozenset[tuple[str, str, str]]] = []
     not_asked_for = pd.MultiIndex.from_tuples([], names=["epoch", "stage"])
     for _ in range(_MAX_ROUNDS):
@@ -93,6 +104,8 @@ def bring_up_to_date(
             stretches = [Stretch(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
         elif state and state not in seen:
             stretches = stretches_to_make(work, in_order)
+        elif _make_epoch_scales(project, launcher, solved):
+            continue
         else:
             break
         seen.append(state)
@@ -105,7 +118,6 @@ def bring_up_to_date(
             if RAW_DETECTIONS.name in stretch.stages:
                 report_deliveries(instance, project, stretch.epochs)
             launcher.launch(stage_keys(stretch.stages), tags, on_done)
-        _make_epoch_scales(project, launcher)
     _finish_burials(project)
     return report
 
@@ -154,10 +166,13 @@ def _make_catalogs(project: Project, launcher: _Launcher) -> None:
         launcher.launch([dg.AssetKey(["reference", name])], {})
 
 
-def _make_epoch_scales(project: Project, launcher: _Launcher) -> None:
-    """Solve the scales between epochs again where an epoch changed."""
-    if project.stale_epoch_scales():
-        launcher.launch(EPOCH_SCALES_KEYS, {})
+def _make_epoch_scales(project: Project, launcher: _Launcher, solved: set[str]) -> bool:
+    """Solve the scales between epochs again where an epoch changed since; once for what there is to solve them from."""
+    if not project.stale_epoch_scales() or (version := scales_input_version(project.config, project.store)) in solved:
+        return False
+    solved.add(version)
+    launcher.launch(EPOCH_SCALES_KEYS, {})
+    return True
 
 
 class _Launcher:

@@ -108,6 +108,7 @@ class _Chain:
         stored = {epoch: store.record(ASSOCIATED_SOURCES.name, epoch) for epoch in self._epochs}
         self._current: dict[str, EpochRecord] = {epoch: record for epoch, record in stored.items() if record}
         self._at = ""
+        self._failed_now: set[str] = set()
 
     # What `refold` asks for.
 
@@ -158,6 +159,7 @@ class _Chain:
                 untouched.discard(self._at)
                 taking_part.remove(self._at)
                 yield self._failed(self._at, error)
+                self._failed_now.add(self._at)
         for epoch in in_time_order(untouched, self._store):
             progress.report(ASSOCIATED_SOURCES.name, epoch)
             yield Made(self._current[epoch], note="inputs, code and configuration unchanged: nothing to do")
@@ -207,8 +209,8 @@ class _Chain:
         return failed(self._context, self._store, ASSOCIATED_SOURCES, self._config, epoch, inputs, error)
 
     def _before(self, epoch: str) -> str:
-        """Version of the state that an epoch is folded onto."""
-        earlier = self._epochs[: self._epochs.index(epoch)]
+        """Version of the state that an epoch is folded onto; an epoch that failed takes no part."""
+        earlier = [e for e in self._epochs[: self._epochs.index(epoch)] if e not in self._failed_now]
         last = next((self._current[e] for e in reversed(earlier) if e in self._current), None)
         return state_version(ASSOCIATED_SOURCES, last)
 

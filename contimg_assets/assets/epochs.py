@@ -22,7 +22,7 @@ from contimg_assets.flow import Stage
 from contimg_assets.identity import combine_versions
 from contimg_assets.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
 from contimg_assets.reconcile import STATE_BEFORE, epochs_in_time_order
-from contimg_assets.storage.epoch_store import EpochRecord, EpochStore, Failure
+from contimg_assets.storage.epoch_store import BAD_INPUT, INTERNAL, OF_STORE, EpochRecord, EpochStore, Failure
 
 DATA_VERSION_TAG = "dagster/data_version"
 OWNERS = ["team:contimg"]
@@ -213,7 +213,7 @@ def failed(
         stage.name,
         epoch,
         message,
-        "input" if foreseen else "internal",
+        _kind(error),
         code,
         dict(inputs),
         (earlier.attempts if earlier and repeated else 0) + 1,
@@ -221,6 +221,12 @@ def failed(
     )
     store.fail(failure)
     return Failed(failure)
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, StoreError):
+        return OF_STORE
+    return BAD_INPUT if isinstance(error, ContimgError) else INTERNAL
 
 
 def refuse_failed_checks(epoch: str, checks: Iterable[Check], blocking: frozenset[str]) -> None:
@@ -326,7 +332,7 @@ def epochs_failed(failures: Sequence[Failed], n_made: int) -> dg.Failure:
         description=f"{len(failures)} of {len(failures) + n_made} epoch(s) failed, the others are done: "
         + "; ".join(f"{epoch}: {reason}" for epoch, reason in reasons.items()),
         metadata={f"failed {epoch}": reason for epoch, reason in reasons.items()},
-        allow_retries=any(one.failure.kind == "internal" for one in failures),
+        allow_retries=any(one.failure.kind == INTERNAL for one in failures),
     )
 
 

@@ -20,6 +20,14 @@ def catalog_file_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["reference_files", name])
 
 
+def missing_catalog(config: Config, name: str) -> str | None:
+    """A sentence that says how to mend it, if the file of a configured catalogue is not there."""
+    path = config.catalog_path(name)
+    if path.is_file():
+        return None
+    return f"{path}: no such file for the catalogue {name!r}; put it there, or correct catalogs.{name}.path"
+
+
 def catalog_input_version(config: Config, name: str) -> str:
     """Version of everything that `reference/<name>` is made from: the file's bytes, its configuration and our code.
 
@@ -28,12 +36,11 @@ def catalog_input_version(config: Config, name: str) -> str:
     InputError
         If the file is missing.
     """
-    path = config.catalog_path(name)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file for the catalogue {name!r}; put it there, or correct catalogs.{name}.path"
-        )
-    return combine_versions(ALGORITHM, file_version(path), config.catalogs[name].version, str(REFERENCE.arrow))
+    if (missing := missing_catalog(config, name)) is not None:
+        raise InputError(missing)
+    return combine_versions(
+        ALGORITHM, file_version(config.catalog_path(name)), config.catalogs[name].version, str(REFERENCE.arrow)
+    )
 
 
 def build_reference(config: Config, name: str) -> list[dg.AssetsDefinition | dg.AssetSpec]:

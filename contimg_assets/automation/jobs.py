@@ -67,7 +67,7 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
     @dg.op(description="Remove files of the store that nothing refers to and no running process can still need.")
     def tidy_store(context: dg.OpExecutionContext) -> None:
         project = open_project()
-        removed = upkeep.tidy_store(project.store, project.config.automation.keep_unreferenced_hours)
+        removed = upkeep.tidy_store(project, project.config.automation.keep_unreferenced_hours)
         context.add_output_metadata(
             {"files removed": len(removed), "bytes": sum(size for _, size in removed)}
             | ({"first": str(removed[0][0])} if removed else {})

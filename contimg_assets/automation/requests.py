@@ -10,7 +10,6 @@ import pandas as pd
 from contimg_assets.assets import EPOCH_SCALES_KEYS, stage_keys
 from contimg_assets.assets.epoch_scales import scales_input_version
 from contimg_assets.assets.reference import catalog_input_version
-from contimg_assets.errors import InputError
 from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.project import Project
 from contimg_assets.reconcile import State, stretches_to_make
@@ -37,22 +36,21 @@ def runs_to_launch(
 
 
 def tables_to_launch(project: Project) -> tuple[list[dg.RunRequest], str]:
-    """A run for each table of no epoch that is stale, once per version, and a sentence where a file is missing.
+    """A run for each table of no epoch that is stale, once per version, and a sentence about files that are missing.
 
     These are reference catalogues and the scales between epochs.
     """
-    try:
-        stale = {name: catalog_input_version(project.config, name) for name in project.stale_catalogs()}
-    except InputError as error:
-        return [], str(error)
     requests = [
-        dg.RunRequest(run_key=f"reference/{name} {version}", asset_selection=[dg.AssetKey(["reference", name])])
-        for name, version in stale.items()
+        dg.RunRequest(
+            run_key=f"reference/{name} {catalog_input_version(project.config, name)}",
+            asset_selection=[dg.AssetKey(["reference", name])],
+        )
+        for name in project.stale_catalogs()
     ]
     if project.stale_epoch_scales():
         version = scales_input_version(project.config, project.store)
         requests.append(dg.RunRequest(run_key=f"epoch_scales {version}", asset_selection=EPOCH_SCALES_KEYS))
-    return requests, ""
+    return requests, "; ".join(project.missing_catalogs().values())
 
 
 def digest(lines: Iterable[object]) -> str:

@@ -26,6 +26,8 @@ def build_nightly_schedule(automation: Automation, open_project: OpenProject) ->
         night = context.scheduled_execution_time.isoformat()
         try:
             project = open_project()
+            if forgotten := project.forget_passing_failures():
+                context.log.info(f"tried once more, as their failures may have passed: {', '.join(forgotten)}")
             requests, problem = tables_to_launch(project)
             if problem:
                 context.log.warning(problem)

@@ -4,18 +4,19 @@ import time
 from pathlib import Path
 
 from contimg_assets.assets.products import recorded_products
+from contimg_assets.catalogs.store import unreferenced_catalogs
 from contimg_assets.project import Project
-from contimg_assets.storage.epoch_store import EpochStore
 
 
-def tidy_store(store: EpochStore, older_than_hours: float) -> list[tuple[Path, int]]:
-    """Remove files that no record refers to and that have not been written for so long; return them with their sizes.
+def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path, int]]:
+    """Remove files that nothing refers to and that have not been written for so long; return them with their sizes.
 
-    A running process stages its files before their record names them: the age keeps those.
+    Those are files of no epoch's record, catalogues that the configuration no longer has, and temporary files of
+    killed processes. A running process stages its files before their record names them: the age keeps those.
     """
     limit = time.time() - 3600.0 * older_than_hours
     removed = []
-    for path in store.unreferenced():
+    for path in (*project.store.unreferenced(), *unreferenced_catalogs(project.config)):
         try:
             status = path.stat()
             if status.st_mtime < limit and path.is_file():

@@ -75,6 +75,12 @@ def catalog_file(config: Config, name: str) -> Path:
     return config.store / "reference" / f"{name}.parquet"
 
 
+def unreferenced_catalogs(config: Config) -> list[Path]:
+    """Files among the normalised catalogues that no configured one is kept in."""
+    kept = {catalog_file(config, name) for name in config.catalogs}
+    return [path for path in sorted((config.store / "reference").glob("*")) if path not in kept]
+
+
 def write_catalog(table: pa.Table, path: Path) -> None:
     """Write a catalogue atomically, in row groups small enough that statistics skip most of the sky."""
     path.parent.mkdir(parents=True, exist_ok=True)

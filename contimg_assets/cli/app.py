@@ -16,6 +16,7 @@ from contimg_assets.config import FILE_NAME, Config, load_config
 
 if TYPE_CHECKING:
     from contimg_assets.project import Project
+    from contimg_assets.runner import Report
 
 app = typer.Typer(
     help="Catalogues of detections to a database of radio sources with light curves.",
@@ -100,17 +101,25 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     if report.assessment.empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:
-        console.print("Everything is up to date.")
+        console.print("Everything is up to date." if report.complete else "There is nothing that can be made.")
     _print_unusable(project)
+    sound = tell_troubles(report)
+    console.print(f"Products: {config.products_url}")
+    if not sound:
+        raise typer.Exit(1)
+    return project
+
+
+def tell_troubles(report: Report) -> bool:
+    """Say what went wrong in bringing a project up to date; true if nothing did."""
     for error in report.errors:
         console.print(f"[bold red]internal error:[/] {escape(error)}", soft_wrap=True)
+    for problem in report.problems:
+        console.print(f"[bold red]missing:[/] {escape(problem)}", soft_wrap=True)
     for row in report.failed.itertuples(index=False):
         reason = escape(str(row.reason))
         console.print(f"[bold red]failed:[/] {row.stage} of epoch {row.epoch}: {reason}", soft_wrap=True)
-    console.print(f"Products: {config.products_url}")
-    if report.errors or len(report.failed):
-        raise typer.Exit(1)
-    return project
+    return not (report.errors or report.problems or len(report.failed))
 
 
 @command(app)
@@ -136,12 +145,16 @@ def status(
     for epoch, states in zip(wide.index, wide.to_numpy(), strict=True):
         table.add_row(str(epoch), *(_SIGNS[str(state)] for state in states))
     console.print(table)
+    for problem in project.missing_catalogs().values():
+        console.print(f"[bold red]missing:[/] {escape(problem)}", soft_wrap=True)
     for name in project.stale_catalogs():
         console.print(f"reference/{name}: [yellow]stale[/]: its file or configuration changed, or it was never made")
     if project.stale_epoch_scales():
         console.print("epoch_scales: [yellow]stale[/]: an epoch's corrections changed, or they were never made")
     _print_unusable(project)
-    notable = assessment[(assessment["reason"] != "") & ~assessment["state"].isin(["waiting", "missing"])]
+    # What waits for a stage before it, or was never made, says so by its sign.
+    obvious = assessment["state"].isin(["waiting", "missing"]) & (assessment["stage"] != "raw_detections")
+    notable = assessment[(assessment["reason"] != "") & ~obvious & (assessment["state"] != "missing")]
     for row in notable.itertuples(index=False):
         console.print(f"{row.epoch} {row.stage} {_SIGNS[row.state]}: {escape(str(row.reason))}", soft_wrap=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from contimg_assets.cli.app import app
+from contimg_assets.cli.app import app, tell_troubles
 from contimg_assets.cli.console import command, console, open_project
 
 epoch_app = typer.Typer(help="Remove epochs.", no_args_is_help=True)
@@ -24,7 +24,9 @@ def delete(
     project = open_project()
     with open_instance(project.config.root) as instance:
         report = delete_epoch(project, instance, epoch)
-    console.print(f"Epoch {epoch} is gone; {len(report.run_ids)} Dagster run(s) brought the later epochs up to date.")
+    console.print(f"Epoch {epoch} is gone; {len(report.run_ids)} Dagster run(s) made the later epochs again.")
+    if not tell_troubles(report):
+        raise typer.Exit(1)
 
 
 @epoch_app.callback()

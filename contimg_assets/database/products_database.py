@@ -54,6 +54,10 @@ class ProductsDatabase(Queries):
         with reading(self.engine) as connection:
             return schema.current_revision(connection)
 
+    def is_current(self) -> bool:
+        """Whether the database has the schema of this version, so that all its tables are there."""
+        return self.current() == schema.newest_revision()
+
     def check(self) -> list[str]:
         """What differs from the schema of this version, in words; empty if nothing does."""
         with reading(self.engine) as connection:

@@ -27,21 +27,28 @@ import pyarrow.parquet as pq
 
 from contimg_assets.errors import StoreError
 from contimg_assets.identity import combine_versions, version_of_table
-from contimg_assets.partitions import check_epoch_key
+from contimg_assets.partitions import check_epoch_key, is_epoch_key
 from contimg_assets.remembered import Remembered
 from contimg_assets.schemas import TableSchema
 
 RECORD, FAILURE = "record.json", "failure.json"
 BURIED = "buried"
+# Kinds of failure: a bad input fails again until it changes; trouble with what is stored, and errors that nobody
+# foresaw, may have passed by the next night.
+BAD_INPUT, OF_STORE, INTERNAL = "input", "store", "internal"
 
 
 @dataclass(frozen=True)
 class StoredTable:
-    """One table of an epoch: its file, row count and the version of its content."""
+    """One table of an epoch: its file, row count, the version of its content, and the file's size.
+
+    ``n_bytes`` is 0 where it is not known: in records of before it was kept.
+    """
 
     file: str
     rows: int
     version: str
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class EpochRecord:
 class Failure:
     """Why an attempt at an epoch failed, and of which inputs and code: the same attempt is not repeated for ever.
 
+    ``kind`` is `BAD_INPUT`, `OF_STORE` or `INTERNAL`.
     ``failed_checks`` has a sentence for each quality check that failed, by its name.
     """
 
@@ -127,8 +135,7 @@ class EpochStore:
             arrow = schema.to_arrow(tables[name])
             version = version_of_table(arrow)
             file = f"{name}-{version}.parquet"
-            self._write_table(arrow, folder / file)
-            stored[name] = StoredTable(file, arrow.num_rows, version)
+            stored[name] = StoredTable(file, arrow.num_rows, version, self._write_table(arrow, folder / file))
             if name not in hidden:
                 unversioned = [column.name for column in schema if not column.versioned]
                 counted += [name, version_of_table(arrow.drop_columns(unversioned)) if unversioned else version]
@@ -147,11 +154,33 @@ class EpochStore:
                 file.unlink(missing_ok=True)
 
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
-        """The current record, or None if the epoch was never made."""
-        try:
-            return self._records.read(self._path(stage, epoch, RECORD))
-        except FileNotFoundError:
-            return None
+        """The current record, or None if the epoch was never made.
+
+        One whose files are gone or cut off counts as never made, so that whatever damaged the store, it is made again.
+        """
+        path = self._path(stage, epoch, RECORD)
+        damaged: EpochRecord | None = None
+        while True:
+            try:
+                record = self._records.read(path)
+            except FileNotFoundError:
+                return None
+            if self._is_whole(record):
+                return record
+            if record == damaged:
+                return None
+            # Perhaps it was replaced since, and its files removed: the new record says so.
+            damaged = record
+
+    def _is_whole(self, record: EpochRecord) -> bool:
+        for table in record.tables.values():
+            try:
+                n_bytes = os.stat(self._path(record.stage, record.epoch, table.file)).st_size  # noqa: PTH116 - thousands
+            except FileNotFoundError:
+                return False
+            if table.n_bytes not in (0, n_bytes):
+                return False
+        return True
 
     def read(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One table of one epoch, checked against its schema.
@@ -250,9 +279,15 @@ class EpochStore:
         (self._folder(stage, epoch) / FAILURE).unlink(missing_ok=True)
 
     def unreferenced(self) -> Iterator[Path]:
-        """Files that no record refers to: left by killed processes."""
+        """Files that no record refers to: left by killed processes.
+
+        Folders that are no epochs, such as a file system's snapshots, are somebody else's.
+        """
+        yield from sorted(self.root.glob(".*.tmp"))
         for stage in sorted(self._schemas):
             for folder in sorted((self.root / stage).glob("*/")):
+                if not is_epoch_key(folder.name):
+                    continue
                 record = self.record(stage, folder.name)
                 current = {table.file for table in record.tables.values()} if record else set()
                 yield from (file for file in sorted(folder.iterdir()) if file.name not in current | {RECORD, FAILURE})
@@ -274,13 +309,18 @@ class EpochStore:
         return folder
 
     @staticmethod
-    def _write_table(table: pa.Table, path: Path) -> None:
-        if path.exists():
-            return
+    def _write_table(table: pa.Table, path: Path) -> int:
+        """Write a file in one step and return its size [bytes].
+
+        One that lies there already is written again: it may be damaged, and its age must not let it be tidied away
+        before the record that names it is committed.
+        """
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
+            n_bytes = temporary.stat().st_size
             temporary.replace(path)
+            return n_bytes
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -264,13 +264,22 @@ def test_rebuild_products_from_the_store_into_an_empty_database(automaton):
 def test_maintenance_removes_old_leftovers_and_nothing_else(automaton):
     store = automaton.project.store
     folder = next(store.root.glob("measurements/*/"))
-    old, young = folder / "measurements-0123456789abcdef.parquet", folder / ".record.json.ab.tmp"
-    for file in (old, young):
-        file.write_text("left by a killed process")
+    snapshot = store.root / "measurements" / ".snapshot" / "record.json"
+    snapshot.parent.mkdir()
+    young = folder / ".record.json.ab.tmp"
+    old = {
+        folder / "measurements-0123456789abcdef.parquet",
+        store.root / ".delivery_versions.json.ab.tmp",
+        store.root / "reference" / "no_longer_configured.parquet",
+        store.root / "reference" / ".nvss_like.parquet.ab.tmp",
+    }
     days_ago = time.time() - 3 * 86400
-    os.utime(old, (days_ago, days_ago))
+    for file in (*old, young, snapshot):
+        file.write_text("left by a killed process")
+        if file != young:
+            os.utime(file, (days_ago, days_ago))
     before = products(automaton.project)
-    kept = {file for file in store.root.rglob("*") if file.is_file()} - {old}
+    kept = {file for file in store.root.rglob("*") if file.is_file()} - old
     assert automaton.definitions.resolve_job_def("maintenance").execute_in_process(instance=automaton.instance).success
     assert {file for file in store.root.rglob("*") if file.is_file()} == kept
     assert_same_products(products(automaton.project), before)
@@ -280,9 +289,9 @@ def test_maintenance_removes_old_leftovers_and_nothing_else(automaton):
 def test_tidy_store_says_what_it_removed(automaton):
     file = next(automaton.project.store.root.glob("corrections/*/")) / "x.tmp"
     file.write_text("12345")
-    assert upkeep.tidy_store(automaton.project.store, 1.0) == []
+    assert upkeep.tidy_store(automaton.project, 1.0) == []
     os.utime(file, (0, 0))
-    assert upkeep.tidy_store(automaton.project.store, 1.0) == [(file, 5)]
+    assert upkeep.tidy_store(automaton.project, 1.0) == [(file, 5)]
 
 
 def test_compaction_gives_space_back(automaton):

@@ -84,6 +84,8 @@ def make(project: Project) -> None:
             file = project.config.store / stage.name / delivery.epoch / RECORD
             file.parent.mkdir(parents=True)
             file.write_text(json.dumps(asdict(record), indent=1))
+            for table in tables.values():
+                (file.parent / table.file).touch()
             records[stage.name] = record
     versions.save()
     with writing(project.products.engine) as connection:

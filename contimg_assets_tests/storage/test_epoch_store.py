@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,25 @@ def test_a_staged_epoch_is_not_seen_until_committed(store: EpochStore) -> None:
     assert list(store.unreferenced()) == []
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: os.truncate(file, 100)])
+def test_an_epoch_whose_files_are_damaged_counts_as_never_made_and_is_mended(store: EpochStore, damage) -> None:
+    record = write(store)
+    damage(store.root / "stage" / "e1" / record.tables["points"].file)
+    assert store.record("stage", "e1") is None
+    assert write(store) == record
+    assert store.record("stage", "e1") == record
+    assert len(store.read("stage", "e1", "points")) == 3
+
+
+def test_what_is_staged_again_is_young(store: EpochStore) -> None:
+    """The age of what a killed process left keeps nothing from being tidied away."""
+    record = write(store)
+    file = store.root / "stage" / "e1" / record.tables["points"].file
+    os.utime(file, (0, 0))
+    write(store)
+    assert file.stat().st_mtime > 0
+
+
 def test_versions_follow_content(store: EpochStore) -> None:
     version = write(store).data_version
     assert write(store).data_version == version
@@ -115,7 +135,7 @@ def test_a_file_of_another_shape_is_not_read(store: EpochStore, tmp_path: Path) 
     file = tmp_path / "store" / "stage" / "e1" / record.tables["points"].file
     points().rename(columns={"ra_deg": "ra"}).to_parquet(file)
     with pytest.raises(SchemaError, match="ra_deg"):
-        store.read("stage", "e1", "points")
+        store.read_recorded(record, "points")
 
 
 def test_failures_are_kept_until_the_epoch_is_made(store: EpochStore) -> None:

@@ -1,0 +1,150 @@
+"""What goes wrong around the flow is said, heals by itself or by the next run, and hides nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from typer.testing import CliRunner
+
+from contimg_assets.automation.checks import nothing_stale
+from contimg_assets.cli.app import app
+from contimg_assets.database.engine import writing
+from contimg_assets.database.schema import alembic_config, newest_revision
+from contimg_assets.reconcile import State
+from contimg_assets.runner import delete_epoch
+from contimg_assets.storage.io_manager import epoch_scales_file
+from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> TestProject:
+    """Three epochs, everything made; to be copied and not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = make_project(tmp_path_factory.mktemp("made") / "project", survey)
+        patch.chdir(project.folder)
+        project.deliver(*project.epochs[:3])
+        assert project.run().complete
+    return project
+
+
+@pytest.fixture
+def finished(made: TestProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestProject:
+    """A copy of it."""
+    folder = tmp_path / "project"
+    shutil.copytree(made.folder, folder)
+    monkeypatch.chdir(folder)
+    return TestProject(folder, made.survey)
+
+
+def spoil(project: TestProject, stage: str, epoch: str) -> None:
+    """Other bytes of the same number in the main table's file."""
+    (file,) = (project.folder / "store" / stage / epoch).glob(f"{stage}-*.parquet")
+    file.write_bytes(b"x" * file.stat().st_size)
+
+
+def states(project: TestProject) -> pd.Series:
+    return project.project.assess().set_index(["stage", "epoch"])["state"]
+
+
+def test_lost_and_cut_files_are_made_again(finished: TestProject) -> None:
+    before = finished.rows()
+    store = finished.folder / "store"
+    next(store.glob(f"measurements/{finished.epochs[0]}/measurements-*.parquet")).unlink()
+    cut = next(store.glob(f"corrections/{finished.epochs[1]}/corrections-*.parquet"))
+    cut.write_bytes(cut.read_bytes()[:100])
+    assert states(finished)["measurements", finished.epochs[0]] == State.MISSING
+    assert states(finished)["corrections", finished.epochs[1]] == State.MISSING
+    assert finished.run().complete
+    assert_same_rows(finished.rows(), before)
+
+
+def test_a_spoiled_file_is_mended_by_force(finished: TestProject) -> None:
+    before = finished.rows()
+    spoil(finished, "measurements", finished.epochs[1])
+    assert finished.run(force=True).complete
+    assert_same_rows(finished.rows(), before)
+
+
+def test_a_failure_that_has_passed_is_tried_again_by_the_next_call(finished: TestProject) -> None:
+    finished.deliver(finished.epochs[3])
+    with finished.project.products as database:
+        engine = database.engine
+        with writing(engine) as connection:
+            connection.execute(
+                sa.text("CREATE TRIGGER full BEFORE INSERT ON images BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+            )
+        assert finished.run().failed["stage"].tolist() == ["products"]
+        assert "disk is full" in finished.project.assess()["reason"].str.cat()
+        with writing(engine) as connection:
+            connection.execute(sa.text("DROP TRIGGER full"))
+    assert states(finished)["products", finished.epochs[3]] == State.FAILED
+    assert finished.run().complete
+
+
+def test_folds_that_fail_in_a_row_are_all_shown_and_not_tried_for_ever(finished: TestProject) -> None:
+    for epoch in finished.epochs[1:3]:
+        spoil(finished, "measurements", epoch)
+    finished.configure(association={"method": "basic"})
+    for _ in range(2):
+        report = finished.run()
+        failed = report.failed[report.failed["stage"] == "associated_sources"]
+        assert failed["epoch"].tolist() == finished.epochs[1:3]
+        assert not report.assessment["state"].isin([State.STALE, State.MISSING]).any()
+
+
+def test_lost_scales_between_epochs_are_solved_again(finished: TestProject) -> None:
+    epoch_scales_file(finished.project.config.store).unlink()
+    assert finished.project.stale_epoch_scales()
+    assert finished.run().complete
+    assert not finished.project.stale_epoch_scales()
+
+
+def test_a_database_of_an_older_version_is_brought_up_to_date(finished: TestProject) -> None:
+    before = finished.rows()
+    with finished.project.products as database, writing(database.engine) as connection:
+        command.downgrade(alembic_config(connection), "0002")
+    assert finished.project.stale_epoch_scales()
+    assert CliRunner().invoke(app, ["status"]).exit_code == 0
+    assert finished.run().complete
+    assert finished.project.products.current() == newest_revision()
+    assert_same_rows(finished.rows(), before, without={"images"})  # whose coverage the older version did not keep
+
+
+def test_an_epoch_that_only_the_products_hold_is_shown_and_can_be_deleted(finished: TestProject) -> None:
+    last = finished.epochs[2]
+    shutil.rmtree(finished.folder / "incoming" / last)
+    for folder in (finished.folder / "store").glob(f"*/{last}"):
+        shutil.rmtree(folder)
+    assert (states(finished).xs(last, level="epoch") == State.WAITING).all()
+    assert "contimg epoch delete" in finished.project.assess()["reason"].str.cat()
+    assert not nothing_stale(finished.project).passed
+    delete_epoch(finished.project, finished.instance, last)
+    assert last not in finished.rows()["epochs"]["epoch"].tolist()
+    assert nothing_stale(finished.project).passed
+
+
+def test_a_missing_catalogue_is_said_and_holds_nothing_else_back(finished: TestProject) -> None:
+    finished.deliver(finished.epochs[3])
+    gone = next((finished.folder / "catalogs").iterdir())
+    gone.unlink()
+    report = finished.run()
+    assert [gone.name in problem for problem in report.problems] == [True]
+    assert (report.assessment["state"] == State.FRESH).all()
+    assert not report.complete
+    said = CliRunner().invoke(app, ["run"])
+    assert said.exit_code == 1
+    assert "no such file for the catalogue" in " ".join(said.output.split())
+    assert "no such file for the catalogue" in " ".join(CliRunner().invoke(app, ["status"]).output.split())
+
+
+def test_deleting_an_epoch_tells_of_later_ones_that_cannot_follow(finished: TestProject) -> None:
+    spoil(finished, "measurements", finished.epochs[2])
+    shutil.move(finished.folder / "incoming" / finished.epochs[0], finished.folder / "moved away")
+    said = CliRunner().invoke(app, ["epoch", "delete", finished.epochs[0]])
+    assert said.exit_code == 1
+    assert f"failed: associated_sources of epoch {finished.epochs[2]}" in " ".join(said.output.split())
