@@ -22,9 +22,12 @@ from contimg_assets.config import Config, load_config
 from contimg_assets.database.engine import writing
 from contimg_assets.database.upkeep import compact, orphans
 from contimg_assets.definitions import build_definitions
+from contimg_assets.flow import RAW_DETECTIONS
 from contimg_assets.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.project import Project
+from contimg_assets.reconcile import INCOMING
 from contimg_assets.runner import bring_up_to_date
+from contimg_assets.storage.epoch_store import Failure
 from contimg_assets_tests.automation.deployment import (
     assert_same_products,
     deliver,
@@ -261,6 +264,35 @@ def test_rebuild_products_from_the_store_into_an_empty_database(automaton):
     assert_same_products(products(automaton.project), before)
 
 
+def test_jobs_for_people_make_the_epochs_they_choose(automaton, survey):
+    change(automaton, survey[1])
+    register_epochs(automaton.instance, automaton.project.epochs())
+
+    def states_after(job: str) -> list[str]:
+        launched = automaton.definitions.resolve_job_def(job)
+        assert launched.execute_in_process(instance=automaton.instance, partition_key=survey[1].name).success
+        found = automaton.project.assess().set_index(["epoch", "stage"])["state"]
+        return [str(state) for state in found[survey[1].name]]
+
+    assert states_after("ingest_epoch") == ["fresh", "fresh", *["stale"] * 4]
+    assert states_after("everything") == ["fresh"] * 6
+
+
+def test_nightly_tries_once_more_what_failed_for_no_fault_of_its_own(automaton, survey):
+    change(automaton, survey[1])
+    epoch = survey[1].name
+    delivered = automaton.project.situation().deliveries[epoch]
+    for kind, asked in (("input", 0), ("store", 1), ("internal", 1)):
+        failure = Failure(
+            "raw_detections", epoch, "no space left", kind, RAW_DETECTIONS.code_version(automaton.project.config),
+            {INCOMING: delivered},
+        )  # fmt: skip
+        automaton.project.store.fail(failure)
+        assert "failed" in set(automaton.project.assess()["state"])
+        requests = nightly(automaton, 1).run_requests or []
+        assert sum("raw_detections" in str(request.asset_selection) for request in requests) == asked, kind
+
+
 def test_maintenance_removes_old_leftovers_and_nothing_else(automaton):
     store = automaton.project.store
     folder = next(store.root.glob("measurements/*/"))
@@ -338,8 +370,10 @@ def test_every_measurement_has_a_source_and_every_source_a_measurement(automaton
 
 def test_epochs_keep_coming(automaton):
     assert epochs_keep_coming(automaton.project).passed
-    for manifest in automaton.project.config.incoming.glob("*/images.csv"):
+    manifests = sorted(automaton.project.config.incoming.glob("*/images.csv"))
+    for manifest in manifests:
         os.utime(manifest, (0, 0))
+    os.utime(manifests[0])  # an old one that is touched is no new epoch
     found = epochs_keep_coming(automaton.project)
     assert not found.passed
     assert "hours ago" in str(found.description)
