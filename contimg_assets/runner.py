@@ -19,6 +19,7 @@ from contimg_assets.assets.epochs import FORCE_TAG, seen_outside
 from contimg_assets.assets.products import matching_of, recorded_products
 from contimg_assets.assets.reference import catalog_file_key
 from contimg_assets.config import Config
+from contimg_assets.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
 from contimg_assets.definitions import build_definitions
 from contimg_assets.errors import StoreError
 from contimg_assets.flow import RAW_DETECTIONS, STAGES
@@ -33,6 +34,7 @@ _MAX_ROUNDS = 100
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 OnWork = Callable[[Sequence[str], Sequence[str]], None]
+OnWait = Callable[[set[str]], None]
 
 
 @dataclass
@@ -66,6 +68,7 @@ def bring_up_to_date(
     force: bool = False,
     on_work: OnWork | None = None,
     on_done: progress.Listener | None = None,
+    on_wait: OnWait | None = None,
 ) -> Report:
     """Make whatever is missing or stale, of all epochs or of some.
 
@@ -77,9 +80,10 @@ def bring_up_to_date(
     force : make these epochs again even if nothing changed
     on_work : called with (stages, epochs) before each Dagster run
     on_done : called with (stage, epoch) whenever a stage is done with an epoch
+    on_wait : called with the ids of others' runs, such as the daemon's, if those must be waited for
     """
     report = Report(problems=list(project.missing_catalogs().values()))
-    launcher = _Launcher(project.config, instance, report)
+    launcher = _Launcher(project.config, instance, report, on_wait)
     project.forget_passing_failures()
     if project.products.current() is not None:
         project.products.upgrade()
@@ -178,8 +182,11 @@ def _make_epoch_scales(project: Project, launcher: _Launcher, solved: set[str]) 
 class _Launcher:
     """Starts Dagster runs in this process, and keeps what became of them."""
 
-    def __init__(self, config: Config, instance: dg.DagsterInstance, report: Report) -> None:
-        self.instance, self._report = instance, report
+    def __init__(
+        self, config: Config, instance: dg.DagsterInstance, report: Report, on_wait: OnWait | None = None
+    ) -> None:
+        self.instance, self._report, self._on_wait = instance, report, on_wait
+        fail_dead_runs(instance)
         whole = build_definitions(config)
         # Without the checks that stand apart from the assets: they look at everything there is, and have their hours.
         definitions = dg.Definitions(assets=whole.assets, resources=whole.resources, executor=whole.executor)
@@ -188,11 +195,12 @@ class _Launcher:
     def launch(
         self, selection: Sequence[dg.AssetKey], tags: dict[str, str], on_done: progress.Listener | None = None
     ) -> None:
+        wait_for_pools(self.instance, self._on_wait)
         with progress.listening(on_done or (lambda stage, epoch: None)):
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=list(selection),
-                tags=tags,
+                tags=tags | {PROCESS_TAG: this_process()},
                 raise_on_error=False,
                 run_config=_QUIET,
             )

@@ -14,6 +14,8 @@ from dagster._core.events import DagsterEventType
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from contimg_assets.dead_runs import ENDED, PROCESS_TAG, began_at_tick, is_gone
+
 _STARTED = "Started process for run"
 
 
@@ -26,6 +28,9 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Running, as long as nothing proves the contrary: the process is of this machine and is gone."""
+        if (process := run.tags.get(PROCESS_TAG)) is not None:
+            gone = is_gone(process)
+            return CheckRunHealthResult(WorkerStatus.FAILED if gone else WorkerStatus.RUNNING, f"process {process}")
         if not _on_this_machine(run):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "runs on another machine")
         # Newest first: a run that was started again has several.
@@ -51,18 +56,16 @@ def is_alive(pid: int, reported_at: float) -> bool:
         return False
     except PermissionError:
         return True
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        ticks = float(status.rpartition(")")[2].split()[19])
-        booted = next(
-            float(line.split()[1])
-            for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines()
-            if line.startswith("btime")
-        )
-    except (OSError, StopIteration):
+    ticks = began_at_tick(pid)
+    if ticks is None:
         return True  # no /proc on this system, or gone between the two questions: the next check tells
-    if status.rpartition(")")[2].split()[0] == "Z":
+    if ticks == ENDED:
         return False
+    booted = next(
+        float(line.split()[1])
+        for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        if line.startswith("btime")
+    )
     return booted + ticks / os.sysconf("SC_CLK_TCK") <= reported_at + 1.0
 
 

@@ -97,7 +97,13 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
             if stage in tasks:
                 progress.update(tasks[stage], advance=1)
 
-        report = bring_up_to_date(project, instance, chosen, force=force, on_work=on_work, on_done=on_done)
+        def on_wait(runs: set[str]) -> None:
+            names = ", ".join(sorted(runs))
+            console.print(f"Waiting for what another process has begun: run {names}", soft_wrap=True)
+
+        report = bring_up_to_date(
+            project, instance, chosen, force=force, on_work=on_work, on_done=on_done, on_wait=on_wait
+        )
     if report.assessment.empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:
