@@ -2,6 +2,8 @@
 
 The fold's state after an epoch depends on all epochs before it. When an epoch is made, the same run folds every later
 epoch again whose state before it has changed, and stops where a state comes out as it was stored.
+
+Where an epoch sees a small part of the sky, its state is kept as the rows that it changed, up to the next full one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,6 +44,11 @@ from contimg_assets.schemas.association import STATE
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
 from contimg_assets.storage.io_manager import EpochParquetIOManager, StoredEpochs
 
+# Fact of a record: of how many epochs in a row, up to this one, the state is kept as changes.
+CHANGES_KEPT = "state_kept_as_changes"
+_MAX_CHANGES_KEPT = 15
+# A table of changes that is larger than this share of the state is no gain.
+_MAX_CHANGED_FRACTION = 0.5
 SEEN_AGAIN = "known_sources_seen_again"
 _READ = [
     "measurement_id",
@@ -107,6 +114,9 @@ class _Chain:
         self._epochs = [epoch for epoch in epochs_in_time_order(store) if measurements.record(epoch) is not None]
         stored = {epoch: store.record(ASSOCIATED_SOURCES.name, epoch) for epoch in self._epochs}
         self._current: dict[str, EpochRecord] = {epoch: record for epoch, record in stored.items() if record}
+        self._taking_part: list[str] = []
+        # What the next epoch is folded onto.
+        self._base = FoldState.empty()
         self._at = ""
         self._failed_now: set[str] = set()
 
@@ -122,7 +132,20 @@ class _Chain:
         return Link(_version_of(inputs), before, record.code_version, state_version(ASSOCIATED_SOURCES, record))
 
     def state(self, epoch: str) -> FoldState:
-        return FoldState.from_table(self._store.read_recorded(self._current[epoch], STATE.name))
+        place = self._taking_part.index(epoch)
+        kept = self._current[epoch].facts.get(CHANGES_KEPT, 0)
+        records = [self._current[e] for e in self._taking_part[place - kept : place + 1]]
+        full, *changes = (self._store.read_recorded(record, STATE.name) for record in records)
+        state = FoldState.from_table(full)
+        for changed in changes:
+            state = state.with_changes(changed)
+        if state.version != state_version(ASSOCIATED_SOURCES, records[-1]):
+            raise StoreError(
+                f"the stored state of the sources after epoch {epoch!r} is damaged; "
+                f"`contimg run --force --epochs {','.join(record.epoch for record in records)}` makes it again"
+            )
+        self._base = state
+        return state
 
     def measurements_version(self, epoch: str) -> str:
         return _version_of(upstream_versions(ASSOCIATED_SOURCES, epoch, self._store))
@@ -143,13 +166,14 @@ class _Chain:
         asked = set(self._context.partition_keys)
         for epoch in sorted(asked - set(self._epochs)):
             yield self._failed(epoch, StoreError(f"measurements of epoch {epoch!r} have not been made yet"))
-        taking_part = [epoch for epoch in self._epochs if epoch in asked or epoch in self._current]
-        untouched = asked & set(taking_part)
+        self._taking_part = [epoch for epoch in self._epochs if epoch in asked or epoch in self._current]
+        untouched = asked & set(self._taking_part)
         forced = set(untouched) if self._context.run.tags.get(FORCE_TAG) == "true" else set()
         finished = False
         while not finished:
+            self._base = FoldState.empty()
             try:
-                for made in refold(self, taking_part, self._config.association, forced, self._code):
+                for made in refold(self, self._taking_part, self._config.association, forced, self._code):
                     forced.discard(made.epoch)
                     untouched.discard(made.epoch)
                     yield self._stage(made, made.epoch in asked)
@@ -157,7 +181,7 @@ class _Chain:
             except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again by `publish` once the others are done
                 forced.discard(self._at)
                 untouched.discard(self._at)
-                taking_part.remove(self._at)
+                self._taking_part.remove(self._at)
                 yield self._failed(self._at, error)
                 self._failed_now.add(self._at)
         for epoch in in_time_order(untouched, self._store):
@@ -167,11 +191,13 @@ class _Chain:
     def _stage(self, made: Refolded, asked: bool) -> Made:
         """Write one epoch's tables, for `publish` to commit."""
         epoch, result = made.epoch, made.result
+        state, kept = self._to_keep(epoch, result.state)
+        self._base = result.state
         tables: dict[str, pd.DataFrame | pa.Table] = {
             "associations": pd.concat([result.associations, self._copied_history(epoch, result)], ignore_index=True),
             "relations": result.relations,
             "alignment": result.alignment,
-            STATE.name: result.state.to_table(),
+            STATE.name: state,
         }
         facts = {name: value for name, value in result.diagnostics.items() if isinstance(value, int | float)}
         rate = association_rate(result.diagnostics)
@@ -185,7 +211,7 @@ class _Chain:
             tables,
             code_version=self._code,
             inputs=inputs,
-            facts=facts | {STATE_AFTER: made.link.after},
+            facts=facts | {STATE_AFTER: made.link.after, CHANGES_KEPT: kept},
             hidden=ASSOCIATED_SOURCES.hidden,
             failed_checks=failed_checks(checks),
         )
@@ -200,6 +226,16 @@ class _Chain:
             note="" if asked else REFOLDED,
             announced=asked or before is None or before.data_version != record.data_version,
         )
+
+    def _to_keep(self, epoch: str, state: FoldState) -> tuple[pa.Table, int]:
+        """The state after an epoch, in full or as what the epoch changed, and of how many epochs changes are kept."""
+        place = self._taking_part.index(epoch)
+        if place:
+            kept = self._current[self._taking_part[place - 1]].facts.get(CHANGES_KEPT, 0) + 1
+            changes = state.changes_since(self._base)
+            if kept <= _MAX_CHANGES_KEPT and changes.num_rows <= _MAX_CHANGED_FRACTION * len(state):
+                return changes, kept
+        return state.to_table(), 0
 
     def _failed(self, epoch: str, error: Exception) -> Failed:
         progress.report(ASSOCIATED_SOURCES.name, epoch)

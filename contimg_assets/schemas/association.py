@@ -74,7 +74,8 @@ FORKS = TableSchema(
 
 STATE = TableSchema(
     "state",
-    "All that the fold carries from epoch to epoch: one row per source, sorted by source_id",
+    "All that the fold carries from epoch to epoch: one row per source, sorted by source_id. Where an epoch changed "
+    "few of them, the store keeps those",
     (
         _SOURCE,
         Column(
