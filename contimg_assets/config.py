@@ -489,8 +489,13 @@ class Config(Section):
 
     @property
     def products_url(self) -> str:
-        """SQLAlchemy URL of the products database."""
-        return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
+        """SQLAlchemy URL of the products database. A relative file is in the project's folder, with or without URL."""
+        scheme, separator, rest = self.paths.products.partition(":///")
+        if not separator and "://" in self.paths.products:
+            return self.paths.products
+        if separator and (not scheme.startswith("sqlite") or rest.startswith(("/", ":memory:", "file:")) or not rest):
+            return self.paths.products
+        return f"{scheme if separator else 'sqlite'}:///{self.root / (rest if separator else self.paths.products)}"
 
     def catalog_path(self, name: str) -> Path:
         return self.root / self.catalogs[name].path

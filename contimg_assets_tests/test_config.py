@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contimg_assets.config import load_config
+from contimg_assets.config import Config, load_config
 from contimg_assets.errors import ConfigError
 
 
@@ -26,6 +26,20 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, "paths: {store: deep/store, products: 'postgresql+psycopg://host/db'}"))
     assert config.store == tmp_path / "deep" / "store"
     assert config.products_url == "postgresql+psycopg://host/db"
+
+
+@pytest.mark.parametrize(
+    ("products", "url"),
+    [
+        ("sqlite:///some.sqlite3", "sqlite:////project/some.sqlite3"),
+        ("some.sqlite3", "sqlite:////project/some.sqlite3"),
+        ("sqlite:////data/some.sqlite3", "sqlite:////data/some.sqlite3"),
+        ("/data/some.sqlite3", "sqlite:////data/some.sqlite3"),
+        ("postgresql:///name", "postgresql:///name"),
+    ],
+)
+def test_a_relative_database_is_in_the_projects_folder(products: str, url: str) -> None:
+    assert Config(root=Path("/project"), paths={"products": products}).products_url == url
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.cli.console import command, console, error_console, open_project, print_frame
 from contimg_assets.errors import StoreError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ SourceArgument = Annotated[
 ]
 
 
+# The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
+VARIABLE_P_VALUE = 1e-4
 LIGHT_CURVE_COLUMNS = [
     "epoch",
     "mjd",
@@ -116,15 +118,25 @@ def variables(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many")] = 50,
 ) -> None:
-    """List the sources that vary, most significant first."""
+    """List the sources that vary, most significant first.
+
+    Without any threshold those that are constant with a probability of less than 0.0001.
+    """
     database = open_products()
+    if eta is v is p_value is None:
+        p_value = VARIABLE_P_VALUE
     kinds = [flux.value] if flux is not None else [one.value for one in Flux]
     for kind in kinds:
-        found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit)
+        found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1)
         if len(found):
             break
     columns = [name for name in map(str, found) if not name.startswith(("n_sibl", "n_rel", "n_lim", "modulation"))]
-    print_frame(found.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
+    thresholds = {"eta ≥": eta, "V ≥": v, "p ≤": p_value}
+    chosen = ", ".join(f"{name} {value:g}" for name, value in thresholds.items() if value is not None)
+    title = f"Sources that vary ({chosen}), by their {kind} fluxes"
+    print_frame(found.head(limit).dropna(axis=1, how="all"), title, columns)
+    if len(found) > limit:
+        error_console.print(f"There are more than these {limit}: --limit shows them.")
 
 
 @command(app)

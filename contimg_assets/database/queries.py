@@ -25,6 +25,9 @@ from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
+_HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
+
+
 class Queries:
     """Read-only questions; each sees one state of the database."""
 
@@ -199,7 +202,7 @@ class Queries:
             )
             .join(sources, sources.c.id == c.source_id)
             .where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None))
-            .order_by(c[f"eta_{kind}"].desc(), c.source_id)
+            .order_by(c[f"p_value_{kind}"], c[f"eta_{kind}"].desc(), c.source_id)
         )
         if eta is not None:
             query = query.where(c[f"eta_{kind}"] >= eta)
@@ -250,6 +253,8 @@ def _present(connection: Connection, source_id: str) -> str:
 
 def _near(column: sa.Column, ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
     """Cells about a position that hold everything within the radius."""
+    if not 0 <= radius_arcsec <= _HALF_THE_SKY_ARCSEC:
+        raise InputError(f"a radius of {radius_arcsec:g} arcsec is none; give one from 0 to {_HALF_THE_SKY_ARCSEC:g}")
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()
     # Cells of a third of the radius: few enough to list, small enough to fit the circle.
@@ -268,7 +273,7 @@ def _sql_type(kind: Any) -> Any:
 
 
 def parse_position(text: str) -> tuple[float, float]:
-    """(ra_deg, dec_deg) of "RA,DEC" or "RA DEC" in degrees, or sexagesimal with hours of right ascension.
+    """(ra_deg, dec_deg) of "RA,DEC" or "RA DEC", each in degrees or sexagesimal, then with hours of right ascension.
 
     Raises
     ------
@@ -285,19 +290,27 @@ def parse_position(text: str) -> tuple[float, float]:
     )
     if len(parts) != 2:
         raise wrong
-    try:
-        ra, dec = (float(part) for part in parts)
-    except ValueError:
-        from astropy.coordinates import SkyCoord
+    from astropy.coordinates import Angle
 
-        try:
-            place = SkyCoord(*parts, unit=("hourangle", "deg"))
-        except ValueError as error:
-            raise wrong from error
-        ra, dec = float(place.ra.deg), float(place.dec.deg)
+    try:
+        # A plain number is in degrees, whatever the other one is.
+        ra, dec = (
+            float(part) if _is_number(part) else float(Angle(part, unit).deg)
+            for part, unit in zip(parts, ("hourangle", "deg"), strict=True)
+        )
+    except (ValueError, u.UnitsError) as error:
+        raise wrong from error
     if not (np.isfinite(ra) and np.isfinite(dec) and 0 <= ra < 360 and -90 <= dec <= 90):
         raise wrong
     return ra, dec
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def table_names() -> Sequence[str]:

@@ -119,7 +119,10 @@ def test_positions_as_people_write_them() -> None:
     assert parse_position("12:30:00 -12:15:00") == pytest.approx((187.5, -12.25))
     assert parse_position("12 30 00.0 -12 15 00") == pytest.approx((187.5, -12.25))
     assert parse_position("187.5 -12.25") == (187.5, -12.25)
-    for text in ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3"):
+    # A plain number is degrees beside a sexagesimal one, too.
+    assert parse_position("187.7,+12:30:00") == pytest.approx((187.7, 12.5))
+    assert parse_position("12:30:00,12.5") == pytest.approx((187.5, 12.5))
+    for text in ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3", "-01:00:00,+10:00:00", "24:00:01,0", "1,1:2:3:4"):
         with pytest.raises(InputError, match="neither a source id"):
             parse_position(text)
 
@@ -130,7 +133,10 @@ def test_variables(filled_database: ProductsDatabase) -> None:
     chosen = table[(table["eta_peak"] >= 1.5) & (table["v_peak"] >= 0.05)]
     assert set(found["source_id"]) == set(chosen.index)
     assert len(found)
-    assert found["eta_peak"].is_monotonic_decreasing
+    assert found["p_value_peak"].is_monotonic_increasing
+    for radius in (np.inf, np.nan, -1.0):
+        with pytest.raises(InputError, match="a radius of"):
+            filled_database.cone(10.0, 10.0, radius)
     assert len(filled_database.variables(limit=3)) == 3
     assert filled_database.variables(sample="forced").empty
     with pytest.raises(InputError, match="kind is one of"):
