@@ -120,7 +120,7 @@ def test_rejected_rows_can_be_read(in_finished: Path) -> None:
 
 
 def test_questions_answer_with_tables(in_finished: Path) -> None:
-    first = call("variables", "--p-value", "1", "--limit", "1").output.splitlines()
+    first = call("variables", "--p-value", "1", "--limit", "1").stdout.splitlines()
     source_id = dict(zip(first[0].split("\t"), first[1].split("\t"), strict=True))["source_id"]
     assert source_id in call("source", source_id).output
     curve = call("lightcurve", source_id, "--no-limits").output.splitlines()

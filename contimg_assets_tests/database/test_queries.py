@@ -135,7 +135,7 @@ def test_variables(filled_database: ProductsDatabase) -> None:
     assert len(found)
     assert found["p_value_peak"].is_monotonic_increasing
     for radius in (np.inf, np.nan, -1.0):
-        with pytest.raises(InputError, match="a radius of"):
+        with pytest.raises(InputError, match="radius"):
             filled_database.cone(10.0, 10.0, radius)
     assert len(filled_database.variables(limit=3)) == 3
     assert filled_database.variables(sample="forced").empty
