@@ -484,6 +484,11 @@ class Config(Section):
         return self.root / self.paths.incoming
 
     @property
+    def image_roots(self) -> list[Path]:
+        """Folders outside an epoch's own that its manifest may name files in."""
+        return [self.root / root for root in self.paths.image_roots]
+
+    @property
     def store(self) -> Path:
         return self.root / self.paths.store
 

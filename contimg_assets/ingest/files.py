@@ -5,6 +5,7 @@ Belongs here: everything that touches the file system for the epoch's input. Nam
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import zlib
@@ -43,7 +44,7 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
         raise InputError(f"{where}: {name[:80]!r} is not a file name; name a file inside {folder}")
     try:
         target = (folder / name).resolve(strict=True)
-        allowed = [root.resolve() for root in (folder, *roots)]
+        inside = is_inside(target, folder, roots)
         mode = target.stat().st_mode
     except FileNotFoundError as error:
         raise InputError(
@@ -53,7 +54,7 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
         raise InputError(
             f"{where} names {name!r}, which cannot be opened ({_reason(error)}); deliver a regular file"
         ) from error
-    if not any(target.is_relative_to(root) for root in allowed):
+    if not inside:
         raise InputError(
             f"{where} names {name!r}, which lies outside {folder}; "
             "move it there, or allow its folder in paths.image_roots"
@@ -61,6 +62,25 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
     if not stat.S_ISREG(mode):
         raise InputError(f"{where} names {name!r}, which is not a regular file; deliver a file")
     return target
+
+
+def is_inside(target: Path, folder: Path, roots: Sequence[Path]) -> bool:
+    """Whether a path without symbolic links lies in an epoch's folder, or in one of those that are allowed besides."""
+    return any(target.is_relative_to(os.path.realpath(root)) for root in (folder, *roots))
+
+
+def visible_names(folder: Path) -> list[str]:
+    """Names in a folder but the hidden ones, sorted; none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except PermissionError:
+        return []
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file; a link that leads to itself or nowhere, or what may not be looked at, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for these in some versions of Python
 
 
 def read_bytes(path: Path) -> bytes:
@@ -78,7 +98,7 @@ def read_bytes(path: Path) -> bytes:
             raise InputError(f"{path}: larger than {MAX_BYTES} bytes; split the catalogue, one file an image")
         content = path.read_bytes()
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read ({_reason(error)}); deliver the file again") from error
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); allow it, or deliver the file again") from error
     if content.startswith(_GZIP):
         content = _decompress(content, path)
     if not _ANYTHING.search(content):
