@@ -189,7 +189,7 @@ class DeliveryVersions:
         if status is None:
             return _ABSENT
         self._asked.add(file)
-        signature = [status.st_mtime_ns, status.st_size, status.st_ino, wholly]
+        signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid, wholly]
         seen = self._seen.get(file)
         if seen and seen[:-1] == signature:
             return seen[-1]

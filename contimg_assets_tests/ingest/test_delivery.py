@@ -176,8 +176,8 @@ def test_a_file_that_cannot_be_read_has_a_version(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Path, "open", refuse)
     readable = versions.version(folder)
-    versions = DeliveryVersions(tmp_path / "others.json")
     for name in ("one.csv", "images.csv"):
+        versions = DeliveryVersions(tmp_path / "others.json")
         refused |= {name}
         assert [found.epoch for found in find_deliveries(tmp_path / "incoming")] == ["a"]
         assert versions.version(folder) == delivery_version(folder) != readable
