@@ -123,6 +123,10 @@ class Ingest(Section):
         2.0, gt=0, description="Rows farther from the image's centre than this many field radii are set aside"
     )
 
+    max_unpacked_mb: float = Field(
+        256.0, gt=0, le=2146, description="Largest gzip-compressed catalogue once it is unpacked [MB]"
+    )
+
     @field_validator("column_map")
     @classmethod
     def _columns_of_detections(cls, value: dict[str, ColumnSource]) -> dict[str, ColumnSource]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+import threading
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from contimg_assets.errors import InputError
@@ -19,6 +21,10 @@ MAX_BYTES = 2**31 - 2**20
 
 MAX_MOC_TEXT = 100_000
 """Longest footprint that may stand in a manifest itself [characters]."""
+
+# A file that unpacks to more than this waits for the other ones that do: threads read several files at once.
+_LARGE = 64_000_000
+_ONE_LARGE = threading.Lock()
 
 _GZIP = b"\x1f\x8b"
 _MOC_TEXT = re.compile(r"\s*(\d{1,2}/|\{)")
@@ -83,13 +89,18 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for these in some versions of Python
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
     """The content of a file, decompressed if it is gzip.
+
+    Parameters
+    ----------
+    max_unpacked_mb : how large a gzip file may become [MB], for a thousandth of that may be all that was delivered
+    held : to be closed when the content is no longer needed; a large one that was unpacked holds up the next until then
 
     Raises
     ------
     InputError
-        If it cannot be read, is empty, a broken gzip file, or larger than `MAX_BYTES`.
+        If it cannot be read, is empty, a broken gzip file, or larger than `MAX_BYTES` or ``max_unpacked_mb``.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -100,7 +111,7 @@ def read_bytes(path: Path) -> bytes:
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read ({_reason(error)}); allow it, or deliver the file again") from error
     if content.startswith(_GZIP):
-        content = _decompress(content, path)
+        content = _decompress(content, path, max_unpacked_mb, held)
     if not _ANYTHING.search(content):
         raise InputError(
             f"{path}: the file is empty; deliver it again (a catalogue without detections still has its header line)"
@@ -108,23 +119,34 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def _decompress(content: bytes, path: Path) -> bytes:
-    parts, size = [], 0
-    while content.startswith(_GZIP):
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            part = stream.decompress(content, MAX_BYTES - size + 1)
-        except zlib.error as error:
-            raise InputError(f"{path}: broken gzip file ({error}); deliver it again") from error
-        size += len(part)
-        if size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes when decompressed; split the catalogue")
-        if not stream.eof:
-            raise InputError(f"{path}: the gzip file ends early; deliver it again")
-        parts.append(part)
-        content = stream.unused_data
-    if content.strip(b"\0"):
-        raise InputError(f"{path}: {len(content)} bytes of something else follow the gzip data; deliver it again")
+def _decompress(content: bytes, path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
+    """All members of a gzip file, in time that grows with its size, however many they are."""
+    limit = min(int(max_unpacked_mb * 1e6), MAX_BYTES)
+    view, parts, size, at = memoryview(content), list[bytes](), 0, 0
+    alone = False
+    while content.startswith(_GZIP, at):
+        # What a member's last piece leaves over is copied: pieces that grow with the member keep that small.
+        stream, piece = zlib.decompressobj(wbits=31), 512
+        while not stream.eof:
+            if at >= len(content):
+                raise InputError(f"{path}: the gzip file ends early; deliver it again")
+            try:
+                parts.append(stream.decompress(view[at : at + piece], limit - size + 1))
+            except zlib.error as error:
+                raise InputError(f"{path}: broken gzip file ({error}); deliver it again") from error
+            size += len(parts[-1])
+            if size > limit:
+                raise InputError(
+                    f"{path}: larger than {limit / 1e6:g} MB when unpacked; split the catalogue, one file an image, or "
+                    "raise ingest.max_unpacked_mb"
+                )
+            if size > _LARGE and not alone:
+                held.enter_context(_ONE_LARGE)
+                alone = True
+            at = min(at + piece, len(content)) - len(stream.unused_data)
+            piece = min(2 * piece, 2**20)
+    if content[at:].strip(b"\0"):
+        raise InputError(f"{path}: {len(content) - at} bytes of something else follow the gzip data; deliver it again")
     return b"".join(parts)
 
 

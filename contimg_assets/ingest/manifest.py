@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     if not os.path.lexists(path) and os.access(folder, os.X_OK):
         raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
     roots = config.image_roots
-    table = _parse(path)
+    table = _parse(path, config.ingest.max_unpacked_mb)
     catalogues = _catalogues(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
     _check(table, path)
@@ -120,8 +121,9 @@ def _footprint(text: str | None, line: int, path: Path, folder: Path, roots: Seq
     return text
 
 
-def _parse(path: Path) -> pd.DataFrame:
-    container = TextContainer(path, read_bytes(path), whole_lines=False)
+def _parse(path: Path, max_unpacked_mb: float) -> pd.DataFrame:
+    with ExitStack() as held:
+        container = TextContainer(path, read_bytes(path, max_unpacked_mb, held), whole_lines=False)
     present = set(container.names)
     for needed in ("image", "catalogue"):
         if needed not in present:
