@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -540,6 +540,21 @@ def load_config(path: Path | str | None = None) -> Config:
         return Config(**content, root=file.parent)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file}: {_sentence(fault)}" for fault in error.errors())) from error
+
+
+def check_association(values: Mapping[str, Any]) -> Association:
+    """The section `association` with these values, from wherever they come.
+
+    Raises
+    ------
+    ConfigError
+        In one sentence per fault: key, value, what is allowed.
+    """
+    try:
+        return Association(**values)
+    except ValidationError as error:
+        faults: list[Any] = [{**fault, "loc": ("association", *fault["loc"])} for fault in error.errors()]
+        raise ConfigError("\n".join(map(_sentence, faults))) from error
 
 
 def _sentence(fault: Any) -> str:
