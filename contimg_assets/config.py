@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -121,6 +121,10 @@ class Ingest(Section):
     )
     field_margin: float = Field(
         2.0, gt=0, description="Rows farther from the image's centre than this many field radii are set aside"
+    )
+
+    max_unpacked_mb: float = Field(
+        256.0, gt=0, le=2146, description="Largest gzip-compressed catalogue once it is unpacked [MB]"
     )
 
     @field_validator("column_map")
@@ -484,6 +488,11 @@ class Config(Section):
         return self.root / self.paths.incoming
 
     @property
+    def image_roots(self) -> list[Path]:
+        """Folders outside an epoch's own that its manifest may name files in."""
+        return [self.root / root for root in self.paths.image_roots]
+
+    @property
     def store(self) -> Path:
         return self.root / self.paths.store
 
@@ -536,6 +545,21 @@ def load_config(path: Path | str | None = None) -> Config:
         return Config(**content, root=file.parent)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file}: {_sentence(fault)}" for fault in error.errors())) from error
+
+
+def check_association(values: Mapping[str, Any]) -> Association:
+    """The section `association` with these values, from wherever they come.
+
+    Raises
+    ------
+    ConfigError
+        In one sentence per fault: key, value, what is allowed.
+    """
+    try:
+        return Association(**values)
+    except ValidationError as error:
+        faults: list[Any] = [{**fault, "loc": ("association", *fault["loc"])} for fault in error.errors()]
+        raise ConfigError("\n".join(map(_sentence, faults))) from error
 
 
 def _sentence(fault: Any) -> str:

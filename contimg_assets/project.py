@@ -55,7 +55,7 @@ class Project:
 
     def delivery_versions(self) -> DeliveryVersions:
         """Content versions of deliveries, remembered in the store."""
-        return DeliveryVersions(self.config.store / "delivery_versions.json")
+        return DeliveryVersions(self.config.store / "delivery_versions.json", self.config.image_roots)
 
     def epochs(self, delivered: Sequence[Delivery] | None = None) -> list[str]:
         """All epochs, delivered or in the store, in time order.

@@ -22,6 +22,7 @@ from contimg_assets.flow import Stage
 from contimg_assets.identity import combine_versions
 from contimg_assets.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
 from contimg_assets.reconcile import STATE_BEFORE, epochs_in_time_order
+from contimg_assets.schemas.detections import REJECTED
 from contimg_assets.storage.epoch_store import BAD_INPUT, INTERNAL, OF_STORE, EpochRecord, EpochStore, Failure
 
 DATA_VERSION_TAG = "dagster/data_version"
@@ -176,7 +177,7 @@ def each_epoch(
                     changed = current is None or current.data_version != record.data_version
                     outcome = Made(record, content.metadata, REFOLDED, announced=changed)
         except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again by `publish` once the others are done
-            outcome = failed(context, store, stage, config, epoch, inputs, error, content.checks if content else ())
+            outcome = failed(context, store, stage, config, epoch, inputs, error, content)
         if epoch in asked:
             progress.report(stage.name, epoch)
         yield outcome
@@ -195,9 +196,14 @@ def failed(
     epoch: str,
     inputs: Mapping[str, str],
     error: Exception,
-    checks: Sequence[Check] = (),
+    content: Content | None = None,
 ) -> Failed:
-    """Record that an epoch failed. The traceback of an error that nobody foresaw goes to the run's log."""
+    """Record that an epoch failed. The traceback of an error that nobody foresaw goes to the run's log.
+
+    The rejected rows of what was made, but held back by a check, are kept with it (`contimg rejected`).
+    """
+    checks = content.checks if content else ()
+    held_back = content.tables if content and isinstance(error, QualityError) else {}
     code = stage.code_version(config)
     foreseen = isinstance(error, ContimgError)
     message = (
@@ -219,7 +225,7 @@ def failed(
         (earlier.attempts if earlier and repeated else 0) + 1,
         failed_checks(checks),
     )
-    store.fail(failure)
+    store.fail(failure, {name: table for name, table in held_back.items() if name == REJECTED.name})
     return Failed(failure)
 
 

@@ -73,14 +73,14 @@ def build_raw_detections(config: Config) -> dg.AssetsDefinition:
                     f"{folder}: the epoch's folder is gone; deliver it again, or remove the epoch with `contimg "
                     f"epoch delete {epoch}`"
                 )
-            return {INCOMING: delivery_version(folder)}
+            return {INCOMING: delivery_version(folder, config.image_roots)}
 
         def read(epoch: str, inputs: Mapping[str, str]) -> Content:
             folder = config.incoming / epoch
             version = inputs[INCOMING]
             for _ in range(_READS):
                 found = read_epoch(folder, epoch, config, enforce_limits=False)
-                read_version, version = version, delivery_version(folder)
+                read_version, version = version, delivery_version(folder, config.image_roots)
                 if version == read_version:
                     break
             else:

@@ -15,11 +15,16 @@ from astropy.table import Table
 from contimg_assets.association.fold import FoldResult, associations_table, fold, forks_table, relations_table
 from contimg_assets.association.history import copied_rows
 from contimg_assets.association.ids import hashes_of, text_of
-from contimg_assets.association.observation import REQUIRED
+from contimg_assets.association.observation import NUMBERS, REQUIRED
 from contimg_assets.association.state import FoldState
-from contimg_assets.config import Association
+from contimg_assets.config import Association, check_association
 from contimg_assets.errors import InputError
+from contimg_assets.ingest.units import column_factor
 from contimg_assets.schemas.association import ALIGNMENT
+from contimg_assets.schemas.detections import MEASUREMENTS
+
+_TABLES = (pd.DataFrame, Table, pa.Table)
+_UNITS = {name: MEASUREMENTS[name].unit for name in (*NUMBERS, "flux_peak_mjy_beam")}
 
 Method = Literal["basic", "advanced", "deruiter", "optimal"]
 
@@ -64,7 +69,7 @@ def associate_measurements(
     measurements_list : one table (pandas, astropy or Arrow) an epoch, in time order, without duplicates:
         measurement_id (text or integer, unique in all), ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec
         (1 sigma on the sky, > 0); optional image (for the alignment of images), epoch (else 0, 1, ...), snr. Tables
-        may be empty and their rows in any order.
+        may be empty and their rows in any order. Columns of astropy that state another unit are converted.
     association_radius : largest separation for `basic` and `advanced`. `deruiter` and `optimal` reach as far as the
         errors say (``de_ruiter_radius``), up to ``max_separation_arcsec``, whatever this is.
     method : "basic" (nearest source), "advanced" (all within the radius), "deruiter" (all within the de Ruiter
@@ -76,15 +81,20 @@ def associate_measurements(
     Raises
     ------
     InputError
-        If a position or error is not usable, or a measurement_id comes twice, in one epoch or in two.
+        If a position or error is not usable, a measurement_id comes twice, in one epoch or in two, an element of the
+        list is no table, an astropy column has a unit that does not fit, or the radius is no angle.
+    ConfigError
+        If the method or another parameter is unknown, or its value not allowed.
 
     References
     ----------
     de Ruiter, Willis & Arp 1977, A&AS 28, 211; Swinbank et al. 2015, A&C 11, 25 (`basic`, `advanced`, `deruiter`).
     """
     values = (parameters or Association()).model_dump()
-    values |= {"radius_arcsec": float(Angle(association_radius).arcsec), "method": method} | overrides
-    chosen = Association(**values)
+    values |= {"radius_arcsec": _arcsec(association_radius), "method": method} | overrides
+    chosen = check_association(values)
+    if isinstance(measurements_list, _TABLES):
+        raise InputError("measurements_list is one table; give a list of tables, one an epoch, in time order")
     tables = [_with_epoch(table, k) for k, table in enumerate(measurements_list)]
     state, results = FoldState.empty(), list[FoldResult]()
     for k, table in enumerate(tables):
@@ -106,8 +116,28 @@ def associate_measurements(
     )
 
 
+def _arcsec(radius: Angle) -> float:
+    try:
+        return float(Angle(radius).arcsec)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"association_radius {radius!r} is no angle; give one with its unit, such as Angle('5arcsec')"
+        ) from error
+
+
 def _with_epoch(table: pd.DataFrame | Table | pa.Table, k: int) -> pd.DataFrame:
+    if not isinstance(table, _TABLES):
+        raise InputError(f"table {k} of the list is a {type(table).__name__}; give a pandas, astropy or Arrow table")
     frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    if isinstance(table, Table):
+        units = {name: table[name].unit for name in _UNITS if name in table.colnames}
+        frame = frame.assign(
+            **{
+                name: frame[name] * column_factor(f"table {k} of the list", name, str(unit), _UNITS[name])
+                for name, unit in units.items()
+                if unit is not None
+            }
+        )
     if not len(frame.columns):
         return pd.DataFrame({name: [] for name in REQUIRED})
     return frame if "epoch" in frame.columns else frame.assign(epoch=k)

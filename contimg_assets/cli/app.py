@@ -13,6 +13,7 @@ from rich.table import Table
 
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.config import FILE_NAME, Config, load_config
+from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
     from contimg_assets.project import Project
@@ -170,13 +171,13 @@ def rejected(
     epoch: Annotated[str, typer.Argument(help="Epoch")],
 ) -> None:
     """Show the rows of an epoch's catalogues that were set aside: file, line, reason."""
-    from contimg_assets.ingest.epoch import read_epoch
-
     project = open_project()
-    if project.store.failure("raw_detections", epoch) is not None:
-        # Nothing of it was stored: too many rows are bad, so they are what people want to see.
-        rows = read_epoch(project.config.incoming / epoch, epoch, project.config, enforce_limits=False).rejected
-    else:
+    failure = project.store.failure("raw_detections", epoch)
+    # Where too many rows are bad, they are kept with the failure: what people want to see.
+    rows = project.store.read_failed("raw_detections", epoch, "rejected")
+    if rows is None and failure is not None:
+        raise InputError(f"epoch {epoch!r} could not be read, so no row was set aside: {failure.message}")
+    if rows is None:
         rows = project.store.read("raw_detections", epoch, "rejected")
     if rows.empty:
         console.print(f"No row of epoch {escape(epoch)} was set aside.")

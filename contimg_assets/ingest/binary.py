@@ -11,8 +11,9 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,9 @@ _PARSER_FAULTS = (
     struct.error,
     Warning,
 )
+# Whether some reader takes a table with these columns for a catalogue.
+IsCatalogue = Callable[[Sequence[str]], bool]
+
 # astropy filters warnings through a global of the interpreter.
 _ASTROPY_LOCK = threading.Lock()
 
@@ -156,7 +160,27 @@ class AstropyContainer:
             ) from error
 
 
-def open_fits(path: Path, content: bytes) -> AstropyContainer:
+def _the_catalogue(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], is_catalogue: IsCatalogue) -> Any:
+    """The one table of a file that is a catalogue; where none is, the first, whose columns the message then names.
+
+    Parameters
+    ----------
+    tables : at least one table and its columns, by what it is called in messages
+
+    Raises
+    ------
+    InputError
+        If several are catalogues: none of their rows may be lost, and one image has one catalogue.
+    """
+    found = [name for name, (_, columns) in tables.items() if is_catalogue([column.strip() for column in columns])]
+    if len(tables) > 1 and len(found) > 1:
+        raise InputError(
+            f"{path}: {len(found)} of its tables are catalogues ({', '.join(found)[:200]}); deliver one table a file"
+        )
+    return tables[found[0] if found else next(iter(tables))][0]
+
+
+def open_fits(path: Path, content: bytes, is_catalogue: IsCatalogue) -> AstropyContainer:
     from astropy.io import fits
     from astropy.table import Table
 
@@ -168,12 +192,15 @@ def open_fits(path: Path, content: bytes) -> AstropyContainer:
         )
         try:
             with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
-                tables = (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU))
-                # SExtractor's FITS_LDAC has the image's header in a table of its own before the catalogue.
-                found = next((hdu for hdu in tables if hdu.name != "LDAC_IMHEAD"), None)
-                if found is None:
+                tables = {
+                    f"HDU {n} {hdu.name}".strip(): (hdu, hdu.columns.names)
+                    for n, hdu in enumerate(hdus)
+                    # SExtractor's FITS_LDAC has the image's header in a table of its own before the catalogue.
+                    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and hdu.name != "LDAC_IMHEAD"
+                }
+                if not tables:
                     raise InputError(f"{path}: this FITS file has no table; name a catalogue in images.csv")
-                table = Table.read(found, character_as_bytes=True)
+                table = Table.read(_the_catalogue(path, tables, is_catalogue), character_as_bytes=True)
                 return AstropyContainer(path, _masked_columns(table), _table_units(table))
         except (*_PARSER_FAULTS, fits.VerifyError) as error:
             raise _damaged(path, "FITS", error) from error
@@ -199,7 +226,7 @@ _ENTITY = re.compile(rb"<!\s*(ENTITY|DOCTYPE)", re.IGNORECASE)
 _STREAM = re.compile(rb"<(?:[A-Za-z0-9_.-]+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
 
 
-def open_votable(path: Path, content: bytes) -> AstropyContainer:
+def open_votable(path: Path, content: bytes, is_catalogue: IsCatalogue) -> AstropyContainer:
     from astropy.io import votable
 
     check_text(path, content)
@@ -210,9 +237,14 @@ def open_votable(path: Path, content: bytes) -> AstropyContainer:
         warnings.simplefilter("ignore")
         try:
             parsed = votable.parse(io.BytesIO(content), verify="ignore", filename=path.name)
-            found = next((table for table in parsed.iter_tables() if table.fields), None)
-            if found is None:
+            tables = {
+                f"TABLE {n} {table.name or ''}".strip(): (table, [f.name for f in table.fields])
+                for n, table in enumerate(parsed.iter_tables(), 1)
+                if table.fields
+            }
+            if not tables:
                 raise InputError(f"{path}: this VOTable has no table; deliver a catalogue")
+            found = _the_catalogue(path, tables, is_catalogue)
             table = found.to_table(use_names_over_ids=True)
             units = {
                 f.name: f.unit.to_string() if hasattr(f.unit, "to_string") else str(f.unit)

@@ -6,7 +6,9 @@ Belongs here: what is common to all readers. Does not belong here: whether a row
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.columns import Container, Floats
 from contimg_assets.ingest.containers import open_container
-from contimg_assets.ingest.readers import choose_reader
+from contimg_assets.ingest.readers import choose_reader, is_catalogue
 from contimg_assets.ingest.readers.base import Reader, Rows, Source
 from contimg_assets.ingest.units import column_factor
 from contimg_assets.schemas.detections import DETECTIONS
@@ -48,7 +50,13 @@ def read_catalogue(path: Path, stated_format: str | None, parameters: Ingest) ->
     InputError
         If the file cannot be read, lacks a column, or states a unit that does not fit.
     """
-    container = open_container(path)
+    with ExitStack() as held:
+        recognised = partial(is_catalogue, path=path, stated=stated_format, parameters=parameters)
+        container = open_container(path, recognised, parameters.max_unpacked_mb, held)
+        return _read(container, stated_format, parameters)
+
+
+def _read(container: Container, stated_format: str | None, parameters: Ingest) -> Catalogue:
     reader = choose_reader(container, stated_format, parameters)
     found = _find_columns(container, reader)
     numbers = [name for name, source in found.values() if not source.text]
@@ -63,7 +71,9 @@ def read_catalogue(path: Path, stated_format: str | None, parameters: Ingest) ->
     reader.finish(rows)
     _require(container, reader, {*rows.numbers, *rows.texts})
     asked = {name for name, _ in found.values()}
-    return Catalogue(path, reader.name, rows, tuple(name for name in container.names if name and name not in asked))
+    return Catalogue(
+        container.path, reader.name, rows, tuple(name for name in container.names if name and name not in asked)
+    )
 
 
 def _find_columns(container: Container, reader: Reader) -> dict[str, tuple[str, Source]]:

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity import combine_versions
-from contimg_assets.ingest.files import is_moc_text
+from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
 from contimg_assets.partitions import check_epoch_key
 from contimg_assets.remembered import SETTLED_SECONDS, Remembered
 
 MANIFEST = "images.csv"
-_ABSENT = "absent"
+# Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
+_ABSENT, _OUTSIDE, _UNREADABLE = "absent", "outside", "unreadable"
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
 # Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
 _LARGE = 64_000_000
@@ -50,14 +51,16 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
     Raises
     ------
     InputError
-        If there is no incoming folder.
+        If there is no incoming folder, or it cannot be listed.
     """
     if not incoming.is_dir():
         raise InputError(
             f"{incoming}: no such folder; create it, or set paths.incoming in contimg.yaml to where epochs are "
             "delivered"
         )
-    looked_at = ((name, _glance(incoming / name)) for name in _visible_names(incoming) if _is_epoch_key(name))
+    if not _may_be_opened(incoming):
+        raise InputError(f"{incoming}: this folder may not be listed; allow the user who runs contimg to read it")
+    looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if _is_epoch_key(name))
     found = [Delivery(name, incoming / name, glance.mjd) for name, glance in looked_at if glance is not None]
     return sorted(found, key=lambda delivery: delivery.time_order)
 
@@ -65,16 +68,18 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
 def unusable_folders(incoming: Path) -> dict[str, str]:
     """What lies in the incoming folder and is no delivery, with the reason in words."""
     reasons = {}
-    for name in _visible_names(incoming):
+    for name in visible_names(incoming):
         folder = incoming / name
-        if _is_file(folder):
+        if is_file(folder):
             continue
         if not _is_epoch_key(name):
             reasons[name] = "this cannot be an epoch's name: rename the folder to letters, digits and '_.:+-'"
         elif not _is_folder(folder):
             reasons[name] = "this is neither a file nor a folder that can be opened"
-        elif not _is_file(folder / MANIFEST):
-            similar = [other for other in _visible_names(folder) if other.lower() == MANIFEST]
+        elif not _may_be_opened(folder):
+            reasons[name] = "it may not be opened: allow the user who runs contimg to read the folder"
+        elif not is_file(folder / MANIFEST):
+            similar = [other for other in visible_names(folder) if other.lower() == MANIFEST]
             hint = f"; is {similar[0]} meant?" if similar else ", which is written last"
             reasons[name] = f"it has no {MANIFEST} yet{hint}"
     return reasons
@@ -94,7 +99,7 @@ def _files(folder: Path) -> tuple[Sequence[str], frozenset[str]]:
     if glance is not None and glance.files:
         return glance.files, glance.wholly
     manifest = folder / MANIFEST
-    others = {folder / name for name in _visible_names(folder) if _is_file(folder / name)} - {manifest}
+    others = {folder / name for name in visible_names(folder) if is_file(folder / name)} - {manifest}
     return [str(manifest), *map(str, sorted(others))], frozenset()
 
 
@@ -108,10 +113,16 @@ class DeliveryVersions:
     """Content versions of deliveries, hashing only files whose size or time changed since they were last hashed.
 
     The memory is a JSON file that may be lost at any time: everything is then hashed once more.
+
+    Parameters
+    ----------
+    memory : the JSON file
+    roots : folders outside an epoch's own that its files may lie in (`paths.image_roots`)
     """
 
-    def __init__(self, memory: Path) -> None:
+    def __init__(self, memory: Path, roots: Sequence[Path] = ()) -> None:
         self._memory = memory
+        self._roots = roots
         self._asked: set[str] = set()
         self._changed = False
         try:
@@ -121,7 +132,7 @@ class DeliveryVersions:
 
     def version(self, folder: Path) -> str:
         """Version of an epoch's files: their names and bytes. Touching or copying a file changes nothing."""
-        return self._version(*_files(folder), now=time.time())
+        return self._version(folder, *_files(folder), now=time.time())
 
     def version_when_quiet(self, folder: Path, seconds: float) -> str | None:
         """Version of an epoch's files, None while one of them was written less than so long ago."""
@@ -129,7 +140,7 @@ class DeliveryVersions:
         files, wholly = _files(folder)
         if now - self._newest(files) < seconds:
             return None
-        return self._version(files, wholly, now)
+        return self._version(folder, files, wholly, now)
 
     def quiet_for(self, folder: Path) -> float:
         """Seconds since the youngest of an epoch's files was written."""
@@ -140,8 +151,14 @@ class DeliveryVersions:
         states = map(_regular, files)
         return max((status.st_mtime for status in states if status is not None), default=0.0)
 
-    def _version(self, files: Iterable[str], wholly: frozenset[str], now: float) -> str:
-        parts = ((file.rpartition(os.sep)[2], self._file_version(file, file in wholly, now)) for file in files)
+    def _version(self, folder: Path, files: Iterable[str], wholly: frozenset[str], now: float) -> str:
+        parts = (
+            (
+                file.rpartition(os.sep)[2],
+                _OUTSIDE if _is_outside(file, folder, self._roots) else self._file_version(file, file in wholly, now),
+            )
+            for file in files
+        )
         return combine_versions(*itertools.chain.from_iterable(parts))
 
     def save(self) -> None:
@@ -172,47 +189,69 @@ class DeliveryVersions:
         if status is None:
             return _ABSENT
         self._asked.add(file)
-        signature = [status.st_mtime_ns, status.st_size, status.st_ino, wholly]
+        signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid, wholly]
         seen = self._seen.get(file)
         if seen and seen[:-1] == signature:
             return seen[-1]
         version = file_version(Path(file), wholly)
-        if now - status.st_mtime > SETTLED_SECONDS:
+        # Leave to read a file may be given without its time stamp changing.
+        if version != _UNREADABLE and now - status.st_mtime > SETTLED_SECONDS:
             self._seen[file] = [*signature, version]
             self._changed = True
         return version
 
 
 def file_version(file: Path, wholly: bool = False) -> str:
-    """Version of one file's bytes; of a large FITS image only beginning and size, unless more is read of it."""
-    if not _is_file(file):
+    """Version of one file's bytes; of a large FITS image only beginning and size, unless more is read of it.
+
+    A file that cannot be read has one too: whoever reads it says so, and nothing else waits for it.
+    """
+    if not is_file(file):
         return _ABSENT
-    with file.open("rb") as stream:
-        if not wholly and file.stat().st_size > _LARGE and file.name.endswith(_FITS_IMAGES):
-            return hashlib.blake2b(stream.read(_LARGE) + str(file.stat().st_size).encode(), digest_size=8).hexdigest()
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    try:
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if not wholly and size > _LARGE and file.name.endswith(_FITS_IMAGES):
+                return hashlib.blake2b(stream.read(_LARGE) + str(size).encode(), digest_size=8).hexdigest()
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    except OSError:
+        return _UNREADABLE
 
 
-def delivery_version(folder: Path) -> str:
-    """Version of an epoch's files, all of them hashed now."""
+def delivery_version(folder: Path, roots: Sequence[Path] = ()) -> str:
+    """Version of an epoch's files, all of them hashed now; ``roots`` as in `DeliveryVersions`."""
     files, wholly = _files(folder)
-    return combine_versions(
-        *(part for file in files for part in (os.path.basename(file), file_version(Path(file), file in wholly)))  # noqa: PTH119
+    parts = (
+        (
+            file.rpartition(os.sep)[2],
+            _OUTSIDE if _is_outside(file, folder, roots) else file_version(Path(file), file in wholly),
+        )
+        for file in files
     )
+    return combine_versions(*itertools.chain.from_iterable(parts))
 
 
-def _visible_names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+def _is_outside(file: str, folder: Path, roots: Sequence[Path]) -> bool:
+    """Whether a file lies where manifests may not name files, symbolic links followed.
+
+    The manifest itself is no name that anybody wrote: it may be a link.
+    """
+    parent, _, name = file.rpartition(os.sep)
+    if parent == str(folder) and (name == MANIFEST or not os.path.islink(file)):  # noqa: PTH114 - thousands of times
+        return False
+    try:
+        return not is_inside(Path(os.path.realpath(file)), folder, roots)
+    except ValueError:  # a name with a zero byte
+        return True
 
 
-def _is_file(path: Path) -> bool:
-    """Whether it is a file; a link that leads to itself or nowhere is none."""
-    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises on a loop of links in some versions of Python
+def _may_be_opened(folder: Path) -> bool:
+    """Whether a folder may be listed, and files in it be opened."""
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - as above
+    return os.path.isdir(path)  # noqa: PTH112 - as `is_file`
 
 
 def _is_epoch_key(name: str) -> bool:

@@ -60,7 +60,7 @@ def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool
     folder : the epoch's folder, with `images.csv`
     epoch : its name, which measurement ids are made from
     config : sections `ingest` and `paths` are read
-    enforce_limits : whether too many rejected rows raise; False to look at them (`contimg rejected`)
+    enforce_limits : whether too many rejected rows raise; False to check them later
 
     Raises
     ------

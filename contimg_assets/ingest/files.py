@@ -5,10 +5,13 @@ Belongs here: everything that touches the file system for the epoch's input. Nam
 
 from __future__ import annotations
 
+import os
 import re
 import stat
+import threading
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from contimg_assets.errors import InputError
@@ -18,6 +21,10 @@ MAX_BYTES = 2**31 - 2**20
 
 MAX_MOC_TEXT = 100_000
 """Longest footprint that may stand in a manifest itself [characters]."""
+
+# A file that unpacks to more than this waits for the other ones that do: threads read several files at once.
+_LARGE = 64_000_000
+_ONE_LARGE = threading.Lock()
 
 _GZIP = b"\x1f\x8b"
 _MOC_TEXT = re.compile(r"\s*(\d{1,2}/|\{)")
@@ -43,7 +50,7 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
         raise InputError(f"{where}: {name[:80]!r} is not a file name; name a file inside {folder}")
     try:
         target = (folder / name).resolve(strict=True)
-        allowed = [root.resolve() for root in (folder, *roots)]
+        inside = is_inside(target, folder, roots)
         mode = target.stat().st_mode
     except FileNotFoundError as error:
         raise InputError(
@@ -53,7 +60,7 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
         raise InputError(
             f"{where} names {name!r}, which cannot be opened ({_reason(error)}); deliver a regular file"
         ) from error
-    if not any(target.is_relative_to(root) for root in allowed):
+    if not inside:
         raise InputError(
             f"{where} names {name!r}, which lies outside {folder}; "
             "move it there, or allow its folder in paths.image_roots"
@@ -63,13 +70,37 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
     return target
 
 
-def read_bytes(path: Path) -> bytes:
+def is_inside(target: Path, folder: Path, roots: Sequence[Path]) -> bool:
+    """Whether a path without symbolic links lies in an epoch's folder, or in one of those that are allowed besides."""
+    return any(target.is_relative_to(os.path.realpath(root)) for root in (folder, *roots))
+
+
+def visible_names(folder: Path) -> list[str]:
+    """Names in a folder but the hidden ones, sorted; none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except PermissionError:
+        return []
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file; a link that leads to itself or nowhere, or what may not be looked at, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for these in some versions of Python
+
+
+def read_bytes(path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
     """The content of a file, decompressed if it is gzip.
+
+    Parameters
+    ----------
+    max_unpacked_mb : how large a gzip file may become [MB], for a thousandth of that may be all that was delivered
+    held : to be closed when the content is no longer needed; a large one that was unpacked holds up the next until then
 
     Raises
     ------
     InputError
-        If it cannot be read, is empty, a broken gzip file, or larger than `MAX_BYTES`.
+        If it cannot be read, is empty, a broken gzip file, or larger than `MAX_BYTES` or ``max_unpacked_mb``.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -78,9 +109,9 @@ def read_bytes(path: Path) -> bytes:
             raise InputError(f"{path}: larger than {MAX_BYTES} bytes; split the catalogue, one file an image")
         content = path.read_bytes()
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read ({_reason(error)}); deliver the file again") from error
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); allow it, or deliver the file again") from error
     if content.startswith(_GZIP):
-        content = _decompress(content, path)
+        content = _decompress(content, path, max_unpacked_mb, held)
     if not _ANYTHING.search(content):
         raise InputError(
             f"{path}: the file is empty; deliver it again (a catalogue without detections still has its header line)"
@@ -88,23 +119,34 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def _decompress(content: bytes, path: Path) -> bytes:
-    parts, size = [], 0
-    while content.startswith(_GZIP):
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            part = stream.decompress(content, MAX_BYTES - size + 1)
-        except zlib.error as error:
-            raise InputError(f"{path}: broken gzip file ({error}); deliver it again") from error
-        size += len(part)
-        if size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes when decompressed; split the catalogue")
-        if not stream.eof:
-            raise InputError(f"{path}: the gzip file ends early; deliver it again")
-        parts.append(part)
-        content = stream.unused_data
-    if content.strip(b"\0"):
-        raise InputError(f"{path}: {len(content)} bytes of something else follow the gzip data; deliver it again")
+def _decompress(content: bytes, path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
+    """All members of a gzip file, in time that grows with its size, however many they are."""
+    limit = min(int(max_unpacked_mb * 1e6), MAX_BYTES)
+    view, parts, size, at = memoryview(content), list[bytes](), 0, 0
+    alone = False
+    while content.startswith(_GZIP, at):
+        # What a member's last piece leaves over is copied: pieces that grow with the member keep that small.
+        stream, piece = zlib.decompressobj(wbits=31), 512
+        while not stream.eof:
+            if at >= len(content):
+                raise InputError(f"{path}: the gzip file ends early; deliver it again")
+            try:
+                parts.append(stream.decompress(view[at : at + piece], limit - size + 1))
+            except zlib.error as error:
+                raise InputError(f"{path}: broken gzip file ({error}); deliver it again") from error
+            size += len(parts[-1])
+            if size > limit:
+                raise InputError(
+                    f"{path}: larger than {limit / 1e6:g} MB when unpacked; split the catalogue, one file an image, or "
+                    "raise ingest.max_unpacked_mb"
+                )
+            if size > _LARGE and not alone:
+                held.enter_context(_ONE_LARGE)
+                alone = True
+            at = min(at + piece, len(content)) - len(stream.unused_data)
+            piece = min(2 * piece, 2**20)
+    if content[at:].strip(b"\0"):
+        raise InputError(f"{path}: {len(content) - at} bytes of something else follow the gzip data; deliver it again")
     return b"".join(parts)
 
 

@@ -6,8 +6,10 @@ Belongs here: which images an epoch has, and what is known of them. Pixels are n
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pandas as pd
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.files import MAX_MOC_TEXT, is_moc_text, read_bytes, resolve_inside
+from contimg_assets.ingest.files import MAX_MOC_TEXT, is_file, is_moc_text, read_bytes, resolve_inside, visible_names
 from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.text import TextContainer
 
@@ -82,10 +84,10 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
         If it is missing, or a row of it cannot be used; all of an epoch's images are needed.
     """
     path = folder / MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path) and os.access(folder, os.X_OK):
         raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
-    roots = [config.root / root for root in config.paths.image_roots]
-    table = _parse(path)
+    roots = config.image_roots
+    table = _parse(path, config.ingest.max_unpacked_mb)
     catalogues = _catalogues(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
     _check(table, path)
@@ -95,9 +97,8 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     footprints = [_footprint(text, line, path, folder, roots) for text, line in _lines(table, "footprint")]
     named = {MANIFEST, *(catalogue.name for catalogue in catalogues), *table["path"].dropna()}
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
-    unlisted = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name not in named)
-    shown = tuple(name for name in unlisted if not name.startswith("."))
-    return Manifest(path, table, tuple(catalogues), tuple(rms_maps), tuple(footprints), shown)
+    unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
+    return Manifest(path, table, tuple(catalogues), tuple(rms_maps), tuple(footprints), unlisted)
 
 
 def _lines(table: pd.DataFrame, column: str) -> list[tuple[str | None, int]]:
@@ -120,8 +121,9 @@ def _footprint(text: str | None, line: int, path: Path, folder: Path, roots: Seq
     return text
 
 
-def _parse(path: Path) -> pd.DataFrame:
-    container = TextContainer(path, read_bytes(path), whole_lines=False)
+def _parse(path: Path, max_unpacked_mb: float) -> pd.DataFrame:
+    with ExitStack() as held:
+        container = TextContainer(path, read_bytes(path, max_unpacked_mb, held), whole_lines=False)
     present = set(container.names)
     for needed in ("image", "catalogue"):
         if needed not in present:
@@ -216,8 +218,13 @@ def _check_sums(table: pd.DataFrame, path: Path, catalogues: Sequence[Path]) -> 
     for line, stated, catalogue in zip(table["line"], table["sha256"], catalogues, strict=True):
         if stated is None:
             continue
-        with catalogue.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with catalogue.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{catalogue}: cannot be read ({error.strerror}); allow it, or deliver the catalogue again"
+            ) from error
         if found != stated.lower():
             raise InputError(
                 f"{catalogue}: its SHA-256 is {found[:12]}…, but {path} line {line} states {stated[:12]}…; "

@@ -18,12 +18,16 @@ from contimg_assets.config import Ingest
 from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.ingest.catalogue import Catalogue, text_column
 from contimg_assets.ingest.columns import Floats
+from contimg_assets.schemas.core import INT
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
 
 Mask = npt.NDArray[np.bool_]
 
 MAX_TEXT = 256
 """Longest identifier, in characters."""
+
+MAX_INTEGER = 2.0**53
+"""Integers beyond this are not told apart as floats, as which numbers are delivered."""
 
 _EXCERPT = 80
 
@@ -120,7 +124,8 @@ def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[
        told apart);
     4. damaged: a position farther than `field_margin` field radii from the image's centre;
     5. no flux density, or one that is zero; for a detection: a fitted axis that is zero or negative, or narrower than
-       `min_axis_beam_fraction` of the beam; any other value outside its column's range.
+       `min_axis_beam_fraction` of the beam; any other value outside its column's range, or no integer where one
+       belongs.
     """
     rows = catalogue.rows
     faults = Faults(len(rows))
@@ -225,6 +230,9 @@ def _check_ranges(catalogue: Catalogue, faults: Faults) -> None:
         if ours.startswith("_") or ours in ("ra_deg", "dec_deg"):
             continue
         column = DETECTIONS[ours]
+        if column.type == INT:
+            wrong = (np.abs(values) > MAX_INTEGER) | (np.isfinite(values) & (values != np.trunc(values)))
+            faults.add(wrong, _named(catalogue, ours), values, "not allowed: an integer is needed, at most 2^53", False)
         if column.minimum is not None:
             faults.add(
                 values < column.minimum, _named(catalogue, ours), values, f"not allowed: {column.allowed}", False

@@ -5,6 +5,7 @@ Belongs here: how a text splits into lines and cells, and which line of the file
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,16 +32,20 @@ from contimg_assets.ingest.columns import (
 )
 
 _SEPARATOR = b"\x1f"
+# Neither text nor ends of lines; one of them is the separator above.
+_CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
+_QUOTED = re.compile(r'"[^"]*"')
 _UNIT_WORD = re.compile(r"\[[^\]]*\]|-{1,2}")
 
 
 def check_text(path: Path, content: bytes) -> None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{path}: line 1: the text is UTF-16; save it as UTF-8")
-    at = content.find(b"\0")
-    if at >= 0:
+    if len(content.translate(None, _CONTROL)) < len(content):
+        at = min(at for at in map(content.find, _CONTROL) if at >= 0)
         line = content.count(b"\n", 0, at) + 1
-        raise InputError(f"{path}: line {line}: not text (a zero byte); deliver CSV, FITS, VOTable or Parquet")
+        what = f"the control character 0x{content[at]:02x}" if content[at] else "a zero byte"
+        raise InputError(f"{path}: line {line}: not text ({what}); deliver CSV, FITS, VOTable or Parquet")
     if not content.isascii():
         try:
             content.decode("utf-8")
@@ -266,14 +271,20 @@ def _header_of_comments(path: Path, comments: list[str], data: str) -> tuple[_He
 
 
 def _split_names(line: str) -> _Header:
-    for delimiter in ("\t", ",", ";", "|"):
-        if delimiter in line:
-            return _Header([name.strip().strip('"').strip() for name in line.split(delimiter)], delimiter)
-    return _Header(line.split(), " ")
+    outside_quotes = _QUOTED.sub("", line)
+    delimiter = next((delimiter for delimiter in "\t,;|" if delimiter in outside_quotes), " ")
+    return _Header(_words(line, delimiter), delimiter)
 
 
 def _words(line: str, delimiter: str) -> list[str]:
-    return line.split() if delimiter == " " else [word.strip().strip('"') for word in line.split(delimiter)]
+    """Cells of a line; a quoted one may hold the delimiter."""
+    if delimiter == " ":
+        return line.split()
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:  # a cell that is too long for it, in which nobody means a quote
+        cells = line.split(delimiter)
+    return [cell.strip().strip('"').strip() for cell in cells]
 
 
 def _is_units(words: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ Layout, all immutable but the record::
     <root>/<stage>/<epoch>/<table>-<version>.parquet      content-named
     <root>/<stage>/<epoch>/record.json                    which files are current, and the inputs they were made from
     <root>/<stage>/<epoch>/failure.json                   why the last attempt failed, if it did
+    <root>/<stage>/<epoch>/failure-<table>.parquet        what people want to see of it, such as its rejected rows
 
 A write is *staged* (table files appear under names nobody refers to) and then *committed* (the record is renamed into
 place), so a reader sees the old epoch or the new one, and a killed process leaves only files nobody refers to.
@@ -17,7 +18,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Failure:
     """Why an attempt at an epoch failed, and of which inputs and code: the same attempt is not repeated for ever.
 
     ``kind`` is `BAD_INPUT`, `OF_STORE` or `INTERNAL`.
-    ``failed_checks`` has a sentence for each quality check that failed, by its name.
+    ``failed_checks`` has a sentence for each quality check that failed, by its name. ``tables`` are kept with it.
     """
 
     stage: str
@@ -92,6 +93,12 @@ class Failure:
     inputs: Mapping[str, str]
     attempts: int = 1
     failed_checks: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str) -> Failure:
+        content = json.loads(text)
+        return cls(tables=tuple(content.pop("tables", ())), **content)
 
 
 class EpochStore:
@@ -101,7 +108,7 @@ class EpochStore:
         self.root = Path(root)
         self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
         self._records = Remembered(lambda path: EpochRecord.from_json(Path(path).read_text(encoding="utf-8")))
-        self._failures = Remembered(lambda path: Failure(**json.loads(Path(path).read_text(encoding="utf-8"))))
+        self._failures = Remembered(lambda path: Failure.from_json(Path(path).read_text(encoding="utf-8")))
 
     def stage(
         self,
@@ -258,9 +265,13 @@ class EpochStore:
         """The epoch has left the products database, or was delivered again."""
         (self.root / BURIED / check_epoch_key(epoch)).unlink(missing_ok=True)
 
-    def fail(self, failure: Failure) -> None:
-        """Record why an epoch failed; what an earlier attempt made stays current."""
+    def fail(self, failure: Failure, tables: Mapping[str, pd.DataFrame | pa.Table] | None = None) -> None:
+        """Record why an epoch failed, with some of the stage's tables; what an earlier attempt made stays current."""
         folder = self._writable_folder(failure.stage, failure.epoch)
+        failure = replace(failure, tables=tuple(tables or ()))
+        for name, table in (tables or {}).items():
+            arrow = self._schemas[failure.stage][name].to_arrow(table)
+            self._write_table(arrow, folder / _failed_file(name))
         _replace_text(folder / FAILURE, json.dumps(asdict(failure), indent=1))
 
     def failure(self, stage: str, epoch: str) -> Failure | None:
@@ -269,6 +280,18 @@ class EpochStore:
         except FileNotFoundError:
             return None
 
+    def read_failed(self, stage: str, epoch: str, table: str) -> pd.DataFrame | None:
+        """A table that was kept with an epoch's failure, checked against its schema; None if there is none."""
+        failure = self.failure(stage, epoch)
+        if failure is None or table not in failure.tables:
+            return None
+        try:
+            found = pq.read_table(self._folder(stage, epoch) / _failed_file(table), partitioning=None)
+        except FileNotFoundError:  # the epoch was made meanwhile
+            return None
+        self._schemas[stage][table].check(found)
+        return found.to_pandas()
+
     def failures(self, stage: str) -> list[Failure]:
         """Epochs whose last attempt at this stage failed, sorted by name."""
         found = (self.failure(stage, path.parent.name) for path in sorted((self.root / stage).glob(f"*/{FAILURE}")))
@@ -276,7 +299,10 @@ class EpochStore:
 
     def forget_failure(self, stage: str, epoch: str) -> None:
         """The epoch was made after all."""
-        (self._folder(stage, epoch) / FAILURE).unlink(missing_ok=True)
+        folder = self._folder(stage, epoch)
+        (folder / FAILURE).unlink(missing_ok=True)
+        for table in self._schemas.get(stage, ()):
+            (folder / _failed_file(table)).unlink(missing_ok=True)
 
     def unreferenced(self) -> Iterator[Path]:
         """Files that no record refers to: left by killed processes.
@@ -290,7 +316,9 @@ class EpochStore:
                     continue
                 record = self.record(stage, folder.name)
                 current = {table.file for table in record.tables.values()} if record else set()
-                yield from (file for file in sorted(folder.iterdir()) if file.name not in current | {RECORD, FAILURE})
+                failure = self.failure(stage, folder.name)
+                current |= {RECORD, FAILURE, *map(_failed_file, failure.tables if failure else ())}
+                yield from (file for file in sorted(folder.iterdir()) if file.name not in current)
 
     def _path(self, stage: str, epoch: str, file: str) -> str:
         return f"{self.root}{os.sep}{stage}{os.sep}{check_epoch_key(epoch)}{os.sep}{file}"
@@ -323,6 +351,10 @@ class EpochStore:
             return n_bytes
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _failed_file(table: str) -> str:
+    return f"failure-{table}.parquet"
 
 
 def _replace_text(path: Path, text: str) -> None:

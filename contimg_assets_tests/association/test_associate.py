@@ -1,23 +1,25 @@
 """The function for scripts: its inputs, ids, tables, and what it says about bad input."""
 
+import astropy.units as u
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from astropy.coordinates import Angle
-from astropy.table import Table
+from astropy.table import QTable, Table
 
 from contimg_assets.association import FoldState, associate_measurements, copy_fork_history
 from contimg_assets.association.fold import fold
 from contimg_assets.association.ids import hashes_of, text_of
 from contimg_assets.config import Association
 from contimg_assets.crossmatch.sphere import displaced
-from contimg_assets.errors import InputError
+from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.identity import fork_ids, from_hex, hash_text, source_ids, to_hex
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, FORKS, RELATIONS
 from contimg_assets.simulate import simulate_detections
 from contimg_assets_tests.association.skies import offset_table, scattered, sources_of, table
 
+OURS = {"ra_deg": "deg", "dec_deg": "deg", "uncertainty_ew_arcsec": "arcsec"}
 METHODS = ["basic", "advanced", "deruiter", "optimal"]
 
 
@@ -136,10 +138,47 @@ def test_missing_columns_and_ids_are_named() -> None:
 
 
 def test_unknown_parameters_and_methods_are_refused() -> None:
-    with pytest.raises(ValueError, match="de_ruter_radius"):
+    with pytest.raises(ConfigError, match=r"unknown key 'association\.de_ruter_radius'; allowed here: .*de_ruiter"):
         associate_measurements([], de_ruter_radius=3.0)
-    with pytest.raises(ValueError, match="method"):
+    with pytest.raises(ConfigError, match=r"^association\.method = 'best': Input should be 'basic', .*$"):
         associate_measurements([], method="best")
+    with pytest.raises(ConfigError, match=r"^association\.radius_arcsec = -5\.0: .*greater than or equal to 0$"):
+        associate_measurements([], "-5arcsec")
+
+
+@pytest.mark.parametrize("radius", [5.0, "5parsec", "five", None, "nan arcsec"])
+def test_a_radius_that_is_no_angle_is_refused(radius: object) -> None:
+    with pytest.raises(InputError, match=r"association_radius .* is no angle; give one with its unit"):
+        associate_measurements([], radius)
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], None, {"ra_deg": [1.0]}, "table.csv"])
+def test_what_is_no_table_is_named(wrong: object) -> None:
+    with pytest.raises(InputError, match=r"table 1 of the list is a \w+; give a pandas, astropy or Arrow table"):
+        associate_measurements([table([1.0], [0.0]), wrong])
+
+
+def test_one_table_is_no_list() -> None:
+    one = table([1.0, 2.0], [0.0, 0.0])
+    for given in (one, Table.from_pandas(one), pa.Table.from_pandas(one)):
+        with pytest.raises(InputError, match="give a list of tables"):
+            associate_measurements(given)
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_units_of_astropy_columns_count(kind: type[Table]) -> None:
+    tables = simulate_detections(50, 3, seed=1)
+    bare = [Table.from_pandas(each.drop(columns="second_source")) for each in tables]
+    for each in bare:
+        for name, unit in (("ra_deg", "deg"), ("dec_deg", "arcmin"), ("uncertainty_ew_arcsec", "deg")):
+            each[name] = (each[name] * u.Unit(OURS[name])).to(unit)
+    got, expected = associate_measurements(list(map(kind, bare))), associate_measurements(tables)
+    assert list(got.associations["measurement_id"]) == list(expected.associations["measurement_id"])
+    for name in ("dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec"):
+        np.testing.assert_allclose(got.sources[name], expected.sources[name], rtol=1e-9)
+    bare[1]["uncertainty_ns_arcsec"].unit = "Jy"
+    with pytest.raises(InputError, match=r"table 1 of the list: column 'uncertainty_ns_arcsec' has the unit 'Jy'"):
+        associate_measurements(list(map(kind, bare)))
 
 
 def test_without_epochs_tables_are_numbered() -> None:

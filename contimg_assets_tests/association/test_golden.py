@@ -1,4 +1,8 @@
-"""The three methods of vast-pipeline against its own cases."""
+"""The three methods of vast-pipeline against its own cases.
+
+Not `correct_parallel_source_ids_*`: they renumber the sources of sky regions that were associated apart. Our ids are
+hashes of what a source was born of, so nothing is ever renumbered.
+"""
 
 import ast
 import json
@@ -11,6 +15,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from contimg_assets.association import associate_measurements
+from contimg_assets.association.fold import _pairs_of_equal
 from contimg_assets.association.pairs import candidates
 from contimg_assets.association.vast import many_to_many, one_to_many
 from contimg_assets.crossmatch.sphere import unit_vectors
@@ -51,6 +56,18 @@ def test_one_to_many_forks_the_golden_rows(golden: Path, case: str) -> None:
     same = (expected[source].to_numpy() == rows[source].to_numpy())[known.index]
     assert sorted(kept) == list(np.flatnonzero(same))
     assert sorted(forked) == list(np.flatnonzero(~same))
+
+
+@pytest.mark.parametrize("case", ["many_to_one", "many_to_one_nodup"])
+def test_many_to_one_relates_the_golden_sources(golden: Path, case: str) -> None:
+    folder = golden / "unit" / case
+    rows, expected = _read(folder, "in_temp_srcs"), _read(folder, "expected_temp_srcs")
+    # A pair that comes twice is none for us.
+    pairs = rows[["index_old_skyc2", "source_skyc1"]].drop_duplicates().astype(np.uint64)
+    one, two = _pairs_of_equal(pairs["index_old_skyc2"].to_numpy(), pairs["source_skyc1"].to_numpy())
+    related = {(int(a), int(b)) for a, b in zip([*one, *two], [*two, *one], strict=True)}
+    named = expected[["source_skyc1", "related_skyc1"]].dropna().to_numpy()
+    assert related == {(int(source), other) for source, others in named for other in ast.literal_eval(others)}
 
 
 def test_one_to_many_copies_the_golden_histories(golden: Path) -> None:

@@ -59,6 +59,34 @@ def test_any_rotation(ra: float, dec: float, roll: float, seed: int, method: str
     assert sources_of(associate_measurements(turned, "8arcsec", method, align_images="never")) == sources_of(expected)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("turn_deg", [90.0, 180.0, 343.3])
+def test_rotation_of_elliptical_errors_about_the_pole(method: str, turn_deg: float) -> None:
+    """East and north, along which the errors are given, turn with the sky in this rotation only."""
+    tables = [
+        each.assign(
+            uncertainty_ew_arcsec=each["uncertainty_ew_arcsec"] * 1.6,
+            uncertainty_ns_arcsec=each["uncertainty_ns_arcsec"] * 0.7,
+        )
+        for each in _sky(5)
+    ]
+    turned = [each.assign(ra_deg=(each["ra_deg"] + turn_deg) % 360.0) for each in tables]
+    expected, got = (associate_measurements(each, "8arcsec", method) for each in (tables, turned))
+    assert sources_of(got) == sources_of(expected)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(90.0, 10.0), (180.0, -45.0), (77.0, 60.0), (77.0, 90.0), (359.99, -89.7)])
+def test_rotation_with_alignment(ra: float, dec: float) -> None:
+    """Few pairs hang on an image's shift, which is measured in planes that turn with the sky to a small part of it."""
+    tables = _sky(5)
+    turned = rotated(tables, turn_to(*CENTRE, ra, dec, roll_deg=33.0))
+    expected, got = (associate_measurements(each) for each in (tables, turned))
+    assert got.alignment["applied"].any()
+    assert list(got.alignment["applied"]) == list(expected.alignment["applied"])
+    before, after = sources_of(expected), sources_of(got)
+    assert ((before - after) + (after - before)).total() <= 0.02 * before.total()
+
+
 @pytest.mark.parametrize(("ra", "dec"), [(0.0, 16.0), (90.0, 0.0), (10.0, 89.9), (0.0, 90.0), (0.0, -90.0)])
 def test_alignment_works_at_the_poles(ra: float, dec: float) -> None:
     """An image that is off is a sky that is turned a little: the shift is not the same in RA and Dec near a pole."""

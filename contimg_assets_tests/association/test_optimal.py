@@ -50,6 +50,14 @@ def _compare(tables: list[pd.DataFrame], truth: pd.DataFrame, label: str) -> dic
     return scores
 
 
+@pytest.mark.parametrize("systematic_arcsec", [1.0, 1.5, 2.0])
+def test_a_quarter_of_the_wrong_pairs_at_errors_of_one_to_two_arcsec(systematic_arcsec: float) -> None:
+    tables = simulate_detections(4000, 8, seed=21, systematic_arcsec=systematic_arcsec)
+    scores = _scores(tables, pd.concat(tables), f"errors of {systematic_arcsec} arcsec")
+    best, deruiter = scores["optimal"][0], scores["deruiter"][0]
+    assert best.wrong_or_missing_pairs <= deruiter.wrong_or_missing_pairs / 4
+
+
 @pytest.mark.slow
 def test_truth_score_on_a_sky_of_doubles_blends_and_transients() -> None:
     """10,000 sources in 10 epochs at 90 % completeness; doubles 4 to 9 arcsec apart at errors of 1 to 1.6 arcsec."""

@@ -95,6 +95,31 @@ def test_deliveries_registers_what_is_still_and_reports_versions_once(automaton,
     assert list(automaton.instance.get_dynamic_partitions(EPOCH_PARTITIONS)) == [epoch.name for epoch in survey]
 
 
+@pytest.mark.parametrize("allowed", [(), ("/proc",)], ids=["outside", "unreadable"])
+def test_an_epoch_that_cannot_be_read_hides_no_other(made, tmp_path, survey, allowed):
+    """`/proc/self/mem` cannot be read even by root, as a file without leave cannot be by others."""
+    project = copy_of(made, tmp_path / "project")
+    paths = project.config.paths.model_copy(update={"image_roots": tuple(map(Path, allowed))})
+    project = Project(project.config.model_copy(update={"paths": paths}))
+    bad = project.config.incoming / "bad"
+    bad.mkdir()
+    manifest = (survey[2] / "images.csv").read_text().splitlines()
+    cells = manifest[1].split(",")
+    cells[manifest[0].split(",").index("catalogue")] = "/proc/self/mem"
+    (bad / "images.csv").write_text("\n".join([manifest[0], ",".join(cells), ""]))
+    deliver(survey[2], project.config.incoming)
+    with automated(project) as automaton:
+        reported = {event.partition for event in automaton.sensor("deliveries").asset_events}
+        assert reported >= {"bad", survey[2].name}
+        report = bring_up_to_date(project, automaton.instance)
+    (failure,) = report.failed.itertuples()
+    assert (failure.epoch, failure.stage) == ("bad", "raw_detections")
+    assert "/proc/self/mem" in failure.reason or "/mem: cannot be read" in failure.reason
+    assessment = project.assess()
+    assert set(assessment.loc[assessment["epoch"] == survey[2].name, "state"]) == {"fresh"}
+    project.products.close()
+
+
 def test_deliveries_waits_until_files_are_still(made, tmp_path, survey):
     project = copy_of(made, tmp_path / "project", settle_seconds=3600.0)
     with automated(project) as automaton:

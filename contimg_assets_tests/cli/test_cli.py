@@ -113,6 +113,37 @@ def test_a_failed_epoch_is_told_with_its_reason(project: TestProject) -> None:
     assert project.epochs[0] in result.output
 
 
+def test_the_rejected_rows_of_a_failed_epoch_are_kept(project: TestProject) -> None:
+    """Also when its folder is gone; they go when the epoch is mended."""
+    project.deliver(project.epochs[0])
+    folder = project.folder / "incoming" / project.epochs[0]
+    manifest = pd.read_csv(folder / "images.csv")
+    catalogue = folder / manifest["catalogue"][0]
+    good = catalogue.read_bytes()
+    table = pd.read_csv(catalogue, dtype=str)
+    column = next(name for name in table if name.startswith("dec"))
+    table.loc[4, column] = "abc"
+    table.to_csv(catalogue, index=False)
+    assert "not published" in call("run", status=1).output
+    kept = project.project.store.root / "raw_detections" / project.epochs[0] / "failure-rejected.parquet"
+    for delivered in (True, False):
+        if not delivered:
+            folder.rename(project.folder / "away")
+        output = call("rejected", project.epochs[0]).output
+        assert len(output.splitlines()) == 2
+        assert f"{catalogue.name}\t6\t{table['component_id'][4]}\t{column}\tabc\ta number belongs here" in output
+    assert kept.exists()
+    assert list(project.project.store.unreferenced()) == []
+    (project.folder / "away").rename(folder)
+    catalogue.write_bytes(good)
+    call("run")
+    assert not kept.exists()
+    assert "No row" in call("rejected", project.epochs[0]).output
+    catalogue.write_bytes(b"")
+    call("run", status=1)
+    assert "could not be read" in call("rejected", project.epochs[0], status=2).output
+
+
 def test_rejected_rows_can_be_read(in_finished: Path) -> None:
     epoch = names(Path("incoming"))[0]
     assert "No row" in call("rejected", epoch).output

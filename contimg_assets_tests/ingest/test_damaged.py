@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from astropy.table import MaskedColumn, Table
 
 from contimg_assets.config import Config, Ingest
 from contimg_assets.errors import InputError
+from contimg_assets.ingest import files
 from contimg_assets.ingest.checks import rows_add_up
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
@@ -355,3 +358,43 @@ def test_a_stated_checksum_shows_a_changed_digit(tmp_path: Path) -> None:
     (folder / "x.csv").write_bytes(content[:digit] + b"%d" % ((content[digit] - 47) % 10) + content[digit + 1 :])
     with pytest.raises(InputError, match=r"x\.csv: its SHA-256 is .*deliver the catalogue again"):
         read_epoch(folder, "e1", Config(root=tmp_path))
+
+
+@pytest.mark.parametrize("value", [0.5, 1e300, -1e19, 2.0**54])
+def test_flags_that_are_no_integers_are_set_aside(tmp_path: Path, value: float) -> None:
+    table = TRUTH.assign(flags=3.0)
+    table.loc[4, "flags"] = value
+    epoch = rejected(tmp_path, table)
+    assert epoch.rejected[["component_id", "column"]].to_numpy().tolist() == [["c0004", "flags"]]
+    assert "an integer is needed" in epoch.rejected["reason"][0]
+    assert set(epoch.detections["flags"]) == {3}
+
+
+def test_a_gzip_file_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    folder = build.epoch_folder(tmp_path, gzip.compress(build.csv(TRUTH) + b"\n" * 2_000_000), "x.csv.gz")
+    read_epoch(folder, "e1", Config(root=tmp_path))
+    with pytest.raises(InputError, match=r"x\.csv\.gz: larger than 1\.5 MB when unpacked; .*ingest\.max_unpacked_mb"):
+        read_epoch(folder, "e1", Config(root=tmp_path, ingest=Ingest(max_unpacked_mb=1.5)))
+
+
+def test_a_gzip_file_of_many_members(tmp_path: Path) -> None:
+    """As bgzip writes them; the time grows with the file, not with its square."""
+    content = build.csv(TRUTH)
+    pieces = [gzip.compress(content[at : at + 100]) for at in range(0, len(content), 100)]
+    many = b"".join(pieces) + gzip.compress(b"") * 100_000 + b"\0" * 512
+    start = time.process_time()
+    outcome = read(tmp_path, many, "x.csv.gz")
+    assert time.process_time() - start < 5.0
+    assert isinstance(outcome, EpochDetections)
+    assert len(outcome.detections) == len(TRUTH)
+    for cut in (many[:-600], many + b"more"):
+        assert isinstance(read(tmp_path, cut, "x.csv.gz"), InputError)
+
+
+def test_large_unpacked_files_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_LARGE", 1000)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(build.csv(TRUTH)))
+    with ExitStack() as held:
+        assert files.read_bytes(tmp_path / "x.csv.gz", 256.0, held) == build.csv(TRUTH)
+        assert files._ONE_LARGE.locked()
+    assert not files._ONE_LARGE.locked()

@@ -138,6 +138,72 @@ def test_a_file_elsewhere_is_hashed_once_too(tmp_path: Path, monkeypatch: pytest
     assert DeliveryVersions(memory).version(folder) == version
 
 
+def test_nothing_outside_the_folder_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret" / "one.csv"
+    secret.parent.mkdir()
+    secret.write_text("a\n1\n", encoding="utf-8")
+    named = deliver(tmp_path / "incoming", "named")
+    (named / "images.csv").write_text("image,catalogue,mjd_mid\none,../../secret/one.csv,1\n", encoding="utf-8")
+    linked = deliver(tmp_path / "incoming", "linked")
+    (linked / "one.csv").unlink()
+    (linked / "one.csv").symlink_to(secret)
+    hashed: list[Path] = []
+    hash_file = delivery.file_version
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: hashed.append(file) or hash_file(file, wholly))
+    for folder in (named, linked):
+        hashed.clear()
+        outside = delivery_version(folder)
+        assert DeliveryVersions(tmp_path / "versions.json").version(folder) == outside
+        assert {file.name for file in hashed} == {"images.csv"}
+        hashed.clear()
+        inside = delivery_version(folder, [tmp_path / "secret"])
+        assert DeliveryVersions(tmp_path / "versions.json", [tmp_path / "secret"]).version(folder) == inside != outside
+        assert {file.name for file in hashed} == {"images.csv", "one.csv"}
+
+
+def test_a_file_that_cannot_be_read_has_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it can be, though neither its time nor its size changes then."""
+    folder = deliver(tmp_path / "incoming", "a")
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    versions = DeliveryVersions(tmp_path / "versions.json")
+    opened, refused = Path.open, set[str]()
+
+    def refuse(path: Path, *arguments: object, **keywords: object) -> object:
+        if path.name in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    readable = versions.version(folder)
+    for name in ("one.csv", "images.csv"):
+        versions = DeliveryVersions(tmp_path / "others.json")
+        refused |= {name}
+        assert [found.epoch for found in find_deliveries(tmp_path / "incoming")] == ["a"]
+        assert versions.version(folder) == delivery_version(folder) != readable
+    refused.clear()
+    assert versions.version(folder) == readable
+
+
+def test_a_folder_that_may_not_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(tmp_path, "good")
+    (tmp_path / "closed").mkdir()
+    may, scan = os.access, os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [found.epoch for found in find_deliveries(tmp_path)] == ["good"]
+    assert "may not be opened" in unusable_folders(tmp_path)["closed"]
+    assert delivered_files(tmp_path / "closed") == [tmp_path / "closed" / "images.csv"]
+    with pytest.raises(InputError, match="may not be listed"):
+        find_deliveries(tmp_path / "closed")
+
+
 def test_version_when_quiet(tmp_path: Path) -> None:
     folder = deliver(tmp_path / "incoming", "a")
     versions = DeliveryVersions(tmp_path / "versions.json")

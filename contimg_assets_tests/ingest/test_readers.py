@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.io import fits
+from astropy.io import fits, votable
 from astropy.table import Table
 
 from contimg_assets.config import Config
@@ -327,3 +327,36 @@ def test_real_dsa110_tables(shared: Path, tmp_path: Path, name: str, n: int, for
         np.testing.assert_allclose(got["snr"], original["peak_flux_jy_beam"] / original["local_rms_jy_beam"])
     if "is_upper_limit" in original:
         assert got["flags"].eq(1).sum() == original["is_upper_limit"].sum()
+
+
+def _tables(*tables: pd.DataFrame) -> list[Table]:
+    return [
+        Table({name: one[name].to_numpy(dtype=str if one[name].dtype == "str" else None) for name in one})
+        for one in tables
+    ]
+
+
+def _several(path: Path, kind: str, *tables: pd.DataFrame) -> bytes:
+    """A file that holds several tables."""
+    made = _tables(*tables)
+    if kind == "fits":
+        fits.HDUList([fits.PrimaryHDU(), *map(fits.table_to_hdu, made)]).writeto(path, overwrite=True)
+    else:
+        whole, *others = map(votable.from_table, made)
+        whole.resources.extend(other.resources[0] for other in others)
+        whole.to_xml(str(path))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["fits", "xml"])
+@pytest.mark.parametrize("stated", [None, "table"])
+def test_no_table_of_a_file_is_lost(tmp_path: Path, kind: str, stated: str | None) -> None:
+    described = pd.DataFrame({"key": ["author"], "value": [1.0]})
+    content = _several(tmp_path / "t", kind, described, TRUTH, described)
+    same_as_truth(read(tmp_path, content, f"x.{kind}", format=stated))
+    content = _several(tmp_path / "t", kind, TRUTH.iloc[:3], TRUTH.iloc[3:])
+    with pytest.raises(InputError, match=r"x\.\w+: 2 of its tables are catalogues \(.* 1.*, .* 2.*\); deliver one"):
+        read(tmp_path, content, f"x.{kind}", format=stated)
+    content = _several(tmp_path / "t", kind, described, described)
+    with pytest.raises(InputError, match=r"column"):
+        read(tmp_path, content, f"x.{kind}", format=stated)

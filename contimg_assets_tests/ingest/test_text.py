@@ -7,12 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contimg_assets.errors import InputError
 from contimg_assets.ingest.columns import Columns
 from contimg_assets.ingest.text import TextContainer
 
 
 def load(content: str, numbers: tuple[str, ...] = ("x",), texts: tuple[str, ...] = ("id",)) -> Columns:
     return TextContainer(Path("t.csv"), content.encode()).load(numbers, texts)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_quoted_name_may_hold_the_delimiter(delimiter: str) -> None:
+    name = f"flux{delimiter} peak"
+    for header in (f'id{delimiter}"{name}"{delimiter}x', f'id{delimiter} "{name}"{delimiter} "x"'):
+        container = TextContainer(Path("t.csv"), f"{header}\na{delimiter}1{delimiter}2\n".encode())
+        assert container.names == ("id", name, "x")
+        assert container.load(["x", name], ["id"]).numbers["x"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(32) if chr(code) not in "\t\r\n"])
+def test_control_characters_are_no_text(character: str) -> None:
+    with pytest.raises(InputError, match=r"t\.csv: line 3: not text .*; deliver"):
+        load(f"id,x\na,1\nb{character}c,2\n")
+    load("id,x\r\na\tb,1\r\n")
 
 
 @pytest.mark.parametrize(

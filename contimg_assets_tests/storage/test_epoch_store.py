@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError, SchemaError, StoreError
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
-from contimg_assets.storage.epoch_store import EpochRecord, EpochStore, Failure
+from contimg_assets.storage.epoch_store import BAD_INPUT, EpochRecord, EpochStore, Failure
 
 POINTS = TableSchema(
     "points",
@@ -96,6 +97,24 @@ def test_an_epoch_whose_files_are_damaged_counts_as_never_made_and_is_mended(sto
     assert write(store) == record
     assert store.record("stage", "e1") == record
     assert len(store.read("stage", "e1", "points")) == 3
+
+
+def test_tables_are_kept_with_a_failure_until_the_epoch_is_made(store: EpochStore) -> None:
+    failure = Failure("stage", "e1", "bad", BAD_INPUT, "1", {})
+    store.fail(failure, {"points": points()})
+    assert store.failure("stage", "e1") == replace(failure, tables=("points",))
+    pd.testing.assert_frame_equal(store.read_failed("stage", "e1", "points"), points(), check_dtype=False)
+    assert store.read_failed("stage", "e1", "notes") is None
+    assert list(store.unreferenced()) == []
+    store.fail(failure)
+    assert store.read_failed("stage", "e1", "points") is None
+    assert [path.name for path in store.unreferenced()] == ["failure-points.parquet"]
+    store.fail(failure, {"points": points()})
+    write(store)
+    assert store.read_failed("stage", "e1", "points") is None
+    store.fail(failure, {"points": points()})
+    store.delete("stage", "e1")
+    assert not (store.root / "stage" / "e1").exists()
 
 
 def test_what_is_staged_again_is_young(store: EpochStore) -> None:

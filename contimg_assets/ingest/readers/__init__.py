@@ -5,7 +5,8 @@ A new format is a module with a `Reader` (see `base`) and a line in `_FINDERS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
@@ -15,7 +16,7 @@ from contimg_assets.ingest.readers import aegean, dsa110, pybdsf, selavy
 from contimg_assets.ingest.readers.base import Reader, Rows, Source
 from contimg_assets.ingest.readers.table import TableReader
 
-__all__ = ["Reader", "Rows", "Source", "choose_reader", "readers"]
+__all__ = ["Reader", "Rows", "Source", "choose_reader", "is_catalogue", "readers"]
 
 _FINDERS: tuple[Reader, ...] = (selavy.READER, aegean.READER, pybdsf.READER, dsa110.READER)
 
@@ -45,13 +46,10 @@ def choose_reader(container: Container, stated: str | None, parameters: Ingest) 
             raise InputError(f"{container.path}: unknown format {name!r}; state one of {', '.join(known)}, or none")
         return known[name]
     file_name, columns = plain_name(container.path), [column for column in container.names if column]
+    recognising = _recognising(known, columns, file_name)
+    if recognising is not None:
+        return recognising
     table = known["table"]
-    assert isinstance(table, TableReader)
-    if table.declared and table.declared <= set(columns):
-        return table
-    for reader in known.values():
-        if reader.recognises(columns, file_name):
-            return reader
     # A known finder's catalogue that lacks a column is reported by that finder's own names.
     likeness = {reader.name: _likeness(reader, columns, file_name) for reader in known.values()}
     best = max(likeness, key=lambda name: likeness[name])
@@ -63,6 +61,28 @@ def choose_reader(container: Container, stated: str | None, parameters: Ingest) 
         f"{container.path}: the columns ({listed}) are not those of {', '.join(known)}; a table needs {missing}: "
         "add the column that is missing, or declare it in ingest.column_map"
     )
+
+
+def is_catalogue(columns: Sequence[str], path: Path, stated: str | None, parameters: Ingest) -> bool:
+    """Whether a table with these columns, of a file with this path, is one that `choose_reader` has a reader for.
+
+    For a stated or configured format: whether it has the columns that are needed.
+    """
+    known = readers(parameters)
+    reader = known.get(stated or parameters.default_format or "")
+    if reader is None:
+        return _recognising(known, list(columns), plain_name(path)) is not None
+    present = {name.lower() for name in columns}
+    ours = {source.ours for source in reader.sources(columns) if present & {name.lower() for name in source.names}}
+    return all(ours & set(choice) for choice in reader.needs() if choice != ("component_id",))
+
+
+def _recognising(known: Mapping[str, Reader], columns: list[str], file_name: str) -> Reader | None:
+    table = known["table"]
+    assert isinstance(table, TableReader)
+    if table.declared and table.declared <= set(columns):
+        return table
+    return next((reader for reader in known.values() if reader.recognises(columns, file_name)), None)
 
 
 def _likeness(reader: Reader, columns: list[str], file_name: str) -> int:
