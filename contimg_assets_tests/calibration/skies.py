@@ -117,9 +117,8 @@ def unmatched(n_images: int, n: int, **settings: float) -> tuple[pd.DataFrame, p
     parts = []
     for index in range(n_images):
         row, column = divmod(index, 20)
-        measurements, matches, images = epoch(
-            1, n, seed=index, ra=150.0 + 3.0 * column, dec=-20.0 + 3.0 * row, **settings
-        )
+        place = {"ra": 150.0 + 3.0 * column, "dec": -20.0 + 3.0 * row}
+        measurements, matches, images = epoch(1, n, seed=index, **place, **settings)  # type: ignore[arg-type]
         own = {"image": f"image_{index:03d}"}
         ra, dec = sphere.displaced(
             measurements["ra_deg"], measurements["dec_deg"], matches["dra_arcsec"], matches["ddec_arcsec"]
