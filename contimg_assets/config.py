@@ -319,7 +319,10 @@ class Corrections(Section):
     )
     min_probability: float = Field(0.9, ge=0, le=1, description="`default`: smallest match probability")
     isolation_beams: float = Field(
-        1.5, ge=0, description="`default`: no other measurement within this many of the larger beam (own, catalogue)"
+        1.5,
+        ge=0,
+        description="`default`: no other measurement, and no other source of the catalogue, within this many (at most 2 "
+        "in the catalogue) of the larger beam (own, catalogue)",
     )
     compact_sigma: float = Field(
         3.0, gt=0, description="`default`: width of the envelope of ln(integrated / peak) in standard errors"

@@ -82,9 +82,18 @@ def candidates_of(
             "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
             "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
             "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
+            "catalog_neighbour_arcsec": _neighbours(near.row, first, sky, detections.beam),
             "given_index": columns.column("spectral_index").to_numpy(),
         }
     )
+
+
+def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
+    """Separation of the catalogue source nearest to each best candidate; NaN beyond two beams, and for the others."""
+    least = np.full(len(rows), np.nan)
+    if len(best):
+        least[best] = sky.nearest_other(rows[best], 2.0 * max(float(beams.max()), sky.beam_arcsec))
+    return least
 
 
 def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> npt.NDArray[np.bool_]:

@@ -54,6 +54,15 @@ CATALOG_MATCHES = TableSchema(
         Column("source_id", TEXT, "", "The nearest of its sources, where it has one", nullable=True, ucd="meta.id"),
         Column("image", TEXT, "", "Its image"),
         *_CANDIDATE,
+        Column("catalog_beam_arcsec", FLOAT, "arcsec", "Resolution of the catalogue, FWHM", minimum=0),
+        Column(
+            "catalog_neighbour_arcsec",
+            FLOAT,
+            "arcsec",
+            "Separation of the catalogue source nearest to a best candidate; missing beyond two of the larger beam",
+            nullable=True,
+            minimum=0,
+        ),
     ),
     key=("measurement_id", "catalog", "catalog_source_id"),
 )

@@ -19,6 +19,7 @@ from contimg_assets.calibration import (
     with_epoch_scales,
 )
 from contimg_assets.calibration.plots import plot_corrections
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Corrections, Matching
 from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.matches import match_catalogs
@@ -80,6 +81,21 @@ def test_errors_of_scales_from_matches_are_those_of_their_scatter(intrinsic: flo
     assert 0.92 <= (error.abs() < 1.96 * quoted).mean() <= 0.98
     assert table["flux_intrinsic_scatter"].median() == pytest.approx(intrinsic, rel=0.3)
     assert table["flux_chi2_reduced"].median() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("separation", "kept"), [(12.0, 60), (20.0, 60), (25.0, 100)])
+def test_neighbours_in_the_catalogue_count_within_the_larger_beam(separation: float, kept: int) -> None:
+    # Our beam of 15 arcsec sees two sources of the sharper catalogue as one.
+    measurements, images, catalog = unmatched(1, 100)
+    rows = catalog.table.to_pandas()
+    second = rows.head(40).assign(
+        catalog_source_id=lambda t: t["catalog_source_id"] + "_second",
+        dec_deg=lambda t: t["dec_deg"] + separation / 3600,
+    )
+    sharp = ReferenceCatalog("sharp", pd.concat([rows, second]), freq_mhz=1400.0, beam_arcsec=2.5)
+    matches = match_catalogs(measurements, images, [sharp], Matching()).matches
+    table = measure_corrections(measurements, matches, images, Corrections(min_snr=0, compact_floor=10))
+    assert table["n_flux"].tolist() == [kept]
 
 
 @settings(max_examples=15, deadline=None)
