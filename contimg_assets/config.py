@@ -291,7 +291,10 @@ class Matching(Section):
     spectral_index: float = Field(-0.7, description="Population mean, S ~ nu^alpha, where catalogues give none")
     spectral_index_err: float = Field(0.35, gt=0, description="Its scatter over the population")
     flux_scale_err: float = Field(
-        0.05, ge=0, description="Fractional error of every catalogue's flux scale, in quadrature [fraction]"
+        0.05,
+        ge=0,
+        description="Fractional error of every catalogue's flux scale, common to all its sources: counts between "
+        "catalogues (spectral indices), not among the sources of one [fraction]",
     )
 
 
@@ -320,7 +323,10 @@ class Corrections(Section):
     )
     min_probability: float = Field(0.9, ge=0, le=1, description="`default`: smallest match probability")
     isolation_beams: float = Field(
-        1.5, ge=0, description="`default`: no other measurement within this many of the larger beam (own, catalogue)"
+        1.5,
+        ge=0,
+        description="`default`: no other measurement, and no other source of the catalogue, within this many (at most 2 "
+        "in the catalogue) of the larger beam (own, catalogue)",
     )
     compact_sigma: float = Field(
         3.0, gt=0, description="`default`: width of the envelope of ln(integrated / peak) in standard errors"
@@ -375,7 +381,7 @@ class Corrections(Section):
     )
     max_scale_change: float = Field(0.5, gt=0, description="Larger |flux scale - 1| is refused")
     max_scale_err: float = Field(0.05, gt=0, description="Larger fractional errors of the flux scale are refused")
-    max_outlier_fraction: float = Field(0.3, gt=0, le=1, description="Larger shares of outliers are refused")
+    max_outlier_fraction: float = Field(0.4, gt=0, le=1, description="Larger shares of outliers are refused")
     max_influence: float = Field(
         2.0, gt=0, description="Refused if leaving one match out changes the scale by more standard errors"
     )

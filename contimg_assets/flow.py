@@ -63,7 +63,7 @@ ASSOCIATED_SOURCES = Stage(
 )
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
-    "1",
+    "2",
     ("raw_detections", "measurements", "associated_sources"),
     ("matching", "checks"),
     (CATALOG_MATCHES, MATCH_SUMMARY),
@@ -71,7 +71,7 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "2",
+    "3",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections",),
     (CORRECTIONS, CONSTANT_FLUXES, KNOWN_FLUXES),
@@ -80,7 +80,7 @@ CORRECTIONS_STAGE = Stage(
 )
 PRODUCTS = Stage(
     "products",
-    "1",
+    "2",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections"),
     ("matching", "corrections", "variability"),
     (),

@@ -91,7 +91,7 @@ def build_catalog_matches(config: Config) -> dg.AssetsDefinition:
             plots = {"matches": embedded(plot_matches(found.matches), "matches")} if epoch in plotted else {}
             return Content(
                 tables={"catalog_matches": found.matches, "match_summary": found.summary},
-                facts=_numbers(found.summary),
+                facts=_numbers(found.summary) | {"scale error common to a catalogue": config.matching.flux_scale_err},
                 metadata=plots,
                 checks=[Check.of(ENOUGH_MATCHED, too_few_matches(found.summary, config.checks))],
             )

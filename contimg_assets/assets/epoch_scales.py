@@ -26,7 +26,7 @@ from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPO
 from contimg_assets.storage.epoch_store import EpochRecord, EpochStore
 from contimg_assets.storage.io_manager import EpochParquetIOManager, StoredEpochs
 
-ALGORITHM = "1"
+ALGORITHM = "2"
 KEY = dg.AssetKey(SCALES)
 TABLE_KEY = dg.AssetKey(["products", SCALES])
 SCALED = "every_image_has_a_scale"

@@ -35,6 +35,7 @@ MAD_TO_SIGMA = 1.482602218505602
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
 _ITERATIONS = 30
+_FROM_MEDIANS = 3
 # In standard errors of an image against the others: the weights of a redescending estimator creep on for ever.
 _CONVERGED = 0.3
 _DENSE_LIMIT = 2_000
@@ -250,23 +251,30 @@ def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floa
     )
     group: Indices = connected_components(links, directed=False)[1][: equations.n_images].astype(np.intp)
     ln_scale = _start(equations)
-    inflation = 1.0
-    for _ in range(_ITERATIONS):
-        residual = _residuals(equations, ln_scale)
+    weight = None
+    for iteration in range(_ITERATIONS):
+        residual, left = _residuals(equations, ln_scale, weight)
         # Scatter beyond the errors (weak variability, errors of the finder) from the residuals of all.
         spread = MAD_TO_SIGMA * float(np.median(np.abs(residual)))
         scatter2 = max(spread**2 - float(np.median(equations.variance)), 0.0)
         sigma2 = np.maximum(equations.variance + scatter2, 1e-20)
-        robust = np.maximum(1 - residual**2 / (_BIWEIGHT**2 * sigma2), 0.0) ** 2
-        # What the biweight takes from the residuals, and the degrees of freedom that the sources' own fluxes use up.
-        freedom = max(float((robust > 0).sum()) - equations.n_sources - equations.n_images, 1.0)
-        inflation = max(float((robust * residual**2 / sigma2).sum()) / freedom / 0.95, 0.25)
+        u = residual**2 / (_BIWEIGHT**2 * sigma2)
+        inside = np.maximum(1 - u, 0.0)
+        robust = inside**2
+        # The variance of an M-estimate, sum psi^2 / (sum psi')^2 (Huber 1964), over that of least squares with its
+        # weights, 1 / sum w; what images' scales use up of the degrees of freedom makes it larger.
+        psi2, slope = robust**2 * residual**2 / sigma2, inside * (1 - 5 * u)
+        freedom = float(left[robust > 0].sum())
+        sandwich = float((left * psi2).sum() * (left * robust).sum()) / max(float((left * slope).sum()), 1e-3) ** 2
+        inflation = max(sandwich * freedom / max(freedom - equations.n_images, 1.0), 0.25)
         weight = robust / (sigma2 * inflation)
         normal, vector, untied, unit = _normal_equations(equations, weight, group, tie, tie_weight)
         next_scale = _solution(normal, vector, group, untied, unit)
         change = np.abs(next_scale - ln_scale).max()
         ln_scale = next_scale
-        if change < _CONVERGED / np.sqrt(max(float(np.median(normal.diagonal())), 1e-300)):
+        # The first weights are from residuals about medians, one of which is 0 where their number is odd.
+        small = _CONVERGED / np.sqrt(max(float(np.median(normal.diagonal())), 1e-300))
+        if iteration >= _FROM_MEDIANS and change < small:
             break
     return ln_scale, np.sqrt(_variance(normal, group, untied, unit)), group
 
@@ -283,10 +291,24 @@ def _start(equations: _Equations) -> Floats:
     return ln_scale
 
 
-def _residuals(equations: _Equations, ln_scale: Floats) -> Floats:
-    """About each source's median: a mean would be drawn by the variable that it is to find."""
-    left = pd.Series(equations.ln_flux - ln_scale[equations.image])
-    return (left - left.groupby(equations.source).transform("median")).to_numpy()
+def _residuals(equations: _Equations, ln_scale: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Residuals about each source's flux, as wide as the noise, and the share of a degree of freedom each stands for.
+
+    Of n equally certain fluxes about their mean each has 1 - 1/n of its variance left, which is what a residual is
+    divided by: else few images would seem to agree better than many. The mean is weighted, robustly, so that a variable
+    does not draw it; before there are weights it is the median.
+    """
+    y = equations.ln_flux - ln_scale[equations.image]
+    source, n = equations.source, equations.n_sources
+    if weight is None:
+        centre = pd.Series(y).groupby(source).median().to_numpy()
+        share = 1 / np.bincount(source, minlength=n)[source]
+    else:
+        total = np.maximum(np.bincount(source, weight, minlength=n), 1e-300)
+        centre, share = np.bincount(source, weight * y, minlength=n) / total, weight / total[source]
+    # Where all others lost their weight nothing is left: that one cannot disagree with itself.
+    left = np.maximum(1 - share, 1e-6)
+    return (y - centre[source]) / np.sqrt(left), left
 
 
 def _normal_equations(

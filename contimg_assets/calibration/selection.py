@@ -53,7 +53,10 @@ _FROM_MATCHES = (
     "expected_flux_mjy",
     "expected_flux_err_mjy",
 )
-_OPTIONAL = ("source_id", "catalog_flux_err_mjy", "expected_flux_err_mjy", "catalog_beam_arcsec")
+_OPTIONAL = (
+    *("source_id", "catalog_flux_err_mjy", "expected_flux_err_mjy"),
+    *("catalog_beam_arcsec", "catalog_neighbour_arcsec"),
+)
 
 
 @dataclass
@@ -94,9 +97,7 @@ def join(measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame
     missing = [name for name in _FROM_MATCHES if name not in matches.columns and name not in _OPTIONAL]
     if missing:
         raise InputError(f"the matches have no column {missing[0]!r}: run the matching again before the corrections")
-    own = pd.DataFrame(
-        {name: matches[name].to_numpy() for name in (*_FROM_MATCHES, "catalog_beam_arcsec") if name in matches}
-    )
+    own = pd.DataFrame({name: matches[name].to_numpy() for name in {*_FROM_MATCHES, *_OPTIONAL} if name in matches})
     for name in _OPTIONAL:
         if name not in own:
             own[name] = None if name == "source_id" else np.nan
@@ -275,12 +276,14 @@ def _default_steps(
     unknown_error = ~np.isfinite(_floats(table, "catalog_flux_err_mjy"))
     if unknown_error.any():
         _note(chosen, table, unknown_error, "no flux errors in a catalogue: SNR judged by our noise alone")
+    near = _floats(table, "catalog_neighbour_arcsec") <= limit
+    alone_in_catalog = ~table["blend"].to_numpy(dtype=bool) & (table["n_candidates"].to_numpy() == 1) & ~near
     return [
         ("best", table["rank"].to_numpy() == 1),
         ("mutual", table["mutual"].to_numpy(dtype=bool)),
         ("probable", _floats(table, "probability") >= parameters.min_probability),
         ("isolated", _own_isolated(table, measurements, images, np.nan_to_num(limit))),
-        ("isolated_in_catalog", ~table["blend"].to_numpy(dtype=bool) & (table["n_candidates"].to_numpy() == 1)),
+        ("isolated_in_catalog", alone_in_catalog),
         ("snr", (pair_snr >= parameters.min_snr) | unknown_snr),
     ]
 

@@ -82,9 +82,18 @@ def candidates_of(
             "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
             "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
             "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
+            "catalog_neighbour_arcsec": _neighbours(near.row, first, sky, detections.beam),
             "given_index": columns.column("spectral_index").to_numpy(),
         }
     )
+
+
+def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
+    """Separation of the catalogue source nearest to each best candidate; NaN beyond two beams, and for the others."""
+    least = np.full(len(rows), np.nan)
+    if len(best):
+        least[best] = sky.nearest_other(rows[best], 2.0 * max(float(beams.max()), sky.beam_arcsec))
+    return least
 
 
 def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> npt.NDArray[np.bool_]:
@@ -109,17 +118,21 @@ def of_all_catalogs(detections: Detections, parts: list[pd.DataFrame], parameter
     of = matches["detection"].to_numpy()
     flux, err = matches["catalog_flux_mjy"].to_numpy(), matches["catalog_flux_err_mjy"].to_numpy()
     freq, ours = matches["freq_mhz"].to_numpy(), detections.freq_mhz[of]
+    # The scales of catalogues weigh their fluxes against each other; all matches of an image have the same one's.
+    common = max(parameters.flux_scale_err, 1e-3)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fractional = np.hypot(np.nan_to_num(err / flux, nan=0.0, posinf=0.0), max(parameters.flux_scale_err, 1e-3))
+        fractional = np.hypot(np.nan_to_num(err / flux, nan=0.0, posinf=0.0), common)
     # One flux a catalogue, and only of counterparts that stand alone: a blend is not the spectrum of one object.
     clear = (matches["rank"] == 1) & (matches["probability"] > MATCHED) & ~matches["blend"]
     used = clear.to_numpy() & (flux > 0)
     prior, prior_err = _prior(matches, of, clear.to_numpy(), len(detections), parameters)
-    alpha, alpha_err, mean_ln_freq = spectral_indices(
-        of[used], freq[used], flux[used], fractional[used], prior, prior_err
+    alpha, alpha_err, mean_ln_freq, alpha_common = spectral_indices(
+        of[used], freq[used], flux[used], fractional[used], prior, prior_err, common
     )
     in_fit = np.where(used, mean_ln_freq[of], np.log(freq))
-    expected, expected_err = scaled_flux(flux, fractional, freq, ours, alpha[of], alpha_err[of], in_fit)
+    expected, expected_err = scaled_flux(
+        flux, fractional, freq, ours, alpha[of], alpha_err[of], in_fit, alpha_common[of], common
+    )
     matches["expected_flux_mjy"], matches["expected_flux_err_mjy"] = expected, expected_err
     matches["spectral_index"], matches["spectral_index_err"] = alpha[of], alpha_err[of]
     with np.errstate(divide="ignore", invalid="ignore"):

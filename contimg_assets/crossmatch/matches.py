@@ -174,6 +174,7 @@ def _match_one(
     candidates["catalog"] = catalog.name
     candidates["catalog_version"] = catalog.version
     candidates["freq_mhz"] = catalog.freq_mhz
+    candidates["catalog_beam_arcsec"] = catalog.beam_arcsec
     # Of sources nobody asks how the images' matching went.
     summary = summarised(detections, catalog, candidates, offsets, blanks, q, density) if align else None
     return _Matched(candidates, summary, offsets)

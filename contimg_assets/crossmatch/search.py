@@ -37,6 +37,17 @@ class Sky:
         )
         return i, rows[j], separation
 
+    def nearest_other(self, rows: Indices, radius_arcsec: float) -> Floats:
+        """Separation of the row nearest to each of the rows, NaN where none is within the radius [arcsec], shape (n,)."""
+        order = order_of_radius(radius_arcsec)
+        near = rows_in_cells(self.healpix, neighbourhood(self.healpix[rows], order), order)
+        i, j, separation = sphere.pairs_among(sphere.unit_vectors(self.ra[near], self.dec[near]), radius_arcsec)
+        least = np.full(len(near), np.inf)
+        np.minimum.at(least, i, separation)
+        np.minimum.at(least, j, separation)
+        found = least[np.searchsorted(near, rows)]
+        return np.where(np.isfinite(found), found, np.nan)
+
 
 @dataclass(frozen=True)
 class Pairs:

@@ -99,6 +99,14 @@ def pairs_within(first: Floats, second: Floats, radius_arcsec: float) -> tuple[I
     return found["i"][order], found["j"][order], arc(found["v"][order])
 
 
+def pairs_among(vectors: Floats, radius_arcsec: float) -> tuple[Indices, Indices, Floats]:
+    """Pairs i < j of one set of unit vectors (n, 3) within a radius, in no order, and their separations [arcsec]."""
+    if not len(vectors):
+        return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
+    i, j = cKDTree(vectors, balanced_tree=False).query_pairs(float(chord(radius_arcsec)), output_type="ndarray").T
+    return i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1))
+
+
 def nearest(first: Floats, second: Floats) -> tuple[Indices, Floats]:
     """Index into `second` of the nearest neighbour of each of `first`, and the separation in arcsec (inf if none)."""
     if not len(second):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.calibration import positions
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.crossmatch import sphere
 
 
@@ -109,3 +110,31 @@ def epoch(
         }
     )
     return pd.concat(rows, ignore_index=True), pd.concat(found, ignore_index=True), images
+
+
+def unmatched(n_images: int, n: int, **settings: float) -> tuple[pd.DataFrame, pd.DataFrame, ReferenceCatalog]:
+    """(measurements, images, catalogue) for `match_catalogs`: images of skies of their own, 3 deg apart."""
+    parts = []
+    for index in range(n_images):
+        row, column = divmod(index, 20)
+        place = {"ra": 150.0 + 3.0 * column, "dec": -20.0 + 3.0 * row}
+        measurements, matches, images = epoch(1, n, seed=index, **place, **settings)  # type: ignore[arg-type]
+        own = {"image": f"image_{index:03d}"}
+        ra, dec = sphere.displaced(
+            measurements["ra_deg"], measurements["dec_deg"], matches["dra_arcsec"], matches["ddec_arcsec"]
+        )
+        catalog = pd.DataFrame(
+            {
+                "catalog_source_id": matches["catalog_source_id"] + f"_{index}",
+                "ra_deg": ra,
+                "dec_deg": dec,
+                "ra_err_arcsec": 0.1,
+                "dec_err_arcsec": 0.1,
+                "flux_mjy": matches["catalog_flux_mjy"],
+                "flux_err_mjy": matches["catalog_flux_err_mjy"],
+            }
+        )
+        ids = f"{index:03d}" + measurements["measurement_id"].str[3:]
+        parts.append((measurements.assign(measurement_id=ids, **own), images.assign(freq_mhz=1400.0, **own), catalog))
+    measurements, images, catalog = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    return measurements, images, ReferenceCatalog("NVSS", catalog, freq_mhz=1400.0, beam_arcsec=15.0)

@@ -169,3 +169,16 @@ def test_constant_sources_of_an_epoch() -> None:
 def test_missing_column_is_named() -> None:
     with pytest.raises(InputError, match="flux_err_mjy"):
         calculate_epoch_scales(pd.DataFrame({"epoch": ["e"], "source_id": ["a"], "image": ["b"], "flux_mjy": [1.0]}))
+
+
+@pytest.mark.parametrize(("n_epochs", "error"), [(2, 0.01), (3, 0.01), (4, 0.01), (5, 0.01), (12, 0.01), (3, 0.02)])
+def test_errors_are_right_for_few_epochs_too(n_epochs: int, error: float) -> None:
+    rng = np.random.default_rng(n_epochs)
+    pulls = []
+    for _ in range(100):
+        # Errors quoted are half the noise, or all of it.
+        fluxes = _fluxes(rng, np.zeros(n_epochs), n=120, variables=0.05, present=1.0, error=0.02)
+        got = calculate_epoch_scales(fluxes.assign(flux_err_mjy=error * fluxes["flux_mjy"]))
+        pulls.append(np.log(got["epoch_scale"]) / (got["epoch_scale_err"] / got["epoch_scale"]))
+    assert np.sqrt(np.mean(np.square(pulls))) == pytest.approx(1, abs=0.13)
+    assert 0.92 <= np.mean(np.abs(pulls) < 1.96) <= 0.98
