@@ -141,18 +141,17 @@ def new(
 def export(
     table: Annotated[str, typer.Argument(help="Table or view, or 'pairs': all pairs of measurements (Parquet)")],
     out: Annotated[Path | None, typer.Option(help="File to write; <table>.<format> here if not given")] = None,
-    format: Annotated[Literal["parquet", "votable", "csv", "fits"], typer.Option()] = "parquet",
+    format: Annotated[
+        Literal["parquet", "votable", "csv", "fits"] | None, typer.Option(help="By the suffix of --out if not given")
+    ] = None,
     min_abs_vs: Annotated[float, typer.Option(min=0, help="'pairs': smallest |Vs|")] = 0.0,
 ) -> None:
     """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS."""
-    from contimg_assets.database.export import export_pairs, export_table
+    from contimg_assets.database import export as files
 
     database = open_products()
-    file = out or Path(f"{table}.{'xml' if format == 'votable' else format}")
-    if table == "pairs":
-        n_rows = export_pairs(database, file, min_abs_vs=min_abs_vs)
-    else:
-        n_rows = export_table(database, table, file, format)
+    file = out or Path(f"{table}.{'xml' if format == 'votable' else format or 'parquet'}")
+    n_rows = files.export(database, table, file, format, min_abs_vs)
     console.print(f"Wrote {n_rows} row(s) to {file}.")
 
 

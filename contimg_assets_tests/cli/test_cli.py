@@ -154,6 +154,20 @@ def test_tables_are_exported(in_finished: Path, tmp_path: Path, format: str) -> 
     assert "row(s)" in output
 
 
+def test_exports_take_their_format_from_the_name(in_finished: Path, tmp_path: Path) -> None:
+    call("export", "sources", "--out", str(tmp_path / "s.fits"))
+    assert (tmp_path / "s.fits").read_bytes().startswith(b"SIMPLE")
+    for arguments, message in (
+        (("sources", "--out", str(tmp_path / "s.csv"), "--format", "fits"), "says csv, not fits"),
+        (("pairs", "--format", "csv"), "parquet only"),
+        (("sources", "--out", "."), "is a folder"),
+        (("sources", "--out", "nofolder/s.csv"), "folder nofolder does not exist"),
+        (("pairs", "--out", "nofolder/p.parquet"), "folder nofolder does not exist"),
+    ):
+        assert message in call("export", *arguments, status=2).output
+    assert names(tmp_path) == ["s.fits"]
+
+
 def test_the_schema_is_current(in_finished: Path) -> None:
     assert "expects it" in call("db", "check").output
     assert call("db", "current").output.strip()
