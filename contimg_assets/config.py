@@ -489,7 +489,10 @@ class Config(Section):
 
     @property
     def products_url(self) -> str:
-        """SQLAlchemy URL of the products database."""
+        """SQLAlchemy URL of the products database; SQLite's relative paths start at the configuration's folder too."""
+        kind, is_file, path = self.paths.products.rpartition(":///")
+        if is_file and kind.startswith("sqlite") and not path.startswith((":", "file:")):
+            return f"{kind}:///{self.root / path}"
         return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
 
     def catalog_path(self, name: str) -> Path:

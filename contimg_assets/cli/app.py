@@ -75,6 +75,7 @@ def run(
 
 def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
     """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
+    from contimg_assets.database.engine import shown_url
     from contimg_assets.instance import open_instance
     from contimg_assets.project import Project
     from contimg_assets.runner import bring_up_to_date
@@ -107,7 +108,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     for row in report.failed.itertuples(index=False):
         reason = escape(str(row.reason))
         console.print(f"[bold red]failed:[/] {row.stage} of epoch {row.epoch}: {reason}", soft_wrap=True)
-    console.print(f"Products: {config.products_url}")
+    console.print(f"Products: {shown_url(config.products_url)}")
     if report.errors or len(report.failed):
         raise typer.Exit(1)
     return project

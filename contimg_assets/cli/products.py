@@ -69,9 +69,11 @@ def open_products() -> ProductsDatabase:
     StoreError
         If nothing was written yet.
     """
+    from contimg_assets.database.engine import shown_url
+
     database: ProductsDatabase = open_project().products
     if database.current() is None:
-        raise StoreError(f"{database.url} holds nothing yet; `contimg run` fills it")
+        raise StoreError(f"{shown_url(database.url)} holds nothing yet; `contimg run` fills it")
     return database
 
 
@@ -162,8 +164,10 @@ app.add_typer(db_app, name="db")
 @command(db_app, "upgrade")
 def db_upgrade() -> None:
     """Create the tables, or bring them up to date with this version."""
+    from contimg_assets.database.engine import shown_url
+
     project = open_project()
-    console.print(f"{project.config.products_url} is at revision {project.products.upgrade()}.")
+    console.print(f"{shown_url(project.config.products_url)} is at revision {project.products.upgrade()}.")
 
 
 @command(db_app, "current")
