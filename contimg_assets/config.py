@@ -325,8 +325,8 @@ class Corrections(Section):
     isolation_beams: float = Field(
         1.5,
         ge=0,
-        description="`default`: no other measurement, and no other source of the catalogue, within this many (at most 2 "
-        "in the catalogue) of the larger beam (own, catalogue)",
+        description="`default`: no other measurement, and no other source of the catalogue, within this many (at most "
+        "2 in the catalogue) of the larger beam (own, catalogue)",
     )
     compact_sigma: float = Field(
         3.0, gt=0, description="`default`: width of the envelope of ln(integrated / peak) in standard errors"
@@ -504,13 +504,11 @@ class Config(Section):
 
     @property
     def products_url(self) -> str:
-        """SQLAlchemy URL of the products database. A relative file is in the project's folder, with or without URL."""
-        scheme, separator, rest = self.paths.products.partition(":///")
-        if not separator and "://" in self.paths.products:
-            return self.paths.products
-        if separator and (not scheme.startswith("sqlite") or rest.startswith(("/", ":memory:", "file:")) or not rest):
-            return self.paths.products
-        return f"{scheme if separator else 'sqlite'}:///{self.root / (rest if separator else self.paths.products)}"
+        """SQLAlchemy URL of the products database; SQLite's relative paths start at the configuration's folder too."""
+        kind, is_file, path = self.paths.products.rpartition(":///")
+        if is_file and kind.startswith("sqlite") and not path.startswith((":", "file:")):
+            return f"{kind}:///{self.root / path}"
+        return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
 
     def catalog_path(self, name: str) -> Path:
         return self.root / self.catalogs[name].path

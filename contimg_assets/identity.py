@@ -101,7 +101,12 @@ def measurement_ids(
 
 def source_ids(birth_measurement: Sequence[str] | npt.NDArray | pd.Series) -> npt.NDArray:
     """Ids of new sources from the measurements that gave birth to them, shape (n,)."""
-    return to_hex(mix(hash_text(["source"])[0], from_hex(birth_measurement)))
+    return to_hex(source_hashes(from_hex(birth_measurement)))
+
+
+def source_hashes(birth_measurement: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """`source_ids` as numbers, from numbers, shape (n,)."""
+    return mix(hash_text(["source"])[0], birth_measurement)
 
 
 def fork_ids(parent_source: Sequence[str] | npt.NDArray, measurement: Sequence[str] | npt.NDArray) -> npt.NDArray:

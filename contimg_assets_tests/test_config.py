@@ -88,3 +88,16 @@ def test_versions_of_sections_change_with_their_values_alone(tmp_path: Path) -> 
     after = load_config(written(tmp_path, "corrections: {min_matches: 12}"))
     assert before.corrections.version != after.corrections.version
     assert before.matching.version == after.matching.version
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "contimg.yaml"
+    for given, url in (
+        ("p.sqlite3", f"sqlite:///{tmp_path}/p.sqlite3"),
+        ("sqlite:///p.sqlite3", f"sqlite:///{tmp_path}/p.sqlite3"),
+        ("sqlite:////srv/p.sqlite3", "sqlite:////srv/p.sqlite3"),
+        ("postgresql:///p", "postgresql:///p"),
+        ("postgresql://me@host/p", "postgresql://me@host/p"),
+    ):
+        file.write_text(f"paths: {{products: '{given}'}}", encoding="utf-8")
+        assert load_config(file).products_url == url

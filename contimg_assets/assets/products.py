@@ -148,54 +148,36 @@ def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         database: dg.ResourceParam[ProductsDatabase],
     ) -> Iterator[Any]:
         database.upgrade()
-        writer = _Writer(context, config, store.epochs, database, code)
+        writer = _Writer(context, config, store.epochs, database)
         outcomes = list(writer.outcomes(in_time_order(context.partition_keys, store.epochs)))
         yield from _publish(context, store.epochs, database, outcomes)
 
     return [products]
 
 
-class _Writer:
-    """Writes a run's epochs into the database."""
+class StoredProducts:
+    """What the store holds for the products database, and the versions of what it was made from."""
 
-    def __init__(
-        self,
-        context: dg.AssetExecutionContext,
-        config: Config,
-        store: EpochStore,
-        database: ProductsDatabase,
-        code: str,
-    ) -> None:
-        self.context, self.config, self.store, self.database, self.code = context, config, store, database, code
-        self.recorded = recorded_products(database)
-        self.forced = context.run.tags.get(FORCE_TAG) == "true"
-        self.matching = matching_of(config)
+    def __init__(self, config: Config, store: EpochStore) -> None:
+        self.config, self.store, self.code = config, store, PRODUCTS.code_version(config)
         self.scales = read_epoch_scales(config.store) if config.corrections.apply_flux == "epochs" else None
         self.scale_versions = scale_versions(self.scales) if self.scales is not None else {}
-        catalogs = materialised_catalogs(config)
-        self.catalogs = {f"reference/{name}": catalog.version for name, catalog in catalogs.items()}
+        self.catalogs = {f"reference/{name}": one.version for name, one in materialised_catalogs(config).items()}
 
-    def outcomes(self, epochs: Sequence[str]) -> Iterator[Outcome]:
-        """Write what is not there yet as it should be."""
-        wanted: dict[str, Mapping[str, str]] = {}
-        for epoch in epochs:
-            inputs: Mapping[str, str] = {}
-            try:
-                inputs = upstream_versions(PRODUCTS, epoch, self.store) | self.catalogs
-                if self.scales is not None:
-                    inputs |= {SCALES: self.scale_versions.get(epoch, NO_SCALES)}
-            except StoreError as error:
-                yield self._failed(epoch, inputs, error)
-                continue
-            recorded = self.recorded.get(epoch)
-            if not self.forced and recorded and recorded.code_version == self.code and recorded.inputs == inputs:
-                progress.report(PRODUCTS.name, epoch)
-                yield Made(recorded, note="inputs, code and configuration unchanged: nothing to do")
-            else:
-                wanted[epoch] = inputs
-        yield from self._write(wanted)
+    def inputs(self, epoch: str) -> dict[str, str]:
+        """Versions of everything that an epoch's rows are made from.
 
-    def _read(self, epoch: str, inputs: Mapping[str, str]) -> EpochProducts:
+        Raises
+        ------
+        StoreError
+            If a stage before has not been made.
+        """
+        inputs = upstream_versions(PRODUCTS, epoch, self.store) | self.catalogs
+        return inputs if self.scales is None else inputs | {SCALES: self.scale_versions.get(epoch, NO_SCALES)}
+
+    def read(self, epoch: str, inputs: Mapping[str, str]) -> EpochProducts:
+        """One epoch as it is written into the database."""
+
         def table(stage: str, name: str) -> Any:
             return self.store.read(stage, epoch, name)
 
@@ -214,6 +196,46 @@ class _Writer:
             versions={**inputs, CODE: self.code},
         )
 
+    def complete_epochs(self) -> list[str]:
+        """Epochs of which all stages before the products were made, in time order."""
+        made = [set(self.store.epochs(stage)) for stage in PRODUCTS.reads]
+        return in_time_order(set.intersection(*made), self.store)
+
+
+class _Writer:
+    """Writes a run's epochs into the database."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        config: Config,
+        store: EpochStore,
+        database: ProductsDatabase,
+    ) -> None:
+        self.context, self.config, self.store, self.database = context, config, store, database
+        self.stored = StoredProducts(config, store)
+        self.recorded = recorded_products(database)
+        self.forced = context.run.tags.get(FORCE_TAG) == "true"
+        self.matching = matching_of(config)
+
+    def outcomes(self, epochs: Sequence[str]) -> Iterator[Outcome]:
+        """Write what is not there yet as it should be."""
+        wanted: dict[str, Mapping[str, str]] = {}
+        for epoch in epochs:
+            inputs: Mapping[str, str] = {}
+            try:
+                inputs = self.stored.inputs(epoch)
+            except StoreError as error:
+                yield self._failed(epoch, inputs, error)
+                continue
+            recorded = self.recorded.get(epoch)
+            if not self.forced and recorded and recorded.code_version == self.stored.code and recorded.inputs == inputs:
+                progress.report(PRODUCTS.name, epoch)
+                yield Made(recorded, note="inputs, code and configuration unchanged: nothing to do")
+            else:
+                wanted[epoch] = inputs
+        yield from self._write(wanted)
+
     def _write(self, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
         """Write epochs in one transaction, one in memory at a time; one that cannot be read takes no part."""
         if not wanted:
@@ -224,7 +246,7 @@ class _Writer:
         def products() -> Iterator[EpochProducts]:
             for epoch, inputs in wanted.items():
                 try:
-                    read = self._read(epoch, inputs)
+                    read = self.stored.read(epoch, inputs)
                 except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
                     unreadable.append(self._failed(epoch, inputs, error))
                     continue

@@ -41,15 +41,17 @@ class VanishedEpochs(dg.Config):
 def build_jobs(open_project: OpenProject) -> list[Any]:
     """All jobs, for the project that ``open_project`` gives."""
 
-    @dg.op(description="Empty the products database, and write every epoch that the Parquet store holds.")
+    @dg.op(description="Bring everything up to date, then replace all products by what the Parquet store holds.")
     def write_products_again(context: dg.OpExecutionContext) -> None:
         from contimg_assets.runner import bring_up_to_date  # it needs the definitions, and they need this module
 
         project = open_project()
+        # Connections that are open still see the file that was there before somebody took it away.
+        project.products.close()
         project.products.upgrade()
-        emptied = upkeep.empty_products(project)
         report = bring_up_to_date(project, context.instance)
-        context.add_output_metadata({"epochs removed first": len(emptied), "runs": report.run_ids})
+        written = upkeep.rebuild_products(project)
+        context.add_output_metadata(written.metadata | {"runs": report.run_ids})
         _raise_errors(report.errors)
 
     @dg.op(description="Remove epochs from store and products, and fold the later ones again without them.")

@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
-from contimg_assets.assets.products import recorded_products
+from contimg_assets.assets.products import StoredProducts, matching_of
 from contimg_assets.catalogs.store import unreferenced_catalogs
+from contimg_assets.database.products import WriteReport
 from contimg_assets.project import Project
 
 
@@ -27,9 +28,12 @@ def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path, in
     return removed
 
 
-def empty_products(project: Project) -> list[str]:
-    """Remove every epoch from the products database in one transaction; people's decisions stay. Returns the epochs."""
-    epochs = sorted(recorded_products(project.products))
-    if epochs:
-        project.products.replace_epochs([], project.config.variability, delete=epochs)
-    return epochs
+def rebuild_products(project: Project) -> WriteReport:
+    """Make every row of the products database anew from the store, in one transaction: readers see the old or the new.
+
+    Decisions stay, and the aliases by which they follow their sources. Epochs that the store does not hold whole
+    are removed.
+    """
+    stored = StoredProducts(project.config, project.store)
+    products = (stored.read(epoch, stored.inputs(epoch)) for epoch in stored.complete_epochs())
+    return project.products.rebuild(products, project.config.variability, matching_of(project.config))

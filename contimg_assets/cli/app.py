@@ -77,6 +77,7 @@ def run(
 
 def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
     """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
+    from contimg_assets.database.engine import shown_url
     from contimg_assets.instance import open_instance
     from contimg_assets.project import Project
     from contimg_assets.runner import bring_up_to_date
@@ -111,7 +112,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
         console.print("Everything is up to date." if report.complete else "There is nothing that can be made.")
     _print_unusable(project)
     sound = tell_troubles(report)
-    console.print(f"Products: {config.products_url}")
+    console.print(f"Products: {shown_url(config.products_url)}")
     if not sound:
         raise typer.Exit(1)
     return project

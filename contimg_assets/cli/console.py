@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any
 
 import pandas as pd
+import sqlalchemy.exc
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -38,8 +39,20 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except ContimgError as error:
-        error_console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _print_error(str(error))
         raise typer.Exit(2) from error
+    except sqlalchemy.exc.DBAPIError as error:
+        from contimg_assets.database.engine import trouble
+
+        sentence = trouble(error, load_config().products_url)
+        if sentence is None:
+            raise
+        _print_error(sentence)
+        raise typer.Exit(2) from error
+
+
+def _print_error(sentence: str) -> None:
+    error_console.print(f"[bold red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
 
 
 def command(app: typer.Typer, name: str | None = None, **arguments: Any) -> Callable[[Callable], Callable]:

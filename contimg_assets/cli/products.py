@@ -71,9 +71,11 @@ def open_products() -> ProductsDatabase:
     StoreError
         If nothing was written yet.
     """
+    from contimg_assets.database.engine import shown_url
+
     database: ProductsDatabase = open_project().products
     if database.current() is None:
-        raise StoreError(f"{database.url} holds nothing yet; `contimg run` fills it")
+        raise StoreError(f"{shown_url(database.url)} holds nothing yet; `contimg run` fills it")
     return database
 
 
@@ -153,18 +155,17 @@ def new(
 def export(
     table: Annotated[str, typer.Argument(help="Table or view, or 'pairs': all pairs of measurements (Parquet)")],
     out: Annotated[Path | None, typer.Option(help="File to write; <table>.<format> here if not given")] = None,
-    format: Annotated[Literal["parquet", "votable", "csv", "fits"], typer.Option()] = "parquet",
+    format: Annotated[
+        Literal["parquet", "votable", "csv", "fits"] | None, typer.Option(help="By the suffix of --out if not given")
+    ] = None,
     min_abs_vs: Annotated[float, typer.Option(min=0, help="'pairs': smallest |Vs|")] = 0.0,
 ) -> None:
     """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS."""
-    from contimg_assets.database.export import export_pairs, export_table
+    from contimg_assets.database import export as files
 
     database = open_products()
-    file = out or Path(f"{table}.{'xml' if format == 'votable' else format}")
-    if table == "pairs":
-        n_rows = export_pairs(database, file, min_abs_vs=min_abs_vs)
-    else:
-        n_rows = export_table(database, table, file, format)
+    file = out or Path(f"{table}.{'xml' if format == 'votable' else format or 'parquet'}")
+    n_rows = files.export(database, table, file, format, min_abs_vs)
     console.print(f"Wrote {n_rows} row(s) to {file}.")
 
 
@@ -175,8 +176,10 @@ app.add_typer(db_app, name="db")
 @command(db_app, "upgrade")
 def db_upgrade() -> None:
     """Create the tables, or bring them up to date with this version."""
+    from contimg_assets.database.engine import shown_url
+
     project = open_project()
-    console.print(f"{project.config.products_url} is at revision {project.products.upgrade()}.")
+    console.print(f"{shown_url(project.config.products_url)} is at revision {project.products.upgrade()}.")
 
 
 @command(db_app, "current")

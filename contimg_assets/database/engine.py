@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -17,6 +20,33 @@ BUSY_TIMEOUT_SECONDS = 1800
 _WRITES = "contimg_writes"
 # One number that all writers of a PostgreSQL database agree to lock on.
 _ADVISORY_LOCK = 0x636F6E74
+
+
+# What databases say, and what helps; the first that fits.
+_CURES = (
+    ("not a database|malformed|disk image", "put a backup in its place, or move it away and call `contimg run`"),
+    ("readonly|read-only|unable to open|permission denied", "ask for permission to its file and folder or its tables"),
+    ("no such (table|column)|already exists", "`contimg db upgrade` brings its schema up to date"),
+    ("locked", "another program holds it; try again when that is done"),
+    ("", "correct paths.products in contimg.yaml, or see that the server runs and lets you in"),
+)
+
+
+def shown_url(url: str) -> str:
+    """The URL for people to read: without its password."""
+    without = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", without)
+
+
+def trouble(error: sa.exc.DBAPIError, url: str) -> str | None:
+    """What a database's own error means and what helps, in one sentence; None if it is a fault of this package."""
+    # Not the subclasses: integrity, data and syntax are for programs to get right, but a missing permission is not.
+    denied = getattr(error.orig, "sqlstate", None) == "42501"
+    if not (denied or isinstance(error, sa.exc.OperationalError) or type(error) is sa.exc.DatabaseError):
+        return None
+    said = " ".join(str(error.orig).split("\n", maxsplit=1)[0].split())
+    cure = next(cure for pattern, cure in _CURES if re.search(pattern, said, re.IGNORECASE))
+    return f"the products database {shown_url(url)} cannot be used ({said}); {cure}"
 
 
 def open_engine(url: str) -> Engine:
@@ -35,13 +65,14 @@ def open_engine(url: str) -> Engine:
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
             return sa.create_engine(parsed, pool_pre_ping=True)
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise StoreError(
-            f"{url!r} is not a database URL; use sqlite:///products.sqlite3 or postgresql://..."
+            f"{shown_url(url)!r} is not a database URL; use sqlite:///products.sqlite3 or postgresql://..."
         ) from error
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"{error.name} is needed for {parsed.get_backend_name()} databases; pip install 'contimg-assets[postgres]'"
+            f"{parsed.drivername} needs {error.name}, which is not installed; write postgresql:// in its place, which "
+            "takes psycopg 3, and pip install 'contimg-assets[postgres]'"
         ) from error
     raise StoreError(f"databases of kind {parsed.get_backend_name()!r} are not supported; use sqlite or postgresql")
 
@@ -49,9 +80,14 @@ def open_engine(url: str) -> Engine:
 def _sqlite(url: sa.URL) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise StoreError("the products database must be a file, as in sqlite:///products.sqlite3")
-    folder = Path(str(url.database)).absolute().parent
-    if not folder.is_dir():
-        raise StoreError(f"{folder} does not exist; create the folder of the products database first")
+    file = Path(str(url.database)).absolute()
+    if not file.parent.is_dir():
+        raise StoreError(f"{file.parent} does not exist; create the folder of the products database first")
+    if file.is_dir():
+        raise StoreError(f"{file} is a folder; the products database must be a file, such as {file}/products.sqlite3")
+    read_only = file.exists() and not os.access(file, os.W_OK)
+    if read_only:
+        url = _read_only(url, file)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
@@ -59,7 +95,7 @@ def _sqlite(url: sa.URL) -> Engine:
         # Transactions begin where SQLAlchemy says, see _begin, and not where the driver guesses.
         connection.isolation_level = None
         for pragma in (
-            "journal_mode = WAL",
+            *(() if read_only else ("journal_mode = WAL",)),
             "synchronous = NORMAL",
             "foreign_keys = ON",
             "cache_size = -131072",
@@ -78,6 +114,16 @@ def _sqlite(url: sa.URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _read_only(url: sa.URL, file: Path) -> sa.URL:
+    """The URL of a file that may be read but not written."""
+    options = {"mode": "ro", "uri": "true"}
+    # Readers share memory with writers through files beside the database. Where there are none, nobody writes, and
+    # where none can be made, SQLite must be told to do without.
+    if not file.with_name(f"{file.name}-wal").exists() and not os.access(file.parent, os.W_OK):
+        options["immutable"] = "1"
+    return url.set(database=f"file:{quote(str(file))}").update_query_dict(options)
 
 
 def writing_options(engine: Engine) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ from contimg_assets.schemas.variability import (
 from contimg_assets.variability.pairs import iterate_pairs, pair_metrics
 
 FORMATS = ("parquet", "votable", "csv", "fits")
+PAIRS_NAME = "pairs"
+_SUFFIXES = {".xml": "votable", ".vot": "votable", ".pq": "parquet", **{f".{name}": name for name in FORMATS}}
 
 _SCHEMAS: dict[str, TableSchema] = {
     "images": IMAGES,
@@ -62,6 +65,63 @@ def exportable() -> list[str]:
     return sorted((set(TABLES) | set(VIEWS)) - set(_INTERNAL))
 
 
+def export(
+    database: ProductsDatabase, name: str, file: Path, format: str | None = None, min_abs_vs: float = 0.0
+) -> int:
+    """Write a table, a view or the pairs to a file, see `export_table` and `export_pairs`. Returns the number of rows.
+
+    Raises
+    ------
+    InputError
+        If the table or the format is unknown, or the file cannot be written.
+    """
+    if name != PAIRS_NAME:
+        return export_table(database, name, file, format)
+    if format_of(file, format) != "parquet":
+        raise InputError(f"pairs are written as parquet only: give --out a name such as {file.stem or 'pairs'}.parquet")
+    return export_pairs(database, file, min_abs_vs=min_abs_vs)
+
+
+def format_of(file: Path, format: str | None = None) -> str:
+    """The format to write a file in: as given, else by its suffix.
+
+    Raises
+    ------
+    InputError
+        If it is unknown, or the suffix says another one.
+    """
+    named = _SUFFIXES.get(file.suffix.lower())
+    kind = format or named or file.suffix[1:]
+    if kind not in FORMATS:
+        raise InputError(f"format {kind!r} is unknown; it is one of {', '.join(FORMATS)}")
+    if named not in (None, kind):
+        raise InputError(f"the suffix of {file.name} says {named}, not {kind}; change one of them")
+    return kind
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[Path]:
+    """A name to write to, which becomes the file at the end: others that read the file see the old one or the new one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise InputError(f"folder {file.parent} does not exist; create it first, or name another")
+    temporary = file.with_name(f".{file.name}.part")
+    try:
+        yield temporary
+        temporary.replace(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written ({error.strerror or error}); name another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def export_table(database: ProductsDatabase, name: str, file: Path, format: str | None = None) -> int:
     """Write a table or view to a file. Returns the number of rows.
 
@@ -75,29 +135,18 @@ def export_table(database: ProductsDatabase, name: str, file: Path, format: str 
     Raises
     ------
     InputError
-        If the table or the format is unknown.
+        If the table or the format is unknown, or the file cannot be written.
     """
     if name not in exportable():
         raise InputError(f"there is no table {name!r}; tables are {', '.join(exportable())}")
-    kind = format or {"xml": "votable", "vot": "votable", "pq": "parquet"}.get(file.suffix[1:], file.suffix[1:])
-    if kind not in FORMATS:
-        raise InputError(f"format {kind!r} is unknown; it is one of {', '.join(FORMATS)}")
-    schema = arrow_schema(name)
-    # Another process that reads the file sees the old one or the new one.
-    temporary = file.with_name(f".{file.name}.part")
-    try:
-        with reading(database.engine) as connection:
-            pieces = _pieces(connection, name, schema)
-            if kind == "parquet":
-                rows = _write_parquet(pieces, schema, temporary)
-            elif kind == "csv":
-                rows = _write_csv(pieces, schema, temporary)
-            else:
-                rows = _write_astropy(pa.Table.from_batches(list(pieces), schema), name, kind, temporary)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return rows
+    with _replacing(file) as temporary, reading(database.engine) as connection:
+        kind, schema = format_of(file, format), arrow_schema(name)
+        pieces = _pieces(connection, name, schema)
+        if kind == "parquet":
+            return _write_parquet(pieces, schema, temporary)
+        if kind == "csv":
+            return _write_csv(pieces, schema, temporary)
+        return _write_astropy(pa.Table.from_batches(list(pieces), schema), name, kind, temporary)
 
 
 def export_pairs(
@@ -111,9 +160,18 @@ def export_pairs(
     file : where to write; columns of PAIRS
     sources : ids; all sources if not given
     min_abs_vs : leave out pairs with |Vs| below this in both peak and integrated flux
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
     """
     total = 0
-    with reading(database.engine) as connection, pq.ParquetWriter(file, PAIRS.arrow) as writer:
+    with (
+        _replacing(file) as temporary,
+        reading(database.engine) as connection,
+        pq.ParquetWriter(temporary, PAIRS.arrow) as writer,
+    ):
         for curves in read_light_curves(connection, sources, _SOURCES_AT_ONCE):
             source, measurement = to_hex(curves.source), to_hex(curves["measurement"])
             for owner, a, b in iterate_pairs(curves.segments):
@@ -196,7 +254,11 @@ def _write_csv(pieces: Iterator[pa.RecordBatch], schema: pa.Schema, file: Path) 
 
 
 def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
-    """VOTable with units, UCDs and descriptions; FITS with units."""
+    """VOTable with units, UCDs and descriptions; FITS with units.
+
+    FITS has no missing flags: a column of flags that may be missing has 1, 0 and a null (TNULL) there. Missing texts
+    are empty.
+    """
     from astropy.table import MaskedColumn, Table
 
     table = Table(meta={"name": name})
@@ -209,7 +271,11 @@ def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
             filled = values.fill_null(fill).to_numpy(zero_copy_only=False)
             if pa.types.is_string(field.type):
                 filled = filled.astype(str)
-            column = MaskedColumn(filled, mask=missing if missing.any() else np.zeros(len(filled), dtype=bool))
+            elif kind == "fits" and pa.types.is_boolean(field.type) and field.nullable:
+                filled = filled.astype(np.uint8)
+            # A value that stands for none must be none that is: not astropy's 999999 and 'N/A'.
+            null = {"i": np.iinfo(np.int64).min, "u": 255, "U": ""}.get(filled.dtype.kind)
+            column = MaskedColumn(filled, mask=missing, fill_value=null)
         told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
         column.unit = told.get("unit") or None
         column.description = told.get("description")
@@ -217,8 +283,7 @@ def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
             column.meta["ucd"] = told["ucd"]
         table[field.name] = column
     if kind == "fits":
-        # FITS has no missing texts and flags: they are empty and false.
-        table.filled().write(file, format="fits", overwrite=True)
+        table.write(file, format="fits", overwrite=True)
         return len(table)
     from astropy.io.votable import from_table, writeto
 

@@ -69,6 +69,7 @@ class ProductsDatabase(Queries):
         parameters: Variability | None = None,
         matching: SourceMatching | None = None,
         delete: Sequence[str] = (),
+        anew: bool = False,
     ) -> WriteReport:
         """Write epochs, all or none: readers see the state before or after, never between.
 
@@ -83,6 +84,7 @@ class ProductsDatabase(Queries):
         parameters : section `variability`; another version than recorded recomputes every source
         matching : how to find counterparts of sources; None removes all cross matches
         delete : epochs to remove in the same transaction
+        anew : make all rows again, equal or not, and remove epochs that are not given
 
         Raises
         ------
@@ -97,7 +99,7 @@ class ProductsDatabase(Queries):
                 _ = products.content_version
         try:
             with writing(self.engine) as connection:
-                return writer.replace_epochs(connection, batch, delete, parameters or Variability(), matching)
+                return writer.replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew)
         except sa.exc.IntegrityError as error:
             raise StoreError(
                 f"the epochs do not fit the database ({error.orig}): an association or image names something that "
@@ -120,13 +122,12 @@ class ProductsDatabase(Queries):
 
     def rebuild(
         self,
-        epochs: Sequence[EpochProducts],
+        epochs: Iterable[EpochProducts],
         parameters: Variability | None = None,
         matching: SourceMatching | None = None,
     ) -> WriteReport:
-        """Make the database hold exactly these epochs; people's decisions stay."""
-        wanted = {products.epoch for products in epochs}
-        return self.replace_epochs(epochs, parameters, matching, sorted(set(self.recorded_versions()) - wanted))
+        """Make all rows anew, of exactly these epochs, in one transaction; decisions and the aliases they need stay."""
+        return self.replace_epochs(epochs, parameters, matching, anew=True)
 
     def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
         """Write the scales between epochs in place of those that are there; whether anything differed.

@@ -53,7 +53,8 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
     Raises
     ------
     StoreError
-        If the database was written by a newer version of the package, or a migration leaves rows without their parents.
+        If the database was written by a newer version of the package, is another program's, or a migration leaves rows
+        without their parents.
     """
     if revision == "head":
         with reading(engine) as connection:
@@ -67,10 +68,24 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
                 f"the products database has schema revision {before}, which this version of contimg_assets does not "
                 "know; install the version that wrote it, or a newer one"
             )
+        if before is None:
+            _refuse_others_tables(connection)
         views.drop_views(connection)
         command.upgrade(alembic_config(connection), revision)
         views.create_views(connection)
         return str(current_revision(connection))
+
+
+def _refuse_others_tables(connection: Connection) -> None:
+    """Raise StoreError if a database that we never wrote has tables or views by names of ours."""
+    inspector = sa.inspect(connection)
+    present = {*inspector.get_table_names(), *inspector.get_view_names()}
+    others = sorted(present & {*Base.metadata.tables, *views.VIEWS})
+    if others:
+        raise StoreError(
+            f"the products database has {', '.join(others)} of another program, and nothing of ours; give the products "
+            "a database of their own in paths.products of contimg.yaml"
+        )
 
 
 @contextmanager

@@ -45,7 +45,7 @@ from contimg_assets.database.sources import (
     visits,
 )
 from contimg_assets.errors import StoreError
-from contimg_assets.identity import from_hex, hash_text, mix, to_hex
+from contimg_assets.identity import from_hex, hash_text, mix, source_hashes, to_hex
 from contimg_assets.variability.coverage import Coverage
 from contimg_assets.variability.new_sources import ImageKey, covering, new_sources, uncovered_detections
 from contimg_assets.variability.segments import LightCurves
@@ -92,15 +92,19 @@ def replace_epochs(
     delete: Sequence[str],
     parameters: Variability,
     matching: SourceMatching | None,
+    anew: bool = False,
 ) -> WriteReport:
-    """Replace and delete epochs within the caller's transaction; see `ProductsDatabase.replace_epochs`."""
+    """Replace and delete epochs within the caller's transaction; see `ProductsDatabase.replace_epochs`.
+
+    With ``anew`` all rows are made again, equal or not, and epochs that the batch does not have are deleted.
+    """
     watch, report = _Stopwatch(), WriteReport()
     before = _existing_sources(connection)
     images_before = _images(connection)
-    all_again = _set_recomputed_with(connection, "variability", parameters.version)
+    all_again = _set_recomputed_with(connection, "variability", parameters.version) or anew
     match_again = _set_recomputed_with(connection, "matching", matching.version if matching else _NO_MATCHING)
     watch.lap("read")
-    old_blocks, new_blocks = _replace_rows(connection, batch, delete, report, watch)
+    old_blocks, new_blocks = _replace_rows(connection, batch, delete, report, watch, anew)
     if not (report.written or report.deleted or all_again or match_again):
         report.n_sources = len(before)
         return report
@@ -171,6 +175,7 @@ def _replace_rows(
     delete: Sequence[str],
     report: WriteReport,
     watch: _Stopwatch,
+    anew: bool,
 ) -> tuple[dict[str, Block], dict[str, Block]]:
     """Delete and insert the rows that belong to epochs. Returns the old and the new blocks of those that changed.
 
@@ -181,11 +186,13 @@ def _replace_rows(
     recorded = {row.epoch: row.content_version for row in rows}
     old: dict[str, Block] = {}
     new: dict[str, Block] = {}
-    for epoch in delete:
+    for epoch in list(recorded) if anew else delete:
         if epoch in recorded:
             old[epoch] = _block(connection, epoch)
             _delete_epoch(connection, epoch)
             report.deleted.append(epoch)
+    if anew:
+        recorded = {}
     versions = _versions(connection)
     watch.lap("delete")
     for products in batch:
@@ -205,6 +212,7 @@ def _replace_rows(
         if not same or versions.get(products.epoch, {}) != dict(products.versions):
             _write_versions(connection, products)
         watch.lap("insert epochs")
+    report.deleted = [epoch for epoch in report.deleted if epoch not in new]
     return old, new
 
 
@@ -746,7 +754,26 @@ def _write_aliases(
     rows = [(alias, present.get(source, source), is_gone) for alias, source, is_gone in rows]
     bulk.upsert(connection, table, pd.DataFrame(rows, columns=["alias", "source_id", "gone"]))
     connection.execute(sa.delete(table).where(table.c.alias == table.c.source_id))
+    _follow_births(connection, new)
     return len(gone)
+
+
+def _follow_births(connection: Connection, new: pd.DataFrame) -> None:
+    """Give an alias that had nothing left the source which now has the measurement that gave birth to it."""
+    table = TABLES["source_aliases"]
+    lost = connection.execute(sa.select(table.c.alias).where(table.c.source_id.is_(None), table.c.gone)).scalars().all()
+    if not lost or not len(new):
+        return
+    births = source_hashes(new["measurement"].to_numpy())
+    back = new.assign(birth=births)[np.isin(births, from_hex(lost))].sort_values("source").drop_duplicates("birth")
+    if len(back):
+        connection.execute(
+            sa.update(table).where(table.c.alias == sa.bindparam("which")).values(source_id=sa.bindparam("heir")),
+            [
+                {"which": which, "heir": heir}
+                for which, heir in zip(to_hex(back["birth"].to_numpy()), to_hex(back["source"].to_numpy()), strict=True)
+            ],
+        )
 
 
 def _members(blocks: Mapping[str, Block]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from contimg_assets.flow import RAW_DETECTIONS
 from contimg_assets.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.project import Project
 from contimg_assets.reconcile import INCOMING
-from contimg_assets.runner import bring_up_to_date
+from contimg_assets.runner import bring_up_to_date, delete_epoch
 from contimg_assets.storage.epoch_store import Failure
 from contimg_assets_tests.automation.deployment import (
     assert_same_products,
@@ -316,6 +316,32 @@ def test_nightly_tries_once_more_what_failed_for_no_fault_of_its_own(automaton, 
         assert "failed" in set(automaton.project.assess()["state"])
         requests = nightly(automaton, 1).run_requests or []
         assert sum("raw_detections" in str(request.asset_selection) for request in requests) == asked, kind
+
+
+def test_rebuild_products_keeps_decisions_on_sources_that_were_renamed(made, tmp_path, survey):
+    project = copy_of(made, tmp_path / "project")
+    with automated(project) as automaton:
+        old = products(project)["cross_matches"].query("rank == 1").iloc[0]
+        counterpart = (old["catalog_type"], old["catalog_source_id"])
+        # Made from the last two epochs; then the first one comes, and all its sources are named after it.
+        shutil.rmtree(project.config.incoming / survey[0].name)
+        delete_epoch(project, automaton.instance, survey[0].name)
+        old = project.products.query(
+            "SELECT * FROM cross_matches WHERE catalog_type = :c AND catalog_source_id = :s AND rank = 1",
+            dict(zip("cs", counterpart, strict=True)),
+        ).iloc[0]
+        project.products.decide_match("reject", old["source_id"], *counterpart)
+        deliver(survey[0], project.config.incoming)
+        assert bring_up_to_date(project, automaton.instance).complete
+        before = products(project) | {"source_aliases": project.products.read_table("source_aliases")}
+        assert old["source_id"] in set(before["source_aliases"]["alias"])
+        job = automaton.definitions.resolve_job_def("rebuild_products")
+        assert job.execute_in_process(instance=automaton.instance).success
+        after = products(project) | {"source_aliases": project.products.read_table("source_aliases")}
+        assert_same_products(after, before)
+        present = project.products.present_source(old["source_id"])
+        assert project.products.matches(present).query("match_quality == 'rejected'")["source_id"].tolist() == [present]
+        assert (project.assess()["state"] == "fresh").all()
 
 
 def test_maintenance_removes_old_leftovers_and_nothing_else(automaton):

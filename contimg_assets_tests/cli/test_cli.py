@@ -185,6 +185,34 @@ def test_tables_are_exported(in_finished: Path, tmp_path: Path, format: str) -> 
     assert "row(s)" in output
 
 
+def test_exports_take_their_format_from_the_name(in_finished: Path, tmp_path: Path) -> None:
+    call("export", "sources", "--out", str(tmp_path / "s.fits"))
+    assert (tmp_path / "s.fits").read_bytes().startswith(b"SIMPLE")
+    for arguments, message in (
+        (("sources", "--out", str(tmp_path / "s.csv"), "--format", "fits"), "says csv, not fits"),
+        (("pairs", "--format", "csv"), "parquet only"),
+        (("sources", "--out", "."), "is a folder"),
+        (("sources", "--out", "nofolder/s.csv"), "folder nofolder does not exist"),
+        (("pairs", "--out", "nofolder/p.parquet"), "folder nofolder does not exist"),
+    ):
+        assert message in call("export", *arguments, status=2).output
+    assert names(tmp_path) == ["s.fits"]
+
+
+def test_a_database_that_cannot_be_used_is_one_sentence(project: TestProject) -> None:
+    Path("products.sqlite3").write_bytes(b"no database at all" * 100)
+    for arguments in (("variables",), ("db", "current"), ("db", "upgrade"), ("status",)):
+        output = call(*arguments, status=2).output
+        assert "products.sqlite3 cannot be used (file is not a database); put a backup in its place" in output
+        assert len(output.splitlines()) == 1
+    pytest.importorskip("psycopg", reason="psycopg is not installed; pip install 'contimg-assets[postgres]'")
+    project.configure(paths={"products": "postgresql://me:geheim@127.0.0.1:1/x"})
+    output = call("variables", status=2).output
+    assert "postgresql://me:***@127.0.0.1:1/x cannot be used" in output
+    assert "refused" in output
+    assert "geheim" not in output
+
+
 def test_the_schema_is_current(in_finished: Path) -> None:
     assert "expects it" in call("db", "check").output
     assert call("db", "current").output.strip()
