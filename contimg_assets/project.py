@@ -5,6 +5,7 @@ The command line, the sensor, the schedule and the runner all look at the world 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +77,13 @@ class Project:
     def epochs_in_store(self) -> list[str]:
         """Epochs whose detections were read, in time order."""
         return epochs_in_time_order(self.store)
+
+    def vanished_epochs(self) -> list[str]:
+        """Epochs in the store whose folder is gone from the incoming one, in time order.
+
+        A folder that cannot be read, or lacks its manifest, is not gone.
+        """
+        return [epoch for epoch in self.epochs_in_store() if not os.path.lexists(self.config.incoming / epoch)]
 
     def catalogs(self) -> dict[str, ReferenceCatalog]:
         """The configured catalogues that have been materialised."""

@@ -110,8 +110,7 @@ def epochs_keep_coming(project: Project) -> dg.AssetCheckResult:
 
 def no_delivery_vanished(project: Project) -> dg.AssetCheckResult:
     """Epochs that were read from a delivery that is gone."""
-    delivered = {one.epoch for one in project.deliveries()}
-    gone = [epoch for epoch in project.epochs_in_store() if epoch not in delivered]
+    gone = project.vanished_epochs()
     return dg.AssetCheckResult(
         passed=not gone,
         severity=dg.AssetCheckSeverity.WARN,

@@ -170,7 +170,7 @@ def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> 
         delivered = {one.epoch for one in project.deliveries()}
         known: Mapping[str, float] = json.loads(context.cursor) if context.cursor else {}
         now = time.time()
-        gone = {epoch: known.get(epoch, now) for epoch in project.epochs_in_store() if epoch not in delivered}
+        gone = {epoch: known.get(epoch, now) for epoch in project.vanished_epochs()}
         cursor = json.dumps(gone)
         if not gone:
             return dg.SensorResult(skip_reason=dg.SkipReason("every epoch's delivery is there"), cursor=cursor)

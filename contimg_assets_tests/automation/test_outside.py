@@ -251,6 +251,13 @@ def test_vanished_epoch_is_reported_and_kept(automaton, survey):
     assert set(automaton.project.epochs_in_store()) == {epoch.name for epoch in survey[:2]}
 
 
+def test_a_folder_that_cannot_be_taken_is_not_gone(automaton, survey):
+    (automaton.project.config.incoming / survey[1].name / "images.csv").unlink()
+    assert automaton.project.vanished_epochs() == []
+    assert no_delivery_vanished(automaton.project).passed
+    assert survey[1].name in automaton.project.unusable_folders()
+
+
 def test_vanished_epoch_is_removed_where_configured_and_after_its_time(made, tmp_path, survey):
     project = copy_of(made, tmp_path / "project", remove_vanished=True, vanished_hours=1.0)
     with automated(project) as automaton:
