@@ -325,8 +325,8 @@ class Corrections(Section):
     isolation_beams: float = Field(
         1.5,
         ge=0,
-        description="`default`: no other measurement, and no other source of the catalogue, within this many (at most "
-        "2 in the catalogue) of the larger beam (own, catalogue)",
+        description="`default`: no other measurement, and no other source of the catalogue, within this many "
+        "(at most 2 in the catalogue) of the larger beam (own, catalogue)",
     )
     compact_sigma: float = Field(
         3.0, gt=0, description="`default`: width of the envelope of ln(integrated / peak) in standard errors"
@@ -374,7 +374,7 @@ class Corrections(Section):
     )
     bootstrap: int = Field(0, ge=0, le=10_000, description="`mixture`, `median`: replicates of the bootstrap error")
 
-    min_matches: int = Field(10, ge=1, description="Fewer usable matches than this: the image stays as it is, flagged")
+    min_matches: int = Field(10, ge=3, description="Fewer usable matches than this: the image stays as it is, flagged")
     max_offset_arcsec: float = Field(5.0, gt=0, description="Larger offsets are refused [arcsec]")
     max_offset_err_arcsec: float = Field(
         0.5, gt=0, description="Larger standard errors of an offset are refused [arcsec]"

@@ -11,7 +11,7 @@ from contimg_assets.identity import combine_versions
 from contimg_assets.ingest.delivery import file_version
 from contimg_assets.schemas.catalogs import REFERENCE
 
-ALGORITHM = "1"
+ALGORITHM = "2"
 READ_FROM = "read_from"
 
 

@@ -25,7 +25,8 @@ def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> 
     -------
     The measurements, in their order, with the columns that CORRECTED_MEASUREMENTS has beyond MEASUREMENTS. Errors of
     fluxes are the thermal ones, scaled; ``flux_scale_err`` is the image's own error of the scale as a fraction, common
-    to all its measurements, not part of them. Position errors grow by the offset's standard error.
+    to all its measurements, not part of them. Position errors grow by the offset's standard error,
+    of a model over the image by that at their place.
 
     Raises
     ------
@@ -47,13 +48,13 @@ def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> 
 
     moved = corrections["position_applied"].to_numpy(dtype=bool)[row]
     dra, ddec = of_image("dra_applied_arcsec"), of_image("ddec_applied_arcsec")
+    dra_err, ddec_err = of_image("dra_err_arcsec"), of_image("ddec_err_arcsec")
     for index in np.flatnonzero(corrections["position_applied"] & corrections["position_coefficients"].notna()):
         here = row == index
-        dra[here], ddec[here] = positions.evaluate(
-            corrections["position_coefficients"].iloc[index],
-            measurements["ra_deg"][here],
-            measurements["dec_deg"][here],
-        )
+        model = corrections["position_coefficients"].iloc[index]
+        place = measurements["ra_deg"][here], measurements["dec_deg"][here]
+        dra[here], ddec[here] = positions.evaluate(model, *place)
+        dra_err[here], ddec_err[here] = positions.evaluate_errors(model, *place)
     centre = of_image("centre_ra_deg"), of_image("centre_dec_deg")
     angle = positions.convergence(centre, of_measurement("ra_deg"), of_measurement("dec_deg"))
     # Without a centre the offset is taken for that of every measurement's own east and north.
@@ -64,12 +65,8 @@ def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> 
         # Where nothing is added not even rounding may move a position.
         "ra_corr_deg": np.where(moved, ra, of_measurement("ra_deg")),
         "dec_corr_deg": np.where(moved, dec, of_measurement("dec_deg")),
-        "uncertainty_ew_corr_arcsec": np.hypot(
-            of_measurement("uncertainty_ew_arcsec"), np.where(moved, of_image("dra_err_arcsec"), 0.0)
-        ),
-        "uncertainty_ns_corr_arcsec": np.hypot(
-            of_measurement("uncertainty_ns_arcsec"), np.where(moved, of_image("ddec_err_arcsec"), 0.0)
-        ),
+        "uncertainty_ew_corr_arcsec": np.hypot(of_measurement("uncertainty_ew_arcsec"), np.where(moved, dra_err, 0.0)),
+        "uncertainty_ns_corr_arcsec": np.hypot(of_measurement("uncertainty_ns_arcsec"), np.where(moved, ddec_err, 0.0)),
         "flux_peak_corr_mjy_beam": (of_measurement("flux_peak_mjy_beam") - add) * mult,
         "flux_peak_err_corr_mjy_beam": of_measurement("flux_peak_err_mjy_beam") * mult,
         "flux_int_corr_mjy": (of_measurement("flux_int_mjy") - add) * mult,

@@ -98,6 +98,10 @@ def calculate_flux_scale(
     """
     if method not in _METHODS:
         raise InputError(f"flux scale method {method!r} is unknown; use one of {', '.join(_METHODS)}")
+    if offset not in ("never", "auto", "always"):
+        raise InputError(f"offset {offset!r} is unknown; use one of never, auto, always")
+    if bootstrap < 0:
+        raise InputError(f"bootstrap {bootstrap} is not allowed; it is a number of replicates, 0 for none")
     pairs = _pairs(matches)
     if len(pairs.index) < _MIN_FIT[method]:
         return FluxScale(method, len(pairs.index))
@@ -144,6 +148,9 @@ def _pairs(matches: pd.DataFrame) -> _Pairs:
             raise InputError(f"matches have neither column {ours!r} nor {raw!r}: the flux scale needs one of them")
         else:
             columns.append(np.zeros(len(matches)))
+        if np.isinf(columns[-1]).any() and name.endswith("err_mjy"):
+            row = int(np.argmax(np.isinf(columns[-1])))
+            raise InputError(f"matches: row {row}, column {name!r} is infinite; leave it missing where it is unknown")
     flux, flux_err, reference, reference_err = columns
     # A flux of 0 or less has no logarithm; such rows are forced fits or blanks, not calibrators.
     usable = np.flatnonzero((flux > 0) & (reference > 0) & np.isfinite(flux) & np.isfinite(reference))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -80,8 +80,10 @@ def calculate_positional_offsets(
     Raises
     ------
     InputError
-        If a column is missing.
+        If a column is missing or the model unknown.
     """
+    if model not in (*DEGREES, "auto"):
+        raise InputError(f"position model {model!r} is unknown; use one of {', '.join(DEGREES)}, auto")
     flat = model == "constant" and centre is None
     needed = ["dra_arcsec", "ddec_arcsec"] + ([] if flat else ["ra_deg", "dec_deg"])
     missing = [name for name in needed if name not in matches.columns]
@@ -109,6 +111,16 @@ def calculate_positional_offsets(
     return _constant(offsets) if chosen == "constant" else _polynomial(chosen, x, y, offsets, centre)
 
 
+def _small_sample(n: int) -> float:
+    """Factor by which the MAD about the sample's own median, and its own scatter, make errors too small.
+
+    Fitted to 60,000 normal samples of each size from 4 to 40, so that 1.96 errors hold 95 %. An odd number is no better
+    than the even one below: one residual about its median is 0.
+    """
+    even = max(2 * (n // 2), 2)
+    return 1.0 + 2.5 / even + 12.0 / even**2 + 14.0 / even**3
+
+
 def _constant(offsets: Floats) -> PositionOffset:
     n = len(offsets)
     if n == 0:
@@ -116,7 +128,7 @@ def _constant(offsets: Floats) -> PositionOffset:
     centre = np.median(offsets, axis=0)
     residual = offsets - centre
     mad = np.median(np.abs(residual), axis=0)
-    error = MEDIAN_TO_MEAN_ERROR * MAD_TO_SIGMA * mad / np.sqrt(n)
+    error = MEDIAN_TO_MEAN_ERROR * MAD_TO_SIGMA * mad / np.sqrt(n) * _small_sample(n)
     # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     return PositionOffset(
@@ -155,11 +167,23 @@ def evaluate(coefficients: str, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -
     1, x, y, x^2, x y, y^2, ... Beyond the outermost match, where polynomials run away, it has the value of the edge.
     """
     model = json.loads(coefficients)
+    terms = _terms(*_inward(model, ra_deg, dec_deg), model["degree"])
+    return terms @ np.array(model["east_arcsec"]), terms @ np.array(model["north_arcsec"])
+
+
+def evaluate_errors(coefficients: str, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Standard errors (east, north) [arcsec] of a stored model at positions, shape (n,): largest at the edge."""
+    model = json.loads(coefficients)
+    terms = _terms(*_inward(model, ra_deg, dec_deg), model["degree"])
+    share = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", terms, np.array(model["inverse"]), terms), 0.0))
+    return share * model["sigma_arcsec"][0], share * model["sigma_arcsec"][1]
+
+
+def _inward(model: dict[str, Any], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Offsets from a model's centre [deg], those beyond its outermost match at the edge."""
     x, y = _plane((model["ra_deg"], model["dec_deg"]), ra_deg, dec_deg)
     inward = np.minimum(1.0, model["radius_deg"] / np.maximum(np.hypot(x, y), 1e-300))
-    x, y = x * inward, y * inward
-    terms = _terms(x, y, model["degree"])
-    return terms @ np.array(model["east_arcsec"]), terms @ np.array(model["north_arcsec"])
+    return x * inward, y * inward
 
 
 def _plane(centre: tuple[float, float], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -192,7 +216,9 @@ def _robust_fit(terms: Floats, offsets: Floats, iterations: int = _ITERATIONS) -
     for iteration in range(iterations):
         normal = (weights.T @ products).reshape(2, x.shape[1], x.shape[1])
         vector = (weights * offsets).T @ x
-        fitted = np.linalg.solve(normal, vector[:, :, None])[:, :, 0]
+        # Matches on one line (of declination, say) leave terms undetermined: those of least size are taken.
+        inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
+        fitted = (inverse @ vector[:, :, None])[:, :, 0]
         residual = offsets - x @ fitted.T
         sigma = MAD_TO_SIGMA * np.median(np.abs(residual), axis=0)
         if iteration == iterations - 1 or not (sigma > 1e-12).all():
@@ -202,7 +228,7 @@ def _robust_fit(terms: Floats, offsets: Floats, iterations: int = _ITERATIONS) -
             break
         weights = next_weights
     # Without match i a linear fit leaves r_i / (1 - h_i), h the leverage (Allen 1974): no fit is repeated.
-    leverage = weights * (products @ np.linalg.inv(normal).reshape(2, -1).T)
+    leverage = weights * (products @ inverse.reshape(2, -1).T)
     return _Fit(fitted.T / scale[:, None], residual, residual / np.maximum(1 - leverage, 1e-6))
 
 
@@ -235,14 +261,17 @@ def _polynomial(name: str, x: Floats, y: Floats, offsets: Floats, centre: tuple[
     mad = np.median(np.abs(residual), axis=0)
     n, k = terms.shape
     # Mean variance of a prediction at the matches is sigma^2 k / n; pi / 2 would be the median's loss, Huber's is 5 %.
-    sigma = MAD_TO_SIGMA * mad
-    error = sigma * np.sqrt(1.05 * k / n)
+    # What k terms take from the residuals is put back, in their scatter as in any fit's.
+    sigma = MAD_TO_SIGMA * mad * np.sqrt(1.05 * n / (n - k))
+    error = sigma * np.sqrt(k / n)
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     stored = {
         "degree": degree,
         "radius_deg": float(np.hypot(x, y).max()),
         "ra_deg": float(centre[0]),
         "dec_deg": float(centre[1]),
+        "sigma_arcsec": [float(value) for value in sigma],
+        "inverse": np.linalg.pinv(terms.T @ terms, rcond=1e-12, hermitian=True).tolist(),
         "east_arcsec": [float(value) for value in fitted[:, 0]],
         "north_arcsec": [float(value) for value in fitted[:, 1]],
     }

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import sqlite3
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[s
             return _plain(_read_votable(path))
         if b"%ECSV" in head:
             return _plain(Table.read(path, format="ascii.ecsv"))
-        return _read_text(path, head), {}
+        return _read_text(path)
     except (
         OSError,
         ValueError,
@@ -74,14 +75,36 @@ def _hdu(table: str | None) -> int | str | None:
     return int(table) if table is not None and table.isdigit() else table
 
 
-def _read_text(path: Path, head: bytes) -> pd.DataFrame:
-    first = head.decode("utf-8", errors="replace").splitlines()
-    header = next((line for line in first if not line.startswith("#")), "")
-    separator = max((",", "\t", ";", "|"), key=header.count)
-    separator = separator if header.count(separator) else r"\s+"
+def _read_text(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Text with a separator, comments before it; of VizieR's also the rows of units and dashes below the names."""
     with path.open("rb") as stream:
         zipped = stream.read(2) == _GZIP
-    return pd.read_csv(path, sep=separator, comment="#", skipinitialspace=True, compression="gzip" if zipped else None)
+    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+        lines = (line.decode("utf-8", errors="replace") for line in stream)
+        top = list(islice((line.rstrip("\r\n") for line in lines if line.strip() and not line.startswith("#")), 3))
+    header = top[0] if top else ""
+    separator = max((",", "\t", ";", "|"), key=header.count)
+    separator = separator if header.count(separator) else r"\s+"
+    has_units = len(top) == 3 and set(top[2]) <= {"-", separator, " "} and "--" in top[2]
+    frame = pd.read_csv(
+        path,
+        sep=separator,
+        comment="#",
+        skipinitialspace=True,
+        compression="gzip" if zipped else None,
+        skiprows=_below_header(path, zipped) if has_units else None,
+    )
+    if not has_units:
+        return frame, {}
+    pairs = zip(frame.columns, (unit.strip() for unit in top[1].split(separator)), strict=False)
+    return frame, {str(name): unit for name, unit in pairs if unit}
+
+
+def _below_header(path: Path, zipped: bool) -> list[int]:
+    """Numbers of the two lines of units and dashes."""
+    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+        filled = (number for number, line in enumerate(stream) if line.strip() and not line.startswith(b"#"))
+        return list(islice(filled, 1, 3))
 
 
 def _read_sqlite(path: Path, table: str | None) -> pd.DataFrame:

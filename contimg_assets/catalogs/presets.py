@@ -56,8 +56,8 @@ PRESETS: dict[str, Preset] = {
         | {
             "catalog_source_id": ("NVSS", None),
             # Seconds of time in the published table, hence not on the sky.
-            "ra_err_arcsec": ("e_RAJ2000", None),
-            "dec_err_arcsec": ("e_DEJ2000", None),
+            "ra_err_arcsec": ("e_RAJ2000", "15 arcsec"),
+            "dec_err_arcsec": ("e_DEJ2000", "arcsec"),
             "flux_mjy": ("S1.4", "mJy"),
             "flux_err_mjy": ("e_S1.4", "mJy"),
         },

@@ -112,7 +112,7 @@ def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table
         }
     )
     table = _sorted_by_cell(table)
-    table["catalog_source_id"] = _distinct(table["catalog_source_id"])
+    table["catalog_source_id"] = _distinct(table)
     return REFERENCE.to_arrow(table), int((~usable).sum())
 
 
@@ -143,8 +143,7 @@ def columns_taken(config: CatalogConfig, path: Path) -> pd.DataFrame:
         found = column_in_file(ours, _names_of(raw), config)
         if found is None:
             continue
-        given = config.columns.get(ours)
-        unit = (given.unit if given is not None and given.column == found else None) or units.get(found)
+        unit = _unit(ours, found, units, config)
         # A name such as flux_mjy is as good as a unit, and numbers of positions are degrees.
         stated = unit is not None or found == ours or ours not in _UNITS or ours in _REQUIRED
         rows.append((ours, found, unit or _UNITS.get(ours, ""), stated))
@@ -162,6 +161,14 @@ def _from_preset(ours: str, given: ColumnSource, config: CatalogConfig) -> bool:
     return PRESETS[config.preset.lower()].columns.get(ours) == (given.column, given.unit)
 
 
+def _unit(ours: str, found: str, units: dict[str, str], config: CatalogConfig) -> str | None:
+    """Unit of a file's column: as a person configured it, else as the file states it, else the preset's."""
+    given = config.columns.get(ours)
+    if given is None or given.column != found or given.unit is None:
+        return units.get(found)
+    return units.get(found, given.unit) if _from_preset(ours, given, config) else given.unit
+
+
 def _column(
     ours: str, raw: pd.DataFrame, units: dict[str, str], config: CatalogConfig, path: Path
 ) -> np.ndarray | None:
@@ -176,7 +183,7 @@ def _column(
             )
         return None
     values = raw[found]
-    unit = (given.unit if given is not None and given.column == found else None) or units.get(found)
+    unit = _unit(ours, found, units, config)
     if ours in _REQUIRED and not pd.api.types.is_numeric_dtype(values):
         return _angles(values, unit, hours=ours == "ra_deg", column=found, path=path)
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
@@ -196,6 +203,8 @@ def _factor(ours: str, found: str, unit: str | None, path: Path) -> float:
     text = unit.replace("/beam", "").replace("/ beam", "").replace("beam-1", "").strip()
     if ours == "ra_err_arcsec" and text == "s":
         return 15.0
+    if ours in _REQUIRED and text.strip('"').startswith(("h:m", "d:m", "hms", "dms")):
+        return 1.0  # the notation of a column whose every value happens to be a number
     if ours == "ra_deg" and text in ("h", "hr", "hour"):
         return 15.0
     try:
@@ -208,14 +217,13 @@ def _factor(ours: str, found: str, unit: str | None, path: Path) -> float:
 
 
 def _angles(values: pd.Series, unit: str | None, hours: bool, column: str, path: Path) -> np.ndarray:
-    """Sexagesimal text as degrees; right ascensions are hours unless their unit is degrees."""
+    """Text as degrees: numbers in their unit, sexagesimal right ascensions in hours unless that is degrees."""
     text = values.astype(str).str.strip()
     missing = values.isna().to_numpy() | (text == "").to_numpy()
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=float)
     result = np.full(len(text), np.nan)
     if np.isfinite(numbers[~missing]).all():
-        result[~missing] = numbers[~missing]
-        return result
+        return numbers * _factor("ra_deg" if hours else "dec_deg", column, unit, path)
     degrees = unit is not None and unit.strip('"').startswith("d")
     try:
         with warnings.catch_warnings():
@@ -246,7 +254,7 @@ def _names(raw: pd.DataFrame, usable: np.ndarray, config: CatalogConfig, ra: np.
     if found is None:
         return pd.Series(iau_names(ra, dec), dtype="str")
     values = raw.loc[usable, found].reset_index(drop=True)
-    if pd.api.types.is_float_dtype(values):
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         # A catalogue's own number, read as float because of a gap.
         values = values.astype("Int64")
     own = values.astype("str").str.strip()
@@ -268,13 +276,25 @@ def _sorted_by_cell(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _distinct(names: pd.Series) -> pd.Series:
-    """Names with -2, -3 ... behind repeated ones, in the order of the sky, so that each is one source's."""
-    repeated = names[names.duplicated(keep=False)]
-    if repeated.empty:
+def _distinct(table: pd.DataFrame) -> pd.Series:
+    """Names with -2, -3 ... behind repeated ones, brightest first, so that each is one source's.
+
+    Not in the order of the sky: a new version's slightly other positions would swap names. A number that makes another
+    source's own name is passed over.
+    """
+    names = table["catalog_source_id"]
+    again = np.flatnonzero(names.duplicated(keep=False))
+    if not len(again):
         return names
+    repeated = table.take(again).sort_values("flux_mjy", ascending=False, kind="stable")["catalog_source_id"]
     nth = repeated.groupby(repeated, sort=False).cumcount() + 1
-    again = nth[nth > 1]
-    names = names.copy()
-    names.loc[again.index] = repeated.loc[again.index] + "-" + again.astype("str")
+    names, taken = names.copy(), set(names)
+    names.loc[nth.index] = repeated
+    later = nth.index[nth > 1]
+    suffixed = repeated.loc[later] + "-" + nth.loc[later].astype("str")
+    # As often as the longest chain of names that look like numbered ones, nearly always not at all.
+    while (clash := suffixed.isin(taken) | suffixed.duplicated()).any():
+        nth.loc[later] = nth.loc[later] + clash.astype(int)
+        suffixed = repeated.loc[later] + "-" + nth.loc[later].astype("str")
+    names.loc[later] = suffixed
     return names

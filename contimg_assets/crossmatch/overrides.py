@@ -18,9 +18,10 @@ def apply_overrides(
     """The matches of sources with people's decisions applied.
 
     An accepted counterpart becomes the best of its source and catalogue (rank 1) with quality ``accepted``, and is
-    added where matching does not find it at all. A rejected one goes last with quality ``rejected``; the next takes its
-    place. A comment is shown and changes nothing. Of several decisions on one pair the latest holds; a comment without
-    decision leaves an earlier decision standing. Probabilities stay what the data say.
+    added where matching does not find it at all; of several accepted the one accepted last is the best. A rejected one
+    goes last with quality ``rejected``; the next takes its place. A comment is shown and changes nothing. Of several
+    decisions on one pair the latest holds; a comment without decision leaves an earlier decision standing.
+    Probabilities stay what the data say.
 
     Parameters
     ----------
@@ -53,7 +54,10 @@ def apply_overrides(
     result["comment"] = _comments(result, comments)
     result["quality"] = np.select([accepted, rejected], ["accepted", "rejected"], result["quality"].to_numpy(object))
     result["quality"] = result["quality"].astype("str")
-    place = np.where(accepted, 0, np.where(rejected, 2, 1))
+    # The newest of several accepted is the best: who accepts another has changed his mind.
+    newest = latest.reset_index(drop=True).rename_axis("_when").reset_index()[[*_KEY, "_when"]]
+    when = result[_KEY].merge(newest, on=_KEY, how="left")["_when"].fillna(0).to_numpy()
+    place = np.where(accepted, -1 - when, np.where(rejected, 2, 1))
     merged = result.merge(latest[["source_id", "catalog"]].drop_duplicates(), how="left", indicator=True)
     touched = (merged["_merge"] == "both").to_numpy()
     result = result.assign(_place=np.where(touched, place, 0))

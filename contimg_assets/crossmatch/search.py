@@ -38,7 +38,7 @@ class Sky:
         return i, rows[j], separation
 
     def nearest_other(self, rows: Indices, radius_arcsec: float) -> Floats:
-        """Separation of the nearest other row [arcsec], NaN where none is within the radius, shape (n,)."""
+        """Separation of the row nearest to each of the rows, NaN where none is within the radius; arcsec."""
         order = order_of_radius(radius_arcsec)
         near = rows_in_cells(self.healpix, neighbourhood(self.healpix[rows], order), order)
         i, j, separation = sphere.pairs_among(sphere.unit_vectors(self.ra[near], self.dec[near]), radius_arcsec)

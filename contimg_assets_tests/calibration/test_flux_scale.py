@@ -242,3 +242,15 @@ def test_derivatives_of_the_likelihood() -> None:
         above, below = (mixture.derivatives(at + sign * step, data, weights) for sign in (1, -1))
         np.testing.assert_allclose(found.gradient[:, i], (above.value - below.value) / 2e-5, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(found.hessian[:, i], (above.gradient - below.gradient) / 2e-5, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"offset": "maybe"}, "offset 'maybe' is unknown"), ({"bootstrap": -5}, "bootstrap -5 is not allowed")],
+)
+def test_arguments_that_are_none_are_named(arguments: dict, words: str) -> None:
+    table = pd.DataFrame({"flux_mjy": [1.0, 2.0, 3.0], "reference_flux_mjy": [1.0, 2.0, 3.0]})
+    with pytest.raises(InputError, match=words):
+        calculate_flux_scale(table, **arguments)
+    with pytest.raises(InputError, match="row 1, column 'flux_err_mjy' is infinite"):
+        calculate_flux_scale(table.assign(flux_err_mjy=[0.1, np.inf, 0.1]))

@@ -171,3 +171,50 @@ def test_convergence_is_that_of_the_great_circle() -> None:
     end = np.arctan2(*sphere.offsets_arcsec(ra, dec, *beyond))
     difference = (end - start - positions.convergence(centre, ra, dec) + np.pi) % (2 * np.pi) - np.pi
     np.testing.assert_allclose(difference, 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [4, 5, 7, 10, 15, 40])
+def test_errors_of_few_matches_hold_what_they_promise(n: int) -> None:
+    rng = np.random.default_rng(n)
+    held = []
+    for sample in rng.normal(size=(2_000, n, 2)):
+        got = calculate_positional_offsets(pd.DataFrame(sample, columns=["dra_arcsec", "ddec_arcsec"]))
+        held += [abs(got.dra_arcsec) < 1.96 * got.dra_err_arcsec, abs(got.ddec_arcsec) < 1.96 * got.ddec_err_arcsec]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("model", ["linear", "smooth"])
+def test_errors_of_a_model_are_those_at_the_place(model: str) -> None:
+    rng = np.random.default_rng(5)
+    edge, centre = [], []
+    for _ in range(150):
+        ra, dec = 150 + rng.uniform(-1, 1, 100), rng.uniform(-1, 1, 100)
+        offsets = dict(zip(("dra_arcsec", "ddec_arcsec"), rng.normal(0, 0.5, (2, 100)), strict=True))
+        table = pd.DataFrame({"ra_deg": ra, "dec_deg": dec, **offsets})
+        got = calculate_positional_offsets(table, model, centre=(150.0, 0.0))  # type: ignore[arg-type]
+        places = [150.0, 150.9], [0.0, 0.9]
+        pull = (
+            positions.evaluate(got.coefficients or "", *places)[0]
+            / positions.evaluate_errors(got.coefficients or "", *places)[0]
+        )
+        centre.append(pull[0])
+        edge.append(pull[1])
+    assert np.std(centre) == pytest.approx(1, abs=0.2)
+    assert np.std(edge) == pytest.approx(1, abs=0.2)
+
+
+def test_matches_on_one_line_of_declination_have_an_offset() -> None:
+    rng = np.random.default_rng(6)
+    table = pd.DataFrame(
+        {"ra_deg": 150 + rng.uniform(-1, 1, 80), "dec_deg": 0.0, "dra_arcsec": 1.0, "ddec_arcsec": -2.0}
+    )
+    table[["dra_arcsec", "ddec_arcsec"]] += rng.normal(0, 0.1, (80, 2))
+    for model in ("auto", "linear", "smooth"):
+        got = calculate_positional_offsets(table, model, centre=(150.0, 0.0))  # type: ignore[arg-type]
+        assert (got.dra_arcsec, got.ddec_arcsec) == pytest.approx((1.0, -2.0), abs=0.1)
+
+
+def test_unknown_model_is_named() -> None:
+    table = pd.DataFrame({"dra_arcsec": [1.0], "ddec_arcsec": [1.0]})
+    with pytest.raises(InputError, match="position model 'cubic' is unknown"):
+        calculate_positional_offsets(table, "cubic")  # type: ignore[arg-type]

@@ -236,3 +236,50 @@ def test_missing_sqlite_table_is_named(tmp_path: Path) -> None:
 def test_a_unit_of_another_kind_is_refused_by_the_configuration() -> None:
     with pytest.raises(ValueError, match="'arcsec' cannot be turned into 'mJy'"):
         CatalogConfig(path="a.csv", freq_mhz=1400.0, columns={"flux_mjy": {"column": "flux", "unit": "arcsec"}})
+
+
+def test_the_unit_that_a_file_states_goes_before_the_presets_but_not_before_a_persons(tmp_path: Path) -> None:
+    path = tmp_path / "nvss.fits"
+    Table({"RAJ2000": [1.0], "DEJ2000": [1.0], "S1.4": [0.01] * u.Jy}).write(path)
+    assert read(path, preset="nvss", columns={})["flux_mjy"].tolist() == pytest.approx([10.0])
+    mine = {"flux_mjy": {"column": "S1.4", "unit": "uJy"}}
+    assert read(path, preset="nvss", columns=mine)["flux_mjy"].tolist() == pytest.approx([1e-5])
+
+
+def test_nvss_without_units_has_errors_of_right_ascension_in_seconds_of_time(tmp_path: Path) -> None:
+    path = tmp_path / "nvss.csv"
+    path.write_text("NVSS,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,S1.4\nA,00 00 00.1,+00 00 00.5,0.30,5.0,2.5\n")
+    row = read(path, preset="nvss", columns={}).iloc[0]
+    assert row[["ra_err_arcsec", "dec_err_arcsec"]].tolist() == pytest.approx([4.5, 5.0])
+
+
+def test_names_that_look_like_numbered_ones_stay_apart_whatever_the_sky_order(tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": ["A", "A", "A-2"], "ra": [1.0, 2.0, 3.0], "dec": 0.0, "flux": [5.0, 2.0, 3.0]})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.assign(ra=[2.0, 1.0, 3.0]).to_csv(tmp_path / "b.csv", index=False)
+    for file in ("a.csv", "b.csv"):
+        got = read(tmp_path / file, columns={}).set_index("flux_mjy")["catalog_source_id"]
+        assert got.to_dict() == {5.0: "A", 2.0: "A-3", 3.0: "A-2"}
+
+
+def test_names_that_are_no_whole_numbers(tmp_path: Path) -> None:
+    pd.DataFrame({"name": [1.5, 2.5], "ra": [1.0, 2.0], "dec": 0.0}).to_parquet(tmp_path / "a.parquet")
+    assert set(read(tmp_path / "a.parquet", columns={})["catalog_source_id"]) == {"1.5", "2.5"}
+
+
+def test_a_long_preamble_and_vizier_rows_of_units(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    names, values = "RAJ2000\tDEJ2000\tS\tname\n", "01 02 03\t+04 05 06\t12.0\tX\n"
+    path.write_text("# what it is\n" * 80 + names + '"h:m:s"\t"d:m:s"\tJy\t \n-----\t-----\t--\t-\n' + values)
+    row = read(path, columns={"flux_mjy": {"column": "S"}}).iloc[0]
+    assert row[["catalog_source_id", "flux_mjy"]].tolist() == ["X", 12_000.0]
+    assert row["ra_deg"] == pytest.approx(15.5125)
+    path.write_text("# what it is\n" * 80 + names + values)
+    assert read(path, columns={}).iloc[0]["catalog_source_id"] == "X"
+
+
+def test_hours_as_text(tmp_path: Path) -> None:
+    table = Table({"ra": ["12.5"], "dec": ["1"]})
+    table["ra"].unit = "h"
+    table.write(tmp_path / "a.vot", format="votable")
+    assert read(tmp_path / "a.vot", columns={})["ra_deg"].tolist() == [187.5]

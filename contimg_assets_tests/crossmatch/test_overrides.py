@@ -124,3 +124,10 @@ def test_applying_twice_is_applying_once() -> None:
 def test_bad_decisions_are_named(row: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         apply_overrides(matches(), overrides(row))
+
+
+def test_of_several_accepted_the_newest_is_the_best() -> None:
+    result = applied(("s1", "nvss", "N1", "accept", None), ("s1", "nvss", "N2", "accept", None))
+    assert result.loc[("s1", "nvss"), "rank"].to_dict() == {"N2": 1, "N1": 2}
+    again = applied(*(("s1", "nvss", name, "accept", None) for name in ("N1", "N2", "N1")))
+    assert again.loc[("s1", "nvss"), "rank"].to_dict() == {"N1": 1, "N2": 2}
