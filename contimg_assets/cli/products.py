@@ -10,14 +10,18 @@ import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.cli.console import command, console, note, open_project, print_frame
 from contimg_assets.errors import StoreError
 
 if TYPE_CHECKING:
     from contimg_assets.database import ProductsDatabase
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="ID|RA,DEC", help="Source id (past ids too), or a position in degrees or sexagesimal")
+    str,
+    typer.Argument(
+        metavar="ID|RA,DEC",
+        help="Source id (past ids too), or a position in degrees or, with hours of RA, sexagesimal",
+    ),
 ]
 
 
@@ -118,15 +122,20 @@ def variables(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many")] = 50,
 ) -> None:
-    """List the sources that vary, most significant first."""
+    """List the sources that vary, the least likely to be constant first; all of them where no threshold is given."""
     database = open_products()
     kinds = [flux.value] if flux is not None else [one.value for one in Flux]
     for kind in kinds:
-        found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit)
+        found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1)
         if len(found):
             break
     columns = [name for name in map(str, found) if not name.startswith(("n_sibl", "n_rel", "n_lim", "modulation"))]
-    print_frame(found.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
+    print_frame(found[:limit].dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
+    if len(found) > limit:
+        note(f"There are more than these {limit}: --limit shows more.")
+    limits = {"eta at least": eta, "V at least": v, "p-value at most": p_value}
+    used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
+    note(f"Thresholds: {used or 'none, so constant sources are among them; choose with --p-value, --eta and --v'}.")
 
 
 @command(app)
