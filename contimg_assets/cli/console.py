@@ -70,6 +70,11 @@ def command(app: typer.Typer, name: str | None = None, **arguments: Any) -> Call
     return register
 
 
+def note(text: str) -> None:
+    """Something to know about the output, kept out of it."""
+    error_console.print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
+
+
 def print_frame(frame: pd.DataFrame, title: str | None = None, columns: Sequence[str] | None = None) -> None:
     """A table on the screen; all of it tab-separated where the output is not a terminal, for other programs to read.
 

@@ -10,14 +10,18 @@ import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, error_console, open_project, print_frame
+from contimg_assets.cli.console import command, console, note, open_project, print_frame
 from contimg_assets.errors import StoreError
 
 if TYPE_CHECKING:
     from contimg_assets.database import ProductsDatabase
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="ID|RA,DEC", help="Source id (past ids too), or a position in degrees or sexagesimal")
+    str,
+    typer.Argument(
+        metavar="ID|RA,DEC",
+        help="Source id (past ids too), or a position in degrees or, with hours of RA, sexagesimal",
+    ),
 ]
 
 
@@ -133,12 +137,12 @@ def variables(
         if len(found):
             break
     columns = [name for name in map(str, found) if not name.startswith(("n_sibl", "n_rel", "n_lim", "modulation"))]
-    thresholds = {"eta ≥": eta, "V ≥": v, "p ≤": p_value}
-    chosen = ", ".join(f"{name} {value:g}" for name, value in thresholds.items() if value is not None)
-    title = f"Sources that vary ({chosen}), by their {kind} fluxes"
-    print_frame(found.head(limit).dropna(axis=1, how="all"), title, columns)
+    print_frame(found[:limit].dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
     if len(found) > limit:
-        error_console.print(f"There are more than these {limit}: --limit shows them.")
+        note(f"There are more than these {limit}: --limit shows more.")
+    limits = {"eta at least": eta, "V at least": v, "p-value at most": p_value}
+    used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
+    note(f"Thresholds: {used}; choose with --p-value, --eta and --v.")
 
 
 @command(app)

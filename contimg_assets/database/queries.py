@@ -70,12 +70,12 @@ class Queries:
         Raises
         ------
         InputError
-            If the position is none or the radius is negative.
+            If the position is none, or the radius is negative or no number.
         """
-        if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90 and radius_arcsec >= 0):
+        if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90 and 0 <= radius_arcsec < np.inf):
             raise InputError(
                 f"position {ra_deg}, {dec_deg} with radius {radius_arcsec} arcsec: RA must be in [0, 360), "
-                "declination in [-90, 90], the radius not negative"
+                "declination in [-90, 90], the radius a number that is not negative"
             )
         table = TABLES["sources"]
         query = sa.select(table).where(_near(table.c.healpix, ra_deg, dec_deg, radius_arcsec))
@@ -91,8 +91,7 @@ class Queries:
 
         Parameters
         ----------
-        text : an id of 16 hexadecimal digits, past ones too; or "RA,DEC" in degrees or as 12h30m49.4s,+12d23m28s or
-            12:30:49.4,+12:23:28
+        text : an id of 16 hexadecimal digits, past ones too; or a position, see `parse_position`
         radius_arcsec : how far the nearest source may be from the position
 
         Raises
@@ -164,7 +163,9 @@ class Queries:
         sample: str = "detections",
         limit: int | None = None,
     ) -> pd.DataFrame:
-        """Sources that vary, most significant first: position and statistics of one kind of flux.
+        """Sources that vary, the least likely to be constant first: position and statistics of one kind of flux.
+
+        Without a threshold, all that were measured at least twice.
 
         Parameters
         ----------
@@ -202,6 +203,7 @@ class Queries:
             )
             .join(sources, sources.c.id == c.source_id)
             .where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None))
+            # eta counts per degree of freedom, so it does not compare sources of different numbers of measurements.
             .order_by(c[f"p_value_{kind}"], c[f"eta_{kind}"].desc(), c.source_id)
         )
         if eta is not None:
@@ -275,6 +277,8 @@ def _sql_type(kind: Any) -> Any:
 def parse_position(text: str) -> tuple[float, float]:
     """(ra_deg, dec_deg) of "RA,DEC" or "RA DEC", each in degrees or sexagesimal, then with hours of right ascension.
 
+    A plain number is in degrees, whatever the other coordinate is written as: 187.7,+12:23:28 lies at 187.7 degrees.
+
     Raises
     ------
     InputError
@@ -290,27 +294,24 @@ def parse_position(text: str) -> tuple[float, float]:
     )
     if len(parts) != 2:
         raise wrong
-    from astropy.coordinates import Angle
-
     try:
-        # A plain number is in degrees, whatever the other one is.
-        ra, dec = (
-            float(part) if _is_number(part) else float(Angle(part, unit).deg)
-            for part, unit in zip(parts, ("hourangle", "deg"), strict=True)
-        )
-    except (ValueError, u.UnitsError) as error:
+        ra, dec = _degrees(parts[0], "hourangle"), _degrees(parts[1], "deg")
+    except ValueError as error:
         raise wrong from error
     if not (np.isfinite(ra) and np.isfinite(dec) and 0 <= ra < 360 and -90 <= dec <= 90):
         raise wrong
     return ra, dec
 
 
-def _is_number(text: str) -> bool:
+def _degrees(text: str, unit: str) -> float:
+    """A plain number in degrees, or a sexagesimal one whose leading part has this unit."""
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        from astropy.coordinates import Angle
+
+        # No Longitude, which would turn hours below 0 into others.
+        return float(Angle(text, unit).deg)
 
 
 def table_names() -> Sequence[str]:

@@ -151,7 +151,15 @@ def test_rejected_rows_can_be_read(in_finished: Path) -> None:
 
 
 def test_questions_answer_with_tables(in_finished: Path) -> None:
+    assert "Thresholds: p-value at most 0.0001" in call("variables").stderr
     first = call("variables", "--p-value", "1", "--limit", "1").stdout.splitlines()
+    every = call("variables", "--p-value", "1", "--limit", "100000")
+    assert len(every.stdout.splitlines()) > 2
+    assert "more than" not in every.stderr
+    strict = call("variables", "--limit", "1", "--v", "0.001", "--p-value", "0.99")
+    assert len(strict.stdout.splitlines()) == 2
+    assert "There are more than these 1: --limit shows more." in strict.stderr
+    assert "Thresholds: V at least 0.001, p-value at most 0.99;" in strict.stderr
     source_id = dict(zip(first[0].split("\t"), first[1].split("\t"), strict=True))["source_id"]
     assert source_id in call("source", source_id).output
     curve = call("lightcurve", source_id, "--no-limits").output.splitlines()
@@ -159,6 +167,8 @@ def test_questions_answer_with_tables(in_finished: Path) -> None:
     assert len(curve) == 3
     call("new")
     assert "no source within" in call("source", "90.0,-80.0", status=2).output
+    output = call("lightcurve", "90.0,-80.0", "--radius-arcsec", "inf", status=2).output
+    assert "radius inf arcsec" in output
 
 
 def test_decisions_survive_being_made_again(project: TestProject) -> None:

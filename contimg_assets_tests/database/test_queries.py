@@ -112,8 +112,9 @@ def test_find_source(filled_database: ProductsDatabase, survey: Survey) -> None:
         filled_database.find_source("100,-50")
     with pytest.raises(StoreError, match="no source '0123456789abcdef'"):
         filled_database.light_curve("0123456789abcdef")
-    with pytest.raises(InputError, match="RA must be"):
-        filled_database.cone(360.0, 0, 1)
+    for place in ((360.0, 0, 1), (0, 0, np.inf), (0, 0, np.nan), (0, 0, -1.0)):
+        with pytest.raises(InputError, match="RA must be"):
+            filled_database.cone(*place)
 
 
 def test_positions_as_people_write_them() -> None:
@@ -123,10 +124,12 @@ def test_positions_as_people_write_them() -> None:
     assert parse_position("12:30:00 -12:15:00") == pytest.approx((187.5, -12.25))
     assert parse_position("12 30 00.0 -12 15 00") == pytest.approx((187.5, -12.25))
     assert parse_position("187.5 -12.25") == (187.5, -12.25)
-    # A plain number is degrees beside a sexagesimal one, too.
-    assert parse_position("187.7,+12:30:00") == pytest.approx((187.7, 12.5))
-    assert parse_position("12:30:00,12.5") == pytest.approx((187.5, 12.5))
-    for text in ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3", "-01:00:00,+10:00:00", "24:00:01,0", "1,1:2:3:4"):
+    # A plain number is in degrees, whatever the other one is.
+    assert parse_position("187.7,+12:15:00") == pytest.approx((187.7, 12.25))
+    assert parse_position("12:30:00,12.25") == pytest.approx((187.5, 12.25))
+    assert parse_position("187.7 12d15m") == pytest.approx((187.7, 12.25))
+    wrong = ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3", "-01:00:00,+10:00:00", "-1h,10d", "25:00:00,1", "1:2:3,91d")
+    for text in wrong:
         with pytest.raises(InputError, match="neither a source id"):
             parse_position(text)
 
@@ -142,6 +145,11 @@ def test_variables(filled_database: ProductsDatabase) -> None:
         with pytest.raises(InputError, match="radius"):
             filled_database.cone(10.0, 10.0, radius)
     assert len(filled_database.variables(limit=3)) == 3
+    everything = filled_database.variables()
+    assert not everything["eta_peak"].is_monotonic_decreasing
+    by = ["p_value_peak", "eta_peak", "source_id"]
+    pd.testing.assert_frame_equal(everything, everything.sort_values(by, ascending=[True, False, True], kind="stable"))
+    assert filled_database.variables(limit=3)["source_id"].tolist() == everything["source_id"][:3].tolist()
     assert filled_database.variables(sample="forced").empty
     with pytest.raises(InputError, match="kind is one of"):
         filled_database.variables(kind="total")

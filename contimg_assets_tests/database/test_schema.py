@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from typer.testing import CliRunner
 
+from contimg_assets.cli.app import app
 from contimg_assets.database import ProductsDatabase, engine, schema
 from contimg_assets.database.engine import reading, shown_url, trouble
+from contimg_assets.database.export import exportable
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.views import VIEWS, drop_views
 from contimg_assets.errors import StoreError
@@ -49,6 +56,71 @@ def test_an_old_database_with_rows_is_upgraded(url: str) -> None:
         assert len(database.query("SELECT * FROM photometry")) == survey.seen.sum()
         # It goes on as if it had always been new.
         assert database.replace_epochs(survey.epochs()).written == []
+
+
+def test_a_database_of_the_first_version_is_upgraded_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three epochs, of which the first came last, with counterparts and a decision: frozen as text, never made anew."""
+    frozen = Path(__file__).with_name("products_0001.sql").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONTIMG_CONFIG", raising=False)
+    with closing(sqlite3.connect("products.sqlite3")) as connection:
+        connection.executescript(frozen)
+        before = rows_of(connection)
+    assert {name for name, rows in before.items() if not rows} == {"source_relations"}
+
+    def contimg(*arguments: str, status: int = 0) -> str:
+        result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+        assert result.exit_code == status, (result.output, result.exception)
+        return result.stdout
+
+    assert contimg("db", "current").strip() == "0001"
+    contimg("db", "check", status=1)
+    contimg("db", "upgrade")
+    contimg("db", "check")
+    with closing(sqlite3.connect("products.sqlite3")) as connection:
+        after = rows_of(connection, {name: list(rows[0]) for name, rows in before.items() if rows})
+    # Their place is a table of its own now.
+    moved = {"epoch_scale", "epoch_scale_err", "n_epoch_scale"}
+    before["corrections"] = [{k: v for k, v in row.items() if k not in moved} for row in before["corrections"]]
+    assert {name: after[name] for name in before if name != "alembic_version"} == {
+        name: rows for name, rows in before.items() if name != "alembic_version"
+    }
+
+    (decision,) = before["match_overrides"]
+    past = str(decision["source_id"])
+    (present,) = [str(row["source_id"]) for row in before["source_aliases"] if row["alias"] == past]
+    shown = contimg("source", past)
+    assert present in shown
+    assert "rejected" in shown
+    assert len(contimg("lightcurve", past).splitlines()) == 4
+    assert len(contimg("variables").splitlines()) == 5
+    assert len(contimg("new").splitlines()) == 3
+    for table in exportable():
+        contimg("export", table, "--out", f"{table}.parquet")
+        assert pq.read_metadata(f"{table}.parquet").num_rows == len(after.get(table, [])) or table in VIEWS
+    assert pq.read_metadata("light_curves.parquet").num_rows == len(before["associations"])
+    contimg("export", "pairs", "--out", "pairs.parquet")
+    assert pq.read_metadata("pairs.parquet").num_rows
+
+
+def rows_of(
+    connection: sqlite3.Connection, columns: Mapping[str, list[str]] | None = None
+) -> dict[str, list[dict[str, object]]]:
+    """All rows of all tables; only some columns, where given."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found: dict[str, list[dict[str, object]]] = {}
+    for table in tables:
+        cursor = connection.execute(
+            f"SELECT * FROM {table} ORDER BY 1, 2" if table != "alembic_version" else "SELECT * FROM alembic_version"
+        )
+        names = [column[0] for column in cursor.description]
+        chosen = (columns or {}).get(table, names)
+        found[table] = [
+            {name: value for name, value in zip(names, row, strict=True) if name in chosen} for row in cursor
+        ]
+    return found
 
 
 MIGRATION = """
