@@ -85,7 +85,8 @@ def _sqlite(url: sa.URL) -> Engine:
         raise StoreError(f"{file.parent} does not exist; create the folder of the products database first")
     if file.is_dir():
         raise StoreError(f"{file} is a folder; the products database must be a file, such as {file}/products.sqlite3")
-    read_only = file.exists() and not os.access(file, os.W_OK)
+    # To write, SQLite puts files beside the database.
+    read_only = file.exists() and not all(os.access(place, os.W_OK) for place in (file, file.parent))
     if read_only:
         url = _read_only(url, file)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})

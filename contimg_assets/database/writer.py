@@ -101,7 +101,7 @@ def replace_epochs(
     watch, report = _Stopwatch(), WriteReport()
     before = _existing_sources(connection)
     images_before = _images(connection)
-    all_again = _set_recomputed_with(connection, "variability", parameters.version) or anew
+    all_again = _set_recomputed_with(connection, "variability", parameters.version) or (anew and len(before) > 0)
     match_again = _set_recomputed_with(connection, "matching", matching.version if matching else _NO_MATCHING)
     watch.lap("read")
     old_blocks, new_blocks = _replace_rows(connection, batch, delete, report, watch, anew)
