@@ -78,7 +78,8 @@ def build_reference(config: Config, name: str) -> list[dg.AssetsDefinition | dg.
                 "dagster/row_count": table.num_rows,
                 "frequency [MHz]": catalog.freq_mhz,
                 "beam [arcsec]": catalog.beam_arcsec,
-            },
+            }
+            | ({} if catalog.epoch_mjd is None else {"mean epoch of its observations [MJD]": catalog.epoch_mjd}),
         )
 
     return [source, reference]

@@ -86,7 +86,7 @@ def add_catalog(
 
 
 def list_catalogs(config: Config) -> pd.DataFrame:
-    """The configured catalogues: name, preset, file, exists, freq_mhz, beam_arcsec, materialised, n_rows, version."""
+    """The configured catalogues: what is configured, whether the file is there, and what was made of it."""
     rows = []
     for name, settings in sorted(config.catalogs.items()):
         stored = catalog_file(config, name)
@@ -102,12 +102,24 @@ def list_catalogs(config: Config) -> pd.DataFrame:
                 "exists": config.catalog_path(name).is_file(),
                 "freq_mhz": settings.freq_mhz,
                 "beam_arcsec": settings.beam_arcsec,
+                "epoch_mjd": settings.epoch_mjd,
                 "materialised": schema is not None,
                 "n_rows": n_rows,
                 "version": metadata.get(b"contimg_version", b"").decode() or None,
             }
         )
-    columns = ["name", "preset", "path", "exists", "freq_mhz", "beam_arcsec", "materialised", "n_rows", "version"]
+    columns = [
+        "name",
+        "preset",
+        "path",
+        "exists",
+        "freq_mhz",
+        "beam_arcsec",
+        "epoch_mjd",
+        "materialised",
+        "n_rows",
+        "version",
+    ]
     return pd.DataFrame(rows, columns=columns).astype({"preset": "str", "n_rows": "Int64", "version": "str"})
 
 

@@ -38,6 +38,7 @@ LIGHT_CURVE_COLUMNS = [
     "snr",
     "separation_arcsec",
 ]
+DECISION_COLUMNS = ["catalog", "catalog_source_id", "action", "comment", "author", "created_at"]
 MATCH_COLUMNS = [
     "catalog_type",
     "catalog_source_id",
@@ -94,6 +95,7 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
     tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
+        ("What people say of them", database.decisions(source_id), DECISION_COLUMNS),
         ("Related sources", database.relations(source_id), None),
         ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
     ]

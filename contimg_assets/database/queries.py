@@ -130,6 +130,15 @@ class Queries:
         """Counterparts of a source, the best of each catalogue first."""
         return self._of_source("cross_matches", source_id, "catalog_type", "rank", "catalog_source_id")
 
+    def decisions(self, source_id: str) -> pd.DataFrame:
+        """What people decided or said about a source's counterparts, under any of its names, the latest first."""
+        table, aliases = TABLES["match_overrides"], TABLES["source_aliases"]
+        with reading(self.engine) as connection:
+            present = _present(connection, source_id)
+            names = sa.select(aliases.c.alias).where(aliases.c.source_id == present)
+            query = sa.select(table).where(sa.or_(table.c.source_id == present, table.c.source_id.in_(names)))
+            return bulk.fetch(connection, query.order_by(table.c.created_at.desc(), table.c.id))
+
     def relations(self, source_id: str) -> pd.DataFrame:
         """Sources that competed with this one, with the epoch in which they did."""
         table = TABLES["source_relations"]

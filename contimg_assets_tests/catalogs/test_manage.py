@@ -97,6 +97,7 @@ def test_listing(folder: Path) -> None:
     listed = list_catalogs(config).set_index("name")
     assert listed["materialised"].to_dict() == {"mine": False, "nvss": True}
     assert listed.loc["nvss", ["preset", "n_rows", "exists"]].tolist() == ["nvss", 2, True]
+    assert listed.loc["nvss", "epoch_mjd"] == 49700.0
     assert listed.loc["nvss", "version"] == table.schema.metadata[b"contimg_version"].decode()
     assert list_catalogs(load_config(folder / "contimg.yaml").model_copy(update={"catalogs": {}})).empty
 

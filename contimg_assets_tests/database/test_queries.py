@@ -339,6 +339,11 @@ def test_decisions_follow_aliases(database: ProductsDatabase) -> None:
     assert database.find_source(old) == new
     row = database.matches(old).set_index("catalog_source_id").loc["N004"]
     assert (row["source_id"], row["match_quality"], row["comment"]) == (new, "rejected", "not ours")
+    # What is said of a source without any counterpart is found with the source.
+    database.decide_match("comment", new, "nvss", None, "looked at it", matching=matching)
+    for name in (old, new):
+        assert database.decisions(name)["comment"].tolist() == ["looked at it", "not ours"]
+    assert database.decisions(source_ids(survey.births())[5]).empty
 
 
 def test_rebuilding_keeps_aliases_and_decisions_and_no_reader_sees_less(database: ProductsDatabase) -> None:
