@@ -136,9 +136,11 @@ class DeliveryVersions:
 
     def version_when_quiet(self, folder: Path, seconds: float) -> str | None:
         """Version of an epoch's files, None while one of them was written less than so long ago."""
-        now = time.time()
         files, wholly = _files(folder)
-        if now - self._newest(files) < seconds:
+        newest = self._newest(files)
+        # After the look, so that nothing seen by it is younger.
+        now = time.time()
+        if now - newest < seconds:
             return None
         return self._version(folder, files, wholly, now)
 

@@ -95,7 +95,7 @@ def test_a_database_of_the_first_version_is_upgraded_and_answers(
     assert present in shown
     assert "rejected" in shown
     assert len(contimg("lightcurve", past).splitlines()) == 4
-    assert len(contimg("variables").splitlines()) == 5
+    assert len(contimg("variables", "--p-value", "1").splitlines()) == 5
     assert len(contimg("new").splitlines()) == 3
     for table in exportable():
         contimg("export", table, "--out", f"{table}.parquet")
