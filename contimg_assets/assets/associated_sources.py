@@ -118,7 +118,6 @@ class _Chain:
         # What the next epoch is folded onto.
         self._base = FoldState.empty()
         self._at = ""
-        self._failed_now: set[str] = set()
 
     # What `refold` asks for.
 
@@ -183,7 +182,6 @@ class _Chain:
                 untouched.discard(self._at)
                 self._taking_part.remove(self._at)
                 yield self._failed(self._at, error)
-                self._failed_now.add(self._at)
         for epoch in in_time_order(untouched, self._store):
             progress.report(ASSOCIATED_SOURCES.name, epoch)
             yield Made(self._current[epoch], note="inputs, code and configuration unchanged: nothing to do")
@@ -246,8 +244,8 @@ class _Chain:
 
     def _before(self, epoch: str) -> str:
         """Version of the state that an epoch is folded onto; an epoch that failed takes no part."""
-        earlier = [e for e in self._epochs[: self._epochs.index(epoch)] if e not in self._failed_now]
-        last = next((self._current[e] for e in reversed(earlier) if e in self._current), None)
+        earlier = reversed(self._epochs[: self._epochs.index(epoch)])
+        last = next((self._current[e] for e in earlier if e in self._taking_part and e in self._current), None)
         return state_version(ASSOCIATED_SOURCES, last)
 
     def _copied_history(self, epoch: str, result: FoldResult) -> pd.DataFrame:

@@ -80,8 +80,9 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     with path.open("rb") as stream:
         zipped = stream.read(2) == _GZIP
     with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-        lines = (line.decode("utf-8", errors="replace") for line in stream)
-        top = list(islice((line.rstrip("\r\n") for line in lines if line.strip() and not line.startswith("#")), 3))
+        filled = ((n, line) for n, line in enumerate(stream) if line.strip() and not line.startswith(b"#"))
+        numbered = list(islice(filled, 3))
+    top = [line.decode("utf-8", errors="replace").rstrip("\r\n") for _, line in numbered]
     header = top[0] if top else ""
     separator = max((",", "\t", ";", "|"), key=header.count)
     separator = separator if header.count(separator) else r"\s+"
@@ -92,19 +93,12 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         comment="#",
         skipinitialspace=True,
         compression="gzip" if zipped else None,
-        skiprows=_below_header(path, zipped) if has_units else None,
+        skiprows=[number for number, _ in numbered[1:]] if has_units else None,
     )
     if not has_units:
         return frame, {}
     pairs = zip(frame.columns, (unit.strip() for unit in top[1].split(separator)), strict=False)
     return frame, {str(name): unit for name, unit in pairs if unit}
-
-
-def _below_header(path: Path, zipped: bool) -> list[int]:
-    """Numbers of the two lines of units and dashes."""
-    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-        filled = (number for number, line in enumerate(stream) if line.strip() and not line.startswith(b"#"))
-        return list(islice(filled, 1, 3))
 
 
 def _read_sqlite(path: Path, table: str | None) -> pd.DataFrame:

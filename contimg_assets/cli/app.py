@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,8 +122,7 @@ def tell_troubles(report: Report) -> bool:
     """Say what went wrong in bringing a project up to date; true if nothing did."""
     for error in report.errors:
         console.print(f"[bold red]internal error:[/] {escape(error)}", soft_wrap=True)
-    for problem in report.problems:
-        console.print(f"[bold red]missing:[/] {escape(problem)}", soft_wrap=True)
+    _print_missing(report.problems)
     for row in report.failed.itertuples(index=False):
         reason = escape(str(row.reason))
         console.print(f"[bold red]failed:[/] {row.stage} of epoch {row.epoch}: {reason}", soft_wrap=True)
@@ -153,16 +152,15 @@ def status(
     for epoch, states in zip(wide.index, wide.to_numpy(), strict=True):
         table.add_row(str(epoch), *(_SIGNS[str(state)] for state in states))
     console.print(table)
-    for problem in project.missing_catalogs().values():
-        console.print(f"[bold red]missing:[/] {escape(problem)}", soft_wrap=True)
+    _print_missing(project.missing_catalogs().values())
     for name in project.stale_catalogs():
         console.print(f"reference/{name}: [yellow]stale[/]: its file or configuration changed, or it was never made")
     if project.stale_epoch_scales():
         console.print("epoch_scales: [yellow]stale[/]: an epoch's corrections changed, or they were never made")
     _print_unusable(project)
-    # What waits for a stage before it, or was never made, says so by its sign.
-    obvious = assessment["state"].isin(["waiting", "missing"]) & (assessment["stage"] != "raw_detections")
-    notable = assessment[(assessment["reason"] != "") & ~obvious & (assessment["state"] != "missing")]
+    # What was never made, or waits for a stage before it, says so by its sign.
+    waits = (assessment["state"] == "waiting") & (assessment["stage"] != "raw_detections")
+    notable = assessment[(assessment["reason"] != "") & (assessment["state"] != "missing") & ~waits]
     for row in notable.itertuples(index=False):
         console.print(f"{row.epoch} {row.stage} {_SIGNS[row.state]}: {escape(str(row.reason))}", soft_wrap=True)
 
@@ -184,6 +182,11 @@ def rejected(
         console.print(f"No row of epoch {escape(epoch)} was set aside.")
         return
     print_frame(rows, title=f"{len(rows)} row(s) of epoch {epoch} set aside")
+
+
+def _print_missing(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        console.print(f"[bold red]missing:[/] {escape(sentence)}", soft_wrap=True)
 
 
 def _print_unusable(project: Project) -> None:

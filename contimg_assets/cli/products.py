@@ -25,8 +25,6 @@ SourceArgument = Annotated[
 ]
 
 
-# The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
-VARIABLE_P_VALUE = 1e-4
 LIGHT_CURVE_COLUMNS = [
     "epoch",
     "mjd",
@@ -130,6 +128,8 @@ def variables(
 
     Without any threshold those that are constant with a probability of less than 0.0001.
     """
+    from contimg_assets.variability.statistics import VARIABLE_P_VALUE
+
     database = open_products()
     if eta is v is p_value is None:
         p_value = VARIABLE_P_VALUE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -50,47 +48,44 @@ def candidates_of(
     chosen, near, i = chosen[order], near.where(order), i[order]
     r, log_f, log_ratio = r[order], log_f[order], log_ratio[order]
     first = np.flatnonzero(np.diff(i, prepend=-1))
-    with ThreadPoolExecutor(1) as beside:
-        # A search of its own, while this thread goes on.
-        neighbours = beside.submit(_neighbours, near.row, first, sky, detections.beam)
-        counts = np.diff(np.append(first, len(i)))
-        probability, p_any, p_none = formulas.posterior(log_ratio, first, q[detections.group[i[first]]])
-        several_rows, several_detections = others_row[chosen] > 0, others_detection[chosen] > 0
-        rows = pa.array(near.row)
-        columns = sky.table.select(
-            ["catalog_source_id", "ra_deg", "dec_deg", "flux_mjy", "flux_err_mjy", "spectral_index"]
-        ).take(rows)
-        relation = np.array(["1:1", "1:n", "n:1", "n:m"], dtype=object)
-        return pd.DataFrame(
-            {
-                "detection": i,
-                "group": detections.group[i],
-                "catalog_source_id": columns.column("catalog_source_id").to_pandas(),
-                "separation_arcsec": near.separation,
-                "dra_arcsec": near.dra,
-                "ddec_arcsec": near.ddec,
-                "sigma_ew_arcsec": near.sigma_ew,
-                "sigma_ns_arcsec": near.sigma_ns,
-                "de_ruiter": r,
-                "log10_bayes_factor": formulas.log10_bayes_factor(log_f),
-                "likelihood_ratio": np.exp(log_ratio),
-                "probability": probability,
-                "p_any": np.repeat(p_any, counts),
-                "p_none": np.repeat(p_none, counts),
-                "p_chance": formulas.chance_probability(near.distance, density[i]),
-                "n_candidates": np.repeat(counts, counts),
-                "rank": np.arange(len(i)) - np.repeat(first, counts) + 1,
-                "mutual": mutual[chosen],
-                "blend": several_rows | several_detections,
-                "relation": pd.Series(relation[several_rows + 2 * several_detections], dtype="str"),
-                "catalog_ra_deg": columns.column("ra_deg").to_numpy(),
-                "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
-                "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
-                "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
-                "catalog_neighbour_arcsec": neighbours.result(),
-                "given_index": columns.column("spectral_index").to_numpy(),
-            }
-        )
+    counts = np.diff(np.append(first, len(i)))
+    probability, p_any, p_none = formulas.posterior(log_ratio, first, q[detections.group[i[first]]])
+    several_rows, several_detections = others_row[chosen] > 0, others_detection[chosen] > 0
+    rows = pa.array(near.row)
+    columns = sky.table.select(
+        ["catalog_source_id", "ra_deg", "dec_deg", "flux_mjy", "flux_err_mjy", "spectral_index"]
+    ).take(rows)
+    relation = np.array(["1:1", "1:n", "n:1", "n:m"], dtype=object)
+    return pd.DataFrame(
+        {
+            "detection": i,
+            "group": detections.group[i],
+            "catalog_source_id": columns.column("catalog_source_id").to_pandas(),
+            "separation_arcsec": near.separation,
+            "dra_arcsec": near.dra,
+            "ddec_arcsec": near.ddec,
+            "sigma_ew_arcsec": near.sigma_ew,
+            "sigma_ns_arcsec": near.sigma_ns,
+            "de_ruiter": r,
+            "log10_bayes_factor": formulas.log10_bayes_factor(log_f),
+            "likelihood_ratio": np.exp(log_ratio),
+            "probability": probability,
+            "p_any": np.repeat(p_any, counts),
+            "p_none": np.repeat(p_none, counts),
+            "p_chance": formulas.chance_probability(near.distance, density[i]),
+            "n_candidates": np.repeat(counts, counts),
+            "rank": np.arange(len(i)) - np.repeat(first, counts) + 1,
+            "mutual": mutual[chosen],
+            "blend": several_rows | several_detections,
+            "relation": pd.Series(relation[several_rows + 2 * several_detections], dtype="str"),
+            "catalog_ra_deg": columns.column("ra_deg").to_numpy(),
+            "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
+            "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
+            "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
+            "catalog_neighbour_arcsec": _neighbours(near.row, first, sky, detections.beam),
+            "given_index": columns.column("spectral_index").to_numpy(),
+        }
+    )
 
 
 def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:

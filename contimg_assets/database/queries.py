@@ -23,8 +23,6 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 
 _ID = re.compile(r"[0-9a-f]{16}")
-
-
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
 
 
@@ -70,12 +68,12 @@ class Queries:
         Raises
         ------
         InputError
-            If the position is none, or the radius is negative or no number.
+            If the position is none, or the radius is negative, no number, or more than half the sky.
         """
-        if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90 and 0 <= radius_arcsec < np.inf):
+        if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90 and 0 <= radius_arcsec <= _HALF_THE_SKY_ARCSEC):
             raise InputError(
                 f"position {ra_deg}, {dec_deg} with radius {radius_arcsec} arcsec: RA must be in [0, 360), "
-                "declination in [-90, 90], the radius a number that is not negative"
+                f"declination in [-90, 90], the radius in [0, {_HALF_THE_SKY_ARCSEC:g}]"
             )
         table = TABLES["sources"]
         query = sa.select(table).where(_near(table.c.healpix, ra_deg, dec_deg, radius_arcsec))
@@ -264,8 +262,6 @@ def _present(connection: Connection, source_id: str) -> str:
 
 def _near(column: sa.Column, ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
     """Cells about a position that hold everything within the radius."""
-    if not 0 <= radius_arcsec <= _HALF_THE_SKY_ARCSEC:
-        raise InputError(f"a radius of {radius_arcsec:g} arcsec is none; give one from 0 to {_HALF_THE_SKY_ARCSEC:g}")
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()
     # Cells of a third of the radius: few enough to list, small enough to fit the circle.

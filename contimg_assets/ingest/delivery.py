@@ -14,14 +14,14 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
-from contimg_assets.partitions import check_epoch_key
+from contimg_assets.partitions import is_epoch_key
 from contimg_assets.remembered import SETTLED_SECONDS, Remembered
 
 MANIFEST = "images.csv"
@@ -60,7 +60,7 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
         )
     if not _may_be_opened(incoming):
         raise InputError(f"{incoming}: this folder may not be listed; allow the user who runs contimg to read it")
-    looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if _is_epoch_key(name))
+    looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if is_epoch_key(name))
     found = [Delivery(name, incoming / name, glance.mjd) for name, glance in looked_at if glance is not None]
     return sorted(found, key=lambda delivery: delivery.time_order)
 
@@ -72,7 +72,7 @@ def unusable_folders(incoming: Path) -> dict[str, str]:
         folder = incoming / name
         if is_file(folder):
             continue
-        if not _is_epoch_key(name):
+        if not is_epoch_key(name):
             reasons[name] = "this cannot be an epoch's name: rename the folder to letters, digits and '_.:+-'"
         elif not _is_folder(folder):
             reasons[name] = "this is neither a file nor a folder that can be opened"
@@ -154,14 +154,7 @@ class DeliveryVersions:
         return max((status.st_mtime for status in states if status is not None), default=0.0)
 
     def _version(self, folder: Path, files: Iterable[str], wholly: frozenset[str], now: float) -> str:
-        parts = (
-            (
-                file.rpartition(os.sep)[2],
-                _OUTSIDE if _is_outside(file, folder, self._roots) else self._file_version(file, file in wholly, now),
-            )
-            for file in files
-        )
-        return combine_versions(*itertools.chain.from_iterable(parts))
+        return _combined(folder, files, self._roots, lambda file: self._file_version(file, file in wholly, now))
 
     def save(self) -> None:
         """Keep what was hashed for the next process."""
@@ -223,11 +216,13 @@ def file_version(file: Path, wholly: bool = False) -> str:
 def delivery_version(folder: Path, roots: Sequence[Path] = ()) -> str:
     """Version of an epoch's files, all of them hashed now; ``roots`` as in `DeliveryVersions`."""
     files, wholly = _files(folder)
+    return _combined(folder, files, roots, lambda file: file_version(Path(file), file in wholly))
+
+
+def _combined(folder: Path, files: Iterable[str], roots: Sequence[Path], version_of: Callable[[str], str]) -> str:
+    """Version of an epoch's files by their names and versions; what lies outside is not looked at."""
     parts = (
-        (
-            file.rpartition(os.sep)[2],
-            _OUTSIDE if _is_outside(file, folder, roots) else file_version(Path(file), file in wholly),
-        )
+        (file.rpartition(os.sep)[2], _OUTSIDE if _is_outside(file, folder, roots) else version_of(file))
         for file in files
     )
     return combine_versions(*itertools.chain.from_iterable(parts))
@@ -254,14 +249,6 @@ def _may_be_opened(folder: Path) -> bool:
 
 def _is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - as `is_file`
-
-
-def _is_epoch_key(name: str) -> bool:
-    try:
-        check_epoch_key(name)
-    except InputError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)

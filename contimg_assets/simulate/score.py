@@ -17,6 +17,7 @@ from rich.table import Table
 from scipy.stats import chi2
 
 from contimg_assets.simulate.survey import SurveyTruth
+from contimg_assets.variability.statistics import VARIABLE_P_VALUE
 
 Floats = npt.NDArray[np.float64]
 
@@ -327,7 +328,7 @@ def score_variables(
     associations: pd.DataFrame,
     truth: SurveyTruth,
     *,
-    max_p_value: float = 1e-4,
+    max_p_value: float = VARIABLE_P_VALUE,
     min_v: float = 0.1,
     min_epochs: int = 3,
 ) -> FoundScore:

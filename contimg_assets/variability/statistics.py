@@ -17,6 +17,9 @@ from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.variability.pairs import pair_maxima
 from contimg_assets.variability.segments import Floats, LightCurves, Segments
 
+# The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
+VARIABLE_P_VALUE = 1e-4
+
 
 def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
     """Error with the flux scale's own in quadrature, e'^2 = e^2 + (g S)^2, shape (n,).
