@@ -17,6 +17,7 @@ import pandas as pd
 from contimg_assets.calibration import vast
 from contimg_assets.config import Corrections
 from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.pairs import cross_match_sources
 from contimg_assets.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
@@ -315,11 +316,10 @@ def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources:
     if len(variable_sources):
         usable &= ~table["source_id"].isin(set(variable_sources)).to_numpy()
     if parameters.known_variables and len(table):
-        listed = np.array(parameters.known_variables, dtype=float)
-        _, distance = sphere.nearest(
-            sphere.unit_vectors(table["ra_deg"], table["dec_deg"]), sphere.unit_vectors(listed[:, 0], listed[:, 1])
-        )
-        usable &= distance > parameters.known_variable_radius_arcsec
+        listed = pd.DataFrame(parameters.known_variables, columns=["ra_deg", "dec_deg"], dtype=float)
+        ours = table[["ra_deg", "dec_deg"]].reset_index(drop=True)
+        near = cross_match_sources(ours, listed, parameters.known_variable_radius_arcsec, mode="nearest")
+        usable[near["detected_index"]] = False
     return usable
 
 

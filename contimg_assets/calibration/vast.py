@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.pairs import cross_match_sources
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,21 +85,19 @@ def match(
     component_id, component_id_reference, separation_arcsec, dra_arcsec, ddec_arcsec (reference minus catalogue),
     flux_mjy, flux_err_mjy, reference_flux_mjy, reference_flux_err_mjy (integrated), flux_peak_ratio
     """
-    ours = sphere.unit_vectors(catalogue["ra_deg"], catalogue["dec_deg"])
-    theirs = sphere.unit_vectors(reference["ra_deg"], reference["dec_deg"])
-    index, separation = sphere.nearest(ours, theirs)
-    near = separation < radius_arcsec
-    left = catalogue[near].reset_index(drop=True)
-    right = reference.iloc[index[near]].reset_index(drop=True)
-    dra, ddec = sphere.offsets_arcsec(left["ra_deg"], left["dec_deg"], right["ra_deg"], right["dec_deg"])
+    catalogue, reference = catalogue.reset_index(drop=True), reference.reset_index(drop=True)
+    nearest = cross_match_sources(catalogue, reference, radius_arcsec, mode="nearest")
+    nearest = nearest[nearest["separation_arcsec"] < radius_arcsec].reset_index(drop=True)
+    left = catalogue.take(nearest["detected_index"].to_numpy()).reset_index(drop=True)
+    right = reference.take(nearest["catalog_index"].to_numpy()).reset_index(drop=True)
     ratio = (_peak(left, condon) / _peak(right, condon)).to_numpy(dtype=float)
     pairs = pd.DataFrame(
         {
             "component_id": left["component_id"],
             "component_id_reference": right["component_id"],
-            "separation_arcsec": separation[near],
-            "dra_arcsec": dra,
-            "ddec_arcsec": ddec,
+            "separation_arcsec": nearest["separation_arcsec"],
+            "dra_arcsec": nearest["dra_arcsec"],
+            "ddec_arcsec": nearest["ddec_arcsec"],
             "flux_mjy": left["flux_int_mjy"],
             "flux_err_mjy": left["flux_int_err_mjy"],
             "reference_flux_mjy": right["flux_int_mjy"],

@@ -19,6 +19,7 @@ from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.cells import Flags, coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.crossmatch.pairs import cross_match_sources
 from contimg_assets.errors import InputError
 from contimg_assets.identity import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
@@ -213,10 +214,9 @@ class ReferenceCatalog:
     def within(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pd.DataFrame:
         """Exactly the rows within a radius of any of the positions, in the order of the catalogue."""
         table = self.near(ra_deg, dec_deg, radius_arcsec)
-        vectors = sphere.unit_vectors(table.column("ra_deg").to_numpy(), table.column("dec_deg").to_numpy())
-        centres = np.atleast_2d(sphere.unit_vectors(np.atleast_1d(ra_deg), np.atleast_1d(dec_deg)))
-        _, found, _ = sphere.pairs_within(centres, vectors, radius_arcsec)
-        return table.take(pa.array(np.unique(found))).to_pandas()
+        centres = pd.DataFrame({"ra_deg": np.atleast_1d(ra_deg), "dec_deg": np.atleast_1d(dec_deg)})
+        pairs = cross_match_sources(centres, table.select(["ra_deg", "dec_deg"]).to_pandas(), radius_arcsec)
+        return table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
 
     def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> pd.DataFrame:
         """Rows within a circle, nearest first, with separation_arcsec.

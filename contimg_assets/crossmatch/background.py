@@ -6,22 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import ConvexHull, QhullError
 from scipy.special import lambertw
 
 from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.cells import cells_around, coarser
+from contimg_assets.crossmatch.cells import FINEST_ORDER, cells_around, centres, coarser
 from contimg_assets.crossmatch.probability import SQUARE_DEGREES_OF_SKY, completeness, fit_q
 from contimg_assets.crossmatch.sphere import Floats
 
 _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2
+# Where the catalogue seems to cover less of the area than this, its edge is looked for.
+_COVERED_SHARE = 0.85
 
 
 def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[np.int64], radius_deg: float) -> Floats:
     """Catalogue sources per square degree around positions, outside the catalogue's footprint 0.
 
     Counted in the HEALPix cell of the position and the eight around it, over the area that the catalogue covers there:
-    that of the finer cells with any source in them, corrected for those that are empty by chance.
+    that of the finer cells with any source in them, corrected for those that are empty by chance. Cells hang over the
+    edge of a catalogue, far over that of a small field: there the convex hull of the sources tells more.
 
     Parameters
     ----------
@@ -45,7 +49,55 @@ def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[n
     # Poisson: per_occupied = mean / (1 - exp(-mean)), solved for the mean. One source in each is no lower limit.
     m = np.maximum(per_occupied, 1.2)
     per_cell = np.where(n_occupied > 0, m + lambertw(-m * np.exp(-m)).real, 0.0)
-    return (per_cell / area_deg2)[of_position]
+    density = per_cell / area_deg2
+    covered_deg2 = np.divide(n_sources, density, out=np.zeros(len(cells)), where=density > 0)
+    whole_deg2 = SQUARE_DEGREES_OF_SKY / len(number) * there.sum(axis=0)
+    edge = np.flatnonzero((n_sources > 0) & (covered_deg2 < _COVERED_SHARE * whole_deg2))
+    if len(edge):
+        within = _within_hulls(catalog_29, around[:, edge], wide)
+        # Sources of two fields, or around a corner, have a hull that is mostly empty: there the cells tell more.
+        density[edge] = np.maximum(density[edge], within)
+    return density[of_position]
+
+
+def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int64], wide: int) -> Floats:
+    """Sources per square degree inside the convex hull of those in some cells of order ``wide``; 0 of fewer than three.
+
+    Given the hull, only the sources that are not its corners are anywhere in it by chance: their number over its area
+    has no bias, however few they are (Efron 1965, Biometrika 52, 331). None of them counts as half of one.
+
+    Parameters
+    ----------
+    catalog_29 : cells of order 29, shape (m,)
+    around : the cells of each place, -1 for none, shape (9, n)
+    """
+    shift, catalog_29 = 2 * (FINEST_ORDER - wide), np.sort(catalog_29)
+    density = np.zeros(around.shape[1])
+    for place, cells in enumerate(around.T):
+        cells = cells[cells >= 0]
+        start, stop = np.searchsorted(catalog_29, cells << shift), np.searchsorted(catalog_29, (cells + 1) << shift)
+        sources = np.concatenate([catalog_29[a:b] for a, b in zip(start, stop, strict=True)])
+        density[place] = _within_hull(sphere.unit_vectors(*centres(sources)))
+    return density
+
+
+def _within_hull(vectors: Floats) -> float:
+    """Vectors that are no corners of their convex hull, per square degree of it; 0 where there is no hull [deg^-2]."""
+    middle = vectors.mean(axis=0) if len(vectors) else np.zeros(3)
+    length = float(np.linalg.norm(middle))
+    if len(vectors) < 3 or length == 0.0:
+        return 0.0
+    # Lambert's projection keeps areas.
+    ra, dec = sphere.positions(middle)
+    east, north = sphere.tangent_axes(ra, dec)
+    stretched = vectors * np.sqrt(2.0 / (1.0 + vectors @ (middle / length)))[:, None]
+    try:
+        hull = ConvexHull(np.degrees(np.stack([stretched @ east, stretched @ north], axis=1)))
+    except QhullError:
+        # All on a line, or at one place.
+        return 0.0
+    # In the plane Qhull's volume is the area.
+    return max(len(vectors) - len(hull.vertices), 0.5) / float(hull.volume)
 
 
 def _occupied(

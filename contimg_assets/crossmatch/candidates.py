@@ -10,7 +10,7 @@ import pyarrow as pa
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.detections import Detections
-from contimg_assets.crossmatch.search import Pairs, Sky
+from contimg_assets.crossmatch.search import NEIGHBOUR_BEAMS, Pairs, Sky
 from contimg_assets.crossmatch.spectra import scaled_flux, spectral_indices
 from contimg_assets.crossmatch.sphere import Floats, Indices
 
@@ -92,7 +92,7 @@ def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats
     """Separation of the catalogue source nearest to each best candidate; NaN beyond two beams, and for the others."""
     least = np.full(len(rows), np.nan)
     if len(best):
-        least[best] = sky.nearest_other(rows[best], 2.0 * max(float(beams.max()), sky.beam_arcsec))
+        least[best] = sky.nearest_other(rows[best], NEIGHBOUR_BEAMS * max(float(beams.max()), sky.beam_arcsec))
     return least
 
 

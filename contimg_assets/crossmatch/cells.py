@@ -5,9 +5,9 @@ from __future__ import annotations
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
-from astropy_healpix import HEALPix, lonlat_to_healpix
+from astropy_healpix import HEALPix, healpix_to_lonlat, lonlat_to_healpix
 
-from contimg_assets.crossmatch.sphere import Indices, separation_arcsec
+from contimg_assets.crossmatch.sphere import Floats, Indices, separation_arcsec
 
 # 0.4 milliarcsec: a sort key and a spatial index in one. Coarser cells are its leading bits.
 FINEST_ORDER = 29
@@ -22,6 +22,12 @@ def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
     """Nested HEALPix cells of order 29, shape (n,)."""
     ra, dec = np.asarray(ra_deg, float) * u.deg, np.asarray(dec_deg, float) * u.deg
     return np.asarray(lonlat_to_healpix(ra, dec, 1 << FINEST_ORDER, order="nested"), dtype=np.int64)
+
+
+def centres(cells_29: Cells) -> tuple[Floats, Floats]:
+    """(ra_deg, dec_deg) of the centres of cells of order 29, shape (n,)."""
+    lon, lat = healpix_to_lonlat(cells_29, 1 << FINEST_ORDER, order="nested")
+    return np.asarray(lon.to_value(u.deg)), np.asarray(lat.to_value(u.deg))
 
 
 def coarser(cells_29: Cells, order: int) -> Cells:

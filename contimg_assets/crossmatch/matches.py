@@ -21,7 +21,7 @@ from contimg_assets.crossmatch.alignment import Offsets, borrow_offsets, measure
 from contimg_assets.crossmatch.background import local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
 from contimg_assets.crossmatch.detections import Detections, of_measurements, of_sources
-from contimg_assets.crossmatch.search import Sky, aligned, find_pairs
+from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
 from contimg_assets.crossmatch.sphere import Indices
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
@@ -151,9 +151,11 @@ def _match_one(
     table, rows = catalog.covering(detections.ra, detections.dec, margin)
     cells = table.column("healpix_29").to_numpy()
     density = local_density(detections.healpix, cells[rows], parameters.density_radius_deg)
-    sky = Sky(table, catalog.beam_arcsec)
-    max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
     by_hand = None if accepted is None else _rows_of(accepted[accepted["catalog"] == catalog.name], detections, table)
+    # Around rows that people accepted, too.
+    around = detections.healpix if by_hand is None else np.append(detections.healpix, cells[by_hand[1]])
+    sky = Sky(table, catalog.beam_arcsec, around, reach_arcsec(detections, catalog.beam_arcsec, parameters))
+    max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
     pairs = find_pairs(detections, sky, parameters, max_offset_arcsec, by_hand)
     if offsets is None:
         offsets = measure_offsets(

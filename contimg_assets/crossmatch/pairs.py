@@ -1,4 +1,8 @@
-"""Cross-matching of two tables of positions: the standalone utility."""
+"""Cross-matching of two tables of positions: the utility that stages and people use alike.
+
+What keeps a tree through many searches or pairs a table with itself (the fold of the association, duplicates) calls
+`contimg_assets.crossmatch.sphere` underneath.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.probability import de_ruiter_radius
@@ -20,6 +25,7 @@ def cross_match_sources(
     radius: float,
     *,
     mode: Literal["all", "nearest", "mutual"] = "all",
+    catalog_tree: cKDTree | None = None,
 ) -> pd.DataFrame:
     """Pairs of two tables of positions within a radius.
 
@@ -29,6 +35,7 @@ def cross_match_sources(
         ra_err_arcsec and dec_err_arcsec) are used where both tables have them
     radius : largest separation, arcsec, inclusive
     mode : "all" pairs, the "nearest" of each detected, or those nearest to each other ("mutual")
+    catalog_tree : `tree_of_positions` of the catalogue, for one that is matched to more than once
 
     Returns
     -------
@@ -38,7 +45,7 @@ def cross_match_sources(
     Raises
     ------
     InputError
-        If a column is missing, a position is none, or the radius or mode is not allowed.
+        If a column is missing, a position is none, the radius or mode is not allowed, or the tree is another's.
     """
     if mode not in ("all", "nearest", "mutual"):
         raise InputError(f"mode {mode!r} is unknown; it is 'all', 'nearest' or 'mutual'")
@@ -46,10 +53,12 @@ def cross_match_sources(
         raise InputError(f"radius {radius!r} arcsec is not allowed; it is 0 to 648000")
     ra1, dec1 = _positions(detected, "detected")
     ra2, dec2 = _positions(catalog, "catalog")
-    i, j, separation = sphere.pairs_within(
-        sphere.unit_vectors(ra1, dec1).reshape(-1, 3), sphere.unit_vectors(ra2, dec2).reshape(-1, 3), radius
-    )
-    order = np.lexsort((j, separation, i))
+    if catalog_tree is not None and catalog_tree.n != len(catalog):
+        raise InputError(f"catalog_tree has {catalog_tree.n} positions and the catalogue {len(catalog)}; make its own")
+    theirs = sphere.unit_vectors(ra2, dec2) if catalog_tree is None else catalog_tree
+    i, j, separation = sphere.pairs_within(sphere.unit_vectors(ra1, dec1), theirs, radius)
+    # Sorted by i, then j before: equally near ones stay in the order of the catalogue.
+    order = np.lexsort((separation, i))
     i, j, separation = i[order], j[order], separation[order]
     if mode != "all":
         kept = np.diff(i, prepend=-1) != 0
@@ -60,11 +69,11 @@ def cross_match_sources(
             kept &= nearest
         i, j, separation = i[kept], j[kept], separation[kept]
     dra, ddec = sphere.offsets_arcsec(ra1[i], dec1[i], ra2[j], dec2[j])
-    own, theirs = _errors(detected), _errors(catalog)
-    if own is None or theirs is None:
+    errors, their_errors = _errors(detected), _errors(catalog)
+    if errors is None or their_errors is None:
         radii = np.full(len(i), np.nan)
     else:
-        (ew1, ns1), (ew2, ns2) = own, theirs
+        (ew1, ns1), (ew2, ns2) = errors, their_errors
         with np.errstate(divide="ignore", invalid="ignore"):
             radii = de_ruiter_radius(dra, ddec, np.hypot(ew1[i], ew2[j]), np.hypot(ns1[i], ns2[j]))
     return pd.DataFrame(
@@ -77,6 +86,17 @@ def cross_match_sources(
             "de_ruiter": radii,
         }
     )
+
+
+def tree_of_positions(table: pd.DataFrame) -> cKDTree:
+    """The ``catalog_tree`` of a table with columns ra_deg and dec_deg.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a position is none.
+    """
+    return sphere.tree_of(sphere.unit_vectors(*_positions(table, "catalog")).reshape(-1, 3))
 
 
 def _positions(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.alignment import Offsets
-from contimg_assets.crossmatch.cells import neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.crossmatch.cells import Cells, neighbourhood, order_of_radius, rows_in_cells
 from contimg_assets.crossmatch.detections import Detections
+from contimg_assets.crossmatch.pairs import cross_match_sources, tree_of_positions
 from contimg_assets.crossmatch.sphere import Floats, Indices
+
+# How far from a counterpart its neighbours in the catalogue are looked for, in larger beams.
+NEIGHBOUR_BEAMS = 2.0
 
 
 class Sky:
-    """Rows of a catalogue as arrays."""
+    """Rows of a catalogue as arrays, and a tree of those near enough to positions to be found.
 
-    def __init__(self, table: pa.Table, beam_arcsec: float) -> None:
+    Parameters
+    ----------
+    table : of schema REFERENCE, sorted by cell
+    beam_arcsec : of the catalogue
+    cells : HEALPix cells of order 29 of the positions that will be searched from
+    reach_arcsec : how far from those anything is looked for
+    """
+
+    def __init__(self, table: pa.Table, beam_arcsec: float, cells: Cells, reach_arcsec: float) -> None:
         self.table = table
         self.beam_arcsec = beam_arcsec
-        self.healpix = table.column("healpix_29").to_numpy()
         self.ra, self.dec = table.column("ra_deg").to_numpy(), table.column("dec_deg").to_numpy()
         self.sigma_ew, self.sigma_ns = (table.column(f"{c}_err_arcsec").to_numpy() for c in ("ra", "dec"))
-
-    def pairs_within(
-        self, ra: Floats, dec: Floats, cells: npt.NDArray[np.int64], radius_arcsec: float
-    ) -> tuple[Indices, Indices, Floats]:
-        """Pairs of positions and rows: only rows in cells near a position go into the search."""
-        order = order_of_radius(radius_arcsec)
-        rows = rows_in_cells(self.healpix, neighbourhood(cells, order), order)
-        i, j, separation = sphere.pairs_within(
-            sphere.unit_vectors(ra, dec), sphere.unit_vectors(self.ra[rows], self.dec[rows]), radius_arcsec
+        order = order_of_radius(reach_arcsec)
+        self.near = (
+            np.arange(table.num_rows)
+            if order < 0
+            else rows_in_cells(table.column("healpix_29").to_numpy(), neighbourhood(cells, order), order)
         )
-        return i, rows[j], separation
+        # Labels are rows of the table, so that a match says which row it is.
+        self._positions = pd.DataFrame({"ra_deg": self.ra[self.near], "dec_deg": self.dec[self.near]}, index=self.near)
+        self._tree = tree_of_positions(self._positions)
+
+    def match(
+        self, ra: Floats, dec: Floats, radius_arcsec: float, mode: Literal["all", "nearest"] = "all"
+    ) -> pd.DataFrame:
+        """`cross_match_sources` of positions with the rows."""
+        return cross_match_sources(
+            pd.DataFrame({"ra_deg": ra, "dec_deg": dec}),
+            self._positions,
+            radius_arcsec,
+            mode=mode,
+            catalog_tree=self._tree,
+        )
 
     def nearest_other(self, rows: Indices, radius_arcsec: float) -> Floats:
         """Separation of the row nearest to each of the rows, NaN where none is within the radius; arcsec."""
-        order = order_of_radius(radius_arcsec)
-        near = rows_in_cells(self.healpix, neighbourhood(self.healpix[rows], order), order)
-        i, j, separation = sphere.pairs_among(sphere.unit_vectors(self.ra[near], self.dec[near]), radius_arcsec)
-        least = np.full(len(near), np.inf)
-        np.minimum.at(least, i, separation)
-        np.minimum.at(least, j, separation)
-        found = least[np.searchsorted(near, rows)]
-        return np.where(np.isfinite(found), found, np.nan)
+        return sphere.nearest_other(self._tree, np.searchsorted(self.near, rows), radius_arcsec)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,14 @@ class Pairs:
         return Pairs(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
+def reach_arcsec(detections: Detections, beam_arcsec: float, parameters: Matching) -> float:
+    """How far from detections catalogue rows can matter: as counterparts, at offset positions, as neighbours of one."""
+    beams = max(float(detections.beam.max(initial=0.0)), beam_arcsec)
+    counterpart = max(parameters.max_radius_arcsec, parameters.radius_arcsec, beams)
+    counterpart += np.sqrt(2.0) * parameters.max_offset_arcsec
+    return counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOUR_BEAMS * beams)
+
+
 def find_pairs(
     detections: Detections,
     sky: Sky,
@@ -82,24 +106,26 @@ def find_pairs(
 
     ``accepted``, detections and rows, are among them at any distance.
     """
-    if not len(detections) or not len(sky.ra):
+    if not len(detections) or not len(sky.near):
         nothing, none = np.empty(0), np.empty(0, np.intp)
         return Pairs(none, none, *(nothing,) * 8, np.empty(0, bool))
     blurred = blur(detections, sky, parameters)
     largest_error = np.hypot(
         np.hypot(np.maximum(detections.sigma_ew, detections.sigma_ns), blurred).max(),
-        max(sky.sigma_ew.max(), sky.sigma_ns.max()),
+        max(sky.sigma_ew[sky.near].max(), sky.sigma_ns[sky.near].max()),
     )
     candidate = max(parameters.radius_arcsec, parameters.radius_sigma * float(largest_error))
     beam = 0.5 * (float(detections.beam.max()) + sky.beam_arcsec)
     # Offsets are looked for in a square.
     radius = max(min(candidate, parameters.max_radius_arcsec), beam) + np.sqrt(2.0) * max_offset_arcsec
-    i, j, separation = sky.pairs_within(detections.ra, detections.dec, detections.healpix, radius)
+    found = sky.match(detections.ra, detections.dec, radius)
+    i, j = found["detected_index"].to_numpy(), found["catalog_index"].to_numpy()
+    separation, dra, ddec = (found[f"{name}_arcsec"].to_numpy() for name in ("separation", "dra", "ddec"))
     by_hand = np.zeros(len(i), bool)
     if accepted is not None:
         i, j, by_hand = _with_accepted(i, j, accepted, len(sky.ra))
         separation = sphere.separation_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
-    dra, ddec = sphere.offsets_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
+        dra, ddec = sphere.offsets_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
     sigma_ew = np.sqrt(detections.sigma_ew[i] ** 2 + blurred[i] ** 2 + sky.sigma_ew[j] ** 2)
     sigma_ns = np.sqrt(detections.sigma_ns[i] ** 2 + blurred[i] ** 2 + sky.sigma_ns[j] ** 2)
     sigma_ew, sigma_ns = (np.maximum(sigma, parameters.min_error_arcsec) for sigma in (sigma_ew, sigma_ns))

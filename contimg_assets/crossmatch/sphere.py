@@ -62,26 +62,56 @@ def offsets_arcsec(
     return np.arctan2(y, x) * ARCSEC_PER_RADIAN, np.arctan2(z, np.hypot(x, y)) * ARCSEC_PER_RADIAN
 
 
+def tangent_axes(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Unit vectors to the east and to the north at positions, shape (n, 3) each."""
+    ra, dec = np.radians(np.asarray(ra_deg, dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
+    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    return east, north
+
+
 def displaced(
     ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, dra_arcsec: npt.ArrayLike, ddec_arcsec: npt.ArrayLike
 ) -> tuple[Floats, Floats]:
     """Positions moved by (dra, ddec) arcsec on the sky: the inverse of `offsets_arcsec`, valid at the poles too."""
-    ra, dec = np.radians(np.asarray(ra_deg, dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
     lon = np.asarray(dra_arcsec, dtype=float) / ARCSEC_PER_RADIAN
     lat = np.asarray(ddec_arcsec, dtype=float) / ARCSEC_PER_RADIAN
     x, y, z = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)
-    radial = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
-    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    radial = unit_vectors(ra_deg, dec_deg)
+    east, north = tangent_axes(ra_deg, dec_deg)
     return positions(x[..., None] * radial + y[..., None] * east + z[..., None] * north)
 
 
-def pairs_within(first: Floats, second: Floats, radius_arcsec: float) -> tuple[Indices, Indices, Floats]:
+def tree_of(vectors: Floats) -> cKDTree:
+    """A tree of unit vectors, shape (n, 3): for those that are searched more than once."""
+    # Splitting at the middle of the space and not of the points: built in half the time and searched as fast.
+    return cKDTree(vectors, balanced_tree=False)
+
+
+def limit_of(radius_arcsec: float) -> float:
+    """Chord within which pairs within a radius, inclusive, are found."""
+    # One part in 10^12 keeps a pair at exactly the radius in, whatever the rounding of the unit vectors.
+    return float(chord(radius_arcsec)) * (1 + 1e-12) + 1e-15
+
+
+def indices_within(first: cKDTree, second: cKDTree, radius_arcsec: float) -> tuple[Indices, Indices]:
+    """Indices (i, j) of all pairs of two trees of unit vectors within a radius, inclusive, sorted by i, then j."""
+    found = first.sparse_distance_matrix(second, limit_of(radius_arcsec), output_type="ndarray")
+    # One key for both indices sorts several times faster than two.
+    key = found["i"] * second.n + found["j"]
+    key.sort()
+    i, j = np.divmod(key, second.n)
+    return i, j
+
+
+def pairs_within(
+    first: Floats | cKDTree, second: Floats | cKDTree, radius_arcsec: float
+) -> tuple[Indices, Indices, Floats]:
     """All pairs of two sets of unit vectors within a radius.
 
     Parameters
     ----------
-    first, second : shapes (n, 3) and (m, 3)
+    first, second : shapes (n, 3) and (m, 3), or trees of them
     radius_arcsec : inclusive
 
     Returns
@@ -89,27 +119,18 @@ def pairs_within(first: Floats, second: Floats, radius_arcsec: float) -> tuple[I
     i, j : indices into first and second, shape (k,), sorted by i, then j
     separation_arcsec : shape (k,)
     """
-    if not len(first) or not len(second):
+    a, b = (one if isinstance(one, cKDTree) else tree_of(one.reshape(-1, 3)) for one in (first, second))
+    if not a.n or not b.n:
         return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
-    # One part in 10^12 keeps a pair at exactly the radius in, whatever the rounding of the unit vectors.
-    limit = float(chord(radius_arcsec)) * (1 + 1e-12) + 1e-15
-    found = cKDTree(first).sparse_distance_matrix(cKDTree(second), limit, output_type="ndarray")
-    # One key for both indices sorts several times faster than two.
-    order = np.argsort(found["i"] * len(second) + found["j"])
-    return found["i"][order], found["j"][order], arc(found["v"][order])
+    i, j = indices_within(a, b, radius_arcsec)
+    return i, j, arc(np.linalg.norm(a.data[i] - b.data[j], axis=1))
 
 
-def pairs_among(vectors: Floats, radius_arcsec: float) -> tuple[Indices, Indices, Floats]:
-    """Pairs i < j of one set of unit vectors (n, 3) within a radius, in no order, and their separations [arcsec]."""
+def nearest_other(tree: cKDTree, rows: Indices | slice = slice(None), radius_arcsec: float = 648_000.0) -> Floats:
+    """Separation of some rows of a tree from the nearest other one [arcsec], NaN where none is within the radius."""
+    vectors = tree.data[rows]
     if not len(vectors):
-        return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
-    i, j = cKDTree(vectors, balanced_tree=False).query_pairs(float(chord(radius_arcsec)), output_type="ndarray").T
-    return i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1))
-
-
-def nearest(first: Floats, second: Floats) -> tuple[Indices, Floats]:
-    """Index into `second` of the nearest neighbour of each of `first`, and the separation in arcsec (inf if none)."""
-    if not len(second):
-        return np.full(len(first), -1, np.intp), np.full(len(first), np.inf)
-    distance, index = cKDTree(second).query(first)
-    return np.asarray(index, np.intp), arc(distance)
+        return np.empty(0)
+    # Itself, or one at the same place, and the next.
+    distance = np.asarray(tree.query(vectors, k=2, distance_upper_bound=limit_of(radius_arcsec))[0])[:, 1]
+    return np.where(np.isfinite(distance), arc(np.minimum(distance, 2.0)), np.nan)

@@ -12,7 +12,6 @@ from contimg_assets.config import Matching
 from contimg_assets.crossmatch.alignment import Offsets
 from contimg_assets.crossmatch.background import Blanks, count_blanks, offset_positions
 from contimg_assets.crossmatch.candidates import MATCHED
-from contimg_assets.crossmatch.cells import healpix_29
 from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.search import Pairs, Sky, blur
 from contimg_assets.crossmatch.sphere import Floats
@@ -33,7 +32,8 @@ def blanks_of_groups(
     nearest = np.full(n, np.inf)
     np.minimum.at(nearest, pairs.detection, pairs.distance)
     # Errors of a catalogue spread over an order of magnitude: three of them stand for all.
-    their_sigma = np.sqrt(0.5 * (sky.sigma_ew**2 + sky.sigma_ns**2)) if len(sky.ra) else np.zeros(1)
+    their_sigma = np.sqrt(0.5 * (sky.sigma_ew[sky.near] ** 2 + sky.sigma_ns[sky.near] ** 2))
+    their_sigma = their_sigma if len(their_sigma) else np.zeros(1)
     catalog_sigma = np.quantile(their_sigma, [1 / 6, 1 / 2, 5 / 6])[:, None]
     own = np.sqrt(0.5 * (detections.sigma_ew**2 + detections.sigma_ns**2) + blur(detections, sky, parameters) ** 2)
     added = np.sqrt(0.5 * (offsets.systematic_ew**2 + offsets.systematic_ns**2))[detections.group]
@@ -52,9 +52,9 @@ def blanks_of_groups(
             parameters.false_match_shift_arcsec,
             parameters.max_offset_positions,
         )
-        i, _, separation = sky.pairs_within(ra, dec, healpix_29(ra, dec), float(radii.max()))
+        found = sky.match(ra, dec, float(radii.max()), mode="nearest")
         nearest_random = np.full(len(ra), np.inf)
-        np.minimum.at(nearest_random, i, separation)
+        nearest_random[found["detected_index"]] = found["separation_arcsec"]
         of = detections.group[covered][origin]
     order = np.argsort(radii, kind="stable")
     blanks = count_blanks(

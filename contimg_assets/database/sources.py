@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.crossmatch.cells import coarser, healpix_29
-from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, positions, unit_vectors
+from contimg_assets.crossmatch.sphere import positions
 from contimg_assets.variability.segments import Floats, LightCurves, RowSums
 
 HEALPIX_ORDER = 10
@@ -114,17 +114,6 @@ def add_mean_fluxes(table: pd.DataFrame, variability: pd.DataFrame) -> None:
             values = np.full(len(table), np.nan)
             values[known] = detections[f"flux_{kind}_{theirs}_{unit}"].to_numpy()[at[known]]
             table[f"{ours}_{unit}"] = values
-
-
-def neighbour_separations(ra_deg: Floats, dec_deg: Floats) -> Floats:
-    """Separation of each source from the nearest other one [arcsec]; NaN for a source alone."""
-    if len(ra_deg) < 2:
-        return np.full(len(ra_deg), np.nan)
-    from scipy.spatial import cKDTree
-
-    vectors = unit_vectors(ra_deg, dec_deg)
-    distance = np.asarray(cKDTree(vectors).query(vectors, k=2)[0])
-    return 2.0 * np.arcsin(np.minimum(distance[:, 1] / 2.0, 1.0)) * ARCSEC_PER_RADIAN
 
 
 def iso_times(mjd: Floats) -> npt.NDArray:

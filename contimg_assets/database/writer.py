@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
 from contimg_assets.crossmatch.overrides import accepted_pairs, apply_overrides
+from contimg_assets.crossmatch.sphere import nearest_other, tree_of, unit_vectors
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import (
     Block,
@@ -40,7 +41,6 @@ from contimg_assets.database.sources import (
     add_mean_fluxes,
     healpix_cells,
     iso_times,
-    neighbour_separations,
     source_table,
     visits,
 )
@@ -522,9 +522,8 @@ def _n_relations(connection: Connection, alive: Hashes) -> npt.NDArray[np.int64]
 def _write_sources(connection: Connection, table: pd.DataFrame, before: pd.DataFrame, vanished: Hashes) -> None:
     """The recomputed sources, and the neighbour of others where it changed."""
     others = before[~before["id"].isin(table["id"]) & ~before["id"].isin(vanished)]
-    separation = neighbour_separations(
-        np.concatenate([table["ra_deg"], others["ra_deg"]]), np.concatenate([table["dec_deg"], others["dec_deg"]])
-    )
+    everywhere = pd.concat([table[["ra_deg", "dec_deg"]], others[["ra_deg", "dec_deg"]]])
+    separation = nearest_other(tree_of(unit_vectors(everywhere["ra_deg"], everywhere["dec_deg"])))
     table["neighbour_arcsec"] = separation[: len(table)]
     bulk.upsert(connection, TABLES["sources"], table.assign(id=to_hex(table["id"].to_numpy())))
     now = separation[len(table) :]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from contimg_assets.crossmatch.sphere import Floats, Indices, arc, chord, offsets_arcsec, unit_vectors
+from contimg_assets.crossmatch.sphere import Floats, Indices, arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
 """Fewest mutual nearest pairs that the shift between two images is measured from."""
@@ -136,11 +136,10 @@ def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float
     if len(vectors) < 2 or image.min() == image.max():
         nothing = np.empty(0, np.intp)
         return _Pairs(nothing, nothing, np.empty(0))
-    limit = float(chord(radius_arcsec)) * _ROUNDING + 1e-15
     # A tree of points that are neighbours in memory, here along strips of declination, is built and searched faster.
     along = np.argsort(4 * np.floor(vectors[:, 2] * 1000) + vectors[:, 0])
     tree = cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
-    found = along[tree.query_pairs(limit, output_type="ndarray")]
+    found = along[tree.query_pairs(limit_of(radius_arcsec), output_type="ndarray")]
     found = found[image[found[:, 0]] != image[found[:, 1]]]
     i, j = found.min(axis=1), found.max(axis=1)
     return _Pairs(i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1)))

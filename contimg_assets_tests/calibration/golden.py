@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.crossmatch import sphere
+from contimg_assets.crossmatch.pairs import cross_match_sources
 
 _OURS = {
     "ra_deg_cont": "ra_deg",
@@ -44,17 +45,12 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
 
 def as_stages(catalogue: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(measurements, matches, images) of one image: nearest reference within 15 arcsec, and whether it is mutual."""
-    ours = sphere.unit_vectors(catalogue["ra_deg"], catalogue["dec_deg"])
-    theirs = sphere.unit_vectors(reference["ra_deg"], reference["dec_deg"])
-    index, separation = sphere.nearest(ours, theirs)
-    back, _ = sphere.nearest(theirs, ours)
-    near = np.flatnonzero(separation < 15)
-    other = index[near]
-    i, j, _ = sphere.pairs_within(theirs, theirs, 40.0)
-    crowded = np.isin(np.arange(len(reference)), i[i != j])
-    dra, ddec = sphere.offsets_arcsec(
-        *(catalogue[name].to_numpy()[near] for name in ("ra_deg", "dec_deg")),
-        *(reference[name].to_numpy()[other] for name in ("ra_deg", "dec_deg")),
+    pairs = cross_match_sources(catalogue, reference, 15.0, mode="nearest")
+    mutual = cross_match_sources(catalogue, reference, 15.0, mode="mutual")
+    near, other = pairs["detected_index"].to_numpy(), pairs["catalog_index"].to_numpy()
+    around = cross_match_sources(reference, reference, 40.0)
+    crowded = np.isin(
+        np.arange(len(reference)), around["detected_index"][around["detected_index"] != around["catalog_index"]]
     )
     measurements = catalogue.assign(
         measurement_id=catalogue["component_id"],
@@ -68,13 +64,13 @@ def as_stages(catalogue: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Data
             "measurement_id": measurements["measurement_id"].to_numpy()[near],
             "source_id": None,
             "catalog": "reference",
-            "separation_arcsec": separation[near],
-            "dra_arcsec": dra,
-            "ddec_arcsec": ddec,
+            "separation_arcsec": pairs["separation_arcsec"],
+            "dra_arcsec": pairs["dra_arcsec"],
+            "ddec_arcsec": pairs["ddec_arcsec"],
             "probability": 0.99,
             "n_candidates": 1,
             "rank": 1,
-            "mutual": back[other] == near,
+            "mutual": np.isin(near, mutual["detected_index"]),
             "blend": crowded[other],
             "catalog_flux_mjy": reference["flux_int_mjy"].to_numpy()[other],
             "catalog_flux_err_mjy": reference["flux_int_err_mjy"].to_numpy()[other],
@@ -82,6 +78,7 @@ def as_stages(catalogue: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Data
             "expected_flux_err_mjy": reference["flux_int_err_mjy"].to_numpy()[other],
         }
     )
+    ours = sphere.unit_vectors(catalogue["ra_deg"], catalogue["dec_deg"])
     centre_ra, centre_dec = sphere.positions(ours.mean(axis=0)[None])
     images = pd.DataFrame(
         {"image": ["field"], "epoch": ["e"], "ra_deg": centre_ra, "dec_deg": centre_dec, "bmaj_arcsec": [25.0]}

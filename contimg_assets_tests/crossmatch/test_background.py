@@ -35,6 +35,29 @@ def test_density_at_the_edge_counts_only_what_is_covered() -> None:
     assert (local_density(healpix_29(ra, np.full(200, -5.0)), cells, 1.0) == 0).all()
 
 
+@pytest.mark.parametrize(("n", "radius_deg", "within"), [(10, 0.1, 0.25), (100, 0.5, 0.05), (500, 1.5, 0.05)])
+def test_density_of_a_small_field_is_that_inside_it(n: int, radius_deg: float, within: float) -> None:
+    rng = np.random.default_rng(5)
+    found = []
+    for ra, dec in zip(*uniform(rng, 40), strict=True):
+        at = radius_deg * 3600.0 * np.sqrt(rng.uniform(0, 1, n + 50)), rng.uniform(0, 2 * np.pi, n + 50)
+        inside = sphere.displaced(
+            np.full(n + 50, ra), np.full(n + 50, dec), at[0] * np.cos(at[1]), at[0] * np.sin(at[1])
+        )
+        cells = healpix_29(*inside)
+        found.append(local_density(cells[n:], cells[:n], 1.0).mean())
+    assert np.mean(found) == pytest.approx(n / (np.pi * radius_deg**2), rel=within)
+
+
+def test_density_of_sources_without_an_area_is_finite() -> None:
+    for n in (1, 2, 3, 5):
+        on_a_line = healpix_29(np.full(n, 10.0), 5.0 + 0.01 * np.arange(n))
+        at_one_place = healpix_29(np.full(n, 10.0), np.full(n, 5.0))
+        for cells in (on_a_line, at_one_place):
+            density = local_density(cells, cells, 1.0)
+            assert np.isfinite(density).all() and (density > 0).all()
+
+
 def test_density_without_catalogue_or_positions() -> None:
     some = healpix_29(np.array([1.0]), np.array([2.0]))
     assert local_density(some, some[:0], 1.0).tolist() == [0.0]

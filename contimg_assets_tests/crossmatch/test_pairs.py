@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.pairs import cross_match_sources
+from contimg_assets.crossmatch.pairs import cross_match_sources, tree_of_positions
 from contimg_assets.errors import InputError
 
 
@@ -48,6 +48,23 @@ def test_signs_and_errors() -> None:
     assert found["ddec_arcsec"] == pytest.approx(0.0, abs=1e-4)
     assert found["de_ruiter"] == pytest.approx(2.0, rel=1e-6)
     assert np.isnan(cross_match_sources(DETECTED, CATALOG, 5.0)["de_ruiter"]).all()
+
+
+def test_equally_near_ones_stay_in_the_order_of_the_catalogue() -> None:
+    twice = CATALOG.loc[["b", "a", "a"]].set_axis(["b", "first", "second"])
+    assert cross_match_sources(DETECTED.loc[["x"]], twice, 10.0)["catalog_index"].tolist() == ["first", "second", "b"]
+    assert cross_match_sources(DETECTED.loc[["x"]], twice, 10.0, mode="mutual")["catalog_index"].tolist() == ["first"]
+
+
+def test_a_tree_made_once_changes_nothing() -> None:
+    tree = tree_of_positions(CATALOG)
+    for mode in ("all", "nearest", "mutual"):
+        pd.testing.assert_frame_equal(
+            cross_match_sources(DETECTED, CATALOG, 10.0, mode=mode, catalog_tree=tree),
+            cross_match_sources(DETECTED, CATALOG, 10.0, mode=mode),
+        )
+    with pytest.raises(InputError, match="3 positions and the catalogue 1"):
+        cross_match_sources(DETECTED, CATALOG.head(1), 10.0, catalog_tree=tree)
 
 
 def test_nothing_to_match() -> None:

@@ -11,11 +11,12 @@ from contimg_assets.crossmatch.sphere import (
     arc,
     chord,
     displaced,
-    nearest,
+    nearest_other,
     offsets_arcsec,
     pairs_within,
     positions,
     separation_arcsec,
+    tree_of,
     unit_vectors,
 )
 
@@ -89,9 +90,21 @@ def test_pairs_are_all_pairs(ra: float, dec: float) -> None:
     expected = np.argwhere(everything <= 15.0)
     np.testing.assert_array_equal(np.stack([i, j], axis=1), expected)
     np.testing.assert_allclose(separation, everything[i, j], rtol=1e-9)
-    index, distance = nearest(first, second)
-    np.testing.assert_array_equal(index, everything.argmin(axis=1))
-    np.testing.assert_allclose(distance, everything.min(axis=1), rtol=1e-9)
+    of_trees = pairs_within(tree_of(first), tree_of(second), 15.0)
+    np.testing.assert_array_equal(of_trees, (i, j, separation))
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (180.0, -60.0), (0.0, 90.0)])
+def test_nearest_other_is_the_next_one(ra: float, dec: float) -> None:
+    rng = np.random.default_rng(4)
+    some = unit_vectors(*displaced(np.full(60, ra), np.full(60, dec), *rng.uniform(-50, 50, (2, 60))))
+    everything = arc(np.linalg.norm(some[:, None] - some[None, :], axis=2)) + np.diag(np.full(60, np.inf))
+    expected = everything.min(axis=1)
+    np.testing.assert_allclose(nearest_other(tree_of(some)), expected, rtol=1e-9)
+    limit = float(np.median(expected))
+    found = nearest_other(tree_of(some), np.arange(40, 60), limit)
+    np.testing.assert_allclose(found, np.where(expected <= limit, expected, np.nan)[40:], rtol=1e-9)
+    assert nearest_other(tree_of(np.repeat(some[:1], 2, axis=0))).tolist() == [0.0, 0.0]
 
 
 def test_radius_is_inclusive_and_zero_finds_identical_positions() -> None:
@@ -105,6 +118,5 @@ def test_empty_sets_have_no_pairs() -> None:
     some, none = unit_vectors([1.0], [2.0]), np.empty((0, 3))
     for first, second in ((some, none), (none, some), (none, none)):
         assert all(len(part) == 0 for part in pairs_within(first, second, 10.0))
-    index, distance = nearest(some, none)
-    assert (index[0], distance[0]) == (-1, np.inf)
-    assert len(nearest(none, some)[0]) == 0
+    assert np.isnan(nearest_other(tree_of(some))).tolist() == [True]
+    assert len(nearest_other(tree_of(none))) == 0
