@@ -568,7 +568,10 @@ def check_association(values: Mapping[str, Any]) -> Association:
 
 def _sentence(fault: Any) -> str:
     """One pydantic fault as one sentence with the key's full name."""
-    location = ".".join(str(part) for part in fault["loc"]) or "the configuration"
+    if not fault["loc"]:
+        # Of several sections together: their whole content would say less than the message.
+        return fault["msg"].removeprefix("Value error, ")
+    location = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"unknown key {location!r}; {_allowed_keys(fault['loc'])}"
     return f"{location} = {fault['input']!r}: {fault['msg']}"

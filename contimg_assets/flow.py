@@ -63,7 +63,7 @@ ASSOCIATED_SOURCES = Stage(
 )
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
-    "2",
+    "3",
     ("raw_detections", "measurements", "associated_sources"),
     ("matching", "checks"),
     (CATALOG_MATCHES, MATCH_SUMMARY),
@@ -80,7 +80,7 @@ CORRECTIONS_STAGE = Stage(
 )
 PRODUCTS = Stage(
     "products",
-    "2",
+    "3",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections"),
     ("matching", "corrections", "variability"),
     (),

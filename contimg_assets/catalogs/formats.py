@@ -47,6 +47,8 @@ def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[s
         if b"%ECSV" in head:
             return _plain(Table.read(path, format="ascii.ecsv"))
         return _read_text(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its text is not UTF-8; convert it, such as `iconv -f latin1 -t utf-8`") from error
     except (
         OSError,
         ValueError,

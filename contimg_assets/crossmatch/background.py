@@ -207,7 +207,7 @@ def count_blanks(
         # The first radius that holds the source; beyond the last, all radii are blank.
         bin_ = np.searchsorted(radii_arcsec, nearest, side="left")
         counts = np.bincount(groups * (len(radii_arcsec) + 1) + bin_, minlength=n_groups * (len(radii_arcsec) + 1))
-        within = np.cumsum(counts.reshape(n_groups, -1), axis=1)
+        within = np.cumsum(counts.reshape(n_groups, len(radii_arcsec) + 1), axis=1)
         return (within[:, -1:] - within[:, :-1]).astype(float)
 
     n = np.bincount(group, minlength=n_groups)

@@ -208,6 +208,7 @@ GOOD = "name,ra,dec,flux\nA,10.0,20.0,1.0\n"
         (b"SQLite format 3\0nonsense", {}, "not readable as a catalogue"),
         (b"<?xml version='1.0'?><VOTABLE>", {}, "not readable as a catalogue"),
         (b"name,flux\nA,1.0\n", {}, "no column of positions.*name, flux"),
+        (GOOD.replace("A", "M\xfcller").encode("latin1"), {}, "not UTF-8.*iconv"),
         (GOOD.encode(), {"columns": {"flux_mjy": {"column": "S_int"}}}, "no column 'S_int'.*flux_mjy"),
         (GOOD.replace("1.0", "bright").encode(), {}, "row 1, column 'flux': 'bright' is not a number"),
         (GOOD.replace("10.0", "").encode(), {}, "no row has a position"),

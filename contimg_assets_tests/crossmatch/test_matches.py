@@ -182,6 +182,11 @@ def test_image_without_a_row_is_named() -> None:
         match(measurements([5.0], [5.0], image="nowhere"), catalog([5.0], [5.0]))
 
 
+def test_an_epoch_without_images_has_no_matches() -> None:
+    found = match_catalogs(measurements([], []), IMAGES.head(0), [catalog([5.0], [5.0])], Matching())
+    assert found.matches.empty and found.summary.empty
+
+
 def test_source_of_a_fork_is_the_nearest() -> None:
     m = measurements([5.0, 6.0], [5.0, 5.0])
     associations = pd.DataFrame(
