@@ -18,6 +18,7 @@ _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2
 # Where the catalogue seems to cover less of the area than this, its edge is looked for.
 _COVERED_SHARE = 0.85
+_ENOUGH_INSIDE = 3
 
 
 def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[np.int64], radius_deg: float) -> Floats:
@@ -64,7 +65,7 @@ def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int6
     """Sources per square degree inside the convex hull of those in some cells of order ``wide``; 0 of fewer than three.
 
     Given the hull, only the sources that are not its corners are anywhere in it by chance: their number over its area
-    has no bias, however few they are (Efron 1965, Biometrika 52, 331). None of them counts as half of one.
+    has no bias (Efron 1965, Biometrika 52, 331).
 
     Parameters
     ----------
@@ -82,22 +83,25 @@ def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int6
 
 
 def _within_hull(vectors: Floats) -> float:
-    """Vectors that are no corners of their convex hull, per square degree of it; 0 where there is no hull [deg^-2]."""
-    middle = vectors.mean(axis=0) if len(vectors) else np.zeros(3)
-    length = float(np.linalg.norm(middle))
-    if len(vectors) < 3 or length == 0.0:
+    """Vectors that are no corners of their convex hull, per square degree of it; 0 of those at one place [deg^-2]."""
+    middle = vectors.sum(axis=0)
+    if len(vectors) < 3 or not middle.any():
         return 0.0
     # Lambert's projection keeps areas.
-    ra, dec = sphere.positions(middle)
-    east, north = sphere.tangent_axes(ra, dec)
-    stretched = vectors * np.sqrt(2.0 / (1.0 + vectors @ (middle / length)))[:, None]
+    east, north = sphere.tangent_axes(*sphere.positions(middle))
+    stretched = vectors * np.sqrt(2.0 / (1.0 + vectors @ (middle / np.linalg.norm(middle))))[:, None]
+    plane = np.degrees(np.stack([stretched @ east, stretched @ north], axis=1))
     try:
-        hull = ConvexHull(np.degrees(np.stack([stretched @ east, stretched @ north], axis=1)))
+        hull = ConvexHull(plane)
     except QhullError:
         # All on a line, or at one place.
-        return 0.0
-    # In the plane Qhull's volume is the area.
-    return max(len(vectors) - len(hull.vertices), 0.5) / float(hull.volume)
+        hull = None
+    if hull is not None and len(vectors) - len(hull.vertices) >= _ENOUGH_INSIDE:
+        # In the plane Qhull's volume is the area.
+        return (len(vectors) - len(hull.vertices)) / float(hull.volume)
+    # Hulls of a few may be as thin as they like: over the circle about the box that holds them.
+    diameter_deg = float(np.hypot(*np.ptp(plane, axis=0)))
+    return len(vectors) / (np.pi / 4.0 * diameter_deg**2) if diameter_deg > 0 else 0.0
 
 
 def _occupied(
