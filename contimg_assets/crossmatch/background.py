@@ -18,7 +18,8 @@ _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2
 # Where the catalogue seems to cover less of the area than this, its edge is looked for.
 _COVERED_SHARE = 0.85
-_ENOUGH_INSIDE = 3
+# Fewer sources than this may be the components of one; fewer inside the hull say little.
+_FEWEST, _ENOUGH_INSIDE = 5, 3
 
 
 def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[np.int64], radius_deg: float) -> Floats:
@@ -62,7 +63,7 @@ def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[n
 
 
 def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int64], wide: int) -> Floats:
-    """Sources per square degree inside the convex hull of those in some cells of order ``wide``; 0 of fewer than three.
+    """Sources per square degree inside the convex hull of those in some cells of order ``wide``; 0 of fewer than five.
 
     Given the hull, only the sources that are not its corners are anywhere in it by chance: their number over its area
     has no bias (Efron 1965, Biometrika 52, 331).
@@ -85,7 +86,7 @@ def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int6
 def _within_hull(vectors: Floats) -> float:
     """Vectors that are no corners of their convex hull, per square degree of it; 0 of those at one place [deg^-2]."""
     middle = vectors.sum(axis=0)
-    if len(vectors) < 3 or not middle.any():
+    if len(vectors) < _FEWEST or not middle.any():
         return 0.0
     # Lambert's projection keeps areas.
     east, north = sphere.tangent_axes(*sphere.positions(middle))
