@@ -73,7 +73,8 @@ def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int6
     catalog_29 : cells of order 29, shape (m,)
     around : the cells of each place, -1 for none, shape (9, n)
     """
-    shift, catalog_29 = 2 * (FINEST_ORDER - wide), np.sort(catalog_29)
+    # Catalogues come sorted, which a stable sort sees at once.
+    shift, catalog_29 = 2 * (FINEST_ORDER - wide), np.sort(catalog_29, kind="stable")
     density = np.zeros(around.shape[1])
     for place, cells in enumerate(around.T):
         cells = cells[cells >= 0]
@@ -84,7 +85,10 @@ def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int6
 
 
 def _within_hull(vectors: Floats) -> float:
-    """Vectors that are no corners of their convex hull, per square degree of it; 0 of those at one place [deg^-2]."""
+    """Vectors that are no corners of their convex hull, over its area; a few, over a circle about all [deg^-2].
+
+    0 of fewer than five, and of those at one place.
+    """
     middle = vectors.sum(axis=0)
     if len(vectors) < _FEWEST or not middle.any():
         return 0.0

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.crossmatch.cells import coarser, healpix_29
-from contimg_assets.crossmatch.sphere import positions
+from contimg_assets.crossmatch.sphere import positions, tangent_axes
 from contimg_assets.variability.segments import Floats, LightCurves, RowSums
 
 HEALPIX_ORDER = 10
@@ -37,9 +37,7 @@ def mean_positions(rows: Mapping[str, npt.NDArray], use: npt.NDArray[np.bool_], 
     by_north = np.stack([sums.sum(w_ns * rows[axis]) for axis in "xyz"], axis=-1)
     sum_ew, sum_ns = sums.sum(w_ew), sums.sum(w_ns)
     up = by_east / np.linalg.norm(by_east, axis=-1, keepdims=True)
-    ra, dec = (np.radians(angle) for angle in positions(up))
-    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
-    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    east, north = tangent_axes(*positions(up))
     xi = np.einsum("ij,ij->i", by_east, east) / sum_ew
     eta = np.einsum("ij,ij->i", by_north, north) / sum_ns
     ra_deg, dec_deg = positions(up + xi[:, None] * east + eta[:, None] * north)

@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec, pairs_within, positions, unit_vectors
+from contimg_assets.crossmatch.sphere import (
+    displaced,
+    offsets_arcsec,
+    pairs_within,
+    positions,
+    tangent_axes,
+    unit_vectors,
+)
 from contimg_assets.identity import hash_text, mix, to_hex
 from contimg_assets.simulate.rigid import rigidly_moved
 
@@ -208,14 +215,7 @@ def _uniform_in_cap(
     height = 1.0 - 2.0 * share_of_sphere * rng.random(n)
     azimuth = rng.random(n)
     radius, angle = np.sqrt(np.clip(1.0 - height**2, 0.0, 1.0)), 2.0 * np.pi * azimuth
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    frame = np.array(
-        [
-            [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)],
-            [-np.sin(ra), np.cos(ra), 0.0],
-            [-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)],
-        ]
-    )
+    frame = np.stack([unit_vectors(ra_deg, dec_deg), *tangent_axes(ra_deg, dec_deg)])
     local = np.stack([height, radius * np.sin(angle), radius * np.cos(angle)], axis=-1)
     return *positions(local @ frame), azimuth
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, positions, unit_vectors
+from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, positions, tangent_axes, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,9 +32,7 @@ def rigidly_moved(
     -------
     ra_deg, dec_deg : shape (n,)
     """
-    ra, dec = np.radians(np.asarray(centre_ra_deg, float)), np.radians(np.asarray(centre_dec_deg, float))
-    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
-    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    east, north = tangent_axes(centre_ra_deg, centre_dec_deg)
     # The axis of a turn that moves the centre east is north of it, and so on. Squares of arcseconds are dropped.
     dra, ddec = (np.asarray(shift, float)[..., None] / ARCSEC_PER_RADIAN for shift in (dra_arcsec, ddec_arcsec))
     vectors = unit_vectors(ra_deg, dec_deg)
