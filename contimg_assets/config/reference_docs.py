@@ -218,4 +218,4 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).resolve().parents[1])
+    write(Path(__file__).resolve().parents[2])

@@ -17,6 +17,7 @@ import pyarrow as pa
 from contimg_assets.config import Config
 from contimg_assets.errors import ContimgError, QualityError, StoreError
 from contimg_assets.identity.versions import combine_versions
+from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, stage_lineage
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
 from contimg_assets.pipeline import progress
@@ -112,7 +113,7 @@ def _asset(
         io_manager_key="store",
         group_name="epochs",
         owners=OWNERS,
-        metadata={"dagster/column_schema": stage.tables[0].dagster},
+        metadata={COLUMN_SCHEMA: columns_of(stage.tables[0])},
         check_specs=[*check_specs, none_failed_spec(dg.AssetKey(stage.name))],
         **arguments,
     )

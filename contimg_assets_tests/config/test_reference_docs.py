@@ -14,7 +14,7 @@ from contimg_assets.config.reference_docs import (
     render_example,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from contimg_assets.calibration import calculate_epoch_scales, known_variables, 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.identity.versions import version_of_table
+from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.conditions import on_any_epoch, on_upstream_change
 from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERRORS
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
@@ -56,7 +57,7 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
         code_version=scales_code_version(config),
         automation_condition=on_any_epoch(),
         retry_policy=RETRY_INTERNAL_ERRORS,
-        metadata={"dagster/column_schema": EPOCH_SCALES.dagster},
+        metadata={COLUMN_SCHEMA: columns_of(EPOCH_SCALES)},
         dagster_type=dg.Any,  # with checks, a result's annotation would be taken for an output without a value
         check_specs=[scaled] if applied else [],
         description="Flux scale of every image of all epochs, solved together from the constant sources that they "
@@ -108,7 +109,7 @@ def build_epoch_scales(config: Config) -> list[dg.AssetsDefinition]:
         automation_condition=on_upstream_change(),
         retry_policy=RETRY_INTERNAL_ERRORS,
         pool="products_database",
-        metadata={"dagster/column_schema": EPOCH_SCALES.dagster},
+        metadata={COLUMN_SCHEMA: columns_of(EPOCH_SCALES)},
         description="Flux scale between epochs of every image, beside `corrections`, which has each image's own.",
     )
     def epoch_scales_table(

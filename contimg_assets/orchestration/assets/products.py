@@ -14,6 +14,7 @@ from contimg_assets.database import EpochProducts, ProductsDatabase
 from contimg_assets.database.models import TABLES, Base
 from contimg_assets.errors import StoreError
 from contimg_assets.orchestration.assets.epoch_scales import KEY as SCALES_KEY
+from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of_product
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import (
     FORCE_TAG,
@@ -66,21 +67,6 @@ def table_description(table: str) -> str:
     )
 
 
-def column_schema(table: str) -> dg.TableSchema:
-    """Columns of a table of the products database with their meaning, for the UI."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                str(column.type),
-                description=column.comment,
-                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
-            )
-            for column in TABLES[table].columns
-        ]
-    )
-
-
 def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets, for a configuration."""
     references = [dg.AssetKey(["reference", name]) for name in config.catalogs]
@@ -103,7 +89,7 @@ def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
             code_version=code,
             automation_condition=condition,
             description=table_description(key.path[-1]),
-            metadata={"dagster/column_schema": column_schema(key.path[-1])},
+            metadata={COLUMN_SCHEMA: columns_of_product(key.path[-1])},
         )
         for key, stages in zip(PRODUCT_KEYS, _STAGES_OF_TABLE.values(), strict=True)
     ]

@@ -4,6 +4,7 @@ import dagster as dg
 
 from contimg_assets.catalogs.store import build_catalog
 from contimg_assets.config import Config
+from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.conditions import on_delivery
 from contimg_assets.orchestration.epoch_assets import OWNERS
 from contimg_assets.pipeline.survey_tables import READ_FROM, catalog_code_version, catalog_input_version
@@ -37,7 +38,7 @@ def build_reference(config: Config, name: str) -> list[dg.AssetsDefinition | dg.
         automation_condition=on_delivery(),
         description=f"Reference catalogue {name} at {catalog.freq_mhz:g} MHz, in our columns and units [deg, arcsec, "
         f"mJy], sorted by HEALPix.",
-        metadata={"dagster/column_schema": REFERENCE.dagster},
+        metadata={COLUMN_SCHEMA: columns_of(REFERENCE)},
     )
     def reference(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         version = catalog_input_version(config, name)
