@@ -1,0 +1,237 @@
+"""What must not change while the code is rearranged: versions that decide whether a survey is made again.
+
+Every number here was taken from commit 4d43436. If one differs, stores made before count as stale and are computed
+anew. Change it only together with the rule that it stands for, and say so in the changelog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from contimg_assets.assets.reference import catalog_input_version
+from contimg_assets.config import Config, load_config
+from contimg_assets.definitions import build_definitions
+from contimg_assets.flow import STAGES
+from contimg_assets.reconcile import NOTHING_BEFORE
+
+# --- code versions ------------------------------------------------------------------------------------------------
+
+CONFIGURATIONS = {
+    "defaults": "",
+    "scales between epochs": """
+        ingest: {max_rejected_fraction: 0.2, column_map: {flux_int_mjy: {column: S_int, unit: Jy}}}
+        association: {method: deruiter, de_ruiter_radius: 5.0}
+        catalogs:
+          nvss: {preset: nvss, path: catalogs/nvss.fits}
+          own: {path: catalogs/own.csv, freq_mhz: 887.5, columns: {ra_deg: {column: RA, unit: deg}}}
+        corrections: {apply_flux: epochs, flux_catalogs: [nvss]}
+        """,
+    "other errors and matches": """
+        paths: {store: elsewhere, products: all.sqlite3}
+        measurements: {condon_errors: always, dedup_method: vast}
+        matching: {radius_arcsec: 15, spectral_index: -0.8}
+        corrections: {flux_method: huber, combine: weighted, catalog_weights: {first: 2.0}}
+        variability: {upper_limits: false}
+        checks: {min_covered: 10}
+        automation: {nightly_cron: "30 4 * * *"}
+        catalogs:
+          first: {preset: first, path: catalogs/first.fits, epoch_mjd: 51544.0}
+        """,
+}
+
+STAGE_VERSIONS = {
+    "defaults": {
+        "raw_detections": "9a4a9b781dc8dd55",
+        "measurements": "43a60a38846af4ff",
+        "associated_sources": "8e37a21f914a9c23",
+        "catalog_matches": "c57335dc57356589",
+        "corrections": "dd1cb01b209a8f48",
+        "products": "81fec5eff6c19478",
+    },
+    "scales between epochs": {
+        "raw_detections": "a514d410f4fd7b30",
+        "measurements": "43a60a38846af4ff",
+        "associated_sources": "8d28a2e6f1fb8757",
+        "catalog_matches": "c57335dc57356589",
+        "corrections": "9aa57717b5c2c966",
+        "products": "02146afecb9585c6",
+    },
+    "other errors and matches": {
+        "raw_detections": "9a4a9b781dc8dd55",
+        "measurements": "157e8de933219193",
+        "associated_sources": "8e37a21f914a9c23",
+        "catalog_matches": "ee26bb00d9fed2ed",
+        "corrections": "b6fa7be98d76bd86",
+        "products": "b3264a5845073fba",
+    },
+}
+
+# Assets that have no epochs: made once for the survey.
+SURVEY_ASSET_VERSIONS = {
+    "defaults": {"epoch_scales": "853999eb231d5826"},
+    "scales between epochs": {
+        "epoch_scales": "7b309f24b3c46b6e",
+        "reference/nvss": "7b726e13870c9831",
+        "reference/own": "be8921f6766ea295",
+    },
+    "other errors and matches": {"epoch_scales": "1f1344294c034d8a", "reference/first": "93d397cb7ca3f22d"},
+}
+
+SECTION_VERSIONS = {
+    "defaults": {
+        "paths": "f279aef2f0147c30",
+        "ingest": "acd07605d606f7d6",
+        "measurements": "6307f8015cc2cb55",
+        "association": "1503acd9b48589b5",
+        "matching": "63c335c846caa234",
+        "corrections": "a5ea72063d1f2203",
+        "variability": "e44a5d0bceac878e",
+        "checks": "91cf9c5d9e5c4b1b",
+        "automation": "9b8fa88fafc28b44",
+    },
+    "scales between epochs": {
+        "paths": "f279aef2f0147c30",
+        "ingest": "367af66aac6cea60",
+        "measurements": "6307f8015cc2cb55",
+        "association": "f7a10ea00d109e2d",
+        "matching": "63c335c846caa234",
+        "corrections": "23f4b59b2c2cb882",
+        "variability": "e44a5d0bceac878e",
+        "checks": "91cf9c5d9e5c4b1b",
+        "automation": "9b8fa88fafc28b44",
+        "catalogs.nvss": "b32e90e7fcbc9f35",
+        "catalogs.own": "2869fcf3cc24fe16",
+    },
+    "other errors and matches": {
+        "paths": "19e3485092e69904",
+        "ingest": "acd07605d606f7d6",
+        "measurements": "0b63945237ab2e65",
+        "association": "1503acd9b48589b5",
+        "matching": "c6b6346882804783",
+        "corrections": "adbb7d959e947206",
+        "variability": "8999b61397137245",
+        "checks": "014b7098317a03fe",
+        "automation": "a8a650debe4e9cbe",
+        "catalogs.first": "63b6e20290af5c2c",
+    },
+}
+
+PRODUCT_TABLES = (
+    "associations",
+    "corrections",
+    "cross_matches",
+    "epochs",
+    "images",
+    "measurements",
+    "source_aliases",
+    "source_relations",
+    "sources",
+    "variability",
+)
+
+
+@pytest.fixture(params=CONFIGURATIONS)
+def configured(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Config]:
+    """One of the configurations, and its name."""
+    file = tmp_path / "contimg.yaml"
+    file.write_text(CONFIGURATIONS[request.param], encoding="utf-8")
+    return request.param, load_config(file)
+
+
+def assert_kept(frozen: Mapping[str, str | None], present: Mapping[str, str | None]) -> None:
+    """All that was frozen is there and the same; what came since is nobody's past."""
+    assert {name: version for name, version in present.items() if name in frozen} == frozen
+
+
+def test_code_versions_of_stages(configured: tuple[str, Config]) -> None:
+    name, config = configured
+    assert_kept(STAGE_VERSIONS[name], {stage.name: stage.code_version(config) for stage in STAGES})
+
+
+def test_code_versions_of_assets(configured: tuple[str, Config]) -> None:
+    """As Dagster has recorded them for every materialization so far; None for what is made outside or has none."""
+    name, config = configured
+    stages = dict(STAGE_VERSIONS[name])
+    products = stages.pop("products")
+    catalogs = [key.removeprefix("reference/") for key in SURVEY_ASSET_VERSIONS[name] if key.startswith("reference/")]
+    expected = {
+        **stages,
+        **{f"products/{table}": products for table in PRODUCT_TABLES},
+        **SURVEY_ASSET_VERSIONS[name],
+        **dict.fromkeys(("incoming", "products/epoch_scales", *(f"reference_files/{one}" for one in catalogs))),
+    }
+    graph = build_definitions(config).resolve_asset_graph()
+    assert_kept(expected, {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()})
+
+
+def test_versions_of_sections(configured: tuple[str, Config]) -> None:
+    name, config = configured
+    sections = [section for section in Config.model_fields if section not in ("catalogs", "root")]
+    versions = {section: getattr(config, section).version for section in sections}
+    versions |= {f"catalogs.{catalog}": one.version for catalog, one in config.catalogs.items()}
+    assert_kept(SECTION_VERSIONS[name], versions)
+
+
+def test_version_of_what_a_fold_begins_with() -> None:
+    assert NOTHING_BEFORE == {"associated_sources": "e4a6a0577479b2b4", "corrections": "8c97b58f191010db"}
+
+
+def test_version_of_what_a_catalog_is_made_from(tmp_path: Path) -> None:
+    (tmp_path / "contimg.yaml").write_text(CONFIGURATIONS["scales between epochs"], encoding="utf-8")
+    (tmp_path / "catalogs").mkdir()
+    (tmp_path / "catalogs" / "own.csv").write_bytes(b"id,RA,dec_deg,flux_mjy\nJ0,1.5,16.0,12.5\n")
+    assert catalog_input_version(load_config(tmp_path / "contimg.yaml"), "own") == "63e1d293cc3a3b8d"
+
+
+# --- names in Dagster ---------------------------------------------------------------------------------------------
+
+NAMES = {
+    "jobs": {
+        "everything",
+        "ingest_epoch",
+        "maintenance",
+        "rebuild_products",
+        "reconcile",
+        "remove_vanished_epochs",
+    },
+    "schedules": {"nightly", "weekly"},
+    "sensors": {"automation", "deliveries", "reconciler", "vanished_epochs"},
+    "checks": {
+        "associated_sources:known_sources_seen_again",
+        "associated_sources:no_epoch_failed",
+        "catalog_matches:enough_matched",
+        "catalog_matches:no_epoch_failed",
+        "corrections:all_images_corrected",
+        "corrections:no_epoch_failed",
+        "corrections:offsets_and_scales_plausible",
+        "measurements:no_detection_lost",
+        "measurements:no_epoch_failed",
+        "products/epochs:no_epoch_failed",
+        "products/sources:no_orphans",
+        "products/sources:nothing_stale",
+        "raw_detections:epochs_keep_coming",
+        "raw_detections:few_rows_rejected",
+        "raw_detections:no_delivery_vanished",
+        "raw_detections:no_epoch_failed",
+        "raw_detections:positions_inside_field",
+        "raw_detections:rows_add_up",
+    },
+}
+
+
+def test_names_that_dagster_keeps_history_under(tmp_path: Path) -> None:
+    """A renamed sensor, schedule, job or check loses its cursor, its switch and its past; new ones may come."""
+    (tmp_path / "contimg.yaml").write_text("", encoding="utf-8")
+    definitions = build_definitions(load_config(tmp_path / "contimg.yaml"))
+    repository = definitions.get_repository_def()
+    keys = definitions.resolve_asset_graph().asset_check_keys
+    present = {
+        "jobs": {job.name for job in repository.get_all_jobs()},
+        "schedules": {schedule.name for schedule in repository.schedule_defs},
+        "sensors": {sensor.name for sensor in repository.sensor_defs},
+        "checks": {f"{key.asset_key.to_user_string()}:{key.name}" for key in keys},
+    }
+    assert {kind: names - present[kind] for kind, names in NAMES.items()} == {kind: set() for kind in NAMES}
