@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from contimg_assets.assets.reference import catalog_input_version
 from contimg_assets.config import Config, load_config
 from contimg_assets.definitions import build_definitions
-from contimg_assets.flow import STAGES
-from contimg_assets.reconcile import NOTHING_BEFORE
+from contimg_assets.pipeline.stages import STAGES
+from contimg_assets.pipeline.staleness import NOTHING_BEFORE
+from contimg_assets.pipeline.survey_tables import catalog_input_version
 
 # --- code versions ------------------------------------------------------------------------------------------------
 
