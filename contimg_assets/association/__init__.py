@@ -1,6 +1,6 @@
-"""Sources across epochs: the fold, its methods, its state, and its driver under late data.
+"""Sources across epochs: the fold, its methods and its state.
 
-The fold itself is `contimg_assets.association.fold.fold`, its driver `contimg_assets.association.refold.refold`.
+The fold itself is `contimg_assets.association.fold.fold`; `contimg_assets.pipeline.chain.fold` drives it under late data.
 """
 
 from contimg_assets.association.batch import AssociationResult, associate_measurements

@@ -14,9 +14,10 @@ import pandas as pd
 from contimg_assets.config import Automation
 from contimg_assets.database import upkeep
 from contimg_assets.orchestration.automation.jobs import OpenProject
+from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import INCOMING, SCALES, State
+from contimg_assets.pipeline.staleness import SURVEY, State
 
 _SOURCES = dg.AssetKey(["products", "sources"])
 _MAX_NAMED = 50
@@ -77,10 +78,7 @@ def no_orphans(project: Project) -> dg.AssetCheckResult:
 def nothing_stale(project: Project) -> dg.AssetCheckResult:
     """What the reconciler finds: stale, missing, failed or waiting stages, and why."""
     assessment = project.assess()
-    if project.stale_epoch_scales():
-        scales = [("all epochs", SCALES, State.STALE, "an epoch's corrections changed")]
-        assessment = pd.concat([assessment, pd.DataFrame(scales, columns=assessment.columns)], ignore_index=True)
-    found = assessment[assessment["state"] != State.FRESH]
+    found = assessment[assessment["state"] != State.FRESH].replace({"epoch": {SURVEY: "all epochs"}})
     counts = found["state"].value_counts()
     return dg.AssetCheckResult(
         passed=found.empty,
