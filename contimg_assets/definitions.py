@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from contimg_assets.assets import build_assets
-from contimg_assets.automation.checks import build_checks
-from contimg_assets.automation.jobs import build_jobs
-from contimg_assets.automation.schedules import build_nightly_schedule, build_weekly_schedule
-from contimg_assets.automation.sensors import (
+from contimg_assets.config import Config, load_config
+from contimg_assets.orchestration.assets import build_assets
+from contimg_assets.orchestration.automation.checks import build_checks
+from contimg_assets.orchestration.automation.jobs import build_jobs
+from contimg_assets.orchestration.automation.schedules import build_nightly_schedule, build_weekly_schedule
+from contimg_assets.orchestration.automation.sensors import (
     build_automation_sensor,
     build_deliveries_sensor,
     build_reconciler_sensor,
     build_vanished_sensor,
 )
-from contimg_assets.config import Config, load_config
-from contimg_assets.project import Project
-from contimg_assets.storage.io_manager import EpochParquetIOManager
+from contimg_assets.orchestration.io_manager import EpochParquetIOManager
+from contimg_assets.pipeline.project import Project
 
 
 def build_definitions(config: Config, read_config: Callable[[], Config] | None = None) -> dg.Definitions:

@@ -14,10 +14,11 @@ import pandas as pd
 import yaml
 
 from contimg_assets.cli.demo import demo_configuration
+from contimg_assets.cli.templates import write_templates
 from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.database.models import TABLES
-from contimg_assets.project import Project, write_templates
-from contimg_assets.runner import Report, bring_up_to_date
+from contimg_assets.orchestration.runs.in_process import Report, bring_up_to_date
+from contimg_assets.pipeline.project import Project
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 
 SMALL = SurveyParameters(n_epochs=4, images_per_epoch=3, n_sources=250, n_transients=3, seed=5)

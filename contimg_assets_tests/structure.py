@@ -29,22 +29,6 @@ STOREYS: Mapping[str, tuple[str, ...]] = {
     "orchestration": ("orchestration", "automation", "definitions"),
     "cli": ("cli",),
 }
-# Where the rooms of before stood or go, until they have moved; a module may differ from its room.
-MOVING: Mapping[str, str] = {
-    "assets": "orchestration",
-    "dead_runs": "orchestration",
-    "flow": "pipeline",
-    "instance": "orchestration",
-    "partitions": "orchestration",
-    "progress": "orchestration",
-    "project": "pipeline",
-    "reconcile": "pipeline",
-    "reference_docs": "ground",
-    "remembered": "ground",
-    "runner": "orchestration",
-    "storage": "pipeline",
-    "storage.io_manager": "orchestration",
-}
 # What only some storeys may name.
 KEPT_APART = ("dagster", "sqlalchemy", "alembic", "matplotlib")
 
@@ -147,10 +131,6 @@ def storey_of(module: str) -> int:
     KeyError
         If the room has none yet.
     """
-    names = list(STOREYS)
-    for name in (module, room_of(module)):
-        if name in MOVING:
-            return names.index(MOVING[name])
     for number, rooms in enumerate(STOREYS.values()):
         if room_of(module) in rooms:
             return number

@@ -9,11 +9,11 @@ import yaml
 
 from contimg_assets.cli.app import app
 from contimg_assets.config import Config
+from contimg_assets.config.reference_docs import describe
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.views import VIEWS
 from contimg_assets.definitions import build_definitions
-from contimg_assets.flow import STAGES
-from contimg_assets.reference_docs import describe
+from contimg_assets.pipeline.stages import STAGES
 from contimg_assets.schemas import association, catalogs, corrections, detections, matches, variability
 from contimg_assets.schemas.core import TableSchema
 

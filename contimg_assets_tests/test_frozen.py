@@ -14,15 +14,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from contimg_assets.assets.products import matching_of
-from contimg_assets.assets.reference import catalog_input_version
 from contimg_assets.config import Config, load_config
 from contimg_assets.definitions import build_definitions
-from contimg_assets.flow import STAGES
-from contimg_assets.instance import open_instance
-from contimg_assets.project import Project
-from contimg_assets.reconcile import NOTHING_BEFORE, State
-from contimg_assets.runner import bring_up_to_date
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.pipeline.products import matching_of
+from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.stages import STAGES
+from contimg_assets.pipeline.staleness import NOTHING_BEFORE, State
+from contimg_assets.pipeline.survey_tables import catalog_input_version
 from contimg_assets_tests.frozen import survey
 from contimg_assets_tests.frozen.survey import (
     MOMENTS,

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from contimg_assets.config import FILE_NAME, load_config
-from contimg_assets.crossmatch.sphere import separation_arcsec
-from contimg_assets.project import Project
-from contimg_assets.runner import bring_up_to_date
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+from contimg_assets.pipeline.project import Project
+from contimg_assets.sky.sphere import separation_arcsec
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 
 from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, Floats, chord
 from contimg_assets.schemas.association import ALIGNMENT
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats, chord
 
 BRIGHTEST_PER_IMAGE = 1000
 _MAD_TO_SIGMA = 1.4826

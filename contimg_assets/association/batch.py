@@ -14,14 +14,14 @@ from astropy.table import Table
 
 from contimg_assets.association.fold import FoldResult, associations_table, fold, forks_table, relations_table
 from contimg_assets.association.history import copied_rows
-from contimg_assets.association.ids import hashes_of, text_of
 from contimg_assets.association.observation import NUMBERS, REQUIRED
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association, check_association
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.units import column_factor
+from contimg_assets.identity.ids import hashes_of, text_of
 from contimg_assets.schemas.association import ALIGNMENT
 from contimg_assets.schemas.detections import MEASUREMENTS
+from contimg_assets.schemas.units import column_factor
 
 _TABLES = (pd.DataFrame, Table, pa.Table)
 _UNITS = {name: MEASUREMENTS[name].unit for name in (*NUMBERS, "flux_peak_mjy_beam")}

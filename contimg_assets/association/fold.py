@@ -18,15 +18,14 @@ from scipy.spatial import cKDTree
 from contimg_assets.association import vast
 from contimg_assets.association.alignment import Alignment, align, unaligned
 from contimg_assets.association.decision import Decision
-from contimg_assets.association.ids import Hashes, source_of_birth, source_of_fork, text_of
 from contimg_assets.association.observation import Observation
 from contimg_assets.association.optimal import optimal
 from contimg_assets.association.pairs import Pairs, candidates, moved_towards
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import Floats, chord, positions, unit_vectors
 from contimg_assets.errors import InputError
-from contimg_assets.identity import mix
+from contimg_assets.identity.ids import Hashes, fork_hashes, mix, source_hashes, text_of
+from contimg_assets.sky.sphere import Floats, chord, positions, unit_vectors
 
 Indices = npt.NDArray[np.intp]
 
@@ -192,8 +191,8 @@ def fold(
 
     parents = known.source[pairs.source[decision.forked]]
     fork_measurement = pairs.measurement[decision.forked]
-    children = source_of_fork(parents, observation.measurement[fork_measurement])
-    newborn = source_of_birth(observation.measurement[decision.born])
+    children = fork_hashes(parents, observation.measurement[fork_measurement])
+    newborn = source_hashes(observation.measurement[decision.born])
     continued = _continued(known, observation, alignment, decision, pairs)
     added = _added(known, observation, alignment, decision, pairs, np.concatenate([children, newborn]))
     after = state.after(near, continued, added)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.association.ids import Hashes
+from contimg_assets.identity.ids import Hashes
 
 
 def copy_fork_history(history: pd.DataFrame, forks: pd.DataFrame) -> pd.DataFrame:

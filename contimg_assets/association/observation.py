@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.association.ids import Hashes, hashes_of
-from contimg_assets.crossmatch.sphere import Floats, unit_vectors
 from contimg_assets.errors import InputError
+from contimg_assets.identity.ids import Hashes, hashes_of
+from contimg_assets.sky.sphere import Floats, unit_vectors
 
 Indices = npt.NDArray[np.intp]
 

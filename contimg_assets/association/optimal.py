@@ -19,7 +19,7 @@ from contimg_assets.association.observation import Observation
 from contimg_assets.association.pairs import Pairs, tangent_offsets
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import Floats, arc
+from contimg_assets.sky.sphere import Floats, arc
 
 Indices = npt.NDArray[np.intp]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, Floats, Indices, indices_within
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats, Indices, indices_within
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pandas as pd
 from contimg_assets.association.fold import VERSION, FoldResult, fold
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
-from contimg_assets.identity import combine_versions
+from contimg_assets.identity.versions import combine_versions
 
 
 @dataclass(frozen=True)

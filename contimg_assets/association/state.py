@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from contimg_assets.association.ids import Hashes, arrow_of, hashes_of, text_of
-from contimg_assets.crossmatch.sphere import Floats, unit_vectors
+from contimg_assets.identity.ids import Hashes, hashes_of, text_of, to_hex_text
 from contimg_assets.schemas.association import STATE
+from contimg_assets.sky.sphere import Floats, unit_vectors
 
 Indices = npt.NDArray[np.intp]
 
@@ -70,7 +70,7 @@ class FoldState:
         """Table of schema STATE; equal states give equal tables."""
         return pa.Table.from_arrays(
             [
-                arrow_of(self.source),
+                to_hex_text(self.source),
                 pa.array(self.ra_deg),
                 pa.array(self.dec_deg),
                 pa.array(self.weight_ew),

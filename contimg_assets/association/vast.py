@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from contimg_assets.association.decision import Decision, unmatched
 from contimg_assets.association.pairs import Pairs
-from contimg_assets.crossmatch.sphere import Floats
+from contimg_assets.sky.sphere import Floats
 
 Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]

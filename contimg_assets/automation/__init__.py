@@ -1,1 +1,1 @@
-"""What happens by itself: `conditions`, `sensors` on the outside, `schedules` with the nightly, jobs for people."""
+"""Kept for the `dagster.yaml` of projects made before the modules moved; see `launcher`."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.calibration import positions
-from contimg_assets.crossmatch import sphere
 from contimg_assets.errors import InputError
+from contimg_assets.sky import sphere
 
 
 def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:

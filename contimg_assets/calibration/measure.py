@@ -16,7 +16,7 @@ from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, c
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
 from contimg_assets.calibration.selection import Mask, Selection, join, select
 from contimg_assets.config import Corrections
-from contimg_assets.identity import hash_text
+from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch import sphere
 from contimg_assets.errors import InputError
+from contimg_assets.sky import sphere
 
 Floats = npt.NDArray[np.float64]
 Model = Literal["constant", "linear", "smooth", "auto"]

@@ -16,9 +16,9 @@ import pandas as pd
 
 from contimg_assets.calibration import vast
 from contimg_assets.config import Corrections
-from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.pairs import cross_match_sources
 from contimg_assets.errors import InputError
+from contimg_assets.sky import sphere
+from contimg_assets.sky.pairs import cross_match_sources
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.pairs import cross_match_sources
+from contimg_assets.sky import sphere
+from contimg_assets.sky.pairs import cross_match_sources
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contimg_assets.catalogs.presets import PRESETS, Preset
 from contimg_assets.catalogs.read import column_in_file
 from contimg_assets.config import CatalogConfig
+from contimg_assets.config.presets import PRESETS, Preset
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.catalogs import REFERENCE
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from contimg_assets.catalogs import fetch as remote
-from contimg_assets.catalogs.presets import PRESETS
 from contimg_assets.catalogs.store import build_catalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config, load_config
+from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
 
 _SECTION = re.compile(r"^catalogs:[ \t]*(\{\s*\}|~|null)?[ \t]*(#.*)?$", re.MULTILINE)

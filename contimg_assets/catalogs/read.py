@@ -17,11 +17,11 @@ from astropy.coordinates import Angle
 
 from contimg_assets.catalogs.formats import read_any
 from contimg_assets.catalogs.names import iau_names
-from contimg_assets.catalogs.presets import PRESETS
 from contimg_assets.config import CatalogConfig, ColumnSource
-from contimg_assets.crossmatch.cells import healpix_29
+from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.sky.cells import healpix_29
 
 # Names that catalogues give to what we need, tried in this order where the configuration is silent. Never a bare
 # `source_id` or `id`: those are row numbers, which change with every new version of a catalogue.

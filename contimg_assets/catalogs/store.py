@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig, Config, load_config
-from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.cells import Flags, coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
-from contimg_assets.crossmatch.pairs import cross_match_sources
 from contimg_assets.errors import InputError
-from contimg_assets.identity import combine_versions, version_of_table, version_of_value
+from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.described import METADATA_PREFIX, describe
+from contimg_assets.sky import sphere
+from contimg_assets.sky.cells import Flags, coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.pairs import cross_match_sources
 
 ROWS_PER_GROUP = 8192
-_METADATA = b"contimg_"
 
 
 def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
@@ -62,13 +62,6 @@ def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
 def content_version(table: pa.Table, freq_mhz: float, beam_arcsec: float) -> str:
     """Changes exactly when a row, the frequency or the beam changes."""
     return combine_versions(version_of_table(table), version_of_value([freq_mhz, beam_arcsec]))
-
-
-def describe(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
-    """The table with values in its schema metadata."""
-    metadata = dict(table.schema.metadata or {})
-    metadata |= {_METADATA + key.encode(): value.encode() for key, value in values.items()}
-    return table.replace_schema_metadata(metadata)
 
 
 def catalog_file(config: Config, name: str) -> Path:
@@ -135,9 +128,9 @@ class ReferenceCatalog:
             self.table = _sorted_reference(source)
             metadata = (source.schema.metadata if isinstance(source, pa.Table) else None) or {}
         values = {
-            key.removeprefix(_METADATA).decode(): value.decode()
+            key.removeprefix(METADATA_PREFIX).decode(): value.decode()
             for key, value in metadata.items()
-            if key.startswith(_METADATA)
+            if key.startswith(METADATA_PREFIX)
         }
         freq = freq_mhz if freq_mhz is not None else values.get("freq_mhz")
         beam = beam_arcsec if beam_arcsec is not None else values.get("beam_arcsec")
@@ -328,7 +321,6 @@ __all__ = [
     "build_catalog",
     "catalog_file",
     "content_version",
-    "describe",
     "open_catalogs",
     "query_sources",
     "write_catalog",

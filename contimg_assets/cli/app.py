@@ -16,8 +16,8 @@ from contimg_assets.config import FILE_NAME, Config, load_config
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from contimg_assets.project import Project
-    from contimg_assets.runner import Report
+    from contimg_assets.orchestration.runs.in_process import Report
+    from contimg_assets.pipeline.project import Project
 
 app = typer.Typer(
     help="Catalogues of detections to a database of radio sources with light curves.",
@@ -52,8 +52,8 @@ def init(
 
 def make_project(folder: Path) -> list[Path]:
     """Write what a project's folder needs and does not have yet; return what was written."""
-    from contimg_assets.project import write_templates
-    from contimg_assets.reference_docs import render_example
+    from contimg_assets.cli.templates import write_templates
+    from contimg_assets.config.reference_docs import render_example
 
     written = write_templates(folder)
     configuration = folder / FILE_NAME
@@ -78,9 +78,9 @@ def run(
 def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
     """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
     from contimg_assets.database.engine import shown_url
-    from contimg_assets.instance import open_instance
-    from contimg_assets.project import Project
-    from contimg_assets.runner import bring_up_to_date
+    from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+    from contimg_assets.orchestration.runs.instance import open_instance
+    from contimg_assets.pipeline.project import Project
 
     project = Project(config)
     chosen = _chosen_epochs(epochs, project.epochs())

@@ -104,7 +104,7 @@ def fetch(
 
 
 def _decide(action: str, source: str, catalog: str, counterpart: str | None, comment: str | None) -> None:
-    from contimg_assets.assets.products import matching_of
+    from contimg_assets.pipeline.products import matching_of
 
     database = open_products()
     source_id = database.find_source(source)

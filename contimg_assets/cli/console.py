@@ -28,7 +28,7 @@ error_console = Console(stderr=True)
 
 def open_project() -> Any:
     """The project of the current folder (`contimg.yaml`, or $CONTIMG_CONFIG)."""
-    from contimg_assets.project import Project
+    from contimg_assets.pipeline.project import Project
 
     return Project(load_config())
 

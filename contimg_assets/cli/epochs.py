@@ -18,8 +18,8 @@ def delete(
     epoch: Annotated[str, typer.Argument(help="Epoch, whose delivery must have been moved out of the incoming folder")],
 ) -> None:
     """Remove an epoch from the store and the products, and fold the later epochs again without it."""
-    from contimg_assets.instance import open_instance
-    from contimg_assets.runner import delete_epoch
+    from contimg_assets.orchestration.runs.in_process import delete_epoch
+    from contimg_assets.orchestration.runs.instance import open_instance
 
     project = open_project()
     with open_instance(project.config.root) as instance:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from contimg_assets.crossmatch.sphere import Floats
+from contimg_assets.sky.sphere import Floats
 
 _MAD_TO_SIGMA = 1.4826
 # Standard error of a median of normal values, in standard errors of their mean.

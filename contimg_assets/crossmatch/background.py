@@ -9,10 +9,10 @@ import numpy.typing as npt
 from scipy.spatial import ConvexHull, QhullError
 from scipy.special import lambertw
 
-from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.cells import FINEST_ORDER, cells_around, centres, coarser
 from contimg_assets.crossmatch.probability import SQUARE_DEGREES_OF_SKY, completeness, fit_q
-from contimg_assets.crossmatch.sphere import Floats
+from contimg_assets.sky import sphere
+from contimg_assets.sky.cells import FINEST_ORDER, cells_around, centres, coarser
+from contimg_assets.sky.sphere import Floats
 
 _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2

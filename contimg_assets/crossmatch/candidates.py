@@ -12,7 +12,8 @@ from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.search import NEIGHBOUR_BEAMS, Pairs, Sky
 from contimg_assets.crossmatch.spectra import scaled_flux, spectral_indices
-from contimg_assets.crossmatch.sphere import Floats, Indices
+from contimg_assets.sky.pairs import de_ruiter_radius
+from contimg_assets.sky.sphere import Floats, Indices
 
 # More likely than not.
 MATCHED = 0.5
@@ -40,7 +41,7 @@ def candidates_of(
     chosen = np.flatnonzero(((pairs.distance <= radius) | pairs.accepted) & (density[pairs.detection] > 0))
     near = pairs.where(chosen)
     i = near.detection
-    r = formulas.de_ruiter_radius(near.x, near.y, near.sigma_ew, near.sigma_ns)
+    r = de_ruiter_radius(near.x, near.y, near.sigma_ew, near.sigma_ns)
     log_f = formulas.log_position_likelihood(r, near.sigma_ew, near.sigma_ns)
     log_ratio = formulas.log_likelihood_ratio(log_f, density[i], q[detections.group[i]])
     # Best first within a detection; equal ones by distance, then by the catalogue's order on the sky.

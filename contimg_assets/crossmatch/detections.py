@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.cells import healpix_29
-from contimg_assets.crossmatch.sphere import Floats, Indices
 from contimg_assets.errors import InputError
+from contimg_assets.sky.cells import healpix_29
+from contimg_assets.sky.sphere import Floats, Indices
 
 # Error of a position whose own is missing.
 _UNKNOWN_ERROR_ARCSEC = 0.2

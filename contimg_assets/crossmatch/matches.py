@@ -22,9 +22,9 @@ from contimg_assets.crossmatch.background import local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
 from contimg_assets.crossmatch.detections import Detections, of_measurements, of_sources
 from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
-from contimg_assets.crossmatch.sphere import Indices
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
+from contimg_assets.sky.sphere import Indices
 
 
 class MatchResult(NamedTuple):

@@ -12,32 +12,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from contimg_assets.crossmatch.sphere import ARCSEC_PER_RADIAN, Floats
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats
 
 ARCSEC2_PER_DEG2 = 3600.0**2
 SQUARE_DEGREES_OF_SKY = 4.0 * np.pi * np.degrees(1.0) ** 2
 Q_BOUNDS = (0.01, 0.99)
-
-
-def de_ruiter_radius(
-    dra_arcsec: npt.ArrayLike,
-    ddec_arcsec: npt.ArrayLike,
-    sigma_ew_arcsec: npt.ArrayLike,
-    sigma_ns_arcsec: npt.ArrayLike,
-    covariance_arcsec2: npt.ArrayLike = 0.0,
-) -> Floats:
-    """Offset over its error, r = sqrt(d^T C^-1 d) (de Ruiter et al. 1977, eq. 2, with covariance).
-
-    Parameters
-    ----------
-    dra_arcsec, ddec_arcsec : offsets on the sky, shape (n,)
-    sigma_ew_arcsec, sigma_ns_arcsec : errors of the offsets, both positions in quadrature, shape (n,)
-    covariance_arcsec2 : off-diagonal element of C, 0 for errors along the axes
-    """
-    x, y = np.asarray(dra_arcsec, float), np.asarray(ddec_arcsec, float)
-    a, b = np.asarray(sigma_ew_arcsec, float) ** 2, np.asarray(sigma_ns_arcsec, float) ** 2
-    c = np.asarray(covariance_arcsec2, float)
-    return np.sqrt((b * x * x - 2.0 * c * x * y + a * y * y) / (a * b - c * c))
 
 
 def completeness(de_ruiter: npt.ArrayLike) -> Floats:

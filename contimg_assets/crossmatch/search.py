@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.alignment import Offsets
-from contimg_assets.crossmatch.cells import Cells, neighbourhood, order_of_radius, rows_in_cells
 from contimg_assets.crossmatch.detections import Detections
-from contimg_assets.crossmatch.pairs import cross_match_sources, tree_of_positions
-from contimg_assets.crossmatch.sphere import Floats, Indices
+from contimg_assets.sky import sphere
+from contimg_assets.sky.cells import Cells, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.pairs import cross_match_sources, tree_of_positions
+from contimg_assets.sky.sphere import Floats, Indices
 
 # How far from a counterpart its neighbours in the catalogue are looked for, in larger beams.
 NEIGHBOUR_BEAMS = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from contimg_assets.crossmatch.sphere import Floats
+from contimg_assets.sky.sphere import Floats
 
 
 def spectral_indices(

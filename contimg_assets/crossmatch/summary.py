@@ -14,9 +14,9 @@ from contimg_assets.crossmatch.background import Blanks, count_blanks, offset_po
 from contimg_assets.crossmatch.candidates import MATCHED
 from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.search import Pairs, Sky, blur
-from contimg_assets.crossmatch.sphere import Floats
-from contimg_assets.identity import hash_text
+from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.matches import MATCH_SUMMARY
+from contimg_assets.sky.sphere import Floats
 
 
 def blanks_of_groups(

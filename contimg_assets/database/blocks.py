@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.crossmatch.sphere import unit_vectors
-from contimg_assets.identity import from_hex
-from contimg_assets.variability.coverage import Coverage
+from contimg_assets.identity.ids import from_hex
+from contimg_assets.sky.coverage import Coverage
+from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets.variability.segments import LightCurves
 
 # Light-curve column -> column of CORRECTED_MEASUREMENTS.

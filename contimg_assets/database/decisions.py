@@ -12,7 +12,7 @@ from contimg_assets.crossmatch.overrides import ACTIONS
 from contimg_assets.database import bulk
 from contimg_assets.database.models import TABLES
 from contimg_assets.errors import InputError
-from contimg_assets.identity import combine_versions
+from contimg_assets.identity.versions import combine_versions
 
 
 def record_decision(

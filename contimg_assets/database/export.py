@@ -21,7 +21,7 @@ from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.views import VIEWS
 from contimg_assets.database.writer import read_light_curves
 from contimg_assets.errors import InputError
-from contimg_assets.identity import to_hex
+from contimg_assets.identity.ids import to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS

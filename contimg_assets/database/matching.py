@@ -9,9 +9,9 @@ import pandas as pd
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch.matches import match_sources
-from contimg_assets.database.products import SourceMatching
+from contimg_assets.database.epoch_products import SourceMatching
 from contimg_assets.errors import InputError
-from contimg_assets.identity import combine_versions
+from contimg_assets.identity.versions import combine_versions
 
 
 def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) -> SourceMatching | None:

@@ -11,11 +11,11 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk, schema, writer
 from contimg_assets.database.decisions import record_decision
 from contimg_assets.database.engine import open_engine, reading, writing
+from contimg_assets.database.epoch_products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.queries import Queries
 from contimg_assets.errors import StoreError
-from contimg_assets.identity import version_of_table
+from contimg_assets.identity.versions import version_of_table
 from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 

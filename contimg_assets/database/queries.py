@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from astropy_healpix import HEALPix
 from sqlalchemy.engine import Connection, Engine
 
-from contimg_assets.crossmatch.cells import order_of_radius
-from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.sources import HEALPIX_ORDER
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
+from contimg_assets.sky.cells import order_of_radius
+from contimg_assets.sky.sphere import separation_arcsec
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0

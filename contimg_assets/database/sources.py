@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch.cells import coarser, healpix_29
-from contimg_assets.crossmatch.sphere import positions, tangent_axes
+from contimg_assets.sky.cells import coarser, healpix_29
+from contimg_assets.sky.sphere import positions, tangent_axes
 from contimg_assets.variability.segments import Floats, LightCurves, RowSums
 
 HEALPIX_ORDER = 10

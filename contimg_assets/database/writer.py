@@ -22,7 +22,6 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
 from contimg_assets.crossmatch.overrides import accepted_pairs, apply_overrides
-from contimg_assets.crossmatch.sphere import nearest_other, tree_of, unit_vectors
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import (
     Block,
@@ -35,8 +34,8 @@ from contimg_assets.database.blocks import (
     unpack,
     unpack_coverage,
 )
+from contimg_assets.database.epoch_products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.sources import (
     add_mean_fluxes,
     healpix_cells,
@@ -45,8 +44,9 @@ from contimg_assets.database.sources import (
     visits,
 )
 from contimg_assets.errors import StoreError
-from contimg_assets.identity import from_hex, hash_text, mix, source_hashes, to_hex
-from contimg_assets.variability.coverage import Coverage
+from contimg_assets.identity.ids import from_hex, hash_text, mix, source_hashes, to_hex
+from contimg_assets.sky.coverage import Coverage
+from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
 from contimg_assets.variability.new_sources import ImageKey, covering, new_sources, uncovered_detections
 from contimg_assets.variability.segments import LightCurves
 from contimg_assets.variability.statistics import variability_table

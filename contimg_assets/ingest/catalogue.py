@@ -20,8 +20,8 @@ from contimg_assets.ingest.columns import Container, Floats
 from contimg_assets.ingest.containers import open_container
 from contimg_assets.ingest.readers import choose_reader, is_catalogue
 from contimg_assets.ingest.readers.base import Reader, Rows, Source
-from contimg_assets.ingest.units import column_factor
 from contimg_assets.schemas.detections import DETECTIONS
+from contimg_assets.schemas.units import column_factor
 
 OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
 

@@ -17,10 +17,10 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning, WcsError
 from astropy_healpix import HEALPix
 
-from contimg_assets.crossmatch.cells import FINEST_ORDER, Cells, cells_within
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.units import factor
-from contimg_assets.variability.coverage import Coverage, merged, overlaid
+from contimg_assets.schemas.units import factor
+from contimg_assets.sky.cells import FINEST_ORDER, Cells, cells_within
+from contimg_assets.sky.coverage import Coverage, merged, overlaid
 
 MAP_ORDER = 11
 """Cells of 1.7 arcmin, over which the noise of an interferometer's image hardly changes."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from contimg_assets.crossmatch.sphere import Floats, Indices, arc, limit_of, offsets_arcsec, unit_vectors
+from contimg_assets.sky.sphere import Floats, Indices, arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
 """Fewest mutual nearest pairs that the shift between two images is measured from."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.identity import measurement_hashes, to_hex_text
+from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.catalogue import Catalogue, read_catalogue
 from contimg_assets.ingest.checks import rejections_within_limits
 from contimg_assets.ingest.columns import Floats
@@ -26,7 +26,7 @@ from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, REJECTED
-from contimg_assets.variability.coverage import Coverage
+from contimg_assets.sky.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 _WORKERS = min(4, os.cpu_count() or 1)

@@ -20,12 +20,12 @@ import pandas as pd
 from astropy_healpix import lonlat_to_healpix
 
 from contimg_assets.config import Measurements
-from contimg_assets.crossmatch.sphere import Floats, arc, unit_vectors
 from contimg_assets.errors import InputError
-from contimg_assets.identity import from_hex
+from contimg_assets.identity.ids import from_hex
 from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import MEASUREMENTS
+from contimg_assets.sky.sphere import Floats, arc, unit_vectors
 
 HEALPIX_ORDER = 10
 

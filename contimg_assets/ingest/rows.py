@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.config import Ingest
-from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.ingest.catalogue import Catalogue, text_column
 from contimg_assets.ingest.columns import Floats
 from contimg_assets.schemas.core import INT
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
+from contimg_assets.sky.sphere import separation_arcsec
 
 Mask = npt.NDArray[np.bool_]
 

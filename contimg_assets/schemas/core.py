@@ -1,7 +1,7 @@
 """What a table is: its columns with type, unit, range and meaning.
 
 Belongs here: the two classes every table is described with, and what is derived from a description (Arrow schema,
-checks at write and read, the Dagster UI's column schema). Does not belong here: any table; those are the sibling
+checks at write and read). Does not belong here: any table; those are the sibling
 modules.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,21 +82,6 @@ class TableSchema:
     @property
     def arrow(self) -> pa.Schema:
         return pa.schema([column.arrow for column in self.columns])
-
-    @property
-    def dagster(self) -> dg.TableSchema:
-        """The column schema that the Dagster UI shows."""
-        return dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    column.name,
-                    str(column.type),
-                    description=f"{column.description} [{column.unit}]" if column.unit else column.description,
-                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                )
-                for column in self.columns
-            ]
-        )
 
     def empty(self) -> pd.DataFrame:
         """A table of this schema without rows."""

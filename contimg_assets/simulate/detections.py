@@ -12,16 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch.sphere import (
-    displaced,
-    offsets_arcsec,
-    pairs_within,
-    positions,
-    tangent_axes,
-    unit_vectors,
-)
-from contimg_assets.identity import hash_text, mix, to_hex
+from contimg_assets.identity.ids import hash_text, mix, to_hex
 from contimg_assets.simulate.rigid import rigidly_moved
+from contimg_assets.sky.sphere import displaced, offsets_arcsec, pairs_within, positions, tangent_axes, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 DEGREES2_OF_SPHERE = 4.0 * np.pi * (180.0 / np.pi) ** 2

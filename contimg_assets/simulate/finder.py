@@ -8,9 +8,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec, pairs_within, unit_vectors
 from contimg_assets.simulate.parameters import SurveyParameters
 from contimg_assets.simulate.rigid import rigidly_moved
+from contimg_assets.sky.sphere import displaced, offsets_arcsec, pairs_within, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch.sphere import displaced, pairs_within, unit_vectors
 from contimg_assets.simulate.parameters import SurveyParameters
+from contimg_assets.sky.sphere import displaced, pairs_within, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 SIDEREAL_DAY = 0.99726957

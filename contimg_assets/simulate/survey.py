@@ -14,12 +14,12 @@ import pyarrow as pa
 from astropy.coordinates import SkyCoord
 from pyarrow.csv import WriteOptions, write_csv
 
-from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec
 from contimg_assets.errors import InputError
-from contimg_assets.identity import measurement_ids
+from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOGUE_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
+from contimg_assets.sky.sphere import displaced, offsets_arcsec
 
 _MANIFEST = ["image", "catalogue", "mjd_mid", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec"]
 _MANIFEST += ["bpa_deg", "freq_mhz", "rms_mjy_beam"]

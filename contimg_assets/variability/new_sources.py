@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.crossmatch.cells import healpix_29
-from contimg_assets.crossmatch.sphere import unit_vectors
-from contimg_assets.variability.coverage import Coverage
+from contimg_assets.sky.cells import healpix_29
+from contimg_assets.sky.coverage import Coverage
+from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets.variability.segments import Floats, Indices
 
 ImageKey = tuple[str, str]

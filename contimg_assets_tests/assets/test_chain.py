@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contimg_assets.flow import STAGES
-from contimg_assets.reconcile import State
-from contimg_assets.runner import delete_epoch
+from contimg_assets.orchestration.runs.in_process import delete_epoch
+from contimg_assets.pipeline.stages import STAGES
+from contimg_assets.pipeline.staleness import State
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
 

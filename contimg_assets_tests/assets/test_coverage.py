@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from contimg_assets.config import Variability
-from contimg_assets.reconcile import State
+from contimg_assets.pipeline.staleness import State
 from contimg_assets_tests.projects import TestProject
 
 

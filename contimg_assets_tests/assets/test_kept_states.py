@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from contimg_assets.assets import associated_sources
-from contimg_assets.assets.associated_sources import CHANGES_KEPT
-from contimg_assets.runner import delete_epoch
+from contimg_assets.orchestration.assets import associated_sources
+from contimg_assets.orchestration.assets.associated_sources import CHANGES_KEPT
+from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 

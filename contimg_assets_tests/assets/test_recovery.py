@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from alembic import command
 from typer.testing import CliRunner
 
-from contimg_assets.automation.checks import nothing_stale
 from contimg_assets.cli.app import app
 from contimg_assets.database.engine import writing
 from contimg_assets.database.schema import alembic_config, newest_revision
-from contimg_assets.reconcile import State
-from contimg_assets.runner import delete_epoch
-from contimg_assets.storage.io_manager import epoch_scales_file
+from contimg_assets.orchestration.automation.checks import nothing_stale
+from contimg_assets.orchestration.runs.in_process import delete_epoch
+from contimg_assets.pipeline.staleness import State
+from contimg_assets.pipeline.survey_tables import epoch_scales_file
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
 

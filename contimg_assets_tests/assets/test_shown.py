@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contimg_assets.assets.lineage import product_lineage, stage_lineage
-from contimg_assets.assets.plots import (
+from contimg_assets.config import CatalogConfig, Config
+from contimg_assets.database.models import TABLES
+from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE
+from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
+from contimg_assets.orchestration.plots import (
     embedded,
     epochs_to_plot,
     plot_matches,
     plot_offsets_and_scales,
     plot_variability,
 )
-from contimg_assets.assets.products import _STAGES_OF_TABLE
-from contimg_assets.config import CatalogConfig, Config
-from contimg_assets.database.models import TABLES
-from contimg_assets.flow import STAGE, STAGES
+from contimg_assets.pipeline.stages import STAGE, STAGES
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES

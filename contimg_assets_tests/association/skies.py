@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.association import AssociationResult
-from contimg_assets.crossmatch.sphere import displaced, positions, unit_vectors
+from contimg_assets.sky.sphere import displaced, positions, unit_vectors
 
 
 def table(

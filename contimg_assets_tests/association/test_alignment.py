@@ -10,9 +10,9 @@ from contimg_assets.association.alignment import align, transported_axes
 from contimg_assets.association.fold import fold
 from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec, unit_vectors
 from contimg_assets.schemas.association import ALIGNMENT
 from contimg_assets.simulate import score_association, simulate_detections
+from contimg_assets.sky.sphere import displaced, offsets_arcsec, unit_vectors
 from contimg_assets_tests.association.skies import scattered
 
 GRID = [axis.ravel() for axis in np.meshgrid(np.linspace(359.8, 360.2, 12) % 360.0, np.linspace(-0.2, 0.2, 12))]

@@ -10,13 +10,12 @@ from astropy.table import QTable, Table
 
 from contimg_assets.association import FoldState, associate_measurements, copy_fork_history
 from contimg_assets.association.fold import fold
-from contimg_assets.association.ids import hashes_of, text_of
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import displaced
 from contimg_assets.errors import ConfigError, InputError
-from contimg_assets.identity import fork_ids, from_hex, hash_text, source_ids, to_hex
+from contimg_assets.identity.ids import fork_ids, from_hex, hash_text, hashes_of, source_ids, text_of, to_hex
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, FORKS, RELATIONS
 from contimg_assets.simulate import simulate_detections
+from contimg_assets.sky.sphere import displaced
 from contimg_assets_tests.association.skies import offset_table, scattered, sources_of, table
 
 OURS = {"ra_deg": "deg", "dec_deg": "deg", "uncertainty_ew_arcsec": "arcsec"}

@@ -7,8 +7,8 @@ import pytest
 from contimg_assets.association import FoldState, associate_measurements
 from contimg_assets.association.fold import fold
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import displaced, separation_arcsec
 from contimg_assets.errors import InputError
+from contimg_assets.sky.sphere import displaced, separation_arcsec
 from contimg_assets_tests.association.skies import offset_table, scattered, sources_of, table
 
 METHODS = ["basic", "advanced", "deruiter", "optimal"]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from contimg_assets.association import associate_measurements
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.simulate import simulate_detections
+from contimg_assets.sky.sphere import separation_arcsec
 from contimg_assets_tests.association.skies import rotated, sources_of, table, turn_to
 
 METHODS = ["basic", "advanced", "deruiter", "optimal"]

@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 
 from contimg_assets.association import associate_measurements
 from contimg_assets.association.optimal import _assignment, local_density
-from contimg_assets.crossmatch.sphere import unit_vectors
 from contimg_assets.simulate import score_association, simulate_detections
 from contimg_assets.simulate.score import AssociationScore
+from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets_tests.association.skies import offset_table, sources_of, table
 
 METHODS = ("basic", "advanced", "deruiter", "optimal")

@@ -13,9 +13,10 @@ from contimg_assets.association import FoldState, copy_fork_history
 from contimg_assets.association.fold import FoldResult
 from contimg_assets.association.refold import Link, Refolded, refold, rule_version
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import displaced
-from contimg_assets.identity import measurement_ids, version_of_table
+from contimg_assets.identity.ids import measurement_ids
+from contimg_assets.identity.versions import version_of_table
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, FORKS, RELATIONS, STATE
+from contimg_assets.sky.sphere import displaced
 
 METHODS = ["basic", "advanced", "deruiter", "optimal"]
 

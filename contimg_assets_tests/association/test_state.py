@@ -12,7 +12,7 @@ from contimg_assets.association import FoldState, associate_measurements
 from contimg_assets.association.fold import fold
 from contimg_assets.config import Association
 from contimg_assets.errors import SchemaError
-from contimg_assets.identity import version_of_table
+from contimg_assets.identity.versions import version_of_table
 from contimg_assets.schemas.association import STATE
 from contimg_assets.simulate import simulate_detections
 

@@ -20,12 +20,13 @@ import dagster as dg
 import pandas as pd
 import yaml
 
-from contimg_assets.assets.epochs import DATA_VERSION_TAG
+from contimg_assets.cli.templates import write_templates
 from contimg_assets.config import load_config
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
-from contimg_assets.project import Project, write_templates
-from contimg_assets.runner import bring_up_to_date
+from contimg_assets.orchestration.epoch_assets import DATA_VERSION_TAG
+from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+from contimg_assets.pipeline.project import Project
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 
 REPOSITORY = Path(__file__).resolve().parents[2]

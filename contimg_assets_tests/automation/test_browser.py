@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from contimg_assets.instance import open_instance
-from contimg_assets.runner import bring_up_to_date
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets_tests.automation.deployment import Deployment, deliver, deployed, make_project, small_survey
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from contimg_assets.config import Corrections
-from contimg_assets.project import Project
+from contimg_assets.pipeline.project import Project
 from contimg_assets_tests.automation.deployment import QUICK, make_project, small_survey
 from contimg_assets_tests.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
 

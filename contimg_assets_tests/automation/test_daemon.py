@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from contimg_assets.config import load_config
-from contimg_assets.project import Project
+from contimg_assets.pipeline.project import Project
 from contimg_assets_tests.automation.deployment import (
     Deployment,
     assert_same_products,
@@ -246,8 +246,8 @@ def test_backfill_from_the_ui_of_60_epochs_is_one_run(tmp_path):
 
 
 def _everything(project: Project) -> list[dg.AssetKey]:
-    from contimg_assets.assets import stage_keys
-    from contimg_assets.flow import STAGES
+    from contimg_assets.orchestration.assets import stage_keys
+    from contimg_assets.pipeline.stages import STAGES
 
     return stage_keys([stage.name for stage in STAGES])
 

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 
-from contimg_assets.automation.launcher import LocalRunLauncher, is_alive
+from contimg_assets.orchestration.runs.launcher import LocalRunLauncher, is_alive
 
 LOCAL = {".dagster/grpc_info": '{"host": "localhost", "socket": "/tmp/s"}'}
 

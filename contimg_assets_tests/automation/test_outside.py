@@ -15,19 +15,24 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from contimg_assets.automation import upkeep
-from contimg_assets.automation.checks import epochs_keep_coming, no_delivery_vanished, no_orphans, nothing_stale
-from contimg_assets.automation.sensors import something_runs
 from contimg_assets.config import Config, load_config
 from contimg_assets.database.engine import writing
 from contimg_assets.database.upkeep import compact, orphans
 from contimg_assets.definitions import build_definitions
-from contimg_assets.flow import RAW_DETECTIONS
-from contimg_assets.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, register_epochs
-from contimg_assets.project import Project
-from contimg_assets.reconcile import INCOMING
-from contimg_assets.runner import bring_up_to_date, delete_epoch
-from contimg_assets.storage.epoch_store import Failure
+from contimg_assets.orchestration.automation.checks import (
+    epochs_keep_coming,
+    no_delivery_vanished,
+    no_orphans,
+    nothing_stale,
+)
+from contimg_assets.orchestration.automation.sensors import something_runs
+from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, register_epochs
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delete_epoch
+from contimg_assets.pipeline import upkeep
+from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.stages import RAW_DETECTIONS
+from contimg_assets.pipeline.staleness import INCOMING
+from contimg_assets.pipeline.store import Failure
 from contimg_assets_tests.automation.deployment import (
     assert_same_products,
     deliver,

@@ -9,16 +9,16 @@ import dagster as dg
 import pytest
 import yaml
 
-from contimg_assets.automation.launcher import LocalRunLauncher
-from contimg_assets.instance import open_instance
-from contimg_assets.project import TEMPLATES, write_templates
+from contimg_assets.cli.templates import TEMPLATES, write_templates
+from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.orchestration.runs.launcher import LocalRunLauncher
 
 TOP = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_copies_at_the_top_are_equal(name):
-    template = resources.files("contimg_assets").joinpath("templates", name).read_text(encoding="utf-8")
+    template = resources.files("contimg_assets").joinpath("cli", "project_files", name).read_text(encoding="utf-8")
     assert (TOP / name).read_text(encoding="utf-8") == template
 
 

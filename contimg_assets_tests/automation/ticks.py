@@ -10,12 +10,13 @@ from typing import Any
 
 import dagster as dg
 
-from contimg_assets.assets import stage_keys
 from contimg_assets.definitions import build_definitions
-from contimg_assets.flow import STAGES
-from contimg_assets.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, contiguous_ranges
-from contimg_assets.project import Project
-from contimg_assets.reconcile import SCALES
+from contimg_assets.identity.epochs import contiguous_ranges
+from contimg_assets.orchestration.assets import stage_keys
+from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG
+from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.stages import STAGES
+from contimg_assets.pipeline.staleness import SCALES
 from contimg_assets_tests.automation.deployment import deliver
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

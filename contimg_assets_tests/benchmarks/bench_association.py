@@ -20,8 +20,8 @@ from scipy.spatial import cKDTree
 from contimg_assets.association import FoldState, associate_measurements
 from contimg_assets.association.fold import fold
 from contimg_assets.config import Association
-from contimg_assets.crossmatch.sphere import chord, unit_vectors
 from contimg_assets.simulate import score_association, simulate_detections
+from contimg_assets.sky.sphere import chord, unit_vectors
 
 PEER_SECONDS = {(10_000, 100): (94.0, 61.0), (100_000, 10): (56.0, 14.5)}
 SKY = {"double_fraction": 0.04, "blend_fraction": 0.005, "transient_fraction": 0.01}

@@ -19,15 +19,15 @@ from pathlib import Path
 import dagster as dg
 import sqlalchemy as sa
 
-from contimg_assets.assets.products import CODE
 from contimg_assets.config import Config
 from contimg_assets.database.engine import writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.definitions import build_definitions
-from contimg_assets.flow import PRODUCTS, STAGES
-from contimg_assets.project import Project
-from contimg_assets.reconcile import NOTHING_BEFORE, STATE_AFTER, expected_inputs
-from contimg_assets.storage.epoch_store import RECORD, EpochRecord, StoredTable
+from contimg_assets.orchestration.assets.products import CODE
+from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.stages import PRODUCTS, STAGES
+from contimg_assets.pipeline.staleness import NOTHING_BEFORE, STATE_AFTER, expected_inputs
+from contimg_assets.pipeline.store import RECORD, EpochRecord, StoredTable
 
 _HEADER = "image,catalogue,mjd_mid,ra_deg,dec_deg,radius_deg,bmaj_arcsec,bmin_arcsec,bpa_deg,freq_mhz,rms_mjy_beam\n"
 

@@ -18,10 +18,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from contimg_assets.cli.templates import write_templates
 from contimg_assets.config import FILE_NAME, load_config
-from contimg_assets.instance import open_instance
-from contimg_assets.project import Project, write_templates
-from contimg_assets.runner import Report, bring_up_to_date
+from contimg_assets.orchestration.runs.in_process import Report, bring_up_to_date
+from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.pipeline.project import Project
 from contimg_assets.simulate import simulate_detections
 
 COLUMNS = ["ra_deg", "dec_deg", "flux_peak_mjy_beam", "flux_peak_err_mjy_beam", "snr"]

@@ -23,11 +23,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from contimg_assets.config import Config
-from contimg_assets.crossmatch.sphere import displaced
 from contimg_assets.ingest.catalogue import read_catalogue
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.schemas.detections import MEASUREMENTS, REJECTED
+from contimg_assets.sky.sphere import displaced
 from contimg_assets_tests.ingest import build
 
 

@@ -24,9 +24,9 @@ from astropy.coordinates import SkyCoord, search_around_sky
 
 from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, write_catalog
 from contimg_assets.config import CatalogConfig, Matching
-from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.matches import match_catalogs
 from contimg_assets.schemas.matches import CATALOG_MATCHES
+from contimg_assets.sky import sphere
 
 PER_IMAGE = 1000
 BOUND_SECONDS = 1.5

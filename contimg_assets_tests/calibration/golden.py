@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contimg_assets.crossmatch import sphere
-from contimg_assets.crossmatch.pairs import cross_match_sources
+from contimg_assets.sky import sphere
+from contimg_assets.sky.pairs import cross_match_sources
 
 _OURS = {
     "ra_deg_cont": "ra_deg",

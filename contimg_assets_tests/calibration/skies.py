@@ -7,7 +7,7 @@ import pandas as pd
 
 from contimg_assets.calibration import positions
 from contimg_assets.catalogs.store import ReferenceCatalog
-from contimg_assets.crossmatch import sphere
+from contimg_assets.sky import sphere
 
 
 def epoch(

@@ -18,15 +18,15 @@ from contimg_assets.calibration import (
     selection_of,
     with_epoch_scales,
 )
-from contimg_assets.calibration.plots import plot_corrections
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Corrections, Matching
-from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.matches import match_catalogs
 from contimg_assets.errors import InputError
+from contimg_assets.orchestration.correction_plots import plot_corrections
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
+from contimg_assets.sky import sphere
 from contimg_assets_tests.calibration.skies import epoch, unmatched
 
 Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]

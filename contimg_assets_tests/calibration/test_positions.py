@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from contimg_assets.calibration import calculate_positional_offsets, positions
-from contimg_assets.crossmatch import sphere
 from contimg_assets.errors import InputError
+from contimg_assets.sky import sphere
 
 
 def _matches(

@@ -13,11 +13,11 @@ import pytest
 from contimg_assets.calibration import apply_corrections, calculate_epoch_scales, measure_corrections, with_epoch_scales
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Config, Corrections, Matching
-from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.matches import match_measurements
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
+from contimg_assets.sky import sphere
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

@@ -16,9 +16,9 @@ from astropy.table import Table
 
 from contimg_assets.catalogs.fetch import fetch, query, usable_columns
 from contimg_assets.catalogs.manage import fetch_catalog
-from contimg_assets.catalogs.presets import PRESETS
 from contimg_assets.catalogs.store import query_sources
 from contimg_assets.config import load_config
+from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
 
 pytest.importorskip("pyvo")

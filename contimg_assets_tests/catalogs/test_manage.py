@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from contimg_assets.catalogs.manage import add_catalog, list_catalogs, list_presets
-from contimg_assets.catalogs.presets import PRESETS
 from contimg_assets.catalogs.read import columns_taken
 from contimg_assets.catalogs.store import build_catalog, catalog_file, write_catalog
 from contimg_assets.config import CatalogConfig, load_config
+from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
 
 

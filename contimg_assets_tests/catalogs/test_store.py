@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from contimg_assets.catalogs import store
 from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, query_sources, write_catalog
 from contimg_assets.config import CatalogConfig, Config
-from contimg_assets.crossmatch import sphere
 from contimg_assets.errors import InputError
+from contimg_assets.sky import sphere
 
 
 def sources(n: int, seed: int = 0) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from contimg_assets.cli.app import app
-from contimg_assets.instance import open_instance
+from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets_tests.projects import TestProject
 
 runner = CliRunner()

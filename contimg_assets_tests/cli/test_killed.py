@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from contimg_assets.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
-from contimg_assets.instance import open_instance
+from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
+from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
 _COMMAND = [sys.executable, "-c", "from contimg_assets.cli import main; main()", "run"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.catalogs.store import ReferenceCatalog
-from contimg_assets.crossmatch import sphere
+from contimg_assets.sky import sphere
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.background import count_blanks, local_density, offset_positions
-from contimg_assets.crossmatch.cells import healpix_29
+from contimg_assets.sky import sphere
+from contimg_assets.sky.cells import healpix_29
 
 
 def uniform(rng: np.random.Generator, n: int, min_dec: float = -90.0) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from contimg_assets.catalogs import store
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch import sphere
 from contimg_assets.crossmatch.matches import match_catalogs, match_measurements, match_sources
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
+from contimg_assets.sky import sphere
 from contimg_assets_tests.crossmatch.skies import simulate_sky
 
 IMAGES = pd.DataFrame({"image": ["a", "b"], "bmaj_arcsec": [15.0, 20.0], "freq_mhz": [1400.0, 1400.0]})

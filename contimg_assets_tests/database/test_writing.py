@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching, Variability
-from contimg_assets.crossmatch.cells import cells_within
 from contimg_assets.database import EpochProducts, ProductsDatabase, writer
 from contimg_assets.database.matching import source_matching
 from contimg_assets.errors import SchemaError, StoreError
-from contimg_assets.identity import source_ids
+from contimg_assets.identity.ids import source_ids
 from contimg_assets.ingest.coverage import coverage_table
-from contimg_assets.variability.coverage import merged
+from contimg_assets.sky.cells import cells_within
+from contimg_assets.sky.coverage import merged
 from contimg_assets_tests.database.conftest import assert_same_rows, copied, dump
 from contimg_assets_tests.database.survey import Survey, fork_id
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from contimg_assets.config import Config, Ingest, Measurements
-from contimg_assets.identity import from_hex, measurement_hashes, measurement_ids, to_hex, to_hex_text
+from contimg_assets.identity.ids import from_hex, measurement_hashes, measurement_ids, to_hex, to_hex_text
 from contimg_assets.ingest.checks import measurements_add_up, rejections_within_limits, rows_add_up
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
 from contimg_assets.ingest.measurements import measure

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contimg_assets.crossmatch.sphere import displaced, separation_arcsec
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
+from contimg_assets.sky.sphere import displaced, separation_arcsec
 
 CASES = [
     "pair_two_images",

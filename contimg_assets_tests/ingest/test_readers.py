@@ -14,8 +14,8 @@ from contimg_assets.config import Config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.checks import rows_add_up
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
-from contimg_assets.ingest.units import column_factor, factor
 from contimg_assets.schemas.detections import DETECTIONS, IMAGES, REJECTED
+from contimg_assets.schemas.units import column_factor, factor
 from contimg_assets_tests.ingest import build
 
 TRUTH = build.sky(40)

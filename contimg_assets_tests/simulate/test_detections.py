@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contimg_assets.crossmatch.sphere import offsets_arcsec, separation_arcsec
 from contimg_assets.simulate import simulate_detections
+from contimg_assets.sky.sphere import offsets_arcsec, separation_arcsec
 
 PLACES = [(0.0, 16.0), (359.99, -60.0), (180.0, 90.0), (77.0, -90.0)]
 

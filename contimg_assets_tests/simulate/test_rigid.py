@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from contimg_assets.crossmatch.sphere import displaced, offsets_arcsec, separation_arcsec
 from contimg_assets.simulate.rigid import rigidly_moved
+from contimg_assets.sky.sphere import displaced, offsets_arcsec, separation_arcsec
 
 CENTRES = [(0.0, 16.0), (359.999, -45.0), (120.0, 89.9), (120.0, 90.0), (10.0, -90.0)]
 

@@ -16,11 +16,11 @@ from contimg_assets.calibration import apply_corrections, measure_corrections
 from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.crossmatch.matches import match_catalogs
-from contimg_assets.crossmatch.sphere import offsets_arcsec
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.simulate import SurveyParameters, SurveyTruth, score_association, simulate_survey
 from contimg_assets.simulate.score import score_corrections, score_duplicates
+from contimg_assets.sky.sphere import offsets_arcsec
 
 STRIPS: Mapping[str, dict[str, float]] = {
     "RA 0, north": {"centre_ra_deg": 0.0, "centre_dec_deg": 16.0},

@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from contimg_assets.config import Config
-from contimg_assets.crossmatch.sphere import offsets_arcsec, pairs_within, separation_arcsec, unit_vectors
 from contimg_assets.errors import InputError
-from contimg_assets.identity import measurement_ids
+from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.simulate import ReferenceParameters, SurveyParameters, SurveyTruth, simulate_survey
 from contimg_assets.simulate.finder import CATALOGUE_COLUMNS, blend, condon_errors, groups_within
+from contimg_assets.sky.sphere import offsets_arcsec, pairs_within, separation_arcsec, unit_vectors
 
 SMALL = {"n_epochs": 3, "images_per_epoch": 4, "n_sources": 400}
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contimg_assets.crossmatch.cells import coarser, healpix_29
-from contimg_assets.crossmatch.sphere import separation_arcsec
-from contimg_assets.variability.coverage import Coverage, merged
+from contimg_assets.sky.cells import coarser, healpix_29
+from contimg_assets.sky.coverage import Coverage, merged
+from contimg_assets.sky.sphere import separation_arcsec
 from contimg_assets.variability.new_sources import covering, new_sources, uncovered_detections
 
 

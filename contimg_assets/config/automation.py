@@ -1,0 +1,37 @@
+"""Section `automation`: when things happen by themselves."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from contimg_assets.config.section import Section
+
+
+class Automation(Section):
+    """When things happen by themselves."""
+
+    nightly_cron: str = Field("0 3 * * *", description="When missing and stale epochs are materialised (cron)")
+    weekly_cron: str = Field("0 12 * * 0", description="When database and store are compacted and tidied (cron)")
+    timezone: str = Field("UTC", description="Time zone of the schedules")
+    sensor_interval_seconds: int = Field(5, ge=1, description="How often the incoming folder is looked at [s]")
+    conditions_interval_seconds: int = Field(
+        5, ge=1, description="How often Dagster evaluates the assets' automation conditions [s]"
+    )
+    reconcile_interval_seconds: int = Field(
+        300, ge=1, description="How often all versions are compared, to make what no event asked for [s]"
+    )
+    settle_seconds: float = Field(
+        2.0, ge=0, description="Files must have been still this long before an epoch is taken [s]"
+    )
+    remove_vanished: bool = Field(
+        False, description="Whether an epoch whose delivery is gone is removed from store and products"
+    )
+    vanished_hours: float = Field(
+        24.0, ge=0, description="How long a delivery must be gone before its epoch is removed [h]"
+    )
+    max_hours_without_epoch: float = Field(
+        72.0, gt=0, description="The freshness check warns when no new epoch came for so long [h]"
+    )
+    keep_unreferenced_hours: float = Field(
+        24.0, ge=0, description="Files in the store that nothing refers to are removed when older than this [h]"
+    )

@@ -1,0 +1,55 @@
+"""Section `catalogs`: the reference catalogs, one group of keys each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from contimg_assets.config.presets import with_preset
+from contimg_assets.config.section import ColumnSource, Section, check_columns
+from contimg_assets.schemas.catalogs import REFERENCE
+
+
+class CatalogConfig(Section):
+    """One reference catalogue. A preset fills in whatever is not given."""
+
+    preset: str | None = Field(
+        None, description="Survey whose columns, frequency, beam and errors apply where not given (nvss, first, ...)"
+    )
+    path: Path = Field(description="FITS, VOTable, CSV, Parquet or SQLite file")
+    table: str | None = Field(None, description="Table of an SQLite file or HDU of a FITS file; the first if empty")
+    freq_mhz: float = Field(gt=0, description="Frequency of its fluxes [MHz]")
+    beam_arcsec: float = Field(10.0, gt=0, description="Resolution, FWHM [arcsec]")
+    columns: dict[str, ColumnSource] = Field(
+        default_factory=dict, description="Our column -> column and unit in the file; names equal to ours need no entry"
+    )
+    position_err_arcsec: float = Field(
+        1.0, ge=0, description="1-sigma position error of bright sources where no column gives one [arcsec]"
+    )
+    rms_mjy_beam: float | None = Field(
+        None,
+        gt=0,
+        description="Typical noise: beam / (2 SNR) is added in quadrature where no column gives an error [mJy/beam]",
+    )
+    position_err_floor_arcsec: float = Field(
+        0.0, ge=0, description="Systematic error per axis, added in quadrature to the columns' errors [arcsec]"
+    )
+    position_err_scale: float = Field(
+        1.0, gt=0, description="Factor from the columns' errors to 1 sigma per axis (0.6624 for 68 % circles)"
+    )
+    ra_err_on_sky: bool = Field(
+        True, description="Whether errors of right ascension are on the sky; false: of the coordinate, without cos(dec)"
+    )
+    epoch_mjd: float | None = Field(None, description="Mean time of its observations [MJD]")
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_of_catalogs(cls, value: dict[str, ColumnSource]) -> dict[str, ColumnSource]:
+        return check_columns(value, REFERENCE, without=("healpix_29",))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, value: Any) -> Any:
+        return with_preset(value)

@@ -1,0 +1,81 @@
+"""The whole configuration: its sections, and the paths that follow from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import Field, field_validator, model_validator
+
+from contimg_assets.config.association import Association
+from contimg_assets.config.automation import Automation
+from contimg_assets.config.catalogs import CatalogConfig
+from contimg_assets.config.checks import Checks
+from contimg_assets.config.corrections import Corrections
+from contimg_assets.config.ingest import Ingest
+from contimg_assets.config.matching import Matching
+from contimg_assets.config.measurements import Measurements
+from contimg_assets.config.paths import Paths
+from contimg_assets.config.section import Section
+from contimg_assets.config.variability import Variability
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class Config(Section):
+    """The whole configuration. ``root`` is the folder that relative paths start at; it is not a key of the file."""
+
+    paths: Paths = Field(default_factory=Paths)
+    ingest: Ingest = Field(default_factory=Ingest)
+    measurements: Measurements = Field(default_factory=Measurements)
+    association: Association = Field(default_factory=Association)
+    catalogs: dict[str, CatalogConfig] = Field(default_factory=dict, description="Reference catalogues by name")
+    matching: Matching = Field(default_factory=Matching)
+    corrections: Corrections = Field(default_factory=Corrections)
+    variability: Variability = Field(default_factory=Variability)
+    checks: Checks = Field(default_factory=Checks)
+    automation: Automation = Field(default_factory=Automation)
+
+    root: Path = Field(default_factory=Path.cwd, exclude=True)
+
+    @field_validator("catalogs")
+    @classmethod
+    def _catalog_names(cls, value: dict[str, CatalogConfig]) -> dict[str, CatalogConfig]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"catalogue name {name!r} must be lower-case letters, digits, '-' or '_'")
+        return value
+
+    @model_validator(mode="after")
+    def _ties_exist(self) -> Config:
+        for key in ("position_catalogs", "flux_catalogs"):
+            unknown = set(getattr(self.corrections, key)) - set(self.catalogs)
+            if unknown:
+                raise ValueError(
+                    f"corrections.{key} names {sorted(unknown)}; configured catalogues are {sorted(self.catalogs)}"
+                )
+        return self
+
+    @property
+    def incoming(self) -> Path:
+        return self.root / self.paths.incoming
+
+    @property
+    def image_roots(self) -> list[Path]:
+        """Folders outside an epoch's own that its manifest may name files in."""
+        return [self.root / root for root in self.paths.image_roots]
+
+    @property
+    def store(self) -> Path:
+        return self.root / self.paths.store
+
+    @property
+    def products_url(self) -> str:
+        """SQLAlchemy URL of the products database; SQLite's relative paths start at the configuration's folder too."""
+        kind, is_file, path = self.paths.products.rpartition(":///")
+        if is_file and kind.startswith("sqlite") and not path.startswith((":", "file:")):
+            return f"{kind}:///{self.root / path}"
+        return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
+
+    def catalog_path(self, name: str) -> Path:
+        return self.root / self.catalogs[name].path

@@ -1,0 +1,22 @@
+"""Section `paths`: where things are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from contimg_assets.config.section import Section
+
+
+class Paths(Section):
+    """Where things are. Relative paths start at the folder of the configuration file."""
+
+    incoming: Path = Field(Path("incoming"), description="Folder with one folder per epoch, each with images.csv")
+    store: Path = Field(Path("store"), description="Folder of the Parquet store between the stages")
+    products: str = Field(
+        "products.sqlite3", description="SQLite file, or any SQLAlchemy URL (postgresql+psycopg://...)"
+    )
+    image_roots: tuple[Path, ...] = Field(
+        (), description="Folders outside an epoch's own that its manifest may name catalogues or images in"
+    )

@@ -1,0 +1,67 @@
+"""A section of the configuration, and where a column of ours comes from in somebody else's table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Annotated
+
+import astropy.units as u
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from contimg_assets.identity.versions import version_of_value
+from contimg_assets.schemas import TableSchema
+
+
+class Section(BaseModel):
+    """A group of parameters that one stage reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @property
+    def version(self) -> str:
+        """Changes exactly when a value changes."""
+        return version_of_value(self.model_dump(mode="json"))
+
+
+def _known_unit(unit: str) -> str:
+    try:
+        u.Unit(unit)
+    except ValueError as error:
+        raise ValueError(f"{unit!r} is not a unit that astropy.units knows") from error
+    return unit
+
+
+class ColumnSource(Section):
+    """Where one of our columns comes from in a delivered table: ``{column: S_int, unit: Jy}``."""
+
+    column: str = Field(description="Name of the column in the file")
+    unit: Annotated[str, AfterValidator(_known_unit)] | None = Field(
+        None, description="Its unit; taken from the file, else our own, where not given"
+    )
+
+
+def check_columns(
+    columns: dict[str, ColumnSource], schema: TableSchema, *, without: Collection[str] = ()
+) -> dict[str, ColumnSource]:
+    """The columns, if our table has them and their units can be turned into ours.
+
+    Raises
+    ------
+    ValueError
+        Naming the column, what is meant most likely, and what is allowed.
+    """
+    allowed = [name for name in schema.names if name not in without]
+    for name, source in columns.items():
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, 1)
+            meant = f" (is {near[0]!r} meant?)" if near else ""
+            raise ValueError(f"unknown column {name!r}{meant}; allowed are {', '.join(allowed)}")
+        ours = u.Unit(schema[name].unit)
+        # Fluxes are delivered as Jy or Jy/beam whichever they are; the readers say where that matters.
+        fluxes = (u.Jy, u.Jy / u.beam)
+        kinds = fluxes if any(map(ours.is_equivalent, fluxes)) else (ours,)
+        if source.unit is not None and not any(map(u.Unit(source.unit).is_equivalent, kinds)):
+            unit = str(ours) or "a number"
+            raise ValueError(f"column {name!r}: the unit {source.unit!r} cannot be turned into {unit!r}")
+    return columns

@@ -1,0 +1,44 @@
+"""Epochs: what one may be called, and stretches of them that follow each other in time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from contimg_assets.errors import InputError
+
+# Keys become folder names and go through the UI's backfills, which split them at commas.
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}")
+
+
+def is_epoch_key(name: str) -> bool:
+    """Whether an epoch may be called so."""
+    return _KEY.fullmatch(name) is not None
+
+
+def check_epoch_key(epoch: str) -> str:
+    """The key itself, if it is one.
+
+    Raises
+    ------
+    InputError
+        If it is not letters, digits and ``_ . : + -``, beginning with a letter or digit, at most 100 of them.
+    """
+    if not is_epoch_key(epoch):
+        raise InputError(
+            f"epoch folder {epoch!r} cannot be an epoch's name: rename it to letters, digits and '_', '.', ':', '+', "
+            f"'-', beginning with a letter or digit, at most 100 characters"
+        )
+    return epoch
+
+
+def contiguous_ranges(epochs: Sequence[str], in_time_order: Sequence[str]) -> list[list[str]]:
+    """Split a set of epochs into stretches without a gap in the time order: one Dagster run can take one stretch."""
+    chosen = set(epochs)
+    ranges: list[list[str]] = [[]]
+    for epoch in in_time_order:
+        if epoch in chosen:
+            ranges[-1].append(epoch)
+        elif ranges[-1]:
+            ranges.append([])
+    return [stretch for stretch in ranges if stretch]

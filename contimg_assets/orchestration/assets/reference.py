@@ -1,0 +1,59 @@
+"""`reference/<catalogue>`: the catalogues that measurements are matched to, one asset each, sorted by HEALPix."""
+
+import dagster as dg
+
+from contimg_assets.catalogs.store import build_catalog
+from contimg_assets.config import Config
+from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
+from contimg_assets.orchestration.conditions import on_delivery
+from contimg_assets.orchestration.epoch_assets import OWNERS
+from contimg_assets.pipeline.survey_tables import READ_FROM, catalog_code_version, catalog_input_version
+from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.described import describe
+
+
+def catalog_file_key(name: str) -> dg.AssetKey:
+    """Key of the external asset that stands for a catalogue's file."""
+    return dg.AssetKey(["reference_files", name])
+
+
+def build_reference(config: Config, name: str) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The asset of one catalogue and the external one for its file."""
+    catalog = config.catalogs[name]
+    source = dg.AssetSpec(
+        catalog_file_key(name),
+        group_name="inputs",
+        description=f"The file of the catalogue {name!r} as configured: `{catalog.path}`.",
+        kinds={"file"},
+    )
+
+    @dg.asset(
+        key=["reference", name],
+        deps=[source],
+        group_name="reference",
+        owners=OWNERS,
+        kinds={"astropy", "parquet"},
+        io_manager_key="store",
+        code_version=catalog_code_version(catalog),
+        automation_condition=on_delivery(),
+        description=f"Reference catalogue {name} at {catalog.freq_mhz:g} MHz, in our columns and units [deg, arcsec, "
+        f"mJy], sorted by HEALPix.",
+        metadata={COLUMN_SCHEMA: columns_of(REFERENCE)},
+    )
+    def reference(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        version = catalog_input_version(config, name)
+        table = build_catalog(name, catalog, config.root)
+        described = describe(table, {READ_FROM: version})
+        content = described.schema.metadata[b"contimg_version"].decode()
+        return dg.MaterializeResult(
+            value=described,
+            data_version=dg.DataVersion(content),
+            metadata={
+                "dagster/row_count": table.num_rows,
+                "frequency [MHz]": catalog.freq_mhz,
+                "beam [arcsec]": catalog.beam_arcsec,
+            }
+            | ({} if catalog.epoch_mjd is None else {"mean epoch of its observations [MJD]": catalog.epoch_mjd}),
+        )
+
+    return [source, reference]

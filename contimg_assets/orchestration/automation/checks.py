@@ -1,0 +1,127 @@
+"""Checks that stand apart from any one run: on the products as a whole, and on what does not come.
+
+They run with their asset and every hour. None of them blocks: what must keep a bad epoch from the products is checked
+by the stages themselves, on the epoch in their hands.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from contimg_assets.config import Automation
+from contimg_assets.database import upkeep
+from contimg_assets.orchestration.automation.jobs import OpenProject
+from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.stages import RAW_DETECTIONS
+from contimg_assets.pipeline.staleness import INCOMING, SCALES, State
+
+_SOURCES = dg.AssetKey(["products", "sources"])
+_MAX_NAMED = 50
+
+
+def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.AssetChecksDefinition]:
+    """All of them, for the project that ``open_project`` gives."""
+    every_hour: dg.AutomationCondition = dg.AutomationCondition.cron_tick_passed("0 * * * *", automation.timezone)
+    hourly: Any = every_hour & ~dg.AutomationCondition.in_progress()
+
+    def check(
+        asset: dg.AssetKey, name: str, description: str, judge: Callable[[Project], dg.AssetCheckResult]
+    ) -> dg.AssetChecksDefinition:
+        @dg.asset_check(asset=asset, name=name, description=description, automation_condition=hourly)
+        def standing_check() -> dg.AssetCheckResult:
+            return judge(open_project())
+
+        return standing_check
+
+    return [
+        check(
+            _SOURCES,
+            "no_orphans",
+            "Every row of the products database refers to rows that are there; every source has a measurement and "
+            "every measurement that is no duplicate a source.",
+            no_orphans,
+        ),
+        check(
+            _SOURCES,
+            "nothing_stale",
+            "The products show every delivered epoch in its present version, by present code and configuration.",
+            nothing_stale,
+        ),
+        check(
+            dg.AssetKey(RAW_DETECTIONS.name),
+            "epochs_keep_coming",
+            f"A new epoch was delivered within {automation.max_hours_without_epoch:g} hours "
+            f"(`automation.max_hours_without_epoch`).",
+            epochs_keep_coming,
+        ),
+        check(
+            dg.AssetKey(RAW_DETECTIONS.name),
+            "no_delivery_vanished",
+            f"The delivery of every epoch in the store is still in `{INCOMING}`.",
+            no_delivery_vanished,
+        ),
+    ]
+
+
+def no_orphans(project: Project) -> dg.AssetCheckResult:
+    """Rows of the products database that hang in the air."""
+    found = upkeep.orphans(project.products.engine) if project.products.current() is not None else {}
+    return dg.AssetCheckResult(
+        passed=not found, metadata=found, description="; ".join(f"{n} {what}" for what, n in found.items()) or None
+    )
+
+
+def nothing_stale(project: Project) -> dg.AssetCheckResult:
+    """What the reconciler finds: stale, missing, failed or waiting stages, and why."""
+    assessment = project.assess()
+    if project.stale_epoch_scales():
+        scales = [("all epochs", SCALES, State.STALE, "an epoch's corrections changed")]
+        assessment = pd.concat([assessment, pd.DataFrame(scales, columns=assessment.columns)], ignore_index=True)
+    found = assessment[assessment["state"] != State.FRESH]
+    counts = found["state"].value_counts()
+    return dg.AssetCheckResult(
+        passed=found.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={**{str(k): int(n) for k, n in counts.items()}} | ({"what": _table(found)} if len(found) else {}),
+        description="; ".join(f"{n} {state}" for state, n in counts.items()) or None,
+    )
+
+
+def epochs_keep_coming(project: Project) -> dg.AssetCheckResult:
+    """Time since the manifest of the epoch observed last was written; what is done to older ones is no new epoch."""
+    delivered = project.deliveries()
+    limit = project.config.automation.max_hours_without_epoch
+    if not delivered:
+        return dg.AssetCheckResult(
+            passed=False, severity=dg.AssetCheckSeverity.WARN, description="no epoch was ever delivered"
+        )
+    newest = delivered[-1].epoch
+    hours = (time.time() - (delivered[-1].folder / "images.csv").stat().st_mtime) / 3600.0
+    return dg.AssetCheckResult(
+        passed=hours <= limit,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"newest epoch": newest, "hours since": round(hours, 2)},
+        description=f"the newest epoch, {newest}, came {hours:.1f} hours ago" if hours > limit else None,
+    )
+
+
+def no_delivery_vanished(project: Project) -> dg.AssetCheckResult:
+    """Epochs that were read from a delivery that is gone."""
+    gone = project.vanished_epochs()
+    return dg.AssetCheckResult(
+        passed=not gone,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"epochs": ", ".join(gone[:_MAX_NAMED])},
+        description=f"{len(gone)} epoch(s) are in the products though their delivery is gone: "
+        f"{', '.join(gone[:_MAX_NAMED])}; `contimg epoch delete` removes one"
+        if gone
+        else None,
+    )
+
+
+def _table(found: pd.DataFrame) -> dg.TableMetadataValue:
+    rows = found.head(_MAX_NAMED).astype(str).to_dict("records")
+    return dg.MetadataValue.table([dg.TableRecord({str(k): v for k, v in row.items()}) for row in rows])

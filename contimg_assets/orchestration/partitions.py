@@ -1,0 +1,36 @@
+"""Epochs as Dagster partitions: what a key may look like, and the order they are registered in.
+
+Epochs are irregular, so they are dynamic partitions. Their order is by observation time everywhere; Dagster keeps keys
+in the order they were added and cuts runs of many epochs into contiguous ranges of that order, so a late epoch is put
+where it belongs by re-adding the keys after it. Events hang on the key, so nothing is lost.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+EPOCH_PARTITIONS = "epoch"
+EPOCHS = dg.DynamicPartitionsDefinition(name=EPOCH_PARTITIONS)
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+# A run takes a range of epochs by these tags of Dagster's.
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+
+
+def register_epochs(instance: dg.DagsterInstance, in_time_order: Sequence[str]) -> list[str]:
+    """Make exactly these epochs the partitions, in this order; return the newly added ones.
+
+    A crash half-way loses no epoch for good: the next call completes the list.
+    """
+    known = list(instance.get_dynamic_partitions(EPOCH_PARTITIONS))
+    wanted = list(in_time_order)
+    if known == wanted:
+        return []
+    agree = 0
+    while agree < min(len(known), len(wanted)) and known[agree] == wanted[agree]:
+        agree += 1
+    for key in known[agree:]:
+        instance.delete_dynamic_partition(EPOCH_PARTITIONS, key)
+    if wanted[agree:]:
+        instance.add_dynamic_partitions(EPOCH_PARTITIONS, wanted[agree:])
+    return sorted(set(wanted) - set(known))

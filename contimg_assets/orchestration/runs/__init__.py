@@ -1,0 +1,1 @@
+"""Runs of Dagster: in this process, launched as processes of their own, and those that died without a word."""

@@ -1,0 +1,314 @@
+"""What lies in the incoming folder: which epochs, in which order, and which version of each.
+
+Only names, times and bytes are looked at here; the files themselves are read by `epoch.read_epoch`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contimg_assets.errors import InputError, StoreError
+from contimg_assets.identity.epochs import is_epoch_key
+from contimg_assets.identity.versions import combine_versions
+from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
+from contimg_assets.pipeline.remembered import SETTLED_SECONDS, Remembered
+
+MANIFEST = "images.csv"
+# Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
+_ABSENT, _OUTSIDE, _UNREADABLE = "absent", "outside", "unreadable"
+_FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
+# Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
+_LARGE = 64_000_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One epoch as delivered. ``mjd`` is its earliest image's time, inf where the manifest does not tell."""
+
+    epoch: str
+    folder: Path
+    mjd: float
+
+    @property
+    def time_order(self) -> tuple[float, str]:
+        return (self.mjd, self.epoch)
+
+
+def find_deliveries(incoming: Path) -> list[Delivery]:
+    """Epochs whose manifest is there, in time order. A folder whose name cannot be an epoch's is left out.
+
+    Raises
+    ------
+    InputError
+        If there is no incoming folder, or it cannot be listed.
+    """
+    if not incoming.is_dir():
+        raise InputError(
+            f"{incoming}: no such folder; create it, or set paths.incoming in contimg.yaml to where epochs are "
+            "delivered"
+        )
+    if not _may_be_opened(incoming):
+        raise InputError(f"{incoming}: this folder may not be listed; allow the user who runs contimg to read it")
+    looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if is_epoch_key(name))
+    found = [Delivery(name, incoming / name, glance.mjd) for name, glance in looked_at if glance is not None]
+    return sorted(found, key=lambda delivery: delivery.time_order)
+
+
+def unusable_folders(incoming: Path) -> dict[str, str]:
+    """What lies in the incoming folder and is no delivery, with the reason in words."""
+    reasons = {}
+    for name in visible_names(incoming):
+        folder = incoming / name
+        if is_file(folder):
+            continue
+        if not is_epoch_key(name):
+            reasons[name] = "this cannot be an epoch's name: rename the folder to letters, digits and '_.:+-'"
+        elif not _is_folder(folder):
+            reasons[name] = "this is neither a file nor a folder that can be opened"
+        elif not _may_be_opened(folder):
+            reasons[name] = "it may not be opened: allow the user who runs contimg to read the folder"
+        elif not is_file(folder / MANIFEST):
+            similar = [other for other in visible_names(folder) if other.lower() == MANIFEST]
+            hint = f"; is {similar[0]} meant?" if similar else ", which is written last"
+            reasons[name] = f"it has no {MANIFEST} yet{hint}"
+    return reasons
+
+
+def delivered_files(folder: Path) -> list[Path]:
+    """The files that make up an epoch: its manifest, and the catalogues, images, rms maps and footprints it names.
+
+    Where the manifest cannot be read, every regular file in the folder counts, so that mending any of them is noticed.
+    """
+    return [Path(file) for file in _files(folder)[0]]
+
+
+def _files(folder: Path) -> tuple[Sequence[str], frozenset[str]]:
+    """Paths of the files that make up an epoch, and of those of them that are read wholly, however large they are."""
+    glance = _glance(folder)
+    if glance is not None and glance.files:
+        return glance.files, glance.wholly
+    manifest = folder / MANIFEST
+    others = {folder / name for name in visible_names(folder) if is_file(folder / name)} - {manifest}
+    return [str(manifest), *map(str, sorted(others))], frozenset()
+
+
+def _named_files(row: Mapping[str, str]) -> list[str]:
+    footprint = row.get("footprint", "")
+    names = [row.get(column, "") for column in ("catalogue", "path", "rms_map")]
+    return [name for name in (*names, "" if is_moc_text(footprint) else footprint) if name]
+
+
+class DeliveryVersions:
+    """Content versions of deliveries, hashing only files whose size or time changed since they were last hashed.
+
+    The memory is a JSON file that may be lost at any time: everything is then hashed once more.
+
+    Parameters
+    ----------
+    memory : the JSON file
+    roots : folders outside an epoch's own that its files may lie in (`paths.image_roots`)
+    """
+
+    def __init__(self, memory: Path, roots: Sequence[Path] = ()) -> None:
+        self._memory = memory
+        self._roots = roots
+        self._asked: set[str] = set()
+        self._changed = False
+        try:
+            self._seen: dict[str, list] = dict(_memories.read(str(memory)))
+        except (FileNotFoundError, json.JSONDecodeError):
+            self._seen = {}
+
+    def version(self, folder: Path) -> str:
+        """Version of an epoch's files: their names and bytes. Touching or copying a file changes nothing."""
+        return self._version(folder, *_files(folder), now=time.time())
+
+    def version_when_quiet(self, folder: Path, seconds: float) -> str | None:
+        """Version of an epoch's files, None while one of them was written less than so long ago."""
+        files, wholly = _files(folder)
+        newest = self._newest(files)
+        # After the look, so that nothing seen by it is younger.
+        now = time.time()
+        if now - newest < seconds:
+            return None
+        return self._version(folder, files, wholly, now)
+
+    def quiet_for(self, folder: Path) -> float:
+        """Seconds since the youngest of an epoch's files was written."""
+        return time.time() - self._newest(_files(folder)[0])
+
+    @staticmethod
+    def _newest(files: Iterable[str]) -> float:
+        states = map(_regular, files)
+        return max((status.st_mtime for status in states if status is not None), default=0.0)
+
+    def _version(self, folder: Path, files: Iterable[str], wholly: frozenset[str], now: float) -> str:
+        return _combined(folder, files, self._roots, lambda file: self._file_version(file, file in wholly, now))
+
+    def save(self) -> None:
+        """Keep what was hashed for the next process."""
+        if not self._changed:
+            return
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{self._memory.parent}: cannot be made ({error.strerror}); correct paths.store in contimg.yaml"
+            ) from error
+        temporary = self._memory.with_name(f".{self._memory.name}.{uuid.uuid4().hex}.tmp")
+        temporary.write_text(json.dumps(self._seen), encoding="utf-8")
+        temporary.replace(self._memory)
+        self._changed = False
+
+    def forget_except(self, folders: Iterable[Path]) -> None:
+        """Drop what belongs to folders that are gone. Files elsewhere stay as long as they are asked for."""
+        kept = {str(folder) for folder in folders}
+        gone = [path for path in self._seen if path not in self._asked and os.path.dirname(path) not in kept]  # noqa: PTH120
+        for path in gone:
+            del self._seen[path]
+            self._changed = True
+
+    def _file_version(self, file: str, wholly: bool, now: float) -> str:
+        status = _regular(file)
+        if status is None:
+            return _ABSENT
+        self._asked.add(file)
+        signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid, wholly]
+        seen = self._seen.get(file)
+        if seen and seen[:-1] == signature:
+            return seen[-1]
+        version = file_version(Path(file), wholly)
+        # Leave to read a file may be given without its time stamp changing.
+        if version != _UNREADABLE and now - status.st_mtime > SETTLED_SECONDS:
+            self._seen[file] = [*signature, version]
+            self._changed = True
+        return version
+
+
+def file_version(file: Path, wholly: bool = False) -> str:
+    """Version of one file's bytes; of a large FITS image only beginning and size, unless more is read of it.
+
+    A file that cannot be read has one too: whoever reads it says so, and nothing else waits for it.
+    """
+    if not is_file(file):
+        return _ABSENT
+    try:
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if not wholly and size > _LARGE and file.name.endswith(_FITS_IMAGES):
+                return hashlib.blake2b(stream.read(_LARGE) + str(size).encode(), digest_size=8).hexdigest()
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    except OSError:
+        return _UNREADABLE
+
+
+def delivery_version(folder: Path, roots: Sequence[Path] = ()) -> str:
+    """Version of an epoch's files, all of them hashed now; ``roots`` as in `DeliveryVersions`."""
+    files, wholly = _files(folder)
+    return _combined(folder, files, roots, lambda file: file_version(Path(file), file in wholly))
+
+
+def _combined(folder: Path, files: Iterable[str], roots: Sequence[Path], version_of: Callable[[str], str]) -> str:
+    """Version of an epoch's files by their names and versions; what lies outside is not looked at."""
+    parts = (
+        (file.rpartition(os.sep)[2], _OUTSIDE if _is_outside(file, folder, roots) else version_of(file))
+        for file in files
+    )
+    return combine_versions(*itertools.chain.from_iterable(parts))
+
+
+def _is_outside(file: str, folder: Path, roots: Sequence[Path]) -> bool:
+    """Whether a file lies where manifests may not name files, symbolic links followed.
+
+    The manifest itself is no name that anybody wrote: it may be a link.
+    """
+    parent, _, name = file.rpartition(os.sep)
+    if parent == str(folder) and (name == MANIFEST or not os.path.islink(file)):  # noqa: PTH114 - thousands of times
+        return False
+    try:
+        return not is_inside(Path(os.path.realpath(file)), folder, roots)
+    except ValueError:  # a name with a zero byte
+        return True
+
+
+def _may_be_opened(folder: Path) -> bool:
+    """Whether a folder may be listed, and files in it be opened."""
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - as `is_file`
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """What a manifest says about its epoch: earliest time, paths of the epoch's files, and of those read wholly.
+
+    No files where it names none or cannot be read (`read_epoch` says what is wrong with it).
+    """
+
+    mjd: float
+    files: tuple[str, ...]
+    wholly: frozenset[str]
+
+
+def _read_glance(manifest: str) -> _Glance:
+    try:
+        with Path(manifest).open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(map(_stripped, csv.DictReader(stream)))
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    folder = Path(manifest).parent
+    times = (_number(row.get("mjd_mid")) for row in rows)
+    named = {folder / name for row in rows for name in _named_files(row)} - {Path(manifest)}
+    wholly = frozenset(str(folder / row["rms_map"]) for row in rows if row.get("rms_map"))
+    files = (manifest, *map(str, sorted(named))) if named else ()
+    return _Glance(min((mjd for mjd in times if mjd is not None), default=math.inf), files, wholly)
+
+
+_NOTHING = _Glance(math.inf, (), frozenset())
+_glances = Remembered(_read_glance)
+_memories = Remembered(lambda path: json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _glance(folder: Path) -> _Glance | None:
+    """What the manifest says; None where there is none."""
+    manifest = f"{folder}{os.sep}{MANIFEST}"
+    if _regular(manifest) is None:
+        return None
+    try:
+        return _glances.read(manifest)
+    except OSError:
+        return _NOTHING
+
+
+def _regular(file: str) -> os.stat_result | None:
+    """State of a regular file; None where there is none, such as a link that leads to itself or nowhere."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 - thousands of times a second
+    except (OSError, ValueError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _stripped(row: dict) -> dict[str, str]:
+    return {str(key).strip(): str(value or "").strip() for key, value in row.items()}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

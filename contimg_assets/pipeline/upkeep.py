@@ -1,0 +1,39 @@
+"""What keeps a project tidy over the years: plain functions on the store and the products database."""
+
+import time
+from pathlib import Path
+
+from contimg_assets.catalogs.store import unreferenced_catalogs
+from contimg_assets.database.epoch_products import WriteReport
+from contimg_assets.pipeline.products import StoredProducts, matching_of
+from contimg_assets.pipeline.project import Project
+
+
+def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path, int]]:
+    """Remove files that nothing refers to and that have not been written for so long; return them with their sizes.
+
+    Those are files of no epoch's record, catalogues that the configuration no longer has, and temporary files of
+    killed processes. A running process stages its files before their record names them: the age keeps those.
+    """
+    limit = time.time() - 3600.0 * older_than_hours
+    removed = []
+    for path in (*project.store.unreferenced(), *unreferenced_catalogs(project.config)):
+        try:
+            status = path.stat()
+            if status.st_mtime < limit and path.is_file():
+                path.unlink()
+                removed.append((path, status.st_size))
+        except FileNotFoundError:
+            continue  # its writer has replaced or removed it meanwhile
+    return removed
+
+
+def rebuild_products(project: Project) -> WriteReport:
+    """Make every row of the products database anew from the store, in one transaction: readers see the old or the new.
+
+    Decisions stay, and the aliases by which they follow their sources. Epochs that the store does not hold whole
+    are removed.
+    """
+    stored = StoredProducts(project.config, project.store)
+    products = (stored.read(epoch, stored.inputs(epoch)) for epoch in stored.complete_epochs())
+    return project.products.rebuild(products, project.config.variability, matching_of(project.config))

@@ -1,0 +1,47 @@
+"""Epochs as partitions: names, order, stretches."""
+
+import itertools
+
+import dagster as dg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contimg_assets.errors import InputError
+from contimg_assets.identity.epochs import check_epoch_key, contiguous_ranges
+from contimg_assets.orchestration.partitions import register_epochs
+
+NAMES = st.lists(st.sampled_from("abcdefghij"), unique=True)
+
+
+@pytest.mark.parametrize("good", ["2026-01-25T2200", "epoch54", "a.b_c:d+e", "0"])
+def test_names_that_can_be_epochs(good: str) -> None:
+    assert check_epoch_key(good) == good
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", ".hidden", "a/b", "a,b", "a|b", "a b", "é", "x" * 101, "a\n"])
+def test_names_that_cannot(bad: str) -> None:
+    with pytest.raises(InputError, match="rename it"):
+        check_epoch_key(bad)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4))
+def test_partitions_are_always_in_the_order_last_given(orders: list[list[str]]) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        known: set[str] = set()
+        for order in orders:
+            added = register_epochs(instance, order)
+            assert list(instance.get_dynamic_partitions("epoch")) == order
+            assert set(added) == set(order) - known
+            known = set(order)
+
+
+@given(NAMES, st.sets(st.sampled_from("abcdefghij")))
+def test_stretches_hold_each_epoch_once_and_have_no_gap(order: list[str], chosen: set[str]) -> None:
+    stretches = contiguous_ranges(sorted(chosen), order)
+    assert [epoch for stretch in stretches for epoch in stretch] == [epoch for epoch in order if epoch in chosen]
+    for stretch in stretches:
+        first = order.index(stretch[0])
+        assert order[first : first + len(stretch)] == stretch
+    for before, after in itertools.pairwise(stretches):
+        assert order.index(after[0]) - order.index(before[-1]) > 1

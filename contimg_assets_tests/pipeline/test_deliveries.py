@@ -1,0 +1,211 @@
+"""Deliveries at a glance: which epochs there are, in which order, and which version of each."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from contimg_assets.errors import InputError
+from contimg_assets.pipeline import deliveries as delivery
+from contimg_assets.pipeline.deliveries import (
+    DeliveryVersions,
+    delivered_files,
+    delivery_version,
+    find_deliveries,
+    unusable_folders,
+)
+
+
+def deliver(incoming: Path, epoch: str, mjd: float = 60000.0, content: str = "a\n1\n") -> Path:
+    folder = incoming / epoch
+    folder.mkdir(parents=True)
+    (folder / "one.csv").write_text(content, encoding="utf-8")
+    (folder / "images.csv").write_text(f"image,catalogue,mjd_mid\none,one.csv,{mjd}\n", encoding="utf-8")
+    return folder
+
+
+def test_epochs_come_in_the_order_of_their_observation(tmp_path: Path) -> None:
+    deliver(tmp_path, "b", 60001.0)
+    deliver(tmp_path, "a", 60002.0)
+    deliver(tmp_path, "c", 60001.0)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "a file").touch()
+    assert [found.epoch for found in find_deliveries(tmp_path)] == ["b", "c", "a"]
+
+
+def test_a_name_that_cannot_be_an_epochs_is_told_and_left_out(tmp_path: Path) -> None:
+    deliver(tmp_path, "a,b")
+    deliver(tmp_path, "good")
+    assert [found.epoch for found in find_deliveries(tmp_path)] == ["good"]
+    assert list(unusable_folders(tmp_path)) == ["a,b"]
+    assert "rename" in unusable_folders(tmp_path)["a,b"]
+
+
+def test_what_is_no_delivery_is_told_with_the_reason(tmp_path: Path) -> None:
+    deliver(tmp_path, "good")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "misspelt").mkdir()
+    (tmp_path / "misspelt" / "Images.csv").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "README").touch()
+    assert [found.epoch for found in find_deliveries(tmp_path)] == ["good"]
+    reasons = unusable_folders(tmp_path)
+    assert sorted(reasons) == ["empty", "loop", "misspelt"]
+    assert "Images.csv" in reasons["misspelt"]
+    assert "no images.csv yet" in reasons["empty"]
+
+
+def test_no_incoming_folder_is_an_error_with_its_cure(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"paths\.incoming"):
+        find_deliveries(tmp_path / "nowhere")
+
+
+def test_an_unreadable_manifest_keeps_its_epoch_last(tmp_path: Path) -> None:
+    deliver(tmp_path, "z", 60000.0)
+    (deliver(tmp_path, "a") / "images.csv").write_bytes(b"\xff\xfe\x00")
+    found = find_deliveries(tmp_path)
+    assert [one.epoch for one in found] == ["z", "a"]
+    assert delivery_version(found[1].folder)
+
+
+def test_only_what_the_manifest_names_counts(tmp_path: Path) -> None:
+    folder = deliver(tmp_path, "a")
+    version = delivery_version(folder)
+    (folder / "notes.txt").write_text("weather was fine", encoding="utf-8")
+    assert delivery_version(folder) == version
+    assert [file.name for file in delivered_files(folder)] == ["images.csv", "one.csv"]
+    (folder / "one.csv").write_text("a\n2\n", encoding="utf-8")
+    changed = delivery_version(folder)
+    assert changed != version
+    (folder / "one.csv").unlink()
+    assert delivery_version(folder) not in (changed, version)
+
+
+def test_touching_changes_nothing(tmp_path: Path) -> None:
+    folder = deliver(tmp_path, "a")
+    version = delivery_version(folder)
+    os.utime(folder / "one.csv", (1, 1))
+    assert delivery_version(folder) == version
+
+
+def test_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    old = time.time() - 3600
+    for file in folder.iterdir():
+        os.utime(file, (old, old))
+    memory = tmp_path / "versions.json"
+    first = DeliveryVersions(memory)
+    version = first.version(folder)
+    first.save()
+    hashed: list[Path] = []
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: hashed.append(file) or "x")
+    again = DeliveryVersions(memory)
+    assert again.version(folder) == version
+    assert hashed == []
+    memory.write_text("{", encoding="utf-8")
+    assert DeliveryVersions(memory).version(folder) != version
+    assert {file.name for file in hashed} == {"images.csv", "one.csv"}
+
+
+def test_a_file_just_written_is_hashed_again(tmp_path: Path) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    versions = DeliveryVersions(tmp_path / "versions.json")
+    before = versions.version(folder)
+    stamp = (folder / "one.csv").stat().st_mtime_ns
+    (folder / "one.csv").write_text("a\n9\n", encoding="utf-8")
+    os.utime(folder / "one.csv", ns=(stamp, stamp))  # same size, same time: only the bytes differ
+    assert versions.version(folder) != before
+    assert versions.quiet_for(folder) < 60
+
+
+def test_a_file_elsewhere_is_hashed_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "archive" / "one.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("a\n1\n", encoding="utf-8")
+    folder = deliver(tmp_path / "incoming", "a")
+    manifest = folder / "images.csv"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("one.csv", str(elsewhere)), encoding="utf-8")
+    old = time.time() - 3600
+    for file in (manifest, elsewhere):
+        os.utime(file, (old, old))
+    memory = tmp_path / "versions.json"
+    first = DeliveryVersions(memory)
+    version = first.version(folder)
+    first.forget_except([folder])
+    first.save()
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: pytest.fail(f"{file} is hashed again"))
+    assert DeliveryVersions(memory).version(folder) == version
+
+
+def test_nothing_outside_the_folder_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret" / "one.csv"
+    secret.parent.mkdir()
+    secret.write_text("a\n1\n", encoding="utf-8")
+    named = deliver(tmp_path / "incoming", "named")
+    (named / "images.csv").write_text("image,catalogue,mjd_mid\none,../../secret/one.csv,1\n", encoding="utf-8")
+    linked = deliver(tmp_path / "incoming", "linked")
+    (linked / "one.csv").unlink()
+    (linked / "one.csv").symlink_to(secret)
+    hashed: list[Path] = []
+    hash_file = delivery.file_version
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: hashed.append(file) or hash_file(file, wholly))
+    for folder in (named, linked):
+        hashed.clear()
+        outside = delivery_version(folder)
+        assert DeliveryVersions(tmp_path / "versions.json").version(folder) == outside
+        assert {file.name for file in hashed} == {"images.csv"}
+        hashed.clear()
+        inside = delivery_version(folder, [tmp_path / "secret"])
+        assert DeliveryVersions(tmp_path / "versions.json", [tmp_path / "secret"]).version(folder) == inside != outside
+        assert {file.name for file in hashed} == {"images.csv", "one.csv"}
+
+
+def test_a_file_that_cannot_be_read_has_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it can be, though neither its time nor its size changes then."""
+    folder = deliver(tmp_path / "incoming", "a")
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    versions = DeliveryVersions(tmp_path / "versions.json")
+    opened, refused = Path.open, set[str]()
+
+    def refuse(path: Path, *arguments: object, **keywords: object) -> object:
+        if path.name in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    readable = versions.version(folder)
+    for name in ("one.csv", "images.csv"):
+        versions = DeliveryVersions(tmp_path / "others.json")
+        refused |= {name}
+        assert [found.epoch for found in find_deliveries(tmp_path / "incoming")] == ["a"]
+        assert versions.version(folder) == delivery_version(folder) != readable
+    refused.clear()
+    assert versions.version(folder) == readable
+
+
+def test_a_folder_that_may_not_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(tmp_path, "good")
+    (tmp_path / "closed").mkdir()
+    may, scan = os.access, os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [found.epoch for found in find_deliveries(tmp_path)] == ["good"]
+    assert "may not be opened" in unusable_folders(tmp_path)["closed"]
+    assert delivered_files(tmp_path / "closed") == [tmp_path / "closed" / "images.csv"]
+    with pytest.raises(InputError, match="may not be listed"):
+        find_deliveries(tmp_path / "closed")
+
+
+def test_version_when_quiet(tmp_path: Path) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    versions = DeliveryVersions(tmp_path / "versions.json")
+    assert versions.version_when_quiet(folder, 60.0) is None
+    assert versions.version_when_quiet(folder, 0.0) == versions.version(folder) == delivery_version(folder)

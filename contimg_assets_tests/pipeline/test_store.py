@@ -1,0 +1,193 @@
+"""The store: what is written is read, nobody sees half of it, and versions follow content alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contimg_assets.errors import InputError, SchemaError, StoreError
+from contimg_assets.pipeline.store import BAD_INPUT, EpochRecord, EpochStore, Failure
+from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
+
+POINTS = TableSchema(
+    "points",
+    "For tests",
+    (
+        Column("name", TEXT, "", "Key"),
+        Column("ra_deg", FLOAT, "deg", "Right ascension", minimum=0, maximum=360, maximum_exclusive=True),
+        Column("flux_mjy", FLOAT, "mJy", "Flux", nullable=True),
+        Column("line", INT, "", "Where it stood", versioned=False),
+        Column("forced", BOOL, "", "Flag"),
+    ),
+    key=("name",),
+)
+NOTES = TableSchema("notes", "For tests", (Column("text", TEXT, "", "Text"),))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EpochStore:
+    return EpochStore(tmp_path / "store", {"stage": (POINTS, NOTES)})
+
+
+def points(n: int = 3, **columns: object) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "name": [f"p{i}" for i in range(n)],
+            "ra_deg": np.linspace(0, 359.9, n),
+            "flux_mjy": [np.nan, *range(1, n)][:n],
+            "line": range(n),
+            "forced": False,
+        }
+    )
+    return table.assign(**columns)
+
+
+def write(store: EpochStore, epoch: str = "e1", table: pd.DataFrame | None = None, text: str = "a") -> EpochRecord:
+    record = store.stage(
+        "stage",
+        epoch,
+        {"points": points() if table is None else table, "notes": pd.DataFrame({"text": [text]})},
+        code_version="1",
+        inputs={"upstream": "x"},
+        facts={"n": 3},
+    )
+    store.commit(record)
+    return record
+
+
+def test_what_is_written_is_read(store: EpochStore) -> None:
+    record = write(store)
+    pd.testing.assert_frame_equal(store.read("stage", "e1", "points"), points(), check_dtype=False)
+    assert store.record("stage", "e1") == record
+    assert record.rows == 3
+    assert store.epochs("stage") == ["e1"]
+    assert list(store.read("stage", "e1", "points", ["flux_mjy"])) == ["flux_mjy"]
+
+
+def test_a_staged_epoch_is_not_seen_until_committed(store: EpochStore) -> None:
+    old = write(store)
+    new = store.stage(
+        "stage",
+        "e1",
+        {"points": points(5), "notes": pd.DataFrame({"text": ["b"]})},
+        code_version="1",
+        inputs={},
+        facts={},
+    )
+    assert store.record("stage", "e1") == old
+    assert len(store.read("stage", "e1", "points")) == 3
+    assert {path.name for path in store.unreferenced()} == {new.tables["points"].file, new.tables["notes"].file}
+    store.commit(new)
+    assert len(store.read("stage", "e1", "points")) == 5
+    assert list(store.unreferenced()) == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: os.truncate(file, 100)])
+def test_an_epoch_whose_files_are_damaged_counts_as_never_made_and_is_mended(store: EpochStore, damage) -> None:
+    record = write(store)
+    damage(store.root / "stage" / "e1" / record.tables["points"].file)
+    assert store.record("stage", "e1") is None
+    assert write(store) == record
+    assert store.record("stage", "e1") == record
+    assert len(store.read("stage", "e1", "points")) == 3
+
+
+def test_tables_are_kept_with_a_failure_until_the_epoch_is_made(store: EpochStore) -> None:
+    failure = Failure("stage", "e1", "bad", BAD_INPUT, "1", {})
+    store.fail(failure, {"points": points()})
+    assert store.failure("stage", "e1") == replace(failure, tables=("points",))
+    pd.testing.assert_frame_equal(store.read_failed("stage", "e1", "points"), points(), check_dtype=False)
+    assert store.read_failed("stage", "e1", "notes") is None
+    assert list(store.unreferenced()) == []
+    store.fail(failure)
+    assert store.read_failed("stage", "e1", "points") is None
+    assert [path.name for path in store.unreferenced()] == ["failure-points.parquet"]
+    store.fail(failure, {"points": points()})
+    write(store)
+    assert store.read_failed("stage", "e1", "points") is None
+    store.fail(failure, {"points": points()})
+    store.delete("stage", "e1")
+    assert not (store.root / "stage" / "e1").exists()
+
+
+def test_what_is_staged_again_is_young(store: EpochStore) -> None:
+    """The age of what a killed process left keeps nothing from being tidied away."""
+    record = write(store)
+    file = store.root / "stage" / "e1" / record.tables["points"].file
+    os.utime(file, (0, 0))
+    write(store)
+    assert file.stat().st_mtime > 0
+
+
+def test_versions_follow_content(store: EpochStore) -> None:
+    version = write(store).data_version
+    assert write(store).data_version == version
+    assert write(store, table=points(line=[9, 8, 7])).data_version == version
+    assert write(store, table=points(flux_mjy=[np.nan, 1.0, 2.5])).data_version != version
+    assert write(store, table=points(flux_mjy=[0.0, 1.0, 2.0])).data_version != version
+    assert write(store, text="b").data_version != version
+
+
+def test_what_is_not_as_described_is_not_written(store: EpochStore) -> None:
+    for table, word in (
+        (points().drop(columns="flux_mjy"), "flux_mjy"),
+        (points(extra=1), "extra"),
+        (points(ra_deg=[0.0, 360.0, 1.0]), "ra_deg < 360"),
+        (points(ra_deg=[0.0, np.nan, 1.0]), "row 1"),
+        (points(name=["a", "a", "b"]), "key"),
+        (points(flux_mjy=["x", "y", "z"]), "flux_mjy"),
+    ):
+        with pytest.raises(SchemaError, match=word):
+            write(store, table=table)
+    assert store.record("stage", "e1") is None
+
+
+def test_a_file_of_another_shape_is_not_read(store: EpochStore, tmp_path: Path) -> None:
+    record = write(store)
+    file = tmp_path / "store" / "stage" / "e1" / record.tables["points"].file
+    points().rename(columns={"ra_deg": "ra"}).to_parquet(file)
+    with pytest.raises(SchemaError, match="ra_deg"):
+        store.read_recorded(record, "points")
+
+
+def test_failures_are_kept_until_the_epoch_is_made(store: EpochStore) -> None:
+    failure = Failure("stage", "e1", "no good", "input", "1", {"upstream": "y"})
+    write(store)
+    store.fail(failure)
+    assert store.failure("stage", "e1") == failure
+    assert store.record("stage", "e1") is not None
+    write(store)
+    assert store.failure("stage", "e1") is None
+
+
+def test_a_missing_epoch_is_told_with_its_cure(store: EpochStore) -> None:
+    with pytest.raises(StoreError, match="contimg run --epochs e7"):
+        store.read("stage", "e7", "points")
+
+
+def test_a_buried_epoch_is_gone_and_remembered(store: EpochStore) -> None:
+    write(store)
+    store.bury("e1")
+    assert store.epochs("stage") == []
+    assert store.buried() == ["e1"]
+    store.settle_burial("e1")
+    assert store.buried() == []
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_no_name_leaves_the_store(name: str) -> None:
+    store = EpochStore(Path("/nowhere/store"), {"stage": (POINTS, NOTES)})
+    try:
+        record = store.record("stage", name)
+    except InputError:
+        return
+    assert record is None
+    assert "/" not in name
+    assert not name.startswith(".")
