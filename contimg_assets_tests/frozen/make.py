@@ -117,4 +117,4 @@ def files(path: Path) -> list[Path]:
 if __name__ == "__main__":
     make(Path(sys.argv[1]).absolute())
     pack(Path(sys.argv[2]))
-    # KEEP shutil.rmtree(FOLDER)
+    shutil.rmtree(FOLDER)
