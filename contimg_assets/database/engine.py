@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,27 @@ def trouble(error: sa.exc.DBAPIError, url: str) -> str | None:
     said = " ".join(str(error.orig).split("\n", maxsplit=1)[0].split())
     cure = next(cure for pattern, cure in _CURES if re.search(pattern, said, re.IGNORECASE))
     return f"the products database {shown_url(url)} cannot be used ({said}); {cure}"
+
+
+@contextmanager
+def telling_trouble(url: Callable[[], str]) -> Iterator[None]:
+    """Raise a database's own error as one sentence with its cure, where somebody can cure it.
+
+    Parameters
+    ----------
+    url : gives the database's URL, for the sentence; asked only where it is needed
+
+    Raises
+    ------
+    StoreError
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        sentence = trouble(error, url())
+        if sentence is None:
+            raise
+        raise StoreError(sentence) from error
 
 
 def open_engine(url: str) -> Engine:
