@@ -5,7 +5,7 @@ from pathlib import Path
 
 from contimg_assets.assets.products import StoredProducts, matching_of
 from contimg_assets.catalogs.store import unreferenced_catalogs
-from contimg_assets.database.products import WriteReport
+from contimg_assets.database import WriteReport
 from contimg_assets.project import Project
 
 

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from contimg_assets.crossmatch.sphere import unit_vectors
 from contimg_assets.identity import from_hex
-from contimg_assets.variability.coverage import Coverage
 from contimg_assets.variability.segments import LightCurves
 
 # Light-curve column -> column of CORRECTED_MEASUREMENTS.
@@ -115,24 +114,6 @@ def pack(table: pa.Table, compression: str | None = None) -> bytes:
 def unpack(data: bytes) -> pa.Table:
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         return stream.read_all()
-
-
-def pack_coverage(coverage: Coverage) -> bytes:
-    """Ranges as steps, which repeat and compress well, and the rms in the seven digits that it has."""
-    before = np.concatenate([[0], coverage.end[:-1]])
-    columns = {
-        "gap": coverage.start - before,
-        "length": coverage.end - coverage.start,
-        "rms_mjy_beam": coverage.rms_mjy_beam.astype(np.float32),
-    }
-    return pack(pa.table(columns), "zstd")
-
-
-def unpack_coverage(data: bytes) -> Coverage:
-    """The inverse of `pack_coverage`."""
-    gap, length, rms = (column.to_numpy() for column in unpack(data).itercolumns())
-    end = np.cumsum(gap + length)
-    return Coverage(end - length, end, rms.astype(float))
 
 
 Points = dict[str, npt.NDArray]

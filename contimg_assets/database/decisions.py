@@ -53,3 +53,11 @@ def record_decision(
     }
     identity = combine_versions(*(str(value) for value in row.values()))
     bulk.insert(connection, TABLES["match_overrides"], pd.DataFrame([{"id": identity, **row}]))
+
+
+def overrides(connection: Connection) -> pd.DataFrame:
+    """What people decided, in the order they did."""
+    table = TABLES["match_overrides"]
+    names = ["source_id", "catalog", "catalog_source_id", "action", "comment", "created_at"]
+    query = sa.select(*(table.c[name] for name in names)).order_by(table.c.created_at, table.c.id)
+    return bulk.fetch(connection, query).astype("str")

@@ -16,10 +16,10 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
+from contimg_assets.database.light_curves import read_light_curves
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.views import VIEWS
-from contimg_assets.database.writer import read_light_curves
 from contimg_assets.errors import InputError
 from contimg_assets.identity import to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS

@@ -8,12 +8,16 @@ import pandas as pd
 import sqlalchemy as sa
 
 from contimg_assets.config import Variability
-from contimg_assets.database import bulk, schema, writer
+from contimg_assets.database import bulk, schema
 from contimg_assets.database.decisions import record_decision
 from contimg_assets.database.engine import open_engine, reading, writing
+from contimg_assets.database.epoch_products import EpochProducts
+from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.queries import Queries
+from contimg_assets.database.writing.matches import rematch
+from contimg_assets.database.writing.replace import replace_epochs
+from contimg_assets.database.writing.report import WriteReport
 from contimg_assets.errors import StoreError
 from contimg_assets.identity import version_of_table
 from contimg_assets.schemas.corrections import EPOCH_SCALES
@@ -99,7 +103,7 @@ class ProductsDatabase(Queries):
                 _ = products.content_version
         try:
             with writing(self.engine) as connection:
-                return writer.replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew)
+                return replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew)
         except sa.exc.IntegrityError as error:
             raise StoreError(
                 f"the epochs do not fit the database ({error.orig}): an association or image names something that "
@@ -205,4 +209,4 @@ class ProductsDatabase(Queries):
         with writing(self.engine) as connection:
             record_decision(connection, action, present, catalog, catalog_source_id, comment, author)
             if matching is not None:
-                writer.rematch(connection, matching)
+                rematch(connection, matching)

@@ -18,9 +18,9 @@ from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.sources import HEALPIX_ORDER
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
+from contimg_assets.variability.source_table import HEALPIX_ORDER
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.crossmatch.sphere import displaced
-from contimg_assets.database.products import EpochProducts
-from contimg_assets.database.sources import healpix_cells
+from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.identity import from_hex, measurement_ids, mix, source_ids, to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.variability.source_table import healpix_cells
 
 
 def filled(schema, n: int, **columns) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching, Variability
 from contimg_assets.crossmatch.cells import cells_within
-from contimg_assets.database import EpochProducts, ProductsDatabase, writer
+from contimg_assets.database import EpochProducts, ProductsDatabase, light_curves
 from contimg_assets.database.matching import source_matching
+from contimg_assets.database.writing import statistics
 from contimg_assets.errors import SchemaError, StoreError
 from contimg_assets.identity import source_ids
 from contimg_assets.ingest.coverage import coverage_table
@@ -358,8 +359,8 @@ def test_a_large_database_is_worked_on_in_pieces(
     with copied(empty_database, tmp_path, "whole.sqlite3") as whole:
         whole.replace_epochs(survey.epochs())
         expected = dump(whole)
-    monkeypatch.setattr(writer, "_MAX_POINTS", 40)
-    monkeypatch.setattr(writer, "_CHUNK_POINTS", 7)
+    monkeypatch.setattr(light_curves, "MAX_POINTS", 40)
+    monkeypatch.setattr(statistics, "CHUNK_POINTS", 7)
     with copied(empty_database, tmp_path, "pieces.sqlite3") as pieces:
         pieces.replace_epochs(survey.epochs()[:3])
         pieces.replace_epochs(survey.epochs()[3:])
