@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -144,6 +145,20 @@ class Survey:
 
     def epochs(self, **options) -> list[EpochProducts]:
         return [self.epoch(number, **options) for number in range(len(self.names))]
+
+
+def with_forks(epochs: list[EpochProducts], n_forks: int) -> tuple[list[EpochProducts], list[str]]:
+    """The epochs, in the last of which the first sources fork and copy their history; and the ids of the forks."""
+    associations = [pd.DataFrame(epoch.associations) for epoch in epochs]
+    last, pairs, added = associations[-1], [], []
+    for parent, shared in zip(last["source_id"][:n_forks], last["measurement_id"][:n_forks], strict=True):
+        child = fork_id(parent, shared)
+        pairs.append((parent, child, "fork"))
+        added += [rows[rows["source_id"] == parent].assign(source_id=child, copied=True) for rows in associations[:-1]]
+        added.append(last[last["source_id"] == parent].assign(source_id=child))
+    relations = pd.DataFrame(pairs, columns=["from_source_id", "to_source_id", "kind"])
+    forked = replace(epochs[-1], associations=pd.concat([last, *added], ignore_index=True), relations=relations)
+    return [*epochs[:-1], forked], [child for _, child, _ in pairs]
 
 
 def fork_id(source: str, measurement: str) -> str:

@@ -30,7 +30,7 @@ from contimg_assets.ingest.coverage import coverage_table, read_coverage
 from contimg_assets.schemas.variability import LIGHT_CURVE, PHOTOMETRY, VARIABILITY_STATS
 from contimg_assets.variability.coverage import Coverage, merged
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
-from contimg_assets_tests.database.survey import Survey
+from contimg_assets_tests.database.survey import Survey, with_forks
 
 # What existing readers select.
 PHOTOMETRY_COLUMNS = [
@@ -482,3 +482,11 @@ def test_pairs_on_request(filled_database: ProductsDatabase, survey: Survey, tmp
     a, b = curve[row["measurement_id_a"]], curve[row["measurement_id_b"]]
     assert row["vs_peak"] == pytest.approx((a - b) / np.sqrt(2))
     assert row["m_peak"] == pytest.approx(2 * (a - b) / (a + b))
+
+
+def test_pairs_of_a_fork_count_what_it_copied(database: ProductsDatabase, tmp_path: Path) -> None:
+    epochs, forks = with_forks(Survey(n_sources=12, n_epochs=3, detected=1.0).epochs(), 6)
+    database.replace_epochs(epochs)
+    assert export_pairs(database, tmp_path / "pairs.parquet", forks) == 3 * len(forks)
+    for fork in forks:
+        assert export_pairs(database, tmp_path / "one.parquet", [fork]) == 3

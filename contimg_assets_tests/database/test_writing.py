@@ -26,7 +26,7 @@ from contimg_assets.identity import source_ids
 from contimg_assets.ingest.coverage import coverage_table
 from contimg_assets.variability.coverage import merged
 from contimg_assets_tests.database.conftest import assert_same_rows, copied, dump
-from contimg_assets_tests.database.survey import Survey, fork_id
+from contimg_assets_tests.database.survey import Survey, fork_id, with_forks
 
 # Aliases tell what was here before: they are history by nature.
 HISTORY = ("source_aliases", "recomputed_with")
@@ -356,14 +356,18 @@ def test_a_large_database_is_worked_on_in_pieces(
     sqlite_url: str, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     survey = Survey(n_sources=30, n_epochs=4, n_images=2)
+    # What a fork copied stands in its parent's light curve, which may be in another piece.
+    epochs, forks = with_forks(survey.epochs(), 8)
     with copied(empty_database, tmp_path, "whole.sqlite3") as whole:
-        whole.replace_epochs(survey.epochs())
+        whole.replace_epochs(epochs)
         expected = dump(whole)
+        counts = whole.read_table("sources").set_index("id")["n_measurements"]
+    assert (counts[forks] > 1).any()
     monkeypatch.setattr(light_curves, "MAX_POINTS", 40)
     monkeypatch.setattr(statistics, "CHUNK_POINTS", 7)
     with copied(empty_database, tmp_path, "pieces.sqlite3") as pieces:
-        pieces.replace_epochs(survey.epochs()[:3])
-        pieces.replace_epochs(survey.epochs()[3:])
+        pieces.replace_epochs(epochs[:3])
+        pieces.replace_epochs(epochs[3:])
         assert_same_rows(dump(pieces), expected)
 
 

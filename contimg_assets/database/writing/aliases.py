@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.blocks import Block
-from contimg_assets.database.light_curves import NO_HASHES, Hashes
+from contimg_assets.database.blocks import NO_HASHES, Block, Hashes
 from contimg_assets.database.models import TABLES
 from contimg_assets.identity import from_hex, source_hashes, to_hex
 

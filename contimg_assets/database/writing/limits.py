@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
-from contimg_assets.database.light_curves import NO_HASHES, Hashes, StoredEpochs
+from contimg_assets.database.blocks import NO_HASHES, Hashes
+from contimg_assets.database.light_curves import StoredEpochs
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.epochs import ASSOCIATION_KEY
 from contimg_assets.database.writing.statistics import Recomputed
@@ -40,7 +41,7 @@ def update_limits(
     looked at again only for sources that are new or were first detected elsewhere than before.
     """
     table = recomputed.sources if recomputed else None
-    old = epochs.limits
+    old = _read_limits(connection)
     limits = dict(old)
     source = table["id"].to_numpy() if table is not None else NO_HASHES
     fresh = np.ones(len(source), dtype=bool)
@@ -77,6 +78,13 @@ def update_limits(
         everything = np.concatenate([NO_HASHES, *limits.values()])
         counted, count = np.unique(everything, return_counts=True)
         table["n_limits"] = pd.Series(count, index=counted).reindex(source, fill_value=0).to_numpy(dtype=np.int64)
+
+
+def _read_limits(connection: Connection) -> dict[str, Hashes]:
+    """Hashes of the sources that have a limit in each epoch."""
+    table = TABLES["epoch_limits"]
+    rows = connection.execute(sa.select(table.c.epoch, table.c.sources)).all()
+    return {row.epoch: np.frombuffer(row.sources, dtype="<u8") for row in rows}
 
 
 def _limit_ids(source: Hashes, epoch: npt.NDArray) -> npt.NDArray:

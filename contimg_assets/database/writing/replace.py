@@ -13,8 +13,9 @@ import pandas as pd
 from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
+from contimg_assets.database.blocks import NO_HASHES
 from contimg_assets.database.epoch_products import EpochProducts
-from contimg_assets.database.light_curves import NO_HASHES, stored_epochs
+from contimg_assets.database.light_curves import stored_epochs
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.recorded import set_recomputed_with
 from contimg_assets.database.writing.aliases import write_aliases

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from contimg_assets.config import Variability
 from contimg_assets.crossmatch.sphere import nearest_other, tree_of, unit_vectors
 from contimg_assets.database import bulk
-from contimg_assets.database.light_curves import NO_HASHES, Hashes
+from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.statistics import Recomputed
 from contimg_assets.identity import from_hex, to_hex

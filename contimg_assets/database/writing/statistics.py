@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,8 @@ import pandas as pd
 from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
-from contimg_assets.database import light_curves as stored
-from contimg_assets.database.blocks import Points, light_curves
-from contimg_assets.database.light_curves import Hashes, StoredEpochs, read_points
+from contimg_assets.database.blocks import EpochPoints, Hashes, light_curves
+from contimg_assets.database.light_curves import StoredEpochs, passes
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.variability.source_table import add_mean_fluxes, source_table, visits
 from contimg_assets.variability.statistics import variability_table
@@ -41,38 +42,32 @@ def recompute(
     A large database is read in several passes, each for a range of sources; within a pass, sources are worked on some
     at a time, so that arrays stay small enough to be quick.
     """
-    tables, variabilities, visited = [], [], []
-    n_passes = max(1, -(-epochs.n_points // stored.MAX_POINTS))
-    for part in np.array_split(touched, n_passes):
-        if not len(part):
-            continue
-        whole = n_passes == 1
-        points = read_points(connection, epochs, None if whole else part[0], None if whole else part[-1])
-        watch.lap("read light curves")
-        n_chunks = max(1, -(-sum(len(p["source"]) for p in points) // CHUNK_POINTS))
-
-        def statistics(
-            wanted: Hashes, points: list[Points] = points
-        ) -> tuple[pd.DataFrame, pd.DataFrame, npt.NDArray[np.bool_]] | None:
-            curves = light_curves(epochs.names, points, epochs.copied, wanted)
-            if curves is None:
-                return None
-            variability = variability_table(curves, parameters)
-            seen = visits(curves, len(epochs.names))
-            table = source_table(curves, epochs.names, seen)
-            add_mean_fluxes(table, variability)
-            return table, variability, seen
-
-        # NumPy lets go of the interpreter while it works on arrays: threads share the cores.
-        with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-            for found in pool.map(statistics, np.array_split(part, n_chunks)):
-                if found is not None:
-                    tables.append(found[0])
-                    variabilities.append(found[1])
-                    visited.append(found[2])
-        watch.lap("statistics")
-    if not tables:
+    parts = []
+    # NumPy lets go of the interpreter while it works on arrays: threads share the cores.
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        for part, points in passes(connection, epochs, touched, whole_blocks=True):
+            watch.lap("read light curves")
+            n_chunks = max(1, -(-sum(len(here.own["source"]) for here in points) // CHUNK_POINTS))
+            of_sources = partial(_of_sources, epochs.names, points, parameters)
+            parts += [one for one in pool.map(of_sources, np.array_split(part, n_chunks)) if one is not None]
+            watch.lap("statistics")
+    if not parts:
         return None
     return Recomputed(
-        pd.concat(tables, ignore_index=True), pd.concat(variabilities, ignore_index=True), np.concatenate(visited)
+        pd.concat([part.sources for part in parts], ignore_index=True),
+        pd.concat([part.variability for part in parts], ignore_index=True),
+        np.concatenate([part.seen for part in parts]),
     )
+
+
+def _of_sources(
+    epochs: list[str], points: Sequence[EpochPoints], parameters: Variability, wanted: Hashes
+) -> Recomputed | None:
+    curves = light_curves(points, wanted)
+    if curves is None:
+        return None
+    variability = variability_table(curves, parameters)
+    seen = visits(curves, len(epochs))
+    sources = source_table(curves, epochs, seen)
+    add_mean_fluxes(sources, variability)
+    return Recomputed(sources, variability, seen)

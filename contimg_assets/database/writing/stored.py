@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.light_curves import NO_HASHES
+from contimg_assets.database.blocks import NO_HASHES
 from contimg_assets.database.models import TABLES
 from contimg_assets.identity import from_hex
 
