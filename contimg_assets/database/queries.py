@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import astropy.units as u
@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from astropy_healpix import HEALPix
 from sqlalchemy.engine import Connection, Engine
 
-from contimg_assets.crossmatch.cells import order_of_radius
+from contimg_assets.crossmatch.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
-from contimg_assets.variability.source_table import HEALPIX_ORDER
+from contimg_assets.sky.position_text import parse_position
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
@@ -265,60 +265,15 @@ def _near(column: sa.Column, ra_deg: float, dec_deg: float, radius_arcsec: float
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()
     # Cells of a third of the radius: few enough to list, small enough to fit the circle.
-    order = min(order_of_radius(radius_arcsec) + 3, HEALPIX_ORDER)
+    order = min(order_of_radius(radius_arcsec) + 3, INDEX_ORDER)
     grid = HEALPix(1 << order, order="nested")
     # A second of arc more than the radius, against rounding at the rim.
     cells = np.sort(grid.cone_search_lonlat(ra_deg * u.deg, dec_deg * u.deg, (radius_arcsec + 1.0) * u.arcsec))
     runs = np.split(cells, np.flatnonzero(np.diff(cells) > 1) + 1)
-    shift = 2 * (HEALPIX_ORDER - order)
+    shift = 2 * (INDEX_ORDER - order)
     ranges = [(int(run[0]) << shift, ((int(run[-1]) + 1) << shift) - 1) for run in runs]
     return sa.or_(*(column.between(low, high) for low, high in ranges))
 
 
 def _sql_type(kind: Any) -> Any:
     return {"double": sa.Double(), "int64": sa.BigInteger(), "bool": sa.Boolean()}.get(str(kind), sa.Text())
-
-
-def parse_position(text: str) -> tuple[float, float]:
-    """(ra_deg, dec_deg) of "RA,DEC" or "RA DEC", each in degrees or sexagesimal, then with hours of right ascension.
-
-    A plain number is in degrees, whatever the other coordinate is written as: 187.7,+12:23:28 lies at 187.7 degrees.
-
-    Raises
-    ------
-    InputError
-        If the text is no position.
-    """
-    words = text.split()
-    # Without a comma, as papers print it: 12:30:49.4 +12:23:28 or 12 30 49.4 +12 23 28.
-    halves = [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])] if len(words) in (2, 6) else []
-    parts = [part.strip() for part in text.split(",")] if "," in text else halves
-    wrong = InputError(
-        f"{text!r} is neither a source id (16 hexadecimal digits) nor a position RA,DEC such as 187.70593,12.39112 or "
-        "12:30:49.4,+12:23:28"
-    )
-    if len(parts) != 2:
-        raise wrong
-    try:
-        ra, dec = _degrees(parts[0], "hourangle"), _degrees(parts[1], "deg")
-    except ValueError as error:
-        raise wrong from error
-    if not (np.isfinite(ra) and np.isfinite(dec) and 0 <= ra < 360 and -90 <= dec <= 90):
-        raise wrong
-    return ra, dec
-
-
-def _degrees(text: str, unit: str) -> float:
-    """A plain number in degrees, or a sexagesimal one whose leading part has this unit."""
-    try:
-        return float(text)
-    except ValueError:
-        from astropy.coordinates import Angle
-
-        # No Longitude, which would turn hours below 0 into others.
-        return float(Angle(text, unit).deg)
-
-
-def table_names() -> Sequence[str]:
-    """Tables that can be read and exported."""
-    return sorted(TABLES)

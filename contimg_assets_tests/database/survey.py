@@ -8,13 +8,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from contimg_assets.crossmatch.cells import index_cells
 from contimg_assets.crossmatch.sphere import displaced
 from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.identity import from_hex, measurement_ids, mix, source_ids, to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES
-from contimg_assets.variability.source_table import healpix_cells
 
 
 def filled(schema, n: int, **columns) -> pd.DataFrame:
@@ -94,7 +94,7 @@ class Survey:
             "ra_deg": ra, "dec_deg": dec,
             "line": np.arange(1, n + 1),
             "ra_corr_deg": ra, "dec_corr_deg": dec, "mjd": np.full(n, mjd), "snr": flux, "compactness": np.ones(n),
-            "healpix": healpix_cells(ra, dec), "local_rms_mjy_beam": np.ones(n),
+            "healpix": index_cells(ra, dec), "local_rms_mjy_beam": np.ones(n),
             "flux_peak_isl_ratio": np.ones(n), "flux_int_isl_ratio": np.ones(n),
             "flux_scale_err": np.full(n, 0.01), "corrected": np.ones(n, bool),
         }  # fmt: skip

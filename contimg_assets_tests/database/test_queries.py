@@ -23,7 +23,6 @@ from contimg_assets.database import EpochProducts, ProductsDatabase
 from contimg_assets.database.export import arrow_schema, export, export_pairs, export_table, exportable
 from contimg_assets.database.matching import source_matching
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.queries import parse_position
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity import source_ids
 from contimg_assets.ingest.coverage import coverage_table, read_coverage
@@ -115,23 +114,6 @@ def test_find_source(filled_database: ProductsDatabase, survey: Survey) -> None:
     for place in ((360.0, 0, 1), (0, 0, np.inf), (0, 0, np.nan), (0, 0, -1.0)):
         with pytest.raises(InputError, match="RA must be"):
             filled_database.cone(*place)
-
-
-def test_positions_as_people_write_them() -> None:
-    assert parse_position("187.5,-12.25") == (187.5, -12.25)
-    assert parse_position(" 12h30m00s , -12d15m00s ") == pytest.approx((187.5, -12.25))
-    assert parse_position("12:30:00,-12:15:00") == pytest.approx((187.5, -12.25))
-    assert parse_position("12:30:00 -12:15:00") == pytest.approx((187.5, -12.25))
-    assert parse_position("12 30 00.0 -12 15 00") == pytest.approx((187.5, -12.25))
-    assert parse_position("187.5 -12.25") == (187.5, -12.25)
-    # A plain number is in degrees, whatever the other one is.
-    assert parse_position("187.7,+12:15:00") == pytest.approx((187.7, 12.25))
-    assert parse_position("12:30:00,12.25") == pytest.approx((187.5, 12.25))
-    assert parse_position("187.7 12d15m") == pytest.approx((187.7, 12.25))
-    wrong = ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3", "-01:00:00,+10:00:00", "-1h,10d", "25:00:00,1", "1:2:3,91d")
-    for text in wrong:
-        with pytest.raises(InputError, match="neither a source id"):
-            parse_position(text)
 
 
 def test_variables(filled_database: ProductsDatabase) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
+from contimg_assets.crossmatch.cells import index_cells
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.light_curves import StoredEpochs
@@ -20,7 +21,6 @@ from contimg_assets.database.writing.statistics import Recomputed
 from contimg_assets.identity import hash_text, mix, to_hex
 from contimg_assets.variability.coverage import Coverage
 from contimg_assets.variability.new_sources import ImageKey, uncovered_detections
-from contimg_assets.variability.source_table import healpix_cells
 
 
 def update_limits(
@@ -128,7 +128,7 @@ def _insert_limits(
             "mjd": images["mjd"].to_numpy()[found["image_row"].to_numpy(dtype=np.intp)],
             "ra_deg": ra,
             "dec_deg": dec,
-            "healpix": healpix_cells(ra, dec),
+            "healpix": index_cells(ra, dec),
             "forced": False,
             "is_limit": True,
             "upper_limit_mjy_beam": parameters.upper_limit_sigma * found["rms_mjy_beam"].to_numpy(dtype=float),

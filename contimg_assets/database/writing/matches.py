@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -14,7 +16,6 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import set_recomputed_with
 from contimg_assets.database.writing.aliases import aliases
 from contimg_assets.identity import from_hex, hash_text, mix, to_hex
-from contimg_assets.variability.source_table import iso_times
 
 
 def write_matches(connection: Connection, matching: SourceMatching | None) -> None:
@@ -67,6 +68,16 @@ def cross_match_table(
     source = candidates["source_id"].to_numpy(dtype=object)
     key = mix(mix(from_hex(source), hash_text(candidates["catalog_type"])), hash_text(candidates["catalog_source_id"]))
     born = sources.set_index("source_id")["first_mjd"].reindex(candidates["source_id"]).to_numpy()
-    rows = candidates.assign(id=to_hex(key), created_at=iso_times(born))
+    rows = candidates.assign(id=to_hex(key), created_at=_iso_times(born))
     columns = [name for name in list(TABLES["cross_matches"].columns.keys()) if name in rows]
     return rows[columns].sort_values(["source_id", "catalog_type", "rank"], ignore_index=True)
+
+
+def _iso_times(mjd: npt.ArrayLike) -> npt.NDArray[np.object_]:
+    """MJD UTC as ISO 8601 to the second, shape (n,), dtype object."""
+    seconds = np.round((np.asarray(mjd, dtype=float) - 40587.0) * 86400.0).astype("datetime64[s]")
+    return (
+        (np.datetime_as_string(seconds, unit="s").astype("U19") + np.array("Z")).astype(object)
+        if len(seconds)
+        else np.empty(0, object)
+    )

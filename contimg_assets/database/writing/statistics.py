@@ -17,7 +17,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database.blocks import EpochPoints, Hashes, light_curves
 from contimg_assets.database.light_curves import StoredEpochs, passes
 from contimg_assets.database.writing.report import Stopwatch
-from contimg_assets.variability.source_table import add_mean_fluxes, source_table, visits
+from contimg_assets.variability.source_table import mean_fluxes, source_table, visits
 from contimg_assets.variability.statistics import variability_table
 
 # Points that a thread works on at once.
@@ -68,6 +68,5 @@ def _of_sources(
         return None
     variability = variability_table(curves, parameters)
     seen = visits(curves, len(epochs))
-    sources = source_table(curves, epochs, seen)
-    add_mean_fluxes(sources, variability)
+    sources = source_table(curves, epochs, seen).assign(**mean_fluxes(curves.source, variability))
     return Recomputed(sources, variability, seen)
