@@ -55,8 +55,8 @@ def record_decision(
     bulk.insert(connection, TABLES["match_overrides"], pd.DataFrame([{"id": identity, **row}]))
 
 
-def overrides(connection: Connection) -> pd.DataFrame:
-    """What people decided, in the order they did."""
+def read_decisions(connection: Connection) -> pd.DataFrame:
+    """All decisions, in the order they were made: the columns that `apply_overrides` takes."""
     table = TABLES["match_overrides"]
     names = ["source_id", "catalog", "catalog_source_id", "action", "comment", "created_at"]
     query = sa.select(*(table.c[name] for name in names)).order_by(table.c.created_at, table.c.id)

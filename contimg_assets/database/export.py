@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.light_curves import read_light_curves
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import TABLES, arrow_type
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.views import VIEWS
 from contimg_assets.errors import InputError
@@ -208,7 +207,7 @@ def arrow_schema(name: str) -> pa.Schema:
             fields.append(known.arrow.with_nullable(bool(column.nullable)))
         else:
             metadata = {"description": column.comment or "", "unit": "", "ucd": ""}
-            fields.append(pa.field(column.name, bulk.arrow_type(column), bool(column.nullable), metadata))
+            fields.append(pa.field(column.name, arrow_type(column.type), bool(column.nullable), metadata))
     return pa.schema(fields)
 
 

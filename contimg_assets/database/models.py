@@ -47,6 +47,19 @@ _SQL_TYPES: dict[pa.DataType, TypeEngine[Any]] = {
     pa.bool_(): BOOL,
     pa.string(): Text(),
 }
+_ARROW_TYPES = {type(sql): arrow for arrow, sql in _SQL_TYPES.items()} | {LargeBinary: pa.binary()}
+
+
+def sql_type(kind: pa.DataType) -> TypeEngine[Any]:
+    """Type of a column in the database."""
+    return _SQL_TYPES[kind]
+
+
+def arrow_type(kind: TypeEngine[Any]) -> pa.DataType:
+    """Arrow type of a column of the database: the inverse of `sql_type`, and bytes."""
+    return _ARROW_TYPES[type(kind)]
+
+
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 # The rows lie in the order of the key: no second tree, and neighbours on disk are neighbours in meaning.
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
@@ -74,7 +87,7 @@ def comment_of(column: Column) -> str:
 
 def described(
     schema: TableSchema, key: Collection[str], without: Collection[str] = (), always: Collection[str] = ()
-) -> list[SqlColumn]:
+) -> list[SqlColumn[Any]]:
     """The columns of a stage's table.
 
     Parameters
@@ -101,7 +114,7 @@ def _required(schema: TableSchema) -> list[str]:
     return [column.name for column in schema if not column.nullable]
 
 
-def _epoch(key: bool) -> SqlColumn:
+def _epoch(key: bool) -> SqlColumn[str]:
     return SqlColumn("epoch", Text(), primary_key=key, nullable=False, comment="Epoch")
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from contimg_assets.config import Variability
-from contimg_assets.database import bulk, schema
+from contimg_assets.database import bulk, recorded, schema
 from contimg_assets.database.decisions import record_decision
 from contimg_assets.database.engine import open_engine, reading, writing
 from contimg_assets.database.epoch_products import EpochProducts
@@ -155,24 +155,13 @@ class ProductsDatabase(Queries):
 
     def recorded_versions(self) -> dict[str, dict[str, str]]:
         """Versions of the inputs that each epoch's rows were made from: epoch -> name -> version."""
-        epochs, versions = TABLES["epochs"], TABLES["epoch_versions"]
-        query = sa.select(epochs.c.epoch, versions.c.name, versions.c.version).outerjoin(
-            versions, versions.c.epoch == epochs.c.epoch
-        )
-        found: dict[str, dict[str, str]] = {}
         with reading(self.engine) as connection:
-            for epoch, name, version in connection.execute(query.order_by(epochs.c.epoch, versions.c.name)).all():
-                known = found.setdefault(epoch, {})
-                if name is not None:
-                    known[name] = version
-        return found
+            return recorded.epoch_versions(connection)
 
     def recomputed_with(self) -> dict[str, str]:
-        """Versions of parameters and catalogues that all sources were computed with: 'variability', 'matching'."""
-        table = TABLES["recomputed_with"]
+        """Versions of parameters and catalogs that all sources were computed with: 'variability', 'matching'."""
         with reading(self.engine) as connection:
-            rows = connection.execute(sa.select(table.c.name, table.c.version)).all()
-            return {row.name: row.version for row in rows}
+            return recorded.recomputed_with(connection)
 
     def decide_match(
         self,

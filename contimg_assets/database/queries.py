@@ -17,7 +17,7 @@ from contimg_assets.crossmatch.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.crossmatch.sphere import separation_arcsec
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import TABLES, sql_type
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.position_text import parse_position
@@ -153,7 +153,7 @@ class Queries:
         source_id : of a present or past source
         limits : whether epochs that covered the source and did not detect it are in, as upper limits
         """
-        columns = [sa.column(c.name, _sql_type(c.type)) for c in LIGHT_CURVE]
+        columns = [sa.column(c.name, sql_type(c.type)) for c in LIGHT_CURVE]
         view = sa.table("light_curves", *columns)
         with reading(self.engine) as connection:
             query = sa.select(view).where(view.c.source_id == _present(connection, source_id))
@@ -260,7 +260,7 @@ def _present(connection: Connection, source_id: str) -> str:
     return str(row.source_id)
 
 
-def _near(column: sa.Column, ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
+def _near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
     """Cells about a position that hold everything within the radius."""
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()
@@ -273,7 +273,3 @@ def _near(column: sa.Column, ra_deg: float, dec_deg: float, radius_arcsec: float
     shift = 2 * (INDEX_ORDER - order)
     ranges = [(int(run[0]) << shift, ((int(run[-1]) + 1) << shift) - 1) for run in runs]
     return sa.or_(*(column.between(low, high) for low, high in ranges))
-
-
-def _sql_type(kind: Any) -> Any:
-    return {"double": sa.Double(), "int64": sa.BigInteger(), "bool": sa.Boolean()}.get(str(kind), sa.Text())

@@ -188,6 +188,19 @@ def test_only_touched_sources_are_recomputed(database: ProductsDatabase) -> None
     assert report.n_recomputed == here.seen.any(axis=0).sum() < report.n_sources
 
 
+def test_a_source_that_is_left_alone_has_no_neighbor(database: ProductsDatabase) -> None:
+    here, there = (
+        Survey(n_sources=1, n_epochs=1, detected=1.0),
+        Survey(n_sources=5, n_epochs=1, dec=-40.0, prefix="far-"),
+    )
+    database.replace_epochs([*here.epochs(), *there.epochs()])
+    separation = database.read_table("sources")["neighbour_arcsec"]
+    assert separation.notna().all()
+    # Everything that the epoch touches goes; what stays is elsewhere.
+    database.delete_epoch(there.names[0])
+    assert database.read_table("sources")["neighbour_arcsec"].isna().tolist() == [True]
+
+
 def test_other_parameters_recompute_every_source(database: ProductsDatabase) -> None:
     epochs = Survey(n_images=2).epochs()
     database.replace_epochs(epochs)

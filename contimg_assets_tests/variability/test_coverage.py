@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contimg_assets.crossmatch.cells import healpix_29
 from contimg_assets.crossmatch.sphere import separation_arcsec
-from contimg_assets.database.writing.coverage import pack_coverage, unpack_coverage
+from contimg_assets.database.writing.image_coverage import pack_coverage, unpack_coverage
 from contimg_assets.variability.coverage import Coverage, merged, overlaid
 
 N = 60

@@ -1,8 +1,9 @@
-"""Aliases: where the measurements of sources went that are gone."""
+"""Aliases: where the measurements of sources went that lost them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,56 +14,94 @@ from sqlalchemy.engine import Connection
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Block, Hashes
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.writing.epochs import ChangedEpochs
 from contimg_assets.identity import from_hex, source_hashes, to_hex
 
 
-def write_aliases(
-    connection: Connection,
-    vanished: Hashes,
-    alive: Hashes,
-    old_blocks: Mapping[str, Block],
-    new_blocks: Mapping[str, Block],
-) -> int:
+def read_aliases(connection: Connection) -> pd.DataFrame:
+    """Sources that are gone and the present ones that have their measurements: alias, source_id."""
+    table = TABLES["source_aliases"]
+    query = sa.select(table.c.alias, table.c.source_id).where(table.c.source_id.is_not(None), table.c.gone)
+    return bulk.fetch(connection, query).astype("str")
+
+
+def write_aliases(connection: Connection, change: ChangedEpochs, vanished: Hashes, alive: Hashes) -> int:
     """Say where the measurements of vanished sources went. Returns the number of aliases added.
 
     A source may lose its measurements in one transaction and its last ones, with a deleted epoch, in a later one: where
     they went is noted at once, as an alias of a source that is not gone.
+
+    Parameters
+    ----------
+    vanished, alive : sources that the change touched and that are gone, or there
     """
     table = TABLES["source_aliases"]
     known = connection.execute(sa.select(table.c.alias).limit(1)).first()
-    if not old_blocks and not known:
+    if not change.before and not known:
         return 0
-    old, new = _members(old_blocks), _members(new_blocks)
-    stayed = old.merge(new, on=["source", "measurement"])
-    lost = old.merge(stayed, how="left", indicator=True)
-    lost = lost[lost["_merge"] == "left_only"].drop(columns="_merge")
-    joined = new.merge(stayed, how="left", indicator=True)
-    gained = np.unique(joined.loc[joined["_merge"] == "left_only", "source"].to_numpy())
+    members = _members(change.after)
+    moves = _moves(_members(change.before), members)
     if len(alive) and known:
         # A source that is back needs no alias; nor does one that has measurements again.
-        for chosen, which in ((alive, "gone"), (np.intersect1d(gained, alive), "NOT gone")):
-            name = bulk.set_of_ids(connection, "touched", to_hex(chosen))
-            connection.exec_driver_sql(
-                f"DELETE FROM source_aliases WHERE {which} AND alias IN (SELECT id FROM {name})"  # noqa: S608
-            )
-    moved = lost.merge(new, on="measurement", suffixes=("", "_now"))
+        for chosen, condition in ((alive, table.c.gone), (np.intersect1d(moves.gained, alive), sa.not_(table.c.gone))):
+            ids = bulk.set_of_ids(connection, to_hex(chosen))
+            connection.execute(sa.delete(table).where(condition, table.c.alias.in_(ids)))
+    gone = [str(one) for one in to_hex(vanished)]
+    _write(connection, moves.heirs, gone)
+    _follow_births(connection, members)
+    return len(gone)
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """How a change moved measurements between sources.
+
+    Attributes
+    ----------
+    heirs : source that lost measurements -> the one that has most of these now, where any has
+    gained : hashes of the sources that have measurements which they did not have before
+    """
+
+    heirs: dict[str, str]
+    gained: Hashes
+
+
+def _moves(old: pd.DataFrame, new: pd.DataFrame) -> _Moves:
+    """What moved, given (source, measurement) before and after."""
+    stayed = old.merge(new, on=["source", "measurement"])
+    moved = _without(old, stayed).merge(new, on="measurement", suffixes=("", "_now"))
     votes = moved.groupby(["source", "source_now"], as_index=False).size()
     votes = votes.sort_values(["source", "size", "source_now"], ascending=[True, False, True])
     heirs = votes.drop_duplicates("source")
     heir = dict(zip(to_hex(heirs["source"].to_numpy()), to_hex(heirs["source_now"].to_numpy()), strict=True))
-    gone = to_hex(vanished)
-    noted = {row.alias: row.source_id for row in connection.execute(sa.select(table)).all()} if len(gone) else {}
-    rows = [(alias, heir.get(alias, noted.get(alias)), True) for alias in gone]
-    vanished_ids = set(gone)
-    rows += [(alias, source, False) for alias, source in heir.items() if alias not in vanished_ids]
-    present = {alias: source for alias, source, is_gone in rows if is_gone}
-    for alias, source in present.items():
-        connection.execute(sa.update(table).where(table.c.source_id == alias).values(source_id=source))
-    rows = [(alias, present.get(source, source), is_gone) for alias, source, is_gone in rows]
+    return _Moves(heir, np.unique(_without(new, stayed)["source"].to_numpy()))
+
+
+def _without(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are not among the others."""
+    found = rows.merge(others, how="left", indicator=True)
+    return found.loc[found["_merge"] == "left_only", list(rows.columns)]
+
+
+def _write(connection: Connection, heirs: Mapping[str, str], gone: list[str]) -> None:
+    """Note the heirs of sources, and that some of them are gone; nothing refers to those afterwards."""
+    table = TABLES["source_aliases"]
+    # Its last measurements may have gone with a deleted epoch: what was noted when it lost the others holds.
+    noted = {row.alias: row.source_id for row in connection.execute(sa.select(table)).all()} if gone else {}
+    present = {alias: heirs.get(alias, noted.get(alias)) for alias in gone}
+    if present:
+        followed = sa.update(table).where(table.c.source_id == sa.bindparam("which"))
+        connection.execute(
+            followed.values(source_id=sa.bindparam("heir")),
+            [{"which": alias, "heir": source} for alias, source in present.items()],
+        )
+    lost = {**present, **{alias: source for alias, source in heirs.items() if alias not in present}}
+    rows = [
+        (alias, present.get(source, source) if source is not None else None, alias in present)
+        for alias, source in lost.items()
+    ]
     bulk.upsert(connection, table, pd.DataFrame(rows, columns=["alias", "source_id", "gone"]))
     connection.execute(sa.delete(table).where(table.c.alias == table.c.source_id))
-    _follow_births(connection, new)
-    return len(gone)
 
 
 def _follow_births(connection: Connection, new: pd.DataFrame) -> None:
@@ -88,10 +127,5 @@ def _members(blocks: Mapping[str, Block]) -> pd.DataFrame:
     parts = [table.select(["source", "measurement"]) for b in blocks.values() for table in (b.points, b.copied)]
     if not parts:
         return pd.DataFrame({"source": NO_HASHES, "measurement": NO_HASHES})
-    return pa.concat_tables(parts).to_pandas().drop_duplicates(ignore_index=True)
-
-
-def aliases(connection: Connection) -> pd.DataFrame:
-    table = TABLES["source_aliases"]
-    query = sa.select(table.c.alias, table.c.source_id).where(table.c.source_id.is_not(None), table.c.gone)
-    return bulk.fetch(connection, query).astype("str")
+    members: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+    return members.drop_duplicates(ignore_index=True)

@@ -1,4 +1,4 @@
-"""Counterparts of sources in reference catalogues: matched again as a whole, with people's decisions on top."""
+"""Counterparts of sources in reference catalogs: matched again as a whole, with people's decisions on top."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.crossmatch.overrides import accepted_pairs, apply_overrides
 from contimg_assets.database import bulk
-from contimg_assets.database.decisions import overrides
+from contimg_assets.database.decisions import read_decisions
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.recorded import set_recomputed_with
-from contimg_assets.database.writing.aliases import aliases
+from contimg_assets.database.recorded import record_recomputed_with
+from contimg_assets.database.writing.aliases import read_aliases
 from contimg_assets.identity import from_hex, hash_text, mix, to_hex
 
 
@@ -28,17 +28,17 @@ def write_matches(connection: Connection, matching: SourceMatching | None) -> No
         return
     present = [name for name in ("name", "freq_mhz", "beam_arcsec", "version") if name in matching.catalogs]
     bulk.upsert(connection, catalogs, matching.catalogs[present])
-    rows = cross_match_table(matching, sources_to_match(connection), overrides(connection), aliases(connection))
-    bulk.insert(connection, matches, rows)
+    decided, aliases = read_decisions(connection), read_aliases(connection)
+    bulk.insert(connection, matches, _cross_match_table(matching, _sources_to_match(connection), decided, aliases))
 
 
 def rematch(connection: Connection, matching: SourceMatching) -> None:
     """Match all sources again, such as after a person's decision."""
-    set_recomputed_with(connection, "matching", matching.version)
+    record_recomputed_with(connection, "matching", matching.version)
     write_matches(connection, matching)
 
 
-def sources_to_match(connection: Connection) -> pd.DataFrame:
+def _sources_to_match(connection: Connection) -> pd.DataFrame:
     """All sources as `match_sources` takes them, and `first_mjd`."""
     table = TABLES["sources"]
     names = [
@@ -56,7 +56,7 @@ def sources_to_match(connection: Connection) -> pd.DataFrame:
     return frame.astype(dict.fromkeys((*names, "flux_mjy"), float)).astype({"source_id": "str"})
 
 
-def cross_match_table(
+def _cross_match_table(
     matching: SourceMatching, sources: pd.DataFrame, decided: pd.DataFrame, aliases: pd.DataFrame
 ) -> pd.DataFrame:
     """Rows of `cross_matches`: candidates with people's decisions on top."""
@@ -74,10 +74,7 @@ def cross_match_table(
 
 
 def _iso_times(mjd: npt.ArrayLike) -> npt.NDArray[np.object_]:
-    """MJD UTC as ISO 8601 to the second, shape (n,), dtype object."""
+    """MJD UTC as ISO 8601 to the second, shape (n,), dtype object (str)."""
     seconds = np.round((np.asarray(mjd, dtype=float) - 40587.0) * 86400.0).astype("datetime64[s]")
-    return (
-        (np.datetime_as_string(seconds, unit="s").astype("U19") + np.array("Z")).astype(object)
-        if len(seconds)
-        else np.empty(0, object)
-    )
+    texts = np.datetime_as_string(seconds, unit="s").astype("U19")
+    return np.char.add(texts, "Z").astype(object)

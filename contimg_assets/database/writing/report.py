@@ -9,7 +9,16 @@ from typing import Any
 
 @dataclass
 class WriteReport:
-    """What a call to `replace_epochs` did."""
+    """What a call to `replace_epochs` did.
+
+    Attributes
+    ----------
+    written, unchanged, deleted : names of epochs; unchanged ones have the content that was written before
+    n_sources : sources in the database now
+    n_recomputed : sources that were computed again
+    n_aliases : sources that are gone, whose measurements an alias follows
+    seconds : wall time of each step [s], by name; empty where there was nothing to do
+    """
 
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -34,10 +43,13 @@ class WriteReport:
 
 @dataclass
 class Stopwatch:
+    """Wall time of steps [s], by name."""
+
     seconds: dict[str, float] = field(default_factory=dict)
     _last: float = field(default_factory=time.perf_counter)
 
     def lap(self, name: str) -> None:
+        """Count the time since the last lap for this step."""
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now

@@ -1,20 +1,85 @@
-"""What the database holds of images and sources, as far as writing depends on it."""
+"""What the database holds of sources, images and epochs, as far as writing depends on it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.blocks import NO_HASHES
+from contimg_assets.database.blocks import Block, Hashes
+from contimg_assets.database.light_curves import StoredEpochs, stored_epochs
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.identity import from_hex
+from contimg_assets.variability.coverage import Coverage
+from contimg_assets.variability.new_sources import ImageKey
+
+
+@dataclass(frozen=True)
+class Present:
+    """What was there before a change.
+
+    Attributes
+    ----------
+    sources : rows of `sources` as far as others depend on them, sorted by `id`, the hash
+    images : see `read_images`
+    """
+
+    sources: pd.DataFrame
+    images: pd.DataFrame
+
+    @property
+    def ids(self) -> Hashes:
+        """Hashes of the sources, ascending."""
+        return self.sources["id"].to_numpy()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was observed in all epochs, after a change.
+
+    Attributes
+    ----------
+    epochs : in the order of observation
+    images : see `read_images`
+    coverage : (epoch, image) -> what it covers, where more than its circle and rms is known
+    """
+
+    epochs: StoredEpochs
+    images: pd.DataFrame
+    coverage: Mapping[ImageKey, Coverage]
+
+
+def read_present(connection: Connection) -> Present:
+    """Sources and images as they are."""
+    table = TABLES["sources"]
+    names = ("id", "ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "is_new",
+             "new_significance", "new_image")  # fmt: skip
+    sources = bulk.fetch(connection, sa.select(*(table.c[name] for name in names)))
+    sources = sources.assign(id=from_hex(sources["id"].to_numpy(dtype=object)))
+    sources = sources.astype({"neighbour_arcsec": float}).sort_values("id", ignore_index=True)
+    return Present(sources, read_images(connection))
+
+
+def read_observed(connection: Connection, fresh: Mapping[str, Block]) -> Observed:
+    """Epochs and images as they are; `fresh` are the blocks of those that were written just now."""
+    images = read_images(connection)
+    return Observed(stored_epochs(connection, fresh), images, StoredCoverage(connection, images))
 
 
 def read_images(connection: Connection) -> pd.DataFrame:
-    """All images, with the rms on the corrected flux scale; a circle that holds what they cover, and whether the
-    coverage itself is stored."""
+    """All images.
+
+    Returns
+    -------
+    DataFrame, sorted by epoch and image: epoch, image, mjd, ra_deg, dec_deg; radius_deg of a circle that holds what the
+    image covers; detailed: whether its coverage itself is stored; flux_mult, and rms_mjy_beam on the scale that it
+    corrects to
+    """
     image, correction, coverage = TABLES["images"], TABLES["corrections"], TABLES["image_coverage"]
     scale = sa.func.coalesce(correction.c.flux_mult, 1.0)
     query = (
@@ -34,14 +99,3 @@ def read_images(connection: Connection) -> pd.DataFrame:
         .order_by(image.c.epoch, image.c.image)
     )
     return bulk.fetch(connection, query)
-
-
-def read_sources(connection: Connection) -> pd.DataFrame:
-    """The sources before the change, as far as others depend on it; `id` is the hash."""
-    table = TABLES["sources"]
-    names = ("id", "ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "n_limits",
-             "is_new", "new_significance", "new_image")  # fmt: skip
-    frame = bulk.fetch(connection, sa.select(*(table.c[name] for name in names)))
-    frame["id"] = from_hex(frame["id"].to_numpy(dtype=object)) if len(frame) else NO_HASHES
-    frame["neighbour_arcsec"] = frame["neighbour_arcsec"].astype(float)
-    return frame.sort_values("id", ignore_index=True)
