@@ -35,7 +35,7 @@ from contimg_assets.calibration import apply_corrections, with_epoch_scales
 from contimg_assets.config import Config
 from contimg_assets.database import EpochProducts, ProductsDatabase, SourceMatching
 from contimg_assets.database.matching import source_matching
-from contimg_assets.database.models import TABLES, Base
+from contimg_assets.database.models import describe_table
 from contimg_assets.errors import StoreError
 from contimg_assets.flow import CORRECTIONS_STAGE, PRODUCTS
 from contimg_assets.identity import combine_versions
@@ -68,9 +68,7 @@ _EPOCHS_KEY = dg.AssetKey(["products", "epochs"])
 
 def table_description(table: str) -> str:
     """What a table of the products database holds, as its model says."""
-    return next(
-        (model.class_.__doc__ or "").strip() for model in Base.registry.mappers if model.local_table is TABLES[table]
-    )
+    return describe_table(table).description
 
 
 def column_schema(table: str) -> dg.TableSchema:
@@ -79,11 +77,11 @@ def column_schema(table: str) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 column.name,
-                str(column.type),
-                description=column.comment,
-                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
+                column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
             )
-            for column in TABLES[table].columns
+            for column in describe_table(table).columns
         ]
     )
 
@@ -302,9 +300,8 @@ def _publish(
 
 def _of_table(table: str, database: ProductsDatabase) -> dict[str, Any]:
     """What the UI shows of a table as a whole: where its columns come from, a plot."""
-    columns = [column.name for column in TABLES[table].columns]
+    columns = [column.name for column in describe_table(table).columns]
     shown: dict[str, Any] = {COLUMN_LINEAGE: product_lineage(table, columns, _STAGES_OF_TABLE[table])}
     if table == "variability":
-        values = database.query("SELECT v_peak, eta_peak FROM variability WHERE sample = 'detections'")
-        shown["V against eta"] = embedded(plot_variability(values), "V against eta")
+        shown["V against eta"] = embedded(plot_variability(database.v_and_eta()), "V against eta")
     return shown

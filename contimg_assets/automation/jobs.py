@@ -7,7 +7,6 @@ import dagster as dg
 from pydantic import Field
 
 from contimg_assets.automation import upkeep
-from contimg_assets.database.upkeep import compact
 from contimg_assets.flow import MEASUREMENTS_STAGE, RAW_DETECTIONS
 from contimg_assets.project import Project
 
@@ -81,7 +80,7 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
         ins={"tidied": dg.In(dg.Nothing)},
     )
     def compact_database(context: dg.OpExecutionContext) -> None:
-        before, after = compact(open_project().products.engine)
+        before, after = open_project().products.compact()
         context.add_output_metadata({"bytes before": before, "bytes after": after})
 
     @dg.job(

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import sqlalchemy.exc
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +16,9 @@ from rich.table import Table
 
 from contimg_assets.config import load_config
 from contimg_assets.errors import ContimgError
+
+if TYPE_CHECKING:
+    from contimg_assets.database.engine import DatabaseError
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
 _NEVER_CUT = ("source_id", "id", "epoch", "first_epoch", "catalog_source_id")
@@ -41,7 +43,9 @@ def plain_errors() -> Iterator[None]:
     except ContimgError as error:
         _print_error(str(error))
         raise typer.Exit(2) from error
-    except sqlalchemy.exc.DBAPIError as error:
+    except typer.Exit:
+        raise
+    except _database_error() as error:
         from contimg_assets.database.engine import trouble
 
         sentence = trouble(error, load_config().products_url)
@@ -49,6 +53,13 @@ def plain_errors() -> Iterator[None]:
             raise
         _print_error(sentence)
         raise typer.Exit(2) from error
+
+
+def _database_error() -> type[DatabaseError]:
+    """What databases raise; looked up when something was raised, since their libraries take long to load."""
+    from contimg_assets.database import engine
+
+    return engine.DatabaseError
 
 
 def _print_error(sentence: str) -> None:

@@ -8,6 +8,7 @@ that the same inputs give the same rows whatever the history.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -375,3 +376,42 @@ class RecomputedWith(Base):
 
 
 TABLES: dict[str, Table] = dict(Base.metadata.tables)
+
+
+@dataclass(frozen=True)
+class ColumnDescription:
+    """A column for people to read: `type` as the database names it, `description` with the unit in brackets."""
+
+    name: str
+    type: str
+    description: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class TableDescription:
+    """What a table holds, and its columns in order."""
+
+    description: str
+    columns: tuple[ColumnDescription, ...]
+
+
+def describe_table(name: str) -> TableDescription:
+    """What a table of the products database and its columns hold, in words.
+
+    Parameters
+    ----------
+    name : one of TABLES
+
+    Raises
+    ------
+    KeyError
+        If there is no such table.
+    """
+    table = TABLES[name]
+    model = next(mapper.class_ for mapper in Base.registry.mappers if mapper.local_table is table)
+    columns = tuple(
+        ColumnDescription(column.name, str(column.type), column.comment or "", bool(column.nullable))
+        for column in table.columns
+    )
+    return TableDescription((model.__doc__ or "").strip(), columns)

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk, recorded, schema
+from contimg_assets.database.compaction import compact, size_bytes
 from contimg_assets.database.decisions import record_decision
 from contimg_assets.database.engine import open_engine, reading, writing
 from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.orphans import orphans
 from contimg_assets.database.queries import Queries
 from contimg_assets.database.writing.matches import rematch
 from contimg_assets.database.writing.replace import replace_epochs
@@ -66,6 +68,30 @@ class ProductsDatabase(Queries):
         """What differs from the schema of this version, in words; empty if nothing does."""
         with reading(self.engine) as connection:
             return schema.check(connection)
+
+    def orphans(self) -> dict[str, int]:
+        """Number of rows that refer to a row that is not there, or that nothing refers to though something must.
+
+        Returns
+        -------
+        Number of rows by what they are, in words; empty if there are none.
+        """
+        return orphans(self.engine)
+
+    def size_bytes(self) -> int:
+        """Size of the database on disk [bytes]."""
+        return size_bytes(self.engine)
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back, and measure the tables anew for the planner of queries.
+
+        SQLite's file shrinks. PostgreSQL keeps the space for rows to come: to shrink its files would lock readers out.
+
+        Returns
+        -------
+        Size before and after [bytes].
+        """
+        return compact(self.engine)
 
     def replace_epochs(
         self,

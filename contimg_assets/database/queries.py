@@ -187,11 +187,7 @@ class Queries:
         InputError
             If kind or sample is unknown.
         """
-        if kind not in FLUX_KINDS or sample not in SAMPLES:
-            raise InputError(
-                f"kind {kind!r} with sample {sample!r}: kind is one of {', '.join(FLUX_KINDS)}, "
-                f"sample one of {', '.join(SAMPLES)}"
-            )
+        _check_statistics(kind, sample)
         variability, sources = TABLES["variability"], TABLES["sources"]
         unit = FLUX_KINDS[kind]
         c = variability.c
@@ -224,6 +220,29 @@ class Queries:
         with reading(self.engine) as connection:
             return bulk.fetch(connection, query)
 
+    def v_and_eta(self, kind: str = "peak", sample: str = "detections") -> pd.DataFrame:
+        """V and eta of every source, in no order: what people plot against each other.
+
+        Parameters
+        ----------
+        kind : 'peak' or 'int'
+        sample : 'detections', 'forced' or 'all'
+
+        Returns
+        -------
+        DataFrame with the columns v_<kind> and eta_<kind>; NaN for sources with fewer than two measurements.
+
+        Raises
+        ------
+        InputError
+            If kind or sample is unknown.
+        """
+        _check_statistics(kind, sample)
+        c = TABLES["variability"].c
+        query = sa.select(c[f"v_{kind}"], c[f"eta_{kind}"]).where(c["sample"] == sample)
+        with reading(self.engine) as connection:
+            return bulk.fetch(connection, query)
+
     def new_sources(self, min_significance: float | None = None, since_mjd: float | None = None) -> pd.DataFrame:
         """Sources whose place was covered before they were first detected, most significant first.
 
@@ -245,6 +264,15 @@ class Queries:
         with reading(self.engine) as connection:
             query = sa.select(table).where(table.c.source_id == _present(connection, source_id))
             return bulk.fetch(connection, query.order_by(*(table.c[column] for column in order)))
+
+
+def _check_statistics(kind: str, sample: str) -> None:
+    """Raise InputError if there are no statistics of this kind of flux or of this sample."""
+    if kind not in FLUX_KINDS or sample not in SAMPLES:
+        raise InputError(
+            f"kind {kind!r} with sample {sample!r}: kind is one of {', '.join(FLUX_KINDS)}, "
+            f"sample one of {', '.join(SAMPLES)}"
+        )
 
 
 def _present(connection: Connection, source_id: str) -> str:

@@ -19,8 +19,9 @@ from contimg_assets.automation import upkeep
 from contimg_assets.automation.checks import epochs_keep_coming, no_delivery_vanished, no_orphans, nothing_stale
 from contimg_assets.automation.sensors import something_runs
 from contimg_assets.config import Config, load_config
+from contimg_assets.database.compaction import compact
 from contimg_assets.database.engine import writing
-from contimg_assets.database.upkeep import compact, orphans
+from contimg_assets.database.orphans import orphans
 from contimg_assets.definitions import build_definitions
 from contimg_assets.flow import RAW_DETECTIONS
 from contimg_assets.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, register_epochs
