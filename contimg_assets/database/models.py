@@ -115,8 +115,9 @@ def _required(schema: TableSchema) -> list[str]:
     return [column.name for column in schema if not column.nullable]
 
 
-def _epoch(key: bool) -> SqlColumn[str]:
-    return SqlColumn("epoch", Text(), primary_key=key, nullable=False, comment="Epoch")
+def _epoch() -> SqlColumn[str]:
+    """The column that begins the key of an epoch's rows."""
+    return SqlColumn("epoch", Text(), primary_key=True, nullable=False, comment="Epoch")
 
 
 def _deferred(columns: list[str], targets: list[str]) -> ForeignKeyConstraint:
@@ -175,7 +176,7 @@ class Image(Base):
     __table__ = Table(
         "images",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(IMAGES, key=["image"], always=_required(IMAGES)),
         _deferred(["epoch"], ["epochs.epoch"]),
         **_CLUSTERED,
@@ -201,7 +202,7 @@ class Correction(Base):
     __table__ = Table(
         "corrections",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(CORRECTIONS, key=["image"], always=_required(CORRECTIONS)),
         _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
         **_CLUSTERED,
@@ -226,7 +227,7 @@ class Measurement(Base):
     __table__ = Table(
         "measurements",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(
             CORRECTED_MEASUREMENTS,
             key=["measurement_id"],
@@ -264,7 +265,7 @@ class Association(Base):
         "associations",
         Base.metadata,
         # The order of the key is the order on disk: an epoch's rows lie together.
-        _epoch(key=True),
+        _epoch(),
         SqlColumn("measurement_id", Text(), primary_key=True, nullable=False, comment="The measurement"),
         *described(
             ASSOCIATIONS, key=["source_id"], without=["epoch", "measurement_id"], always=_required(ASSOCIATIONS)
@@ -289,7 +290,7 @@ class SourceRelation(Base):
     __table__ = Table(
         "source_relations",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(RELATIONS, key=["from_source_id", "to_source_id"], always=["kind"]),
         _deferred(["epoch"], ["epochs.epoch"]),
         _deferred(["from_source_id"], ["sources.id"]),
