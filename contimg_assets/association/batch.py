@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from astropy.coordinates import Angle
 
 from contimg_assets.association.fold import FoldResult, associations_table, fold, forks_table, relations_table
@@ -30,14 +29,24 @@ class AssociationResult:
 
     Attributes
     ----------
-    associations : source_id, measurement_id, epoch, separation_arcsec, de_ruiter, copied (by a fork from its parent)
-    sources : source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec, n_measurements; positions are
-        weighted means, with the shifts of images taken out where they were aligned
-    relations : from_source_id, to_source_id, kind; both directions, each pair of sources once for each kind
-    forks : parent_source_id, child_source_id, measurement_id, copies_history
-    alignment : epoch, image and its shift
-    diagnostics : one row an epoch
-    state : what to give `fold` with the next epoch
+    associations : DataFrame
+        Which source each measurement belongs to: ``source_id``, ``measurement_id``, ``epoch``, ``separation_arcsec``,
+        ``de_ruiter``, ``copied`` (by a fork from its parent).
+    sources : DataFrame
+        ``source_id``, ``ra_deg``, ``dec_deg``, ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec``,
+        ``n_measurements``; positions are weighted means, with the shifts of images taken out where they were aligned.
+    relations : DataFrame
+        Sources that competed for a measurement: ``from_source_id``, ``to_source_id``, ``kind``; both directions, each
+        pair of sources once for each kind.
+    forks : DataFrame
+        Sources that split off another: ``parent_source_id``, ``child_source_id``, ``measurement_id``,
+        ``copies_history``.
+    alignment : DataFrame
+        One row an ``epoch`` and ``image``, with its shift.
+    diagnostics : DataFrame
+        One row an epoch: counts, and the distribution of de Ruiter radii.
+    state : FoldState
+        What to give `fold` with the next epoch.
     """
 
     associations: pd.DataFrame
@@ -95,7 +104,7 @@ def associate_measurements(
 
     References
     ----------
-    de Ruiter, Willis & Arp 1977, A&AS 28, 211, eq. 2; Swinbank et al. 2015, A&C 11, 25, sec. 4.4 ("basic", "advanced",
+    de Ruiter, Willis & Arp 1977, A&AS 28, 211, eq. 2; Swinbank et al. 2015, A&C 11, 25 ("basic", "advanced",
     "deruiter").
 
     Examples

@@ -14,7 +14,15 @@ from contimg_assets.config.checks import Checks
 from contimg_assets.config.config import Config
 from contimg_assets.config.corrections import Corrections
 from contimg_assets.config.ingest import Ingest
-from contimg_assets.config.load import ENVIRONMENT_VARIABLE, FILE_NAME, check_association, find_config_file, load_config
+from contimg_assets.config.load import (
+    ENVIRONMENT_VARIABLE,
+    FILE_NAME,
+    check_association,
+    check_section,
+    find_config_file,
+    load_config,
+    with_overrides,
+)
 from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.paths import Paths
@@ -38,6 +46,8 @@ __all__ = [
     "Section",
     "Variability",
     "check_association",
+    "check_section",
     "find_config_file",
     "load_config",
+    "with_overrides",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk, schema, writer
 from contimg_assets.database.decisions import record_decision
-from contimg_assets.database.engine import open_engine, reading, writing
+from contimg_assets.database.engine import open_engine, reading, url_of, writing
 from contimg_assets.database.epoch_products import EpochProducts, SourceMatching, WriteReport
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.queries import Queries
@@ -22,19 +23,38 @@ from contimg_assets.schemas.corrections import EPOCH_SCALES
 class ProductsDatabase(Queries):
     """Epochs, sources, light curves and matches in SQLite or PostgreSQL.
 
+    Nothing is written by asking. Close it, or use it in a ``with`` statement.
+
     Parameters
     ----------
-    url : SQLAlchemy URL, such as sqlite:///products.sqlite3 or postgresql://user@host/name
+    url : str or Path
+        File of SQLite (``products.sqlite3``), or a SQLAlchemy URL such as ``sqlite:///products.sqlite3`` or
+        ``postgresql://user@host/name``.
 
     Raises
     ------
     StoreError
-        If the URL cannot be used.
+        If the file or URL cannot be used.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from astropy.coordinates import SkyCoord
+    >>> import contimg_assets as ca
+    >>> folder = TemporaryDirectory()
+    >>> with ca.ProductsDatabase(Path(folder.name) / "products.sqlite3") as db:
+    ...     revision = db.upgrade()  # makes the tables; a project's database has them
+    ...     near = db.cone(SkyCoord("22h53m57.7s +16d08m53.6s"), radius_arcsec=60)
+    ...     varying = db.variables(p_value=1e-4)
+    >>> len(near), len(varying)
+    (0, 0)
+    >>> folder.cleanup()
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = open_engine(url)
+    def __init__(self, url: str | Path) -> None:
+        self.url = url_of(url)
+        self.engine = open_engine(self.url)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -184,12 +204,21 @@ class ProductsDatabase(Queries):
 
         Parameters
         ----------
-        action : 'accept', 'reject' or 'comment'
-        source_id : of a present or past source
-        catalog, catalog_source_id : the counterpart; it need not be one that matching finds, but must be in the
-            catalogue. A comment may name none: it is then about all counterparts in the catalogue
-        comment, author : who says what
-        matching : how to find counterparts; the decision shows at once if given, else when sources are matched again
+        action : {"accept", "reject", "comment"}
+            What is decided.
+        source_id : str
+            Of a present or past source.
+        catalog : str
+            Name of the catalogue, in any case.
+        catalog_source_id : str, optional
+            The counterpart; it need not be one that matching finds, but must be in the catalogue. A comment may name
+            none: it is then about all counterparts in the catalogue.
+        comment : str, optional
+            What is said about it.
+        author : str, optional
+            Who says so.
+        matching : SourceMatching, optional
+            How to find counterparts; the decision shows at once if given, else when sources are matched again.
 
         Raises
         ------
@@ -198,7 +227,8 @@ class ProductsDatabase(Queries):
         InputError
             If the decision is incomplete, the catalogue unknown, or (where `matching` is given) has no such source.
         """
-        present = self.present_source(source_id)
+        # Names of catalogues are lower-case; people write NVSS.
+        present, catalog = self.present_source(source_id), catalog.lower()
         if matching is not None and matching.check is not None and catalog_source_id:
             place = self.source(present)
             matching.check(catalog, catalog_source_id, float(place["ra_deg"]), float(place["dec_deg"]))

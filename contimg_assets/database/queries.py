@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -18,9 +18,13 @@ from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.sources import HEALPIX_ORDER
 from contimg_assets.errors import InputError, StoreError
+from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import order_of_radius
 from contimg_assets.sky.sphere import separation_arcsec
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
@@ -32,13 +36,36 @@ class Queries:
     engine: Engine
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Rows of any SELECT, parameters bound by name (:name)."""
+        """Rows of any SELECT.
+
+        Parameters
+        ----------
+        sql : str
+            The statement, with parameters as ``:name``.
+        parameters : mapping, optional
+            Name to value.
+
+        Returns
+        -------
+        DataFrame
+            The rows.
+        """
         with reading(self.engine) as connection:
             result = connection.execute(sa.text(sql), dict(parameters or {}))
             return pd.DataFrame([tuple(row) for row in result.all()], columns=list(result.keys()))
 
     def read_table(self, name: str) -> pd.DataFrame:
         """All rows of one table, sorted by its key.
+
+        Parameters
+        ----------
+        name : str
+            Of the table.
+
+        Returns
+        -------
+        DataFrame
+            The rows.
 
         Raises
         ------
@@ -54,6 +81,16 @@ class Queries:
     def present_source(self, source_id: str) -> str:
         """The source itself, or the present one that has the measurements of a source that re-folding made disappear.
 
+        Parameters
+        ----------
+        source_id : str
+            Of a present or past source.
+
+        Returns
+        -------
+        str
+            Id of the present source.
+
         Raises
         ------
         StoreError
@@ -62,14 +99,37 @@ class Queries:
         with reading(self.engine) as connection:
             return _present(connection, source_id)
 
-    def cone(self, ra_deg: float, dec_deg: float, radius_arcsec: float) -> pd.DataFrame:
-        """Sources within a radius, nearest first: the columns of SOURCES and separation_arcsec.
+    def cone(
+        self,
+        ra_deg: AngleLike | SkyCoord,
+        dec_deg: AngleLike | None = None,
+        radius_arcsec: AngleLike | None = None,
+    ) -> pd.DataFrame:
+        """Sources within a radius of a position, nearest first.
+
+        Parameters
+        ----------
+        ra_deg : float, Angle, Quantity or SkyCoord
+            Right ascension, ICRS, plain numbers in degrees; or the position as SkyCoord.
+        dec_deg : float, Angle or Quantity, optional
+            Declination; none with a SkyCoord.
+        radius_arcsec : float, Angle, Quantity or str
+            Radius, a plain number in arcsec; always needed.
+
+        Returns
+        -------
+        DataFrame
+            The columns of the table `sources`, and ``separation_arcsec``.
 
         Raises
         ------
         InputError
             If the position is none, or the radius is negative, no number, or more than half the sky.
         """
+        if radius_arcsec is None:
+            raise InputError("radius_arcsec is not given; say how far to look, such as radius_arcsec=60")
+        ra_deg, dec_deg = as_position(ra_deg, dec_deg, "the position")
+        radius_arcsec = as_arcsec(radius_arcsec, "radius_arcsec")
         if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90 and 0 <= radius_arcsec <= _HALF_THE_SKY_ARCSEC):
             raise InputError(
                 f"position {ra_deg}, {dec_deg} with radius {radius_arcsec} arcsec: RA must be in [0, 360), "
@@ -84,13 +144,21 @@ class Queries:
         found = found[separation <= radius_arcsec]
         return found.sort_values(["separation_arcsec", "id"], ignore_index=True)
 
-    def find_source(self, text: str, radius_arcsec: float = 30.0) -> str:
+    def find_source(self, text: str | SkyCoord, radius_arcsec: AngleLike = 30.0) -> str:
         """The source that a person means by an id or a position.
 
         Parameters
         ----------
-        text : an id of 16 hexadecimal digits, past ones too; or a position, see `parse_position`
-        radius_arcsec : how far the nearest source may be from the position
+        text : str or SkyCoord
+            An id of 16 hexadecimal digits, past ones too; or a position, "RA,DEC" or "RA DEC", each in degrees or
+            sexagesimal.
+        radius_arcsec : float, Angle, Quantity or str
+            How far the nearest source may be from the position, a plain number in arcsec.
+
+        Returns
+        -------
+        str
+            Id of the present source.
 
         Raises
         ------
@@ -99,6 +167,9 @@ class Queries:
         StoreError
             If there is no such source.
         """
+        radius_arcsec = as_arcsec(radius_arcsec, "radius_arcsec")
+        if not isinstance(text, str):
+            text = "{!r},{!r}".format(*as_position(text, None, "the position"))
         if _ID.fullmatch(text.strip().lower()):
             return self.present_source(text.strip().lower())
         ra, dec = parse_position(text)
@@ -109,6 +180,16 @@ class Queries:
 
     def source(self, source_id: str) -> pd.Series:
         """One row of `sources`.
+
+        Parameters
+        ----------
+        source_id : str
+            Of a present or past source.
+
+        Returns
+        -------
+        Series
+            Its columns.
 
         Raises
         ------
@@ -121,15 +202,48 @@ class Queries:
             return bulk.fetch(connection, sa.select(table).where(table.c.id == present)).iloc[0]
 
     def source_variability(self, source_id: str) -> pd.DataFrame:
-        """The rows of `variability` of a source, one a sample."""
+        """The rows of `variability` of a source, one a sample.
+
+        Parameters
+        ----------
+        source_id : str
+            Of a present or past source.
+
+        Returns
+        -------
+        DataFrame
+            The rows.
+        """
         return self._of_source("variability", source_id, "sample")
 
     def matches(self, source_id: str) -> pd.DataFrame:
-        """Counterparts of a source, the best of each catalogue first."""
+        """Counterparts of a source, the best of each catalogue first.
+
+        Parameters
+        ----------
+        source_id : str
+            Of a present or past source.
+
+        Returns
+        -------
+        DataFrame
+            Rows of the table `cross_matches`.
+        """
         return self._of_source("cross_matches", source_id, "catalog_type", "rank", "catalog_source_id")
 
     def decisions(self, source_id: str) -> pd.DataFrame:
-        """What people decided or said about a source's counterparts, under any of its names, the latest first."""
+        """What people decided or said about a source's counterparts, under any of its names, the latest first.
+
+        Parameters
+        ----------
+        source_id : str
+            Of a present or past source.
+
+        Returns
+        -------
+        DataFrame
+            Rows of the table `match_overrides`.
+        """
         table, aliases = TABLES["match_overrides"], TABLES["source_aliases"]
         with reading(self.engine) as connection:
             present = _present(connection, source_id)
@@ -138,7 +252,18 @@ class Queries:
             return bulk.fetch(connection, query.order_by(table.c.created_at.desc(), table.c.id))
 
     def relations(self, source_id: str) -> pd.DataFrame:
-        """Sources that competed with this one, with the epoch in which they did."""
+        """Sources that competed with this one, with the epoch in which they did.
+
+        Parameters
+        ----------
+        source_id : str
+            Of a present or past source.
+
+        Returns
+        -------
+        DataFrame
+            Rows of the table `source_relations`.
+        """
         table = TABLES["source_relations"]
         with reading(self.engine) as connection:
             present = _present(connection, source_id)
@@ -146,12 +271,20 @@ class Queries:
             return bulk.fetch(connection, query.order_by(*table.primary_key.columns))
 
     def light_curve(self, source_id: str, limits: bool = True) -> pd.DataFrame:
-        """Points of a source in time order: the columns of LIGHT_CURVE.
+        """Points of a source in time order.
 
         Parameters
         ----------
-        source_id : of a present or past source
-        limits : whether epochs that covered the source and did not detect it are in, as upper limits
+        source_id : str
+            Of a present or past source.
+        limits : bool
+            Whether epochs that covered the source and did not detect it are in, as upper limits.
+
+        Returns
+        -------
+        DataFrame
+            A row a point: time, corrected position and fluxes with errors, upper limit, as described in
+            `contimg_assets.schemas.variability`; what `variability_table` takes.
         """
         columns = [sa.column(c.name, _sql_type(c.type)) for c in LIGHT_CURVE]
         view = sa.table("light_curves", *columns)
@@ -176,11 +309,21 @@ class Queries:
 
         Parameters
         ----------
-        eta, v : smallest eta and V, where given
-        p_value : largest chance that a constant source looks like this, where given
-        kind : 'peak' or 'int'
-        sample : 'detections', 'forced' or 'all'
-        limit : at most this many rows
+        eta, v : float, optional
+            Smallest eta and V.
+        p_value : float, optional
+            Largest chance that a constant source scatters this much.
+        kind : {"peak", "int"}
+            Peak or integrated fluxes.
+        sample : {"detections", "forced", "all"}
+            Which points.
+        limit : int, optional
+            At most this many rows.
+
+        Returns
+        -------
+        DataFrame
+            ``source_id``, position, and statistics of the fluxes.
 
         Raises
         ------
@@ -229,8 +372,15 @@ class Queries:
 
         Parameters
         ----------
-        min_significance : in the best earlier image; None: as configured when the database was written
-        since_mjd : first detected then or later, where given
+        min_significance : float, optional
+            In the best earlier image; as configured when the database was written, if not given.
+        since_mjd : float, optional
+            First detected then or later, MJD.
+
+        Returns
+        -------
+        DataFrame
+            Rows of the table `sources`.
         """
         table = TABLES["sources"]
         chosen = table.c.is_new if min_significance is None else table.c.new_significance >= min_significance
