@@ -2,15 +2,15 @@
 
 >>> import contimg_assets as ca
 
-As a set of Dagster assets (`contimg_assets.definitions`, command ``contimg``) it keeps a products database true as epochs
-arrive, change and vanish. Its science is plain functions on tables, which scripts and notebooks call by the names below,
-in about this order: `remove_duplicates`, `associate_measurements`, `match_measurements`, `calibration_matches`,
-`calculate_positional_offsets`, `calculate_flux_scale`, `variability_table`.
+As a set of Dagster assets (`contimg_assets.definitions`, command ``contimg``) it keeps a products database true as
+epochs arrive, change and vanish. Its science is plain functions on tables, which scripts and notebooks call by the
+names below, in about this order: `remove_duplicates`, `associate_measurements`, `match_measurements`,
+`calibration_matches`, `calculate_positional_offsets`, `calculate_flux_scale`, `variability_table`.
 
 Tables may be pandas DataFrames, astropy Tables and QTables, or Arrow tables; positions SkyCoords, angles Angles or
-Quantities. Every column of ours carries its unit in its name: a plain number in a column ``ra_deg`` is in degrees, ICRS;
-a column of astropy with a unit is converted. Results are DataFrames in the same columns; `with_units` makes a QTable of
-one. What a user can cause and cure is raised as a `ContimgError`, in one sentence that says what helps.
+Quantities. Every column of ours carries its unit in its name: a plain number in a column ``ra_deg`` is in degrees,
+ICRS; a column of astropy with a unit is converted. Results are DataFrames in the same columns; `with_units` makes a
+QTable of one. What a user can cause and cure is raised as a `ContimgError`, in one sentence that says what helps.
 
 Names are loaded when they are first used, so that importing this costs nothing.
 """

@@ -228,6 +228,18 @@ class ReferenceCatalog:
 
         Of a file, only the row groups needed are read. No row within the radius is missed; rows somewhat farther may be
         among them, but whole cells are: counting them per cell is safe.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : array_like, shape (n,)
+            The positions, ICRS degrees.
+        radius_arcsec : float
+            How far from them.
+
+        Returns
+        -------
+        pyarrow.Table, ndarray of int
+            The part, and the rows.
         """
         ra, dec = np.atleast_1d(np.asarray(ra_deg, float)), np.atleast_1d(np.asarray(dec_deg, float))
         if not len(ra):
@@ -248,12 +260,36 @@ class ReferenceCatalog:
             return file.read_row_groups(np.flatnonzero(needed).tolist(), columns=REFERENCE.names).combine_chunks()
 
     def near(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pa.Table:
-        """At least the rows within a radius of any of the positions; rows somewhat farther may be among them."""
+        """At least the rows within a radius of any of the positions; rows somewhat farther may be among them.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : array_like, shape (n,)
+            The positions, ICRS degrees.
+        radius_arcsec : float
+            How far from them.
+
+        Returns
+        -------
+        pyarrow.Table
+            The rows.
+        """
         table, inside = self.covering(ra_deg, dec_deg, radius_arcsec)
         return table if len(inside) == table.num_rows else table.take(pa.array(inside))
 
     def has(self, catalog_source_id: str) -> bool:
-        """Whether there is a source of this name; of a file, only the names are read."""
+        """Whether there is a source of this name; of a file, only the names are read.
+
+        Parameters
+        ----------
+        catalog_source_id : str
+            The name.
+
+        Returns
+        -------
+        bool
+            Whether there is.
+        """
         column = "catalog_source_id"
         if self.path is None or "table" in self.__dict__:
             return bool(pc.any(pc.equal(self.table.column(column), catalog_source_id)).as_py())
@@ -261,18 +297,58 @@ class ReferenceCatalog:
         return pq.read_table(self.path, columns=[column], filters=wanted).num_rows > 0
 
     def nearest(self, ra_deg: float, dec_deg: float, n: int = 3, radius_deg: float = 0.5) -> pd.DataFrame:
-        """The sources nearest to a position with separation_arcsec, at most n of those within a radius."""
+        """The sources nearest to a position.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            The position, ICRS degrees.
+        n : int
+            At most this many.
+        radius_deg : float
+            And no farther than this.
+
+        Returns
+        -------
+        DataFrame
+            The catalogue's columns, and ``separation_arcsec``.
+        """
         return self.cone(ra_deg, dec_deg, radius_deg).head(n)
 
     def within(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pd.DataFrame:
-        """Exactly the rows within a radius of any of the positions, in the order of the catalogue."""
+        """Exactly the rows within a radius of any of the positions, in the order of the catalogue.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : array_like, shape (n,)
+            The positions, ICRS degrees.
+        radius_arcsec : float
+            How far from them, inclusive.
+
+        Returns
+        -------
+        DataFrame
+            The rows.
+        """
         table = self.near(ra_deg, dec_deg, radius_arcsec)
         centres = pd.DataFrame({"ra_deg": np.atleast_1d(ra_deg), "dec_deg": np.atleast_1d(dec_deg)})
         pairs = cross_match_sources(centres, table.select(["ra_deg", "dec_deg"]).to_pandas(), radius_arcsec)
         return table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
 
     def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> pd.DataFrame:
-        """Rows within a circle, nearest first, with separation_arcsec.
+        """Rows within a circle, nearest first.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            Its centre, ICRS degrees; `query_sources` takes a SkyCoord.
+        radius_deg : float
+            Its radius.
+
+        Returns
+        -------
+        DataFrame
+            The catalogue's columns, and ``separation_arcsec``.
 
         Raises
         ------

@@ -57,6 +57,7 @@ class ProductsDatabase(Queries):
         self.engine = open_engine(self.url)
 
     def close(self) -> None:
+        """Give back all connections."""
         self.engine.dispose()
 
     def __enter__(self) -> ProductsDatabase:
@@ -66,20 +67,44 @@ class ProductsDatabase(Queries):
         self.close()
 
     def upgrade(self) -> str:
-        """Create tables and views, or bring them up to date; does nothing if they are. Returns the revision."""
+        """Create tables and views, or bring them up to date; does nothing if they are.
+
+        Returns
+        -------
+        str
+            The revision of the schema.
+        """
         return schema.upgrade(self.engine)
 
     def current(self) -> str | None:
-        """Revision of the database's schema; None if it is empty."""
+        """Revision of the database's schema.
+
+        Returns
+        -------
+        str or None
+            The revision; None if the database is empty.
+        """
         with reading(self.engine) as connection:
             return schema.current_revision(connection)
 
     def is_current(self) -> bool:
-        """Whether the database has the schema of this version, so that all its tables are there."""
+        """Whether the database has the schema of this version, so that all its tables are there.
+
+        Returns
+        -------
+        bool
+            Whether it has.
+        """
         return self.current() == schema.newest_revision()
 
     def check(self) -> list[str]:
-        """What differs from the schema of this version, in words; empty if nothing does."""
+        """What differs from the schema of this version.
+
+        Returns
+        -------
+        list of str
+            In words; empty if nothing does.
+        """
         with reading(self.engine) as connection:
             return schema.check(connection)
 
@@ -99,12 +124,22 @@ class ProductsDatabase(Queries):
 
         Parameters
         ----------
-        batch : the epochs; if re-folding changed several, give all of them in one call. A generator is read as the rows
-            are written, one epoch in memory at a time, while other writers wait; a list is checked before that
-        parameters : section `variability`; another version than recorded recomputes every source
-        matching : how to find counterparts of sources; None removes all cross matches
-        delete : epochs to remove in the same transaction
-        anew : make all rows again, equal or not, and remove epochs that are not given
+        batch : iterable of EpochProducts
+            The epochs; if re-folding changed several, give all of them in one call. A generator is read as the rows are
+            written, one epoch in memory at a time, while other writers wait; a list is checked before that.
+        parameters : contimg_assets.config.Variability, optional
+            Section `variability` of the configuration; another than recorded recomputes every source.
+        matching : SourceMatching, optional
+            How to find counterparts of sources; without, all cross matches are removed.
+        delete : sequence of str
+            Epochs to remove in the same transaction.
+        anew : bool
+            Whether to make all rows again, equal or not, and to remove epochs that are not given.
+
+        Returns
+        -------
+        WriteReport
+            Epochs that were written, unchanged and deleted, and counts.
 
         Raises
         ------
@@ -131,6 +166,20 @@ class ProductsDatabase(Queries):
     ) -> WriteReport:
         """Remove one epoch. Later epochs must be re-folded and replaced, best in one call of `replace_epochs`.
 
+        Parameters
+        ----------
+        epoch : str
+            Its name.
+        parameters : contimg_assets.config.Variability, optional
+            Section `variability` of the configuration; another than recorded recomputes every source.
+        matching : SourceMatching, optional
+            How to find counterparts of sources; without, all cross matches are removed.
+
+        Returns
+        -------
+        WriteReport
+            What was done.
+
         Raises
         ------
         StoreError
@@ -146,15 +195,36 @@ class ProductsDatabase(Queries):
         parameters: Variability | None = None,
         matching: SourceMatching | None = None,
     ) -> WriteReport:
-        """Make all rows anew, of exactly these epochs, in one transaction; decisions and the aliases they need stay."""
-        return self.replace_epochs(epochs, parameters, matching, anew=True)
-
-    def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
-        """Write the scales between epochs in place of those that are there; whether anything differed.
+        """Make all rows anew, of exactly these epochs, in one transaction; decisions and the aliases they need stay.
 
         Parameters
         ----------
-        scales : EPOCH_SCALES, of all epochs
+        epochs : iterable of EpochProducts
+            All epochs that the database is to have.
+        parameters : contimg_assets.config.Variability, optional
+            Section `variability` of the configuration; another than recorded recomputes every source.
+        matching : SourceMatching, optional
+            How to find counterparts of sources; without, all cross matches are removed.
+
+        Returns
+        -------
+        WriteReport
+            What was done.
+        """
+        return self.replace_epochs(epochs, parameters, matching, anew=True)
+
+    def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
+        """Write the scales between epochs in place of those that are there.
+
+        Parameters
+        ----------
+        scales : DataFrame
+            Of all epochs, as `contimg_assets.calibration.calculate_epoch_scales` returns them.
+
+        Returns
+        -------
+        bool
+            Whether anything differed.
         """
         wanted = EPOCH_SCALES.to_arrow(scales)
         if version_of_table(wanted) == self.epoch_scales_version():
@@ -166,11 +236,23 @@ class ProductsDatabase(Queries):
         return True
 
     def epoch_scales_version(self) -> str:
-        """Version of the scales between epochs that the database has."""
+        """Version of the scales between epochs that the database has.
+
+        Returns
+        -------
+        str
+            It changes exactly when a row does.
+        """
         return version_of_table(EPOCH_SCALES.to_arrow(self.read_table(EPOCH_SCALES.name)))
 
     def recorded_versions(self) -> dict[str, dict[str, str]]:
-        """Versions of the inputs that each epoch's rows were made from: epoch -> name -> version."""
+        """Versions of the inputs that each epoch's rows were made from.
+
+        Returns
+        -------
+        dict
+            Epoch to name of the input to its version.
+        """
         epochs, versions = TABLES["epochs"], TABLES["epoch_versions"]
         query = sa.select(epochs.c.epoch, versions.c.name, versions.c.version).outerjoin(
             versions, versions.c.epoch == epochs.c.epoch
@@ -184,7 +266,13 @@ class ProductsDatabase(Queries):
         return found
 
     def recomputed_with(self) -> dict[str, str]:
-        """Versions of parameters and catalogues that all sources were computed with: 'variability', 'matching'."""
+        """Versions of parameters and catalogues that all sources were computed with.
+
+        Returns
+        -------
+        dict
+            "variability" and "matching" to their versions.
+        """
         table = TABLES["recomputed_with"]
         with reading(self.engine) as connection:
             rows = connection.execute(sa.select(table.c.name, table.c.version)).all()

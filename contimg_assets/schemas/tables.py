@@ -389,6 +389,8 @@ def as_values(values: Any, unit: str, what: str) -> Floats:
         return values.to_numpy(dtype=float, na_value=np.nan)
     if isinstance(values, str):
         values = _quantity(values, unit, what)
+    if values is None:
+        raise InputError(f"{what} is None; give numbers in {_words(unit)}")
     if isinstance(values, (list, tuple)) and any(hasattr(value, "unit") for value in values):
         from astropy.units import Quantity
 
@@ -408,11 +410,18 @@ def _quantity(text: str, unit: str, what: str) -> Any:
     from astropy.coordinates import Angle
     from astropy.units import Quantity, UnitsError
 
-    try:
-        return Angle(text) if unit in _ANGLES else Quantity(text)
-    # UnitsError is a ValueError in some versions of astropy and not in others.
-    except (ValueError, TypeError, UnitsError) as error:
-        raise InputError(f"{what} {text!r} is no number with its unit, such as '10 {unit}'") from error
+    # Angles first, as 5d is five degrees and not days; they do not know exponents. UnitsError is a ValueError in some
+    # versions of astropy and not in others.
+    fault: Exception | None = None
+    for kind in (Angle, Quantity) if unit in _ANGLES else (Quantity,):
+        try:
+            value = kind(text)
+        except (ValueError, TypeError, UnitsError) as error:
+            fault = error
+        else:
+            if not unit or str(value.unit):
+                return value
+    raise InputError(f"{what} {text!r} is no number with its unit, such as '10 {unit}'") from fault
 
 
 def as_position(ra: Any, dec: Any, what: str) -> tuple[float, float]:
