@@ -28,11 +28,14 @@ import contimg_assets as ca
 from contimg_assets.calibration import selection_of
 from contimg_assets.config import Config, Corrections, Matching, Measurements, Variability
 from contimg_assets.crossmatch.matches import match_catalogs
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.sources import healpix_cells
 from contimg_assets.errors import ConfigError, InputError, StoreError
 from contimg_assets.identity.ids import hashes_of
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.schemas.tables import unit_of
+from contimg_assets.schemas.variability import VARIABILITY
 from contimg_assets.variability.segments import LightCurves
 
 HOMES = {name: home for group in ca.GROUPS.values() for name, home in group.items()}
@@ -481,6 +484,43 @@ def test_a_database_is_a_file_or_a_url(place: str, tmp_path: Path, monkeypatch: 
             database.cone(10.0, 16.0)
         with pytest.raises(StoreError, match=r"no source within 30 arcsec of 10\.00000, \+16\.00000"):
             database.find_source(SkyCoord(10, 16, unit="deg"), radius_arcsec=Angle("30arcsec"))
+
+
+def test_a_source_is_asked_for_by_id_or_position(tmp_path: Path) -> None:
+    with ca.ProductsDatabase(tmp_path / "products.sqlite3") as database:
+        database.upgrade()
+        row = dict.fromkeys(database.read_table("sources").columns, 0) | {
+            "id": "0" * 16,
+            "ra_deg": 187.5,
+            "dec_deg": 12.5,
+            "first_epoch": "a",
+            "last_epoch": "a",
+            "healpix": int(healpix_cells(np.array([187.5]), np.array([12.5]))[0]),
+            "new_image": None,
+        }
+        with database.engine.begin() as connection:
+            connection.execute(TABLES["sources"].insert(), [row])
+            variability = dict.fromkeys(VARIABILITY.names, None) | {
+                "source_id": "0" * 16,
+                "sample": "detections",
+                "n_peak": 0,
+                "n_invalid_peak": 2,
+                "n_int": 2,
+                "n_invalid_int": 0,
+                "eta_int": 9.0,
+                "v_int": 0.5,
+                "p_value_int": 1e-5,
+            }
+            connection.execute(TABLES["variability"].insert(), [variability])
+        for place in ("0" * 16, "187.5,12.5", "12 30 00 +12 30 00", SkyCoord(187.5, 12.5, unit="deg").galactic):
+            assert database.source(place)["ra_deg"] == 187.5
+            assert len(database.source_variability(place)) == 1
+            for ask in (database.matches, database.decisions, database.relations, database.light_curve):
+                assert ask(place).empty
+        # Without any peak flux the integrated ones are taken.
+        assert database.flux_kind() == "int"
+        assert database.variables(p_value=1e-4)["eta_int"].tolist() == [9.0]
+        assert database.variables(p_value=1e-4, kind="peak").empty
 
 
 def test_with_units_knows_every_table_of_the_database(tmp_path: Path) -> None:

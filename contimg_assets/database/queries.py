@@ -178,13 +178,13 @@ class Queries:
             raise StoreError(f"no source within {radius_arcsec:g} arcsec of {ra:.5f}, {dec:+.5f}")
         return str(found["id"].iloc[0])
 
-    def source(self, source_id: str) -> pd.Series:
+    def source(self, source_id: str | SkyCoord) -> pd.Series:
         """One row of `sources`.
 
         Parameters
         ----------
-        source_id : str
-            Of a present or past source.
+        source_id : str or SkyCoord
+            Of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -197,17 +197,18 @@ class Queries:
             If there is no such source.
         """
         table = TABLES["sources"]
+        wanted = self._named(source_id)
         with reading(self.engine) as connection:
-            present = _present(connection, source_id)
+            present = _present(connection, wanted)
             return bulk.fetch(connection, sa.select(table).where(table.c.id == present)).iloc[0]
 
-    def source_variability(self, source_id: str) -> pd.DataFrame:
+    def source_variability(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """The rows of `variability` of a source, one a sample.
 
         Parameters
         ----------
-        source_id : str
-            Of a present or past source.
+        source_id : str or SkyCoord
+            Of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -216,13 +217,13 @@ class Queries:
         """
         return self._of_source("variability", source_id, "sample")
 
-    def matches(self, source_id: str) -> pd.DataFrame:
+    def matches(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Counterparts of a source, the best of each catalogue first.
 
         Parameters
         ----------
-        source_id : str
-            Of a present or past source.
+        source_id : str or SkyCoord
+            Of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -231,13 +232,13 @@ class Queries:
         """
         return self._of_source("cross_matches", source_id, "catalog_type", "rank", "catalog_source_id")
 
-    def decisions(self, source_id: str) -> pd.DataFrame:
+    def decisions(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """What people decided or said about a source's counterparts, under any of its names, the latest first.
 
         Parameters
         ----------
-        source_id : str
-            Of a present or past source.
+        source_id : str or SkyCoord
+            Of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -245,19 +246,20 @@ class Queries:
             Rows of the table `match_overrides`.
         """
         table, aliases = TABLES["match_overrides"], TABLES["source_aliases"]
+        wanted = self._named(source_id)
         with reading(self.engine) as connection:
-            present = _present(connection, source_id)
+            present = _present(connection, wanted)
             names = sa.select(aliases.c.alias).where(aliases.c.source_id == present)
             query = sa.select(table).where(sa.or_(table.c.source_id == present, table.c.source_id.in_(names)))
             return bulk.fetch(connection, query.order_by(table.c.created_at.desc(), table.c.id))
 
-    def relations(self, source_id: str) -> pd.DataFrame:
+    def relations(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Sources that competed with this one, with the epoch in which they did.
 
         Parameters
         ----------
-        source_id : str
-            Of a present or past source.
+        source_id : str or SkyCoord
+            Of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -265,18 +267,19 @@ class Queries:
             Rows of the table `source_relations`.
         """
         table = TABLES["source_relations"]
+        wanted = self._named(source_id)
         with reading(self.engine) as connection:
-            present = _present(connection, source_id)
+            present = _present(connection, wanted)
             query = sa.select(table).where(sa.or_(table.c.from_source_id == present, table.c.to_source_id == present))
             return bulk.fetch(connection, query.order_by(*table.primary_key.columns))
 
-    def light_curve(self, source_id: str, limits: bool = True) -> pd.DataFrame:
+    def light_curve(self, source_id: str | SkyCoord, limits: bool = True) -> pd.DataFrame:
         """Points of a source in time order.
 
         Parameters
         ----------
-        source_id : str
-            Of a present or past source.
+        source_id : str or SkyCoord
+            Of a present or past source; or its position, as `find_source` takes it.
         limits : bool
             Whether epochs that covered the source and did not detect it are in, as upper limits.
 
@@ -288,18 +291,37 @@ class Queries:
         """
         columns = [sa.column(c.name, _sql_type(c.type)) for c in LIGHT_CURVE]
         view = sa.table("light_curves", *columns)
+        wanted = self._named(source_id)
         with reading(self.engine) as connection:
-            query = sa.select(view).where(view.c.source_id == _present(connection, source_id))
+            query = sa.select(view).where(view.c.source_id == _present(connection, wanted))
             if not limits:
                 query = query.where(sa.not_(view.c.is_limit))
             return bulk.fetch(connection, query.order_by(view.c.mjd, view.c.measurement_id))
+
+    def flux_kind(self, sample: str = "detections") -> str:
+        """The kind of flux that light curves are best judged by here.
+
+        Parameters
+        ----------
+        sample : {"detections", "forced", "all"}
+            Which points.
+
+        Returns
+        -------
+        str
+            "peak"; "int" where no source has statistics of peak fluxes, as of catalogues without any.
+        """
+        c = TABLES["variability"].c
+        query = sa.select(c.source_id).where(c["sample"] == sample, c.eta_peak.is_not(None)).limit(1)
+        with reading(self.engine) as connection:
+            return "int" if connection.execute(query).first() is None else "peak"
 
     def variables(
         self,
         eta: float | None = None,
         v: float | None = None,
         p_value: float | None = None,
-        kind: str = "peak",
+        kind: str | None = None,
         sample: str = "detections",
         limit: int | None = None,
     ) -> pd.DataFrame:
@@ -313,8 +335,8 @@ class Queries:
             Smallest eta and V.
         p_value : float, optional
             Largest chance that a constant source scatters this much.
-        kind : {"peak", "int"}
-            Peak or integrated fluxes.
+        kind : {"peak", "int"}, optional
+            Peak or integrated fluxes; `flux_kind` if not given.
         sample : {"detections", "forced", "all"}
             Which points.
         limit : int, optional
@@ -330,6 +352,7 @@ class Queries:
         InputError
             If kind or sample is unknown.
         """
+        kind = self.flux_kind(sample) if kind is None else kind
         if kind not in FLUX_KINDS or sample not in SAMPLES:
             raise InputError(
                 f"kind {kind!r} with sample {sample!r}: kind is one of {', '.join(FLUX_KINDS)}, "
@@ -390,10 +413,16 @@ class Queries:
         with reading(self.engine) as connection:
             return bulk.fetch(connection, query)
 
-    def _of_source(self, name: str, source_id: str, *order: str) -> pd.DataFrame:
-        table = TABLES[name]
+    def _named(self, source: str | SkyCoord) -> str:
+        """The id that is given, or that of the source at the position that is given."""
+        return (
+            source if isinstance(source, str) and not re.search(r"[\s,]", source.strip()) else self.find_source(source)
+        )
+
+    def _of_source(self, name: str, source_id: str | SkyCoord, *order: str) -> pd.DataFrame:
+        table, wanted = TABLES[name], self._named(source_id)
         with reading(self.engine) as connection:
-            query = sa.select(table).where(table.c.source_id == _present(connection, source_id))
+            query = sa.select(table).where(table.c.source_id == _present(connection, wanted))
             return bulk.fetch(connection, query.order_by(*(table.c[column] for column in order)))
 
 

@@ -486,8 +486,8 @@ def with_units(table: Any) -> QTable:
 
     Parameters
     ----------
-    table : DataFrame, pyarrow.Table, or a record of results
-        Any table that this package returns, or a ``CondonErrors``, ``FluxScale`` or ``PositionOffset``.
+    table : DataFrame, Series, pyarrow.Table, or a record of results
+        Any table, or row of one, that this package returns; or a `CondonErrors`, `FluxScale` or `PositionOffset`.
 
     Returns
     -------
@@ -527,6 +527,8 @@ def with_units(table: Any) -> QTable:
 def _frame_of_result(table: Any) -> pd.DataFrame:
     if isinstance(table, (pd.DataFrame, pa.Table)):
         return as_frame(table, "table")
+    if isinstance(table, pd.Series):
+        return table.to_frame().T.infer_objects()
     if hasattr(table, "_asdict"):
         return pd.DataFrame({name: np.atleast_1d(values) for name, values in table._asdict().items()})
     if is_dataclass(table) and not isinstance(table, type):

@@ -19,6 +19,8 @@ from astropy.utils.masked import Masked
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contimg_assets.calibration.flux_scale import calculate_flux_scale
+from contimg_assets.calibration.selection import matched_fluxes
 from contimg_assets.errors import InputError
 from contimg_assets.schemas import association, catalogs, corrections, detections, matches, tables, variability
 from contimg_assets.schemas.core import TableSchema
@@ -32,6 +34,7 @@ from contimg_assets.schemas.tables import (
     unit_of,
     with_units,
 )
+from contimg_assets.sky.pairs import cross_match_sources
 
 SCHEMAS = [
     schema
@@ -112,6 +115,24 @@ def test_any_unit_in_any_table_gives_the_same(data: st.DataObject) -> None:
     for name in UNITS:
         np.testing.assert_allclose(found[name], frame[name], rtol=1e-12, atol=1e-300, err_msg=name)
     assert found["measurement_id"].tolist() == frame["measurement_id"].tolist()
+
+
+@given(st.data(), st.floats(1.0, 1e5))
+def test_functions_give_the_same_whatever_holds_the_table(data: st.DataObject, radius: float) -> None:
+    frame = data.draw(measurements())
+    table, other = data.draw(held(frame)), frame.assign(dec_deg=(frame["dec_deg"] * 0.99))
+    by_pair = ["detected_index", "catalog_index"]
+    expected = cross_match_sources(frame, other, radius).sort_values(by_pair, ignore_index=True)
+    found = cross_match_sources(table, other, (radius * u.arcsec).to(data.draw(st.sampled_from(ANGLES))))
+    found = found.sort_values(by_pair, ignore_index=True)
+    # A pair at the very radius may fall on either side of it.
+    inner = [pairs[pairs["separation_arcsec"] < radius * (1 - 1e-9)] for pairs in (found, expected)]
+    assert abs(len(found) - len(expected)) <= len(expected) - len(inner[1])
+    pd.testing.assert_frame_equal(*inner, rtol=1e-6, atol=1e-6)
+    scales = [
+        calculate_flux_scale(matched_fluxes(expected, fluxes, other), "median").scale for fluxes in (table, frame)
+    ]
+    np.testing.assert_allclose(*scales, rtol=1e-9)
 
 
 @given(measurements())
@@ -308,6 +329,8 @@ def test_results_of_every_kind_get_units() -> None:
     assert np.isnan(table["v"][1])
     scale = with_units(FluxScale("median", 3, scale=1.1, offset_mjy=2.0))
     assert (scale["offset_mjy"][0], scale["scale"][0]) == (2.0 * u.mJy, 1.1)
+    source = with_units(pd.Series({"id": "a", "ra_deg": 1.5, "n_epochs": 3}))
+    assert (source["id"][0], source["ra_deg"][0], source["n_epochs"][0]) == ("a", 1.5 * u.deg, 3)
     with pytest.raises(InputError, match="a list is no table"):
         with_units([1, 2])
 
