@@ -281,6 +281,18 @@ def test_from_matches_to_corrected_light_curves(night: Night) -> None:
     assert ca.with_units(statistics)["flux_int_mean_mjy"].unit == u.mJy
 
 
+def test_ids_may_be_numbers(night: Night) -> None:
+    measured, images = night.measurements[0], night.images[0]
+    numbered = measured.assign(measurement_id=np.arange(len(measured)))
+    sources = ca.associate_measurements([numbered]).associations
+    matches = ca.match_measurements(numbered, images, night.catalog, associations=sources)
+    assert matches["source_id"].notna().all()
+    ties = ca.calibration_matches(numbered, matches, images)
+    assert ties["for_flux"].sum() > 20
+    assert (ca.measure_corrections(numbered, matches, images)["n_flux"] > 0).all()
+    assert len(ca.remove_duplicates(numbered, images)) < len(numbered)
+
+
 def test_statistics_of_a_table_are_those_of_light_curves() -> None:
     rng = np.random.default_rng(3)
     n = 200

@@ -18,7 +18,7 @@ from contimg_assets.calibration.selection import Mask, Selection, join, select
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
-from contimg_assets.schemas.tables import TableLike, as_frame, require
+from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
 # against 1.4 GHz that looks like an additive error of 1 mJy where a catalogue at 0.89 GHz shows none.
@@ -108,7 +108,7 @@ def measure_corrections(
     """
     parameters = with_overrides(Corrections, parameters, {})
     measurements, matches, images = (
-        as_frame(table, what)
+        with_text_ids(as_frame(table, what))
         for table, what in ((measurements, "measurements"), (matches, "matches"), (images, "images"))
     )
     require(images, ("image", "ra_deg", "dec_deg", "bmaj_arcsec"), "images")

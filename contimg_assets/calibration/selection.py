@@ -17,7 +17,7 @@ import pandas as pd
 from contimg_assets.calibration import vast
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
-from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
+from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_text_ids
 from contimg_assets.sky import sphere
 from contimg_assets.sky.pairs import cross_match_sources
 
@@ -146,7 +146,7 @@ def calibration_matches(
     """
     chosen = with_overrides(Corrections, parameters, overrides)
     measurements, matches, images = (
-        as_frame(table, what)
+        with_text_ids(as_frame(table, what))
         for table, what in ((measurements, "measurements"), (matches, "matches"), (images, "images"))
     )
     require(images, ("image", "bmaj_arcsec"), "images")

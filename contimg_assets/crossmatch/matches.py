@@ -25,7 +25,7 @@ from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arc
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
-from contimg_assets.schemas.tables import TableLike, as_frame, require
+from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
 from contimg_assets.sky.sphere import Indices
 
 _OF_MEASUREMENTS = (
@@ -104,7 +104,7 @@ def match_measurements(
     Parameters
     ----------
     measurements : DataFrame, Table, QTable or pyarrow.Table
-        One row a measurement, of one epoch: ``measurement_id``, ``image``, ``ra_deg``, ``dec_deg``,
+        One row a measurement, of one epoch: ``measurement_id`` (text or integer), ``image``, ``ra_deg``, ``dec_deg``,
         ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky); used where present:
         ``flux_int_mjy``, ``flux_peak_mjy_beam``. ``image`` may be absent where there is one image.
     images : DataFrame, Table, QTable or pyarrow.Table
@@ -156,13 +156,13 @@ def match_measurements(
     0             m1                 A         1.1
     """
     chosen = with_overrides(Matching, parameters, overrides)
-    measurements, images = as_frame(measurements, "measurements"), as_frame(images, "images")
+    measurements, images = with_text_ids(as_frame(measurements, "measurements")), as_frame(images, "images")
     require(images, ("image", "bmaj_arcsec", "freq_mhz"), "images")
     if "image" not in measurements.columns and len(images) == 1:
         measurements = measurements.assign(image=images["image"].iloc[0])
     require(measurements, _OF_MEASUREMENTS, "measurements")
     if associations is not None:
-        associations = as_frame(associations, "associations")
+        associations = with_text_ids(as_frame(associations, "associations"))
         require(associations, ("source_id", "measurement_id", "separation_arcsec"), "associations")
     catalogs = [catalogs] if isinstance(catalogs, ReferenceCatalog) else list(catalogs)
     for catalog in catalogs:

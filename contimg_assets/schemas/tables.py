@@ -282,6 +282,24 @@ def require(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:
     raise InputError(f"{what}: no column {', '.join(missing)}")
 
 
+def with_text_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with ids of measurements as text, as tables of matches have them; people also number their rows.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `as_frame`.
+
+    Returns
+    -------
+    DataFrame
+        The same where ids are text already.
+    """
+    if "measurement_id" in table.columns and pd.api.types.is_integer_dtype(table["measurement_id"].dtype):
+        return table.assign(measurement_id=table["measurement_id"].astype("str"))
+    return table
+
+
 def numbers_of(table: pd.DataFrame, column: str, what: str) -> Floats:
     """A column as numbers, NaN where missing.
 
