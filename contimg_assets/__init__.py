@@ -132,16 +132,18 @@ __all__ = [  # noqa: RUF022  as in GROUPS
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """A name of the face from its home, or the version, when first asked for."""
-    if name == "__version__":
-        value: Any = _version()
-    elif name in _HOMES:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers take a module with this function to have any name
+
+    def __getattr__(name: str) -> Any:
+        """A name of the face from its home, or the version, when first asked for."""
+        if name == "__version__":
+            value: Any = _version()
+        elif name in _HOMES:
+            value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
