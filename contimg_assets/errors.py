@@ -4,7 +4,19 @@ from __future__ import annotations
 
 
 class ContimgError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose, for what a user can cause and cure.
+
+    Its kinds are in `contimg_assets.errors`: ConfigError, InputError, SchemaError, QualityError, StoreError.
+
+    Examples
+    --------
+    >>> import contimg_assets as ca
+    >>> try:
+    ...     ca.cross_match_sources([10.0, 16.0], [10.0, 16.0], radius=5.0)
+    ... except ca.ContimgError as error:
+    ...     print(error)
+    table detected is a list; give a pandas, astropy or Arrow table (DataFrame, Table, QTable), or a SkyCoord
+    """
 
 
 class ConfigError(ContimgError):

@@ -8,23 +8,17 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from astropy.coordinates import Angle
-from astropy.table import Table
 
 from contimg_assets.association.fold import FoldResult, associations_table, fold, forks_table, relations_table
 from contimg_assets.association.history import copied_rows
-from contimg_assets.association.observation import NUMBERS, REQUIRED
+from contimg_assets.association.observation import REQUIRED
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association, check_association
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import hashes_of, text_of
 from contimg_assets.schemas.association import ALIGNMENT
-from contimg_assets.schemas.detections import MEASUREMENTS
-from contimg_assets.schemas.units import column_factor
-
-_TABLES = (pd.DataFrame, Table, pa.Table)
-_UNITS = {name: MEASUREMENTS[name].unit for name in (*NUMBERS, "flux_peak_mjy_beam")}
+from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame
 
 Method = Literal["basic", "advanced", "deruiter", "optimal"]
 
@@ -35,14 +29,24 @@ class AssociationResult:
 
     Attributes
     ----------
-    associations : source_id, measurement_id, epoch, separation_arcsec, de_ruiter, copied (by a fork from its parent)
-    sources : source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec, n_measurements; positions are
-        weighted means, with the shifts of images taken out where they were aligned
-    relations : from_source_id, to_source_id, kind; both directions, each pair of sources once for each kind
-    forks : parent_source_id, child_source_id, measurement_id, copies_history
-    alignment : epoch, image and its shift
-    diagnostics : one row an epoch
-    state : what to give `fold` with the next epoch
+    associations : DataFrame
+        Which source each measurement belongs to: ``source_id``, ``measurement_id``, ``epoch``, ``separation_arcsec``,
+        ``de_ruiter``, ``copied`` (by a fork from its parent).
+    sources : DataFrame
+        ``source_id``, ``ra_deg``, ``dec_deg``, ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec``,
+        ``n_measurements``; positions are weighted means, with the shifts of images taken out where they were aligned.
+    relations : DataFrame
+        Sources that competed for a measurement: ``from_source_id``, ``to_source_id``, ``kind``; both directions, each
+        pair of sources once for each kind.
+    forks : DataFrame
+        Sources that split off another: ``parent_source_id``, ``child_source_id``, ``measurement_id``,
+        ``copies_history``.
+    alignment : DataFrame
+        One row an ``epoch`` and ``image``, with its shift.
+    diagnostics : DataFrame
+        One row an epoch: counts, and the distribution of de Ruiter radii.
+    state : FoldState
+        What to give `fold` with the next epoch.
     """
 
     associations: pd.DataFrame
@@ -55,8 +59,8 @@ class AssociationResult:
 
 
 def associate_measurements(
-    measurements_list: Iterable[pd.DataFrame | Table | pa.Table],
-    association_radius: Angle = Angle("5arcsec"),  # noqa: B008  an Angle does not change
+    measurements_list: Iterable[TableLike],
+    association_radius: AngleLike = Angle("5arcsec"),  # noqa: B008  an Angle does not change
     method: Method = "optimal",
     *,
     parameters: Association | None = None,
@@ -66,17 +70,29 @@ def associate_measurements(
 
     Parameters
     ----------
-    measurements_list : one table (pandas, astropy or Arrow) an epoch, in time order, without duplicates:
-        measurement_id (text or integer, unique in all), ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec
-        (1 sigma on the sky, > 0); optional image (for the alignment of images), epoch (else 0, 1, ...), snr. Tables
-        may be empty and their rows in any order. Columns of astropy that state another unit are converted.
-    association_radius : largest separation for `basic` and `advanced`. `deruiter` and `optimal` reach as far as the
-        errors say (``de_ruiter_radius``), up to ``max_separation_arcsec``, whatever this is.
-    method : "basic" (nearest source), "advanced" (all within the radius), "deruiter" (all within the de Ruiter
-        radius), or "optimal" (least total cost, one to one)
-    parameters : all parameters at once; their radius and method are replaced by the two above
-    overrides : single parameters of `contimg_assets.config.Association`, by name: ``de_ruiter_radius=5.68``,
+    measurements_list : list of DataFrame, Table, QTable or pyarrow.Table
+        One table an epoch, in time order, without duplicates: ``measurement_id`` (text or integer, unique in all),
+        ``ra_deg``, ``dec_deg``, ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky, > 0);
+        optional ``image`` (for the alignment of images), ``epoch`` (else 0, 1, ...), ``snr``, ``flux_peak_mjy_beam``
+        (helps "optimal" where sources compete). Tables may be empty and their rows in any order. Columns of astropy
+        that state another unit are converted.
+    association_radius : Angle, Quantity or str
+        Largest separation for "basic" and "advanced". "deruiter" and "optimal" reach as far as the errors say
+        (``de_ruiter_radius``), up to ``max_separation_arcsec``, whatever this is.
+    method : {"optimal", "basic", "advanced", "deruiter"}
+        "basic" takes the nearest source, "advanced" all within the radius, "deruiter" all within the de Ruiter radius,
+        "optimal" the assignment of least total cost, one to one.
+    parameters : contimg_assets.config.Association, optional
+        All parameters at once; their radius and method are replaced by the two above.
+    **overrides : object
+        Single parameters of `contimg_assets.config.Association`, by name: ``de_ruiter_radius=5.68``,
         ``max_separation_arcsec=30``, ``align_images="never"``, ...
+
+    Returns
+    -------
+    AssociationResult
+        Tables ``associations``, ``sources``, ``relations``, ``forks``, ``alignment``, ``diagnostics``, and the
+        ``state`` to fold the next epoch into with `fold`.
 
     Raises
     ------
@@ -88,12 +104,29 @@ def associate_measurements(
 
     References
     ----------
-    de Ruiter, Willis & Arp 1977, A&AS 28, 211; Swinbank et al. 2015, A&C 11, 25 (`basic`, `advanced`, `deruiter`).
+    de Ruiter, Willis & Arp 1977, A&AS 28, 211, eq. 2; Swinbank et al. 2015, A&C 11, 25 ("basic", "advanced",
+    "deruiter").
+
+    Examples
+    --------
+    >>> from astropy.table import QTable
+    >>> import astropy.units as u
+    >>> import contimg_assets as ca
+    >>> def epoch(names, ra):
+    ...     n = len(names)
+    ...     return QTable({"measurement_id": names, "ra": ra * u.deg, "dec": [16.0] * n * u.deg,
+    ...                    "uncertainty_ew": [0.5] * n * u.arcsec, "uncertainty_ns": [0.5] * n * u.arcsec})
+    >>> found = ca.associate_measurements([epoch(["a1", "b1"], [10.0, 11.0]), epoch(["b2", "c2"], [11.0001, 12.0])])
+    >>> found.sources["n_measurements"].sort_values().tolist()
+    [1, 1, 2]
+    >>> source = found.associations.set_index("measurement_id")["source_id"]
+    >>> bool(source["b1"] == source["b2"])
+    True
     """
     values = (parameters or Association()).model_dump()
     values |= {"radius_arcsec": _arcsec(association_radius), "method": method} | overrides
     chosen = check_association(values)
-    if isinstance(measurements_list, _TABLES):
+    if hasattr(measurements_list, "columns"):
         raise InputError("measurements_list is one table; give a list of tables, one an epoch, in time order")
     tables = [_with_epoch(table, k) for k, table in enumerate(measurements_list)]
     state, results = FoldState.empty(), list[FoldResult]()
@@ -116,28 +149,21 @@ def associate_measurements(
     )
 
 
-def _arcsec(radius: Angle) -> float:
+def _arcsec(radius: AngleLike) -> float:
+    wrong = f"association_radius {radius!r} is no angle; give one with its unit, such as Angle('5arcsec')"
+    if not (isinstance(radius, str) or hasattr(radius, "unit")):
+        raise InputError(wrong)
     try:
-        return float(Angle(radius).arcsec)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"association_radius {radius!r} is no angle; give one with its unit, such as Angle('5arcsec')"
-        ) from error
+        value = as_arcsec(radius, "association_radius")
+    except InputError as error:
+        raise InputError(wrong) from error
+    if np.isnan(value):
+        raise InputError(wrong)
+    return value
 
 
-def _with_epoch(table: pd.DataFrame | Table | pa.Table, k: int) -> pd.DataFrame:
-    if not isinstance(table, _TABLES):
-        raise InputError(f"table {k} of the list is a {type(table).__name__}; give a pandas, astropy or Arrow table")
-    frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
-    if isinstance(table, Table):
-        units = {name: table[name].unit for name in _UNITS if name in table.colnames}
-        frame = frame.assign(
-            **{
-                name: frame[name] * column_factor(f"table {k} of the list", name, str(unit), _UNITS[name])
-                for name, unit in units.items()
-                if unit is not None
-            }
-        )
+def _with_epoch(table: TableLike, k: int) -> pd.DataFrame:
+    frame = as_frame(table, f"table {k} of the list")
     if not len(frame.columns):
         return pd.DataFrame({name: [] for name in REQUIRED})
     return frame if "epoch" in frame.columns else frame.assign(epoch=k)

@@ -25,6 +25,7 @@ from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import Hashes, fork_hashes, mix, source_hashes, text_of
+from contimg_assets.schemas.tables import TableLike, as_frame, require
 from contimg_assets.sky.sphere import Floats, chord, positions, unit_vectors
 
 Indices = npt.NDArray[np.intp]
@@ -71,12 +72,18 @@ class FoldResult:
 
     Attributes
     ----------
-    state : all sources after the epoch
-    rows : the tables below as numbers
-    alignment : schema ALIGNMENT, one row an image
-    diagnostics : counts (n_measurements, n_matched, n_new, n_forked, n_related, n_sources, n_unmatched_in_coverage or
-        None), median_de_ruiter, de_ruiter_histogram (counts) and de_ruiter_edges
-    measurements : as given
+    state : FoldState
+        All sources after the epoch.
+    rows : FoldRows
+        The tables ``associations``, ``relations`` and ``forks`` as numbers.
+    alignment : DataFrame
+        One row an image, with its shift against the sources known before.
+    diagnostics : dict
+        Counts (``n_measurements``, ``n_matched``, ``n_new``, ``n_forked``, ``n_related``, ``n_sources``,
+        ``n_unmatched_in_coverage`` or None), ``median_de_ruiter``, ``de_ruiter_histogram`` (counts) and
+        ``de_ruiter_edges``.
+    measurements : DataFrame
+        As given.
     """
 
     state: FoldState
@@ -163,24 +170,61 @@ def _taken(results: Sequence[FoldResult], name: str, rows: list[Indices]) -> pd.
 
 
 def fold(
-    state: FoldState, measurements: pd.DataFrame, parameters: Association, images: pd.DataFrame | None = None
+    state: FoldState | None,
+    measurements: TableLike,
+    parameters: Association | None = None,
+    images: TableLike | None = None,
 ) -> FoldResult:
     """Associate one epoch's measurements with the sources known before it.
 
+    Nothing else goes in, and nothing is changed: the same state and measurements give the same result, bit for bit.
+
     Parameters
     ----------
-    state : after the previous epoch in time order; `FoldState.empty` before the first
-    measurements : the epoch's measurements without duplicates, in any order: measurement_id, ra_deg, dec_deg,
-        uncertainty_ew_arcsec, uncertainty_ns_arcsec, epoch; optional image, snr (which measurements align images),
-        flux_peak_mjy_beam (helps `optimal` where sources compete)
-    parameters : section ``association`` of the configuration
-    images : image, ra_deg, dec_deg, radius_deg of the epoch's images: where known sources could have been seen
+    state : FoldState or None
+        After the previous epoch in time order (``result.state``); None before the first.
+    measurements : DataFrame, Table, QTable or pyarrow.Table
+        The epoch's measurements without duplicates, in any order: ``measurement_id``, ``epoch``, ``ra_deg``,
+        ``dec_deg``, ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky, > 0); optional ``image``,
+        ``snr`` (which measurements align images), ``flux_peak_mjy_beam`` (helps "optimal" where sources compete).
+    parameters : contimg_assets.config.Association, optional
+        Section `association` of the configuration; its defaults if not given.
+    images : DataFrame, Table, QTable or pyarrow.Table, optional
+        ``image``, ``ra_deg``, ``dec_deg``, ``radius_deg`` of the epoch's images: where known sources could have been
+        seen.
+
+    Returns
+    -------
+    FoldResult
+        ``state`` after the epoch; tables ``associations``, ``relations``, ``forks``, ``alignment``; ``diagnostics``.
 
     Raises
     ------
     InputError
-        If a position or error is not usable or an id comes twice; the message names the rows.
+        If a column is missing, a position or error is not usable or an id comes twice; the message names the rows.
+
+    References
+    ----------
+    de Ruiter, Willis & Arp 1977, A&AS 28, 211, eq. 2; Swinbank et al. 2015, A&C 11, 25 (the methods of vast-pipeline).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> def epoch(name, ids, ra):
+    ...     return pd.DataFrame({"measurement_id": ids, "epoch": name, "ra_deg": ra, "dec_deg": 16.0,
+    ...                          "uncertainty_ew_arcsec": 0.5, "uncertainty_ns_arcsec": 0.5})
+    >>> first = ca.fold(None, epoch("night1", ["a1", "b1"], [10.0, 11.0]))
+    >>> second = ca.fold(first.state, epoch("night2", ["b2", "c2"], [11.0001, 12.0]))
+    >>> second.diagnostics["n_matched"], second.diagnostics["n_new"], len(second.state)
+    (1, 1, 3)
     """
+    state = FoldState.empty() if state is None else state
+    parameters = Association() if parameters is None else parameters
+    measurements = as_frame(measurements, "measurements")
+    if images is not None:
+        images = as_frame(images, "images")
+        require(images, ("ra_deg", "dec_deg", "radius_deg"), "images")
     observation = Observation.of(measurements)
     # Sources farther off can play no part, so a small epoch costs little however large the sky is.
     near = state.near(*_box(observation, images, parameters))

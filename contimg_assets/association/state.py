@@ -24,12 +24,18 @@ class FoldState:
 
     Attributes
     ----------
-    source : ids as numbers, shape (n,), ascending
-    ra_deg, dec_deg : weighted mean position of the measurements so far
-    weight_ew, weight_ns : sums of 1/sigma^2 of the measurements so far [arcsec^-2]
-    ln_flux : mean ln of their peak flux densities [mJy/beam], blends left out; NaN where unknown
-    n_measurements : how many they are
-    history : hash of the source's associations so far, in time order
+    source : ndarray of uint64, shape (n,)
+        Ids as numbers, ascending.
+    ra_deg, dec_deg : ndarray of float, shape (n,)
+        Weighted mean position of the measurements so far, ICRS degrees.
+    weight_ew, weight_ns : ndarray of float, shape (n,)
+        Sums of 1 / sigma^2 of the measurements so far, arcsec^-2.
+    ln_flux : ndarray of float, shape (n,)
+        Mean ln of their peak flux densities in mJy/beam, blends left out; NaN where unknown.
+    n_measurements : ndarray of int, shape (n,)
+        How many they are.
+    history : ndarray of uint64, shape (n,)
+        Hash of the source's associations so far, in time order.
     """
 
     source: Hashes

@@ -10,29 +10,53 @@ import pandas as pd
 
 from contimg_assets.calibration import positions
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import TableLike, as_frame, require
 from contimg_assets.sky import sphere
 
 
-def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
+def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.DataFrame:
     """Measurements with corrected positions and fluxes; the raw columns stay.
 
     Parameters
     ----------
-    measurements : MEASUREMENTS; of the flux columns those that are missing count as unknown
-    corrections : CORRECTIONS, a row for every image of the measurements
+    measurements : DataFrame, Table, QTable or pyarrow.Table
+        One row a measurement: ``image``, ``ra_deg``, ``dec_deg``; of errors and fluxes those that are missing count as
+        unknown.
+    corrections : DataFrame, Table or pyarrow.Table
+        What `measure_corrections` returned: a row for every image of the measurements.
 
     Returns
     -------
-    The measurements, in their order, with the columns that CORRECTED_MEASUREMENTS has beyond MEASUREMENTS. Errors of
-    fluxes are the thermal ones, scaled; ``flux_scale_err`` is the image's own error of the scale as a fraction, common
-    to all its measurements, not part of them. Position errors grow by the offset's standard error,
-    of a model over the image by that at their place.
+    DataFrame
+        The measurements, in their order, with ``ra_corr_deg``, ``dec_corr_deg``, ``flux_int_corr_mjy``,
+        ``flux_peak_corr_mjy_beam``, their errors and ``corrected``, as described in
+        `contimg_assets.schemas.corrections`. Errors of fluxes are the thermal ones, scaled; ``flux_scale_err`` is the
+        image's own error of the scale as a fraction, common to all its measurements, not part of them. Position errors
+        grow by the offset's standard error, of a model over the image by that at their place.
 
     Raises
     ------
     InputError
-        If an image has no row in the corrections.
+        If a column is missing, or an image has no row in the corrections.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> from contimg_assets.schemas.corrections import CORRECTIONS
+    >>> corrections = pd.DataFrame([dict.fromkeys(CORRECTIONS.names) | {
+    ...     "image": "tile1", "applied": True, "position_applied": True, "flux_applied": True,
+    ...     "dra_applied_arcsec": 0.0, "ddec_applied_arcsec": 3.6, "dra_err_arcsec": 0.1, "ddec_err_arcsec": 0.1,
+    ...     "flux_mult": 0.5, "flux_mult_err": 0.01, "flux_add_mjy": 0.0,
+    ... }])
+    >>> measurements = pd.DataFrame({"image": ["tile1"], "ra_deg": [10.0], "dec_deg": [16.0], "flux_int_mjy": [30.0]})
+    >>> ca.apply_corrections(measurements, corrections)[["dec_corr_deg", "flux_int_corr_mjy"]].round(4)
+       dec_corr_deg  flux_int_corr_mjy
+    0        16.001               15.0
     """
+    measurements, corrections = as_frame(measurements, "measurements"), as_frame(corrections, "corrections")
+    require(measurements, ("image", "ra_deg", "dec_deg"), "measurements")
+    require(corrections, ("image", "position_applied", "flux_mult"), "corrections")
     row = pd.Index(corrections["image"]).get_indexer(measurements["image"])
     if (row < 0).any():
         image = measurements["image"].iloc[int(np.argmax(row < 0))]

@@ -17,6 +17,7 @@ from scipy.stats.mstats import mjci
 
 from contimg_assets.calibration import mixture
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import TableLike, as_frame
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["mixture", "huber", "odr", "median"]
@@ -36,8 +37,30 @@ MAX_CORE_SCATTER = 0.2
 class FluxScale:
     """Our fluxes = scale * reference fluxes + offset_mjy; to correct, (flux - offset_mjy) / scale.
 
-    ``max_influence`` is the largest change of the scale when one match is left out, in units of ``scale_err``, and
-    ``most_influential`` the row of that match. NaN stands for what a method does not give.
+    NaN stands for what a method does not give.
+
+    Attributes
+    ----------
+    method : str
+        The estimator; "median" may stand in for "mixture".
+    n : int
+        Matches.
+    scale, scale_err : float
+        Our flux over the reference's, and its standard error.
+    scale_err_bootstrap : float
+        The same by bootstrap.
+    offset_mjy, offset_err_mjy : float
+        Additive flux error, mJy, and its standard error; NaN where none was fitted.
+    intrinsic_scatter : float
+        Scatter of ln flux ratio beyond the errors.
+    outlier_fraction : float
+        Share of matches in the outlier component.
+    chi2_reduced : float
+        Chi-squared per degree of freedom with the intrinsic scatter.
+    max_influence : float
+        Largest change of the scale when one match is left out, in units of ``scale_err``.
+    most_influential : int
+        Row of that match; -1 where none was looked for.
     """
 
     method: str
@@ -64,38 +87,62 @@ class FluxScale:
 
 
 def calculate_flux_scale(
-    matches: pd.DataFrame,
+    matches: TableLike,
     method: Method = "mixture",
     *,
     offset: Offset = "auto",
     bootstrap: int = 0,
     seed: int = 0,
 ) -> FluxScale:
-    """Flux scale of an image from its matches.
+    """Flux scale of an image from its matches: divide fluxes by it to correct them.
 
     Parameters
     ----------
-    matches : one row a match, with flux_mjy, flux_err_mjy, reference_flux_mjy, reference_flux_err_mjy (as
-        `selection.join` gives), or the columns flux_int_mjy, flux_int_err_mjy of measurements and expected_flux_mjy,
-        expected_flux_err_mjy of matches, or of matches alone flux_ratio and expected_flux_mjy. Missing errors count as
-        0: the intrinsic scatter takes them up.
-    method : 'mixture' (likelihood with outliers; the median instead where even the core scatters by over 20 %),
-        'huber' (unweighted robust regression through the origin: statsmodels RLM with Huber's T), 'odr' (orthogonal
-        distance regression with both errors), or 'median' (of the ln ratios)
-    offset : whether an additive flux error is fitted too, by 'mixture' and 'odr'; 'auto' takes it where it exceeds five
-        standard errors and lowers the Bayesian information criterion ('mixture' only)
-    bootstrap : replicates of the bootstrap error ('mixture' and 'median'), 0 for none
-    seed : of the bootstrap
+    matches : DataFrame, Table, QTable or pyarrow.Table
+        One row a match, with ``flux_mjy``, ``flux_err_mjy``, ``reference_flux_mjy``, ``reference_flux_err_mjy``, as
+        `calibration_matches` returns them of `match_measurements`, and `matched_fluxes` of `cross_match_sources`. Or
+        the columns ``flux_int_mjy``, ``flux_int_err_mjy`` of measurements and ``expected_flux_mjy``,
+        ``expected_flux_err_mjy`` of matches; or of matches alone ``flux_ratio`` and ``expected_flux_mjy``. Missing
+        errors count as 0: the intrinsic scatter takes them up.
+    method : {"mixture", "huber", "odr", "median"}
+        "mixture" (likelihood with outliers; the median instead where even the core scatters by over 20 %), "huber"
+        (unweighted robust regression through the origin: statsmodels RLM with Huber's T), "odr" (orthogonal distance
+        regression with both errors), or "median" (of the ln ratios).
+    offset : {"auto", "never", "always"}
+        Whether an additive flux error is fitted too, by "mixture" and "odr"; "auto" takes it where it exceeds five
+        standard errors and lowers the Bayesian information criterion ("mixture" only).
+    bootstrap : int
+        Replicates of the bootstrap error ("mixture" and "median"), 0 for none.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
-    FluxScale; scale is NaN where fewer usable matches are left than the fit needs.
+    FluxScale
+        ``scale``, ``scale_err``, ``offset_mjy`` and diagnostics; ``mult`` is the factor that corrects fluxes. The scale
+        is NaN where fewer usable matches are left than the fit needs.
 
     Raises
     ------
     InputError
         If a column is missing or the method unknown.
+
+    References
+    ----------
+    Hogg, Bovy & Lang 2010, arXiv:1008.4686, eq. 17 ("mixture": likelihood with outliers); Huber 1964, Ann. Math.
+    Statist. 35, 73 ("huber"); Boggs & Rogers 1990, Contemp. Math. 112, 186 ("odr").
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> ours, theirs = [110.0, 57.0, 212.0, 335.0], [100.0, 50.0, 200.0, 300.0]
+    >>> pairs = pd.DataFrame({"flux_mjy": ours, "reference_flux_mjy": theirs})
+    >>> scale = ca.calculate_flux_scale(pairs, "median")
+    >>> round(scale.scale, 3), round(110.0 * scale.mult, 1)
+    (1.108, 99.3)
     """
+    matches = as_frame(matches, "matches")
     if method not in _METHODS:
         raise InputError(f"flux scale method {method!r} is unknown; use one of {', '.join(_METHODS)}")
     if offset not in ("never", "auto", "always"):

@@ -15,9 +15,10 @@ from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
 from contimg_assets.calibration.selection import Mask, Selection, join, select
-from contimg_assets.config import Corrections
+from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
 # against 1.4 GHz that looks like an additive error of 1 mJy where a catalogue at 0.89 GHz shows none.
@@ -50,32 +51,68 @@ class _Tie:
 
 
 def measure_corrections(
-    measurements: pd.DataFrame,
-    matches: pd.DataFrame,
-    images: pd.DataFrame,
-    parameters: Corrections,
+    measurements: TableLike,
+    matches: TableLike,
+    images: TableLike,
+    parameters: Corrections | None = None,
     variable_sources: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Corrections of every image of an epoch.
+    """Position offset and flux scale of every image of an epoch, judged, with what is to be applied.
 
     Parameters
     ----------
-    measurements : MEASUREMENTS of the epoch, duplicates included (they count for their own image's isolation)
-    matches : CATALOG_MATCHES of the epoch
-    images : IMAGES of the epoch
-    parameters : section `corrections`
-    variable_sources : source_id of sources known to vary from earlier epochs: they do not tie the flux scale
+    measurements : DataFrame, Table, QTable or pyarrow.Table
+        Of the epoch, as given to `match_measurements`; duplicates included: they count for their own image's isolation.
+    matches : DataFrame, Table or pyarrow.Table
+        What `match_measurements` returned.
+    images : DataFrame, Table, QTable or pyarrow.Table
+        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its centre), ``bmaj_arcsec``.
+    parameters : contimg_assets.config.Corrections, optional
+        Section `corrections` of the configuration; its defaults if not given.
+    variable_sources : collection of str
+        ``source_id`` of sources known to vary from earlier epochs: they do not tie the flux scale.
 
     Returns
     -------
-    CORRECTIONS, one row for every image, sorted by image. What is not trusted is the identity, with ``applied`` false
-    and the reason. Where ``apply_flux`` is 'epochs', fluxes are left to `epoch_scale.with_epoch_scales`.
+    DataFrame
+        One row for every image, sorted by image, as described in `contimg_assets.schemas.corrections`. What is not
+        trusted is the identity, with ``applied`` false and the ``reason``. Where ``apply_flux`` is "epochs", fluxes are
+        left to `contimg_assets.calibration.with_epoch_scales`.
 
     Raises
     ------
     InputError
-        If the tables do not belong together.
+        If a column is missing, or the tables do not belong together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> ra, flux = 10.0 + 0.1 * np.arange(30), np.full(30, 200.0)
+    >>> catalog = ca.ReferenceCatalog("mine", pd.DataFrame({
+    ...     "catalog_source_id": [f"s{k:02d}" for k in range(30)], "ra_deg": ra, "dec_deg": 16.0, "flux_mjy": flux,
+    ... }), freq_mhz=1400, beam_arcsec=45)
+    >>> measurements = pd.DataFrame({
+    ...     "measurement_id": [f"m{k:02d}" for k in range(30)], "image": "tile1", "ra_deg": ra, "dec_deg": 16.0002,
+    ...     "uncertainty_ew_arcsec": 0.5, "uncertainty_ns_arcsec": 0.5, "flux_int_mjy": 1.1 * flux, "snr": 50.0,
+    ... })
+    >>> images = pd.DataFrame({
+    ...     "image": ["tile1"], "ra_deg": [11.5], "dec_deg": [16.0], "bmaj_arcsec": [40.0], "freq_mhz": [1400.0],
+    ... })
+    >>> matches = ca.match_measurements(measurements, images, catalog)
+    >>> corrections = ca.measure_corrections(measurements, matches, images)
+    >>> corrections[["image", "ddec_arcsec", "flux_scale"]].round(2)
+       image  ddec_arcsec  flux_scale
+    0  tile1        -0.72         1.1
     """
+    parameters = with_overrides(Corrections, parameters, {})
+    measurements, matches, images = (
+        with_text_ids(as_frame(table, what))
+        for table, what in ((measurements, "measurements"), (matches, "matches"), (images, "images"))
+    )
+    require(images, ("image", "ra_deg", "dec_deg", "bmaj_arcsec"), "images")
+    require(measurements, ("measurement_id", "image", "ra_deg", "dec_deg"), "measurements")
     selected = selection_of(measurements, matches, images, parameters, variable_sources)
     rows_of = selected.table.groupby(["image", "catalog"], sort=False).indices
     for_positions = selected.table[["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]]

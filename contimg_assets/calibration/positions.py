@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import TableLike, as_frame, as_position, require
 from contimg_assets.sky import sphere
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 Floats = npt.NDArray[np.float64]
 Model = Literal["constant", "linear", "smooth", "auto"]
@@ -33,18 +36,24 @@ _SIGNIFICANT = 3.0
 
 @dataclass(frozen=True)
 class PositionOffset:
-    """Offset of an image, catalogue minus image.
+    """Offset of an image, catalogue minus image, east and north on the sky.
 
     Attributes
     ----------
-    n : matches
-    dra_arcsec, ddec_arcsec : median offset (of a model: its value at the centre of the image)
-    dra_err_arcsec, ddec_err_arcsec : standard errors, sqrt(pi / 2) 1.4826 MAD / sqrt(n); of a model: of its value
-    covariance_arcsec2 : of the two offsets
-    dra_mad_arcsec, ddec_mad_arcsec : median absolute deviation as it is (vast-post-processing's madfm); of a model: of
-        its residuals
-    model : 'constant', 'linear' or 'smooth'
-    coefficients : JSON of the model, None if constant; see `evaluate`
+    n : int
+        Matches.
+    dra_arcsec, ddec_arcsec : float
+        Median offset (of a model: its value at the centre of the image), arcsec.
+    dra_err_arcsec, ddec_err_arcsec : float
+        Standard errors, sqrt(pi / 2) 1.4826 MAD / sqrt(n); of a model: of its value.
+    covariance_arcsec2 : float
+        Of the two offsets.
+    dra_mad_arcsec, ddec_mad_arcsec : float
+        Median absolute deviation as it is (vast-post-processing's madfm); of a model: of its residuals.
+    model : str
+        "constant", "linear" or "smooth".
+    coefficients : str or None
+        JSON of the model, None if constant; see `contimg_assets.calibration.positions.evaluate`.
     """
 
     n: int
@@ -60,35 +69,59 @@ class PositionOffset:
 
 
 def calculate_positional_offsets(
-    matches: pd.DataFrame, model: Model = "constant", *, centre: tuple[float, float] | None = None
+    matches: TableLike, model: Model = "constant", *, centre: tuple[float, float] | SkyCoord | None = None
 ) -> PositionOffset:
-    """Position offset of an image from its matches.
+    """Position offset of an image from its matches: add it to measured positions to correct them.
 
     Parameters
     ----------
-    matches : one row a match, with dra_arcsec and ddec_arcsec (catalogue minus measurement); for other models than
-        'constant' also ra_deg and dec_deg of the measurements
-    model : 'linear' is shift, rotation, scale and shear; 'smooth' a polynomial of third degree; 'auto' takes the
-        simplest that leave-one-out cross-validation does not find significantly worse than a richer one
-    centre : ra_deg, dec_deg of the image, whose east and north the offset has; the matches then need ra_deg and
-        dec_deg. Without, each match's own east and north are taken for the same (as vast-post-processing does)
+    matches : DataFrame, Table, QTable or pyarrow.Table
+        One row a match, with ``dra_arcsec`` and ``ddec_arcsec`` (catalogue minus measurement, on the sky), as
+        `cross_match_sources`, `match_measurements` and `calibration_matches` return them; for other models than
+        "constant" also ``ra_deg`` and ``dec_deg`` of the measurements. Give the isolated, best matches only:
+        `calibration_matches` chooses them.
+    model : {"constant", "linear", "smooth", "auto"}
+        "constant" is the median; "linear" shift, rotation, scale and shear; "smooth" a polynomial of third degree;
+        "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a richer
+        one.
+    centre : SkyCoord or (float, float), optional
+        Centre of the image (``ra_deg``, ``dec_deg``), whose east and north the offset has; the matches then need
+        ``ra_deg`` and ``dec_deg``. Without, each match's own east and north are taken for the same (as
+        vast-post-processing does).
 
     Returns
     -------
-    PositionOffset; NaN where there are no matches. A model that has too few matches falls back to a simpler one.
+    PositionOffset
+        ``dra_arcsec``, ``ddec_arcsec``, their errors, covariance and MAD, and the ``model``; NaN where there are no
+        matches. A model that has too few matches falls back to a simpler one.
 
     Raises
     ------
     InputError
         If a column is missing or the model unknown.
+
+    References
+    ----------
+    Allen 1974, Technometrics 16, 125 (cross-validation without repeated fits); Blomqvist 1950, Ann. Math. Statist. 21,
+    593 (correlation of medians).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> pairs = pd.DataFrame({"dra_arcsec": [0.9, 1.0, 1.3, 0.8], "ddec_arcsec": [-0.4, -0.5, -0.6, -0.5]})
+    >>> offset = ca.calculate_positional_offsets(pairs)
+    >>> round(offset.dra_arcsec, 2), round(offset.ddec_arcsec, 2), offset.n
+    (0.95, -0.5, 4)
     """
+    matches = as_frame(matches, "matches")
+    if centre is not None:
+        centre = as_position(centre, None, "centre") if hasattr(centre, "transform_to") else (centre[0], centre[1])
     if model not in (*DEGREES, "auto"):
         raise InputError(f"position model {model!r} is unknown; use one of {', '.join(DEGREES)}, auto")
     flat = model == "constant" and centre is None
     needed = ["dra_arcsec", "ddec_arcsec"] + ([] if flat else ["ra_deg", "dec_deg"])
-    missing = [name for name in needed if name not in matches.columns]
-    if missing:
-        raise InputError(f"matches have no column {missing[0]!r}: the position offset needs it")
+    require(matches, needed, "matches")
     offsets = matches[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
     usable = np.isfinite(offsets).all(axis=1)
     offsets = offsets[usable]

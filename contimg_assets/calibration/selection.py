@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.calibration import vast
-from contimg_assets.config import Corrections
+from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_text_ids
 from contimg_assets.sky import sphere
 from contimg_assets.sky.pairs import cross_match_sources
 
@@ -54,6 +55,11 @@ _FROM_MATCHES = (
     "expected_flux_mjy",
     "expected_flux_err_mjy",
 )
+_FLUXES = (
+    ("flux_int_mjy", "flux_int_err_mjy"),
+    ("flux_mjy", "flux_err_mjy"),
+    ("flux_peak_mjy_beam", "flux_peak_err_mjy_beam"),
+)
 _OPTIONAL = (
     *("source_id", "catalog_flux_err_mjy", "expected_flux_err_mjy"),
     *("catalog_beam_arcsec", "catalog_neighbour_arcsec"),
@@ -73,6 +79,150 @@ class Selection:
     flux: Mask
     counts: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def calibration_matches(
+    measurements: TableLike,
+    matches: TableLike,
+    images: TableLike,
+    parameters: Corrections | None = None,
+    *,
+    variable_sources: Collection[str] = (),
+    **overrides: object,
+) -> pd.DataFrame:
+    """Matches with the fluxes of both sides, and which of them tie positions and fluxes of their image.
+
+    What leads from `match_measurements` to `calculate_positional_offsets` and `calculate_flux_scale`.
+
+    Parameters
+    ----------
+    measurements : DataFrame, Table, QTable or pyarrow.Table
+        All measurements of the epoch, as given to `match_measurements`: those that match nothing count for isolation.
+    matches : DataFrame, Table or pyarrow.Table
+        What `match_measurements` returned.
+    images : DataFrame, Table, QTable or pyarrow.Table
+        One row an image: ``image``, ``bmaj_arcsec``.
+    parameters : contimg_assets.config.Corrections, optional
+        All parameters at once.
+    variable_sources : collection of str
+        ``source_id`` of sources known to vary: they do not tie the flux scale.
+    **overrides : object
+        Single parameters of `contimg_assets.config.Corrections`, by name: ``min_snr=20``, ``selection="vast"``.
+
+    Returns
+    -------
+    DataFrame
+        One row a match, sorted by catalogue and measurement: the columns of the matches and of their measurements;
+        ``flux_mjy``, ``flux_err_mjy`` (integrated, else peak), ``reference_flux_mjy``, ``reference_flux_err_mjy`` (at
+        our frequency); and ``for_position``, ``for_flux``: whether it ties.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or matches name a measurement or an image that is not there.
+    ConfigError
+        If a parameter is unknown, or its value not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> ra, flux = 10.0 + 0.1 * np.arange(30), np.full(30, 200.0)
+    >>> catalog = ca.ReferenceCatalog("mine", pd.DataFrame({
+    ...     "catalog_source_id": [f"s{k:02d}" for k in range(30)], "ra_deg": ra, "dec_deg": 16.0, "flux_mjy": flux,
+    ... }), freq_mhz=1400, beam_arcsec=45)
+    >>> measurements = pd.DataFrame({
+    ...     "measurement_id": [f"m{k:02d}" for k in range(30)], "image": "tile1", "ra_deg": ra, "dec_deg": 16.0002,
+    ...     "uncertainty_ew_arcsec": 0.5, "uncertainty_ns_arcsec": 0.5, "flux_int_mjy": 1.1 * flux, "snr": 50.0,
+    ... })
+    >>> images = pd.DataFrame({"image": ["tile1"], "bmaj_arcsec": [40.0], "freq_mhz": [1400.0]})
+    >>> matches = ca.match_measurements(measurements, images, catalog)
+    >>> ties = ca.calibration_matches(measurements, matches, images)
+    >>> round(ca.calculate_positional_offsets(ties[ties["for_position"]]).ddec_arcsec, 2)
+    -0.72
+    >>> round(ca.calculate_flux_scale(ties[ties["for_flux"]]).scale, 2)
+    1.1
+    """
+    chosen = with_overrides(Corrections, parameters, overrides)
+    measurements, matches, images = (
+        with_text_ids(as_frame(table, what))
+        for table, what in ((measurements, "measurements"), (matches, "matches"), (images, "images"))
+    )
+    require(images, ("image", "bmaj_arcsec"), "images")
+    if "image" not in measurements.columns and len(images) == 1:
+        measurements = measurements.assign(image=images["image"].iloc[0])
+    require(measurements, ("measurement_id", "image", "ra_deg", "dec_deg"), "measurements")
+    selected = select(join(measurements, matches, images), measurements, images, chosen, variable_sources)
+    return selected.table.assign(for_position=selected.position, for_flux=selected.flux).drop(columns="image_row")
+
+
+def matched_fluxes(pairs: TableLike, detected: TableLike, catalog: TableLike) -> pd.DataFrame:
+    """Pairs of `cross_match_sources` with the fluxes of both sides, as `calculate_flux_scale` takes them.
+
+    Parameters
+    ----------
+    pairs : DataFrame, Table or pyarrow.Table
+        What `cross_match_sources` returned of the other two; best with ``mode="mutual"``.
+    detected : DataFrame, Table, QTable or pyarrow.Table
+        Our fluxes: ``flux_int_mjy``, else ``flux_mjy``, else ``flux_peak_mjy_beam``; the error beside it
+        (``flux_int_err_mjy`` and so on) where there is one.
+    catalog : DataFrame, Table, QTable or pyarrow.Table
+        The catalogue's, likewise. They are compared as they are: at another frequency scale them first, or use
+        `match_measurements`, which does so with the error that it brings.
+
+    Returns
+    -------
+    DataFrame
+        The pairs with ``flux_mjy``, ``flux_err_mjy``, ``reference_flux_mjy`` and ``reference_flux_err_mjy``; errors NaN
+        where there are none.
+
+    Raises
+    ------
+    InputError
+        If a table has no flux, or the pairs are not of these tables.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> ours = pd.DataFrame({"ra_deg": [10.0, 10.1, 10.2], "dec_deg": 16.0, "flux_int_mjy": [110.0, 56.0, 220.0]})
+    >>> theirs = pd.DataFrame({"ra_deg": [10.0, 10.1, 10.2], "dec_deg": 16.0001, "flux_mjy": [100.0, 50.0, 200.0]})
+    >>> pairs = ca.cross_match_sources(ours, theirs, radius=5.0, mode="mutual")
+    >>> round(ca.calculate_flux_scale(ca.matched_fluxes(pairs, ours, theirs), "median").scale, 3)
+    1.1
+    """
+    pairs = as_frame(pairs, "pairs")
+    columns: dict[str, Any] = {}
+    for table, label, prefix in ((detected, "detected", ""), (catalog, "catalog", "reference_")):
+        frame = as_frame(table, f"table {label}")
+        require(pairs, (f"{label}_index",), "pairs")
+        row = _rows_of(frame.index, pairs[f"{label}_index"], label)
+        flux, error = next(
+            (names for names in _FLUXES if names[0] in frame.columns),
+            (None, None),
+        )
+        if flux is None or error is None:
+            raise InputError(f"table {label}: no column {', '.join(names[0] for names in _FLUXES)}; name its flux so")
+        columns[f"{prefix}flux_mjy"] = numbers_of(frame, flux, f"table {label}")[row]
+        known = error in frame.columns
+        columns[f"{prefix}flux_err_mjy"] = numbers_of(frame, error, f"table {label}")[row] if known else np.nan
+    return pairs.assign(**columns)
+
+
+def _rows_of(index: pd.Index, labels: pd.Series, name: str) -> npt.NDArray[np.intp]:
+    """Rows of a table that pairs name by their labels."""
+    if not index.is_unique:
+        raise InputError(
+            f"table {name}: its index repeats labels, so that pairs do not say which row; reset_index() it"
+        )
+    row = np.asarray(index.get_indexer(pd.Index(labels)), np.intp)
+    if (row < 0).any():
+        stranger = labels.iloc[int(np.argmax(row < 0))]
+        raise InputError(
+            f"pairs name row {stranger!r}, which table {name} does not have; give the table that was matched"
+        )
+    return row
 
 
 def join(measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:

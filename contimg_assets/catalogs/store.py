@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.read import read_catalog
-from contimg_assets.config import CatalogConfig, Config, load_config
+from contimg_assets.config import CatalogConfig, Config, check_section, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.described import METADATA_PREFIX, describe
+from contimg_assets.schemas.tables import AngleLike, TableLike, as_frame, as_number, as_position, require
 from contimg_assets.sky import sphere
 from contimg_assets.sky.cells import Flags, coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 ROWS_PER_GROUP = 8192
 
@@ -90,28 +95,48 @@ def write_catalog(table: pa.Table, path: Path) -> None:
 class ReferenceCatalog:
     """A reference catalogue, in a file or in memory.
 
+    `ReferenceCatalog.read` makes one of a file as the survey publishes it.
+
     Parameters
     ----------
-    name : of the catalogue
-    source : path of the Parquet file that `write_catalog` wrote, or the table itself: pyarrow, or a DataFrame with
-        columns of schema REFERENCE; position errors (then 1 arcsec), fluxes, index and HEALPix cell may be absent
-    freq_mhz, beam_arcsec, version : taken from the table's metadata where not given
+    name : str
+        Name of the catalogue in the tables of matches.
+    source : DataFrame, Table, QTable, pyarrow.Table or Path
+        The table: ``catalog_source_id``, ``ra_deg``, ``dec_deg``; ``ra_err_arcsec`` and ``dec_err_arcsec`` (1 sigma on
+        the sky; else 1 arcsec), ``flux_mjy``, ``flux_err_mjy``, ``flux_peak_mjy_beam`` and ``spectral_index`` where
+        known. Or the Parquet file in which a project keeps a catalogue (``store/reference/<name>.parquet``).
+    freq_mhz : float or Quantity, optional
+        Frequency of its fluxes, MHz; from the file's metadata where not given.
+    beam_arcsec : float, Angle or Quantity, optional
+        Its resolution, FWHM, arcsec; from the file's metadata where not given.
+    version : str, optional
+        Of its content; computed where not given.
 
     Raises
     ------
     InputError
-        If the file is not there or is not such a catalogue.
+        If the file is not there or is not such a catalogue, a column is missing, or frequency or beam are not known.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> table = pd.DataFrame({"catalog_source_id": ["A"], "ra_deg": [10.0], "dec_deg": [16.0], "flux_mjy": [100.0]})
+    >>> catalog = ca.ReferenceCatalog("mine", table, freq_mhz=1400, beam_arcsec=45)
+    >>> len(catalog), catalog.cone(10.0, 16.001, radius_deg=0.1)["separation_arcsec"].round(1).tolist()
+    (1, [3.6])
     """
 
     def __init__(
         self,
         name: str,
-        source: Path | pa.Table | pd.DataFrame,
+        source: Path | TableLike,
         freq_mhz: float | None = None,
-        beam_arcsec: float | None = None,
+        beam_arcsec: AngleLike | None = None,
         version: str | None = None,
     ) -> None:
         self.name = name
+        source = Path(source) if isinstance(source, str) else source
         self.path = source if isinstance(source, Path) else None
         if isinstance(source, Path):
             try:
@@ -122,10 +147,13 @@ class ReferenceCatalog:
                 ) from error
             missing = set(REFERENCE.names) - set(schema.names)
             if missing:
-                raise InputError(f"{source}: no column {sorted(missing)}; materialise reference/{name} again")
+                raise InputError(
+                    f"{source}: no column {sorted(missing)}; materialise reference/{name} again, or read a file as its "
+                    "survey publishes it with ReferenceCatalog.read"
+                )
             metadata = schema.metadata or {}
         else:
-            self.table = _sorted_reference(source)
+            self.table = _sorted_reference(source, name)
             metadata = (source.schema.metadata if isinstance(source, pa.Table) else None) or {}
         values = {
             key.removeprefix(METADATA_PREFIX).decode(): value.decode()
@@ -136,9 +164,41 @@ class ReferenceCatalog:
         beam = beam_arcsec if beam_arcsec is not None else values.get("beam_arcsec")
         if freq is None or beam is None:
             raise InputError(f"catalogue {name!r}: its frequency and beam are neither given nor in its metadata")
-        self.freq_mhz, self.beam_arcsec = float(freq), float(beam)
+        self.freq_mhz = as_number(freq if freq_mhz is not None else float(freq), "MHz", "freq_mhz")
+        self.beam_arcsec = as_number(beam if beam_arcsec is not None else float(beam), "arcsec", "beam_arcsec")
         given = version if version is not None else values.get("version")
         self.version = given or content_version(self.table, self.freq_mhz, self.beam_arcsec)
+
+    @classmethod
+    def read(cls, path: Path | str, name: str | None = None, **settings: object) -> ReferenceCatalog:
+        """A catalogue from a file as its survey publishes it, or any table of positions.
+
+        Parameters
+        ----------
+        path : Path or str
+            FITS, VOTable, ECSV, CSV, Parquet or SQLite file; usual names of columns are known, units are converted.
+        name : str, optional
+            Name of the catalogue in the tables of matches; else the preset's, else the file's.
+        **settings : object
+            As under ``catalogs`` in the configuration: ``preset="nvss"`` (what is known of a survey), or
+            ``freq_mhz=888, beam_arcsec=15, columns={"flux_mjy": {"column": "S", "unit": "Jy"}}``.
+
+        Returns
+        -------
+        ReferenceCatalog
+            In memory.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or unusable.
+        ConfigError
+            If the frequency is not given, or a setting is unknown or its value not allowed.
+        """
+        file = Path(path)
+        called = name or str(settings.get("preset") or file.stem).lower()
+        config = check_section(CatalogConfig, {"path": file, **settings}, ("catalogs", called))
+        return cls(called, build_catalog(called, config, Path.cwd()))
 
     def __repr__(self) -> str:
         return f"ReferenceCatalog({self.name!r}, {self.freq_mhz:g} MHz, {self.beam_arcsec:g} arcsec, {self.version})"
@@ -168,6 +228,18 @@ class ReferenceCatalog:
 
         Of a file, only the row groups needed are read. No row within the radius is missed; rows somewhat farther may be
         among them, but whole cells are: counting them per cell is safe.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : array_like, shape (n,)
+            The positions, ICRS degrees.
+        radius_arcsec : float
+            How far from them.
+
+        Returns
+        -------
+        pyarrow.Table, ndarray of int
+            The part, and the rows.
         """
         ra, dec = np.atleast_1d(np.asarray(ra_deg, float)), np.atleast_1d(np.asarray(dec_deg, float))
         if not len(ra):
@@ -188,12 +260,36 @@ class ReferenceCatalog:
             return file.read_row_groups(np.flatnonzero(needed).tolist(), columns=REFERENCE.names).combine_chunks()
 
     def near(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pa.Table:
-        """At least the rows within a radius of any of the positions; rows somewhat farther may be among them."""
+        """At least the rows within a radius of any of the positions; rows somewhat farther may be among them.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : array_like, shape (n,)
+            The positions, ICRS degrees.
+        radius_arcsec : float
+            How far from them.
+
+        Returns
+        -------
+        pyarrow.Table
+            The rows.
+        """
         table, inside = self.covering(ra_deg, dec_deg, radius_arcsec)
         return table if len(inside) == table.num_rows else table.take(pa.array(inside))
 
     def has(self, catalog_source_id: str) -> bool:
-        """Whether there is a source of this name; of a file, only the names are read."""
+        """Whether there is a source of this name; of a file, only the names are read.
+
+        Parameters
+        ----------
+        catalog_source_id : str
+            The name.
+
+        Returns
+        -------
+        bool
+            Whether there is.
+        """
         column = "catalog_source_id"
         if self.path is None or "table" in self.__dict__:
             return bool(pc.any(pc.equal(self.table.column(column), catalog_source_id)).as_py())
@@ -201,18 +297,58 @@ class ReferenceCatalog:
         return pq.read_table(self.path, columns=[column], filters=wanted).num_rows > 0
 
     def nearest(self, ra_deg: float, dec_deg: float, n: int = 3, radius_deg: float = 0.5) -> pd.DataFrame:
-        """The sources nearest to a position with separation_arcsec, at most n of those within a radius."""
+        """The sources nearest to a position.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            The position, ICRS degrees.
+        n : int
+            At most this many.
+        radius_deg : float
+            And no farther than this.
+
+        Returns
+        -------
+        DataFrame
+            The catalogue's columns, and ``separation_arcsec``.
+        """
         return self.cone(ra_deg, dec_deg, radius_deg).head(n)
 
     def within(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pd.DataFrame:
-        """Exactly the rows within a radius of any of the positions, in the order of the catalogue."""
+        """Exactly the rows within a radius of any of the positions, in the order of the catalogue.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : array_like, shape (n,)
+            The positions, ICRS degrees.
+        radius_arcsec : float
+            How far from them, inclusive.
+
+        Returns
+        -------
+        DataFrame
+            The rows.
+        """
         table = self.near(ra_deg, dec_deg, radius_arcsec)
         centres = pd.DataFrame({"ra_deg": np.atleast_1d(ra_deg), "dec_deg": np.atleast_1d(dec_deg)})
         pairs = cross_match_sources(centres, table.select(["ra_deg", "dec_deg"]).to_pandas(), radius_arcsec)
         return table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
 
     def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> pd.DataFrame:
-        """Rows within a circle, nearest first, with separation_arcsec.
+        """Rows within a circle, nearest first.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            Its centre, ICRS degrees; `query_sources` takes a SkyCoord.
+        radius_deg : float
+            Its radius.
+
+        Returns
+        -------
+        DataFrame
+            The catalogue's columns, and ``separation_arcsec``.
 
         Raises
         ------
@@ -234,21 +370,24 @@ class ReferenceCatalog:
         return result
 
 
-def _sorted_reference(source: pa.Table | pd.DataFrame) -> pa.Table:
+def _sorted_reference(source: TableLike, name: str) -> pa.Table:
     """A table of schema REFERENCE sorted by cell, missing optional columns filled in."""
     if isinstance(source, pa.Table) and set(REFERENCE.names) <= set(source.column_names):
         table = source.select(REFERENCE.names)
         cells = table.column("healpix_29").to_numpy()
         if (np.diff(cells) >= 0).all():
             return table.replace_schema_metadata(None)
-    frame = source.to_pandas() if isinstance(source, pa.Table) else source
+    frame = as_frame(source, f"catalogue {name!r}")
+    require(frame, ("catalog_source_id", "ra_deg", "dec_deg"), f"catalogue {name!r}")
     frame = pd.DataFrame({name: frame[name] for name in REFERENCE.names if name in frame.columns})
     for column in REFERENCE:
         if column.name not in frame.columns and column.nullable:
             frame[column.name] = np.nan
-    for name in ("ra_err_arcsec", "dec_err_arcsec"):
-        if name not in frame.columns:
-            frame[name] = 1.0
+    for error in ("ra_err_arcsec", "dec_err_arcsec"):
+        if error not in frame.columns:
+            frame[error] = 1.0
+    if pd.api.types.is_integer_dtype(frame["catalog_source_id"].dtype):
+        frame["catalog_source_id"] = frame["catalog_source_id"].astype("str")
     frame["healpix_29"] = healpix_29(frame["ra_deg"].to_numpy(float), frame["dec_deg"].to_numpy(float))
     frame = frame.sort_values(["healpix_29", "catalog_source_id"], kind="stable", ignore_index=True)
     return REFERENCE.to_arrow(frame).replace_schema_metadata(None)
@@ -263,7 +402,9 @@ def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[Re
         If a file is missing or unusable, or a name is not configured.
     """
     catalogs = []
-    for name in config.catalogs if names is None else names:
+    for given in config.catalogs if names is None else names:
+        # Names of catalogues are lower-case; people write NVSS.
+        name = given.lower()
         if name not in config.catalogs:
             raise InputError(
                 f"catalogue {name!r} is not configured; there are {', '.join(sorted(config.catalogs)) or 'none'}; "
@@ -276,43 +417,73 @@ def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[Re
 
 
 def query_sources(
-    catalog_type: str,
-    ra_center: float,
-    dec_center: float,
-    radius_deg: float,
+    catalog_type: str | ReferenceCatalog,
+    ra_center: AngleLike | SkyCoord,
+    dec_center: AngleLike | None = None,
+    radius_deg: AngleLike | None = None,
     *,
     min_flux_mjy: float | None = None,
     max_sources: int | None = None,
     config: Config | None = None,
 ) -> pd.DataFrame:
-    """Sources of a configured catalogue around a position.
+    """Sources of a reference catalogue around a position.
 
     Parameters
     ----------
-    catalog_type : name of the catalogue in the configuration
-    ra_center, dec_center, radius_deg : the circle, ICRS deg
-    min_flux_mjy : only sources at least this bright
-    max_sources : only that many, the brightest
-    config : the configuration; that of the working folder if None
+    catalog_type : str or ReferenceCatalog
+        Name of a catalogue in the configuration, in any case ("NVSS" is "nvss"); or the catalogue itself.
+    ra_center : float, Angle, Quantity or SkyCoord
+        Right ascension of the centre, ICRS, plain numbers in degrees; or the centre as SkyCoord.
+    dec_center : float, Angle or Quantity, optional
+        Declination of the centre; none with a SkyCoord.
+    radius_deg : float, Angle, Quantity or str
+        Radius, a plain number in degrees; always needed.
+    min_flux_mjy : float or Quantity, optional
+        Only sources at least this bright, mJy.
+    max_sources : int, optional
+        Only that many, the brightest.
+    config : Config, optional
+        The configuration; that of the working folder if not given.
 
     Returns
     -------
-    DataFrame with the columns of schema REFERENCE, catalog_type and separation_arcsec, nearest first (brightest first
-    with ``max_sources``). Ids are the catalogue's own names, or IAU names.
+    DataFrame
+        The catalogue's columns, as described in `contimg_assets.schemas.catalogs`, with ``catalog_type`` and
+        ``separation_arcsec``, nearest first (brightest first with ``max_sources``). Ids are the catalogue's own names,
+        or IAU names.
 
     Raises
     ------
     InputError
         If the catalogue is not configured or its file unusable, or the circle is not one on the sky.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from astropy.coordinates import Angle, SkyCoord
+    >>> import contimg_assets as ca
+    >>> catalog = ca.ReferenceCatalog("mine", pd.DataFrame({
+    ...     "catalog_source_id": ["A", "B"], "ra_deg": [10.0, 11.0], "dec_deg": [16.0, 16.0], "flux_mjy": [100.0, 50.0],
+    ... }), freq_mhz=1400, beam_arcsec=45)
+    >>> near = ca.query_sources(catalog, SkyCoord(10.1, 16.0, unit="deg"), radius_deg=Angle("30arcmin"))
+    >>> near[["catalog_type", "catalog_source_id", "flux_mjy"]]
+      catalog_type catalog_source_id  flux_mjy
+    0         mine                 A     100.0
     """
-    (catalog,) = open_catalogs(config if config is not None else load_config(), [catalog_type])
-    rows = catalog.cone(ra_center, dec_center, radius_deg)
+    if radius_deg is None:
+        raise InputError("radius_deg is not given; say how far from the position to look, such as radius_deg=0.5")
+    if isinstance(catalog_type, ReferenceCatalog):
+        catalog = catalog_type
+    else:
+        (catalog,) = open_catalogs(config if config is not None else load_config(), [catalog_type])
+    centre = as_position(ra_center, dec_center, "the centre")
+    rows = catalog.cone(*centre, as_number(radius_deg, "deg", "radius_deg"))
     if min_flux_mjy is not None:
-        rows = rows[rows["flux_mjy"] >= min_flux_mjy]
+        rows = rows[rows["flux_mjy"] >= as_number(min_flux_mjy, "mJy", "min_flux_mjy")]
     if max_sources is not None:
         rows = rows.sort_values(["flux_mjy", "separation_arcsec"], ascending=[False, True]).head(max_sources)
     rows = rows.reset_index(drop=True)
-    rows.insert(0, "catalog_type", catalog_type)
+    rows.insert(0, "catalog_type", catalog.name)
     return rows
 
 

@@ -133,11 +133,8 @@ def variables(
     database = open_products()
     if eta is v is p_value is None:
         p_value = VARIABLE_P_VALUE
-    kinds = [flux.value] if flux is not None else [one.value for one in Flux]
-    for kind in kinds:
-        found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1)
-        if len(found):
-            break
+    kind = database.flux_kind() if flux is None else flux.value
+    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1)
     columns = [name for name in map(str, found) if not name.startswith(("n_sibl", "n_rel", "n_lim", "modulation"))]
     print_frame(found[:limit].dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
     if len(found) > limit:

@@ -14,7 +14,15 @@ from contimg_assets.config.checks import Checks
 from contimg_assets.config.config import Config
 from contimg_assets.config.corrections import Corrections
 from contimg_assets.config.ingest import Ingest
-from contimg_assets.config.load import ENVIRONMENT_VARIABLE, FILE_NAME, check_association, find_config_file, load_config
+from contimg_assets.config.load import (
+    ENVIRONMENT_VARIABLE,
+    FILE_NAME,
+    check_association,
+    check_section,
+    find_config_file,
+    load_config,
+    with_overrides,
+)
 from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.paths import Paths
@@ -22,6 +30,8 @@ from contimg_assets.config.section import ColumnSource, Section
 from contimg_assets.config.variability import Variability
 
 __all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "FILE_NAME",
     "Association",
     "Automation",
     "CatalogConfig",
@@ -29,8 +39,6 @@ __all__ = [
     "ColumnSource",
     "Config",
     "Corrections",
-    "ENVIRONMENT_VARIABLE",
-    "FILE_NAME",
     "Ingest",
     "Matching",
     "Measurements",
@@ -38,6 +46,8 @@ __all__ = [
     "Section",
     "Variability",
     "check_association",
+    "check_section",
     "find_config_file",
     "load_config",
+    "with_overrides",
 ]

@@ -23,7 +23,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Config(Section):
-    """The whole configuration. ``root`` is the folder that relative paths start at; it is not a key of the file."""
+    """The whole configuration. ``root`` is the folder that relative paths start at; it is not a key of the file.
+
+    `load_config` reads one from a file. A section is an attribute, and what functions take as ``parameters``.
+
+    Examples
+    --------
+    >>> import contimg_assets as ca
+    >>> config = ca.Config(matching={"radius_arcsec": 15})
+    >>> config.matching.radius_arcsec, config.variability.min_abs_vs
+    (15.0, 4.3)
+    """
 
     paths: Paths = Field(default_factory=Paths)
     ingest: Ingest = Field(default_factory=Ingest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -20,6 +20,8 @@ FILE_NAME = "contimg.yaml"
 
 ENVIRONMENT_VARIABLE = "CONTIMG_CONFIG"
 
+Kind = TypeVar("Kind", bound=Section)
+
 
 def find_config_file() -> Path:
     """The configuration file of this folder: $CONTIMG_CONFIG, else ./contimg.yaml (which need not exist)."""
@@ -29,10 +31,32 @@ def find_config_file() -> Path:
 def load_config(path: Path | str | None = None) -> Config:
     """Read and check a configuration file; all defaults where the default file does not exist.
 
+    Parameters
+    ----------
+    path : Path or str, optional
+        The file; $CONTIMG_CONFIG if not given, else ``contimg.yaml`` in the working folder.
+
+    Returns
+    -------
+    Config
+        Its sections as attributes (``config.matching.radius_arcsec``); paths relative to the folder of the file.
+
     Raises
     ------
     ConfigError
         In one sentence per fault: file, key, value, what is allowed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import contimg_assets as ca
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "contimg.yaml"
+    ...     _ = file.write_text("matching: {radius_arcsec: 15}")
+    ...     config = ca.load_config(file)
+    >>> config.matching.radius_arcsec, config.association.method
+    (15.0, 'optimal')
     """
     explicit = path is not None or ENVIRONMENT_VARIABLE in os.environ
     file = Path(path).absolute() if path is not None else find_config_file()
@@ -66,11 +90,67 @@ def check_association(values: Mapping[str, Any]) -> Association:
     ConfigError
         In one sentence per fault: key, value, what is allowed.
     """
+    return check_section(Association, values)
+
+
+def check_section(kind: type[Kind], values: Mapping[str, Any], where: tuple[str, ...] = ()) -> Kind:
+    """A section with these values, from wherever they come.
+
+    Parameters
+    ----------
+    kind : type of Section
+        Which section.
+    values : mapping
+        Key to value.
+    where : tuple of str
+        Keys that lead to the section, for messages; found for a section of `Config`.
+
+    Returns
+    -------
+    Section
+        The section, checked.
+
+    Raises
+    ------
+    ConfigError
+        In one sentence per fault: key, value, what is allowed.
+    """
     try:
-        return Association(**values)
+        return kind(**values)
     except ValidationError as error:
-        faults: list[Any] = [{**fault, "loc": ("association", *fault["loc"])} for fault in error.errors()]
+        sections = {field.annotation: name for name, field in Config.model_fields.items()}
+        prefix = where or ((sections[kind],) if kind in sections else ())
+        faults: list[Any] = [{**fault, "loc": (*prefix, *fault["loc"])} for fault in error.errors()]
         raise ConfigError("\n".join(map(_sentence, faults))) from error
+
+
+def with_overrides(kind: type[Kind], parameters: Kind | None, overrides: Mapping[str, object]) -> Kind:
+    """A section with single parameters replaced: what functions for notebooks take as ``parameters, **overrides``.
+
+    Parameters
+    ----------
+    kind : type of Section
+        Which section.
+    parameters : Section or None
+        What to begin with; the defaults if None.
+    overrides : mapping
+        Key to value.
+
+    Returns
+    -------
+    Section
+        The section, checked.
+
+    Raises
+    ------
+    ConfigError
+        If ``parameters`` is another section, or in one sentence per fault: key, value, what is allowed.
+    """
+    if parameters is not None and not isinstance(parameters, kind):
+        raise ConfigError(f"parameters is a {type(parameters).__name__}; give a contimg_assets.config.{kind.__name__}")
+    if parameters is not None and not overrides:
+        return parameters
+    return check_section(kind, (parameters.model_dump() if parameters is not None else {}) | dict(overrides))
 
 
 def _sentence(fault: Any) -> str:

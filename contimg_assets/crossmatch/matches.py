@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.catalogs.store import ReferenceCatalog
-from contimg_assets.config import Matching
+from contimg_assets.config import Matching, with_overrides
 from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.alignment import Offsets, borrow_offsets, measure_offsets
 from contimg_assets.crossmatch.background import local_density
@@ -23,8 +23,15 @@ from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
 from contimg_assets.crossmatch.detections import Detections, of_measurements, of_sources
 from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
+from contimg_assets.errors import InputError
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
+from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
 from contimg_assets.sky.sphere import Indices
+
+_OF_MEASUREMENTS = (
+    *("measurement_id", "image", "ra_deg", "dec_deg"),
+    *("uncertainty_ew_arcsec", "uncertainty_ns_arcsec"),
+)
 
 
 class MatchResult(NamedTuple):
@@ -85,14 +92,83 @@ def match_catalogs(
 
 
 def match_measurements(
-    measurements: pd.DataFrame,
-    images: pd.DataFrame,
-    catalogs: Sequence[ReferenceCatalog],
-    parameters: Matching,
-    associations: pd.DataFrame | None = None,
+    measurements: TableLike,
+    images: TableLike,
+    catalogs: ReferenceCatalog | Sequence[ReferenceCatalog],
+    parameters: Matching | None = None,
+    associations: TableLike | None = None,
+    **overrides: object,
 ) -> pd.DataFrame:
-    """The table CATALOG_MATCHES of `match_catalogs`, without the summary."""
-    return match_catalogs(measurements, images, catalogs, parameters, associations).matches
+    """Candidate counterparts of measurements in reference catalogues, all of them, each with its probability.
+
+    Parameters
+    ----------
+    measurements : DataFrame, Table, QTable or pyarrow.Table
+        One row a measurement, of one epoch: ``measurement_id`` (text or integer), ``image``, ``ra_deg``, ``dec_deg``,
+        ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky); used where present:
+        ``flux_int_mjy``, ``flux_peak_mjy_beam``. ``image`` may be absent where there is one image.
+    images : DataFrame, Table, QTable or pyarrow.Table
+        One row an image: ``image``, ``bmaj_arcsec``, ``freq_mhz``.
+    catalogs : ReferenceCatalog or list of ReferenceCatalog
+        What to match to; none gives an empty table.
+    parameters : contimg_assets.config.Matching, optional
+        All parameters at once.
+    associations : DataFrame, Table or pyarrow.Table, optional
+        ``source_id``, ``measurement_id``, ``separation_arcsec``, as `associate_measurements` returns them; for the
+        column ``source_id`` of the result.
+    **overrides : object
+        Single parameters of `contimg_assets.config.Matching`, by name: ``radius_arcsec=15``, ``spectral_index=-0.8``.
+
+    Returns
+    -------
+    DataFrame
+        One row a candidate, sorted by measurement, catalogue and rank: separation, ``dra_arcsec`` and ``ddec_arcsec``
+        (catalogue minus measurement, on the sky), ``de_ruiter``, ``probability``, ``p_any``, ``rank``,
+        ``expected_flux_mjy`` (at our frequency), ``flux_ratio`` and others, as described in
+        `contimg_assets.schemas.matches`. Give it to `calibration_matches` for what ties an image.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or a measurement's image is not among the images.
+    ConfigError
+        If a parameter is unknown, or its value not allowed.
+
+    References
+    ----------
+    Sutherland & Saunders 1992, MNRAS 259, 413 (probability); Budavari & Szalay 2008, ApJ 679, 301 (Bayes factor).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> catalog = ca.ReferenceCatalog("mine", pd.DataFrame({
+    ...     "catalog_source_id": ["A", "B"], "ra_deg": [10.0, 10.5], "dec_deg": [16.0, 16.0], "flux_mjy": [100.0, 50.0],
+    ... }), freq_mhz=1400, beam_arcsec=45)
+    >>> measurements = pd.DataFrame({
+    ...     "measurement_id": ["m1", "m2"], "ra_deg": [10.0001, 10.3], "dec_deg": [16.0, 16.0],
+    ...     "uncertainty_ew_arcsec": [0.5, 0.5], "uncertainty_ns_arcsec": [0.5, 0.5], "flux_int_mjy": [110.0, 9.0],
+    ... })
+    >>> images = pd.DataFrame({"image": ["tile1"], "bmaj_arcsec": [40.0], "freq_mhz": [1400.0]})
+    >>> matches = ca.match_measurements(measurements, images, catalog)
+    >>> matches[["measurement_id", "catalog_source_id", "flux_ratio"]].round(2)
+      measurement_id catalog_source_id  flux_ratio
+    0             m1                 A         1.1
+    """
+    chosen = with_overrides(Matching, parameters, overrides)
+    measurements, images = with_text_ids(as_frame(measurements, "measurements")), as_frame(images, "images")
+    require(images, ("image", "bmaj_arcsec", "freq_mhz"), "images")
+    if "image" not in measurements.columns and len(images) == 1:
+        measurements = measurements.assign(image=images["image"].iloc[0])
+    require(measurements, _OF_MEASUREMENTS, "measurements")
+    if associations is not None:
+        associations = with_text_ids(as_frame(associations, "associations"))
+        require(associations, ("source_id", "measurement_id", "separation_arcsec"), "associations")
+    catalogs = [catalogs] if isinstance(catalogs, ReferenceCatalog) else list(catalogs)
+    for catalog in catalogs:
+        if not isinstance(catalog, ReferenceCatalog):
+            raise InputError(f"catalogs holds a {type(catalog).__name__}; make it a ReferenceCatalog")
+    return match_catalogs(measurements, images, catalogs, chosen, associations).matches
 
 
 def match_sources(

@@ -73,6 +73,16 @@ def telling_trouble(url: Callable[[], str]) -> Iterator[None]:
         raise StoreError(sentence) from error
 
 
+def url_of(place: str | Path) -> str:
+    """The URL of a database: itself, or that of an SQLite file that is named by its path.
+
+    A bare word is no file: "postgres" or a forgotten ending would quietly make an empty database.
+    """
+    if isinstance(place, Path) or ("://" not in place and Path(place).suffix and not place.startswith("sqlite:")):
+        return f"sqlite:///{place}"
+    return place
+
+
 def open_engine(url: str) -> Engine:
     """Engine for a products database.
 
@@ -91,7 +101,8 @@ def open_engine(url: str) -> Engine:
             return sa.create_engine(parsed, pool_pre_ping=True)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise StoreError(
-            f"{shown_url(url)!r} is not a database URL; use sqlite:///products.sqlite3 or postgresql://..."
+            f"{shown_url(url)!r} is not a database URL; use a file such as products.sqlite3, "
+            "sqlite:///products.sqlite3 or postgresql://..."
         ) from error
     except ModuleNotFoundError as error:
         raise StoreError(

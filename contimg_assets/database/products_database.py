@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import recorded, schema
 from contimg_assets.database.compaction import compact, size_bytes
 from contimg_assets.database.decisions import Decision, record_decision
-from contimg_assets.database.engine import open_engine, reading, writing
+from contimg_assets.database.engine import open_engine, reading, url_of, writing
 from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.orphans import orphans
@@ -34,13 +35,14 @@ class ProductsDatabase(Queries):
 
     Parameters
     ----------
-    url : str
-        SQLAlchemy URL, such as ``sqlite:///products.sqlite3`` or ``postgresql://user@host/name``.
+    url : str or Path
+        File of SQLite (``products.sqlite3``), or a SQLAlchemy URL such as ``sqlite:///products.sqlite3`` or
+        ``postgresql://user@host/name``.
 
     Attributes
     ----------
     url : str
-        As given.
+        SQLAlchemy URL, of the file if one was given.
     engine : sqlalchemy.engine.Engine
         Connections, for those who want SQLAlchemy.
 
@@ -52,16 +54,23 @@ class ProductsDatabase(Queries):
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder, ProductsDatabase(f"sqlite:///{folder}/products.sqlite3") as database:
-    ...     revision = database.upgrade()
-    ...     len(database.variables(eta=3.0, v=0.1))
-    0
+    >>> from astropy.coordinates import SkyCoord
+    >>> import contimg_assets as ca
+    >>> folder = TemporaryDirectory()
+    >>> with ca.ProductsDatabase(Path(folder.name) / "products.sqlite3") as db:
+    ...     revision = db.upgrade()  # makes the tables; a project's database has them
+    ...     near = db.cone(SkyCoord("22h53m57.7s +16d08m53.6s"), radius_arcsec=60)
+    ...     varying = db.variables(p_value=1e-4)
+    >>> len(near), len(varying)
+    (0, 0)
+    >>> folder.cleanup()
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = open_engine(url)
+    def __init__(self, url: str | Path) -> None:
+        self.url = url_of(url)
+        self.engine = open_engine(self.url)
 
     def close(self) -> None:
         """Close all connections; the next question opens new ones."""
@@ -336,10 +345,10 @@ class ProductsDatabase(Queries):
         source_id : str
             Id of a present or past source.
         catalog : str
-            Reference catalog of the counterpart.
+            Reference catalog of the counterpart, in any case ("NVSS" is "nvss").
         catalog_source_id : str, optional
-            Source in that catalog; it need not be one that matching finds. A comment may name none: it is then about
-            all counterparts in the catalog.
+            Source in that catalog; it need not be one that matching finds, but must be in the catalog. A comment may
+            name none: it is then about all counterparts in the catalog.
         comment, author : str, optional
             Who says what.
         matching : SourceMatching, optional
@@ -352,7 +361,8 @@ class ProductsDatabase(Queries):
         InputError
             If the decision is incomplete, the catalog unknown, or (where `matching` is given) has no such source.
         """
-        present = self.present_source(source_id)
+        # Names of catalogs are lower-case; people write NVSS.
+        present, catalog = self.present_source(source_id), catalog.lower()
         if matching is not None and matching.check is not None and catalog_source_id:
             place = self.source(present)
             matching.check(catalog, catalog_source_id, float(place["ra_deg"]), float(place["dec_deg"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -17,10 +17,14 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES, sql_type
 from contimg_assets.errors import InputError, StoreError
+from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.sphere import separation_arcsec
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
@@ -30,7 +34,7 @@ class Queries:
     """Read-only questions; each sees one state of the database.
 
     Where a question is about a source, its id may be that of a past one: the present source that has its measurements
-    answers.
+    answers. Instead of an id its position may be given, as `find_source` takes it.
     """
 
     engine: Engine
@@ -98,15 +102,22 @@ class Queries:
         with reading(self.engine) as connection:
             return _present(connection, source_id)
 
-    def cone(self, ra_deg: float, dec_deg: float, radius_arcsec: float) -> pd.DataFrame:
+    def cone(
+        self,
+        ra_deg: AngleLike | SkyCoord,
+        dec_deg: AngleLike | None = None,
+        radius_arcsec: AngleLike | None = None,
+    ) -> pd.DataFrame:
         """Find the sources within a radius about a position.
 
         Parameters
         ----------
-        ra_deg, dec_deg : float
-            Position, ICRS [deg]; right ascension in [0, 360).
-        radius_arcsec : float
-            Radius, inclusive [arcsec].
+        ra_deg : float, Angle, Quantity or SkyCoord
+            Right ascension, ICRS, plain numbers in degrees in [0, 360); or the position as SkyCoord.
+        dec_deg : float, Angle or Quantity, optional
+            Declination, ICRS, plain numbers in degrees; none with a SkyCoord.
+        radius_arcsec : float, Angle, Quantity or str
+            Radius, inclusive, a plain number in arcsec; always needed.
 
         Returns
         -------
@@ -116,8 +127,12 @@ class Queries:
         Raises
         ------
         InputError
-            If the position is none, or the radius is negative, no number, or more than half the sky.
+            If the position is none, or the radius is not given, negative, no number, or more than half the sky.
         """
+        if radius_arcsec is None:
+            raise InputError("radius_arcsec is not given; say how far to look, such as radius_arcsec=60")
+        ra_deg, dec_deg = as_position(ra_deg, dec_deg, "the position")
+        radius_arcsec = as_arcsec(radius_arcsec, "radius_arcsec")
         if not (0 <= ra_deg < 360 and -90 <= dec_deg <= 90 and 0 <= radius_arcsec <= _HALF_THE_SKY_ARCSEC):
             raise InputError(
                 f"position {ra_deg}, {dec_deg} with radius {radius_arcsec} arcsec: RA must be in [0, 360), "
@@ -129,16 +144,16 @@ class Queries:
         found = found[found["separation_arcsec"] <= radius_arcsec]
         return found.sort_values(["separation_arcsec", "id"], ignore_index=True)
 
-    def find_source(self, text: str, radius_arcsec: float = 30.0) -> str:
+    def find_source(self, text: str | SkyCoord, radius_arcsec: AngleLike = 30.0) -> str:
         """Find the source that a person means by an id or a position.
 
         Parameters
         ----------
-        text : str
-            An id of 16 hexadecimal digits, past ones too; or a position, see
-            `contimg_assets.sky.position_text.parse_position`.
-        radius_arcsec : float, optional
-            How far the nearest source may be from the position [arcsec].
+        text : str or SkyCoord
+            An id of 16 hexadecimal digits, past ones too; or a position, "RA,DEC" or "RA DEC", each in degrees or
+            sexagesimal, see `contimg_assets.sky.position_text.parse_position`.
+        radius_arcsec : float, Angle, Quantity or str, optional
+            How far the nearest source may be from the position, a plain number in arcsec.
 
         Returns
         -------
@@ -152,6 +167,9 @@ class Queries:
         StoreError
             If there is no such source.
         """
+        radius_arcsec = as_arcsec(radius_arcsec, "radius_arcsec")
+        if not isinstance(text, str):
+            text = "{!r},{!r}".format(*as_position(text, None, "the position"))
         if _ID.fullmatch(text.strip().lower()):
             return self.present_source(text.strip().lower())
         ra, dec = parse_position(text)
@@ -160,13 +178,13 @@ class Queries:
             raise StoreError(f"no source within {radius_arcsec:g} arcsec of {ra:.5f}, {dec:+.5f}")
         return str(found["id"].iloc[0])
 
-    def source(self, source_id: str) -> pd.Series:
+    def source(self, source_id: str | SkyCoord) -> pd.Series:
         """Read the row of a source.
 
         Parameters
         ----------
-        source_id : str
-            Id of a present or past source.
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -181,13 +199,13 @@ class Queries:
         table = TABLES["sources"]
         return self._rows_of(source_id, lambda present: sa.select(table).where(table.c.id == present)).iloc[0]
 
-    def source_variability(self, source_id: str) -> pd.DataFrame:
+    def source_variability(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Read how much a source varies.
 
         Parameters
         ----------
-        source_id : str
-            Id of a present or past source.
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -201,13 +219,13 @@ class Queries:
         """
         return self._of_source("variability", source_id, "sample")
 
-    def matches(self, source_id: str) -> pd.DataFrame:
+    def matches(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Read the counterparts of a source.
 
         Parameters
         ----------
-        source_id : str
-            Id of a present or past source.
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -221,13 +239,13 @@ class Queries:
         """
         return self._of_source("cross_matches", source_id, "catalog_type", "rank", "catalog_source_id")
 
-    def decisions(self, source_id: str) -> pd.DataFrame:
+    def decisions(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Read what people decided or said about a source's counterparts, under any of its names.
 
         Parameters
         ----------
-        source_id : str
-            Id of a present or past source.
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -248,13 +266,13 @@ class Queries:
 
         return self._rows_of(source_id, query)
 
-    def relations(self, source_id: str) -> pd.DataFrame:
+    def relations(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Read which sources competed with a source for a measurement.
 
         Parameters
         ----------
-        source_id : str
-            Id of a present or past source.
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -274,13 +292,13 @@ class Queries:
 
         return self._rows_of(source_id, query)
 
-    def light_curve(self, source_id: str, limits: bool = True) -> pd.DataFrame:
+    def light_curve(self, source_id: str | SkyCoord, limits: bool = True) -> pd.DataFrame:
         """Read the points of a source.
 
         Parameters
         ----------
-        source_id : str
-            Id of a present or past source.
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
         limits : bool, optional
             Whether epochs that covered the source and did not detect it are in, as upper limits.
 
@@ -305,12 +323,29 @@ class Queries:
 
         return self._rows_of(source_id, query)
 
+    def flux_kind(self, sample: str = "detections") -> str:
+        """Say by which kind of flux light curves are best judged here.
+
+        Parameters
+        ----------
+        sample : {'detections', 'forced', 'all'}, optional
+            Which measurements.
+
+        Returns
+        -------
+        str
+            'peak'; 'int' where no source has statistics of peak fluxes, as of catalogs without any.
+        """
+        c = TABLES["variability"].c
+        query = sa.select(c.source_id).where(c["sample"] == sample, c.eta_peak.is_not(None)).limit(1)
+        return "int" if self._rows(query).empty else "peak"
+
     def variables(
         self,
         eta: float | None = None,
         v: float | None = None,
         p_value: float | None = None,
-        kind: str = "peak",
+        kind: str | None = None,
         sample: str = "detections",
         limit: int | None = None,
     ) -> pd.DataFrame:
@@ -325,7 +360,7 @@ class Queries:
         p_value : float, optional
             Largest chance that a constant source scatters at least as much.
         kind : {'peak', 'int'}, optional
-            Which flux.
+            Which flux; `flux_kind` if not given.
         sample : {'detections', 'forced', 'all'}, optional
             Which measurements.
         limit : int, optional
@@ -341,6 +376,7 @@ class Queries:
         InputError
             If kind or sample is unknown.
         """
+        kind = self.flux_kind(sample) if kind is None else kind
         _check_statistics(kind, sample)
         table, sources = TABLES["variability"], TABLES["sources"]
         unit = FLUX_KINDS[kind]
@@ -420,12 +456,18 @@ class Queries:
         with reading(self.engine) as connection:
             return bulk.fetch(connection, query)
 
-    def _rows_of(self, source_id: str, query: Callable[[str], sa.Select[Any]]) -> pd.DataFrame:
+    def _rows_of(self, source_id: str | SkyCoord, query: Callable[[str], sa.Select[Any]]) -> pd.DataFrame:
         """Rows about a source, whose present id the query is given."""
+        named = self._named(source_id)
         with reading(self.engine) as connection:
-            return bulk.fetch(connection, query(_present(connection, source_id)))
+            return bulk.fetch(connection, query(_present(connection, named)))
 
-    def _of_source(self, name: str, source_id: str, *order: str) -> pd.DataFrame:
+    def _named(self, source: str | SkyCoord) -> str:
+        """The id that is given, or that of the source at the position that is given."""
+        is_name = isinstance(source, str) and not re.search(r"[\s,]", source.strip())
+        return str(source) if is_name else self.find_source(source)
+
+    def _of_source(self, name: str, source_id: str | SkyCoord, *order: str) -> pd.DataFrame:
         """The rows of a table that belong to a source."""
         table = TABLES[name]
         columns = [table.c[column] for column in order]

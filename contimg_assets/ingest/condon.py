@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from contimg_assets.schemas.tables import as_values, unit_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -13,7 +15,21 @@ _SQRT_4_LN_2 = np.sqrt(4 * np.log(2))
 
 
 class CondonErrors(NamedTuple):
-    """1-sigma errors, shape (n,), NaN where a quantity they need is missing or not positive."""
+    """1-sigma errors of fits, NaN where a quantity they need is missing or not positive.
+
+    Attributes
+    ----------
+    ra_err_arcsec, dec_err_arcsec : ndarray of float, shape (n,)
+        Of the position, on the sky, arcsec.
+    flux_peak_err_mjy_beam : ndarray of float, shape (n,)
+        Of the peak flux density, mJy/beam.
+    flux_int_err_mjy : ndarray of float, shape (n,)
+        Of the integrated flux density, mJy.
+    bmaj_err_arcsec, bmin_err_arcsec : ndarray of float, shape (n,)
+        Of the FWHM axes, arcsec.
+    pa_err_deg : ndarray of float, shape (n,)
+        Of the position angle, degrees, at most 180.
+    """
 
     ra_err_arcsec: Floats
     dec_err_arcsec: Floats
@@ -26,24 +42,43 @@ class CondonErrors(NamedTuple):
 
 def condon_errors(
     *,
-    bmaj_arcsec: npt.ArrayLike,
-    bmin_arcsec: npt.ArrayLike,
-    pa_deg: npt.ArrayLike,
-    flux_peak_mjy_beam: npt.ArrayLike,
-    flux_int_mjy: npt.ArrayLike,
-    snr: npt.ArrayLike,
-    beam_bmaj_arcsec: npt.ArrayLike,
-    beam_bmin_arcsec: npt.ArrayLike,
+    bmaj_arcsec: npt.ArrayLike | Any,
+    bmin_arcsec: npt.ArrayLike | Any,
+    pa_deg: npt.ArrayLike | Any,
+    flux_peak_mjy_beam: npt.ArrayLike | Any,
+    flux_int_mjy: npt.ArrayLike | Any,
+    snr: npt.ArrayLike | Any,
+    beam_bmaj_arcsec: npt.ArrayLike | Any,
+    beam_bmin_arcsec: npt.ArrayLike | Any,
 ) -> CondonErrors:
-    """Errors of fits in images with noise that is correlated over the beam.
+    """Errors of fits of elliptical Gaussians in images with noise that is correlated over the beam.
 
     Parameters
     ----------
-    bmaj_arcsec, bmin_arcsec : fitted FWHM axes [arcsec], shape (n,)
-    pa_deg : position angle of the major axis, east of north [deg]
-    flux_peak_mjy_beam, flux_int_mjy : fitted flux densities
-    snr : peak over local rms
-    beam_bmaj_arcsec, beam_bmin_arcsec : restoring beam [arcsec], shape (n,) or ()
+    bmaj_arcsec, bmin_arcsec : array_like or Quantity, shape (n,)
+        Fitted FWHM axes, arcsec.
+    pa_deg : array_like or Quantity, shape (n,)
+        Position angle of the major axis, east of north, degrees.
+    flux_peak_mjy_beam : array_like or Quantity, shape (n,)
+        Fitted peak flux density, mJy/beam.
+    flux_int_mjy : array_like or Quantity, shape (n,)
+        Fitted integrated flux density, mJy.
+    snr : array_like, shape (n,)
+        Peak over local rms.
+    beam_bmaj_arcsec, beam_bmin_arcsec : array_like or Quantity, shape (n,) or ()
+        Restoring beam, FWHM, arcsec.
+
+    Returns
+    -------
+    CondonErrors
+        1-sigma errors, arrays of shape (n,), NaN where a quantity they need is missing or not positive:
+        ``ra_err_arcsec`` and ``dec_err_arcsec`` on the sky, ``flux_peak_err_mjy_beam``, ``flux_int_err_mjy``,
+        ``bmaj_err_arcsec``, ``bmin_err_arcsec``, ``pa_err_deg``.
+
+    Raises
+    ------
+    InputError
+        If a unit does not convert, or something is no number.
 
     Notes
     -----
@@ -55,22 +90,34 @@ def condon_errors(
     the amplitude. Calibration errors and clean bias are left to the flux scale of the image. Position errors are those
     along the two axes, projected on east and north (eq. 21). The error of the position angle is at most 180 deg, and
     that for a round component.
+
+    References
+    ----------
+    Condon 1997, PASP 109, 166, eq. 21 (errors east and north) and eq. 41 (signal to noise).
+
+    Examples
+    --------
+    >>> import contimg_assets as ca
+    >>> errors = ca.condon_errors(
+    ...     bmaj_arcsec=[60.0], bmin_arcsec=[40.0], pa_deg=[0.0], flux_peak_mjy_beam=[50.0], flux_int_mjy=[61.7],
+    ...     snr=[10.0], beam_bmaj_arcsec=58.8, beam_bmin_arcsec=33.1,
+    ... )
+    >>> errors.ra_err_arcsec.round(2), errors.dec_err_arcsec.round(2)
+    (array([1.9]), array([2.46]))
+    >>> ca.with_units(errors)["flux_peak_err_mjy_beam"].round(2)
+    <Quantity [5.2] mJy / beam>
     """
-    inputs = np.broadcast_arrays(
-        *(
-            np.asarray(values, dtype=float)
-            for values in (
-                bmaj_arcsec,
-                bmin_arcsec,
-                pa_deg,
-                flux_peak_mjy_beam,
-                flux_int_mjy,
-                snr,
-                beam_bmaj_arcsec,
-                beam_bmin_arcsec,
-            )
-        )
-    )
+    given = {
+        "bmaj_arcsec": bmaj_arcsec,
+        "bmin_arcsec": bmin_arcsec,
+        "pa_deg": pa_deg,
+        "flux_peak_mjy_beam": flux_peak_mjy_beam,
+        "flux_int_mjy": flux_int_mjy,
+        "snr": snr,
+        "beam_bmaj_arcsec": beam_bmaj_arcsec,
+        "beam_bmin_arcsec": beam_bmin_arcsec,
+    }
+    inputs = np.broadcast_arrays(*(as_values(values, unit_of(name), name) for name, values in given.items()))
     major, minor, pa, peak, integrated, ratio, beam_major, beam_minor = inputs
     usable = (major > 0) & (minor > 0) & (beam_major > 0) & (beam_minor > 0) & (ratio != 0)
     major, minor, ratio = (np.where(usable, values, np.nan) for values in (major, minor, ratio))

@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.config import Measurements
+from contimg_assets.config import Measurements, with_overrides
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import from_hex
+from contimg_assets.identity.ids import from_hex, hashes_of
 from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import MEASUREMENTS
+from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require
 from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import Floats, arc, unit_vectors
 
@@ -68,6 +69,93 @@ def measure(detections: pd.DataFrame, images: pd.DataFrame, parameters: Measurem
     columns |= _ratios(detections, images, image)
     columns |= _duplicates(detections, columns, images, image, parameters)
     return pd.DataFrame({name: columns[name] for name in MEASUREMENTS.names}, copy=False)
+
+
+def remove_duplicates(
+    measurements: TableLike,
+    images: TableLike,
+    radius: AngleLike | None = None,
+    *,
+    mark: bool = False,
+    parameters: Measurements | None = None,
+    **overrides: object,
+) -> pd.DataFrame:
+    """Measurements of one epoch without the repeats in overlapping images.
+
+    Of measurements of one source in different images, the one nearest to the centre of its image is kept. Shifts
+    between images are measured and taken out before pairs are compared. Measurements of one image are never duplicates
+    of each other.
+
+    Parameters
+    ----------
+    measurements : DataFrame, Table, QTable or pyarrow.Table
+        One row a measurement: ``measurement_id`` (text or integer), ``image``, ``ra_deg``, ``dec_deg``,
+        ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky).
+    images : DataFrame, Table, QTable or pyarrow.Table
+        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its centre), ``bmaj_arcsec``.
+    radius : float, Angle, Quantity or str, optional
+        Pairs nearer than this are candidates whatever their errors, a plain number in arcsec; 2.5 arcsec if not given.
+    mark : bool
+        Whether all rows are returned, with those to be removed marked.
+    parameters : contimg_assets.config.Measurements, optional
+        All parameters at once; ``radius`` goes before its own.
+    **overrides : object
+        Single parameters of `contimg_assets.config.Measurements`, by name: ``dedup_sigma=4``, ``dedup_method="vast"``.
+
+    Returns
+    -------
+    DataFrame
+        The rows that are kept, in their order, with their labels. With ``mark`` all rows, and ``duplicate_of``
+        (``measurement_id`` that is kept in this one's place, missing where this one is kept) and
+        ``duplicate_separation_arcsec``.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, an id comes twice, or a measurement's image is not among the images.
+    ConfigError
+        If a parameter is unknown, or its value not allowed.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> images = pd.DataFrame({
+    ...     "image": ["west", "east"], "ra_deg": [9.0, 11.0], "dec_deg": [16.0, 16.0], "bmaj_arcsec": [40.0, 40.0],
+    ... })
+    >>> measurements = pd.DataFrame({
+    ...     "measurement_id": ["w1", "w2", "e1"], "image": ["west", "west", "east"], "ra_deg": [9.9, 8.5, 9.9001],
+    ...     "dec_deg": [16.0, 16.0, 16.0], "uncertainty_ew_arcsec": [0.5] * 3, "uncertainty_ns_arcsec": [0.5] * 3,
+    ... })
+    >>> ca.remove_duplicates(measurements, images)["measurement_id"].tolist()
+    ['w1', 'w2']
+    """
+    measurements, images = as_frame(measurements, "measurements"), as_frame(images, "images")
+    wanted = {} if radius is None else {"dedup_radius_arcsec": as_arcsec(radius, "radius")}
+    chosen = with_overrides(Measurements, parameters, wanted | overrides)
+    require(images, ("image", "ra_deg", "dec_deg", "bmaj_arcsec"), "images")
+    numbers = ("ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
+    require(measurements, ("measurement_id", "image", *numbers), "measurements")
+    # In the order of their ids, which settles ties.
+    order = np.argsort(hashes_of(measurements["measurement_id"]), kind="stable")
+    columns = {name: numbers_of(measurements, name, "measurements")[order] for name in numbers}
+    for name, values in columns.items():
+        if not np.isfinite(values).all():
+            row = int(order[np.argmax(~np.isfinite(values))])
+            raise InputError(f"measurements: row {row} has no {name}; leave such rows out")
+    ordered = measurements[["measurement_id", "image"]].iloc[order].reset_index(drop=True).assign(**columns)
+    if ordered["measurement_id"].duplicated().any():
+        name = ordered["measurement_id"][ordered["measurement_id"].duplicated()].iloc[0]
+        raise InputError(f"measurement_id {name} comes more than once; give every measurement its own id")
+    image = _image_numbers(ordered, images)
+    columns["dist_from_centre_deg"] = _from_centre(ordered, images, image)
+    found = _duplicates(ordered, columns, images, image, chosen)
+    place = np.argsort(order, kind="stable")
+    duplicate_of = pd.Series(found["duplicate_of"]).take(place).set_axis(measurements.index)
+    if not mark:
+        return measurements[duplicate_of.isna()]
+    separation = found["duplicate_separation_arcsec"][place]
+    return measurements.assign(duplicate_of=duplicate_of, duplicate_separation_arcsec=separation)
 
 
 _IMAGE_COLUMNS = ("bmaj_arcsec", "bmin_arcsec", "bpa_deg", "rms_mjy_beam")

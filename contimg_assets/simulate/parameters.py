@@ -40,7 +40,17 @@ FIRST_LIKE = ReferenceParameters(
 
 
 class SurveyParameters(Section):
-    """A drift-scan survey: a strip of overlapping images at one declination, seen again and again."""
+    """A drift-scan survey: a strip of overlapping images at one declination, seen again and again.
+
+    Every parameter is a keyword with a default, and is described by ``SurveyParameters.model_fields``.
+
+    Examples
+    --------
+    >>> import contimg_assets as ca
+    >>> southern = ca.SurveyParameters(n_epochs=3, centre_dec_deg=-50, rms_mjy_beam=(1, 2))
+    >>> southern.freq_mhz, ca.SurveyParameters.model_fields["rms_mjy_beam"].description
+    (1405.0, "Range of the images' noise [mJy/beam]")
+    """
 
     seed: int = Field(1, ge=0, description="Same seed and parameters, same survey")
     n_epochs: int = Field(6, ge=1, description="Epochs")

@@ -34,16 +34,23 @@ class SurveyTruth:
 
     Attributes
     ----------
-    sources : one row a true source: true_source, source_class (constant, variable, transient, double), ra_deg, dec_deg,
-        flux_mjy, spectral_index, size_arcsec, modulation_index, companion, companion_arcsec, blend
-    measurements : one row a delivered detection: measurement_id, epoch, image, component_id, true_source (missing: no
-        source at all), second_source (the other source of a blend), true_ra_deg, true_dec_deg, true_flux_mjy
-    images : one row an image: epoch, image, mjd, ra_deg, dec_deg, radius_deg, rms_mjy_beam and the true correction:
-        dra_arcsec, ddec_arcsec (corrected = measured + offset, at the image's centre, see `rigid`), flux_mult,
-        flux_add_mjy (corrected = (measured - add) * mult)
-    light_curves : one row a source and epoch: true_source, epoch, mjd (of the epoch's middle), flux_mjy (0 = off)
-    counterparts : one row an entry of a reference catalogue: catalog, catalog_source_id, true_source, second_source
-        (the other source of an entry that is a blend)
+    sources : DataFrame
+        One row a true source: ``true_source``, ``source_class`` (constant, variable, transient, double), ``ra_deg``,
+        ``dec_deg``, ``flux_mjy``, ``spectral_index``, ``size_arcsec``, ``modulation_index``, ``companion``,
+        ``companion_arcsec``, ``blend``.
+    measurements : DataFrame
+        One row a delivered detection: ``measurement_id``, ``epoch``, ``image``, ``component_id``, ``true_source``
+        (missing: no source at all), ``second_source`` (the other source of a blend), ``true_ra_deg``, ``true_dec_deg``,
+        ``true_flux_mjy``.
+    images : DataFrame
+        One row an image: ``epoch``, ``image``, ``mjd``, ``ra_deg``, ``dec_deg``, ``radius_deg``, ``rms_mjy_beam`` and
+        the true correction: ``dra_arcsec``, ``ddec_arcsec`` (corrected = measured + offset, at the image's centre, see
+        `contimg_assets.simulate.rigid`), ``flux_mult``, ``flux_add_mjy`` (corrected = (measured - add) * mult).
+    light_curves : DataFrame
+        One row a source and epoch: ``true_source``, ``epoch``, ``mjd`` (of the epoch's middle), ``flux_mjy`` (0 = off).
+    counterparts : DataFrame
+        One row an entry of a reference catalogue: ``catalog``, ``catalog_source_id``, ``true_source``,
+        ``second_source`` (the other source of an entry that is a blend).
     """
 
     sources: pd.DataFrame
@@ -63,24 +70,38 @@ class SurveyTruth:
         return cls(**{name: pd.read_parquet(folder / f"{name}.parquet") for name in _TRUTH_TABLES})
 
 
-def simulate_survey(out: Path, parameters: SurveyParameters | None = None) -> SurveyTruth:
-    """Write a survey into a folder: ``incoming/``, ``catalogs/`` and ``truth/``.
+def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None) -> SurveyTruth:
+    """Write a survey with known truth into a folder: ``incoming/``, ``catalogs/`` and ``truth/``.
 
     Parameters
     ----------
-    out : folder; made where missing. The same survey may be written again; a different one needs another folder
-    parameters : defaults are a small DSA-110 survey across RA 0
+    out : Path or str
+        Folder; made where missing. The same survey may be written again; a different one needs another folder.
+    parameters : SurveyParameters, optional
+        The default is a small DSA-110 survey across RA 0.
 
     Returns
     -------
-    SurveyTruth, also in ``<out>/truth/*.parquet``; the parameters are in ``<out>/truth/parameters.json``
+    SurveyTruth
+        Tables ``sources``, ``measurements``, ``images``, ``light_curves``, ``counterparts``; also in
+        ``<out>/truth/*.parquet``. The parameters are in ``<out>/truth/parameters.json``.
 
     Raises
     ------
     InputError
         If the folder holds deliveries that are not of this very survey.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import contimg_assets as ca
+    >>> small = ca.SurveyParameters(n_epochs=2, images_per_epoch=2, n_sources=20, n_transients=0, seed=3)
+    >>> with TemporaryDirectory() as folder:
+    ...     truth = ca.simulate_survey(folder, small)
+    >>> truth.images["epoch"].nunique(), truth.light_curves["epoch"].nunique()
+    (2, 2)
     """
-    p = parameters or SurveyParameters()
+    p, out = parameters or SurveyParameters(), Path(out)
     _claim(out, p)
     sky_rng = np.random.default_rng([p.seed, 0])
     images = schedule(p, sky_rng)

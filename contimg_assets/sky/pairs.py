@@ -14,15 +14,16 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require
 from contimg_assets.sky import sphere
 
 _ERRORS = (("uncertainty_ew_arcsec", "uncertainty_ns_arcsec"), ("ra_err_arcsec", "dec_err_arcsec"))
 
 
 def cross_match_sources(
-    detected: pd.DataFrame,
-    catalog: pd.DataFrame,
-    radius: float,
+    detected: TableLike,
+    catalog: TableLike,
+    radius: AngleLike,
     *,
     mode: Literal["all", "nearest", "mutual"] = "all",
     catalog_tree: cKDTree | None = None,
@@ -31,22 +32,48 @@ def cross_match_sources(
 
     Parameters
     ----------
-    detected, catalog : columns ra_deg, dec_deg; position errors (uncertainty_ew_arcsec and uncertainty_ns_arcsec, or
-        ra_err_arcsec and dec_err_arcsec) are used where both tables have them
-    radius : largest separation, arcsec, inclusive
-    mode : "all" pairs, the "nearest" of each detected, or those nearest to each other ("mutual")
-    catalog_tree : `tree_of_positions` of the catalogue, for one that is matched to more than once
+    detected : DataFrame, Table, QTable, pyarrow.Table or SkyCoord
+        Positions: columns ``ra_deg`` and ``dec_deg``, ICRS degrees. Position errors (1 sigma on the sky, arcsec:
+        ``uncertainty_ew_arcsec`` and ``uncertainty_ns_arcsec``, or ``ra_err_arcsec`` and ``dec_err_arcsec``) are used
+        where both tables have them. Columns of astropy tables are converted from the units they state.
+    catalog : DataFrame, Table, QTable, pyarrow.Table or SkyCoord
+        The positions to match to, likewise.
+    radius : float, Angle, Quantity or str
+        Largest separation, inclusive; a plain number is in arcsec.
+    mode : {"all", "nearest", "mutual"}
+        All pairs, the nearest of each detected, or those that are nearest to each other.
+    catalog_tree : scipy.spatial.cKDTree, optional
+        `contimg_assets.sky.pairs.tree_of_positions` of the catalogue, for one that is matched to more than once.
 
     Returns
     -------
-    DataFrame sorted by detected row, then separation: detected_index, catalog_index (labels of the tables' indices),
-    separation_arcsec, dra_arcsec, ddec_arcsec (catalogue minus detected, on the sky), de_ruiter (NaN without errors)
+    DataFrame
+        One row a pair, sorted by detected row, then separation: ``detected_index`` and ``catalog_index`` (labels of the
+        DataFrames' indices; row numbers of other tables), ``separation_arcsec``, ``dra_arcsec``, ``ddec_arcsec``
+        (catalogue minus detected, on the sky) and ``de_ruiter`` (NaN without errors).
 
     Raises
     ------
     InputError
         If a column is missing, a position is none, the radius or mode is not allowed, or the tree is another's.
+
+    References
+    ----------
+    de Ruiter, Willis & Arp 1977, A&AS 28, 211, eq. 2 (``de_ruiter``).
+
+    Examples
+    --------
+    >>> from astropy.coordinates import Angle, SkyCoord
+    >>> import contimg_assets as ca
+    >>> ours = SkyCoord([10.0, 20.0], [16.0, 16.0], unit="deg")
+    >>> theirs = SkyCoord([10.0, 350.0], [16.001, -5.0], unit="deg")
+    >>> pairs = ca.cross_match_sources(ours, theirs, radius=Angle("10arcsec"))
+    >>> pairs[["detected_index", "catalog_index", "separation_arcsec"]].round(3)
+       detected_index  catalog_index  separation_arcsec
+    0               0              0                3.6
     """
+    detected, catalog = as_frame(detected, "table detected"), as_frame(catalog, "table catalog")
+    radius = as_arcsec(radius, "radius")
     if mode not in ("all", "nearest", "mutual"):
         raise InputError(f"mode {mode!r} is unknown; it is 'all', 'nearest' or 'mutual'")
     if not 0 <= radius <= 648_000:
@@ -88,7 +115,7 @@ def cross_match_sources(
     )
 
 
-def tree_of_positions(table: pd.DataFrame) -> cKDTree:
+def tree_of_positions(table: TableLike) -> cKDTree:
     """The ``catalog_tree`` of a table with columns ra_deg and dec_deg.
 
     Raises
@@ -96,14 +123,13 @@ def tree_of_positions(table: pd.DataFrame) -> cKDTree:
     InputError
         If a column is missing or a position is none.
     """
-    return sphere.tree_of(sphere.unit_vectors(*_positions(table, "catalog")).reshape(-1, 3))
+    frame = as_frame(table, "table catalog")
+    return sphere.tree_of(sphere.unit_vectors(*_positions(frame, "catalog")).reshape(-1, 3))
 
 
 def _positions(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    missing = {"ra_deg", "dec_deg"} - set(table.columns)
-    if missing:
-        raise InputError(f"table {name}: no column {', '.join(sorted(missing))}; positions are ra_deg and dec_deg")
-    ra, dec = table["ra_deg"].to_numpy(float), table["dec_deg"].to_numpy(float)
+    require(table, ("ra_deg", "dec_deg"), f"table {name}")
+    ra, dec = (numbers_of(table, column, f"table {name}") for column in ("ra_deg", "dec_deg"))
     wrong = ~(np.isfinite(ra) & (np.abs(dec) <= 90.0))
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -114,7 +140,7 @@ def _positions(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _errors(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
     for east, north in _ERRORS:
         if east in table.columns and north in table.columns:
-            return table[east].to_numpy(float), table[north].to_numpy(float)
+            return numbers_of(table, east, "position errors"), numbers_of(table, north, "position errors")
     return None
 
 

@@ -7,12 +7,16 @@ A point counts when its flux is finite and its error is finite and positive; oth
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from contimg_assets.config import Variability
+from contimg_assets.config import Variability, with_overrides
+from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.variability.pairs import pair_maxima
 from contimg_assets.variability.segments import Floats, LightCurves, Segments
@@ -140,7 +144,111 @@ def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict
     return result
 
 
-def variability_table(curves: LightCurves, parameters: Variability) -> pd.DataFrame:
+def variability_table(
+    curves: LightCurves | TableLike, parameters: Variability | None = None, **overrides: object
+) -> pd.DataFrame:
+    """Statistics of light curves: how much each source varies, and the chance that a constant one looks like it.
+
+    Parameters
+    ----------
+    curves : DataFrame, Table, QTable, pyarrow.Table or LightCurves
+        One row a point, of any number of sources: ``source_id``; peak fluxes, integrated ones or both, with their
+        1-sigma errors: ``flux_peak_corr_mjy_beam`` and ``flux_peak_err_corr_mjy_beam``, else ``flux_peak_mjy_beam`` and
+        ``flux_peak_err_mjy_beam``; the same with ``flux_int`` and ``mjy``. Used where present: ``flux_scale_err``
+        (error of the image's scale as a fraction), ``forced``, ``is_limit`` (limits do not count). Rows may be in any
+        order. `ProductsDatabase.light_curve` returns such a table; `associate_measurements` with `apply_corrections`
+        makes one.
+    parameters : contimg_assets.config.Variability, optional
+        All parameters at once.
+    **overrides : object
+        Single parameters of `contimg_assets.config.Variability`, by name: ``min_abs_vs=5``, ``scale_error=False``.
+
+    Returns
+    -------
+    DataFrame
+        A row a source and ``sample``: "detections" of every source; "forced", and "all" together, of sources that have
+        forced measurements; sorted by sample, source. For peak and integrated fluxes: means, ``v``, ``eta``,
+        ``p_value``, ``vs``, ``m``, ``modulation`` and others, as described in `contimg_assets.schemas.variability`;
+        NaN with one point. ``p_value`` is the chance that a constant source scatters this much, not the chance that the
+        source is constant. Of LightCurves, ``source_id`` is the source's hash.
+
+    Raises
+    ------
+    InputError
+        If there is no column of fluxes with errors, or something is no number.
+    ConfigError
+        If a parameter is unknown, or its value not allowed.
+
+    References
+    ----------
+    Swinbank et al. 2015, A&C 11, 25, eq. 2 (V) and 3 (eta); Mooley et al. 2016, ApJ 818, 105 (Vs, m); Rowlinson et al.
+    2019, A&C 27, 111; Barvainis et al. 2005, ApJ 618, 108 (debiased modulation index).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import contimg_assets as ca
+    >>> points = pd.DataFrame({
+    ...     "source_id": ["steady"] * 3 + ["flaring"] * 3,
+    ...     "flux_int_mjy": [50.0, 51.0, 49.0, 50.0, 90.0, 48.0], "flux_int_err_mjy": [1.0] * 6,
+    ... })
+    >>> ca.variability_table(points)[["source_id", "n_int", "v_int", "eta_int"]].round(3)
+      source_id  n_int  v_int  eta_int
+    0   flaring      3  0.378    561.333
+    1    steady      3  0.020      1.000
+    """
+    chosen = with_overrides(Variability, parameters, overrides)
+    if isinstance(curves, LightCurves):
+        return _table_of(curves, chosen)
+    found, ids = _light_curves(as_frame(curves, "light curves"))
+    table = _table_of(found, chosen)
+    return table.assign(source_id=ids.take(table["source_id"].to_numpy(dtype=np.intp)))
+
+
+def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index]:
+    """Points of a table of people's; sources are numbered in the order of their ids, which come beside."""
+    require(points, ("source_id",), "light curves")
+    if "is_limit" in points.columns:
+        points = points[~points["is_limit"].fillna(False).to_numpy(dtype=bool)]
+    nothing = np.full(len(points), np.nan)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for kind, unit in FLUX_KINDS.items():
+        pair = next(
+            (
+                names
+                for corr in ("corr_", "")
+                for names in [(f"flux_{kind}_{corr}{unit}", f"flux_{kind}_err_{corr}{unit}")]
+                if set(names) <= set(points.columns)
+            ),
+            None,
+        )
+        for name, column in zip((f"flux_{kind}", f"flux_{kind}_err"), pair or ("", ""), strict=True):
+            columns[name] = numbers_of(points, column, "light curves") if pair else nothing
+    if all(np.isnan(values).all() for values in columns.values()) and len(points):
+        raise InputError(
+            "light curves: no fluxes with errors; needed are flux_int_mjy and flux_int_err_mjy, or flux_peak_mjy_beam "
+            "and flux_peak_err_mjy_beam, or the corrected ones"
+        )
+    number, ids = pd.factorize(points["source_id"], sort=True)
+    if (number < 0).any():
+        raise InputError(f"light curves: row {int(np.argmax(number < 0))} has no source_id; leave such rows out")
+    present = points.columns
+    columns |= {
+        "mjd": numbers_of(points, "mjd", "light curves") if "mjd" in present else np.zeros(len(points)),
+        "measurement": np.arange(len(points), dtype=np.uint64),
+        "flux_scale_err": (
+            np.nan_to_num(numbers_of(points, "flux_scale_err", "light curves"))
+            if "flux_scale_err" in present
+            else np.zeros(len(points))
+        ),
+        "forced": (
+            points["forced"].fillna(False).to_numpy(dtype=bool) if "forced" in present else np.zeros(len(points), bool)
+        ),
+    }
+    return LightCurves.from_rows(number.astype(np.uint64), columns), pd.Index(ids)
+
+
+def _table_of(curves: LightCurves, parameters: Variability) -> pd.DataFrame:
     """Rows of the table `variability`: detections of every source; forced rows, and all rows, of sources that have any.
 
     ``source_id`` is the source's hash (uint64); the writer turns it into text.
