@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
 from contimg_assets.schemas.association import ALIGNMENT
-from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats, chord
+from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord
 
 BRIGHTEST_PER_IMAGE = 1000
 _MAD_TO_SIGMA = 1.4826

@@ -24,10 +24,9 @@ from contimg_assets.association.pairs import Pairs, candidates, moved_towards
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import Hashes, fork_hashes, mix, source_hashes, text_of
-from contimg_assets.sky.sphere import Floats, chord, positions, unit_vectors
-
-Indices = npt.NDArray[np.intp]
+from contimg_assets.identity.ids import fork_hashes, mix, source_hashes, text_of
+from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
+from contimg_assets.sky.sphere import chord, positions, unit_vectors
 
 # Part of the code version of everything that folds: raise it when results change.
 VERSION = "1"
@@ -144,7 +143,7 @@ def forks_table(results: Sequence[FoldResult]) -> pd.DataFrame:
     )
 
 
-def _joined_up(parts: list[npt.NDArray], kind: npt.DTypeLike) -> npt.NDArray:
+def _joined_up(parts: list[Values], kind: npt.DTypeLike) -> Values:
     return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
@@ -319,7 +318,7 @@ def _added(
 
 def _joined(
     state: FoldState, pairs: Pairs, chosen: Indices, observation: Observation, alignment: Alignment
-) -> tuple[npt.NDArray, ...]:
+) -> tuple[Values, ...]:
     """Columns of sources with one more measurement each."""
     source, measurement = pairs.source[chosen], pairs.measurement[chosen]
     weight_ew = 1.0 / alignment.variance_ew[measurement]
@@ -336,7 +335,7 @@ def _joined(
     return ra, dec, total_ew, total_ns, ln_flux, count, history
 
 
-def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[npt.NDArray, ...]:
+def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[Values, ...]:
     """Columns of sources with one measurement each."""
     if alignment.moved:
         ra, dec = positions(alignment.vectors[measurement])
@@ -384,7 +383,7 @@ def _relations(
     return one[first], two[first], kind[first]
 
 
-def _pairs_of_equal(key: npt.NDArray, value: Hashes) -> tuple[Hashes, Hashes]:
+def _pairs_of_equal(key: Values, value: Hashes) -> tuple[Hashes, Hashes]:
     """All pairs of values whose keys are equal, each pair once."""
     order = np.argsort(key, kind="stable")
     key, value = key[order], value[order]

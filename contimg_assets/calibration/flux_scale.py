@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats.mstats import mjci
 
 from contimg_assets.calibration import mixture
 from contimg_assets.errors import InputError
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 
-Floats = npt.NDArray[np.float64]
 Method = Literal["mixture", "huber", "odr", "median"]
 Offset = Literal["never", "auto", "always"]
 
@@ -117,7 +116,7 @@ class _Pairs:
     flux_err: Floats
     reference: Floats
     reference_err: Floats
-    index: npt.NDArray[np.intp]  # rows of the matches they come from
+    index: Indices  # rows of the matches they come from
 
     def without(self, i: int) -> _Pairs:
         return _Pairs(*(np.delete(values, i) for values in vars(self).values()))
@@ -218,7 +217,7 @@ def _mixture(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Gener
 
 
 def _mixture_influence(
-    best: Floats, found: mixture._Derivatives, data: mixture.Ratios, free: npt.NDArray[np.bool_], error: float
+    best: Floats, found: mixture._Derivatives, data: mixture.Ratios, free: Flags, error: float
 ) -> tuple[float, int]:
     """Largest change of ln g by leaving one match out, in standard errors, and its row.
 
@@ -240,7 +239,7 @@ def _mixture_influence(
 def _mixture_bootstrap(
     best: Floats,
     data: mixture.Ratios,
-    free: npt.NDArray[np.bool_],
+    free: Flags,
     replicates: int,
     rng: np.random.Generator,
 ) -> float:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
-from contimg_assets.calibration.selection import Mask, Selection, join, select
+from contimg_assets.calibration.selection import Selection, join, select
 from contimg_assets.config import Corrections
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.sky.arrays import Flags, Indices, Values
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
 # against 1.4 GHz that looks like an additive error of 1 mJy where a catalogue at 0.89 GHz shows none.
@@ -93,7 +93,7 @@ def measure_corrections(
     records = []
     for image, ra, dec in zip(ordered["image"], ordered["ra_deg"], ordered["dec_deg"], strict=True):
 
-        def rows_that(mask: Mask, catalog: str, image: str = image) -> npt.NDArray[np.intp]:
+        def rows_that(mask: Flags, catalog: str, image: str = image) -> Indices:
             rows = np.asarray(rows_of.get((image, catalog), ()), dtype=np.intp)
             return rows[mask[rows]]
 
@@ -301,7 +301,7 @@ def _flux_notes(fit: FluxScale, matches: pd.DataFrame, parameters: Corrections) 
     return notes
 
 
-def _flux_columns(tie: _Tie, peaks: Mask, ids: npt.NDArray) -> dict[str, Any]:
+def _flux_columns(tie: _Tie, peaks: Flags, ids: Values) -> dict[str, Any]:
     """``peaks``, ``ids``: of the matches that the scale was measured from, in the order that the fit had them."""
     fit: FluxScale = tie.fit
     kind = None if not len(peaks) else "peak" if peaks.all() else "mixed" if peaks.any() else "integrated"

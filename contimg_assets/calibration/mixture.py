@@ -14,9 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from contimg_assets.sky.arrays import Flags, Floats
 
 MU, C, LN_S, LOGIT_F, D, LN_W = range(6)
 N_PARAMETERS = 6
@@ -169,7 +168,7 @@ def maximise(
     first: Floats,
     data: Ratios,
     *,
-    free: npt.NDArray[np.bool_],
+    free: Flags,
     weights: Floats | None = None,
     max_iterations: int = 60,
     tolerance: float = 1e-6,
@@ -204,7 +203,7 @@ def maximise(
     return p, found
 
 
-def one_step(first: Floats, data: Ratios, *, free: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+def one_step(first: Floats, data: Ratios, *, free: Flags, weights: Floats) -> Floats:
     """Parameters after one Newton step from those of all matches, shapes (1, 6) and, for each weighting, (batch, 6).
 
     What is neglected against `maximise` is of second order in the change of the parameters.
@@ -213,7 +212,7 @@ def one_step(first: Floats, data: Ratios, *, free: npt.NDArray[np.bool_], weight
     return first + step / np.maximum(np.abs(step / _MAX_STEP).max(axis=-1), 1.0)[:, None]
 
 
-def _newton_step(found: _Derivatives, free: npt.NDArray[np.bool_]) -> Floats:
+def _newton_step(found: _Derivatives, free: Flags) -> Floats:
     hessian = found.hessian[:, free][:, :, free]
     # Scaling by the diagonal first makes eigenvalues comparable between parameters of different units.
     scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(hessian, axis1=-2, axis2=-1)), 1e-12))
@@ -240,7 +239,7 @@ def _climb(
     return trial, derivatives(trial, data, weights)
 
 
-def covariance(found: _Derivatives, free: npt.NDArray[np.bool_]) -> Floats:
+def covariance(found: _Derivatives, free: Flags) -> Floats:
     """Inverse of the observed information, shape (batch, 6, 6); zero for parameters that are not free."""
     information = -found.hessian[:, free][:, :, free]
     scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information, axis1=-2, axis2=-1)), 1e-12))

@@ -17,8 +17,8 @@ import pandas as pd
 
 from contimg_assets.errors import InputError
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Floats
 
-Floats = npt.NDArray[np.float64]
 Model = Literal["constant", "linear", "smooth", "auto"]
 
 MAD_TO_SIGMA = 1.482602218505602

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from contimg_assets.sky.sphere import Floats
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 
 _MAD_TO_SIGMA = 1.4826
 # Standard error of a median of normal values, in standard errors of their mean.
@@ -32,8 +32,8 @@ class Offsets:
     ddec_err: Floats
     dra_scatter: Floats
     ddec_scatter: Floats
-    n: npt.NDArray[np.int64]
-    applied: npt.NDArray[np.bool_]
+    n: Integers
+    applied: Flags
     systematic_ew: Floats
     systematic_ns: Floats
     # The catalogue that an offset was borrowed from; empty text where it is the group's own.
@@ -85,7 +85,7 @@ def measure_offsets(
     ddec: Floats,
     sigma_ew: Floats,
     sigma_ns: Floats,
-    group: npt.NDArray[np.intp],
+    group: Indices,
     unrelated_per_arcsec2: Floats,
     max_offset_arcsec: float,
     min_pairs: int,
@@ -176,7 +176,7 @@ def measure_offsets(
 
 
 def _densest(
-    x: Floats, y: Floats, group: npt.NDArray[np.intp], n_groups: int, reach: float, typical: float
+    x: Floats, y: Floats, group: Indices, n_groups: int, reach: float, typical: float
 ) -> tuple[Floats, Floats]:
     """Centre of the fullest 3 x 3 bins of each group's offsets."""
     width = float(np.clip(typical, reach / 50.0, reach / 3.0))
@@ -203,7 +203,7 @@ class _Cloud:
     y: Floats
     sigma_x: Floats
     sigma_y: Floats
-    group: npt.NDArray[np.intp]
+    group: Indices
     n_true: Floats
     per_area: Floats
 
@@ -216,7 +216,7 @@ class _Cloud:
         total = signal + self.per_area[self.group]
         return np.divide(signal, total, out=np.zeros(len(total)), where=total > 0)
 
-    def only(self, groups: npt.NDArray[np.bool_]) -> _Cloud:
+    def only(self, groups: Flags) -> _Cloud:
         rows = groups[self.group]
         return _Cloud(
             self.x[rows],
@@ -258,7 +258,7 @@ def _systematic(cloud: _Cloud) -> tuple[Floats, Floats]:
     return added[0], added[1]
 
 
-def _spread(residual: Floats, sigma: Floats, weight: Floats, group: npt.NDArray[np.intp], added: Floats) -> Floats:
+def _spread(residual: Floats, sigma: Floats, weight: Floats, group: Indices, added: Floats) -> Floats:
     """1.4826 weighted median of |residual| / sqrt(sigma^2 + added^2) of each group; 0 for groups without rows."""
     value = np.abs(residual) / np.sqrt(sigma**2 + added[group] ** 2)
     order = np.lexsort((value, group))

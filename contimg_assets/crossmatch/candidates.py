@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -12,8 +11,8 @@ from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.search import NEIGHBOUR_BEAMS, Pairs, Sky
 from contimg_assets.crossmatch.spectra import scaled_flux, spectral_indices
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.pairs import de_ruiter_radius
-from contimg_assets.sky.sphere import Floats, Indices
 
 # More likely than not.
 MATCHED = 0.5
@@ -97,7 +96,7 @@ def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats
     return least
 
 
-def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> npt.NDArray[np.bool_]:
+def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> Flags:
     """Whether each pair is the nearest of its group; of equals, the first."""
     least = np.full(n_groups, np.inf)
     np.minimum.at(least, group, distance)
@@ -145,9 +144,7 @@ def of_all_catalogs(detections: Detections, parts: list[pd.DataFrame], parameter
     return matches.take(order).reset_index(drop=True)
 
 
-def _prior(
-    matches: pd.DataFrame, of: Indices, clear: npt.NDArray[np.bool_], n: int, parameters: Matching
-) -> tuple[Floats, Floats]:
+def _prior(matches: pd.DataFrame, of: Indices, clear: Flags, n: int, parameters: Matching) -> tuple[Floats, Floats]:
     """Spectral index before looking at fluxes: the population's, or what a catalogue gives for a counterpart."""
     prior = np.full(n, parameters.spectral_index)
     prior_err = np.full(n, parameters.spectral_index_err)

@@ -24,7 +24,7 @@ from contimg_assets.crossmatch.detections import Detections, of_measurements, of
 from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
-from contimg_assets.sky.sphere import Indices
+from contimg_assets.sky.arrays import Indices
 
 
 class MatchResult(NamedTuple):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from contimg_assets.sky.sphere import Floats
+from contimg_assets.sky.arrays import Floats, Indices
 
 
 def spectral_indices(
-    group: npt.NDArray[np.intp],
+    group: Indices,
     freq_mhz: Floats,
     flux_mjy: Floats,
     fractional_err: Floats,

@@ -16,7 +16,7 @@ from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.search import Pairs, Sky, blur
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.matches import MATCH_SUMMARY
-from contimg_assets.sky.sphere import Floats
+from contimg_assets.sky.arrays import Floats
 
 
 def blanks_of_groups(

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from contimg_assets.sky.sphere import Floats, Indices, arc, limit_of, offsets_arcsec, unit_vectors
+from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
 """Fewest mutual nearest pairs that the shift between two images is measured from."""
@@ -42,7 +43,7 @@ class _Pairs(NamedTuple):
     j: Indices
     separation_arcsec: Floats
 
-    def where(self, rows: npt.NDArray[np.bool_]) -> _Pairs:
+    def where(self, rows: Flags) -> _Pairs:
         return _Pairs(self.i[rows], self.j[rows], self.separation_arcsec[rows])
 
 
@@ -199,7 +200,7 @@ def _keep_in_order(pairs: _Pairs, order: _Order) -> Indices:
     return order.row_at(best)
 
 
-def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Floats) -> npt.NDArray[np.bool_]:
+def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Floats) -> Flags:
     """Which pairs are each other's nearest between their two images; ties by row."""
     n_pairs, n_images = len(distance), int(image.max(initial=0)) + 1
     # Every pair is seen from both of its rows.
@@ -226,9 +227,7 @@ class _Alignment(NamedTuple):
     scatter_north: Floats
 
 
-def _align(
-    pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: npt.NDArray[np.bool_]
-) -> _Alignment:
+def _align(pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: Flags) -> _Alignment:
     """Shift and scatter of each two images from their mutually nearest pairs that are ``inside`` the limit.
 
     The other pairs are those of a ring of the same area: where they are not much fewer, the pairs are mostly chance,

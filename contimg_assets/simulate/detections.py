@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.identity.ids import hash_text, mix, to_hex
 from contimg_assets.simulate.rigid import rigidly_moved
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.sphere import displaced, offsets_arcsec, pairs_within, positions, tangent_axes, unit_vectors
 
-Floats = npt.NDArray[np.float64]
 DEGREES2_OF_SPHERE = 4.0 * np.pi * (180.0 / np.pi) ** 2
 
 
@@ -26,8 +25,8 @@ class _Sky:
     dec_deg: Floats
     azimuth: Floats  # around the centre of the cap, in turns
     flux_mjy: Floats
-    partner: npt.NDArray[np.intp]  # -1 without
-    blends: npt.NDArray[np.bool_]  # whether the pair may be seen as one
+    partner: Indices  # -1 without
+    blends: Flags  # whether the pair may be seen as one
 
 
 def simulate_detections(
@@ -151,7 +150,7 @@ def simulate_detections(
     return tables
 
 
-def _mean_positions(sky: _Sky, image_of: npt.NDArray[np.intp], n_images: int) -> tuple[Floats, Floats]:
+def _mean_positions(sky: _Sky, image_of: Indices, n_images: int) -> tuple[Floats, Floats]:
     """Middle of each image's sources, shape (n_images,); the pole where it has none."""
     vectors = unit_vectors(sky.ra_deg, sky.dec_deg)
     return positions(np.stack([np.bincount(image_of, vectors[:, axis], n_images) for axis in range(3)], axis=-1))
@@ -214,8 +213,8 @@ def _uniform_in_cap(
 
 
 def _blended(
-    rng: np.random.Generator, sky: _Sky, seen: npt.NDArray[np.bool_], flux: Floats, probability: float
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats, Floats, Floats]:
+    rng: np.random.Generator, sky: _Sky, seen: Flags, flux: Floats, probability: float
+) -> tuple[Indices, Indices, Floats, Floats, Floats]:
     """What one epoch shows: (brighter source, fainter source or -1, flux, ra, dec) per row."""
     n = len(seen)
     everyone = np.arange(n)

@@ -10,10 +10,9 @@ from scipy.sparse.csgraph import connected_components
 
 from contimg_assets.simulate.parameters import SurveyParameters
 from contimg_assets.simulate.rigid import rigidly_moved
+from contimg_assets.sky.arrays import Floats, Indices, Integers
 from contimg_assets.sky.sphere import displaced, offsets_arcsec, pairs_within, unit_vectors
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.intp]
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 # A companion fainter than this share of the brighter source does not make a detection a blend.
 SECOND_SHARE = 0.1
@@ -21,7 +20,7 @@ SECOND_SHARE = 0.1
 SMALLEST_FIT = 0.8
 
 
-def groups_within(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> Labels:
+def groups_within(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> Indices:
     """Label of each position's group, shape (n,): positions closer than the radius, directly or by steps, share one."""
     vectors = unit_vectors(ra_deg, dec_deg)
     i, j, _ = pairs_within(vectors, vectors, radius_arcsec)
@@ -29,7 +28,7 @@ def groups_within(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: 
     return _components(i, j, n)
 
 
-def blend(sources: pd.DataFrame, keys: npt.NDArray[np.int64], beam: tuple[float, float]) -> pd.DataFrame:
+def blend(sources: pd.DataFrame, keys: Integers, beam: tuple[float, float]) -> pd.DataFrame:
     """Sources with equal keys as the one component that a beam makes of them.
 
     Parameters
@@ -121,7 +120,7 @@ def detect(
     images: pd.DataFrame,
     sources: pd.DataFrame,
     flux_mjy: Floats,
-    groups: Labels,
+    groups: Indices,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """What the finder delivers for the images of one epoch, with the truth of every row.
@@ -300,7 +299,7 @@ def _catalogue(p: SurveyParameters, images: pd.DataFrame, fits: pd.DataFrame) ->
     return pd.concat([pd.DataFrame(columns), truth], axis=1)
 
 
-def _islands(fits: pd.DataFrame, image: Labels, radius_arcsec: float) -> Labels:
+def _islands(fits: pd.DataFrame, image: Indices, radius_arcsec: float) -> Indices:
     vectors = unit_vectors(fits["ra_deg"], fits["dec_deg"])
     i, j, _ = pairs_within(vectors, vectors, radius_arcsec)
     same = image[i] == image[j]
@@ -308,6 +307,6 @@ def _islands(fits: pd.DataFrame, image: Labels, radius_arcsec: float) -> Labels:
     return _components(i[same], j[same], n)
 
 
-def _components(i: Labels, j: Labels, n: int) -> Labels:
+def _components(i: Indices, j: Indices, n: int) -> Indices:
     links = coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n))
     return np.asarray(connected_components(links, directed=False)[1], np.intp)

@@ -17,9 +17,8 @@ from rich.table import Table
 from scipy.stats import chi2
 
 from contimg_assets.simulate.survey import SurveyTruth
+from contimg_assets.sky.arrays import Floats
 from contimg_assets.variability.statistics import VARIABLE_P_VALUE
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.simulate.parameters import SurveyParameters
+from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.sphere import displaced, pairs_within, unit_vectors
 
-Floats = npt.NDArray[np.float64]
 SIDEREAL_DAY = 0.99726957
 MJD_UNIX = 40587.0
 

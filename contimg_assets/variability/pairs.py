@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from contimg_assets.variability.segments import Floats, Indices, Segments
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
+from contimg_assets.variability.segments import Segments
 
 _CHUNK = 100_000
 
@@ -29,9 +30,7 @@ def pair_metrics(flux_a: Floats, err_a: Floats, flux_b: Floats, err_b: Floats) -
         return vs, np.where(valid & (total != 0), 2.0 * difference / total, np.nan)
 
 
-def pair_maxima(
-    flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments, min_abs_vs: float
-) -> dict[str, npt.NDArray]:
+def pair_maxima(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments, min_abs_vs: float) -> dict[str, Values]:
     """The extreme significant pairs of each source, without storing pairs.
 
     Parameters
@@ -109,7 +108,7 @@ def pair_maxima(
 
 
 def _extreme(
-    flux: Floats, err: Floats, segments: Segments, use: npt.NDArray[np.bool_], extreme: np.ufunc, nothing: float
+    flux: Floats, err: Floats, segments: Segments, use: Flags, extreme: np.ufunc, nothing: float
 ) -> tuple[Floats, Floats]:
     """Largest or smallest flux of each source, and the smallest error of the rows that have it; inf or -inf of none."""
     if not len(segments):
@@ -119,7 +118,7 @@ def _extreme(
     return value, np.minimum.reduceat(np.where(at, err, np.inf), segments.starts)
 
 
-def _batches(n_pairs: npt.NDArray[np.int64]) -> Iterator[Indices]:
+def _batches(n_pairs: Integers) -> Iterator[Indices]:
     """Indices of consecutive sources with a hundred thousand pairs together."""
     if not len(n_pairs):
         return

@@ -14,8 +14,9 @@ from scipy import special
 
 from contimg_assets.config import Variability
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
+from contimg_assets.sky.arrays import Floats, Values
 from contimg_assets.variability.pairs import pair_maxima
-from contimg_assets.variability.segments import Floats, LightCurves, Segments
+from contimg_assets.variability.segments import LightCurves, Segments
 
 # The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
 VARIABLE_P_VALUE = 1e-4
@@ -36,7 +37,7 @@ def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
     return np.hypot(err, scale_err * flux)
 
 
-def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, npt.NDArray]:
+def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, Values]:
     """Statistics of one kind of flux for each segment.
 
     Parameters
@@ -115,7 +116,7 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
         }
 
 
-def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict[str, npt.NDArray]:
+def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict[str, Values]:
     """The columns of the table `variability`, except key and sample, for each source.
 
     Parameters
@@ -123,7 +124,7 @@ def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict
     curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err
     parameters : thresholds, and whether the flux scale's error counts
     """
-    result: dict[str, npt.NDArray] = {}
+    result: dict[str, Values] = {}
     for kind, unit in FLUX_KINDS.items():
         flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
         if parameters.scale_error:
