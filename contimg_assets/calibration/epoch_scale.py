@@ -27,8 +27,8 @@ from contimg_assets.config import Corrections
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.corrections import EPOCH_SCALES
 from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.robust import scatter
 
-MAD_TO_SIGMA = 1.482602218505602
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
 _ITERATIONS = 30
@@ -250,7 +250,7 @@ def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floa
     for iteration in range(_ITERATIONS):
         residual, left = _residuals(equations, ln_scale, weight)
         # Scatter beyond the errors (weak variability, errors of the finder) from the residuals of all.
-        spread = MAD_TO_SIGMA * float(np.median(np.abs(residual)))
+        spread = float(scatter(residual))
         scatter2 = max(spread**2 - float(np.median(equations.variance)), 0.0)
         sigma2 = np.maximum(equations.variance + scatter2, 1e-20)
         u = residual**2 / (_BIWEIGHT**2 * sigma2)

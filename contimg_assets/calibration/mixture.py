@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Flags, Floats
 
 MU, C, LN_S, LOGIT_F, D, LN_W = range(6)
@@ -159,7 +160,7 @@ def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Deri
 def start(data: Ratios) -> Floats:
     """Robust starting values, shape (1, 6)."""
     centre = np.median(data.y)
-    spread = 1.4826 * np.median(np.abs(data.y - centre))
+    spread = robust.scatter(data.y, centre, factor=robust.MAD_TO_SIGMA_4)
     s = np.sqrt(max(spread**2 - np.median(data.variance), (0.3 * spread) ** 2, 1e-6))
     return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.alignment import Offsets
 from contimg_assets.crossmatch.detections import Detections
+from contimg_assets.crossmatch.offsets import Cloud, Offsets
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices, Values
 from contimg_assets.sky.cells import neighbourhood, order_of_radius, rows_in_cells
@@ -81,6 +81,10 @@ class Pairs:
     distance: Floats
     # Accepted by a person: a candidate however far away.
     accepted: Flags
+
+    def cloud(self, group: Indices, unrelated_per_arcsec2: Floats) -> Cloud:
+        """The offsets as they are, in the groups of the detections, shape (n,)."""
+        return Cloud(self.dra, self.ddec, self.sigma_ew, self.sigma_ns, group[self.detection], unrelated_per_arcsec2)
 
     def where(self, chosen: Values) -> Pairs:
         return Pairs(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))

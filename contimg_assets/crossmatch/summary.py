@@ -9,10 +9,10 @@ import pandas as pd
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.alignment import Offsets
 from contimg_assets.crossmatch.background import Blanks, count_blanks, offset_positions
 from contimg_assets.crossmatch.candidates import MATCHED
 from contimg_assets.crossmatch.detections import Detections
+from contimg_assets.crossmatch.offsets import Offsets
 from contimg_assets.crossmatch.search import Pairs, Sky, blur
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.matches import MATCH_SUMMARY

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.robust import medians_of_groups, scatter_of_groups
 from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
@@ -22,8 +23,6 @@ MIN_PAIRS_FOR_SHIFT = 5
 
 MIN_OVER_CHANCE = 3
 """How many times the chance pairs those pairs must be."""
-
-_SIGMA_OF_MAD = 1.482602218505602
 
 _ROUNDING = 1 + 1e-12
 
@@ -240,14 +239,13 @@ def _align(pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: F
     both = low.astype(np.int64) * n_images + high
     mutual = np.zeros(len(both), bool)
     mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
-    frame = pd.DataFrame({"east": sign * east, "north": sign * north}).assign(both=both)
-    near = frame[mutual]
-    groups = near.groupby("both")
-    found = groups[["east", "north"]].median()
-    away = (near[["east", "north"]] - found.reindex(near["both"]).to_numpy()).abs()
-    found[["scatter_east", "scatter_north"]] = _SIGMA_OF_MAD * away.groupby(near["both"]).median()
+    near = pd.DataFrame({"east": sign * east, "north": sign * north})[mutual]
+    middle = medians_of_groups(near, both[mutual])
+    scatter = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
+    found = middle.join(scatter.add_prefix("scatter_"))
+    n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
     chance = pd.Series(both[~inside]).value_counts().reindex(found.index, fill_value=0)
-    found = found[(groups.size() >= MIN_PAIRS_FOR_SHIFT) & (groups.size() > MIN_OVER_CHANCE * chance)]
+    found = found[(n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)]
     known = found.reindex(both).fillna(0.0).to_numpy()
     return _Alignment(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3])
 
