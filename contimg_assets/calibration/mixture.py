@@ -12,6 +12,7 @@ off by d and spread by w. Weak priors (below) keep s, f, d and w proper where th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,18 +52,28 @@ class _Derivatives:
     responsibility: Floats  # (batch, n), probability of being no outlier
 
 
-def _component(z: Floats, variance: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    """ln N(z; 0, V), and its derivatives by mean (m) and variance (V): L, L_m, L_V, L_mm, L_mV, L_VV."""
-    inverse = 1.0 / variance
-    square = z * z * inverse
-    return (
-        -0.5 * (np.log(2 * np.pi * variance) + square),
-        z * inverse,
-        0.5 * inverse * (square - 1.0),
-        -inverse,
-        -z * inverse * inverse,
-        inverse * inverse * (0.5 - square),
-    )
+class _Normal(NamedTuple):
+    """ln N(z; 0, V), and its derivatives by mean (m) and variance (V), shape (batch, n)."""
+
+    log: Floats
+    m: Floats
+    v: Floats
+    mm: Floats
+    mv: Floats
+    vv: Floats
+
+    @classmethod
+    def at(cls, z: Floats, variance: Floats) -> _Normal:
+        inverse = 1.0 / variance
+        square = z * z * inverse
+        return cls(
+            -0.5 * (np.log(2 * np.pi * variance) + square),
+            z * inverse,
+            0.5 * inverse * (square - 1.0),
+            -inverse,
+            -z * inverse * inverse,
+            inverse * inverse * (0.5 - square),
+        )
 
 
 def log_likelihood(parameters: Floats, data: Ratios, weights: Floats | None = None) -> Floats:
@@ -103,9 +114,8 @@ def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Deri
     One set of parameters, shape (1, 6), with many weightings, shape (batch, n), is evaluated once for all of them.
     """
     mean, inner, outer, f = _shape_of_model(p, data)
-    good, a_m, a_v, a_mm, a_mv, a_vv = _component(data.y - mean, inner)
-    bad, b_m, b_v, b_mm, b_mv, b_vv = _component(data.y - mean - p[:, D, None], outer)
-    good, bad = good + np.log1p(-f), bad + np.log(f)
+    a, b = _Normal.at(data.y - mean, inner), _Normal.at(data.y - mean - p[:, D, None], outer)
+    good, bad = a.log + np.log1p(-f), b.log + np.log(f)
     each = np.logaddexp(good, bad)
     r = np.exp(good - each)
     q = 1.0 - r
@@ -114,47 +124,59 @@ def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Deri
 
     # Rows of the Jacobian of (mean, variance) by parameter; the scores follow by the chain rule.
     zero = np.zeros_like(r)
-    grad_a = np.stack([a_m, a_m * slope, a_v * v_s, zero - f, zero, zero], axis=-1)
-    grad_b = np.stack([b_m, b_m * slope, b_v * v_s, zero + (1 - f), b_m, b_v * v_w], axis=-1)
+    grad_a = np.stack([a.m, a.m * slope, a.v * v_s, zero - f, zero, zero], axis=-1)
+    grad_b = np.stack([b.m, b.m * slope, b.v * v_s, zero + (1 - f), b.m, b.v * v_w], axis=-1)
     scores = r[..., None] * grad_a + q[..., None] * grad_b
     w = np.ones_like(r) if weights is None else weights
 
     # Second derivatives: of the mixing (r q times the outer product of the differences), then of each component.
     difference = grad_a - grad_b
     hessian = np.swapaxes(difference * (w * r * q)[..., None], -1, -2) @ difference
-    wr, wq = w * r, w * q
-
-    def add(i: int, j: int, values: Floats) -> None:
-        total = values.sum(axis=-1)
-        hessian[:, i, j] += total
-        if i != j:
-            hessian[:, j, i] += total
-
-    mm = wr * a_mm + wq * b_mm
-    mv = (wr * a_mv + wq * b_mv) * v_s
-    add(MU, MU, mm)
-    add(MU, C, mm * slope)
-    add(C, C, (mm - wr * a_m - wq * b_m) * slope * slope)
-    add(MU, LN_S, mv)
-    add(C, LN_S, mv * slope)
-    add(LN_S, LN_S, (wr * a_vv + wq * b_vv) * v_s * v_s + (wr * a_v + wq * b_v) * 2 * v_s)
-    add(LOGIT_F, LOGIT_F, -w * f * (1 - f))
-    mm, mv, vv = wq * b_mm, wq * b_mv, wq * b_vv
-    add(MU, D, mm)
-    add(C, D, mm * slope)
-    add(D, D, mm)
-    add(LN_S, D, mv * v_s)
-    add(MU, LN_W, mv * v_w)
-    add(C, LN_W, mv * v_w * slope)
-    add(D, LN_W, mv * v_w)
-    add(LN_S, LN_W, vv * v_s * v_w)
-    add(LN_W, LN_W, vv * v_w * v_w + wq * b_v * 2 * v_w)
-
+    hessian += _within_components((w * r, a), (w * q, b), slope, v_s, v_w)
+    hessian[:, LOGIT_F, LOGIT_F] += (-w * f * (1 - f)).sum(axis=-1)
     value, gradient, curvature = _prior(p)
     diagonal = np.arange(N_PARAMETERS)
     hessian[:, diagonal, diagonal] += curvature
     total = (w[..., None, :] @ scores)[..., 0, :]
     return _Derivatives((each * w).sum(axis=-1) + value, total + gradient, hessian, scores, r)
+
+
+def _within_components(
+    inner: tuple[Floats, _Normal], outer: tuple[Floats, _Normal], slope: Floats, v_s: Floats, v_w: Floats
+) -> Floats:
+    """Second derivatives of the weighted components, summed over the matches, shape (batch, 6, 6).
+
+    Parameters
+    ----------
+    inner, outer : weight of each match in the component, and the component
+    slope : derivative of the mean by c over that by m
+    v_s, v_w : derivatives of the variances by ln s and ln w
+    """
+    (wr, a), (wq, b) = inner, outer
+    mm, mv = wr * a.mm + wq * b.mm, (wr * a.mv + wq * b.mv) * v_s
+    # What depends on d and w is in the outer component alone.
+    mm_b, mv_b, vv_b = wq * b.mm, wq * b.mv, wq * b.vv
+    entries = {
+        (MU, MU): mm,
+        (MU, C): mm * slope,
+        (C, C): (mm - wr * a.m - wq * b.m) * slope * slope,
+        (MU, LN_S): mv,
+        (C, LN_S): mv * slope,
+        (LN_S, LN_S): (wr * a.vv + wq * b.vv) * v_s * v_s + (wr * a.v + wq * b.v) * 2 * v_s,
+        (MU, D): mm_b,
+        (C, D): mm_b * slope,
+        (D, D): mm_b,
+        (LN_S, D): mv_b * v_s,
+        (MU, LN_W): mv_b * v_w,
+        (C, LN_W): mv_b * v_w * slope,
+        (D, LN_W): mv_b * v_w,
+        (LN_S, LN_W): vv_b * v_s * v_w,
+        (LN_W, LN_W): vv_b * v_w * v_w + wq * b.v * 2 * v_w,
+    }
+    result = np.zeros((len(mm), N_PARAMETERS, N_PARAMETERS))
+    for (i, j), values in entries.items():
+        result[:, i, j] = result[:, j, i] = values.sum(axis=-1)
+    return result
 
 
 def start(data: Ratios) -> Floats:

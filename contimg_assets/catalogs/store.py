@@ -20,7 +20,7 @@ from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.described import METADATA_PREFIX, describe
+from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Indices, Integers
 from contimg_assets.sky.cells import coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
@@ -124,15 +124,10 @@ class ReferenceCatalog:
             missing = set(REFERENCE.names) - set(schema.names)
             if missing:
                 raise InputError(f"{source}: no column {sorted(missing)}; materialise reference/{name} again")
-            metadata = schema.metadata or {}
+            values = described_values(schema)
         else:
             self.table = _sorted_reference(source)
-            metadata = (source.schema.metadata if isinstance(source, pa.Table) else None) or {}
-        values = {
-            key.removeprefix(METADATA_PREFIX).decode(): value.decode()
-            for key, value in metadata.items()
-            if key.startswith(METADATA_PREFIX)
-        }
+            values = described_values(source.schema) if isinstance(source, pa.Table) else {}
         freq = freq_mhz if freq_mhz is not None else values.get("freq_mhz")
         beam = beam_arcsec if beam_arcsec is not None else values.get("beam_arcsec")
         if freq is None or beam is None:

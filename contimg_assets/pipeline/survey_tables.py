@@ -17,7 +17,7 @@ from contimg_assets.pipeline.staleness import epochs_in_time_order
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
-from contimg_assets.schemas.described import METADATA_PREFIX
+from contimg_assets.schemas.described import described_values
 
 CATALOG_ALGORITHM = "2"
 SCALES_ALGORITHM = "2"
@@ -106,5 +106,4 @@ def read_from(file: Path) -> str | None:
     """Version of what a stored table without epochs was made from; None if there is none."""
     if not file.exists():
         return None
-    value = (pq.read_schema(file).metadata or {}).get(METADATA_PREFIX + READ_FROM.encode())
-    return value.decode() if value else None
+    return described_values(pq.read_schema(file)).get(READ_FROM)

@@ -139,6 +139,27 @@ def detect(
     true_flux_mjy (of the blend).
     """
     p = parameters
+    seen, truth = _seen(p, images, sources, flux_mjy, groups, rng)
+    fits = _fitted(p, images, seen, rng)
+    kept = (fits["peak"] >= p.detection_snr * fits["rms"]) & (rng.random(len(fits)) >= p.lost_fraction)
+    fits = pd.concat([fits, truth], axis=1)[kept]
+    false = _false_detections(p, images, rng)
+    fits = pd.concat([fits, false], ignore_index=True) if len(false) else fits
+    return _catalogue(p, images, fits)
+
+
+def _seen(
+    p: SurveyParameters,
+    images: pd.DataFrame,
+    sources: pd.DataFrame,
+    flux_mjy: Floats,
+    groups: Indices,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the beams of the images make of the sources, before noise: `blend` with image and edge; and its truth.
+
+    ``edge`` is the separation from the image's center as a share of its radius.
+    """
     beam = (p.bmaj_arcsec, p.bmin_arcsec)
     on = np.flatnonzero(flux_mjy > 0)
     image, source, distance = pairs_within(
@@ -153,9 +174,7 @@ def detect(
     label = np.where(split[image, groups[source]], n + source, groups[source])
     present = sources.iloc[source].assign(flux_mjy=flux_mjy[source])
     seen = blend(present, image * (2 * n + 1) + label, beam)
-    at = seen["index"].to_numpy()
-    image, edge = image[at], distance[at] / (p.image_radius_deg * 3600.0)
-    second = seen["second"].to_numpy()
+    at, second = seen["index"].to_numpy(), seen["second"].to_numpy()
     names = sources["true_source"].to_numpy()
     truth = pd.DataFrame(
         {
@@ -166,6 +185,13 @@ def detect(
             "true_flux_mjy": seen["flux_mjy"],
         }
     )
+    return seen.assign(image=image[at], edge=distance[at] / (p.image_radius_deg * 3600.0)), truth
+
+
+def _fitted(p: SurveyParameters, images: pd.DataFrame, seen: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Gaussian fits to what is seen, with noise and the errors of each image's positions and fluxes."""
+    beam = (p.bmaj_arcsec, p.bmin_arcsec)
+    image, edge = seen["image"].to_numpy(), seen["edge"].to_numpy()
     rms = images["rms_mjy_beam"].to_numpy()[image] * (1.0 + (p.rms_edge_factor - 1.0) * edge**2)
     rms = rms * np.exp(rng.normal(0.0, 0.03, len(rms)))
     mult = images["flux_mult"].to_numpy()[image]
@@ -180,27 +206,18 @@ def detect(
     of_image = (images[name].to_numpy()[image] for name in ("ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"))
     centre_ra, centre_dec, dra, ddec = of_image
     ra, dec = rigidly_moved(ra, dec, centre_ra, centre_dec, -dra, -ddec)
-    peak = peak * (1.0 + noise[2] * errors["peak"])
-    bmaj = np.maximum(bmaj * (1.0 + noise[3] * errors["bmaj"]), SMALLEST_FIT * beam[0])
-    bmin = np.maximum(bmin * (1.0 + noise[4] * errors["bmin"]), SMALLEST_FIT * beam[1])
-    pa = (pa + np.clip(noise[5], -3, 3) * errors["pa_deg"] + 90.0) % 180.0 - 90.0
-    kept = (peak >= p.detection_snr * rms) & (rng.random(len(peak)) >= p.lost_fraction)
-    fits = pd.DataFrame(
+    return pd.DataFrame(
         {
             "image_index": image,
             "ra_deg": ra,
             "dec_deg": dec,
-            "peak": peak,
+            "peak": peak * (1.0 + noise[2] * errors["peak"]),
             "rms": rms,
-            "bmaj": bmaj,
-            "bmin": bmin,
-            "pa": pa,
+            "bmaj": np.maximum(bmaj * (1.0 + noise[3] * errors["bmaj"]), SMALLEST_FIT * beam[0]),
+            "bmin": np.maximum(bmin * (1.0 + noise[4] * errors["bmin"]), SMALLEST_FIT * beam[1]),
+            "pa": (pa + np.clip(noise[5], -3, 3) * errors["pa_deg"] + 90.0) % 180.0 - 90.0,
         }
     )
-    fits = pd.concat([fits, truth], axis=1)[kept]
-    false = _false_detections(p, images, rng)
-    fits = pd.concat([fits, false], ignore_index=True) if len(false) else fits
-    return _catalogue(p, images, fits)
 
 
 CATALOGUE_COLUMNS = (
