@@ -136,7 +136,8 @@ def read_epoch_scales(root: Path) -> pd.DataFrame:
         return EPOCH_SCALES.empty()
     found = pq.read_table(file)
     EPOCH_SCALES.check(found)
-    return found.to_pandas()
+    scales: pd.DataFrame = found.to_pandas()
+    return scales
 
 
 def read_from(file: Path) -> str | None:
