@@ -52,10 +52,12 @@ def _print_error(sentence: str) -> None:
     error_console.print(f"[bold red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
 
 
-def command(app: typer.Typer, name: str | None = None, **arguments: Any) -> Callable[[Callable], Callable]:
+def command(
+    app: typer.Typer, name: str | None = None, **arguments: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a command whose foreseeable errors are plain sentences."""
 
-    def register(function: Callable) -> Callable:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def guarded(*args: Any, **keywords: Any) -> Any:
             with plain_errors():

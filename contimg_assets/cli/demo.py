@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -77,7 +77,7 @@ def demo(
     )
 
 
-def demo_configuration(parameters: SurveyParameters) -> dict:
+def demo_configuration(parameters: SurveyParameters) -> dict[str, Any]:
     """The configuration of a project on a simulated survey: its reference catalogues, and which one to prefer for what.
 
     Where the first one has too few matches, as outside its footprint, the next takes its place.

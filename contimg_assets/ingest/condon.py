@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contimg_assets.schemas.tables import as_values, unit_of
-
-Floats = npt.NDArray[np.float64]
+from contimg_assets.sky.arrays import Floats
 
 _SQRT_4_LN_2 = np.sqrt(4 * np.log(2))
 

@@ -31,12 +31,12 @@ def upstream_is_requested() -> Any:
     )
 
 
-def own_need() -> AutomationCondition:
+def own_need() -> AutomationCondition[Any]:
     """Never made, or made by other code or configuration."""
     return (AutomationCondition.newly_missing() | AutomationCondition.code_version_changed()).with_label("own_need")
 
 
-def lately(busy: AutomationCondition) -> AutomationCondition:
+def lately(busy: AutomationCondition[Any]) -> AutomationCondition[Any]:
     """True now or at the evaluation before.
 
     One evaluation takes a while and sees events as of its beginning, but runs as they are at its end: a stage that was
@@ -46,7 +46,7 @@ def lately(busy: AutomationCondition) -> AutomationCondition:
     return busy.since(idle & ~idle.newly_true()).with_label("lately_in_progress")
 
 
-def lately_worked_on() -> AutomationCondition:
+def lately_worked_on() -> AutomationCondition[Any]:
     """Somebody works, or has just worked, on this asset or on what it is made from.
 
     What was just requested counts: a short run begins and ends between two evaluations, so that none ever sees it in
@@ -55,21 +55,22 @@ def lately_worked_on() -> AutomationCondition:
     return lately(AutomationCondition.any_deps_in_progress() | AutomationCondition.in_progress() | _requested)
 
 
-def nothing_in_the_way() -> AutomationCondition:
+def nothing_in_the_way() -> AutomationCondition[Any]:
     """Upstream is there, and nobody works, or has just worked, on it or on this asset."""
     return (~AutomationCondition.any_deps_missing() & ~lately_worked_on()).with_label("nothing_in_the_way")
 
 
-def since_request(changed: AutomationCondition) -> AutomationCondition:
+def since_request(changed: AutomationCondition[Any]) -> AutomationCondition[Any]:
     """Changes that came after the request that they would otherwise be settled by.
 
     A request shows at the next evaluation. What upstream made between the two, in a run whose later steps were then
     skipped because another epoch failed, is a reason to ask once more; the next request or our own update settles it.
     """
-    return (changed & _requested).since(_updated | (_requested & ~changed)).with_label("changed_since_request")
+    latched: AutomationCondition[Any] = (changed & _requested).since(_updated | (_requested & ~changed))
+    return latched.with_label("changed_since_request")
 
 
-def on_delivery() -> AutomationCondition:
+def on_delivery() -> AutomationCondition[Any]:
     """For assets that read the outside: only a *request* settles a change.
 
     A file that changes while a run reads it must count again; the run's own materialisation must not clear it.
@@ -90,7 +91,7 @@ def on_any_epoch() -> Any:
     return (wanted & ~lately_worked_on()).with_label("on_any_epoch")
 
 
-def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCondition:
+def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCondition[Any]:
     """For stages: upstream content changed, or upstream runs now.
 
     Parameters
@@ -99,7 +100,7 @@ def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCo
         settles their changes
     """
     content_changed = upstream_content_changed()
-    wanted: AutomationCondition
+    wanted: AutomationCondition[Any]
     if outside is None:
         changed = content_changed | upstream_is_requested() | own_need()
         wanted = changed.since(_handled) | since_request(content_changed)

@@ -32,7 +32,7 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
     image, bytes of a PNG of 540 x 240 pixels
     """
     figure = Figure(figsize=(9, 4), dpi=_DPI)
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     # By hand: to find the layout, matplotlib draws everything twice, and there are many images in an epoch.
     figure.subplots_adjust(left=0.07, right=0.98, bottom=0.13, top=0.91, wspace=0.2)
     left, right = figure.subplots(1, 2)
@@ -60,7 +60,7 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
         figure.suptitle(f"{correction['image']} – {state}", fontsize=9, wrap=True)
         buffer = io.BytesIO()
         # Without the software's name and date equal content gives equal bytes.
-        canvas.print_png(buffer, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         yield str(correction["image"]), buffer.getvalue()
 
 

@@ -43,7 +43,7 @@ def epoch_asset(
     with warnings.catch_warnings():
         # Known, and the reason why Dagster's minor version is pinned; nobody who runs this can do anything about it.
         warnings.filterwarnings("ignore", "Parameter `backfill_policy` of function `asset`", dg.BetaWarning)
-        return dg.asset(
+        decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
             name=stage.name,
             partitions_def=EPOCHS,
             backfill_policy=SINGLE_RUN,
@@ -55,6 +55,7 @@ def epoch_asset(
             check_specs=[*check_specs, none_failed_spec(dg.AssetKey(stage.name))],
             **arguments,
         )
+    return decorator
 
 
 def quality_check(stage: Stage, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:

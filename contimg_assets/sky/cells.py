@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from astropy_healpix import HEALPix, healpix_to_lonlat, lonlat_to_healpix
 
-from contimg_assets.sky.sphere import Floats, Indices, separation_arcsec
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
+from contimg_assets.sky.sphere import separation_arcsec
 
 # 0.4 milliarcsec: a sort key and a spatial index in one. Coarser cells are its leading bits.
 FINEST_ORDER = 29
@@ -15,9 +16,6 @@ FINEST_ORDER = 29
 COARSE_ORDER = 10
 # The column `healpix` of measurements and sources: cells of 3.4 arcmin.
 INDEX_ORDER = 10
-
-Cells = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:

@@ -72,7 +72,9 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         "share (robust least squares in ln flux) and tied to the reference catalogue once. Applied in place of the "
         "images' own scales where `corrections.apply_flux` is 'epochs'.",
     )
-    def epoch_scales(corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]) -> dg.MaterializeResult:
+    def epoch_scales(
+        corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]
+    ) -> dg.MaterializeResult[Any]:
         version = scales_input_version(config, store.epochs)
         records = corrections_of_all_epochs(store.epochs)
         scales = make(corrections, records, config.corrections)

@@ -24,7 +24,7 @@ _MAX_NAMED = 50
 
 def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.AssetChecksDefinition]:
     """All of them, for the project that ``open_project`` gives."""
-    every_hour: dg.AutomationCondition = dg.AutomationCondition.cron_tick_passed("0 * * * *", automation.timezone)
+    every_hour: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed("0 * * * *", automation.timezone)
     hourly: Any = every_hour & ~dg.AutomationCondition.in_progress()
 
     def check(

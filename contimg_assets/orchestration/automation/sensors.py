@@ -17,13 +17,13 @@ from contimg_assets.config import Automation
 from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.orchestration.assets.reference import catalog_file_key
 from contimg_assets.orchestration.automation.jobs import RECONCILE, REMOVE_VANISHED, OpenProject
-from contimg_assets.orchestration.automation.requests import digest, runs_to_launch, tables_to_launch, work_to_do
+from contimg_assets.orchestration.automation.requests import digest, runs_to_launch, tables_to_launch
 from contimg_assets.orchestration.epoch_assets import seen_outside
 from contimg_assets.orchestration.partitions import register_epochs
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.staleness import of_epochs
+from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 
 # The cursor holds a digest per bucket of epochs instead of a version per epoch, so it stays a few kB for ever.
 _BUCKETS = 256

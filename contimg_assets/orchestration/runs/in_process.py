@@ -88,43 +88,61 @@ def bring_up_to_date(
     project.forget_passing_failures()
     if project.products.current() is not None:
         project.products.upgrade()
+    rounds = _Rounds(None if epochs is None else frozenset(epochs), force)
     solved: set[str] = set()
-    seen: list[frozenset[tuple[str, str, str]]] = []
-    not_asked_for = pd.MultiIndex.from_tuples([], names=["epoch", "stage"])
     for _ in range(_MAX_ROUNDS):
         _make_catalogs(project, launcher)
         in_order = project.epochs()
         register_epochs(instance, in_order)
         report.assessment = project.assess()
-        work = work_to_do(of_epochs(report.assessment))
-        if epochs is not None:
-            rows = pd.MultiIndex.from_frame(work[["epoch", "stage"]])
-            if not seen:
-                not_asked_for = rows[~rows.get_level_values("epoch").isin(list(epochs))]
-            work = work[~rows.isin(not_asked_for)]
-        first_round = not seen
-        state = frozenset(zip(work["epoch"], work["stage"], work["reason"], strict=True))
-        if force and first_round:
-            chosen = [epoch for epoch in in_order if epochs is None or epoch in epochs]
-            stretches = [Stretch(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
-        elif state and state not in seen:
-            stretches = stretches_to_make(work, in_order)
-        elif _make_epoch_scales(project, launcher, report.assessment, solved):
-            continue
-        else:
+        tags = {FORCE_TAG: "true"} if rounds.forced else {}
+        stretches = rounds.next(report.assessment, in_order)
+        if not stretches and not _make_epoch_scales(project, launcher, report.assessment, solved):
             break
-        seen.append(state)
         for stretch in stretches:
             if on_work is not None:
                 on_work(stretch.stages, stretch.epochs)
-            tags = {RANGE_START_TAG: stretch.epochs[0], RANGE_END_TAG: stretch.epochs[-1]}
-            if force and first_round:
-                tags[FORCE_TAG] = "true"
             if RAW_DETECTIONS.name in stretch.stages:
                 report_deliveries(instance, project, stretch.epochs)
-            launcher.launch(stage_keys(stretch.stages), tags, on_done)
+            stretch_tags = {RANGE_START_TAG: stretch.epochs[0], RANGE_END_TAG: stretch.epochs[-1]}
+            launcher.launch(stage_keys(stretch.stages), tags | stretch_tags, on_done)
     _finish_burials(project)
     return report
+
+
+class _Rounds:
+    """What each round has to make: what is missing or stale, of the epochs asked for and of those that follow them."""
+
+    def __init__(self, epochs: frozenset[str] | None, force: bool) -> None:
+        self._epochs, self._force = epochs, force
+        self._seen: list[frozenset[tuple[str, str, str]]] = []
+        self._not_asked_for = pd.MultiIndex.from_tuples([], names=["epoch", "stage"])
+
+    @property
+    def forced(self) -> bool:
+        """Whether the next round makes its epochs again even if nothing changed."""
+        return self._force and not self._seen
+
+    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> list[Stretch]:
+        """Runs of the next round; none where nothing is left, or what is left was tried before."""
+        forced = self.forced
+        work = self._asked_for(work_to_do(of_epochs(assessment)))
+        state = frozenset(zip(work["epoch"], work["stage"], work["reason"], strict=True))
+        known = state in self._seen
+        self._seen.append(state)
+        if forced:
+            chosen = [epoch for epoch in in_order if self._epochs is None or epoch in self._epochs]
+            return [Stretch(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
+        return [] if known else stretches_to_make(work, in_order)
+
+    def _asked_for(self, work: pd.DataFrame) -> pd.DataFrame:
+        """Without what was left to do at the beginning of epochs that nobody asked for."""
+        if self._epochs is None:
+            return work
+        rows = pd.MultiIndex.from_frame(work[["epoch", "stage"]])
+        if not self._seen:
+            self._not_asked_for = rows[~rows.get_level_values("epoch").isin(list(self._epochs))]
+        return work[~rows.isin(self._not_asked_for)]
 
 
 def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_work: OnWork | None = None) -> Report:
