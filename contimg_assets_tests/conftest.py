@@ -13,12 +13,12 @@ hypothesis.settings.load_profile("contimg")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 # A real daemon's story waits more than it works: begun first, it shares the machine with all the rest.
-FIRST = "test_daemon.py"
+FIRST = ["test_faults.py", "test_arrivals.py", "test_backfill.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest file first; `--no-loadscope-reorder` keeps pytest-xdist from putting it last again."""
-    items.sort(key=lambda item: item.path.name != FIRST)
+    """Put the longest files first; `--no-loadscope-reorder` keeps pytest-xdist from putting them last again."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,11 @@ _START = "mutation Start($s: SensorSelector!) { startSensor(sensorSelector: $s) 
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "contimg_assets.definitions"}
 
 
+def catalogue(project: Project, epoch: str) -> Path:
+    """The first delivered table of an epoch."""
+    return next(file for file in sorted((project.config.incoming / epoch).glob("*.csv")) if file.name != "images.csv")
+
+
 def small_survey(folder: Path, n_epochs: int, **changes: Any) -> list[Path]:
     """A simulated survey to deliver from, epoch folders in time order."""
     parameters = SurveyParameters(
