@@ -15,11 +15,11 @@ from scipy.spatial import cKDTree
 from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
 from contimg_assets.schemas.association import ALIGNMENT
-from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats, chord
+from contimg_assets.sky import robust
+from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord
 
 BRIGHTEST_PER_IMAGE = 1000
-_MAD_TO_SIGMA = 1.4826
-_MEDIAN_TO_MEAN_ERROR = 1.2533  # sqrt(pi / 2): the standard error of a median over that of a mean
 _SIGNIFICANT = 3.0
 # Pairs whose median tells the shift around a place: enough to beat their noise down, few enough to stay near.
 _NEAREST = 15
@@ -27,7 +27,6 @@ _NEAREST = 15
 _WARPED = 0.95
 _TESTED = 500
 _SAME_PLACE = 1e-12
-_CLIP = 3.5
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,9 @@ def align(observation: Observation, sources: cKDTree, parameters: Association) -
         start = observation.vectors[chosen[used]]
         displacement = (sources.data[nearest[used]] - start) * ARCSEC_PER_RADIAN
         east, north = transported_axes(centre, start)
-        shift = _robust_shift(_dot(displacement, east), _dot(displacement, north), parameters.alignment_min_pairs)
+        shift = robust.clipped_shift(
+            _dot(displacement, east), _dot(displacement, north), parameters.alignment_min_pairs
+        )
         if shift is None:
             rows.append(_row(name, int(used.sum())))
             continue
@@ -164,7 +165,7 @@ def _local_shift(pairs: Floats, residual: Floats, members: Floats) -> tuple[Floa
     tested = residual[:, :_TESTED]
     around = np.asarray(tree.query(pairs[:_TESTED], k=_NEAREST + 1)[1])[:, 1:]
     left = tested - np.median(residual[:, around], axis=2)
-    spread = _MAD_TO_SIGMA * np.median(np.abs(left), axis=1)
+    spread = robust.scatter(left, axis=1, factor=robust.MAD_TO_SIGMA_4)
     # The median of the squares over both axes: outliers must not decide whether the field is warped.
     if np.median((left**2).sum(axis=0)) > _WARPED * np.median((tested**2).sum(axis=0)):
         return None
@@ -172,10 +173,10 @@ def _local_shift(pairs: Floats, residual: Floats, members: Floats) -> tuple[Floa
     distance, nearest = (np.asarray(found) for found in tree.query(members, k=_NEAREST + 1))
     own = distance[:, 0] < _SAME_PLACE
     nearest = np.where(own[:, None], nearest[:, 1:], nearest[:, :-1])
-    return np.median(residual[:, nearest], axis=2), _MEDIAN_TO_MEAN_ERROR * spread / np.sqrt(_NEAREST)
+    return np.median(residual[:, nearest], axis=2), robust.error_of_median(spread, _NEAREST, robust.MEDIAN_TO_MEAN_4)
 
 
-def _row(name: str, n_pairs: int) -> tuple:
+def _row(name: str, n_pairs: int) -> tuple[str, float, float, float, float, int, bool, bool]:
     return (name, np.nan, np.nan, np.nan, np.nan, n_pairs, False, False)
 
 
@@ -195,22 +196,3 @@ def _brightest(observation: Observation, min_snr: float) -> np.ndarray:
     image = observation.image[usable]
     first = np.searchsorted(image, image)
     return usable[np.arange(len(usable)) - first < BRIGHTEST_PER_IMAGE]
-
-
-def _robust_shift(east: Floats, north: Floats, min_pairs: int) -> tuple[float, float, float, float, int] | None:
-    if len(east) < min_pairs:
-        return None
-    inside = np.ones(len(east), bool)
-    for _ in range(5):
-        centre = np.median(east[inside]), np.median(north[inside])
-        spread = [
-            max(_MAD_TO_SIGMA * float(np.median(np.abs(values[inside] - middle))), 1e-3)
-            for values, middle in zip((east, north), centre, strict=True)
-        ]
-        clipped = np.hypot((east - centre[0]) / spread[0], (north - centre[1]) / spread[1]) < _CLIP
-        if clipped.sum() < min_pairs or (clipped == inside).all():
-            break
-        inside = clipped
-    n = int(inside.sum())
-    errors = [_MEDIAN_TO_MEAN_ERROR * width / np.sqrt(n) for width in spread]
-    return float(centre[0]), float(centre[1]), float(errors[0]), float(errors[1]), n

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from contimg_assets.association.pairs import Pairs
-
-Indices = npt.NDArray[np.intp]
+from contimg_assets.sky.arrays import Indices
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Decision:
     forked: Indices
     copies_history: bool
     born: Indices
-    blends: npt.NDArray[np.intp]
+    blends: Indices
     resting: Indices
     restarting: Indices
 

@@ -24,10 +24,9 @@ from contimg_assets.association.pairs import Pairs, candidates, moved_towards
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import Hashes, fork_hashes, mix, source_hashes, text_of
-from contimg_assets.sky.sphere import Floats, chord, positions, unit_vectors
-
-Indices = npt.NDArray[np.intp]
+from contimg_assets.identity.ids import fork_hashes, mix, source_hashes, text_of
+from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
+from contimg_assets.sky.sphere import chord, positions, unit_vectors
 
 # Part of the code version of everything that folds: raise it when results change.
 VERSION = "1"
@@ -144,7 +143,7 @@ def forks_table(results: Sequence[FoldResult]) -> pd.DataFrame:
     )
 
 
-def _joined_up(parts: list[npt.NDArray], kind: npt.DTypeLike) -> npt.NDArray:
+def _joined_up(parts: list[Values], kind: npt.DTypeLike) -> Values:
     return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
@@ -198,43 +197,57 @@ def fold(
     after = state.after(near, continued, added)
     if (after.source[1:] == after.source[:-1]).any():
         _raise_repeated(after, added, np.concatenate([fork_measurement, decision.born]), observation, measurements)
-
-    # The epoch's associations: continued, then forked, then born.
-    chosen = np.concatenate([decision.kept, decision.forked])
-    n_born = len(decision.born)
-    source = np.concatenate([known.source[pairs.source[decision.kept]], children, newborn])
-    measurement = np.concatenate([pairs.measurement[chosen], decision.born])
-    separation = np.concatenate([pairs.separation_arcsec[chosen], np.full(n_born, np.nan)])
-    de_ruiter = np.concatenate([pairs.de_ruiter[chosen], np.full(n_born, np.nan)])
-
-    order = np.lexsort((measurement, source))
-    by_child = np.argsort(children)
-    rows = FoldRows(
-        observation.measurement,
-        source[order],
-        observation.row[measurement[order]],
-        separation[order],
-        de_ruiter[order],
-        parents[by_child],
-        children[by_child],
-        observation.row[fork_measurement[by_child]],
-        decision.copies_history,
-        *_relations(known, decision, pairs, children, source, measurement),
-    )
-    matched = pairs.de_ruiter[decision.kept]
+    rows = _rows(known, observation, pairs, decision, children, newborn)
     diagnostics: dict[str, object] = {
         "n_measurements": len(observation),
         "n_matched": int((np.bincount(pairs.measurement[decision.kept], minlength=1) > 0).sum()),
-        "n_new": n_born,
+        "n_new": len(newborn),
         "n_forked": len(children),
         "n_related": len(rows.related_from) // 2,
         "n_sources": len(after),
         "n_unmatched_in_coverage": _unmatched_in_coverage(source_tree, pairs.source[decision.kept], images),
-        "median_de_ruiter": float(np.median(matched)) if len(matched) else None,
-        "de_ruiter_histogram": np.histogram(matched, HISTOGRAM_EDGES)[0].tolist(),
-        "de_ruiter_edges": HISTOGRAM_EDGES.tolist(),
+        **_radii(pairs.de_ruiter[decision.kept]),
     }
     return FoldResult(after, rows, alignment.table, diagnostics, measurements)
+
+
+def _rows(
+    known: FoldState,
+    observation: Observation,
+    pairs: Pairs,
+    decision: Decision,
+    children: Hashes,
+    newborn: Hashes,
+) -> FoldRows:
+    """The epoch's tables as numbers. Its associations are continued ones, forks (of ``children``) and new sources."""
+    chosen = np.concatenate([decision.kept, decision.forked])
+    unknown = np.full(len(decision.born), np.nan)
+    source = np.concatenate([known.source[pairs.source[decision.kept]], children, newborn])
+    measurement = np.concatenate([pairs.measurement[chosen], decision.born])
+    order = np.lexsort((measurement, source))
+    by_child = np.argsort(children)
+    forked = decision.forked[by_child]
+    return FoldRows(
+        observation.measurement,
+        source[order],
+        observation.row[measurement[order]],
+        np.concatenate([pairs.separation_arcsec[chosen], unknown])[order],
+        np.concatenate([pairs.de_ruiter[chosen], unknown])[order],
+        known.source[pairs.source[forked]],
+        children[by_child],
+        observation.row[pairs.measurement[forked]],
+        decision.copies_history,
+        *_relations(known, decision, pairs, children, source, measurement),
+    )
+
+
+def _radii(de_ruiter: Floats) -> dict[str, object]:
+    """How far matched measurements are from their sources, for the diagnostics."""
+    return {
+        "median_de_ruiter": float(np.median(de_ruiter)) if len(de_ruiter) else None,
+        "de_ruiter_histogram": np.histogram(de_ruiter, HISTOGRAM_EDGES)[0].tolist(),
+        "de_ruiter_edges": HISTOGRAM_EDGES.tolist(),
+    }
 
 
 def _aligned(observation: Observation, source_tree: cKDTree, parameters: Association) -> Alignment:
@@ -319,7 +332,7 @@ def _added(
 
 def _joined(
     state: FoldState, pairs: Pairs, chosen: Indices, observation: Observation, alignment: Alignment
-) -> tuple[npt.NDArray, ...]:
+) -> tuple[Values, ...]:
     """Columns of sources with one more measurement each."""
     source, measurement = pairs.source[chosen], pairs.measurement[chosen]
     weight_ew = 1.0 / alignment.variance_ew[measurement]
@@ -336,7 +349,7 @@ def _joined(
     return ra, dec, total_ew, total_ns, ln_flux, count, history
 
 
-def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[npt.NDArray, ...]:
+def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[Values, ...]:
     """Columns of sources with one measurement each."""
     if alignment.moved:
         ra, dec = positions(alignment.vectors[measurement])
@@ -384,7 +397,7 @@ def _relations(
     return one[first], two[first], kind[first]
 
 
-def _pairs_of_equal(key: npt.NDArray, value: Hashes) -> tuple[Hashes, Hashes]:
+def _pairs_of_equal(key: Values, value: Hashes) -> tuple[Hashes, Hashes]:
     """All pairs of values whose keys are equal, each pair once."""
     order = np.argsort(key, kind="stable")
     key, value = key[order], value[order]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.identity.ids import Hashes
+from contimg_assets.sky.arrays import Hashes, Indices
 
 
 def copy_fork_history(history: pd.DataFrame, forks: pd.DataFrame) -> pd.DataFrame:
@@ -31,9 +30,9 @@ def copy_fork_history(history: pd.DataFrame, forks: pd.DataFrame) -> pd.DataFram
 
 def copied_rows(
     source: Hashes,
-    step: npt.NDArray[np.intp],
+    step: Indices,
     forks: Sequence[tuple[int, Hashes, Hashes]],
-) -> tuple[npt.NDArray[np.intp], Hashes]:
+) -> tuple[Indices, Hashes]:
     """Which of a whole survey's own rows are copied to which fork.
 
     Parameters

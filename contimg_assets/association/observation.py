@@ -9,10 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import Hashes, hashes_of
-from contimg_assets.sky.sphere import Floats, unit_vectors
-
-Indices = npt.NDArray[np.intp]
+from contimg_assets.identity.ids import hashes_of
+from contimg_assets.sky.arrays import Floats, Hashes, Indices
+from contimg_assets.sky.sphere import unit_vectors
 
 NUMBERS = ("ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
 REQUIRED = ("measurement_id", "epoch", *NUMBERS)

@@ -8,7 +8,6 @@ because one of its measurements came first.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
@@ -19,9 +18,8 @@ from contimg_assets.association.observation import Observation
 from contimg_assets.association.pairs import Pairs, tangent_offsets
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
-from contimg_assets.sky.sphere import Floats, arc
-
-Indices = npt.NDArray[np.intp]
+from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.sky.sphere import arc
 
 DENSITY_NEIGHBOURS = 10
 _ARCSEC2_PER_DEG2 = 3600.0**2

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats, Indices, indices_within
+from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, indices_within
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.measurement)
 
-    def keep(self, mask: npt.NDArray[np.bool_]) -> Pairs:
+    def keep(self, mask: Flags) -> Pairs:
         """The pairs where ``mask`` is true."""
         if mask.all():
             return self

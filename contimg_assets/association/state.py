@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from contimg_assets.identity.ids import Hashes, hashes_of, text_of, to_hex_text
+from contimg_assets.identity.ids import hashes_of, text_of, to_hex_text
 from contimg_assets.schemas.association import STATE
-from contimg_assets.sky.sphere import Floats, unit_vectors
-
-Indices = npt.NDArray[np.intp]
+from contimg_assets.sky.arrays import Floats, Hashes, Indices, Integers, Values
+from contimg_assets.sky.sphere import unit_vectors
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class FoldState:
     weight_ew: Floats
     weight_ns: Floats
     ln_flux: Floats
-    n_measurements: npt.NDArray[np.int64]
+    n_measurements: Integers
     history: Hashes
 
     @classmethod
@@ -52,7 +50,7 @@ class FoldState:
         """The state that `to_table` wrote."""
         STATE.check(table)
 
-        def numbers(name: str) -> npt.NDArray:
+        def numbers(name: str) -> Values:
             return np.ascontiguousarray(table.column(name).to_numpy())
 
         return cls(
@@ -114,7 +112,7 @@ class FoldState:
         return digest.hexdigest()
 
     @property
-    def arrays(self) -> tuple[npt.NDArray, ...]:
+    def arrays(self) -> tuple[Values, ...]:
         """The columns, in the order of the fields."""
         return (
             self.source,

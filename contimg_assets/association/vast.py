@@ -9,16 +9,12 @@ ties are given out one to one (identical rows doubled in every epoch).
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from contimg_assets.association.decision import Decision, unmatched
 from contimg_assets.association.pairs import Pairs
-from contimg_assets.sky.sphere import Floats
-
-Indices = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 
 
 def basic(pairs: Pairs, n_measurements: int) -> Decision:
@@ -41,7 +37,7 @@ def advanced(pairs: Pairs, n_measurements: int, distance: Floats) -> Decision:
     return _decision(pairs, n_measurements, chosen[kept], chosen[forked])
 
 
-def many_to_many(measurement: Indices, source: Indices, distance: Floats) -> Mask:
+def many_to_many(measurement: Indices, source: Indices, distance: Floats) -> Flags:
     """Which pairs stay: all but those whose measurement and source both have others and that are not the nearest.
 
     Nearest of all pairs of the measurement, not only of those that would have to go.
@@ -73,7 +69,7 @@ def _decision(pairs: Pairs, n_measurements: int, kept: Indices, forked: Indices)
     return Decision(kept, forked, True, born, none.reshape(0, 2), none, none)
 
 
-def _is_least(measurement: Indices, distance: Floats) -> Mask:
+def _is_least(measurement: Indices, distance: Floats) -> Flags:
     """Whether no pair of the same measurement is nearer."""
     if not len(measurement):
         return np.zeros(0, bool)
@@ -82,7 +78,7 @@ def _is_least(measurement: Indices, distance: Floats) -> Mask:
     return distance == least[measurement]
 
 
-def _without_ties(measurement: Indices, source: Indices, mask: Mask) -> Mask:
+def _without_ties(measurement: Indices, source: Indices, mask: Flags) -> Flags:
     """``mask`` with one pair per measurement left where it holds pairs with several sources."""
     index = np.flatnonzero(mask)
     if not len(index):

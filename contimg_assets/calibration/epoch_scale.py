@@ -16,7 +16,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
@@ -27,11 +26,9 @@ from contimg_assets.calibration.trust import refuse_scale
 from contimg_assets.config import Corrections
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.corrections import EPOCH_SCALES
+from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.robust import scatter
 
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
-
-MAD_TO_SIGMA = 1.482602218505602
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
 _ITERATIONS = 30
@@ -215,7 +212,7 @@ def _most_certain(equations: _Equations, max_sources: int) -> _Equations:
     return equations if keep.all() else _shared(equations, keep)
 
 
-def _shared(equations: _Equations, keep: npt.NDArray[np.bool_]) -> _Equations:
+def _shared(equations: _Equations, keep: Flags) -> _Equations:
     """Those that are kept and whose source at least two kept images have."""
     counts = np.bincount(equations.source[keep], minlength=equations.n_sources)
     keep = keep & (counts[equations.source] >= 2)
@@ -230,9 +227,7 @@ def _shared(equations: _Equations, keep: npt.NDArray[np.bool_]) -> _Equations:
     )
 
 
-def _ties(
-    images: pd.MultiIndex, connected: npt.NDArray[np.bool_], corrections: pd.DataFrame | None
-) -> tuple[Floats, Floats]:
+def _ties(images: pd.MultiIndex, connected: Flags, corrections: pd.DataFrame | None) -> tuple[Floats, Floats]:
     """ln g against the catalogue and its weight (0 where there is none), shapes (n_images,)."""
     if corrections is None:
         return np.zeros(len(images)), np.zeros(len(images))
@@ -255,7 +250,7 @@ def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floa
     for iteration in range(_ITERATIONS):
         residual, left = _residuals(equations, ln_scale, weight)
         # Scatter beyond the errors (weak variability, errors of the finder) from the residuals of all.
-        spread = MAD_TO_SIGMA * float(np.median(np.abs(residual)))
+        spread = float(scatter(residual))
         scatter2 = max(spread**2 - float(np.median(equations.variance)), 0.0)
         sigma2 = np.maximum(equations.variance + scatter2, 1e-20)
         u = residual**2 / (_BIWEIGHT**2 * sigma2)
@@ -313,7 +308,7 @@ def _residuals(equations: _Equations, ln_scale: Floats, weight: Floats | None) -
 
 def _normal_equations(
     equations: _Equations, weight: Floats, group: Indices, tie: Floats, tie_weight: Floats
-) -> tuple[sparse.csc_array, Floats, npt.NDArray[np.bool_], float]:
+) -> tuple[sparse.csc_array, Floats, Flags, float]:
     """Weighted least squares with the sources' fluxes eliminated.
 
     Without ties the normal matrix over images, D - W^T U^-1 W (D, U: sums of weights by image and by source), is a
@@ -336,15 +331,13 @@ def _normal_equations(
     return normal, right + tie_weight * tie, untied, unit
 
 
-def _pinned(normal: sparse.csc_array, group: Indices, untied: npt.NDArray[np.bool_], unit: float) -> Floats:
+def _pinned(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """The dense matrix, with the projector on the null vector of each untied group: its mean is 0."""
     same = (group[:, None] == group[None, :]) & untied[:, None]
     return normal.toarray() + unit * same / np.bincount(group)[group][:, None]
 
 
-def _solution(
-    normal: sparse.csc_array, vector: Floats, group: Indices, untied: npt.NDArray[np.bool_], unit: float
-) -> Floats:
+def _solution(normal: sparse.csc_array, vector: Floats, group: Indices, untied: Flags, unit: float) -> Floats:
     """ln g, shape (n_images,); images without any equation have 0."""
     n = len(vector)
     if n <= _DENSE_LIMIT:
@@ -359,7 +352,7 @@ def _solution(
     return solution - np.where(untied, mean_scale[group], 0.0)
 
 
-def _variance(normal: sparse.csc_array, group: Indices, untied: npt.NDArray[np.bool_], unit: float) -> Floats:
+def _variance(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """Variance of ln g, shape (n_images,); of very many images without what they have from each other."""
     if normal.shape[0] > _DENSE_LIMIT:
         return 1 / np.maximum(normal.diagonal(), 1e-12 * unit)

@@ -11,18 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats.mstats import mjci
 
 from contimg_assets.calibration import mixture
 from contimg_assets.errors import InputError
+from contimg_assets.sky import robust
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 
-Floats = npt.NDArray[np.float64]
 Method = Literal["mixture", "huber", "odr", "median"]
 Offset = Literal["never", "auto", "always"]
 
-MAD_TO_SIGMA = 1.482602218505602
 _MIN_FIT = {"mixture": 3, "huber": 2, "odr": 3, "median": 2}
 _CANDIDATES_LEFT_OUT = 3
 _FEW = 200
@@ -117,7 +116,7 @@ class _Pairs:
     flux_err: Floats
     reference: Floats
     reference_err: Floats
-    index: npt.NDArray[np.intp]  # rows of the matches they come from
+    index: Indices  # rows of the matches they come from
 
     def without(self, i: int) -> _Pairs:
         return _Pairs(*(np.delete(values, i) for values in vars(self).values()))
@@ -218,7 +217,7 @@ def _mixture(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Gener
 
 
 def _mixture_influence(
-    best: Floats, found: mixture._Derivatives, data: mixture.Ratios, free: npt.NDArray[np.bool_], error: float
+    best: Floats, found: mixture._Derivatives, data: mixture.Ratios, free: Flags, error: float
 ) -> tuple[float, int]:
     """Largest change of ln g by leaving one match out, in standard errors, and its row.
 
@@ -240,7 +239,7 @@ def _mixture_influence(
 def _mixture_bootstrap(
     best: Floats,
     data: mixture.Ratios,
-    free: npt.NDArray[np.bool_],
+    free: Flags,
     replicates: int,
     rng: np.random.Generator,
 ) -> float:
@@ -272,7 +271,7 @@ def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Genera
     y = np.sort(pairs.ln_ratio)
     n = len(y)
     centre = np.median(y)
-    scatter = MAD_TO_SIGMA * np.median(np.abs(y - centre))
+    scatter = robust.scatter(y, centre)
     # Maritz & Jarrett (1978): the bootstrap's standard error of the median in closed form, for any distribution.
     error = float(np.nan_to_num(mjci(y - centre, prob=[0.5])[0]))
     scale = float(np.exp(centre))
@@ -352,7 +351,7 @@ def _with_influence(
     """The result of a regression, with the influence of the matches of most leverage (the brightest) and residual."""
     scale, error = fitted
     residual = np.abs(pairs.flux - scale * pairs.reference)
-    spread = MAD_TO_SIGMA * float(np.median(residual))
+    spread = float(robust.scatter(residual))
     leverage = pairs.reference**2 / (pairs.reference**2).sum()
     n_left_out = min(_CANDIDATES_LEFT_OUT, len(pairs.flux) - _MIN_FIT[method])
     rows = np.argsort(-leverage * residual, kind="stable")[: max(n_left_out, 0)]

@@ -8,15 +8,13 @@ image that is off by 30 % every source in it would seem to vary.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
 from contimg_assets.calibration.selection import of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import KNOWN_FLUXES
-
-Floats = npt.NDArray[np.float64]
+from contimg_assets.sky.arrays import Values
 
 
 def calibrated_fluxes(
@@ -95,7 +93,7 @@ def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
     return combined.rename_axis("source_id").reset_index()[KNOWN_FLUXES.names]
 
 
-def known_variables(known: pd.DataFrame, parameters: Corrections) -> npt.NDArray:
+def known_variables(known: pd.DataFrame, parameters: Corrections) -> Values:
     """Sources that vary by more than calibration can bear.
 
     Parameters

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
-from contimg_assets.calibration.selection import Mask, Selection, join, select
+from contimg_assets.calibration.selection import Selection, join, select
 from contimg_assets.config import Corrections
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.sky.arrays import Flags, Indices, Values
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
 # against 1.4 GHz that looks like an additive error of 1 mJy where a catalogue at 0.89 GHz shows none.
@@ -77,61 +77,111 @@ def measure_corrections(
         If the tables do not belong together.
     """
     selected = selection_of(measurements, matches, images, parameters, variable_sources)
-    rows_of = selected.table.groupby(["image", "catalog"], sort=False).indices
-    for_positions = selected.table[["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]]
-    for_fluxes = selected.table[_FOR_FLUXES]
-    ids = selected.table["measurement_id"].to_numpy()
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for (name, catalog), steps in selected.counts.items():
-        counts.setdefault(name, {})[catalog] = steps
-    # One order for all images: another catalogue for an image shifts it against its neighbours by what the two differ.
-    position_catalogs = parameters.position_catalogs or _surest_for_positions(selected, parameters)
-    flux_catalogs = parameters.flux_catalogs or _surest_for_fluxes(selected, parameters)
+    ties = _Ties.of(selected, parameters)
     ordered = images.sort_values("image")
-    # Models over the image cannot be averaged over catalogues; constants can.
-    model = "constant" if parameters.combine == "weighted" else parameters.position_model
-    records = []
-    for image, ra, dec in zip(ordered["image"], ordered["ra_deg"], ordered["dec_deg"], strict=True):
-
-        def rows_that(mask: Mask, catalog: str, image: str = image) -> npt.NDArray[np.intp]:
-            rows = np.asarray(rows_of.get((image, catalog), ()), dtype=np.intp)
-            return rows[mask[rows]]
-
-        def offset_from(catalog: str, centre: tuple[float, float] = (float(ra), float(dec))) -> PositionOffset:
-            return calculate_positional_offsets(
-                for_positions.take(rows_that(selected.position, catalog)), model, centre=centre
-            )
-
-        def scale_from(catalog: str, image: str = image) -> FluxScale:
-            usable = for_fluxes.take(rows_that(selected.flux, catalog))
-            offset = parameters.flux_offset
-            if offset == "auto" and not _carried(usable).median() <= MAX_CARRIED:
-                offset = "never"
-            return calculate_flux_scale(
-                usable,
-                parameters.flux_method,
-                offset=offset,
-                bootstrap=parameters.bootstrap,
-                seed=int(hash_text([image])[0]),
-            )
-
-        position = _tie(position_catalogs, offset_from, trust.refuse_position, _combine_offsets, parameters)
-        flux = _tie(flux_catalogs, scale_from, trust.refuse_flux, _combine_scales, parameters)
-        tied = np.concatenate([rows_that(selected.flux, name) for name in (flux.catalog or "").split("+")])
-        notes = [*selected.notes.get(image, []), *_flux_notes(flux.fit, for_fluxes.take(tied), parameters)]
-        records.append(
-            {
-                "image": image,
-                "centre_ra_deg": ra,
-                "centre_dec_deg": dec,
-                **_position_columns(position),
-                **_flux_columns(flux, selected.table["flux_is_peak"].to_numpy()[tied], ids[tied]),
-                **_applied_columns(position, flux, parameters),
-                "notes": "; ".join(notes) or None,
-                "selection": json.dumps(counts.get(image, {})),
-            }
-        )
+    places = zip(ordered["image"], ordered["ra_deg"], ordered["dec_deg"], strict=True)
+    records = [ties.record(image, (float(ra), float(dec))) for image, ra, dec in places]
     return pd.DataFrame(records, columns=CORRECTIONS.names) if records else CORRECTIONS.empty()
+
+
+@dataclass(frozen=True)
+class _Ties:
+    """The matches of an epoch that tie its images, looked up by image and catalog.
+
+    Attributes
+    ----------
+    for_positions, for_fluxes : the columns of the matches that the two fits need: taking rows of all would be slow
+    measurement_id, flux_is_peak : two more columns of the matches, shape (n,)
+    rows_of : rows of the matches, by image and catalog
+    counts : matches left after each filter, by image and catalog
+    position_catalogs, flux_catalogs : in the order in which they are tried, the same for all images: another catalog
+        for an image shifts it against its neighbors by what the two differ
+    """
+
+    selected: Selection
+    parameters: Corrections
+    for_positions: pd.DataFrame
+    for_fluxes: pd.DataFrame
+    measurement_id: Values
+    flux_is_peak: Flags
+    rows_of: Mapping[tuple[str, str], Indices]
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]]
+    position_catalogs: Sequence[str]
+    flux_catalogs: Sequence[str]
+
+    @classmethod
+    def of(cls, selected: Selection, parameters: Corrections) -> _Ties:
+        counts: dict[str, dict[str, dict[str, int]]] = {}
+        for (image, catalog), steps in selected.counts.items():
+            counts.setdefault(image, {})[catalog] = steps
+        return cls(
+            selected=selected,
+            parameters=parameters,
+            for_positions=selected.table[["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]],
+            for_fluxes=selected.table[_FOR_FLUXES],
+            measurement_id=selected.table["measurement_id"].to_numpy(),
+            flux_is_peak=selected.table["flux_is_peak"].to_numpy(),
+            rows_of=selected.table.groupby(["image", "catalog"], sort=False).indices,
+            counts=counts,
+            position_catalogs=parameters.position_catalogs or _surest_for_positions(selected, parameters),
+            flux_catalogs=parameters.flux_catalogs or _surest_for_fluxes(selected, parameters),
+        )
+
+    def rows(self, mask: Flags, image: str, catalog: str) -> Indices:
+        """Rows of the matches of an image with a catalog for which the mask is true."""
+        rows = np.asarray(self.rows_of.get((image, catalog), ()), dtype=np.intp)
+        return rows[mask[rows]]
+
+    def offset(self, image: str, catalog: str, centre: tuple[float, float]) -> PositionOffset:
+        """Position offset of an image against one catalog."""
+        # Models over the image cannot be averaged over catalogs; constants can.
+        model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
+        usable = self.for_positions.take(self.rows(self.selected.position, image, catalog))
+        return calculate_positional_offsets(usable, model, centre=centre)
+
+    def scale(self, image: str, catalog: str) -> FluxScale:
+        """Flux scale of an image against one catalog."""
+        usable = self.for_fluxes.take(self.rows(self.selected.flux, image, catalog))
+        offset = self.parameters.flux_offset
+        if offset == "auto" and not _carried(usable).median() <= MAX_CARRIED:
+            offset = "never"
+        return calculate_flux_scale(
+            usable,
+            self.parameters.flux_method,
+            offset=offset,
+            bootstrap=self.parameters.bootstrap,
+            seed=int(hash_text([image])[0]),
+        )
+
+    def record(self, image: str, centre: tuple[float, float]) -> dict[str, Any]:
+        """The row of an image in CORRECTIONS; ``centre`` is its ra_deg, dec_deg."""
+        selected, parameters = self.selected, self.parameters
+        position = _tie(
+            self.position_catalogs,
+            lambda catalog: self.offset(image, catalog, centre),
+            trust.refuse_position,
+            _combine_offsets,
+            parameters,
+        )
+        flux = _tie(
+            self.flux_catalogs,
+            lambda catalog: self.scale(image, catalog),
+            trust.refuse_flux,
+            _combine_scales,
+            parameters,
+        )
+        tied = np.concatenate([self.rows(selected.flux, image, name) for name in (flux.catalog or "").split("+")])
+        notes = [*selected.notes.get(image, []), *_flux_notes(flux.fit, self.for_fluxes.take(tied), parameters)]
+        return {
+            "image": image,
+            "centre_ra_deg": centre[0],
+            "centre_dec_deg": centre[1],
+            **_position_columns(position),
+            **_flux_columns(flux, self.flux_is_peak[tied], self.measurement_id[tied]),
+            **_applied_columns(position, flux, parameters),
+            "notes": "; ".join(notes) or None,
+            "selection": json.dumps(self.counts.get(image, {})),
+        }
 
 
 def selection_of(
@@ -301,7 +351,7 @@ def _flux_notes(fit: FluxScale, matches: pd.DataFrame, parameters: Corrections) 
     return notes
 
 
-def _flux_columns(tie: _Tie, peaks: Mask, ids: npt.NDArray) -> dict[str, Any]:
+def _flux_columns(tie: _Tie, peaks: Flags, ids: Values) -> dict[str, Any]:
     """``peaks``, ``ids``: of the matches that the scale was measured from, in the order that the fit had them."""
     fit: FluxScale = tie.fit
     kind = None if not len(peaks) else "peak" if peaks.all() else "mixed" if peaks.any() else "integrated"

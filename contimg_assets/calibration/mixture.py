@@ -12,11 +12,12 @@ off by d and spread by w. Weak priors (below) keep s, f, d and w proper where th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from contimg_assets.sky import robust
+from contimg_assets.sky.arrays import Flags, Floats
 
 MU, C, LN_S, LOGIT_F, D, LN_W = range(6)
 N_PARAMETERS = 6
@@ -51,18 +52,28 @@ class _Derivatives:
     responsibility: Floats  # (batch, n), probability of being no outlier
 
 
-def _component(z: Floats, variance: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    """ln N(z; 0, V), and its derivatives by mean (m) and variance (V): L, L_m, L_V, L_mm, L_mV, L_VV."""
-    inverse = 1.0 / variance
-    square = z * z * inverse
-    return (
-        -0.5 * (np.log(2 * np.pi * variance) + square),
-        z * inverse,
-        0.5 * inverse * (square - 1.0),
-        -inverse,
-        -z * inverse * inverse,
-        inverse * inverse * (0.5 - square),
-    )
+class _Normal(NamedTuple):
+    """ln N(z; 0, V), and its derivatives by mean (m) and variance (V), shape (batch, n)."""
+
+    log: Floats
+    m: Floats
+    v: Floats
+    mm: Floats
+    mv: Floats
+    vv: Floats
+
+    @classmethod
+    def at(cls, z: Floats, variance: Floats) -> _Normal:
+        inverse = 1.0 / variance
+        square = z * z * inverse
+        return cls(
+            -0.5 * (np.log(2 * np.pi * variance) + square),
+            z * inverse,
+            0.5 * inverse * (square - 1.0),
+            -inverse,
+            -z * inverse * inverse,
+            inverse * inverse * (0.5 - square),
+        )
 
 
 def log_likelihood(parameters: Floats, data: Ratios, weights: Floats | None = None) -> Floats:
@@ -103,9 +114,8 @@ def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Deri
     One set of parameters, shape (1, 6), with many weightings, shape (batch, n), is evaluated once for all of them.
     """
     mean, inner, outer, f = _shape_of_model(p, data)
-    good, a_m, a_v, a_mm, a_mv, a_vv = _component(data.y - mean, inner)
-    bad, b_m, b_v, b_mm, b_mv, b_vv = _component(data.y - mean - p[:, D, None], outer)
-    good, bad = good + np.log1p(-f), bad + np.log(f)
+    a, b = _Normal.at(data.y - mean, inner), _Normal.at(data.y - mean - p[:, D, None], outer)
+    good, bad = a.log + np.log1p(-f), b.log + np.log(f)
     each = np.logaddexp(good, bad)
     r = np.exp(good - each)
     q = 1.0 - r
@@ -114,42 +124,16 @@ def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Deri
 
     # Rows of the Jacobian of (mean, variance) by parameter; the scores follow by the chain rule.
     zero = np.zeros_like(r)
-    grad_a = np.stack([a_m, a_m * slope, a_v * v_s, zero - f, zero, zero], axis=-1)
-    grad_b = np.stack([b_m, b_m * slope, b_v * v_s, zero + (1 - f), b_m, b_v * v_w], axis=-1)
+    grad_a = np.stack([a.m, a.m * slope, a.v * v_s, zero - f, zero, zero], axis=-1)
+    grad_b = np.stack([b.m, b.m * slope, b.v * v_s, zero + (1 - f), b.m, b.v * v_w], axis=-1)
     scores = r[..., None] * grad_a + q[..., None] * grad_b
     w = np.ones_like(r) if weights is None else weights
 
     # Second derivatives: of the mixing (r q times the outer product of the differences), then of each component.
     difference = grad_a - grad_b
     hessian = np.swapaxes(difference * (w * r * q)[..., None], -1, -2) @ difference
-    wr, wq = w * r, w * q
-
-    def add(i: int, j: int, values: Floats) -> None:
-        total = values.sum(axis=-1)
-        hessian[:, i, j] += total
-        if i != j:
-            hessian[:, j, i] += total
-
-    mm = wr * a_mm + wq * b_mm
-    mv = (wr * a_mv + wq * b_mv) * v_s
-    add(MU, MU, mm)
-    add(MU, C, mm * slope)
-    add(C, C, (mm - wr * a_m - wq * b_m) * slope * slope)
-    add(MU, LN_S, mv)
-    add(C, LN_S, mv * slope)
-    add(LN_S, LN_S, (wr * a_vv + wq * b_vv) * v_s * v_s + (wr * a_v + wq * b_v) * 2 * v_s)
-    add(LOGIT_F, LOGIT_F, -w * f * (1 - f))
-    mm, mv, vv = wq * b_mm, wq * b_mv, wq * b_vv
-    add(MU, D, mm)
-    add(C, D, mm * slope)
-    add(D, D, mm)
-    add(LN_S, D, mv * v_s)
-    add(MU, LN_W, mv * v_w)
-    add(C, LN_W, mv * v_w * slope)
-    add(D, LN_W, mv * v_w)
-    add(LN_S, LN_W, vv * v_s * v_w)
-    add(LN_W, LN_W, vv * v_w * v_w + wq * b_v * 2 * v_w)
-
+    hessian += _within_components((w * r, a), (w * q, b), slope, v_s, v_w)
+    hessian[:, LOGIT_F, LOGIT_F] += (-w * f * (1 - f)).sum(axis=-1)
     value, gradient, curvature = _prior(p)
     diagonal = np.arange(N_PARAMETERS)
     hessian[:, diagonal, diagonal] += curvature
@@ -157,10 +141,48 @@ def derivatives(p: Floats, data: Ratios, weights: Floats | None = None) -> _Deri
     return _Derivatives((each * w).sum(axis=-1) + value, total + gradient, hessian, scores, r)
 
 
+def _within_components(
+    inner: tuple[Floats, _Normal], outer: tuple[Floats, _Normal], slope: Floats, v_s: Floats, v_w: Floats
+) -> Floats:
+    """Second derivatives of the weighted components, summed over the matches, shape (batch, 6, 6).
+
+    Parameters
+    ----------
+    inner, outer : weight of each match in the component, and the component
+    slope : derivative of the mean by c over that by m
+    v_s, v_w : derivatives of the variances by ln s and ln w
+    """
+    (wr, a), (wq, b) = inner, outer
+    mm, mv = wr * a.mm + wq * b.mm, (wr * a.mv + wq * b.mv) * v_s
+    # What depends on d and w is in the outer component alone.
+    mm_b, mv_b, vv_b = wq * b.mm, wq * b.mv, wq * b.vv
+    entries = {
+        (MU, MU): mm,
+        (MU, C): mm * slope,
+        (C, C): (mm - wr * a.m - wq * b.m) * slope * slope,
+        (MU, LN_S): mv,
+        (C, LN_S): mv * slope,
+        (LN_S, LN_S): (wr * a.vv + wq * b.vv) * v_s * v_s + (wr * a.v + wq * b.v) * 2 * v_s,
+        (MU, D): mm_b,
+        (C, D): mm_b * slope,
+        (D, D): mm_b,
+        (LN_S, D): mv_b * v_s,
+        (MU, LN_W): mv_b * v_w,
+        (C, LN_W): mv_b * v_w * slope,
+        (D, LN_W): mv_b * v_w,
+        (LN_S, LN_W): vv_b * v_s * v_w,
+        (LN_W, LN_W): vv_b * v_w * v_w + wq * b.v * 2 * v_w,
+    }
+    result = np.zeros((len(mm), N_PARAMETERS, N_PARAMETERS))
+    for (i, j), values in entries.items():
+        result[:, i, j] = result[:, j, i] = values.sum(axis=-1)
+    return result
+
+
 def start(data: Ratios) -> Floats:
     """Robust starting values, shape (1, 6)."""
     centre = np.median(data.y)
-    spread = 1.4826 * np.median(np.abs(data.y - centre))
+    spread = robust.scatter(data.y, centre, factor=robust.MAD_TO_SIGMA_4)
     s = np.sqrt(max(spread**2 - np.median(data.variance), (0.3 * spread) ** 2, 1e-6))
     return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
 
@@ -169,7 +191,7 @@ def maximise(
     first: Floats,
     data: Ratios,
     *,
-    free: npt.NDArray[np.bool_],
+    free: Flags,
     weights: Floats | None = None,
     max_iterations: int = 60,
     tolerance: float = 1e-6,
@@ -204,7 +226,7 @@ def maximise(
     return p, found
 
 
-def one_step(first: Floats, data: Ratios, *, free: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+def one_step(first: Floats, data: Ratios, *, free: Flags, weights: Floats) -> Floats:
     """Parameters after one Newton step from those of all matches, shapes (1, 6) and, for each weighting, (batch, 6).
 
     What is neglected against `maximise` is of second order in the change of the parameters.
@@ -213,7 +235,7 @@ def one_step(first: Floats, data: Ratios, *, free: npt.NDArray[np.bool_], weight
     return first + step / np.maximum(np.abs(step / _MAX_STEP).max(axis=-1), 1.0)[:, None]
 
 
-def _newton_step(found: _Derivatives, free: npt.NDArray[np.bool_]) -> Floats:
+def _newton_step(found: _Derivatives, free: Flags) -> Floats:
     hessian = found.hessian[:, free][:, :, free]
     # Scaling by the diagonal first makes eigenvalues comparable between parameters of different units.
     scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(hessian, axis1=-2, axis2=-1)), 1e-12))
@@ -240,7 +262,7 @@ def _climb(
     return trial, derivatives(trial, data, weights)
 
 
-def covariance(found: _Derivatives, free: npt.NDArray[np.bool_]) -> Floats:
+def covariance(found: _Derivatives, free: Flags) -> Floats:
     """Inverse of the observed information, shape (batch, 6, 6); zero for parameters that are not free."""
     information = -found.hessian[:, free][:, :, free]
     scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information, axis1=-2, axis2=-1)), 1e-12))

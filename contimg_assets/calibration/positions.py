@@ -16,14 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.errors import InputError
-from contimg_assets.sky import sphere
+from contimg_assets.sky import robust, sphere
+from contimg_assets.sky.arrays import Floats
 
-Floats = npt.NDArray[np.float64]
 Model = Literal["constant", "linear", "smooth", "auto"]
 
-MAD_TO_SIGMA = 1.482602218505602
-# Standard error of the median of a Gaussian sample over that of its mean.
-MEDIAN_TO_MEAN_ERROR = float(np.sqrt(np.pi / 2))
 DEGREES = {"constant": 0, "linear": 1, "smooth": 3}
 _HUBER = 1.345
 _ITERATIONS = 15
@@ -127,8 +124,8 @@ def _constant(offsets: Floats) -> PositionOffset:
         return PositionOffset(0)
     centre = np.median(offsets, axis=0)
     residual = offsets - centre
-    mad = np.median(np.abs(residual), axis=0)
-    error = MEDIAN_TO_MEAN_ERROR * MAD_TO_SIGMA * mad / np.sqrt(n) * _small_sample(n)
+    mad = robust.mad(residual, axis=0)
+    error = robust.error_of_median(mad, n, robust.MAD_TO_MEDIAN_ERROR) * _small_sample(n)
     # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     return PositionOffset(
@@ -220,7 +217,7 @@ def _robust_fit(terms: Floats, offsets: Floats, iterations: int = _ITERATIONS) -
         inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
         fitted = (inverse @ vector[:, :, None])[:, :, 0]
         residual = offsets - x @ fitted.T
-        sigma = MAD_TO_SIGMA * np.median(np.abs(residual), axis=0)
+        sigma = robust.scatter(residual, axis=0)
         if iteration == iterations - 1 or not (sigma > 1e-12).all():
             break
         next_weights = np.minimum(1.0, _HUBER * sigma / np.maximum(np.abs(residual), 1e-300))
@@ -243,7 +240,7 @@ def _choose(x: Floats, y: Floats, offsets: Floats) -> str:
     if not losses:
         return "constant"
     # Losses are bounded, so that a wrong match does not decide.
-    limit = 3 * MAD_TO_SIGMA * float(np.median(losses["constant"]))
+    limit = 3 * robust.MAD_TO_SIGMA * float(np.median(losses["constant"]))
     bounded = {name: np.minimum(loss, limit) for name, loss in losses.items()}
     chosen = "constant"
     for name in list(bounded)[1:]:
@@ -258,11 +255,11 @@ def _polynomial(name: str, x: Floats, y: Floats, offsets: Floats, centre: tuple[
     terms = _terms(x, y, degree)
     fit = _robust_fit(terms, offsets)
     fitted, residual = fit.coefficients, fit.residual
-    mad = np.median(np.abs(residual), axis=0)
+    mad = robust.mad(residual, axis=0)
     n, k = terms.shape
     # Mean variance of a prediction at the matches is sigma^2 k / n; pi / 2 would be the median's loss, Huber's is 5 %.
     # What k terms take from the residuals is put back, in their scatter as in any fit's.
-    sigma = MAD_TO_SIGMA * mad * np.sqrt(1.05 * n / (n - k))
+    sigma = robust.MAD_TO_SIGMA * mad * np.sqrt(1.05 * n / (n - k))
     error = sigma * np.sqrt(k / n)
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     stored = {

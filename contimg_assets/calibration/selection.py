@@ -11,17 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.calibration import vast
 from contimg_assets.config import Corrections
 from contimg_assets.errors import InputError
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.sky.pairs import cross_match_sources
-
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 _FROM_MEASUREMENTS = (
     "ra_deg",
@@ -69,8 +66,8 @@ class Selection:
     """
 
     table: pd.DataFrame
-    position: Mask
-    flux: Mask
+    position: Flags
+    flux: Flags
     counts: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
 
@@ -222,19 +219,19 @@ class _Tally:
         self._counts = chosen.counts
         self._counts.update({key: {} for key in self._keys})
 
-    def add(self, name: str, mask: Mask) -> None:
+    def add(self, name: str, mask: Flags) -> None:
         for key, count in zip(
             self._keys, np.bincount(self._groups, weights=mask, minlength=len(self._keys)), strict=True
         ):
             self._counts[key][name] = int(count)
 
 
-def _note(chosen: Selection, table: pd.DataFrame, rows: Mask, text: str) -> None:
+def _note(chosen: Selection, table: pd.DataFrame, rows: Flags, text: str) -> None:
     for image in pd.unique(table["image"][rows]):
         chosen.notes.setdefault(image, []).append(text)
 
 
-def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Mask:
+def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Flags:
     """Whether a match's measurement has no other measurement of its image within the row's limit."""
     alone = np.ones(len(table), dtype=bool)
     names = measurements["image"].to_numpy()
@@ -257,7 +254,7 @@ def _isolation_arcsec(table: pd.DataFrame, images: pd.DataFrame, parameters: Cor
 
 def isolated_and_compact(
     table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections
-) -> Mask:
+) -> Flags:
     """The part of the default selection that needs no reference catalogue, for a table of `with_measurements`."""
     keep = _own_isolated(table, measurements, images, np.nan_to_num(_isolation_arcsec(table, images, parameters)))
     return keep & _compact(table, keep, parameters)[0]
@@ -265,7 +262,7 @@ def isolated_and_compact(
 
 def _default_steps(
     table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
-) -> list[tuple[str, Mask]]:
+) -> list[tuple[str, Flags]]:
     limit = _isolation_arcsec(table, images, parameters)
     no_beam = ~np.isfinite(limit)
     if no_beam.any():
@@ -289,7 +286,7 @@ def _default_steps(
     ]
 
 
-def _compact(table: pd.DataFrame, keep: Mask, parameters: Corrections) -> tuple[Mask, Mask]:
+def _compact(table: pd.DataFrame, keep: Flags, parameters: Corrections) -> tuple[Flags, Flags]:
     """Whether ln(integrated / peak) is near the image's median, and which of those to keep it cannot be told of.
 
     Near the median, not near 0: bandwidth smearing and errors of the beam move all sources of an image.
@@ -308,7 +305,7 @@ def _compact(table: pd.DataFrame, keep: Mask, parameters: Corrections) -> tuple[
     return ~known | (np.abs(compactness - np.where(np.isfinite(centre), centre, 0.0)) <= envelope), keep & ~known
 
 
-def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources: Collection[str]) -> Mask:
+def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources: Collection[str]) -> Flags:
     flux, reference = _floats(table, "flux_mjy"), _floats(table, "reference_flux_mjy")
     usable = (flux > 0) & (reference > 0)
     if parameters.max_reference_flux_mjy is not None:
@@ -328,7 +325,7 @@ def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources:
 
 def _vast_steps(
     table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
-) -> list[tuple[str, Mask]]:
+) -> list[tuple[str, Flags]]:
     """Filters on our side and the nearest candidate; the catalogue's own sizes and rms are not in the matches."""
     integrated, peak, rms = (
         _floats(table, name) for name in ("flux_int_mjy", "flux_peak_mjy_beam", "local_rms_mjy_beam")
@@ -355,7 +352,7 @@ def _vast_steps(
     ]
 
 
-def _clipped(table: pd.DataFrame, keep: Mask, sigma: float) -> Mask:
+def _clipped(table: pd.DataFrame, keep: Flags, sigma: float) -> Flags:
     rows = np.flatnonzero(keep)
     ratio = (_floats(table, "flux_mjy") / _floats(table, "reference_flux_mjy"))[rows]
     result = keep.copy()

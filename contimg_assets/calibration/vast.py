@@ -7,16 +7,14 @@ clipping of linear ratios, one constant limit of compactness) are part of it; th
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.sky.pairs import cross_match_sources
 
-Floats = npt.NDArray[np.float64]
 
-
-def isolated(vectors: Floats, limit_arcsec: float) -> npt.NDArray[np.bool_]:
+def isolated(vectors: Floats, limit_arcsec: float) -> Flags:
     """Whether no other of the positions is within the limit (inclusive), shape (n,)."""
     if len(vectors) < 2:
         return np.ones(len(vectors), dtype=bool)
@@ -33,7 +31,7 @@ def select(
     snr_limit: float = 20.0,
     neighbor_arcmin: float = 1.0,
     max_compactness: float | None = 1.5,
-) -> npt.NDArray[np.bool_]:
+) -> Flags:
     """Rows of one catalogue that may calibrate, shape (n,). All limits are strict.
 
     Parameters
@@ -53,7 +51,7 @@ def select(
     return keep & isolated(vectors, 60.0 * neighbor_arcmin)
 
 
-def clip_ratios(ratio: Floats, sigma: float = 5.0) -> npt.NDArray[np.bool_]:
+def clip_ratios(ratio: Floats, sigma: float = 5.0) -> Flags:
     """Ratios within `sigma` standard deviations of the median, repeated until nothing changes, shape (n,)."""
     keep = np.isfinite(ratio)
     while keep.any():

@@ -36,17 +36,7 @@ def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[s
     if not head.strip():
         raise InputError(f"{path}: the file is empty; deliver it again")
     try:
-        if head.startswith(b"PAR1"):
-            return _units_of_arrow(pq.read_table(path))
-        if head.startswith(b"SQLite format 3\0"):
-            return _read_sqlite(path, table), {}
-        if head.startswith(b"SIMPLE  ="):
-            return _plain(Table.read(path, format="fits", hdu=_hdu(table), unit_parse_strict="silent"))
-        if b"<VOTABLE" in head or b"<?xml" in head:
-            return _plain(_read_votable(path))
-        if b"%ECSV" in head:
-            return _plain(Table.read(path, format="ascii.ecsv"))
-        return _read_text(path)
+        return _read_as(head, path, table)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: its text is not UTF-8; convert it, such as `iconv -f latin1 -t utf-8`") from error
     except (
@@ -62,6 +52,21 @@ def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[s
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not readable as a catalogue ({error}); deliver it again or convert it") from error
+
+
+def _read_as(head: bytes, path: Path, table: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The file as what its first bytes say it is."""
+    if head.startswith(b"PAR1"):
+        return _units_of_arrow(pq.read_table(path))
+    if head.startswith(b"SQLite format 3\0"):
+        return _read_sqlite(path, table), {}
+    if head.startswith(b"SIMPLE  ="):
+        return _plain(Table.read(path, format="fits", hdu=_hdu(table), unit_parse_strict="silent"))
+    if b"<VOTABLE" in head or b"<?xml" in head:
+        return _plain(_read_votable(path))
+    if b"%ECSV" in head:
+        return _plain(Table.read(path, format="ascii.ecsv"))
+    return _read_text(path)
 
 
 def _head(path: Path) -> bytes:

@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -18,21 +19,25 @@ from contimg_assets.catalogs.store import build_catalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
+from contimg_assets.schemas.described import described_values
 
 _SECTION = re.compile(r"^catalogs:[ \t]*(\{\s*\}|~|null)?[ \t]*(#.*)?$", re.MULTILINE)
 
+# Of the settings in the configuration file.
+_ORDER = ("preset", "path", "freq_mhz", "beam_arcsec", "position_err_arcsec", "columns")
 
-def add_catalog(
-    config_file: Path,
-    name: str,
-    file: Path,
-    *,
-    preset: str | None = None,
-    freq_mhz: float | None = None,
-    beam_arcsec: float | None = None,
-    position_err_arcsec: float | None = None,
-    columns: Mapping[str, Mapping[str, str]] | None = None,
-) -> int:
+
+class CatalogSettings(TypedDict, total=False):
+    """What may be said of a catalog when it is added; None is as good as absent. See `CatalogConfig`."""
+
+    preset: str | None
+    freq_mhz: float | None
+    beam_arcsec: float | None
+    position_err_arcsec: float | None
+    columns: Mapping[str, Mapping[str, str]] | None
+
+
+def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[CatalogSettings]) -> int:
     """Write a catalogue into the configuration file, after reading it whole to see that it is usable.
 
     The rest of the file, comments included, stays as it is.
@@ -42,7 +47,7 @@ def add_catalog(
     config_file : written if it does not exist
     name : of the catalogue; that of a preset implies the preset
     file : the catalogue's file; stored relative to the configuration's folder where it lies inside it
-    preset, freq_mhz, beam_arcsec, position_err_arcsec, columns : see `CatalogConfig`
+    settings : preset, freq_mhz, beam_arcsec, position_err_arcsec, columns: see `CatalogConfig`
 
     Returns
     -------
@@ -65,22 +70,17 @@ def add_catalog(
     path = file.absolute()
     if path.is_relative_to(config_file.parent):
         path = path.relative_to(config_file.parent)
-    given = {
-        "preset": preset or (name if name in PRESETS else None),
-        "path": str(path),
-        "freq_mhz": freq_mhz,
-        "beam_arcsec": beam_arcsec,
-        "position_err_arcsec": position_err_arcsec,
-        "columns": dict(columns) if columns else None,
-    }
-    entry = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, object] = {"path": str(path), **settings}
+    given["preset"] = settings.get("preset") or (name if name in PRESETS else None)
+    given["columns"] = dict(settings.get("columns") or {}) or None
+    entry = {key: given[key] for key in (*_ORDER, *given) if given.get(key) is not None}
     if "freq_mhz" not in entry and "preset" not in entry:
         raise ConfigError(
             f"catalogue {name!r}: say its frequency (freq_mhz) or a preset; there are {', '.join(sorted(PRESETS))}"
         )
     changed = _with_entry(text, name, entry)
-    settings = _checked(config_file, changed, name, others=set(config.catalogs))
-    n_rows = build_catalog(name, settings, config_file.parent).num_rows
+    checked = _checked(config_file, changed, name, others=set(config.catalogs))
+    n_rows: int = build_catalog(name, checked, config_file.parent).num_rows
     _replace(config_file, changed)
     return n_rows
 
@@ -93,7 +93,7 @@ def list_catalogs(config: Config) -> pd.DataFrame:
         schema, n_rows = (
             (pq.read_schema(stored), pq.read_metadata(stored).num_rows) if stored.exists() else (None, None)
         )
-        metadata = (schema.metadata if schema is not None else None) or {}
+        described = described_values(schema) if schema is not None else {}
         rows.append(
             {
                 "name": name,
@@ -105,7 +105,7 @@ def list_catalogs(config: Config) -> pd.DataFrame:
                 "epoch_mjd": settings.epoch_mjd,
                 "materialised": schema is not None,
                 "n_rows": n_rows,
-                "version": metadata.get(b"contimg_version", b"").decode() or None,
+                "version": described.get("version"),
             }
         )
     columns = [

@@ -21,6 +21,7 @@ from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.units import factor, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
 
 # Names that catalogues give to what we need, tried in this order where the configuration is silent. Never a bare
@@ -200,16 +201,12 @@ def _factor(ours: str, found: str, unit: str | None, path: Path) -> float:
     """From the file's unit to ours; our own unit where the file says nothing."""
     if unit is None or ours not in _UNITS:
         return 1.0
-    text = unit.replace("/beam", "").replace("/ beam", "").replace("beam-1", "").strip()
-    if ours == "ra_err_arcsec" and text == "s":
-        return 15.0
-    if ours in _REQUIRED and text.strip('"').startswith(("h:m", "d:m", "hms", "dms")):
+    if ours in _REQUIRED and unit.strip(' "').startswith(("h:m", "d:m", "hms", "dms")):
         return 1.0  # the notation of a column whose every value happens to be a number
-    if ours == "ra_deg" and text in ("h", "hr", "hour"):
-        return 15.0
+    convert = right_ascension_factor if ours in ("ra_deg", "ra_err_arcsec") else factor
     try:
-        return float(u.Unit(text).to(_UNITS[ours]))
-    except (ValueError, u.UnitConversionError) as error:
+        return convert(unit, _UNITS[ours])
+    except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: column {found!r} is in {unit!r}, which is no unit of {ours} ({_UNITS[ours]}); "
             "say its unit in the catalogue's columns"

@@ -20,9 +20,10 @@ from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.described import METADATA_PREFIX, describe
+from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.sky import sphere
-from contimg_assets.sky.cells import Flags, coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.arrays import Flags, Indices, Integers
+from contimg_assets.sky.cells import coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources
 
 ROWS_PER_GROUP = 8192
@@ -123,15 +124,10 @@ class ReferenceCatalog:
             missing = set(REFERENCE.names) - set(schema.names)
             if missing:
                 raise InputError(f"{source}: no column {sorted(missing)}; materialise reference/{name} again")
-            metadata = schema.metadata or {}
+            values = described_values(schema)
         else:
             self.table = _sorted_reference(source)
-            metadata = (source.schema.metadata if isinstance(source, pa.Table) else None) or {}
-        values = {
-            key.removeprefix(METADATA_PREFIX).decode(): value.decode()
-            for key, value in metadata.items()
-            if key.startswith(METADATA_PREFIX)
-        }
+            values = described_values(source.schema) if isinstance(source, pa.Table) else {}
         freq = freq_mhz if freq_mhz is not None else values.get("freq_mhz")
         beam = beam_arcsec if beam_arcsec is not None else values.get("beam_arcsec")
         if freq is None or beam is None:
@@ -154,16 +150,14 @@ class ReferenceCatalog:
         return pq.read_table(self.path, columns=REFERENCE.names).combine_chunks()
 
     @cached_property
-    def _groups(self) -> npt.NDArray[np.int64]:
+    def _groups(self) -> Integers:
         """First and last cell of each row group, shape (n, 2)."""
         metadata = pq.read_metadata(self.path)
         column = metadata.schema.to_arrow_schema().get_field_index("healpix_29")
         statistics = [metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups)]
         return np.array([[s.min, s.max] for s in statistics], dtype=np.int64).reshape(-1, 2)
 
-    def covering(
-        self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float
-    ) -> tuple[pa.Table, npt.NDArray[np.intp]]:
+    def covering(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> tuple[pa.Table, Indices]:
         """A part of the catalogue and the rows of it that lie in HEALPix cells within a radius of the positions.
 
         Of a file, only the row groups needed are read. No row within the radius is missed; rows somewhat farther may be

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import typer
@@ -16,6 +16,9 @@ from rich.table import Table
 
 from contimg_assets.config import load_config
 from contimg_assets.errors import ContimgError
+
+if TYPE_CHECKING:
+    pass
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
 _NEVER_CUT = ("source_id", "id", "epoch", "first_epoch", "catalog_source_id")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import ConvexHull, QhullError
 from scipy.special import lambertw
 
 from contimg_assets.crossmatch.probability import SQUARE_DEGREES_OF_SKY, completeness, fit_q
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Cells, Floats, Hashes, Indices, Integers
 from contimg_assets.sky.cells import FINEST_ORDER, cells_around, centres, coarser
-from contimg_assets.sky.sphere import Floats
 
 _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2
@@ -22,7 +21,7 @@ _COVERED_SHARE = 0.85
 _FEWEST, _ENOUGH_INSIDE = 5, 3
 
 
-def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[np.int64], radius_deg: float) -> Floats:
+def local_density(positions_29: Cells, catalog_29: Cells, radius_deg: float) -> Floats:
     """Catalogue sources per square degree around positions, outside the catalogue's footprint 0.
 
     Counted in the HEALPix cell of the position and the eight around it, over the area that the catalogue covers there:
@@ -62,7 +61,7 @@ def local_density(positions_29: npt.NDArray[np.int64], catalog_29: npt.NDArray[n
     return density[of_position]
 
 
-def _within_hulls(catalog_29: npt.NDArray[np.int64], around: npt.NDArray[np.int64], wide: int) -> Floats:
+def _within_hulls(catalog_29: Cells, around: Cells, wide: int) -> Floats:
     """Sources per square degree inside the convex hull of those in some cells of order ``wide``; 0 of fewer than five.
 
     Given the hull, only the sources that are not its corners are anywhere in it by chance: their number over its area
@@ -109,9 +108,7 @@ def _within_hull(vectors: Floats) -> float:
     return len(vectors) / (np.pi / 4.0 * diameter_deg**2) if diameter_deg > 0 else 0.0
 
 
-def _occupied(
-    catalog_29: npt.NDArray[np.int64], number: npt.NDArray[np.int64], wide: int
-) -> tuple[npt.NDArray[np.int64], float]:
+def _occupied(catalog_29: Cells, number: Integers, wide: int) -> tuple[Integers, float]:
     """How many of the finer cells in each cell of order ``wide`` have any source, and their area in deg^2.
 
     They are as fine as leaves some sources in each, and only those in occupied wide cells are ever counted: the work
@@ -129,14 +126,14 @@ def _occupied(
     return occupied, SQUARE_DEGREES_OF_SKY / (12 << (2 * (wide + steps)))
 
 
-def _merged(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _merged(counts: Integers) -> Integers:
     """Counts in the cells of the next coarser order: four nested cells make one."""
     return counts[0::4] + counts[1::4] + counts[2::4] + counts[3::4]
 
 
 def offset_positions(
-    ra_deg: Floats, dec_deg: Floats, keys: npt.NDArray[np.uint64], shift_arcsec: float, n_max: int
-) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
+    ra_deg: Floats, dec_deg: Floats, keys: Hashes, shift_arcsec: float, n_max: int
+) -> tuple[Floats, Floats, Indices]:
     """Positions shifted in up to eight directions: as many unrelated positions of the same footprint.
 
     Parameters
@@ -168,8 +165,8 @@ class Blanks:
     """Per group of detections: how many have nothing within each radius, and how many offset positions have not."""
 
     radii_arcsec: Floats  # (n_radii,)
-    n: npt.NDArray[np.int64]  # (n_groups,)
-    n_random: npt.NDArray[np.int64]
+    n: Integers  # (n_groups,)
+    n_random: Integers
     blank: Floats  # (n_groups, n_radii) counts
     blank_random: Floats
     enclosed: Floats  # (n_groups, n_radii) mean share of true counterparts within the radius
@@ -196,9 +193,9 @@ class Blanks:
 def count_blanks(
     nearest_arcsec: Floats,
     sigma_arcsec: Floats,
-    group: npt.NDArray[np.intp],
+    group: Indices,
     nearest_random_arcsec: Floats,
-    group_random: npt.NDArray[np.intp],
+    group_random: Indices,
     n_groups: int,
     radii_arcsec: Floats,
 ) -> Blanks:
@@ -212,7 +209,7 @@ def count_blanks(
     nearest_random_arcsec : as nearest_arcsec, of the offset positions, shape (k,)
     """
 
-    def blanks(nearest: Floats, groups: npt.NDArray[np.intp]) -> Floats:
+    def blanks(nearest: Floats, groups: Indices) -> Floats:
         # The first radius that holds the source; beyond the last, all radii are blank.
         bin_ = np.searchsorted(radii_arcsec, nearest, side="left")
         counts = np.bincount(groups * (len(radii_arcsec) + 1) + bin_, minlength=n_groups * (len(radii_arcsec) + 1))

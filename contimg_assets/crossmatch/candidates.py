@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -11,9 +12,9 @@ from contimg_assets.config import Matching
 from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.search import NEIGHBOUR_BEAMS, Pairs, Sky
-from contimg_assets.crossmatch.spectra import scaled_flux, spectral_indices
+from contimg_assets.crossmatch.spectra import CatalogFluxes, scaled_flux, spectral_indices
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.pairs import de_ruiter_radius
-from contimg_assets.sky.sphere import Floats, Indices
 
 # More likely than not.
 MATCHED = 0.5
@@ -23,39 +24,16 @@ def candidates_of(
     detections: Detections, sky: Sky, pairs: Pairs, density: Floats, q: Floats, parameters: Matching
 ) -> pd.DataFrame:
     """Probabilities, ranks and relations of the pairs that are candidates."""
-    n_rows = len(sky.ra)
-    group = detections.group[pairs.detection]
-    in_beams = pairs.distance <= 0.5 * (detections.beam[pairs.detection] + sky.beam_arcsec)
-    # A catalogue source meets the measurements of one image: those of another see the same source again.
-    partner = group.astype(np.int64) * max(n_rows, 1) + pairs.row
-    partners, of_partner = np.unique(partner, return_inverse=True)
-    others_row = np.bincount(pairs.detection, in_beams, minlength=len(detections)).astype(int)[pairs.detection]
-    others_row = others_row - in_beams
-    others_detection = np.bincount(of_partner, in_beams, minlength=len(partners)).astype(int)[of_partner] - in_beams
-    mutual = _nearest_of(pairs.detection, len(detections), pairs.distance)
-    mutual &= _nearest_of(of_partner, len(partners), pairs.distance)
-    largest = np.maximum(pairs.sigma_ew, pairs.sigma_ns)
-    radius = np.minimum(
-        np.maximum(parameters.radius_arcsec, parameters.radius_sigma * largest), parameters.max_radius_arcsec
-    )
-    chosen = np.flatnonzero(((pairs.distance <= radius) | pairs.accepted) & (density[pairs.detection] > 0))
-    near = pairs.where(chosen)
-    i = near.detection
-    r = de_ruiter_radius(near.x, near.y, near.sigma_ew, near.sigma_ns)
-    log_f = formulas.log_position_likelihood(r, near.sigma_ew, near.sigma_ns)
-    log_ratio = formulas.log_likelihood_ratio(log_f, density[i], q[detections.group[i]])
-    # Best first within a detection; equal ones by distance, then by the catalogue's order on the sky.
-    order = np.lexsort((near.row, near.distance, -log_ratio, i))
-    chosen, near, i = chosen[order], near.where(order), i[order]
-    r, log_f, log_ratio = r[order], log_f[order], log_ratio[order]
+    company = _company(detections, sky, pairs)
+    best = _best_first(detections, pairs, density, q, parameters)
+    near, i = pairs.where(best.rows), pairs.detection[best.rows]
     first = np.flatnonzero(np.diff(i, prepend=-1))
     counts = np.diff(np.append(first, len(i)))
-    probability, p_any, p_none = formulas.posterior(log_ratio, first, q[detections.group[i[first]]])
-    several_rows, several_detections = others_row[chosen] > 0, others_detection[chosen] > 0
-    rows = pa.array(near.row)
+    probability, p_any, p_none = formulas.posterior(best.log_ratio, first, q[detections.group[i[first]]])
+    several_rows, several_detections = company.several_rows[best.rows], company.several_detections[best.rows]
     columns = sky.table.select(
         ["catalog_source_id", "ra_deg", "dec_deg", "flux_mjy", "flux_err_mjy", "spectral_index"]
-    ).take(rows)
+    ).take(pa.array(near.row))
     relation = np.array(["1:1", "1:n", "n:1", "n:m"], dtype=object)
     return pd.DataFrame(
         {
@@ -67,16 +45,16 @@ def candidates_of(
             "ddec_arcsec": near.ddec,
             "sigma_ew_arcsec": near.sigma_ew,
             "sigma_ns_arcsec": near.sigma_ns,
-            "de_ruiter": r,
-            "log10_bayes_factor": formulas.log10_bayes_factor(log_f),
-            "likelihood_ratio": np.exp(log_ratio),
+            "de_ruiter": best.de_ruiter,
+            "log10_bayes_factor": formulas.log10_bayes_factor(best.log_likelihood),
+            "likelihood_ratio": np.exp(best.log_ratio),
             "probability": probability,
             "p_any": np.repeat(p_any, counts),
             "p_none": np.repeat(p_none, counts),
             "p_chance": formulas.chance_probability(near.distance, density[i]),
             "n_candidates": np.repeat(counts, counts),
             "rank": np.arange(len(i)) - np.repeat(first, counts) + 1,
-            "mutual": mutual[chosen],
+            "mutual": company.mutual[best.rows],
             "blend": several_rows | several_detections,
             "relation": pd.Series(relation[several_rows + 2 * several_detections], dtype="str"),
             "catalog_ra_deg": columns.column("ra_deg").to_numpy(),
@@ -89,6 +67,53 @@ def candidates_of(
     )
 
 
+@dataclass(frozen=True)
+class _Company:
+    """Whether a pair is each other's nearest, and whether the beams hold another row or detection, shape (k,)."""
+
+    mutual: Flags
+    several_rows: Flags
+    several_detections: Flags
+
+
+def _company(detections: Detections, sky: Sky, pairs: Pairs) -> _Company:
+    in_beams = pairs.distance <= 0.5 * (detections.beam[pairs.detection] + sky.beam_arcsec)
+    # A catalog source meets the measurements of one image: those of another see the same source again.
+    partner = detections.group[pairs.detection].astype(np.int64) * max(len(sky.ra), 1) + pairs.row
+    partners, of_partner = np.unique(partner, return_inverse=True)
+    rows = np.bincount(pairs.detection, in_beams, minlength=len(detections)).astype(int)[pairs.detection]
+    seen = np.bincount(of_partner, in_beams, minlength=len(partners)).astype(int)[of_partner]
+    mutual = _nearest_of(pairs.detection, len(detections), pairs.distance)
+    mutual &= _nearest_of(of_partner, len(partners), pairs.distance)
+    return _Company(mutual, rows - in_beams > 0, seen - in_beams > 0)
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """The candidates, sorted by detection and best first: which pairs they are, and how good, shape (k,)."""
+
+    rows: Indices
+    de_ruiter: Floats
+    log_likelihood: Floats
+    log_ratio: Floats
+
+
+def _best_first(detections: Detections, pairs: Pairs, density: Floats, q: Floats, parameters: Matching) -> _Ranking:
+    largest = np.maximum(pairs.sigma_ew, pairs.sigma_ns)
+    radius = np.minimum(
+        np.maximum(parameters.radius_arcsec, parameters.radius_sigma * largest), parameters.max_radius_arcsec
+    )
+    chosen = np.flatnonzero(((pairs.distance <= radius) | pairs.accepted) & (density[pairs.detection] > 0))
+    near = pairs.where(chosen)
+    i = near.detection
+    r = de_ruiter_radius(near.x, near.y, near.sigma_ew, near.sigma_ns)
+    log_f = formulas.log_position_likelihood(r, near.sigma_ew, near.sigma_ns)
+    log_ratio = formulas.log_likelihood_ratio(log_f, density[i], q[detections.group[i]])
+    # Equal ones by distance, then by the catalog's order on the sky.
+    order = np.lexsort((near.row, near.distance, -log_ratio, i))
+    return _Ranking(chosen[order], r[order], log_f[order], log_ratio[order])
+
+
 def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
     """Separation of the catalogue source nearest to each best candidate; NaN beyond two beams, and for the others."""
     least = np.full(len(rows), np.nan)
@@ -97,7 +122,7 @@ def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats
     return least
 
 
-def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> npt.NDArray[np.bool_]:
+def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> Flags:
     """Whether each pair is the nearest of its group; of equals, the first."""
     least = np.full(n_groups, np.inf)
     np.minimum.at(least, group, distance)
@@ -111,43 +136,47 @@ def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> npt.NDArray[
 
 
 def of_all_catalogs(detections: Detections, parts: list[pd.DataFrame], parameters: Matching) -> pd.DataFrame | None:
-    """Candidates of all catalogues together: fluxes at our frequency, quality, order of rows. None without any."""
+    """Candidates of all catalogs together: fluxes at our frequency, quality, order of rows. None without any."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return None
     matches = pd.concat(filled, ignore_index=True)
     of = matches["detection"].to_numpy()
-    flux, err = matches["catalog_flux_mjy"].to_numpy(), matches["catalog_flux_err_mjy"].to_numpy()
-    freq, ours = matches["freq_mhz"].to_numpy(), detections.freq_mhz[of]
-    # The scales of catalogues weigh their fluxes against each other; all matches of an image have the same one's.
-    common = max(parameters.flux_scale_err, 1e-3)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fractional = np.hypot(np.nan_to_num(err / flux, nan=0.0, posinf=0.0), common)
-    # One flux a catalogue, and only of counterparts that stand alone: a blend is not the spectrum of one object.
-    clear = (matches["rank"] == 1) & (matches["probability"] > MATCHED) & ~matches["blend"]
-    used = clear.to_numpy() & (flux > 0)
-    prior, prior_err = _prior(matches, of, clear.to_numpy(), len(detections), parameters)
-    alpha, alpha_err, mean_ln_freq, alpha_common = spectral_indices(
-        of[used], freq[used], flux[used], fractional[used], prior, prior_err, common
-    )
-    in_fit = np.where(used, mean_ln_freq[of], np.log(freq))
-    expected, expected_err = scaled_flux(
-        flux, fractional, freq, ours, alpha[of], alpha_err[of], in_fit, alpha_common[of], common
-    )
-    matches["expected_flux_mjy"], matches["expected_flux_err_mjy"] = expected, expected_err
-    matches["spectral_index"], matches["spectral_index_err"] = alpha[of], alpha_err[of]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        matches["flux_ratio"] = np.where(expected > 0, detections.flux[of] / expected, np.nan)
-    matches["quality"] = quality(matches)
-    matches["catalog"] = matches["catalog"].astype("str")
+    matches = matches.assign(**_at_our_frequency(matches, of, detections, parameters))
+    matches = matches.assign(quality=quality(matches), catalog=matches["catalog"].astype("str"))
     catalog = pd.factorize(matches["catalog"], sort=True)[0]
     order = np.lexsort((matches["rank"].to_numpy(), catalog, detections.place[of]))
     return matches.take(order).reset_index(drop=True)
 
 
-def _prior(
-    matches: pd.DataFrame, of: Indices, clear: npt.NDArray[np.bool_], n: int, parameters: Matching
-) -> tuple[Floats, Floats]:
+def _at_our_frequency(
+    matches: pd.DataFrame, of: Indices, detections: Detections, parameters: Matching
+) -> dict[str, Floats]:
+    """Columns of the matches: the flux expected at our frequency, the index it is carried with, our flux over it."""
+    flux, err = matches["catalog_flux_mjy"].to_numpy(), matches["catalog_flux_err_mjy"].to_numpy()
+    # The scales of catalogs weigh their fluxes against each other; all matches of an image have the same one's.
+    common = max(parameters.flux_scale_err, 1e-3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fractional = np.hypot(np.nan_to_num(err / flux, nan=0.0, posinf=0.0), common)
+    fluxes = CatalogFluxes(matches["freq_mhz"].to_numpy(), flux, fractional, common)
+    # One flux a catalog, and only of counterparts that stand alone: a blend is not the spectrum of one object.
+    clear = ((matches["rank"] == 1) & (matches["probability"] > MATCHED) & ~matches["blend"]).to_numpy()
+    used = clear & (flux > 0)
+    prior, prior_err = _prior(matches, of, clear, len(detections), parameters)
+    index = spectral_indices(of[used], fluxes.only(used), prior, prior_err).of_fluxes(of, used, fluxes)
+    expected, expected_err = scaled_flux(fluxes, detections.freq_mhz[of], index)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(expected > 0, detections.flux[of] / expected, np.nan)
+    return {
+        "expected_flux_mjy": expected,
+        "expected_flux_err_mjy": expected_err,
+        "spectral_index": index.alpha,
+        "spectral_index_err": index.alpha_err,
+        "flux_ratio": ratio,
+    }
+
+
+def _prior(matches: pd.DataFrame, of: Indices, clear: Flags, n: int, parameters: Matching) -> tuple[Floats, Floats]:
     """Spectral index before looking at fluxes: the population's, or what a catalogue gives for a counterpart."""
     prior = np.full(n, parameters.spectral_index)
     prior_err = np.full(n, parameters.spectral_index_err)

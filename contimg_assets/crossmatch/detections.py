@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.config import Matching
 from contimg_assets.errors import InputError
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
 from contimg_assets.sky.cells import healpix_29
-from contimg_assets.sky.sphere import Floats, Indices
 
 # Error of a position whose own is missing.
 _UNKNOWN_ERROR_ARCSEC = 0.2
@@ -36,8 +35,8 @@ class Detections:
     beam: Floats
     freq_mhz: Floats
     flux: Floats
-    extended: npt.NDArray[np.bool_]
-    healpix: npt.NDArray[np.int64]
+    extended: Flags
+    healpix: Cells
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,7 +105,7 @@ def of_sources(sources: pd.DataFrame) -> Detections:
     )
 
 
-def _along_the_sky(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Indices, npt.NDArray[np.int64]]:
+def _along_the_sky(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Indices, Cells]:
     """The columns that matching uses, in an order that only depends on what is in them: by HEALPix cell, then id.
 
     Neighbours on the sky are neighbours in memory, which searches are faster for. Also each row's place in the order of

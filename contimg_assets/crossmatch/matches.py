@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch import probability as formulas
-from contimg_assets.crossmatch.alignment import Offsets, borrow_offsets, measure_offsets
 from contimg_assets.crossmatch.background import local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
 from contimg_assets.crossmatch.detections import Detections, of_measurements, of_sources
+from contimg_assets.crossmatch.offsets import Offsets, borrow_offsets, measure_offsets
 from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
-from contimg_assets.sky.sphere import Indices
+from contimg_assets.sky.arrays import Indices
 
 
 class MatchResult(NamedTuple):
@@ -158,16 +158,9 @@ def _match_one(
     max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
     pairs = find_pairs(detections, sky, parameters, max_offset_arcsec, by_hand)
     if offsets is None:
+        per_group = np.bincount(detections.group, density, minlength=len(detections.groups))
         offsets = measure_offsets(
-            pairs.dra,
-            pairs.ddec,
-            pairs.sigma_ew,
-            pairs.sigma_ns,
-            detections.group[pairs.detection],
-            np.bincount(detections.group, density, minlength=len(detections.groups)) / formulas.ARCSEC2_PER_DEG2,
-            max_offset_arcsec,
-            parameters.min_offset_pairs,
-            parameters.fit_systematic,
+            pairs.cloud(detections.group, per_group / formulas.ARCSEC2_PER_DEG2), parameters, max_offset_arcsec
         )
     pairs = aligned(pairs, offsets, detections.group[pairs.detection])
     blanks = blanks_of_groups(detections, sky, pairs, offsets, density, parameters)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, Floats
+from contimg_assets.sky.arrays import Floats, Values
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN
 
 ARCSEC2_PER_DEG2 = 3600.0**2
 SQUARE_DEGREES_OF_SKY = 4.0 * np.pi * np.degrees(1.0) ** 2
@@ -123,7 +124,7 @@ def log10_bayes_factor_exact(
     # w - w1 - w2, without taking the difference of numbers that agree to ten digits.
     excess = -4.0 * w1 * w2 * np.sin(psi / 2.0) ** 2 / (w + w1 + w2)
 
-    def log_sinh_without_growth(x: npt.NDArray) -> Floats:
+    def log_sinh_without_growth(x: Values) -> Floats:
         return np.log1p(-np.exp(-2.0 * x)) - np.log(2.0)
 
     log_b = np.log(w1 * w2 / w) + excess

@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.alignment import Offsets
 from contimg_assets.crossmatch.detections import Detections
+from contimg_assets.crossmatch.offsets import Cloud, Offsets
 from contimg_assets.sky import sphere
-from contimg_assets.sky.cells import Cells, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices, Values
+from contimg_assets.sky.cells import neighbourhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources, tree_of_positions
-from contimg_assets.sky.sphere import Floats, Indices
 
 # How far from a counterpart its neighbours in the catalogue are looked for, in larger beams.
 NEIGHBOUR_BEAMS = 2.0
@@ -81,9 +80,13 @@ class Pairs:
     y: Floats
     distance: Floats
     # Accepted by a person: a candidate however far away.
-    accepted: npt.NDArray[np.bool_]
+    accepted: Flags
 
-    def where(self, chosen: npt.NDArray) -> Pairs:
+    def cloud(self, group: Indices, unrelated_per_arcsec2: Floats) -> Cloud:
+        """The offsets as they are, in the groups of the detections, shape (n,)."""
+        return Cloud(self.dra, self.ddec, self.sigma_ew, self.sigma_ns, group[self.detection], unrelated_per_arcsec2)
+
+    def where(self, chosen: Values) -> Pairs:
         return Pairs(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
@@ -134,7 +137,7 @@ def find_pairs(
 
 def _with_accepted(
     i: Indices, j: Indices, accepted: tuple[Indices, Indices], n_rows: int
-) -> tuple[Indices, Indices, npt.NDArray[np.bool_]]:
+) -> tuple[Indices, Indices, Flags]:
     """All pairs, sorted, and which of them are accepted."""
     found, wanted = i.astype(np.int64) * n_rows + j, accepted[0].astype(np.int64) * n_rows + accepted[1]
     together = np.union1d(found, wanted)

@@ -22,6 +22,9 @@ _WRITES = "contimg_writes"
 _ADVISORY_LOCK = 0x636F6E74
 
 
+# What is raised for a database's own error, by whichever driver.
+DatabaseError = sa.exc.DBAPIError
+
 # What databases say, and what helps; the first that fits.
 _CURES = (
     ("not a database|malformed|disk image", "put a backup in its place, or move it away and call `contimg run`"),
@@ -38,7 +41,7 @@ def shown_url(url: str) -> str:
     return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", without)
 
 
-def trouble(error: sa.exc.DBAPIError, url: str) -> str | None:
+def trouble(error: DatabaseError, url: str) -> str | None:
     """What a database's own error means and what helps, in one sentence; None if it is a fault of this package."""
     # Not the subclasses: integrity, data and syntax are for programs to get right, but a missing permission is not.
     denied = getattr(error.orig, "sqlstate", None) == "42501"

@@ -1,7 +1,7 @@
 """Ids of measurements and sources: 64-bit hashes, as numbers within a computation and as text outside.
 
-As text an id is 16 hexadecimal digits: fixed width, so that none is a prefix or substring of another. An id is a function
-of what it names alone, so that every history of arrivals ends in the same ids.
+As text an id is 16 hexadecimal digits: fixed width, so that none is a prefix or substring of another. An id is a
+function of what it names alone, so that every history of arrivals ends in the same ids.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Hashes = npt.NDArray[np.uint64]
+from contimg_assets.sky.arrays import Hashes, Values
 
 _BIRTH = "source"
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
@@ -22,7 +22,7 @@ _DIGIT = np.full(256, 255, np.uint8)
 _DIGIT[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
-def hash_text(values: Sequence[str] | npt.NDArray | pd.Series) -> Hashes:
+def hash_text(values: Sequence[str] | Values | pd.Series) -> Hashes:
     """64-bit hashes of texts, shape (n,). Deterministic across runs, machines and platforms."""
     return pd.util.hash_array(np.asarray(values, dtype=object), categorize=False)
 
@@ -37,7 +37,7 @@ def mix(first: npt.ArrayLike, second: npt.ArrayLike) -> Hashes:
         return z ^ (z >> np.uint64(31))
 
 
-def to_hex(hashes: npt.ArrayLike) -> npt.NDArray:
+def to_hex(hashes: npt.ArrayLike) -> Values:
     """Hashes as 16 hexadecimal digits each, shape (n,), dtype object (str)."""
     flat = np.ascontiguousarray(np.asarray(hashes, dtype=">u8"))
     digits = _HEX[flat.view(np.uint8)].view("S16")
@@ -51,7 +51,7 @@ def to_hex_text(hashes: npt.ArrayLike) -> pa.Array:
     return pa.StringArray.from_buffers(len(flat), pa.py_buffer(offsets), pa.py_buffer(_HEX[flat.view(np.uint8)]))
 
 
-def from_hex(ids: Sequence[str] | npt.NDArray | pd.Series) -> Hashes:
+def from_hex(ids: Sequence[str] | Values | pd.Series) -> Hashes:
     """The inverse of `to_hex`.
 
     Raises
@@ -75,7 +75,7 @@ def _packed(digits: npt.NDArray[np.uint8]) -> Hashes:
     return np.ascontiguousarray(pairs).view(">u8").reshape(len(digits)).astype(np.uint64)
 
 
-def hashes_of(ids: pd.Series | npt.NDArray) -> Hashes:
+def hashes_of(ids: pd.Series | Values) -> Hashes:
     """Numbers of ids, shape (n,): the value of 16 hexadecimal digits, the hash of any other text or integer.
 
     Each id by its own rule, so that an id's number never depends on its neighbors in the table.
@@ -119,7 +119,7 @@ def _codes_of_arrow(ids: pd.Series) -> npt.NDArray[np.uint8] | None:
 
 
 def measurement_hashes(
-    epoch: str, image: str | Sequence[str] | pd.Series, component_id: Sequence[str] | npt.NDArray | pd.Series
+    epoch: str, image: str | Sequence[str] | pd.Series, component_id: Sequence[str] | Values | pd.Series
 ) -> Hashes:
     """Ids of measurements from (epoch, image, component) as numbers, shape (n,); one image for all, or one each."""
     prefix = hash_text([epoch])[0]
@@ -127,14 +127,12 @@ def measurement_hashes(
     return mix(mix(np.full(len(images), prefix), images), hash_text(component_id))
 
 
-def measurement_ids(
-    epoch: str, image: Sequence[str] | pd.Series, component_id: Sequence[str] | pd.Series
-) -> npt.NDArray:
+def measurement_ids(epoch: str, image: Sequence[str] | pd.Series, component_id: Sequence[str] | pd.Series) -> Values:
     """Ids of measurements from (epoch, image, component), shape (n,)."""
     return to_hex(measurement_hashes(epoch, image, component_id))
 
 
-def source_ids(birth_measurement: Sequence[str] | npt.NDArray | pd.Series) -> npt.NDArray:
+def source_ids(birth_measurement: Sequence[str] | Values | pd.Series) -> Values:
     """Ids of new sources from the measurements that gave birth to them, shape (n,)."""
     return to_hex(source_hashes(from_hex(birth_measurement)))
 
@@ -144,7 +142,7 @@ def source_hashes(birth_measurement: Hashes) -> Hashes:
     return mix(hash_text([_BIRTH])[0], birth_measurement)
 
 
-def fork_ids(parent_source: Sequence[str] | npt.NDArray, measurement: Sequence[str] | npt.NDArray) -> npt.NDArray:
+def fork_ids(parent_source: Sequence[str] | Values, measurement: Sequence[str] | Values) -> Values:
     """Ids of forked sources from (parent source, measurement), shape (n,)."""
     return to_hex(fork_hashes(from_hex(parent_source), from_hex(measurement)))
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.columns import Columns, clean_text, first_line_of, one_chunk, parse_numbers, to_floats
 from contimg_assets.ingest.text import check_text
+from contimg_assets.sky.arrays import Floats, Indices
 
 # What the parsers of binary formats raise on damaged bytes, gathered by tests with damaged files.
 _PARSER_FAULTS = (
@@ -42,6 +43,8 @@ _PARSER_FAULTS = (
 )
 # Whether some reader takes a table with these columns for a catalogue.
 IsCatalogue = Callable[[Sequence[str]], bool]
+
+_NO_FAULTS: tuple[Indices, list[str]] = (np.empty(0, np.intp), [])
 
 # astropy filters warnings through a global of the interpreter.
 _ASTROPY_LOCK = threading.Lock()
@@ -71,33 +74,33 @@ class ArrowContainer:
         n_rows = self._file.metadata.num_rows
         result = Columns({}, {}, np.arange(1, n_rows + 1, dtype=np.int64))
         for name in numbers:
-            values = one_chunk(table.column(name))
-            if pa.types.is_dictionary(values.type):
-                values = values.dictionary_decode()
-            kind = values.type
-            if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-                result.numbers[name] = to_floats(values.cast(pa.float64(), safe=False))
-            elif pa.types.is_boolean(kind):
-                result.numbers[name] = to_floats(values.cast(pa.int8()))
-            elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
-                result.numbers[name], faults = parse_numbers(values.cast(pa.string()))
-                if len(faults[0]):
-                    result.not_numbers[name] = faults
-            else:
-                raise InputError(
-                    f"{self.path}: column {name!r} is {kind}, not a number; convert it, or map another column"
-                )
+            result.numbers[name], faults = self._numbers(name, one_chunk(table.column(name)))
+            if len(faults[0]):
+                result.not_numbers[name] = faults
         for name in texts:
-            values = one_chunk(table.column(name))
-            if pa.types.is_floating(values.type):
-                values = _whole_numbers(values)
-            try:
-                result.texts[name] = clean_text(values.cast(pa.string()))
-            except pa.ArrowException as error:
-                raise InputError(
-                    f"{self.path}: column {name!r} is {values.type}, not text; map another column"
-                ) from error
+            result.texts[name] = self._text(name, one_chunk(table.column(name)))
         return result
+
+    def _numbers(self, name: str, values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:
+        """Numbers of a column, and which rows hold what text instead."""
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        kind = values.type
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+            return to_floats(values.cast(pa.float64(), safe=False)), _NO_FAULTS
+        if pa.types.is_boolean(kind):
+            return to_floats(values.cast(pa.int8())), _NO_FAULTS
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+            return parse_numbers(values.cast(pa.string()))
+        raise InputError(f"{self.path}: column {name!r} is {kind}, not a number; convert it, or map another column")
+
+    def _text(self, name: str, values: pa.Array) -> pa.Array:
+        if pa.types.is_floating(values.type):
+            values = _whole_numbers(values)
+        try:
+            return clean_text(values.cast(pa.string()))
+        except pa.ArrowException as error:
+            raise InputError(f"{self.path}: column {name!r} is {values.type}, not text; map another column") from error
 
 
 def _whole_numbers(values: pa.Array) -> pa.Array:

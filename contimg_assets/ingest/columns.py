@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Floats = npt.NDArray[np.float64]
+from contimg_assets.sky.arrays import Floats, Indices, Integers
 
 NULLS = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NONE", "--", "N/A", "n/a", "masked"]
 """What stands for a missing value in a text file."""
@@ -48,8 +47,8 @@ class Columns:
 
     numbers: dict[str, Floats]
     texts: dict[str, pa.Array]
-    lines: npt.NDArray[np.int64]
-    not_numbers: dict[str, tuple[npt.NDArray[np.intp], list[str]]] = field(default_factory=dict)
+    lines: Integers
+    not_numbers: dict[str, tuple[Indices, list[str]]] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
 
 
@@ -65,7 +64,7 @@ class Container(Protocol):
         ...
 
 
-def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[npt.NDArray[np.intp], list[str]]]:
+def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:
     """Texts as numbers, and the rows (with their texts) that are not."""
     trimmed = pc.utf8_trim_whitespace(values)
     nothing = pc.is_in(trimmed, pa.array(NULLS))

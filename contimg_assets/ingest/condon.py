@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from contimg_assets.sky.arrays import Floats
 
 _SQRT_4_LN_2 = np.sqrt(4 * np.log(2))
 

@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -19,7 +18,8 @@ from astropy_healpix import HEALPix
 
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.units import factor
-from contimg_assets.sky.cells import FINEST_ORDER, Cells, cells_within
+from contimg_assets.sky.arrays import Cells, Floats, Values
+from contimg_assets.sky.cells import FINEST_ORDER, cells_within
 from contimg_assets.sky.coverage import Coverage, merged, overlaid
 
 MAP_ORDER = 11
@@ -203,7 +203,7 @@ def _cells_of_field(wcs: WCS, width: int, height: int) -> tuple[int, Cells]:
     return order, cells_within(centre.ra.deg, centre.dec.deg, reach, order)
 
 
-def _pixels(image: fits.ImageHDU, x: npt.NDArray, y: npt.NDArray, width: int, height: int) -> npt.NDArray[np.float64]:
+def _pixels(image: fits.ImageHDU, x: Values, y: Values, width: int, height: int) -> Floats:
     """Values of the nearest pixels, NaN outside of the image; of further axes the first plane."""
     values = np.full(len(x), np.nan)
     with np.errstate(invalid="ignore"):

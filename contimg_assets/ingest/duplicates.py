@@ -14,15 +14,15 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from contimg_assets.sky.sphere import Floats, Indices, arc, limit_of, offsets_arcsec, unit_vectors
+from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.robust import medians_of_groups, scatter_of_groups
+from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
 """Fewest mutual nearest pairs that the shift between two images is measured from."""
 
 MIN_OVER_CHANCE = 3
 """How many times the chance pairs those pairs must be."""
-
-_SIGMA_OF_MAD = 1.482602218505602
 
 _ROUNDING = 1 + 1e-12
 
@@ -42,7 +42,7 @@ class _Pairs(NamedTuple):
     j: Indices
     separation_arcsec: Floats
 
-    def where(self, rows: npt.NDArray[np.bool_]) -> _Pairs:
+    def where(self, rows: Flags) -> _Pairs:
         return _Pairs(self.i[rows], self.j[rows], self.separation_arcsec[rows])
 
 
@@ -199,7 +199,7 @@ def _keep_in_order(pairs: _Pairs, order: _Order) -> Indices:
     return order.row_at(best)
 
 
-def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Floats) -> npt.NDArray[np.bool_]:
+def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Floats) -> Flags:
     """Which pairs are each other's nearest between their two images; ties by row."""
     n_pairs, n_images = len(distance), int(image.max(initial=0)) + 1
     # Every pair is seen from both of its rows.
@@ -226,9 +226,7 @@ class _Alignment(NamedTuple):
     scatter_north: Floats
 
 
-def _align(
-    pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: npt.NDArray[np.bool_]
-) -> _Alignment:
+def _align(pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: Flags) -> _Alignment:
     """Shift and scatter of each two images from their mutually nearest pairs that are ``inside`` the limit.
 
     The other pairs are those of a ring of the same area: where they are not much fewer, the pairs are mostly chance,
@@ -241,14 +239,13 @@ def _align(
     both = low.astype(np.int64) * n_images + high
     mutual = np.zeros(len(both), bool)
     mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
-    frame = pd.DataFrame({"east": sign * east, "north": sign * north}).assign(both=both)
-    near = frame[mutual]
-    groups = near.groupby("both")
-    found = groups[["east", "north"]].median()
-    away = (near[["east", "north"]] - found.reindex(near["both"]).to_numpy()).abs()
-    found[["scatter_east", "scatter_north"]] = _SIGMA_OF_MAD * away.groupby(near["both"]).median()
+    near = pd.DataFrame({"east": sign * east, "north": sign * north})[mutual]
+    middle = medians_of_groups(near, both[mutual])
+    scatter = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
+    found = middle.join(scatter.add_prefix("scatter_"))
+    n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
     chance = pd.Series(both[~inside]).value_counts().reindex(found.index, fill_value=0)
-    found = found[(groups.size() >= MIN_PAIRS_FOR_SHIFT) & (groups.size() > MIN_OVER_CHANCE * chance)]
+    found = found[(n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)]
     known = found.reindex(both).fillna(0.0).to_numpy()
     return _Alignment(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3])
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +19,12 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.catalogue import Catalogue, read_catalogue
 from contimg_assets.ingest.checks import rejections_within_limits
-from contimg_assets.ingest.columns import Floats
 from contimg_assets.ingest.coverage import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, REJECTED
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
 from contimg_assets.sky.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ class _Image:
 
     format: str
     ignored: tuple[str, ...]
-    columns: dict[str, npt.NDArray | pa.Array]
+    columns: dict[str, Values | pa.Array]
     rejected: pd.DataFrame
     n_rows: int
     rms_mjy_beam: float
@@ -127,15 +126,13 @@ def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Im
     return _Image(catalogue.format, catalogue.ignored, columns, rejected, n_rows, float(rms), coverage, moc)
 
 
-def _median_rms(columns: dict[str, npt.NDArray | pa.Array]) -> float:
+def _median_rms(columns: dict[str, Values | pa.Array]) -> float:
     values = np.asarray(columns.get("local_rms_mjy_beam", np.empty(0)), dtype=float)
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else np.nan
 
 
-def _accepted_columns(
-    catalogue: Catalogue, accepted: npt.NDArray[np.bool_], epoch: str, image: str
-) -> dict[str, npt.NDArray | pa.Array]:
+def _accepted_columns(catalogue: Catalogue, accepted: Flags, epoch: str, image: str) -> dict[str, Values | pa.Array]:
     """The accepted rows in the columns of DETECTIONS that the file has, with identifiers."""
     rows = catalogue.rows
     everything = bool(accepted.all())
@@ -147,7 +144,7 @@ def _accepted_columns(
         ours: values if everything else values.filter(keep) for ours, values in rows.texts.items() if ours[0] != "_"
     }
     n = int(accepted.sum())
-    columns: dict[str, npt.NDArray | pa.Array] = {**numbers, **texts}
+    columns: dict[str, Values | pa.Array] = {**numbers, **texts}
     columns["ra_deg"] = np.where(numbers["ra_deg"] == 360.0, 0.0, numbers["ra_deg"])
     columns["line"] = rows.delivered.lines if everything else rows.delivered.lines[accepted]
     columns["measurement_id"] = measurement_hashes(epoch, image, texts["component_id"].to_pandas())
@@ -167,7 +164,7 @@ def _signal_to_noise(numbers: dict[str, Floats], n: int) -> Floats:
     return np.where(np.isfinite(measured), measured, delivered)
 
 
-def _siblings(texts: dict[str, pa.Array], n: int) -> npt.NDArray[np.bool_]:
+def _siblings(texts: dict[str, pa.Array], n: int) -> Flags:
     """As delivered, else whether the island has other components."""
     if "island_id" in texts:
         codes = np.asarray(pc.fill_null(texts["island_id"].dictionary_encode().indices, -1))
@@ -179,7 +176,7 @@ def _siblings(texts: dict[str, pa.Array], n: int) -> npt.NDArray[np.bool_]:
     return np.where(np.asarray(pc.is_null(texts["has_siblings"])), shared, _truth(texts["has_siblings"]))
 
 
-def _truth(texts: pa.Array) -> npt.NDArray[np.bool_]:
+def _truth(texts: pa.Array) -> Flags:
     truth = pc.is_in(pc.utf8_lower(texts), pa.array(["true", "1", "1.0", "t", "yes", "y"]))
     return np.asarray(pc.fill_null(truth, False))
 
@@ -217,7 +214,7 @@ def _detections(names: list[str], parts: Sequence[_Image]) -> pd.DataFrame:
     hashes = np.concatenate([np.asarray(part.columns.pop("measurement_id"), np.uint64) for part in parts])
     order = np.argsort(hashes)
 
-    def joined(column: Column) -> pd.Series | npt.NDArray:
+    def joined(column: Column) -> pd.Series | Values:
         pieces = [part.columns.pop(column.name, None) for part in parts]
         if column.name == "measurement_id":
             return to_hex_text(hashes[order]).to_pandas()
@@ -238,9 +235,7 @@ def _detections(names: list[str], parts: Sequence[_Image]) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(DETECTIONS.names, values, strict=True)), copy=False)
 
 
-def _joined_text(
-    pieces: Sequence[npt.NDArray | pa.Array | None], counts: Sequence[int], order: npt.NDArray[np.intp]
-) -> pa.Array:
+def _joined_text(pieces: Sequence[Values | pa.Array | None], counts: Sequence[int], order: Indices) -> pa.Array:
     if all(piece is None for piece in pieces):
         return pa.nulls(sum(counts), pa.string())
     there = [pa.nulls(n, pa.string()) if piece is None else piece for piece, n in zip(pieces, counts, strict=True)]
@@ -248,11 +243,11 @@ def _joined_text(
 
 
 def _joined_numbers(
-    pieces: Sequence[npt.NDArray | pa.Array | None],
+    pieces: Sequence[Values | pa.Array | None],
     counts: Sequence[int],
-    order: npt.NDArray[np.intp],
+    order: Indices,
     kind: type[np.float64] | type[np.int64] | type[np.bool_],
-) -> npt.NDArray:
+) -> Values:
     missing = np.nan if kind is np.float64 else 0
     if all(piece is None for piece in pieces):
         return np.full(sum(counts), missing, kind)

@@ -13,11 +13,8 @@ results.
 
 from __future__ import annotations
 
-import astropy.units as u
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from astropy_healpix import lonlat_to_healpix
 
 from contimg_assets.config import Measurements
 from contimg_assets.errors import InputError
@@ -25,9 +22,9 @@ from contimg_assets.identity.ids import from_hex
 from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import MEASUREMENTS
-from contimg_assets.sky.sphere import Floats, arc, unit_vectors
-
-HEALPIX_ORDER = 10
+from contimg_assets.sky.arrays import Floats, Indices, Integers, Values
+from contimg_assets.sky.cells import index_cells
+from contimg_assets.sky.sphere import arc, unit_vectors
 
 _CONDON_COLUMNS = (
     "ra_err_arcsec",
@@ -83,7 +80,7 @@ def _sorted(detections: pd.DataFrame) -> pd.DataFrame:
     return detections.iloc[np.argsort(hashes, kind="stable")].reset_index(drop=True)
 
 
-def _image_numbers(detections: pd.DataFrame, images: pd.DataFrame) -> npt.NDArray[np.int64]:
+def _image_numbers(detections: pd.DataFrame, images: pd.DataFrame) -> Integers:
     """Row of `images` of each detection."""
     numbers = np.asarray(pd.Index(images["image"]).get_indexer(detections["image"]), np.int64)
     if (numbers < 0).any():
@@ -161,13 +158,13 @@ def _beam_errors(of_image: dict[str, Floats], snr: Floats) -> tuple[Floats, Floa
     )
 
 
-def _from_centre(detections: pd.DataFrame, images: pd.DataFrame, image: npt.NDArray[np.int64]) -> Floats:
+def _from_centre(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> Floats:
     """Separation from the centre of the image [deg]."""
     rows, centres = (unit_vectors(table["ra_deg"], table["dec_deg"]) for table in (detections, images))
     return arc(np.linalg.norm(rows - centres[image], axis=1)) / 3600
 
 
-def _positions(detections: pd.DataFrame, columns: dict, parameters: Measurements) -> dict[str, npt.NDArray]:
+def _positions(detections: pd.DataFrame, columns: dict, parameters: Measurements) -> dict[str, Values]:
     """Error radius, uncertainties with the systematic terms, weights, HEALPix cell."""
     ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)
     east, north = columns["ra_err_arcsec"], columns["dec_err_arcsec"]
@@ -182,17 +179,11 @@ def _positions(detections: pd.DataFrame, columns: dict, parameters: Measurements
         "uncertainty_ns_arcsec": north,
         "weight_ew_per_arcsec2": east**-2,
         "weight_ns_per_arcsec2": north**-2,
-        "healpix": _healpix(ra, dec),
+        "healpix": index_cells(ra, dec),
     }
 
 
-def _healpix(ra_deg: Floats, dec_deg: Floats) -> npt.NDArray[np.int64]:
-    if not len(ra_deg):
-        return np.empty(0, np.int64)
-    return np.asarray(lonlat_to_healpix(ra_deg * u.deg, dec_deg * u.deg, 2**HEALPIX_ORDER, order="nested"), np.int64)
-
-
-def _ratios(detections: pd.DataFrame, images: pd.DataFrame, image: npt.NDArray[np.int64]) -> dict[str, Floats]:
+def _ratios(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> dict[str, Floats]:
     """Compactness, and the share each component has of its island's flux density (1 where there is no island)."""
     peak = detections["flux_peak_mjy_beam"].to_numpy(dtype=float)
     integrated = detections["flux_int_mjy"].to_numpy(dtype=float)
@@ -209,7 +200,7 @@ def _ratios(detections: pd.DataFrame, images: pd.DataFrame, image: npt.NDArray[n
     }
 
 
-def _share(flux: Floats, group: npt.NDArray[np.intp]) -> Floats:
+def _share(flux: Floats, group: Indices) -> Floats:
     total = np.bincount(group, weights=np.nan_to_num(flux))[group]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total != 0, flux / total, np.nan)
@@ -219,7 +210,7 @@ def _duplicates(
     detections: pd.DataFrame,
     columns: dict,
     images: pd.DataFrame,
-    image: npt.NDArray[np.int64],
+    image: Integers,
     parameters: Measurements,
 ) -> dict:
     ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)

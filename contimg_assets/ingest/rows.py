@@ -9,19 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.config import Ingest
 from contimg_assets.ingest.catalogue import Catalogue, text_column
-from contimg_assets.ingest.columns import Floats
 from contimg_assets.schemas.core import INT
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 from contimg_assets.sky.sphere import separation_arcsec
-
-Mask = npt.NDArray[np.bool_]
 
 MAX_TEXT = 256
 """Longest identifier, in characters."""
@@ -40,15 +37,15 @@ class Faults:
     """
 
     n_rows: int
-    rejected: Mask = field(init=False)
-    _found: list[tuple[npt.NDArray[np.intp], str | None, list[str | None], str, bool]] = field(default_factory=list)
+    rejected: Flags = field(init=False)
+    _found: list[tuple[Indices, str | None, list[str | None], str, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rejected = np.zeros(self.n_rows, bool)
 
     def add(
         self,
-        rows: Mask,
+        rows: Flags,
         column: str | None,
         values: Floats | pa.Array | None,
         reason: str,
@@ -62,7 +59,7 @@ class Faults:
         self.rejected |= new
         self._found.append((index, column, _texts(values, index), reason, damaged))
 
-    def add_texts(self, index: npt.NDArray[np.intp], column: str, texts: list[str], reason: str, damaged: bool) -> None:
+    def add_texts(self, index: Indices, column: str, texts: list[str], reason: str, damaged: bool) -> None:
         """Set the rows ``index`` aside, whose texts are given."""
         new = ~self.rejected[index]
         self.rejected[index] = True
@@ -70,7 +67,7 @@ class Faults:
         if kept:
             self._found.append((index[new], column, kept, reason, damaged))
 
-    def table(self, lines: npt.NDArray[np.int64], components: pa.Array) -> pd.DataFrame:
+    def table(self, lines: Integers, components: pa.Array) -> pd.DataFrame:
         """One row a rejected row, without image and catalogue."""
         parts = [
             pd.DataFrame(
@@ -89,7 +86,7 @@ class Faults:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _texts(values: Floats | pa.Array | None, index: npt.NDArray[np.intp]) -> list[str | None]:
+def _texts(values: Floats | pa.Array | None, index: Indices) -> list[str | None]:
     if values is None:
         return [None] * len(index)
     if isinstance(values, np.ndarray):
@@ -112,7 +109,7 @@ class Field:
     bmin_arcsec: float
 
 
-def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[Mask, pd.DataFrame]:
+def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[Flags, pd.DataFrame]:
     """Which rows of a catalogue are usable, shape (n,), and the table of those that are not.
 
     The rules, in order; the first that a row breaks is its reason. "Damaged" rules speak of a damaged or wrong file,

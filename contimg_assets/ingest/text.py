@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -30,6 +29,7 @@ from contimg_assets.ingest.columns import (
     parse_numbers,
     to_floats,
 )
+from contimg_assets.sky.arrays import Integers
 
 _SEPARATOR = b"\x1f"
 # Neither text nor ends of lines; one of them is the separator above.
@@ -133,7 +133,7 @@ class TextContainer:
         comment_last = self.names[-1].lower() == "comment"
         return _Delimited(_join_blanks(self._content, len(self.names), comment_last), _SEPARATOR.decode(), False)
 
-    def _lines(self, n_rows: int, n_lines: int, broken: Sequence[Broken]) -> npt.NDArray[np.int64]:
+    def _lines(self, n_rows: int, n_lines: int, broken: Sequence[Broken]) -> Integers:
         if n_rows + len(broken) != n_lines:
             raise InputError(
                 f"{self.path}: {n_lines} lines hold {n_rows + len(broken)} rows: a quote is opened and not closed on "
@@ -316,7 +316,7 @@ def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> bytes:
     return b"\n".join(filled) + b"\n"
 
 
-def _blank_lines(content: bytes, first_line: int) -> npt.NDArray[np.int64]:
+def _blank_lines(content: bytes, first_line: int) -> Integers:
     """Numbers of the lines that hold nothing."""
     if b"\n\n" not in content and not content.startswith(b"\n"):
         return np.empty(0, np.int64)
@@ -324,9 +324,7 @@ def _blank_lines(content: bytes, first_line: int) -> npt.NDArray[np.int64]:
     return np.flatnonzero(np.diff(ends, prepend=-1) == 1).astype(np.int64) + first_line
 
 
-def _columns_of(
-    table: pa.Table, numbers: Mapping[str, str], texts: Mapping[str, str], lines: npt.NDArray[np.int64]
-) -> Columns:
+def _columns_of(table: pa.Table, numbers: Mapping[str, str], texts: Mapping[str, str], lines: Integers) -> Columns:
     result = Columns({}, {}, lines)
     for name, key in numbers.items():
         values = one_chunk(table.column(key))

@@ -15,8 +15,8 @@ from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.inputs import in_time_order, is_fresh
-from contimg_assets.pipeline.outcomes import UNCHANGED, Failed, Made, Outcome
-from contimg_assets.pipeline.stages import PRODUCTS
+from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
+from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
 
@@ -102,7 +102,26 @@ def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
         else:
             wanted[epoch] = inputs
     if wanted:
-        yield from _write(work, database, wanted)
+        together = wanted | _folded_meanwhile(work)
+        yield from _write(work, database, {epoch: together[epoch] for epoch in in_time_order(together, work.store)})
+
+
+def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
+    """Other epochs whose fold is not the one in the database, and what their rows would be made from now.
+
+    The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those that
+    folding changed are written together, whichever run they belong to; what else their own run makes follows with it.
+    """
+    changed: dict[str, dict[str, str]] = {}
+    for epoch in StoredProducts(work.world.config, work.store).complete_epochs():
+        if epoch in work.asked:
+            continue
+        recorded = work.world.record(PRODUCTS, epoch)
+        inputs = inputs_.of(PRODUCTS, epoch, work.world)
+        fold = ASSOCIATED_SOURCES.name
+        if recorded is None or recorded.inputs.get(fold) != inputs[fold]:
+            changed[epoch] = inputs
+    return changed
 
 
 def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
@@ -122,7 +141,8 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
                 continue
             rows[epoch] = len(read.measurements)
             yield read
-            progress.report(PRODUCTS.name, epoch)
+            if epoch in work.asked:
+                progress.report(PRODUCTS.name, epoch)
 
     try:
         database.replace_epochs(products(), work.world.config.variability, matching_of(work.world.config))
@@ -135,7 +155,8 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     records = recorded_products(database)
     for epoch, n_rows in rows.items():
         work.store.forget_failure(PRODUCTS.name, epoch)
-        yield Made(records[epoch], {"measurements written": n_rows})
+        note = "" if epoch in work.asked else REFOLDED
+        yield Made(records[epoch], {"measurements written": n_rows}, note=note)
 
 
 def _reported(epoch: str, outcome: Outcome) -> Outcome:

@@ -23,7 +23,7 @@ from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
-from contimg_assets.schemas.described import METADATA_PREFIX
+from contimg_assets.schemas.described import described_values
 
 READ_FROM = "read_from"
 
@@ -143,5 +143,4 @@ def read_from(file: Path) -> str | None:
     """Version of what a stored table without epochs was made from; None if there is none."""
     if not file.exists():
         return None
-    value = (pq.read_schema(file).metadata or {}).get(METADATA_PREFIX + READ_FROM.encode())
-    return value.decode() if value else None
+    return described_values(pq.read_schema(file)).get(READ_FROM)

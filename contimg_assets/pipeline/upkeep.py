@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from contimg_assets.catalogs.store import unreferenced_catalogs
-from contimg_assets.database.epoch_products import WriteReport
+from contimg_assets.database import WriteReport
 from contimg_assets.pipeline import inputs
 from contimg_assets.pipeline.products import StoredProducts, matching_of
 from contimg_assets.pipeline.project import Project, stored_world

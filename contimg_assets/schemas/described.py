@@ -14,3 +14,12 @@ def describe(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
     metadata = dict(table.schema.metadata or {})
     metadata |= {METADATA_PREFIX + key.encode(): value.encode() for key, value in values.items()}
     return table.replace_schema_metadata(metadata)
+
+
+def described_values(schema: pa.Schema) -> dict[str, str]:
+    """What `describe` wrote into a schema, as keys and texts; empty where it did not."""
+    return {
+        key.removeprefix(METADATA_PREFIX).decode(): value.decode()
+        for key, value in (schema.metadata or {}).items()
+        if key.startswith(METADATA_PREFIX)
+    }

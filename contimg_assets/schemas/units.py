@@ -38,6 +38,19 @@ def factor(delivered: str, ours: str) -> float:
     raise ValueError(f"{delivered!r} does not measure what {ours!r} does")
 
 
+def right_ascension_factor(delivered: str, ours: str) -> float:
+    """`factor` for right ascensions [deg] and their errors [arcsec], which may be in hours and seconds of time.
+
+    Raises
+    ------
+    ValueError
+        As `factor`.
+    """
+    of_time = {"deg": ("h", "hr", "hour"), "arcsec": ("s",)}
+    # An hour is 15 degrees, a second of time 15 arcsec.
+    return 15.0 if delivered.strip() in of_time.get(ours, ()) else factor(delivered, ours)
+
+
 def _unit(text: str) -> u.UnitBase:
     """The unit, also in the capitals of older FITS tables; never where they are ambiguous (MJY)."""
     try:

@@ -10,10 +10,9 @@ from scipy.sparse.csgraph import connected_components
 
 from contimg_assets.simulate.parameters import SurveyParameters
 from contimg_assets.simulate.rigid import rigidly_moved
+from contimg_assets.sky.arrays import Floats, Indices, Integers
 from contimg_assets.sky.sphere import displaced, offsets_arcsec, pairs_within, unit_vectors
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.intp]
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 # A companion fainter than this share of the brighter source does not make a detection a blend.
 SECOND_SHARE = 0.1
@@ -21,7 +20,7 @@ SECOND_SHARE = 0.1
 SMALLEST_FIT = 0.8
 
 
-def groups_within(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> Labels:
+def groups_within(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> Indices:
     """Label of each position's group, shape (n,): positions closer than the radius, directly or by steps, share one."""
     vectors = unit_vectors(ra_deg, dec_deg)
     i, j, _ = pairs_within(vectors, vectors, radius_arcsec)
@@ -29,7 +28,7 @@ def groups_within(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: 
     return _components(i, j, n)
 
 
-def blend(sources: pd.DataFrame, keys: npt.NDArray[np.int64], beam: tuple[float, float]) -> pd.DataFrame:
+def blend(sources: pd.DataFrame, keys: Integers, beam: tuple[float, float]) -> pd.DataFrame:
     """Sources with equal keys as the one component that a beam makes of them.
 
     Parameters
@@ -121,7 +120,7 @@ def detect(
     images: pd.DataFrame,
     sources: pd.DataFrame,
     flux_mjy: Floats,
-    groups: Labels,
+    groups: Indices,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """What the finder delivers for the images of one epoch, with the truth of every row.
@@ -140,6 +139,27 @@ def detect(
     true_flux_mjy (of the blend).
     """
     p = parameters
+    seen, truth = _seen(p, images, sources, flux_mjy, groups, rng)
+    fits = _fitted(p, images, seen, rng)
+    kept = (fits["peak"] >= p.detection_snr * fits["rms"]) & (rng.random(len(fits)) >= p.lost_fraction)
+    fits = pd.concat([fits, truth], axis=1)[kept]
+    false = _false_detections(p, images, rng)
+    fits = pd.concat([fits, false], ignore_index=True) if len(false) else fits
+    return _catalogue(p, images, fits)
+
+
+def _seen(
+    p: SurveyParameters,
+    images: pd.DataFrame,
+    sources: pd.DataFrame,
+    flux_mjy: Floats,
+    groups: Indices,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the beams of the images make of the sources, before noise: `blend` with image and edge; and its truth.
+
+    ``edge`` is the separation from the image's center as a share of its radius.
+    """
     beam = (p.bmaj_arcsec, p.bmin_arcsec)
     on = np.flatnonzero(flux_mjy > 0)
     image, source, distance = pairs_within(
@@ -154,9 +174,7 @@ def detect(
     label = np.where(split[image, groups[source]], n + source, groups[source])
     present = sources.iloc[source].assign(flux_mjy=flux_mjy[source])
     seen = blend(present, image * (2 * n + 1) + label, beam)
-    at = seen["index"].to_numpy()
-    image, edge = image[at], distance[at] / (p.image_radius_deg * 3600.0)
-    second = seen["second"].to_numpy()
+    at, second = seen["index"].to_numpy(), seen["second"].to_numpy()
     names = sources["true_source"].to_numpy()
     truth = pd.DataFrame(
         {
@@ -167,6 +185,13 @@ def detect(
             "true_flux_mjy": seen["flux_mjy"],
         }
     )
+    return seen.assign(image=image[at], edge=distance[at] / (p.image_radius_deg * 3600.0)), truth
+
+
+def _fitted(p: SurveyParameters, images: pd.DataFrame, seen: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Gaussian fits to what is seen, with noise and the errors of each image's positions and fluxes."""
+    beam = (p.bmaj_arcsec, p.bmin_arcsec)
+    image, edge = seen["image"].to_numpy(), seen["edge"].to_numpy()
     rms = images["rms_mjy_beam"].to_numpy()[image] * (1.0 + (p.rms_edge_factor - 1.0) * edge**2)
     rms = rms * np.exp(rng.normal(0.0, 0.03, len(rms)))
     mult = images["flux_mult"].to_numpy()[image]
@@ -181,27 +206,18 @@ def detect(
     of_image = (images[name].to_numpy()[image] for name in ("ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"))
     centre_ra, centre_dec, dra, ddec = of_image
     ra, dec = rigidly_moved(ra, dec, centre_ra, centre_dec, -dra, -ddec)
-    peak = peak * (1.0 + noise[2] * errors["peak"])
-    bmaj = np.maximum(bmaj * (1.0 + noise[3] * errors["bmaj"]), SMALLEST_FIT * beam[0])
-    bmin = np.maximum(bmin * (1.0 + noise[4] * errors["bmin"]), SMALLEST_FIT * beam[1])
-    pa = (pa + np.clip(noise[5], -3, 3) * errors["pa_deg"] + 90.0) % 180.0 - 90.0
-    kept = (peak >= p.detection_snr * rms) & (rng.random(len(peak)) >= p.lost_fraction)
-    fits = pd.DataFrame(
+    return pd.DataFrame(
         {
             "image_index": image,
             "ra_deg": ra,
             "dec_deg": dec,
-            "peak": peak,
+            "peak": peak * (1.0 + noise[2] * errors["peak"]),
             "rms": rms,
-            "bmaj": bmaj,
-            "bmin": bmin,
-            "pa": pa,
+            "bmaj": np.maximum(bmaj * (1.0 + noise[3] * errors["bmaj"]), SMALLEST_FIT * beam[0]),
+            "bmin": np.maximum(bmin * (1.0 + noise[4] * errors["bmin"]), SMALLEST_FIT * beam[1]),
+            "pa": (pa + np.clip(noise[5], -3, 3) * errors["pa_deg"] + 90.0) % 180.0 - 90.0,
         }
     )
-    fits = pd.concat([fits, truth], axis=1)[kept]
-    false = _false_detections(p, images, rng)
-    fits = pd.concat([fits, false], ignore_index=True) if len(false) else fits
-    return _catalogue(p, images, fits)
 
 
 CATALOGUE_COLUMNS = (
@@ -300,7 +316,7 @@ def _catalogue(p: SurveyParameters, images: pd.DataFrame, fits: pd.DataFrame) ->
     return pd.concat([pd.DataFrame(columns), truth], axis=1)
 
 
-def _islands(fits: pd.DataFrame, image: Labels, radius_arcsec: float) -> Labels:
+def _islands(fits: pd.DataFrame, image: Indices, radius_arcsec: float) -> Indices:
     vectors = unit_vectors(fits["ra_deg"], fits["dec_deg"])
     i, j, _ = pairs_within(vectors, vectors, radius_arcsec)
     same = image[i] == image[j]
@@ -308,6 +324,6 @@ def _islands(fits: pd.DataFrame, image: Labels, radius_arcsec: float) -> Labels:
     return _components(i[same], j[same], n)
 
 
-def _components(i: Labels, j: Labels, n: int) -> Labels:
+def _components(i: Indices, j: Indices, n: int) -> Indices:
     links = coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n))
     return np.asarray(connected_components(links, directed=False)[1], np.intp)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, positions, tangent_axes, unit_vectors
-
-Floats = npt.NDArray[np.float64]
 
 
 def rigidly_moved(

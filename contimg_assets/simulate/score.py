@@ -17,9 +17,8 @@ from rich.table import Table
 from scipy.stats import chi2
 
 from contimg_assets.simulate.survey import SurveyTruth
+from contimg_assets.sky.arrays import Floats
 from contimg_assets.variability.statistics import VARIABLE_P_VALUE
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,14 @@ class DuplicateScore:
     @property
     def purity(self) -> float:
         return _share(self.n_right, self.n_removed)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """For people: what was scored, the result, and the result in words."""
+        words = (
+            f"{self.n_right} of {self.n_true} repeats in overlapping images taken out; "
+            f"{self.n_removed - self.n_right} of {self.n_removed} taken out were not one"
+        )
+        return [("Duplicates", f"{self.completeness:.1%}", words)]
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,15 @@ class AssociationScore:
     def wrong_or_missing_pairs(self) -> int:
         return self.true_pairs + self.found_pairs - 2 * self.right_pairs
 
+    def rows(self) -> list[tuple[str, str, str]]:
+        """For people: what was scored, the result, and the result in words."""
+        pairs = (
+            f"of the pairs of measurements of one source are together; {self.pair_precision:.2%} of the pairs that are "
+            f"together are one source"
+        )
+        sources = f"for {self.n_true_sources} true ones seen at least once; {self.n_exact} of them complete and pure"
+        return [("Association", f"{self.pair_recall:.2%}", pairs), ("Sources", f"{self.n_sources}", sources)]
+
 
 @dataclass(frozen=True)
 class CorrectionScore:
@@ -82,6 +98,22 @@ class CorrectionScore:
     scale_after: float
     scale_sigma: float
     scale_within_2_sigma: float
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """For people: what was scored, the result, and the result in words."""
+        offsets = (
+            f"left of {self.offset_before_arcsec:.2f}″ image offset (rms per axis) in {self.n_position_applied} "
+            f"of {self.n_images} images; {self.offset_sigma:.2f} quoted errors, "
+            f"{self.offset_within_2_sigma:.0%} within two"
+        )
+        scales = (
+            f"left of {self.scale_before:.2%} (rms) in {self.n_flux_applied} of {self.n_images} images; "
+            f"{self.scale_sigma:.2f} quoted errors, {self.scale_within_2_sigma:.0%} within two"
+        )
+        return [
+            ("Positions", f"{self.offset_after_arcsec:.2f}″", offsets),
+            ("Flux scales", f"{self.scale_after:.2%}", scales),
+        ]
 
 
 @dataclass(frozen=True)
@@ -105,6 +137,14 @@ class MatchScore:
     def n_wrong(self) -> int:
         return self.n_matched - self.n_right
 
+    def rows(self) -> list[tuple[str, str, str]]:
+        """For people: what was scored, the result, and the result in words."""
+        words = (
+            f"of the {self.n_true} pairs of source and catalogue that holds it have the right best match; "
+            f"{self.n_wrong} are wrong, {self.n_wrong_expected:.0f} by their probabilities"
+        )
+        return [("Counterparts", f"{self.completeness:.1%}", words)]
+
 
 @dataclass(frozen=True)
 class FoundScore:
@@ -122,6 +162,15 @@ class FoundScore:
     @property
     def completeness(self) -> float:
         return _share(self.n_recovered, self.n_recoverable)
+
+    def row(self) -> tuple[str, str]:
+        """For people: the result, and the result in words."""
+        blended = f", {self.n_blended} more are blends" if self.n_blended else ""
+        return (
+            f"{self.n_recovered} of {self.n_recoverable}",
+            f"that these images can show ({self.n_true} in truth); {self.n_false} of {self.n_selected} selected "
+            f"are not any{blended}. Selected: {self.criterion}",
+        )
 
 
 @dataclass(frozen=True)
@@ -400,58 +449,12 @@ def format_report(score: Score) -> Table:
     table.add_column("What")
     table.add_column("Result", justify="right")
     table.add_column("In words", overflow="fold")
-    if score.duplicates is not None:
-        d = score.duplicates
-        table.add_row(
-            "Duplicates",
-            f"{d.completeness:.1%}",
-            f"{d.n_right} of {d.n_true} repeats in overlapping images taken out; "
-            f"{d.n_removed - d.n_right} of {d.n_removed} taken out were not one",
-        )
-    if score.association is not None:
-        a = score.association
-        table.add_row(
-            "Association",
-            f"{a.pair_recall:.2%}",
-            f"of the pairs of measurements of one source are together; {a.pair_precision:.2%} of the pairs that are "
-            f"together are one source",
-        )
-        table.add_row(
-            "Sources",
-            f"{a.n_sources}",
-            f"for {a.n_true_sources} true ones seen at least once; {a.n_exact} of them complete and pure",
-        )
-    if score.corrections is not None:
-        c = score.corrections
-        table.add_row(
-            "Positions",
-            f"{c.offset_after_arcsec:.2f}″",
-            f"left of {c.offset_before_arcsec:.2f}″ image offset (rms per axis) in {c.n_position_applied} of "
-            f"{c.n_images} images; {c.offset_sigma:.2f} quoted errors, {c.offset_within_2_sigma:.0%} within two",
-        )
-        table.add_row(
-            "Flux scales",
-            f"{c.scale_after:.2%}",
-            f"left of {c.scale_before:.2%} (rms) in {c.n_flux_applied} of {c.n_images} images; "
-            f"{c.scale_sigma:.2f} quoted errors, {c.scale_within_2_sigma:.0%} within two",
-        )
-    if score.matches is not None:
-        m = score.matches
-        table.add_row(
-            "Counterparts",
-            f"{m.completeness:.1%}",
-            f"of the {m.n_true} pairs of source and catalogue that holds it have the right best match; {m.n_wrong} are "
-            f"wrong, {m.n_wrong_expected:.0f} by their probabilities",
-        )
-    for word, part in (("Variables", score.variables), ("Transients", score.transients)):
-        if part is not None:
-            blended = f", {part.n_blended} more are blends" if part.n_blended else ""
-            table.add_row(
-                word,
-                f"{part.n_recovered} of {part.n_recoverable}",
-                f"that these images can show ({part.n_true} in truth); {part.n_false} of {part.n_selected} selected "
-                f"are not any{blended}. Selected: {part.criterion}",
-            )
+    for part in (score.duplicates, score.association, score.corrections, score.matches):
+        for row in part.rows() if part is not None else ():
+            table.add_row(*row)
+    for what, found in (("Variables", score.variables), ("Transients", score.transients)):
+        if found is not None:
+            table.add_row(what, *found.row())
     return table
 
 

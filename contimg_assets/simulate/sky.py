@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.simulate.parameters import SurveyParameters
+from contimg_assets.sky.arrays import Floats, Indices, Values
 from contimg_assets.sky.sphere import displaced, pairs_within, unit_vectors
 
-Floats = npt.NDArray[np.float64]
 SIDEREAL_DAY = 0.99726957
 MJD_UNIX = 40587.0
 
@@ -82,11 +81,7 @@ def true_sources(parameters: SurveyParameters, images: pd.DataFrame, rng: np.ran
     flux = np.append(flux, np.exp(rng.uniform(low, high, p.n_transients)))
 
     # Companions come last, so that component k of the pairs is single source k.
-    beams = np.concatenate(
-        [rng.uniform(*p.double_separation_beams, n_doubles), rng.uniform(*p.blend_separation_beams, n_blends)]
-    )
-    separation, angle = beams * p.bmaj_arcsec, rng.uniform(0.0, 2.0 * np.pi, n_pairs)
-    pair_ra, pair_dec = displaced(ra[:n_pairs], dec[:n_pairs], separation * np.sin(angle), separation * np.cos(angle))
+    separation, pair_ra, pair_dec = _companions(p, rng, ra[:n_pairs], dec[:n_pairs], n_doubles)
     pair_flux = np.maximum(flux[:n_pairs] * rng.uniform(0.3, 1.0, n_pairs), p.faint_min_mjy)
     ra, dec, flux = np.append(ra, pair_ra), np.append(dec, pair_dec), np.append(flux, pair_flux)
 
@@ -95,21 +90,15 @@ def true_sources(parameters: SurveyParameters, images: pd.DataFrame, rng: np.ran
     n_fixed = n_single + n_faint
     kind[n_fixed : n_fixed + p.n_transients] = "transient"
     kind[:n_pairs] = kind[n_fixed + p.n_transients :] = "double"
-    candidates = np.flatnonzero((np.arange(n) < n_single) & (kind == "constant") & (flux >= p.variable_min_flux_mjy))
-    n_variable = min(int(p.n_sources * p.variable_fraction), len(candidates))
-    variable = rng.choice(candidates, n_variable, replace=False) if n_variable else candidates[:0]
+    variable = _variable(p, rng, np.flatnonzero((np.arange(n) < n_single) & (kind == "constant")), flux)
     kind[variable] = "variable"
     modulation = np.zeros(n)
-    modulation[variable] = rng.uniform(*p.variable_modulation, n_variable)
+    modulation[variable] = rng.uniform(*p.variable_modulation, len(variable))
 
     extended = (rng.random(n) < p.extended_fraction) & ~np.isin(kind, ["variable", "transient"])
     size = np.where(extended, p.extended_size_arcsec * np.exp(rng.normal(0.0, np.log(1.6), n)), 0.0)
     names = np.char.mod("S%07d", np.arange(n)).astype(object)
-    partner = np.full(n, None, dtype=object)
-    apart = np.full(n, np.nan)
-    second = slice(n - n_pairs, n)
-    partner[:n_pairs], partner[second] = names[second], names[:n_pairs]
-    apart[:n_pairs] = apart[second] = separation
+    partner, apart = _partners(names, separation)
     return pd.DataFrame(
         {
             "true_source": names,
@@ -125,6 +114,38 @@ def true_sources(parameters: SurveyParameters, images: pd.DataFrame, rng: np.ran
             "blend": np.nan_to_num(apart, nan=np.inf) < p.blend_radius_arcsec,
         }
     )
+
+
+def _companions(
+    p: SurveyParameters, rng: np.random.Generator, ra_deg: Floats, dec_deg: Floats, n_doubles: int
+) -> tuple[Floats, Floats, Floats]:
+    """Separation [arcsec] and place of the companion of each position; the first are doubles, the rest blends."""
+    n_pairs = len(ra_deg)
+    beams = np.concatenate(
+        [
+            rng.uniform(*p.double_separation_beams, n_doubles),
+            rng.uniform(*p.blend_separation_beams, n_pairs - n_doubles),
+        ]
+    )
+    separation, angle = beams * p.bmaj_arcsec, rng.uniform(0.0, 2.0 * np.pi, n_pairs)
+    return separation, *displaced(ra_deg, dec_deg, separation * np.sin(angle), separation * np.cos(angle))
+
+
+def _partners(names: Values, separation: Floats) -> tuple[Values, Floats]:
+    """The other component of each source, None without, and how far it is, NaN without; companions come last."""
+    n_pairs = len(separation)
+    first, second = slice(n_pairs), slice(len(names) - n_pairs, len(names))
+    partner, apart = np.full(len(names), None, dtype=object), np.full(len(names), np.nan)
+    partner[first], partner[second] = names[second], names[first]
+    apart[first] = apart[second] = separation
+    return partner, apart
+
+
+def _variable(p: SurveyParameters, rng: np.random.Generator, single: Indices, flux_mjy: Floats) -> Indices:
+    """Which of the single sources vary, bright ones only."""
+    candidates = single[flux_mjy[single] >= p.variable_min_flux_mjy]
+    n_variable = min(int(p.n_sources * p.variable_fraction), len(candidates))
+    return rng.choice(candidates, n_variable, replace=False) if n_variable else candidates[:0]
 
 
 def light_curves(

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
-import numpy.typing as npt
 from astropy_healpix import HEALPix
 
-from contimg_assets.sky.cells import FINEST_ORDER, Cells, cell_radius_deg
+from contimg_assets.sky.arrays import Cells, Flags, Floats
+from contimg_assets.sky.cells import FINEST_ORDER, cell_radius_deg
 from contimg_assets.sky.sphere import separation_arcsec
 
-Floats = npt.NDArray[np.float64]
 # Cells of 14 arcmin.
 _COARSE = 8
 
@@ -31,7 +30,7 @@ class Coverage:
     end: Cells
     rms_mjy_beam: Floats
 
-    def at(self, cells_29: Cells) -> tuple[npt.NDArray[np.bool_], Floats]:
+    def at(self, cells_29: Cells) -> tuple[Flags, Floats]:
         """Whether cells of order 29 are covered, and the rms there (NaN if not covered or not known), shape (m,)."""
         if not len(self.start):
             return np.zeros(len(cells_29), dtype=bool), np.full(len(cells_29), np.nan)

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from contimg_assets.errors import InputError
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Floats
 
 _ERRORS = (("uncertainty_ew_arcsec", "uncertainty_ns_arcsec"), ("ra_err_arcsec", "dec_err_arcsec"))
 
@@ -124,7 +125,7 @@ def de_ruiter_radius(
     sigma_ew_arcsec: npt.ArrayLike,
     sigma_ns_arcsec: npt.ArrayLike,
     covariance_arcsec2: npt.ArrayLike = 0.0,
-) -> sphere.Floats:
+) -> Floats:
     """Offset over its error, r = sqrt(d^T C^-1 d) (de Ruiter et al. 1977, eq. 2, with covariance).
 
     Parameters

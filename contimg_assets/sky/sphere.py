@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from contimg_assets.sky.arrays import Floats, Indices
+
 ARCSEC_PER_RADIAN = 180.0 * 3600.0 / np.pi
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
 
 def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:

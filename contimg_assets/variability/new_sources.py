@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.coverage import Coverage
 from contimg_assets.sky.sphere import unit_vectors
-from contimg_assets.variability.segments import Floats, Indices
 
 ImageKey = tuple[str, str]
 """(epoch, image)"""
@@ -142,7 +141,7 @@ def new_sources(
 def uncovered_detections(
     first: pd.DataFrame,
     images: pd.DataFrame,
-    seen: npt.NDArray[np.bool_],
+    seen: Flags,
     epochs: list[str],
     coverage: Mapping[ImageKey, Coverage] | None = None,
 ) -> pd.DataFrame:

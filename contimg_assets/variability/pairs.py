@@ -8,11 +8,16 @@ come as a stream on request.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from contimg_assets.variability.segments import Floats, Indices, Segments
+from contimg_assets.identity.ids import to_hex
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
+from contimg_assets.variability.segments import LightCurves, Segments
 
 _CHUNK = 100_000
 
@@ -29,9 +34,7 @@ def pair_metrics(flux_a: Floats, err_a: Floats, flux_b: Floats, err_b: Floats) -
         return vs, np.where(valid & (total != 0), 2.0 * difference / total, np.nan)
 
 
-def pair_maxima(
-    flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments, min_abs_vs: float
-) -> dict[str, npt.NDArray]:
+def pair_maxima(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments, min_abs_vs: float) -> dict[str, Values]:
     """The extreme significant pairs of each source, without storing pairs.
 
     Parameters
@@ -67,30 +70,15 @@ def pair_maxima(
 
     # A hair less than the exact bound, so that rounding cannot lose a pair at the threshold.
     reach = np.where(known, np.fmax(widest, min_abs_vs), min_abs_vs) / np.sqrt(2.0) * (1 - 1e-12)
-    margin = err * segments.spread(reach)
-    low_edge = np.where(valid, flux - margin, -np.inf)
-    high_edge = np.where(valid, flux + margin, np.inf)
-    lowest, highest = segments.minimum(high_edge), segments.maximum(low_edge)
-    candidates = np.flatnonzero(highest >= lowest)
-    chosen, rows = segments.take(candidates)
-    is_high = valid[rows] & (low_edge[rows] >= chosen.spread(lowest[candidates]))
-    is_low = valid[rows] & (high_edge[rows] <= chosen.spread(highest[candidates]))
-    highs, lows = rows[is_high], rows[is_low]
-    n_high, n_low = chosen.count(is_high), chosen.count(is_low)
-    n_pairs = n_high * n_low
-    first_high, first_low = np.cumsum(n_high) - n_high, np.cumsum(n_low) - n_low
-
-    for batch in _batches(n_pairs):
-        pairs_of = np.repeat(batch, n_pairs[batch])
-        within = np.arange(len(pairs_of)) - np.repeat(np.cumsum(n_pairs[batch]) - n_pairs[batch], n_pairs[batch])
-        high, low = np.divmod(within, n_low[pairs_of])
-        a, b = highs[first_high[pairs_of] + high], lows[first_low[pairs_of] + low]
+    rivals = _Rivals.of(flux, err, valid, segments, reach)
+    for batch in _batches(rivals.n_pairs):
+        pairs_of, a, b = rivals.pairs(batch)
         difference = flux[a] - flux[b]
         vs = difference / np.hypot(err[a], err[b])
         significant = vs >= min_abs_vs
         vs = np.where(significant, vs, -1.0)
         runs = Segments.of_sorted(pairs_of)
-        owner = candidates[batch]
+        owner = rivals.source[batch]
         vs_max[owner] = runs.maximum(vs)
         with np.errstate(divide="ignore", invalid="ignore"):
             total = flux[a] + flux[b]
@@ -108,8 +96,57 @@ def pair_maxima(
     }
 
 
+@dataclass(frozen=True)
+class _Rivals:
+    """Rows on the two sides of the gap, of each source that has any on both, one source after the other.
+
+    Attributes
+    ----------
+    source : index of each such source, shape (r,)
+    high, low : its rows above and below the gap
+    n_high, n_low : how many they are, shape (r,)
+    """
+
+    source: Indices
+    high: Indices
+    low: Indices
+    n_high: Integers
+    n_low: Integers
+
+    @classmethod
+    def of(cls, flux: Floats, err: Floats, valid: Flags, segments: Segments, reach: Floats) -> _Rivals:
+        """The gap is as many errors of each row wide as ``reach`` says of its source, shape (k,)."""
+        margin = err * segments.spread(reach)
+        low_edge = np.where(valid, flux - margin, -np.inf)
+        high_edge = np.where(valid, flux + margin, np.inf)
+        lowest, highest = segments.minimum(high_edge), segments.maximum(low_edge)
+        source = np.flatnonzero(highest >= lowest)
+        chosen, rows = segments.take(source)
+        is_high = valid[rows] & (low_edge[rows] >= chosen.spread(lowest[source]))
+        is_low = valid[rows] & (high_edge[rows] <= chosen.spread(highest[source]))
+        return cls(source, rows[is_high], rows[is_low], chosen.count(is_high), chosen.count(is_low))
+
+    @cached_property
+    def n_pairs(self) -> Integers:
+        """Pairs of a high and a low row, of each source."""
+        return self.n_high * self.n_low
+
+    @cached_property
+    def _first(self) -> tuple[Indices, Indices]:
+        return np.cumsum(self.n_high) - self.n_high, np.cumsum(self.n_low) - self.n_low
+
+    def pairs(self, batch: Indices) -> tuple[Indices, Indices, Indices]:
+        """All pairs of a high and a low row of some sources, shape (n,): index into `source`, high row, low row."""
+        n_pairs = self.n_pairs[batch]
+        pairs_of = np.repeat(batch, n_pairs)
+        within = np.arange(len(pairs_of)) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
+        high, low = np.divmod(within, self.n_low[pairs_of])
+        first_high, first_low = self._first
+        return pairs_of, self.high[first_high[pairs_of] + high], self.low[first_low[pairs_of] + low]
+
+
 def _extreme(
-    flux: Floats, err: Floats, segments: Segments, use: npt.NDArray[np.bool_], extreme: np.ufunc, nothing: float
+    flux: Floats, err: Floats, segments: Segments, use: Flags, extreme: np.ufunc, nothing: float
 ) -> tuple[Floats, Floats]:
     """Largest or smallest flux of each source, and the smallest error of the rows that have it; inf or -inf of none."""
     if not len(segments):
@@ -119,7 +156,7 @@ def _extreme(
     return value, np.minimum.reduceat(np.where(at, err, np.inf), segments.starts)
 
 
-def _batches(n_pairs: npt.NDArray[np.int64]) -> Iterator[Indices]:
+def _batches(n_pairs: Integers) -> Iterator[Indices]:
     """Indices of consecutive sources with a hundred thousand pairs together."""
     if not len(n_pairs):
         return
@@ -147,3 +184,35 @@ def iterate_pairs(segments: Segments, chunk: int = 1_000_000) -> Iterator[tuple[
         b = a + 1 + (pair - (ends[a] - later[a]))
         yield owner[a], a.astype(np.intp), b.astype(np.intp)
         done += len(pair)
+
+
+def all_pairs(curves: LightCurves, min_abs_vs: float = 0.0) -> Iterator[pd.DataFrame]:
+    """All pairs of measurements of each source, in pieces.
+
+    Parameters
+    ----------
+    curves : with the columns measurement, mjd, and flux_peak, flux_peak_err, flux_int and flux_int_err
+    min_abs_vs : leave out pairs with |Vs| below this in both peak and integrated flux
+
+    Yields
+    ------
+    DataFrame with the columns of PAIRS, in the order of source, a, b
+    """
+    source, measurement = to_hex(curves.source), to_hex(curves["measurement"])
+    for owner, a, b in iterate_pairs(curves.segments):
+        metrics = {}
+        for kind in ("peak", "int"):
+            flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
+            metrics[f"vs_{kind}"], metrics[f"m_{kind}"] = pair_metrics(flux[a], err[a], flux[b], err[b])
+        strong = np.fmax(np.abs(metrics["vs_peak"]), np.abs(metrics["vs_int"]))
+        keep = np.flatnonzero(strong >= min_abs_vs) if min_abs_vs > 0 else np.arange(len(a))
+        yield pd.DataFrame(
+            {
+                "source_id": source[owner[keep]],
+                "measurement_id_a": measurement[a[keep]],
+                "measurement_id_b": measurement[b[keep]],
+                "mjd_a": curves["mjd"][a[keep]],
+                "mjd_b": curves["mjd"][b[keep]],
+                **{name: values[keep] for name, values in metrics.items()},
+            }
+        )

@@ -11,8 +11,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+from contimg_assets.sky.arrays import Flags, Floats, Hashes, Indices, Integers, Values
+
+
+def places(values: npt.NDArray, keys: npt.NDArray) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Where values stand among ascending keys.
+
+    Returns
+    -------
+    at : index of the key that equals the value, of any key where none does, shape (n,)
+    found : whether one does, shape (n,)
+    """
+    if not len(keys):
+        return np.zeros(len(values), dtype=np.intp), np.zeros(len(values), dtype=bool)
+    at = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+    return at, keys[at] == values
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Segments:
     counts: Indices
 
     @classmethod
-    def of_sorted(cls, keys: npt.NDArray) -> Segments:
+    def of_sorted(cls, keys: Values) -> Segments:
         """The runs of equal values of a sorted array, shape (n,)."""
         if not len(keys):
             return cls(np.empty(0, np.intp), np.empty(0, np.intp))
@@ -43,23 +56,23 @@ class Segments:
     def rows(self) -> int:
         return int(self.counts.sum())
 
-    def sum(self, values: npt.NDArray) -> npt.NDArray:
+    def sum(self, values: Values) -> Values:
         """Sum of each segment, shape (k,)."""
         if not len(self):
             return np.zeros(0, values.dtype)
         return np.add.reduceat(values, self.starts)
 
-    def minimum(self, values: npt.NDArray) -> npt.NDArray:
+    def minimum(self, values: Values) -> Values:
         return np.minimum.reduceat(values, self.starts) if len(self) else values[:0]
 
-    def maximum(self, values: npt.NDArray) -> npt.NDArray:
+    def maximum(self, values: Values) -> Values:
         return np.maximum.reduceat(values, self.starts) if len(self) else values[:0]
 
-    def spread(self, values: npt.NDArray) -> npt.NDArray:
+    def spread(self, values: Values) -> Values:
         """One value a segment to one value a row, shape (n,)."""
         return np.repeat(values, self.counts)
 
-    def count(self, flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    def count(self, flags: Flags) -> Integers:
         """Number of rows that are true in each segment, shape (k,)."""
         return self.sum(flags.astype(np.int64))
 
@@ -71,7 +84,7 @@ class Segments:
         rows = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(starts - self.starts[chosen], counts)
         return Segments(starts, counts), rows.astype(np.intp)
 
-    def where(self, flags: npt.NDArray[np.bool_]) -> tuple[Segments, Indices, Indices]:
+    def where(self, flags: Flags) -> tuple[Segments, Indices, Indices]:
         """The rows that are true: their segments, which segments these are, and which rows."""
         rows = np.flatnonzero(flags)
         counts = self.count(flags)
@@ -92,14 +105,14 @@ class LightCurves:
     rows : name -> column as it came
     """
 
-    source: npt.NDArray[np.uint64]
+    source: Hashes
     segments: Segments
     order: Indices
-    rows: Mapping[str, npt.NDArray]
-    _sorted: dict[str, npt.NDArray] = field(default_factory=dict, repr=False)
+    rows: Mapping[str, Values]
+    _sorted: dict[str, Values] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_rows(cls, source: npt.NDArray[np.uint64], rows: Mapping[str, npt.NDArray]) -> LightCurves:
+    def from_rows(cls, source: Hashes, rows: Mapping[str, Values]) -> LightCurves:
         """Sort rows, which must have the columns ``mjd`` and ``measurement``, into light curves."""
         # Rows mostly come epoch by epoch, each epoch sorted by source: a stable sort merges those runs quickly.
         order = np.argsort(source, kind="stable")
@@ -112,20 +125,20 @@ class LightCurves:
         segments = Segments.of_sorted(key)
         return cls(key[segments.starts], segments, order, rows)
 
-    def __getitem__(self, name: str) -> npt.NDArray:
+    def __getitem__(self, name: str) -> Values:
         """A column in the order of source, time, measurement, shape (n,)."""
         if name not in self._sorted:
             self._sorted[name] = self.rows[name].take(self.order)
         return self._sorted[name]
 
-    def only(self, flags: npt.NDArray[np.bool_]) -> LightCurves:
+    def only(self, flags: Flags) -> LightCurves:
         """The points that are true (in order); sources without any are left out."""
         if flags.all():
             return self
         segments, present, points = self.segments.where(flags)
         return LightCurves(self.source[present], segments, self.order[points], self.rows)
 
-    def at(self, name: str, points: Indices) -> npt.NDArray:
+    def at(self, name: str, points: Indices) -> Values:
         """A column at some points, without sorting all of it."""
         return self.rows[name].take(self.order.take(points))
 
@@ -147,7 +160,7 @@ class RowSums:
         owner[curves.order] = curves.segments.spread(np.arange(len(curves.segments)))
         return cls(owner, len(curves.segments))
 
-    def sum(self, values: npt.NDArray) -> Floats:
+    def sum(self, values: Values) -> Floats:
         return np.asarray(np.bincount(self.owner, weights=values, minlength=self.n_sources), dtype=np.float64)
 
     def smallest(self, values: Floats) -> Floats:

@@ -7,6 +7,8 @@ A point counts when its flux is finite and its error is finite and positive; oth
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -14,8 +16,9 @@ from scipy import special
 
 from contimg_assets.config import Variability
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
+from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
 from contimg_assets.variability.pairs import pair_maxima
-from contimg_assets.variability.segments import Floats, LightCurves, Segments
+from contimg_assets.variability.segments import LightCurves, Segments
 
 # The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
 VARIABLE_P_VALUE = 1e-4
@@ -36,7 +39,7 @@ def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
     return np.hypot(err, scale_err * flux)
 
 
-def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, npt.NDArray]:
+def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, Values]:
     """Statistics of one kind of flux for each segment.
 
     Parameters
@@ -61,21 +64,13 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
     One point has a mean but no scatter: v, eta and what follows from them are NaN, because 0 would say "constant".
     """
     flux, err = np.asarray(flux, dtype=float), np.asarray(err, dtype=float)
-    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
-    all_valid = bool(valid.all())
-    n = segments.counts.astype(np.int64) if all_valid else segments.count(valid)
-    s = flux if all_valid else np.where(valid, flux, 0.0)
-    e = err if all_valid else np.where(valid, err, 1.0)
-    w = 1.0 / (e * e)
-    if not all_valid:
-        w *= valid
-
+    points = _Points.of(flux, err, segments)
+    n, s, e = points.n, points.flux, points.err
     with np.errstate(divide="ignore", invalid="ignore"):
+        w = 1.0 / (e * e) if points.all_valid else points.valid / (e * e)
         some, many = n > 0, n > 1
         mean = np.where(some, segments.sum(s) / n, np.nan)
-        deviation = s - segments.spread(mean)
-        if not all_valid:
-            deviation = np.where(valid, deviation, 0.0)
+        deviation = points.only_valid(s - segments.spread(mean))
         # The second term removes what rounding of the mean left behind (Chan et al. 1983, eq. 1.7).
         m2 = segments.sum(deviation * deviation) - segments.sum(deviation) ** 2 / n
         variance = np.where(many, np.maximum(m2, 0.0) / (n - 1), np.nan)
@@ -84,15 +79,11 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
         sum_w = segments.sum(w)
         # Deviations from the plain mean keep the digits that w * s would lose.
         weighted_mean = np.where(some, mean + segments.sum(w * deviation) / sum_w, np.nan)
-        residual = s - segments.spread(weighted_mean)
-        if not all_valid:
-            residual = np.where(valid, residual, 0.0)
+        residual = points.only_valid(s - segments.spread(weighted_mean))
         weighted_residual = w * residual
         chi2 = segments.sum(weighted_residual * residual) - segments.sum(weighted_residual) ** 2 / sum_w
         chi2 = np.where(many, np.maximum(chi2, 0.0), np.nan)
-        excess = variance - np.where(
-            some, segments.sum(e * e if all_valid else np.where(valid, e * e, 0.0)) / n, np.nan
-        )
+        excess = variance - np.where(some, segments.sum(points.only_valid(e * e)) / n, np.nan)
         positive = mean > 0
         return {
             "n": n,
@@ -101,8 +92,8 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
             "weighted_mean": weighted_mean,
             "weighted_mean_err": np.where(some, 1.0 / np.sqrt(sum_w), np.nan),
             "std": std,
-            "min": np.where(some, segments.minimum(flux if all_valid else np.where(valid, flux, np.inf)), np.nan),
-            "max": np.where(some, segments.maximum(flux if all_valid else np.where(valid, flux, -np.inf)), np.nan),
+            "min": np.where(some, segments.minimum(points.only_valid(flux, np.inf)), np.nan),
+            "max": np.where(some, segments.maximum(points.only_valid(flux, -np.inf)), np.nan),
             "v": np.where(positive, std / mean, np.nan),
             "v_weighted": np.where(
                 weighted_mean > 0, np.sqrt(chi2 / sum_w * n / np.maximum(n - 1, 1)) / weighted_mean, np.nan
@@ -115,7 +106,32 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
         }
 
 
-def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict[str, npt.NDArray]:
+@dataclass(frozen=True)
+class _Points:
+    """Points of light curves: which count, how many of each source (shape (k,)); flux 0 and error 1 where not.
+
+    Where all count, nothing is copied: that is the common case and the quick one.
+    """
+
+    valid: Flags
+    all_valid: bool
+    n: Integers
+    flux: Floats
+    err: Floats
+
+    @classmethod
+    def of(cls, flux: Floats, err: Floats, segments: Segments) -> _Points:
+        valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
+        if valid.all():
+            return cls(valid, True, segments.counts.astype(np.int64), flux, err)
+        return cls(valid, False, segments.count(valid), np.where(valid, flux, 0.0), np.where(valid, err, 1.0))
+
+    def only_valid(self, values: Floats, otherwise: float = 0.0) -> Floats:
+        """The values, with another one in the place of points that do not count."""
+        return values if self.all_valid else np.where(self.valid, values, otherwise)
+
+
+def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict[str, Values]:
     """The columns of the table `variability`, except key and sample, for each source.
 
     Parameters
@@ -123,7 +139,7 @@ def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict
     curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err
     parameters : thresholds, and whether the flux scale's error counts
     """
-    result: dict[str, npt.NDArray] = {}
+    result: dict[str, Values] = {}
     for kind, unit in FLUX_KINDS.items():
         flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
         if parameters.scale_error:

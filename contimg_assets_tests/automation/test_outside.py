@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from contimg_assets.config import Config, load_config
+from contimg_assets.database.compaction import compact
 from contimg_assets.database.engine import writing
-from contimg_assets.database.upkeep import compact, orphans
+from contimg_assets.database.orphans import orphans
 from contimg_assets.definitions import build_definitions
 from contimg_assets.orchestration.automation.checks import (
     epochs_keep_coming,

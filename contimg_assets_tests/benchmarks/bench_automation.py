@@ -23,7 +23,7 @@ from contimg_assets.config import Config
 from contimg_assets.database.engine import writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.definitions import build_definitions
-from contimg_assets.orchestration.assets.products import CODE
+from contimg_assets.pipeline.products import CODE
 from contimg_assets.pipeline.inputs import STATE_AFTER, of
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, PRODUCTS

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contimg_assets.crossmatch import probability as p
+from contimg_assets.sky.pairs import de_ruiter_radius
 
 finite = st.floats(0.05, 30.0)
 
@@ -48,7 +49,7 @@ def test_values_of_single_candidates(golden: dict) -> None:
     psi, s1, s2 = (column(rows, key) for key in ("psi", "sigma1", "sigma2"))
     rho, q = column(rows, "density_deg2"), column(rows, "Q")
     sigma = np.hypot(s1, s2)
-    r = p.de_ruiter_radius(psi, 0.0, sigma, sigma)
+    r = de_ruiter_radius(psi, 0.0, sigma, sigma)
     log_f = p.log_position_likelihood(r, sigma, sigma)
     log_ratio = p.log_likelihood_ratio(log_f, rho, q)
     first = np.arange(len(rows))
@@ -80,7 +81,7 @@ def test_values_of_several_candidates(golden: dict) -> None:
     sigma = np.concatenate([row["sigma"] for row in rows])
     counts = np.array([len(row["psi"]) for row in rows])
     first, q = np.cumsum(counts) - counts, column(rows, "Q")
-    r = p.de_ruiter_radius(0.0, psi, sigma, sigma)
+    r = de_ruiter_radius(0.0, psi, sigma, sigma)
     log_ratio = p.log_likelihood_ratio(
         p.log_position_likelihood(r, sigma, sigma), np.repeat(column(rows, "rho"), counts), np.repeat(q, counts)
     )
@@ -96,7 +97,7 @@ def test_values_with_covariance(golden: dict) -> None:
     case = golden["elliptical"]
     c = np.array(case["C1"]) + np.array(case["C2"])
     sigma_ew, sigma_ns = np.sqrt(c[0, 0]), np.sqrt(c[1, 1])
-    r = p.de_ruiter_radius(case["dx"], case["dy"], sigma_ew, sigma_ns, c[0, 1])
+    r = de_ruiter_radius(case["dx"], case["dy"], sigma_ew, sigma_ns, c[0, 1])
     log_f = p.log_position_likelihood(r, sigma_ew, sigma_ns, c[0, 1])
     np.testing.assert_allclose(r**2, case["chi2"], rtol=1e-12)
     np.testing.assert_allclose(np.exp(log_f), case["f_per_arcsec2"], rtol=1e-12)
@@ -125,9 +126,9 @@ def test_posterior_of_nothing() -> None:
 
 @given(finite, finite, finite, finite)
 def test_de_ruiter_radius_turns_with_the_sky(x: float, y: float, a: float, b: float) -> None:
-    r = p.de_ruiter_radius(x, y, a, b)
-    np.testing.assert_allclose(r, p.de_ruiter_radius(y, x, b, a), rtol=1e-12)
-    np.testing.assert_allclose(r, p.de_ruiter_radius(-x, y, a, b), rtol=1e-12)
+    r = de_ruiter_radius(x, y, a, b)
+    np.testing.assert_allclose(r, de_ruiter_radius(y, x, b, a), rtol=1e-12)
+    np.testing.assert_allclose(r, de_ruiter_radius(-x, y, a, b), rtol=1e-12)
     np.testing.assert_allclose(r**2, (x / a) ** 2 + (y / b) ** 2, rtol=1e-12)
 
 

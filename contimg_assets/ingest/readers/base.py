@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.ingest.columns import Columns, Floats
+from contimg_assets.ingest.columns import Columns
+from contimg_assets.sky.arrays import Floats
 
 
 @dataclass(frozen=True)

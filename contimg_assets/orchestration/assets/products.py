@@ -12,7 +12,7 @@ import pandas as pd
 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.database.models import TABLES, Base
+from contimg_assets.database.models import describe_table
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of, columns_of_product
 from contimg_assets.orchestration.conditions import on_upstream_change
@@ -60,13 +60,6 @@ _EPOCHS_KEY = dg.AssetKey(["products", "epochs"])
 SCALES_KEY = dg.AssetKey(SCALES_TABLE.name.split("/"))
 
 
-def table_description(table: str) -> str:
-    """What a table of the products database holds, as its model says."""
-    return next(
-        (model.class_.__doc__ or "").strip() for model in Base.registry.mappers if model.local_table is TABLES[table]
-    )
-
-
 def _kinds(config: Config) -> set[str]:
     return {"sqlalchemy", "postgres" if config.products_url.startswith("postgresql") else "sqlite"}
 
@@ -97,7 +90,7 @@ def _specs(config: Config) -> list[dg.AssetSpec]:
             kinds=_kinds(config),
             code_version=code,
             automation_condition=condition,
-            description=table_description(table),
+            description=describe_table(table).description,
             metadata={COLUMN_SCHEMA: columns_of_product(table)},
         )
         for table, stages in _STAGES_OF_TABLE.items()
@@ -178,9 +171,8 @@ def _publish(
 
 def _of_table(table: str, database: ProductsDatabase) -> dict[str, Any]:
     """What the UI shows of a table as a whole: where its columns come from, a plot."""
-    columns = [column.name for column in TABLES[table].columns]
+    columns = [column.name for column in describe_table(table).columns]
     shown: dict[str, Any] = {COLUMN_LINEAGE: product_lineage(table, columns, _STAGES_OF_TABLE[table])}
     if table == "variability":
-        values = database.query("SELECT v_peak, eta_peak FROM variability WHERE sample = 'detections'")
-        shown["V against eta"] = embedded(plot_variability(values), "V against eta")
+        shown["V against eta"] = embedded(plot_variability(database.v_and_eta()), "V against eta")
     return shown

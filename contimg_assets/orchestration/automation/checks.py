@@ -12,7 +12,6 @@ import dagster as dg
 import pandas as pd
 
 from contimg_assets.config import Automation
-from contimg_assets.database import upkeep
 from contimg_assets.orchestration.automation.jobs import OpenProject
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
@@ -69,7 +68,7 @@ def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.A
 
 def no_orphans(project: Project) -> dg.AssetCheckResult:
     """Rows of the products database that hang in the air."""
-    found = upkeep.orphans(project.products.engine) if project.products.current() is not None else {}
+    found = project.products.orphans() if project.products.current() is not None else {}
     return dg.AssetCheckResult(
         passed=not found, metadata=found, description="; ".join(f"{n} {what}" for what, n in found.items()) or None
     )

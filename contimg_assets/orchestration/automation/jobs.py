@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from contimg_assets.database.upkeep import compact
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delete_epoch
 from contimg_assets.pipeline import upkeep
 from contimg_assets.pipeline.project import Project
@@ -78,7 +77,7 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
         ins={"tidied": dg.In(dg.Nothing)},
     )
     def compact_database(context: dg.OpExecutionContext) -> None:
-        before, after = compact(open_project().products.engine)
+        before, after = open_project().products.compact()
         context.add_output_metadata({"bytes before": before, "bytes after": after})
 
     @dg.job(

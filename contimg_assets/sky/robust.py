@@ -1,0 +1,133 @@
+"""Medians where means would follow outliers: scatter, the error of a median, the shift of an image, per group.
+
+Belongs here: what several stages ask of a sample of offsets or residuals. Does not belong here: which pairs the sample
+is made of, and whether the result is believed; see `docs/image_shift.md` for how the stages differ in both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.sky.arrays import Floats, Indices
+
+# Standard deviation of normal values over their median absolute deviation, 1 / Phi^-1(3/4).
+MAD_TO_SIGMA = 1.482602218505602
+# Standard error of the median of normal values over that of their mean, sqrt(pi / 2), and over MAD / sqrt(n).
+MEDIAN_TO_MEAN = float(np.sqrt(np.pi / 2))
+MAD_TO_MEDIAN_ERROR = MEDIAN_TO_MEAN * MAD_TO_SIGMA
+# The same to four decimals. Matching, association and the start of the flux scale's fit have used these from the
+# beginning: the exact ones would change their results in the seventh digit, and with them every version in every store.
+MAD_TO_SIGMA_4 = 1.4826
+MEDIAN_TO_MEAN_4 = 1.2533
+# Relative standard error of a sigma from the MAD, times sqrt(n).
+MAD_SIGMA_ERROR = 1.17
+
+_CLIP = 3.5
+_CLIP_ROUNDS = 5
+# Positions that agree exactly still have a width, so that the clipping has something to compare with [arcsec].
+_LEAST_SCATTER = 1e-3
+
+
+def mad(values: Floats, centre: Floats | float = 0.0, axis: int | None = None) -> Floats:
+    """Median absolute deviation from a given centre, as it is: not a standard deviation."""
+    return np.asarray(np.median(np.abs(values - centre), axis=axis), dtype=np.float64)
+
+
+def scatter(
+    values: Floats, centre: Floats | float = 0.0, axis: int | None = None, factor: float = MAD_TO_SIGMA
+) -> Floats:
+    """Standard deviation about a given centre, from the median absolute deviation."""
+    return factor * mad(values, centre, axis)
+
+
+def error_of_median(
+    scatter_of_values: Floats | float, n: Floats | Indices | float, factor: float = MEDIAN_TO_MEAN
+) -> Floats:
+    """Standard error of the median of n values.
+
+    Parameters
+    ----------
+    scatter_of_values : standard deviation of one value; or its MAD, with the factor `MAD_TO_MEDIAN_ERROR`
+    n : number of values; need not be whole
+    """
+    return np.asarray(factor * scatter_of_values / np.sqrt(n), dtype=np.float64)
+
+
+class Shift(NamedTuple):
+    """East and north with their standard errors [arcsec], and the number of pairs that they are from."""
+
+    east: float
+    north: float
+    east_err: float
+    north_err: float
+    n: int
+
+
+def clipped_shift(east: Floats, north: Floats, min_pairs: int) -> Shift | None:
+    """Median of offsets without those over 3.5 sigma from it, sigma from the MAD of each axis.
+
+    Parameters
+    ----------
+    east, north : offsets of the pairs, shape (n,) [arcsec]
+    min_pairs : with fewer there is no shift, and clipping stops before fewer are left
+    """
+    if len(east) < min_pairs:
+        return None
+    inside = np.ones(len(east), bool)
+    for _ in range(_CLIP_ROUNDS):
+        middle = np.median(east[inside]), np.median(north[inside])
+        width = [
+            max(float(scatter(values[inside], centre, factor=MAD_TO_SIGMA_4)), _LEAST_SCATTER)
+            for values, centre in zip((east, north), middle, strict=True)
+        ]
+        clipped = np.hypot((east - middle[0]) / width[0], (north - middle[1]) / width[1]) < _CLIP
+        if clipped.sum() < min_pairs or (clipped == inside).all():
+            break
+        inside = clipped
+    n = int(inside.sum())
+    errors = [float(error_of_median(one, n, MEDIAN_TO_MEAN_4)) for one in width]
+    return Shift(float(middle[0]), float(middle[1]), errors[0], errors[1], n)
+
+
+def medians_of_groups(values: pd.DataFrame, group: Indices | pd.Series) -> pd.DataFrame:
+    """Median of each column in each group; the index is the groups that have rows, ascending."""
+    return values.groupby(group).median()
+
+
+def scatter_of_groups(
+    values: pd.DataFrame, centre: Floats, group: Indices | pd.Series, factor: float = MAD_TO_SIGMA
+) -> pd.DataFrame:
+    """Scatter of each column in each group about given centres, by the MAD.
+
+    Parameters
+    ----------
+    values : columns of numbers, n rows
+    centre : of the group of each row, shape (n, number of columns)
+    group : of each row, shape (n,)
+    """
+    return factor * medians_of_groups((values - centre).abs(), group)
+
+
+def weighted_medians_of_groups(values: Floats, weights: Floats, group: Indices, n_groups: int) -> Floats:
+    """The value at which half of the weight of its group is reached, shape (n_groups,); 0 without rows or weight.
+
+    Parameters
+    ----------
+    values, weights : shape (n,), weights 0 or more
+    group : of each value, shape (n,), from 0 to n_groups - 1
+    """
+    order = np.lexsort((values, group))
+    grouped, cumulative = group[order], np.cumsum(weights[order])
+    total = np.bincount(group, weights, minlength=n_groups)
+    before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
+    row = np.searchsorted(cumulative, before + 0.5 * total)
+    inside = (total > 0) & (row < len(order))
+    row = np.minimum(row, len(order) - 1) if len(order) else row
+    result = np.zeros(n_groups)
+    # Rounding of the sums may point at the last row of the group before.
+    inside[inside] &= grouped[row[inside]] == np.flatnonzero(inside)
+    result[inside] = values[order][row[inside]]
+    return result
