@@ -1,7 +1,8 @@
 """What the site holds beside the pages of this folder, made while it is built so that it cannot differ from the code.
 
-Columns with their units, one page of the Python API for each group of functions, the executed notebook, CONTRIBUTING and
-CHANGELOG as pages; formulas as MathML. `mkdocs.yml` names this file, and MkDocs calls the functions that begin with `on_`.
+Columns with their units, one page of the Python API for each group of functions, the executed notebook, CONTRIBUTING
+and CHANGELOG as pages; formulas as MathML. `mkdocs.yml` names this file, and MkDocs calls the functions that begin with
+`on_`.
 """
 
 from __future__ import annotations
@@ -99,11 +100,11 @@ _COLUMNS_INTRODUCTION = """\
 
 This page is made from the descriptions that the program itself checks its tables against.
 
-The end of a name is the unit: `_deg`, `_arcsec`, `_mjy`, `_mjy_beam`, `_mhz`, `_mjd`. Positions are ICRS degrees with right
-ascension from 0 up to, but not including, 360. Position errors are 1 sigma per axis on the sky, so that an error of right
-ascension already has the factor cos(dec). Times are MJD (UTC) of the middle of the observation. Offsets point from the
-measurement to the catalog source, east and north on the sky. A value that is not known is missing (NULL in SQL, a null in
-Parquet); it is never 0, −1 or −99. Columns marked *may be missing* can be NULL.
+The end of a name is the unit: `_deg`, `_arcsec`, `_mjy`, `_mjy_beam`, `_mhz`, `_mjd`. Positions are ICRS degrees, with
+right ascension from 0 up to, but not including, 360. Position errors are 1 sigma per axis on the sky, so that an error
+of right ascension already has the factor cos(dec). Times are MJD (UTC) of the middle of the observation. Offsets point
+from the measurement to the catalog source, east and north on the sky. A value that is not known is missing (NULL in
+SQL, a null in Parquet); it is never 0, −1 or −99. Columns marked *may be missing* can be NULL.
 """
 
 
@@ -122,9 +123,8 @@ def columns_page() -> str:
     for schema in (LIGHT_CURVE, PHOTOMETRY, VARIABILITY_STATS):
         name = view.get(schema.name, schema.name)
         parts.append(_section(f"View `{name}`", f"{schema.description}.", _schema_rows(schema)))
-    parts.append(
-        "## Tables of the store\n\nThe stages keep these tables as Parquet files, one folder for each stage and epoch.\n"
-    )
+    parts.append("## Tables of the store\n")
+    parts.append("The stages keep these tables as Parquet files, one folder for each stage and epoch.\n")
     for stage in STAGES:
         if stage.kept_in == "store":
             for schema in stage.tables:
@@ -226,9 +226,9 @@ def _api_index(groups: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Python API",
         "",
-        "These functions work on tables in memory. They need neither Dagster nor a database, so scripts and notebooks can",
-        "call them on catalogs of any origin. Each column that they take or give carries its unit in its name; see",
-        "[columns](../columns.md).",
+        "Most of these functions work on tables in memory and need neither Dagster nor a database, so that scripts and",
+        "notebooks can call them on catalogs of any origin. Each column that they take or give carries its unit in its",
+        "name; see [columns](../columns.md).",
         "",
         "| what for | names |",
         "|---|---|",
@@ -269,7 +269,7 @@ def _shown(output: Mapping[str, Any], figures: dict[str, str | bytes], stem: str
         figures[name] = base64.b64decode(data["image/png"])
         yield f"![Figure {len(figures)}]({name})"
     elif "text/html" in data:
-        table = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
+        table = re.sub(r"<style.*?</style>| border=\"1\"", "", data["text/html"], flags=re.DOTALL)
         yield f'<div class="output">{" ".join(table.split())}</div>'
     elif "text/plain" in data:
         yield f"```text\n{data['text/plain'].rstrip()}\n```"
