@@ -14,6 +14,10 @@ import sqlalchemy as sa
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.models import TABLES
+from contimg_assets_tests.database.survey import Survey
+
+# Aliases tell what was here before: they are history by nature.
+HISTORY = ("source_aliases", "recomputed_with")
 
 
 def _server_programs() -> Path | None:
@@ -153,6 +157,17 @@ def database(url: str, empty_database: Path) -> Iterator[ProductsDatabase]:
     with ProductsDatabase(url) as database:
         database.upgrade()
         yield database
+
+
+@pytest.fixture
+def survey() -> Survey:
+    return Survey(n_sources=30, n_epochs=5, detected=0.8)
+
+
+@pytest.fixture
+def filled_database(database: ProductsDatabase, survey: Survey) -> ProductsDatabase:
+    database.replace_epochs(survey.epochs())
+    return database
 
 
 def dump(database: ProductsDatabase, without: tuple[str, ...] = ()) -> dict[str, list[tuple]]:

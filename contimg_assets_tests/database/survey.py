@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.identity.ids import from_hex, measurement_ids, mix, source_ids, to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
@@ -163,3 +164,17 @@ def with_forks(epochs: list[EpochProducts], n_forks: int) -> tuple[list[EpochPro
 
 def fork_id(source: str, measurement: str) -> str:
     return to_hex(mix(from_hex([source]), from_hex([measurement])))[0]
+
+
+def nvss(survey: Survey) -> ReferenceCatalog:
+    """The true sources of a survey as a reference catalog."""
+    frame = pd.DataFrame(
+        {
+            "catalog_source_id": [f"N{i:03d}" for i in range(len(survey.ra))],
+            "ra_deg": survey.ra,
+            "dec_deg": survey.dec,
+            "flux_mjy": survey.flux,
+            "flux_err_mjy": 1.0,
+        }
+    )
+    return ReferenceCatalog("nvss", frame, freq_mhz=1400.0, beam_arcsec=45.0, version="v1")

@@ -16,13 +16,12 @@ import sqlalchemy as sa
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.engine import reading
-from contimg_assets_tests.database.conftest import assert_same_rows, copied, dump
+from contimg_assets_tests.database.conftest import HISTORY, assert_same_rows, copied, dump
 from contimg_assets_tests.database.survey import Survey
 
 # Children are forked from a process that has everything imported and nothing open.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["contimg_assets.database", "contimg_assets_tests.database.survey"])
-HISTORY = ("source_aliases", "recomputed_with")
 FEW = {"n_sources": 60, "n_epochs": 6}
 MANY = {"n_sources": 60, "n_epochs": 20, "n_images": 2}
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
@@ -17,10 +15,10 @@ from alembic import command
 from typer.testing import CliRunner
 
 from contimg_assets.cli.app import app
-from contimg_assets.database import ProductsDatabase, engine, schema
-from contimg_assets.database.engine import reading, shown_url, trouble
+from contimg_assets.database import ProductsDatabase, schema
+from contimg_assets.database.engine import reading
 from contimg_assets.database.export import exportable
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import TABLES, arrow_type, describe_table, sql_type
 from contimg_assets.database.views import VIEWS, drop_views
 from contimg_assets.errors import StoreError
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
@@ -229,6 +227,20 @@ def test_columns_say_what_they_hold_and_their_units() -> None:
     assert TABLES["measurements"].c.flux_int_corr_mjy.comment.endswith("[mJy]")
 
 
+def test_tables_and_columns_are_described_in_words() -> None:
+    described = describe_table("sources")
+    assert described.description == "What measurements of different epochs are measurements of."
+    assert [column.name for column in described.columns] == list(TABLES["sources"].columns.keys())
+    ra = described.columns[1]
+    assert (ra.name, ra.type, ra.nullable) == ("ra_deg", "DOUBLE", False)
+    assert ra.description.endswith("[deg]")
+
+
+def test_types_go_to_the_database_and_back() -> None:
+    for kind in (pa.float64(), pa.int64(), pa.bool_(), pa.string()):
+        assert arrow_type(sql_type(kind)) == kind
+
+
 def test_comments_reach_postgres(postgres_url: str) -> None:
     with ProductsDatabase(postgres_url) as database:
         database.upgrade()
@@ -250,50 +262,6 @@ def test_tables_and_views_of_the_design(database: ProductsDatabase) -> None:
         assert set(sa.inspect(connection).get_view_names()) == set(VIEWS)
 
 
-def test_sqlite_is_strict_and_keeps_foreign_keys(sqlite_url: str) -> None:
-    with ProductsDatabase(sqlite_url) as database:
-        database.upgrade()
-        with database.engine.connect() as connection:
-            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
-            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-            loose = connection.exec_driver_sql("SELECT name FROM pragma_table_list WHERE type = 'table' AND NOT strict")
-            assert {row[0] for row in loose if not row[0].startswith("sqlite_")} == {"alembic_version"}
-        with pytest.raises(sa.exc.IntegrityError, match="cannot store TEXT"), database.engine.begin() as connection:
-            connection.exec_driver_sql("INSERT INTO reference_catalogs VALUES ('x', 'many', 1.0, 'v')")
-
-
-def test_urls_that_cannot_be_used(tmp_path: Path) -> None:
-    for url, message in (
-        ("nonsense", "is not a database URL"),
-        ("sqlite://", "must be a file"),
-        (f"sqlite:///{tmp_path}/no/such.sqlite3", "does not exist"),
-        ("mysql://x/y", "not supported"),
-        (f"sqlite:///{tmp_path}", "is a folder"),
-        ("postgresql://me:secret@host:port/x", r"'postgresql://me:\*\*\*@host:port/x' is not a database URL"),
-    ):
-        with pytest.raises(StoreError, match=message):
-            ProductsDatabase(url)
-
-
-def test_another_driver_is_answered_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg2", None)
-    with pytest.raises(StoreError, match="needs psycopg2, which is not installed; write postgresql:// in its place"):
-        ProductsDatabase("postgresql+psycopg2://me@host/x")
-
-
-def test_passwords_are_not_shown() -> None:
-    for url, shown in (
-        ("postgresql://me:se:c@r/et@host:5432/x", "postgresql://me:***@host:5432/x"),
-        (
-            "postgresql://host/x?user=me&password=secret&sslmode=require",
-            "postgresql://host/x?user=me&password=***&sslmode=require",
-        ),
-        ("postgresql+psycopg://me@/x", "postgresql+psycopg://me@/x"),
-        ("sqlite:////home/me@there/p.sqlite3", "sqlite:////home/me@there/p.sqlite3"),
-    ):
-        assert shown_url(url) == shown
-
-
 @pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
 @pytest.mark.parametrize("name", ["photometry", "sources"])
 def test_another_programs_database_is_left_alone(url: str, kind: str, name: str) -> None:
@@ -304,21 +272,3 @@ def test_another_programs_database_is_left_alone(url: str, kind: str, name: str)
             database.upgrade()
         assert database.query(f"SELECT x FROM {name}")["x"].tolist() == [1]
         assert database.current() is None
-
-
-def test_a_file_that_may_only_be_read_is_read(
-    sqlite_url: str, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "products.sqlite3"
-    shutil.copy(empty_database, file)
-    before = file.read_bytes()
-    # Root may write everything: what others may is told instead.
-    monkeypatch.setattr(engine.os, "access", lambda path, mode: mode != os.W_OK)
-    with ProductsDatabase(sqlite_url) as database:
-        assert database.current() == schema.newest_revision()
-        assert database.variables().empty
-        with pytest.raises(sa.exc.OperationalError, match="readonly") as caught:
-            database.replace_epochs(Survey().epochs())
-        assert "cannot be used (attempt to write a readonly database); ask" in str(trouble(caught.value, sqlite_url))
-        assert {path.name for path in tmp_path.iterdir()} == {file.name}
-    assert file.read_bytes() == before
