@@ -75,7 +75,8 @@ def _is_least(measurement: Indices, distance: Floats) -> Flags:
         return np.zeros(0, bool)
     least = np.full(int(measurement.max()) + 1, np.inf)
     np.minimum.at(least, measurement, distance)
-    return distance == least[measurement]
+    least_of_its_own: Flags = distance == least[measurement]
+    return least_of_its_own
 
 
 def _without_ties(measurement: Indices, source: Indices, mask: Flags) -> Flags:

@@ -39,7 +39,8 @@ def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> 
         raise InputError(f"image {image!r} has no row in the corrections: materialise the corrections of its epoch")
 
     def of_image(name: str) -> np.ndarray:
-        return corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]
+        values: np.ndarray = corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]
+        return values
 
     def of_measurement(name: str) -> np.ndarray:
         if name not in measurements.columns:

@@ -334,7 +334,8 @@ def _normal_equations(
 def _pinned(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """The dense matrix, with the projector on the null vector of each untied group: its mean is 0."""
     same = (group[:, None] == group[None, :]) & untied[:, None]
-    return normal.toarray() + unit * same / np.bincount(group)[group][:, None]
+    pinned: Floats = normal.toarray() + unit * same / np.bincount(group)[group][:, None]
+    return pinned
 
 
 def _solution(normal: sparse.csc_array, vector: Floats, group: Indices, untied: Flags, unit: float) -> Floats:
@@ -355,7 +356,8 @@ def _solution(normal: sparse.csc_array, vector: Floats, group: Indices, untied: 
 def _variance(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """Variance of ln g, shape (n_images,); of very many images without what they have from each other."""
     if normal.shape[0] > _DENSE_LIMIT:
-        return 1 / np.maximum(normal.diagonal(), 1e-12 * unit)
+        variance: Floats = 1 / np.maximum(normal.diagonal(), 1e-12 * unit)
+        return variance
     # The projector itself adds 1 / (unit size) to the diagonal, which is no error.
     diagonal = np.diag(linalg.inv(_pinned(normal, group, untied, unit)))
     excess = np.where(untied, 1 / (unit * np.bincount(group)[group]), 0.0)

@@ -271,7 +271,7 @@ def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Genera
     y = np.sort(pairs.ln_ratio)
     n = len(y)
     centre = np.median(y)
-    scatter = robust.scatter(y, centre)
+    scatter = float(robust.scatter(y, centre))
     # Maritz & Jarrett (1978): the bootstrap's standard error of the median in closed form, for any distribution.
     error = float(np.nan_to_num(mjci(y - centre, prob=[0.5])[0]))
     scale = float(np.exp(centre))
@@ -287,7 +287,7 @@ def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Genera
         scale=scale,
         scale_err=float(scale * error),
         scale_err_bootstrap=float(np.std(replicates, ddof=1)) if replicates is not None else np.nan,
-        intrinsic_scatter=float(np.sqrt(max(scatter**2 - np.median(pairs.variance), 0.0))),
+        intrinsic_scatter=float(np.sqrt(max(scatter**2 - float(np.median(pairs.variance)), 0.0))),
         outlier_fraction=float(np.mean(np.abs(y - centre) > 5 * scatter)) if scatter > 0 else 0.0,
         chi2_reduced=np.nan,
         max_influence=float(changes[worst] / error) if error > 0 else 0.0,

@@ -42,7 +42,8 @@ def calibrated_fluxes(
     usable = (row >= 0) & corrections["flux_trusted"].to_numpy(dtype=bool)[row] & ~table["forced"].to_numpy(dtype=bool)
     usable &= np.isfinite(flux) & (error > 0)
     found = pd.DataFrame({"source_id": table["source_id"], "flux_mjy": flux, "flux_err_mjy": error})
-    return found[usable].reset_index(drop=True)
+    left: pd.DataFrame = found[usable].reset_index(drop=True)
+    return left
 
 
 def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:

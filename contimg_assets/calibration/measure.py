@@ -104,7 +104,7 @@ class _Ties:
     for_fluxes: pd.DataFrame
     measurement_id: Values
     flux_is_peak: Flags
-    rows_of: Mapping[tuple[str, str], Indices]
+    rows_of: Mapping[Any, Any]
     counts: Mapping[str, Mapping[str, Mapping[str, int]]]
     position_catalogs: Sequence[str]
     flux_catalogs: Sequence[str]

@@ -148,7 +148,10 @@ def convergence(centre: tuple[Floats | float, Floats | float], ra_deg: Floats, d
     """
     delta = np.radians((np.asarray(ra_deg, dtype=float) - centre[0] + 180.0) % 360.0 - 180.0)
     dec1, dec2 = np.radians(np.asarray(centre[1], dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
-    return 2 * np.arctan2(np.sin(delta / 2) * np.sin((dec1 + dec2) / 2), np.cos(delta / 2) * np.cos((dec1 - dec2) / 2))
+    angle: Floats = 2 * np.arctan2(
+        np.sin(delta / 2) * np.sin((dec1 + dec2) / 2), np.cos(delta / 2) * np.cos((dec1 - dec2) / 2)
+    )
+    return angle
 
 
 def turned(east: Floats, north: Floats, angle: Floats) -> tuple[Floats, Floats]:

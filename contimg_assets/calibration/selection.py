@@ -249,7 +249,8 @@ def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.Da
 def _isolation_arcsec(table: pd.DataFrame, images: pd.DataFrame, parameters: Corrections) -> Floats:
     beam = images["bmaj_arcsec"].to_numpy(dtype=float)[table["image_row"]]
     other = _floats(table, "catalog_beam_arcsec") if "catalog_beam_arcsec" in table else beam
-    return parameters.isolation_beams * np.fmax(beam, other)
+    limit: Floats = parameters.isolation_beams * np.fmax(beam, other)
+    return limit
 
 
 def isolated_and_compact(

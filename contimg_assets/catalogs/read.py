@@ -254,7 +254,7 @@ def _names(raw: pd.DataFrame, usable: np.ndarray, config: CatalogConfig, ra: np.
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         # A catalogue's own number, read as float because of a gap.
         values = values.astype("Int64")
-    own = values.astype("str").str.strip()
+    own: pd.Series = values.astype("str").str.strip()
     nameless = np.flatnonzero(values.isna().to_numpy() | (own == "").to_numpy())
     own.iloc[nameless] = iau_names(ra[nameless], dec[nameless])
     return own

@@ -140,7 +140,8 @@ class ReferenceCatalog:
         return f"ReferenceCatalog({self.name!r}, {self.freq_mhz:g} MHz, {self.beam_arcsec:g} arcsec, {self.version})"
 
     def __len__(self) -> int:
-        return pq.read_metadata(self.path).num_rows if self.path is not None else self.table.num_rows
+        n_rows: int = pq.read_metadata(self.path).num_rows if self.path is not None else self.table.num_rows
+        return n_rows
 
     @cached_property
     def table(self) -> pa.Table:
@@ -192,7 +193,8 @@ class ReferenceCatalog:
         if self.path is None or "table" in self.__dict__:
             return bool(pc.any(pc.equal(self.table.column(column), catalog_source_id)).as_py())
         wanted = pc.field(column) == catalog_source_id
-        return pq.read_table(self.path, columns=[column], filters=wanted).num_rows > 0
+        n_rows: int = pq.read_table(self.path, columns=[column], filters=wanted).num_rows
+        return n_rows > 0
 
     def nearest(self, ra_deg: float, dec_deg: float, n: int = 3, radius_deg: float = 0.5) -> pd.DataFrame:
         """The sources nearest to a position with separation_arcsec, at most n of those within a radius."""
@@ -203,7 +205,8 @@ class ReferenceCatalog:
         table = self.near(ra_deg, dec_deg, radius_arcsec)
         centres = pd.DataFrame({"ra_deg": np.atleast_1d(ra_deg), "dec_deg": np.atleast_1d(dec_deg)})
         pairs = cross_match_sources(centres, table.select(["ra_deg", "dec_deg"]).to_pandas(), radius_arcsec)
-        return table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
+        rows: pd.DataFrame = table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
+        return rows
 
     def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> pd.DataFrame:
         """Rows within a circle, nearest first, with separation_arcsec.
@@ -223,7 +226,7 @@ class ReferenceCatalog:
         separation = sphere.separation_arcsec(ra_deg, dec_deg, ra, dec)
         inside = np.flatnonzero(separation <= radius_deg * 3600.0)
         inside = inside[np.argsort(separation[inside], kind="stable")]
-        result = table.take(pa.array(inside)).to_pandas()
+        result: pd.DataFrame = table.take(pa.array(inside)).to_pandas()
         result["separation_arcsec"] = separation[inside]
         return result
 

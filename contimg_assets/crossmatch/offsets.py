@@ -76,7 +76,8 @@ def borrow_offsets(own: Offsets, others: Mapping[str, Offsets], frame_err_arcsec
 
     def of(field: str) -> Floats:
         values = np.stack([getattr(others[name], field) for name in names])
-        return np.take_along_axis(values, best[None], axis=0)[0]
+        lent_values: Floats = np.take_along_axis(values, best[None], axis=0)[0]
+        return lent_values
 
     return replace(
         own,

@@ -95,7 +95,8 @@ def reach_arcsec(detections: Detections, beam_arcsec: float, parameters: Matchin
     beams = max(float(detections.beam.max(initial=0.0)), beam_arcsec)
     counterpart = max(parameters.max_radius_arcsec, parameters.radius_arcsec, beams)
     counterpart += np.sqrt(2.0) * parameters.max_offset_arcsec
-    return counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOUR_BEAMS * beams)
+    reach: float = counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOUR_BEAMS * beams)
+    return reach
 
 
 def find_pairs(

@@ -66,7 +66,8 @@ def _pair_errors(detections: Detections, sky: Sky, offsets: Offsets, parameters:
     catalog_sigma = np.quantile(their_sigma, [1 / 6, 1 / 2, 5 / 6])[:, None]
     own = np.sqrt(0.5 * (detections.sigma_ew**2 + detections.sigma_ns**2) + blur(detections, sky, parameters) ** 2)
     added = np.sqrt(0.5 * (offsets.systematic_ew**2 + offsets.systematic_ns**2))[detections.group]
-    return np.maximum(np.sqrt(own**2 + catalog_sigma**2 + added**2), parameters.min_error_arcsec)
+    error: Floats = np.maximum(np.sqrt(own**2 + catalog_sigma**2 + added**2), parameters.min_error_arcsec)
+    return error
 
 
 def _nearest_to_offset_positions(

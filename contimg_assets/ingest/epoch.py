@@ -168,7 +168,7 @@ def _siblings(texts: dict[str, pa.Array], n: int) -> Flags:
     """As delivered, else whether the island has other components."""
     if "island_id" in texts:
         codes = np.asarray(pc.fill_null(texts["island_id"].dictionary_encode().indices, -1))
-        shared = (codes >= 0) & (np.bincount(codes[codes >= 0], minlength=1)[np.maximum(codes, 0)] > 1)
+        shared: Flags = (codes >= 0) & (np.bincount(codes[codes >= 0], minlength=1)[np.maximum(codes, 0)] > 1)
     else:
         shared = np.zeros(n, bool)
     if "has_siblings" not in texts:
@@ -217,12 +217,15 @@ def _detections(names: list[str], parts: Sequence[_Image]) -> pd.DataFrame:
     def joined(column: Column) -> pd.Series | Values:
         pieces = [part.columns.pop(column.name, None) for part in parts]
         if column.name == "measurement_id":
-            return to_hex_text(hashes[order]).to_pandas()
+            ids: pd.Series = to_hex_text(hashes[order]).to_pandas()
+            return ids
         if column.name == "image":
             codes = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-            return pa.array(names, pa.string()).take(pa.array(codes[order])).to_pandas()
+            images: pd.Series = pa.array(names, pa.string()).take(pa.array(codes[order])).to_pandas()
+            return images
         if column.type == TEXT:
-            return _joined_text(pieces, counts, order).to_pandas()
+            texts: pd.Series = _joined_text(pieces, counts, order).to_pandas()
+            return texts
         kind = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}[column.type]
         values = _joined_numbers(pieces, counts, order, kind)
         # Arrow keeps what is freed for itself; the next column needs it.

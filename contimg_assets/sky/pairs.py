@@ -137,4 +137,5 @@ def de_ruiter_radius(
     x, y = np.asarray(dra_arcsec, float), np.asarray(ddec_arcsec, float)
     a, b = np.asarray(sigma_ew_arcsec, float) ** 2, np.asarray(sigma_ns_arcsec, float) ** 2
     c = np.asarray(covariance_arcsec2, float)
-    return np.sqrt((b * x * x - 2.0 * c * x * y + a * y * y) / (a * b - c * c))
+    radius: Floats = np.sqrt((b * x * x - 2.0 * c * x * y + a * y * y) / (a * b - c * c))
+    return radius
