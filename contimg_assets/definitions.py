@@ -15,7 +15,7 @@ from contimg_assets.orchestration.automation.sensors import (
     build_reconciler_sensor,
     build_vanished_sensor,
 )
-from contimg_assets.orchestration.io_manager import EpochParquetIOManager
+from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.pipeline.project import Project
 
 
@@ -39,7 +39,7 @@ def build_definitions(config: Config, read_config: Callable[[], Config] | None =
     return dg.Definitions(
         assets=build_assets(config),
         asset_checks=build_checks(automation, open_project),
-        resources={"store": EpochParquetIOManager(root=str(config.store)), "database": project.products},
+        resources=build_resources(config, project.products),
         sensors=[
             build_deliveries_sensor(automation, open_project),
             build_automation_sensor(automation),
@@ -51,8 +51,7 @@ def build_definitions(config: Config, read_config: Callable[[], Config] | None =
             build_weekly_schedule(automation),
         ],
         jobs=build_jobs(open_project),
-        # Stages are vectorised and short: a process for each would cost more than its work.
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )
 
 

@@ -19,6 +19,7 @@ from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.database.models import TABLES
 from contimg_assets.orchestration.runs.in_process import Report, bring_up_to_date
 from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.staleness import of_survey, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 
 SMALL = SurveyParameters(n_epochs=4, images_per_epoch=3, n_sources=250, n_transients=3, seed=5)
@@ -87,6 +88,11 @@ def make_survey(folder: Path) -> Path:
     """The small survey that most tests of the flow use."""
     simulate_survey(folder, SMALL)
     return folder
+
+
+def stale_tables(project: Project) -> list[str]:
+    """Keys of the survey's tables that are missing or stale: reference catalogs, scales between epochs."""
+    return list(work_to_do(of_survey(project.assess()))["stage"])
 
 
 def assert_same_rows(

@@ -13,7 +13,7 @@ from contimg_assets.config.reference_docs import describe
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.views import VIEWS
 from contimg_assets.definitions import build_definitions
-from contimg_assets.pipeline.stages import STAGES
+from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.schemas import association, catalogs, corrections, detections, matches, variability
 from contimg_assets.schemas.core import TableSchema
 
@@ -36,7 +36,7 @@ def _known_names() -> set[str]:
                 names |= {schema.name, *schema.names}
     for table in TABLES.values():
         names |= {table.name, *(column.name for column in table.columns)}
-    names |= set(VIEWS) | {stage.name for stage in STAGES}
+    names |= set(VIEWS) | {stage.name for stage in EPOCH_STAGES}
     repository = build_definitions(Config()).get_repository_def()
     names |= {job.name for job in repository.get_all_jobs()}
     names |= {sensor.name for sensor in repository.sensor_defs} | {one.name for one in repository.schedule_defs}

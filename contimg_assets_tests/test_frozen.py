@@ -1,21 +1,36 @@
-"""What must not change while the code is rearranged: versions that decide whether a survey is made again.
+"""What must not change while the code is rearranged: versions, rows, names, and the files of projects made before.
 
-Every number here was taken from commit 4d43436. If one differs, stores made before count as stale and are computed
-anew. Change it only together with the rule that it stands for, and say so in the changelog.
+Every number here was taken from commit 4d43436, and `frozen/` holds a small survey that it made. If a version differs,
+stores made before count as stale and are computed anew. Change one only together with the rule that it stands for, and
+say so in the changelog.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from contimg_assets.config import Config, load_config
 from contimg_assets.definitions import build_definitions
-from contimg_assets.pipeline.stages import STAGES
-from contimg_assets.pipeline.staleness import NOTHING_BEFORE
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.pipeline.products import matching_of
+from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE
+from contimg_assets.pipeline.staleness import State, of_epochs
 from contimg_assets.pipeline.survey_tables import catalog_input_version
+from contimg_assets_tests.frozen import survey
+from contimg_assets_tests.frozen.survey import (
+    MOMENTS,
+    FrozenProject,
+    assert_same_records,
+    assert_same_tables,
+    unpack,
+)
 
 # --- code versions ------------------------------------------------------------------------------------------------
 
@@ -148,7 +163,7 @@ def assert_kept(frozen: Mapping[str, str | None], present: Mapping[str, str | No
 
 def test_code_versions_of_stages(configured: tuple[str, Config]) -> None:
     name, config = configured
-    assert_kept(STAGE_VERSIONS[name], {stage.name: stage.code_version(config) for stage in STAGES})
+    assert_kept(STAGE_VERSIONS[name], {stage.name: stage.code_version(config) for stage in EPOCH_STAGES})
 
 
 def test_code_versions_of_assets(configured: tuple[str, Config]) -> None:
@@ -235,3 +250,140 @@ def test_names_that_dagster_keeps_history_under(tmp_path: Path) -> None:
         "checks": {f"{key.asset_key.to_user_string()}:{key.name}" for key in keys},
     }
     assert {kind: names - present[kind] for kind, names in NAMES.items()} == {kind: set() for kind in NAMES}
+
+
+# --- a survey made before -----------------------------------------------------------------------------------------
+
+# Rows of some tables of its database: what is compared must be there.
+ROWS = {
+    "associations": 431,
+    "corrections": 8,
+    "cross_matches": 170,
+    "epoch_scales": 8,
+    "match_overrides": 1,
+    "measurements": 448,
+    "photometry": 319,
+    "source_aliases": 6,
+    "source_relations": 10,
+    "sources": 111,
+    "variability": 111,
+}
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> FrozenProject:
+    """The survey as it was made."""
+    return unpack(tmp_path / "as_made")
+
+
+def project_in(folder: Path) -> Project:
+    return Project(load_config(folder / "contimg.yaml"))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """One that has never seen the survey."""
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
+def test_a_survey_made_before_is_found_fresh(frozen: FrozenProject) -> None:
+    before = frozen.hashes()
+    project = project_in(frozen.folder)
+    assessment = project.assess()
+    assert len(of_epochs(assessment)) == 4 * len(EPOCH_STAGES)
+    assert assessment[assessment["state"] != State.FRESH].to_dict("records") == []
+    assert frozen.hashes() == before
+
+
+def test_a_changed_key_is_noticed_in_it(frozen: FrozenProject) -> None:
+    file = frozen.folder / "contimg.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("min_snr: 15.0", "min_snr: 16.0"), encoding="utf-8")
+    assessment = project_in(frozen.folder).assess()
+    assert set(assessment.loc[assessment["state"] == State.STALE, "stage"]) == {
+        "corrections",
+        "products",
+        "epoch_scales",
+    }
+
+
+def test_a_survey_made_before_is_left_as_it_is(frozen: FrozenProject, instance: dg.DagsterInstance) -> None:
+    files, rows = frozen.hashes(), frozen.rows()
+    assert {table: len(rows[table]) for table in ROWS} == ROWS
+    report = bring_up_to_date(project_in(frozen.folder), instance)
+    assert report.complete
+    assert report.run_ids == []
+    assert instance.get_runs() == []
+    assert frozen.hashes() == files
+    assert_same_tables(frozen.rows(), rows)
+
+
+def test_making_it_all_again_gives_the_same(
+    frozen: FrozenProject, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    again = unpack(tmp_path / "again")
+    report = bring_up_to_date(project_in(again.folder), instance, force=True)
+    assert report.complete
+    assert report.run_ids
+    assert_same_records(again, frozen)
+    assert_same_tables(again.rows(), frozen.rows())
+
+
+def test_deliveries_alone_give_the_same(frozen: FrozenProject, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """All epochs at once, where the survey had one come late; aliases are what that leaves behind."""
+    new = unpack(tmp_path / "new", only=("contimg.yaml", "catalogs", "incoming"))
+    project = project_in(new.folder)
+    assert bring_up_to_date(project, instance).complete
+    rows = frozen.rows()
+    decision = rows["match_overrides"].iloc[0]
+    project.products.decide_match(
+        decision["action"],
+        decision["source_id"],
+        decision["catalog"],
+        decision["catalog_source_id"],
+        decision["comment"],
+        decision["author"],
+        matching_of(project.config),
+    )
+    assert_same_records(new, frozen)
+    del rows["source_aliases"]
+    assert_same_tables(new.rows(), rows, without=MOMENTS)
+
+
+def test_a_new_database_has_every_column_of_the_old_one(frozen: FrozenProject, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "contimg.yaml").write_text("", encoding="utf-8")
+    project_in(tmp_path / "new").products.upgrade()
+    present = FrozenProject(tmp_path / "new").columns()
+    for table, columns in frozen.columns().items():
+        assert_kept(columns, present[table])
+
+
+def test_an_instance_made_before_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dagster.yaml` of every project names our launcher by the path that it had then."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    unpack(tmp_path, only=("dagster.yaml",))
+    monkeypatch.chdir(tmp_path)
+    named = "module: contimg_assets.automation.launcher\n  class: LocalRunLauncher\n"
+    assert named in Path("dagster.yaml").read_text(encoding="utf-8")
+    with open_instance(tmp_path) as instance:
+        launcher = type(instance.run_launcher)
+    assert launcher.__name__ == "LocalRunLauncher"
+    for module in ("contimg_assets.automation.launcher", launcher.__module__):
+        assert importlib.import_module(module).LocalRunLauncher is launcher
+
+
+def test_what_may_differ_and_what_may_not(frozen: FrozenProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "same_arithmetic", lambda: True)
+    rows = frozen.rows()
+    corrections, sources = rows["corrections"], rows["sources"]
+    reworded = corrections.assign(reason=corrections["reason"].str.upper())
+    assert assert_same_tables(rows, rows)
+    assert not assert_same_tables({**rows, "corrections": reworded}, rows)
+    rounded = {**rows, "sources": sources.assign(ra_deg=sources["ra_deg"] * (1 + 1e-15))}
+    with pytest.raises(AssertionError, match="table sources"):
+        assert_same_tables(rounded, rows)
+    monkeypatch.setattr(survey, "same_arithmetic", lambda: False)
+    assert not assert_same_tables(rounded, rows)
+    with pytest.raises(AssertionError, match="table sources"):
+        assert_same_tables({**rows, "sources": sources.assign(ra_deg=sources["ra_deg"] * (1 + 1e-5))}, rows)

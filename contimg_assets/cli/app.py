@@ -81,6 +81,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     from contimg_assets.orchestration.runs.in_process import bring_up_to_date
     from contimg_assets.orchestration.runs.instance import open_instance
     from contimg_assets.pipeline.project import Project
+    from contimg_assets.pipeline.staleness import of_epochs
 
     project = Project(config)
     chosen = _chosen_epochs(epochs, project.epochs())
@@ -106,7 +107,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
         report = bring_up_to_date(
             project, instance, chosen, force=force, on_work=on_work, on_done=on_done, on_wait=on_wait
         )
-    if report.assessment.empty:
+    if of_epochs(report.assessment).empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:
         console.print("Everything is up to date." if report.complete else "There is nothing that can be made.")
@@ -134,8 +135,11 @@ def status(
     stale_only: Annotated[bool, typer.Option("--stale", help="Only epochs with something that is not fresh")] = False,
 ) -> None:
     """Show every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
+    from contimg_assets.pipeline.staleness import of_epochs, of_survey, work_to_do
+
     project = open_project()
-    assessment = project.assess()
+    whole = project.assess()
+    assessment = of_epochs(whole)
     if assessment.empty:
         console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
         _print_unusable(project)
@@ -152,17 +156,15 @@ def status(
     for epoch, states in zip(wide.index, wide.to_numpy(), strict=True):
         table.add_row(str(epoch), *(_SIGNS[str(state)] for state in states))
     console.print(table)
-    _print_missing(project.missing_catalogs().values())
-    for name in project.stale_catalogs():
-        console.print(f"reference/{name}: [yellow]stale[/]: its file or configuration changed, or it was never made")
-    if project.stale_epoch_scales():
-        console.print("epoch_scales: [yellow]stale[/]: an epoch's corrections changed, or they were never made")
+    _print_missing(project.missing_catalogs())
+    for row in work_to_do(of_survey(whole)).itertuples(index=False):
+        console.print(f"{row.stage}: {_SIGNS[str(row.state)]}: {row.reason}")
     _print_unusable(project)
     # What was never made, or waits for a stage before it, says so by its sign.
     waits = (assessment["state"] == "waiting") & (assessment["stage"] != "raw_detections")
     notable = assessment[(assessment["reason"] != "") & (assessment["state"] != "missing") & ~waits]
     for row in notable.itertuples(index=False):
-        console.print(f"{row.epoch} {row.stage} {_SIGNS[row.state]}: {escape(str(row.reason))}", soft_wrap=True)
+        console.print(f"{row.epoch} {row.stage} {_SIGNS[str(row.state)]}: {escape(str(row.reason))}", soft_wrap=True)
 
 
 @command(app)

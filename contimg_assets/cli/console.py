@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import sqlalchemy.exc
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +16,9 @@ from rich.table import Table
 
 from contimg_assets.config import load_config
 from contimg_assets.errors import ContimgError
+
+if TYPE_CHECKING:
+    pass
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
 _NEVER_CUT = ("source_id", "id", "epoch", "first_epoch", "catalog_source_id")
@@ -36,18 +38,13 @@ def open_project() -> Any:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Errors that a user can cure are printed as their one sentence, without a traceback; exit status 2."""
+    from contimg_assets.database.engine import telling_trouble
+
     try:
-        yield
+        with telling_trouble(lambda: load_config().products_url):
+            yield
     except ContimgError as error:
         _print_error(str(error))
-        raise typer.Exit(2) from error
-    except sqlalchemy.exc.DBAPIError as error:
-        from contimg_assets.database.engine import trouble
-
-        sentence = trouble(error, load_config().products_url)
-        if sentence is None:
-            raise
-        _print_error(sentence)
         raise typer.Exit(2) from error
 
 

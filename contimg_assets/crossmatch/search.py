@@ -43,7 +43,7 @@ class Sky:
             if order < 0
             else rows_in_cells(table.column("healpix_29").to_numpy(), neighbourhood(cells, order), order)
         )
-        # Labels are rows of the table, so that a match says which row it is.
+        # Indices are rows of the table, so that a match says which row it is.
         self._positions = pd.DataFrame({"ra_deg": self.ra[self.near], "dec_deg": self.dec[self.near]}, index=self.near)
         self._tree = tree_of_positions(self._positions)
 

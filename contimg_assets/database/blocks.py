@@ -6,8 +6,9 @@ tenth of one. A block is written in the transaction that writes the rows it repe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.identity.ids import from_hex
-from contimg_assets.sky.coverage import Coverage
 from contimg_assets.sky.sphere import unit_vectors
-from contimg_assets.variability.segments import LightCurves
+from contimg_assets.variability.segments import Floats, Indices, LightCurves, places
+
+Hashes = npt.NDArray[np.uint64]
+Points = dict[str, npt.NDArray[Any]]
+"""Column -> values, one a point: the columns of `Block.points`."""
+
+NO_HASHES: Hashes = np.empty(0, dtype=np.uint64)
+COPIED = pa.schema([("source", pa.uint64()), ("measurement", pa.uint64()), ("epoch", pa.string())])
 
 # Light-curve column -> column of CORRECTED_MEASUREMENTS.
 _VALUES = {
@@ -50,42 +57,59 @@ class Block:
     copied: pa.Table
 
     @property
-    def sources(self) -> npt.NDArray[np.uint64]:
+    def sources(self) -> Hashes:
         """Hashes of the sources that have points here, ascending."""
         both = (self.points.column("source").to_numpy(), self.copied.column("source").to_numpy())
         return np.unique(np.concatenate(both))
 
 
 def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table) -> Block:
-    """Pack one epoch. Duplicates take no part in light curves, even if they were associated."""
+    """Pack one epoch. Duplicates take no part in light curves, even if they were associated.
+
+    Parameters
+    ----------
+    images, measurements, associations : tables of IMAGES, CORRECTED_MEASUREMENTS and ASSOCIATIONS
+    """
     kept = measurements.filter(pc.is_null(measurements["duplicate_of"]))
-    ids = from_hex(kept["measurement_id"].to_numpy())
-    order = np.argsort(ids)
     own = associations.filter(pc.invert(associations["copied"]))
-    copied = associations.filter(associations["copied"])
     source, measurement = from_hex(own["source_id"].to_numpy()), from_hex(own["measurement_id"].to_numpy())
-    at = np.searchsorted(ids, measurement, sorter=order)
-    row = order[np.minimum(at, max(len(ids) - 1, 0))] if len(ids) else np.zeros(len(measurement), np.intp)
-    known = (ids[row] == measurement) if len(ids) else np.zeros(len(measurement), dtype=bool)
+    row, known = _rows_of(measurement, from_hex(kept["measurement_id"].to_numpy()))
     source, measurement, row = source[known], measurement[known], row[known]
-    by_source = np.lexsort((measurement, source))
-    source, measurement, row = source[by_source], measurement[by_source], row[by_source]
+    order = np.lexsort((measurement, source))
+    source, measurement, row = source[order], measurement[order], row[order]
+    columns = {"source": source, "measurement": measurement, **_columns(images, kept, row)}
+    copied = associations.filter(associations["copied"])
+    copies = {
+        "source": from_hex(copied["source_id"].to_numpy()),
+        "measurement": from_hex(copied["measurement_id"].to_numpy()),
+        "epoch": copied["epoch"],
+    }
+    return Block(
+        pa.table({name: np.ascontiguousarray(values) for name, values in columns.items()}),
+        pa.table(copies),
+    )
 
-    def take(name: str) -> npt.NDArray[np.float64]:
-        return np.asarray(kept[name].to_numpy(), dtype=np.float64)[row]
 
-    image_of = pc.index_in(kept["image"], images["image"]).to_numpy(zero_copy_only=False)[row]
+def _rows_of(wanted: Hashes, keys: Hashes) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Row of each wanted hash among keys in any order, and whether it is there."""
+    order = np.argsort(keys)
+    at, found = places(wanted, keys[order])
+    return (order[at] if len(keys) else at), found
 
-    def take_image(name: str) -> npt.NDArray[np.float64]:
-        return images[name].to_numpy()[image_of] if len(image_of) else np.empty(0)
+
+def _columns(images: pa.Table, measurements: pa.Table, rows: Indices) -> Points:
+    """What light curves need of some measurements and their images."""
+    image = pc.index_in(measurements["image"], images["image"]).to_numpy(zero_copy_only=False)[rows]
+
+    def take(name: str) -> Floats:
+        return np.asarray(np.asarray(measurements[name].to_numpy(), dtype=np.float64)[rows])
+
+    def take_image(name: str) -> Floats:
+        return np.asarray(images[name].to_numpy()[image]) if len(image) else np.empty(0)
 
     vectors = unit_vectors(take("ra_corr_deg"), take("dec_corr_deg"))
-    columns: dict[str, npt.NDArray] = {
-        "source": source,
-        "measurement": measurement,
-        "x": vectors[:, 0],
-        "y": vectors[:, 1],
-        "z": vectors[:, 2],
+    return {
+        **{axis: vectors[:, i] for i, axis in enumerate("xyz")},
         "freq_mhz": take_image("freq_mhz"),
         "beam_arcsec": take_image("bmaj_arcsec"),
         "w_ew": take("uncertainty_ew_corr_arcsec") ** -2.0,
@@ -93,123 +117,95 @@ def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table)
         **{name: take(column) for name, column in _VALUES.items()},
         **{name: take(column).astype(np.uint8) for name, column in _FLAGS.items()},
     }
-    return Block(
-        pa.table({name: np.ascontiguousarray(values) for name, values in columns.items()}),
-        pa.table(
-            {
-                "source": from_hex(copied["source_id"].to_numpy()),
-                "measurement": from_hex(copied["measurement_id"].to_numpy()),
-                "epoch": copied["epoch"],
-            }
-        ),
-    )
 
 
 def pack(table: pa.Table, compression: str | None = None) -> bytes:
+    """A table as bytes, Arrow IPC."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
         stream.write_table(table.combine_chunks())
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def unpack(data: bytes) -> pa.Table:
+    """The inverse of `pack`, without a copy."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         return stream.read_all()
 
 
-def pack_coverage(coverage: Coverage) -> bytes:
-    """Ranges as steps, which repeat and compress well, and the rms in the seven digits that it has."""
-    before = np.concatenate([[0], coverage.end[:-1]])
-    columns = {
-        "gap": coverage.start - before,
-        "length": coverage.end - coverage.start,
-        "rms_mjy_beam": coverage.rms_mjy_beam.astype(np.float32),
-    }
-    return pack(pa.table(columns), "zstd")
+@dataclass(frozen=True)
+class EpochPoints:
+    """One epoch's points of some sources as arrays.
+
+    Attributes
+    ----------
+    own : sorted by source
+    copies : what forks have of the epoch's measurements, in any order
+    """
+
+    own: Points
+    copies: Points
+
+    def of(self, wanted: Hashes) -> Iterable[Points]:
+        """The points of the wanted sources, which are ascending: own ones, then copies."""
+        source = self.own["source"]
+        start, stop = np.searchsorted(source, wanted[0]), np.searchsorted(source, wanted[-1], side="right")
+        chosen: slice | Indices = slice(int(start), int(stop))
+        member = places(source[chosen], wanted)[1]
+        if not member.all():
+            chosen = start + np.flatnonzero(member)
+        yield {name: values[chosen] for name, values in self.own.items()}
+        if len(self.copies["source"]):
+            copied = places(self.copies["source"], wanted)[1]
+            yield {name: values[copied] for name, values in self.copies.items()}
 
 
-def unpack_coverage(data: bytes) -> Coverage:
-    """The inverse of `pack_coverage`."""
-    gap, length, rms = (column.to_numpy() for column in unpack(data).itercolumns())
-    end = np.cumsum(gap + length)
-    return Coverage(end - length, end, rms.astype(float))
+def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.uint64] | None = None) -> EpochPoints:
+    """The points of one epoch.
+
+    Parameters
+    ----------
+    block : `Block.points` of the epoch
+    copied : source, measurement: what forks of any epoch copied from this one
+    within : only sources from the first to the second hash, inclusive; all if not given
+    """
+    points = {name: block[name].to_numpy() for name in block.column_names}
+    source, measurement = copied["source"].to_numpy(), copied["measurement"].to_numpy()
+    if within is not None:
+        chosen = (source >= within[0]) & (source <= within[1])
+        source, measurement = source[chosen], measurement[chosen]
+    # Looked up in the whole block: the source that was copied from may lie outside the range.
+    row, found = _rows_of(measurement, points["measurement"]) if len(source) else (np.empty(0, np.intp), source == 0)
+    copies = {name: values[row[found]] for name, values in points.items()} | {"source": source[found]}
+    if within is not None:
+        start, stop = (
+            np.searchsorted(points["source"], within[0]),
+            np.searchsorted(points["source"], within[1], "right"),
+        )
+        # A copy lets go of the rest of the block.
+        points = {name: values[start:stop].copy() for name, values in points.items()}
+    return EpochPoints(points, copies)
 
 
-Points = dict[str, npt.NDArray]
-
-
-def as_points(table: pa.Table, low: np.uint64 | None = None, high: np.uint64 | None = None) -> Points:
-    """The columns of a block as arrays; only sources from low to high (inclusive), where given."""
-    points = {name: table[name].to_numpy() for name in table.column_names}
-    if low is None or high is None:
-        return points
-    source = points["source"]
-    part = slice(np.searchsorted(source, low), np.searchsorted(source, high, side="right"))
-    # A copy lets go of the rest of the block.
-    return {name: values[part].copy() for name, values in points.items()}
-
-
-def light_curves(
-    epochs: Sequence[str], points: Sequence[Points], copied: pa.Table, wanted: npt.NDArray[np.uint64]
-) -> LightCurves | None:
+def light_curves(points: Sequence[EpochPoints], wanted: Hashes) -> LightCurves | None:
     """The light curves of the wanted sources; None if they have no points.
 
     Parameters
     ----------
-    epochs : names, in the order of observation
-    points : of each epoch, sorted by source
-    copied : the copied points of all epochs
+    points : of each epoch, in the order of observation
     wanted : ascending hashes of sources
 
     Returns
     -------
-    The columns of the blocks, and `epoch`: index into epochs
+    The columns of the blocks, and `epoch`: index into the epochs
     """
-    if not len(wanted) or not len(epochs):
+    if not len(wanted) or not len(points):
         return None
-    columns: dict[str, list[npt.NDArray]] = {name: [] for name in (*points[0], "epoch")}
-    if copied.num_rows:
-        copied = copied.filter(pa.array(np.isin(copied["source"].to_numpy(), wanted)))
-    for index, here in enumerate(points):
-        source = here["source"]
-        part = slice(*np.searchsorted(source, wanted[[0, -1]] + np.array([0, 1], np.uint64)))
-        if wanted[-1] == np.iinfo(np.uint64).max:
-            part = slice(part.start, len(source))
-        chosen: slice | npt.NDArray = part
-        mask = _member(source[part], wanted)
-        if not mask.all():
-            chosen = part.start + np.flatnonzero(mask)
-        pieces = [{name: values[chosen] for name, values in here.items()}]
-        if copied.num_rows:
-            pieces.append(_copies(here, copied.filter(pc.equal(copied["epoch"], epochs[index]))))
-        for piece in pieces:
-            for name, values in piece.items():
-                columns[name].append(values)
-            columns["epoch"].append(np.full(len(piece["source"]), index, np.int32))
-    rows = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+    pieces = [(index, piece) for index, here in enumerate(points) for piece in here.of(wanted)]
+    rows = {name: np.concatenate([piece[name] for _, piece in pieces]) for name in points[0].own}
+    rows["epoch"] = np.concatenate([np.full(len(piece["source"]), index, np.int32) for index, piece in pieces])
     if not len(rows["source"]):
         return None
     for name in _FLAGS:
         rows[name] = rows[name].astype(bool)
     return LightCurves.from_rows(rows.pop("source"), rows)
-
-
-def _member(values: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Whether each of the ascending values is among the ascending wanted ones."""
-    if not len(wanted):
-        return np.zeros(len(values), dtype=bool)
-    at = np.searchsorted(wanted, values)
-    return wanted[np.minimum(at, len(wanted) - 1)] == values
-
-
-def _copies(points: Points, copied: pa.Table) -> Points:
-    """Points of an epoch under the names of the forks that copied them."""
-    own, measurement = points["measurement"], copied["measurement"].to_numpy()
-    if not len(own):
-        return points
-    order = np.argsort(own)
-    row = order[np.minimum(np.searchsorted(own, measurement, sorter=order), len(own) - 1)]
-    found = own[row] == measurement
-    taken = {name: values[row[found]] for name, values in points.items()}
-    taken["source"] = copied["source"].to_numpy()[found]
-    return taken

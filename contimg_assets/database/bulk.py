@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-_ARROW = {"FLOAT": pa.float64(), "INT": pa.int64(), "BOOL": pa.bool_(), "TEXT": pa.string()}
+from contimg_assets.database.models import arrow_type
 
 
 def insert(connection: Connection, table: sa.Table, frame: pd.DataFrame | pa.Table) -> int:
     """Insert rows; columns of the table that the frame lacks stay null. Returns the number of rows."""
     data = _arrow(table, frame)
-    if not data.num_rows:
-        return 0
-    if connection.dialect.name == "postgresql":
-        _copy(connection, _quoted(table.name), data)
-    else:
-        marks = ", ".join("?" * data.num_columns)
-        connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({_list(data)}) VALUES ({marks})",  # noqa: S608 (names of our own schema)
-            _tuples(data),
-        )
-    return data.num_rows
+    if data.num_rows:
+        if _is_postgres(connection):
+            _copy(connection, _quoted(table.name), data)
+        else:
+            _insert_tuples(connection, table, data)
+    return int(data.num_rows)
 
 
 def upsert(connection: Connection, table: sa.Table, frame: pd.DataFrame | pa.Table) -> int:
@@ -39,9 +36,8 @@ def upsert(connection: Connection, table: sa.Table, frame: pd.DataFrame | pa.Tab
     key = [column.name for column in table.primary_key]
     changes = ", ".join(f"{name} = excluded.{name}" for name in data.column_names if name not in key)
     conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
-    columns = _list(data)
-    if connection.dialect.name == "postgresql":
-        temporary = f"new_{table.name}"
+    if _is_postgres(connection):
+        temporary, columns = f"new_{table.name}", _list(data)
         connection.exec_driver_sql(f"CREATE TEMP TABLE {temporary} (LIKE {table.name}) ON COMMIT DROP")
         _copy(connection, temporary, data)
         connection.exec_driver_sql(
@@ -49,30 +45,53 @@ def upsert(connection: Connection, table: sa.Table, frame: pd.DataFrame | pa.Tab
         )
         connection.exec_driver_sql(f"DROP TABLE {temporary}")
     else:
-        marks = ", ".join("?" * data.num_columns)
-        connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) {conflict}",  # noqa: S608
-            _tuples(data),
-        )
-    return data.num_rows
+        _insert_tuples(connection, table, data, conflict)
+    return int(data.num_rows)
 
 
-def set_of_ids(connection: Connection, name: str, ids: Sequence[str] | np.ndarray) -> str:
-    """A temporary table `name(id)` with these ids, gone with the transaction; returns its name."""
-    if connection.dialect.name == "postgresql":
+def _insert_tuples(connection: Connection, table: sa.Table, data: pa.Table, conflict: str = "") -> None:
+    marks = ", ".join("?" * data.num_columns)
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({_list(data)}) VALUES ({marks}) {conflict}",  # noqa: S608 (names of our own schema)
+        _tuples(data),
+    )
+
+
+def delete(connection: Connection, table: sa.Table, key: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Delete rows one by one, given the values of the key's columns."""
+    mark = "%s" if _is_postgres(connection) else "?"
+    where = " AND ".join(f"{name} = {mark}" for name in key)
+    if rows:
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {where}", list(rows))  # noqa: S608
+
+
+def set_of_ids(connection: Connection, ids: Sequence[str] | npt.NDArray[np.object_]) -> sa.Select[Any]:
+    """The ids as a query for ``column.in_(...)``, from a temporary table; good until the next call."""
+    name = "some_ids"
+    if _is_postgres(connection):
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
         connection.exec_driver_sql(f"CREATE TEMP TABLE {name} (id TEXT PRIMARY KEY) ON COMMIT DROP")
         _copy(connection, name, pa.table({"id": pa.array(ids, pa.string())}))
         connection.exec_driver_sql(f"ANALYZE {name}")
-        return name
+        return sa.select(sa.column("id", sa.Text())).select_from(sa.table(name))
     connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {name} (id TEXT PRIMARY KEY) WITHOUT ROWID")
     connection.exec_driver_sql(f"DELETE FROM temp.{name}")  # noqa: S608
     if len(ids):
         connection.exec_driver_sql(f"INSERT INTO temp.{name} VALUES (?)", [(i,) for i in ids])  # noqa: S608
-    return f"temp.{name}"
+    return sa.select(sa.column("id", sa.Text())).select_from(sa.table(name, schema="temp"))
 
 
-def fetch(connection: Connection, query: sa.Select) -> pd.DataFrame:
+def analyze(connection: Connection, tables: Sequence[sa.Table]) -> None:
+    """Measure tables that changed much, on PostgreSQL: it plans questions by what they held when last looked at."""
+    if _is_postgres(connection):
+        connection.exec_driver_sql(f"ANALYZE {', '.join(table.name for table in tables)}")
+
+
+def _is_postgres(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+def fetch(connection: Connection, query: sa.Select[Any]) -> pd.DataFrame:
     """Rows of a query as a DataFrame; flags as bool, or boolean where some are missing; missing numbers as NaN."""
     result = connection.execute(query)
     names = list(result.keys())
@@ -86,7 +105,7 @@ def fetch(connection: Connection, query: sa.Select) -> pd.DataFrame:
 def fetch_bytes(connection: Connection, table: str, column: str, epoch: str) -> bytes:
     """A column of bytes of an epoch's one row."""
     query = f"SELECT {column} FROM {table} WHERE epoch = "  # noqa: S608 (names of our own schema)
-    if connection.dialect.name != "postgresql":
+    if not _is_postgres(connection):
         return bytes(connection.exec_driver_sql(query + "?", (epoch,)).scalar_one())
     driver = connection.connection.driver_connection
     assert driver is not None
@@ -96,7 +115,7 @@ def fetch_bytes(connection: Connection, table: str, column: str, epoch: str) -> 
         return bytes(value)
 
 
-def _series(values: Sequence, kind: sa.types.TypeEngine) -> pd.Series:
+def _series(values: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
     if isinstance(kind, sa.Boolean):
         if None not in values:
             return pd.Series(values, dtype=bool)
@@ -118,27 +137,13 @@ def _arrow(table: sa.Table, frame: pd.DataFrame | pa.Table) -> pa.Table:
     for column in table.columns:
         if column.name not in present:
             continue
-        kind = arrow_type(column)
+        kind = arrow_type(column.type)
         values = frame[column.name]
         arrays.append(
             values.cast(kind) if isinstance(values, pa.ChunkedArray) else pa.array(values, kind, from_pandas=True)
         )
         names.append(column.name)
     return pa.table(arrays, names=names)
-
-
-def arrow_type(column: sa.Column) -> pa.DataType:
-    """Arrow type of a database column."""
-    kind = column.type
-    if isinstance(kind, sa.Boolean):
-        return pa.bool_()
-    if isinstance(kind, sa.Integer):
-        return pa.int64()
-    if isinstance(kind, sa.Float):
-        return pa.float64()
-    if isinstance(kind, sa.LargeBinary):
-        return pa.binary()
-    return pa.string()
 
 
 def _list(data: pa.Table) -> str:
@@ -149,21 +154,21 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def _tuples(data: pa.Table) -> list[tuple]:
+def _tuples(data: pa.Table) -> list[tuple[Any, ...]]:
     return list(zip(*(_python(column) for column in data.itercolumns()), strict=True))
 
 
-def _python(column: pa.ChunkedArray) -> list:
+def _python(column: pa.ChunkedArray) -> list[Any]:
     """Values as Python objects; NumPy is far quicker at it than Arrow, and SQLite takes NaN for NULL."""
-    if pa.types.is_floating(column.type):
-        return column.to_numpy().tolist()
-    if pa.types.is_integer(column.type) and not column.null_count:
-        return column.to_numpy().tolist()
-    if pa.types.is_boolean(column.type) and not column.null_count:
-        return column.to_numpy().astype(np.int64).tolist()
-    if pa.types.is_string(column.type):
-        return column.to_numpy().tolist()
-    return column.to_pylist()
+    kind, complete = column.type, not column.null_count
+    values: list[Any]
+    if pa.types.is_floating(kind) or pa.types.is_string(kind) or (pa.types.is_integer(kind) and complete):
+        values = column.to_numpy().tolist()
+    elif pa.types.is_boolean(kind) and complete:
+        values = column.to_numpy().astype(np.int64).tolist()
+    else:
+        values = column.to_pylist()
+    return values
 
 
 def _copy(connection: Connection, table: str, data: pa.Table) -> None:

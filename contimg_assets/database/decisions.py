@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -15,41 +16,71 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions
 
 
-def record_decision(
-    connection: Connection,
-    action: str,
-    source_id: str,
-    catalog: str,
-    catalog_source_id: str | None,
-    comment: str | None,
-    author: str | None,
-) -> None:
+@dataclass(frozen=True)
+class Decision:
+    """What a person decides or says about a counterpart.
+
+    Attributes
+    ----------
+    action : one of ACTIONS
+    source_id : the present source
+    catalog, catalog_source_id : the counterpart; a comment may name no source, and is then about all in the catalogue
+    comment, author : who says what; an empty text is none
+
+    Raises
+    ------
+    InputError
+        If the action is unknown, names no catalogue source, or a comment says nothing.
+    """
+
+    action: str
+    source_id: str
+    catalog: str
+    catalog_source_id: str | None = None
+    comment: str | None = None
+    author: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTIONS:
+            raise InputError(f"action {self.action!r} is unknown; it is one of {', '.join(ACTIONS)}")
+        if self.action != "comment" and not self.catalog_source_id:
+            raise InputError(
+                f"say which source of {self.catalog} is meant; `contimg source {self.source_id}` lists the candidates"
+            )
+        if self.action == "comment" and not self.comment:
+            raise InputError("a comment needs a text")
+
+
+def record_decision(connection: Connection, decision: Decision) -> None:
     """Add a decision; it is never changed afterwards.
 
     Raises
     ------
     InputError
-        If the action is unknown, names no catalogue source, or a comment says nothing; or if the catalogue is unknown.
+        If the catalogue is not one that sources are matched to.
     """
-    if action not in ACTIONS:
-        raise InputError(f"action {action!r} is unknown; it is one of {', '.join(ACTIONS)}")
-    if action != "comment" and not catalog_source_id:
-        raise InputError(f"say which source of {catalog} is meant; `contimg source {source_id}` lists the candidates")
-    if action == "comment" and not comment:
-        raise InputError("a comment needs a text")
     catalogs = TABLES["reference_catalogs"]
     known = sorted(connection.execute(sa.select(catalogs.c.name)).scalars())
-    if catalog not in known:
-        raise InputError(f"catalogue {catalog!r} is not one that sources are matched to: {', '.join(known) or 'none'}")
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    if decision.catalog not in known:
+        raise InputError(
+            f"catalogue {decision.catalog!r} is not one that sources are matched to: {', '.join(known) or 'none'}"
+        )
     row = {
-        "source_id": source_id,
-        "catalog": catalog,
-        "catalog_source_id": catalog_source_id or None,
-        "action": action,
-        "comment": comment or None,
-        "author": author or None,
-        "created_at": now,
+        "source_id": decision.source_id,
+        "catalog": decision.catalog,
+        "catalog_source_id": decision.catalog_source_id or None,
+        "action": decision.action,
+        "comment": decision.comment or None,
+        "author": decision.author or None,
+        "created_at": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
     identity = combine_versions(*(str(value) for value in row.values()))
     bulk.insert(connection, TABLES["match_overrides"], pd.DataFrame([{"id": identity, **row}]))
+
+
+def read_decisions(connection: Connection) -> pd.DataFrame:
+    """All decisions, in the order they were made: the columns that `apply_overrides` takes."""
+    table = TABLES["match_overrides"]
+    names = ["source_id", "catalog", "catalog_source_id", "action", "comment", "created_at"]
+    query = sa.select(*(table.c[name] for name in names)).order_by(table.c.created_at, table.c.id)
+    return bulk.fetch(connection, query).astype("str")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ _WRITES = "contimg_writes"
 _ADVISORY_LOCK = 0x636F6E74
 
 
+# What is raised for a database's own error, by whichever driver.
+DatabaseError = sa.exc.DBAPIError
+
 # What databases say, and what helps; the first that fits.
 _CURES = (
     ("not a database|malformed|disk image", "put a backup in its place, or move it away and call `contimg run`"),
@@ -38,7 +41,7 @@ def shown_url(url: str) -> str:
     return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", without)
 
 
-def trouble(error: sa.exc.DBAPIError, url: str) -> str | None:
+def trouble(error: DatabaseError, url: str) -> str | None:
     """What a database's own error means and what helps, in one sentence; None if it is a fault of this package."""
     # Not the subclasses: integrity, data and syntax are for programs to get right, but a missing permission is not.
     denied = getattr(error.orig, "sqlstate", None) == "42501"
@@ -47,6 +50,27 @@ def trouble(error: sa.exc.DBAPIError, url: str) -> str | None:
     said = " ".join(str(error.orig).split("\n", maxsplit=1)[0].split())
     cure = next(cure for pattern, cure in _CURES if re.search(pattern, said, re.IGNORECASE))
     return f"the products database {shown_url(url)} cannot be used ({said}); {cure}"
+
+
+@contextmanager
+def telling_trouble(url: Callable[[], str]) -> Iterator[None]:
+    """Raise a database's own error as one sentence with its cure, where somebody can cure it.
+
+    Parameters
+    ----------
+    url : gives the database's URL, for the sentence; asked only where it is needed
+
+    Raises
+    ------
+    StoreError
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        sentence = trouble(error, url())
+        if sentence is None:
+            raise
+        raise StoreError(sentence) from error
 
 
 def open_engine(url: str) -> Engine:

@@ -1,11 +1,11 @@
-"""What goes into the products database, and what comes back from writing: plain containers."""
+"""What goes into the products database: the tables of one epoch, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -80,50 +80,3 @@ class EpochProducts:
 def _checked(schema: TableSchema, frame: Frame) -> pa.Table:
     table = schema.to_arrow(frame)
     return table.sort_by([(name, "ascending") for name in schema.key])
-
-
-@dataclass(frozen=True)
-class SourceMatching:
-    """How sources find their counterparts.
-
-    Attributes
-    ----------
-    match : takes all sources (DataFrame: source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec,
-        freq_mhz, beam_arcsec, flux_mjy) and the pairs that people accepted (source_id, catalog, catalog_source_id), and
-        returns candidates of schema SOURCE_MATCHES, those pairs among them, such as
-        `contimg_assets.crossmatch.matches.match_sources` with its catalogues and parameters bound
-    catalogs : DataFrame with name, freq_mhz, beam_arcsec, version
-    version : changes when a catalogue or a parameter changes; all sources are then matched again
-    check : takes catalogue, source there, right ascension and declination [deg] of ours, and raises InputError if the
-        catalogue has no such source; not called where missing
-    """
-
-    match: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
-    catalogs: pd.DataFrame
-    version: str
-    check: Callable[[str, str, float, float], None] | None = None
-
-
-@dataclass
-class WriteReport:
-    """What a call to `replace_epochs` did."""
-
-    written: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
-    n_sources: int = 0
-    n_recomputed: int = 0
-    n_aliases: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Counts for the Dagster UI."""
-        return {
-            "epochs_written": len(self.written),
-            "epochs_unchanged": len(self.unchanged),
-            "epochs_deleted": len(self.deleted),
-            "sources": self.n_sources,
-            "sources_recomputed": self.n_recomputed,
-            "aliases_added": self.n_aliases,
-        }

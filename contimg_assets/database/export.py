@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.export_files import format_of, replacing, write
+from contimg_assets.database.light_curves import read_light_curves
+from contimg_assets.database.models import TABLES, arrow_type
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.views import VIEWS
-from contimg_assets.database.writer import read_light_curves
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
@@ -35,11 +31,9 @@ from contimg_assets.schemas.variability import (
     VARIABILITY,
     VARIABILITY_STATS,
 )
-from contimg_assets.variability.pairs import iterate_pairs, pair_metrics
+from contimg_assets.variability.pairs import all_pairs
 
-FORMATS = ("parquet", "votable", "csv", "fits")
 PAIRS_NAME = "pairs"
-_SUFFIXES = {".xml": "votable", ".vot": "votable", ".pq": "parquet", **{f".{name}": name for name in FORMATS}}
 
 _SCHEMAS: dict[str, TableSchema] = {
     "images": IMAGES,
@@ -82,46 +76,6 @@ def export(
     return export_pairs(database, file, min_abs_vs=min_abs_vs)
 
 
-def format_of(file: Path, format: str | None = None) -> str:
-    """The format to write a file in: as given, else by its suffix.
-
-    Raises
-    ------
-    InputError
-        If it is unknown, or the suffix says another one.
-    """
-    named = _SUFFIXES.get(file.suffix.lower())
-    kind = format or named or file.suffix[1:]
-    if kind not in FORMATS:
-        raise InputError(f"format {kind!r} is unknown; it is one of {', '.join(FORMATS)}")
-    if named not in (None, kind):
-        raise InputError(f"the suffix of {file.name} says {named}, not {kind}; change one of them")
-    return kind
-
-
-@contextmanager
-def _replacing(file: Path) -> Iterator[Path]:
-    """A name to write to, which becomes the file at the end: others that read the file see the old one or the new one.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
-    if file.is_dir():
-        raise InputError(f"{file} is a folder; name a file in it")
-    if not file.parent.is_dir():
-        raise InputError(f"folder {file.parent} does not exist; create it first, or name another")
-    temporary = file.with_name(f".{file.name}.part")
-    try:
-        yield temporary
-        temporary.replace(file)
-    except OSError as error:
-        raise InputError(f"{file} cannot be written ({error.strerror or error}); name another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def export_table(database: ProductsDatabase, name: str, file: Path, format: str | None = None) -> int:
     """Write a table or view to a file. Returns the number of rows.
 
@@ -139,14 +93,9 @@ def export_table(database: ProductsDatabase, name: str, file: Path, format: str 
     """
     if name not in exportable():
         raise InputError(f"there is no table {name!r}; tables are {', '.join(exportable())}")
-    with _replacing(file) as temporary, reading(database.engine) as connection:
+    with replacing(file) as temporary, reading(database.engine) as connection:
         kind, schema = format_of(file, format), arrow_schema(name)
-        pieces = _pieces(connection, name, schema)
-        if kind == "parquet":
-            return _write_parquet(pieces, schema, temporary)
-        if kind == "csv":
-            return _write_csv(pieces, schema, temporary)
-        return _write_astropy(pa.Table.from_batches(list(pieces), schema), name, kind, temporary)
+        return write(_pieces(connection, name, schema), schema, name, kind, temporary)
 
 
 def export_pairs(
@@ -168,51 +117,41 @@ def export_pairs(
     """
     total = 0
     with (
-        _replacing(file) as temporary,
+        replacing(file) as temporary,
         reading(database.engine) as connection,
         pq.ParquetWriter(temporary, PAIRS.arrow) as writer,
     ):
         for curves in read_light_curves(connection, sources, _SOURCES_AT_ONCE):
-            source, measurement = to_hex(curves.source), to_hex(curves["measurement"])
-            for owner, a, b in iterate_pairs(curves.segments):
-                columns = {}
-                for kind in ("peak", "int"):
-                    flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
-                    columns[f"vs_{kind}"], columns[f"m_{kind}"] = pair_metrics(flux[a], err[a], flux[b], err[b])
-                strong = np.fmax(np.abs(columns["vs_peak"]), np.abs(columns["vs_int"]))
-                keep = np.flatnonzero(strong >= min_abs_vs) if min_abs_vs > 0 else np.arange(len(a))
-                table = pd.DataFrame(
-                    {
-                        "source_id": source[owner[keep]],
-                        "measurement_id_a": measurement[a[keep]],
-                        "measurement_id_b": measurement[b[keep]],
-                        "mjd_a": curves["mjd"][a[keep]],
-                        "mjd_b": curves["mjd"][b[keep]],
-                        **{column: values[keep] for column, values in columns.items()},
-                    }
-                )
-                writer.write_table(PAIRS.to_arrow(table))
-                total += len(keep)
+            for pairs in all_pairs(curves, min_abs_vs):
+                writer.write_table(PAIRS.to_arrow(pairs))
+                total += len(pairs)
     return total
 
 
 def arrow_schema(name: str) -> pa.Schema:
-    """Names, types, units and meanings of the columns of a table or view."""
-    described = {column.name: column for column in _SCHEMAS.get(name, LIGHT_CURVE)}
+    """Names, types, units and meanings of the columns of a table or view.
+
+    Parameters
+    ----------
+    name : one of `exportable`
+    """
     if name in VIEWS:
         return _SCHEMAS[name].arrow
-    fields = []
-    for column in TABLES[name].columns:
-        known = described.get(column.name) or LIGHT_CURVE_COLUMNS.get(column.name)
-        if known is not None and name in _SCHEMAS:
-            fields.append(known.arrow.with_nullable(bool(column.nullable)))
-        else:
-            metadata = {"description": column.comment or "", "unit": "", "ucd": ""}
-            fields.append(pa.field(column.name, bulk.arrow_type(column), bool(column.nullable), metadata))
-    return pa.schema(fields)
+    # Upper limits are described beside the other points of light curves.
+    described = (
+        {column.name: column for schema in (LIGHT_CURVE, _SCHEMAS[name]) for column in schema}
+        if name in _SCHEMAS
+        else {}
+    )
+    return pa.schema([_field(column, described.get(column.name)) for column in TABLES[name].columns])
 
 
-LIGHT_CURVE_COLUMNS: dict[str, Column] = {column.name: column for column in LIGHT_CURVE}
+def _field(column: sa.Column[Any], described: Column | None) -> pa.Field:
+    """A column of a table, with the unit and meaning of its description, or else with its comment."""
+    if described is not None:
+        return described.arrow.with_nullable(bool(column.nullable))
+    metadata = {"description": column.comment or "", "unit": "", "ucd": ""}
+    return pa.field(column.name, arrow_type(column.type), bool(column.nullable), metadata)
 
 
 def _pieces(connection: Connection, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -233,62 +172,3 @@ def _pieces(connection: Connection, name: str, schema: pa.Schema) -> Iterator[pa
             for field, values in zip(schema, columns, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _write_parquet(pieces: Iterator[pa.RecordBatch], schema: pa.Schema, file: Path) -> int:
-    rows = 0
-    with pq.ParquetWriter(file, schema) as writer:
-        for piece in pieces:
-            writer.write_batch(piece)
-            rows += piece.num_rows
-    return rows
-
-
-def _write_csv(pieces: Iterator[pa.RecordBatch], schema: pa.Schema, file: Path) -> int:
-    rows = 0
-    with pa_csv.CSVWriter(file, schema) as writer:
-        for piece in pieces:
-            writer.write_batch(piece)
-            rows += piece.num_rows
-    return rows
-
-
-def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
-    """VOTable with units, UCDs and descriptions; FITS with units.
-
-    FITS has no missing flags: a column of flags that may be missing has 1, 0 and a null (TNULL) there. Missing texts
-    are empty.
-    """
-    from astropy.table import MaskedColumn, Table
-
-    table = Table(meta={"name": name})
-    for field, values in zip(data.schema, data.itercolumns(), strict=True):
-        missing = values.is_null().to_numpy(zero_copy_only=False)
-        if pa.types.is_floating(field.type):
-            column = MaskedColumn(values.to_numpy())
-        else:
-            fill = "" if pa.types.is_string(field.type) else pa.scalar(0).cast(field.type)
-            filled = values.fill_null(fill).to_numpy(zero_copy_only=False)
-            if pa.types.is_string(field.type):
-                filled = filled.astype(str)
-            elif kind == "fits" and pa.types.is_boolean(field.type) and field.nullable:
-                filled = filled.astype(np.uint8)
-            # A value that stands for none must be none that is: not astropy's 999999 and 'N/A'.
-            null = {"i": np.iinfo(np.int64).min, "u": 255, "U": ""}.get(filled.dtype.kind)
-            column = MaskedColumn(filled, mask=missing, fill_value=null)
-        told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        column.unit = told.get("unit") or None
-        column.description = told.get("description")
-        if told.get("ucd"):
-            column.meta["ucd"] = told["ucd"]
-        table[field.name] = column
-    if kind == "fits":
-        table.write(file, format="fits", overwrite=True)
-        return len(table)
-    from astropy.io.votable import from_table, writeto
-
-    document = from_table(table)
-    for field in document.get_first_table().fields:
-        field.ucd = table[field.name].meta.get("ucd")
-    writeto(document, str(file))
-    return len(table)

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch.matches import match_sources
-from contimg_assets.database.epoch_products import SourceMatching
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions
+
+
+@dataclass(frozen=True)
+class SourceMatching:
+    """How sources find their counterparts.
+
+    Attributes
+    ----------
+    match : takes all sources (DataFrame: source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec,
+        freq_mhz, beam_arcsec, flux_mjy) and the pairs that people accepted (source_id, catalog, catalog_source_id), and
+        returns candidates of schema SOURCE_MATCHES, those pairs among them, such as
+        `contimg_assets.crossmatch.matches.match_sources` with its catalogues and parameters bound
+    catalogs : DataFrame with name, freq_mhz, beam_arcsec, version
+    version : changes when a catalogue or a parameter changes; all sources are then matched again
+    check : takes catalogue, source there, right ascension and declination [deg] of ours, and raises InputError if the
+        catalogue has no such source; not called where missing
+    """
+
+    match: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+    catalogs: pd.DataFrame
+    version: str
+    check: Callable[[str, str, float, float], None] | None = None
 
 
 def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) -> SourceMatching | None:

@@ -8,6 +8,7 @@ that the same inputs give the same rows whatever the history.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -47,6 +48,19 @@ _SQL_TYPES: dict[pa.DataType, TypeEngine[Any]] = {
     pa.bool_(): BOOL,
     pa.string(): Text(),
 }
+_ARROW_TYPES = {type(sql): arrow for arrow, sql in _SQL_TYPES.items()} | {LargeBinary: pa.binary()}
+
+
+def sql_type(kind: pa.DataType) -> TypeEngine[Any]:
+    """Type of a column in the database."""
+    return _SQL_TYPES[kind]
+
+
+def arrow_type(kind: TypeEngine[Any]) -> pa.DataType:
+    """Arrow type of a column of the database: the inverse of `sql_type`, and bytes."""
+    return _ARROW_TYPES[type(kind)]
+
+
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 # The rows lie in the order of the key: no second tree, and neighbours on disk are neighbours in meaning.
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
@@ -74,7 +88,7 @@ def comment_of(column: Column) -> str:
 
 def described(
     schema: TableSchema, key: Collection[str], without: Collection[str] = (), always: Collection[str] = ()
-) -> list[SqlColumn]:
+) -> list[SqlColumn[Any]]:
     """The columns of a stage's table.
 
     Parameters
@@ -101,8 +115,9 @@ def _required(schema: TableSchema) -> list[str]:
     return [column.name for column in schema if not column.nullable]
 
 
-def _epoch(key: bool) -> SqlColumn:
-    return SqlColumn("epoch", Text(), primary_key=key, nullable=False, comment="Epoch")
+def _epoch() -> SqlColumn[str]:
+    """The column that begins the key of an epoch's rows."""
+    return SqlColumn("epoch", Text(), primary_key=True, nullable=False, comment="Epoch")
 
 
 def _deferred(columns: list[str], targets: list[str]) -> ForeignKeyConstraint:
@@ -161,7 +176,7 @@ class Image(Base):
     __table__ = Table(
         "images",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(IMAGES, key=["image"], always=_required(IMAGES)),
         _deferred(["epoch"], ["epochs.epoch"]),
         **_CLUSTERED,
@@ -187,7 +202,7 @@ class Correction(Base):
     __table__ = Table(
         "corrections",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(CORRECTIONS, key=["image"], always=_required(CORRECTIONS)),
         _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
         **_CLUSTERED,
@@ -212,7 +227,7 @@ class Measurement(Base):
     __table__ = Table(
         "measurements",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(
             CORRECTED_MEASUREMENTS,
             key=["measurement_id"],
@@ -250,7 +265,7 @@ class Association(Base):
         "associations",
         Base.metadata,
         # The order of the key is the order on disk: an epoch's rows lie together.
-        _epoch(key=True),
+        _epoch(),
         SqlColumn("measurement_id", Text(), primary_key=True, nullable=False, comment="The measurement"),
         *described(
             ASSOCIATIONS, key=["source_id"], without=["epoch", "measurement_id"], always=_required(ASSOCIATIONS)
@@ -275,7 +290,7 @@ class SourceRelation(Base):
     __table__ = Table(
         "source_relations",
         Base.metadata,
-        _epoch(key=True),
+        _epoch(),
         *described(RELATIONS, key=["from_source_id", "to_source_id"], always=["kind"]),
         _deferred(["epoch"], ["epochs.epoch"]),
         _deferred(["from_source_id"], ["sources.id"]),
@@ -362,3 +377,42 @@ class RecomputedWith(Base):
 
 
 TABLES: dict[str, Table] = dict(Base.metadata.tables)
+
+
+@dataclass(frozen=True)
+class ColumnDescription:
+    """A column for people to read: `type` as the database names it, `description` with the unit in brackets."""
+
+    name: str
+    type: str
+    description: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class TableDescription:
+    """What a table holds, and its columns in order."""
+
+    description: str
+    columns: tuple[ColumnDescription, ...]
+
+
+def describe_table(name: str) -> TableDescription:
+    """What a table of the products database and its columns hold, in words.
+
+    Parameters
+    ----------
+    name : one of TABLES
+
+    Raises
+    ------
+    KeyError
+        If there is no such table.
+    """
+    table = TABLES[name]
+    model = next(mapper.class_ for mapper in Base.registry.mappers if mapper.local_table is table)
+    columns = tuple(
+        ColumnDescription(column.name, str(column.type), column.comment or "", bool(column.nullable))
+        for column in table.columns
+    )
+    return TableDescription((model.__doc__ or "").strip(), columns)

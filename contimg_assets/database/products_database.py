@@ -8,12 +8,18 @@ import pandas as pd
 import sqlalchemy as sa
 
 from contimg_assets.config import Variability
-from contimg_assets.database import bulk, schema, writer
-from contimg_assets.database.decisions import record_decision
+from contimg_assets.database import recorded, schema
+from contimg_assets.database.compaction import compact, size_bytes
+from contimg_assets.database.decisions import Decision, record_decision
 from contimg_assets.database.engine import open_engine, reading, writing
-from contimg_assets.database.epoch_products import EpochProducts, SourceMatching, WriteReport
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.epoch_products import EpochProducts
+from contimg_assets.database.matching import SourceMatching
+from contimg_assets.database.orphans import orphans
 from contimg_assets.database.queries import Queries
+from contimg_assets.database.writing.epoch_scales import write_epoch_scales
+from contimg_assets.database.writing.matches import rematch
+from contimg_assets.database.writing.replace import replace_epochs
+from contimg_assets.database.writing.report import WriteReport
 from contimg_assets.errors import StoreError
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.schemas.corrections import EPOCH_SCALES
@@ -22,14 +28,35 @@ from contimg_assets.schemas.corrections import EPOCH_SCALES
 class ProductsDatabase(Queries):
     """Epochs, sources, light curves and matches in SQLite or PostgreSQL.
 
+    Opening it neither creates nor changes anything: `upgrade` makes the tables. Every question is answered, and every
+    change made, in one transaction, so that nobody sees half an epoch. What a database itself has to say (a file that
+    is none, a server that is away) is raised as `contimg_assets.database.engine.DatabaseError`.
+
     Parameters
     ----------
-    url : SQLAlchemy URL, such as sqlite:///products.sqlite3 or postgresql://user@host/name
+    url : str
+        SQLAlchemy URL, such as ``sqlite:///products.sqlite3`` or ``postgresql://user@host/name``.
+
+    Attributes
+    ----------
+    url : str
+        As given.
+    engine : sqlalchemy.engine.Engine
+        Connections, for those who want SQLAlchemy.
 
     Raises
     ------
     StoreError
-        If the URL cannot be used.
+        If the URL is not one of a database that is supported, its driver is not installed, or the folder of its file
+        does not exist.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, ProductsDatabase(f"sqlite:///{folder}/products.sqlite3") as database:
+    ...     revision = database.upgrade()
+    ...     len(database.variables(eta=3.0, v=0.1))
+    0
     """
 
     def __init__(self, url: str) -> None:
@@ -37,6 +64,7 @@ class ProductsDatabase(Queries):
         self.engine = open_engine(url)
 
     def close(self) -> None:
+        """Close all connections; the next question opens new ones."""
         self.engine.dispose()
 
     def __enter__(self) -> ProductsDatabase:
@@ -46,22 +74,84 @@ class ProductsDatabase(Queries):
         self.close()
 
     def upgrade(self) -> str:
-        """Create tables and views, or bring them up to date; does nothing if they are. Returns the revision."""
+        """Create tables and views, or bring them up to date; do nothing if they are.
+
+        Returns
+        -------
+        str
+            Revision of the schema.
+
+        Raises
+        ------
+        StoreError
+            If the database was written by a newer version of the package, is another program's, or a migration leaves
+            rows without their parents; nothing is changed.
+        """
         return schema.upgrade(self.engine)
 
     def current(self) -> str | None:
-        """Revision of the database's schema; None if it is empty."""
+        """Say which revision the database's schema has.
+
+        Returns
+        -------
+        str or None
+            Revision; None if the database is empty.
+        """
         with reading(self.engine) as connection:
             return schema.current_revision(connection)
 
     def is_current(self) -> bool:
-        """Whether the database has the schema of this version, so that all its tables are there."""
+        """Say whether the database has the schema of this version, so that all its tables are there.
+
+        Returns
+        -------
+        bool
+            Whether it has.
+        """
         return self.current() == schema.newest_revision()
 
     def check(self) -> list[str]:
-        """What differs from the schema of this version, in words; empty if nothing does."""
+        """Compare the database's schema with that of this version.
+
+        Returns
+        -------
+        list of str
+            What differs, in words; empty if nothing does.
+        """
         with reading(self.engine) as connection:
             return schema.check(connection)
+
+    def orphans(self) -> dict[str, int]:
+        """Count the rows that refer to a row that is not there, or that nothing refers to though something must.
+
+        Returns
+        -------
+        dict of str to int
+            Number of rows by what they are, in words; empty if there are none.
+        """
+        return orphans(self.engine)
+
+    def size_bytes(self) -> int:
+        """Measure the database.
+
+        Returns
+        -------
+        int
+            Size on disk [bytes].
+        """
+        return size_bytes(self.engine)
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back, and measure the tables anew for the planner of queries.
+
+        SQLite's file shrinks. PostgreSQL keeps the space for rows to come: to shrink its files would lock readers out.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Size on disk before and after [bytes].
+        """
+        return compact(self.engine)
 
     def replace_epochs(
         self,
@@ -79,12 +169,23 @@ class ProductsDatabase(Queries):
 
         Parameters
         ----------
-        batch : the epochs; if re-folding changed several, give all of them in one call. A generator is read as the rows
-            are written, one epoch in memory at a time, while other writers wait; a list is checked before that
-        parameters : section `variability`; another version than recorded recomputes every source
-        matching : how to find counterparts of sources; None removes all cross matches
-        delete : epochs to remove in the same transaction
-        anew : make all rows again, equal or not, and remove epochs that are not given
+        batch : iterable of EpochProducts
+            The epochs; if re-folding changed several, give all of them in one call. A generator is read as the rows
+            are written, one epoch in memory at a time, while other writers wait; a list is checked before that.
+        parameters : Variability, optional
+            Section `variability` of the configuration, its defaults if not given; another version than recorded
+            recomputes every source.
+        matching : SourceMatching, optional
+            How to find counterparts of sources; None removes all cross matches.
+        delete : sequence of str, optional
+            Epochs to remove in the same transaction; those that are not there do not matter.
+        anew : bool, optional
+            Make all rows again, equal or not, and remove epochs that are not given.
+
+        Returns
+        -------
+        WriteReport
+            What was written, and how long each step took.
 
         Raises
         ------
@@ -99,7 +200,7 @@ class ProductsDatabase(Queries):
                 _ = products.content_version
         try:
             with writing(self.engine) as connection:
-                return writer.replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew)
+                return replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew)
         except sa.exc.IntegrityError as error:
             raise StoreError(
                 f"the epochs do not fit the database ({error.orig}): an association or image names something that "
@@ -110,6 +211,18 @@ class ProductsDatabase(Queries):
         self, epoch: str, parameters: Variability | None = None, matching: SourceMatching | None = None
     ) -> WriteReport:
         """Remove one epoch. Later epochs must be re-folded and replaced, best in one call of `replace_epochs`.
+
+        Parameters
+        ----------
+        epoch : str
+            Its name.
+        parameters, matching : Variability, SourceMatching, optional
+            As of `replace_epochs`.
+
+        Returns
+        -------
+        WriteReport
+            What was removed.
 
         Raises
         ------
@@ -126,49 +239,83 @@ class ProductsDatabase(Queries):
         parameters: Variability | None = None,
         matching: SourceMatching | None = None,
     ) -> WriteReport:
-        """Make all rows anew, of exactly these epochs, in one transaction; decisions and the aliases they need stay."""
-        return self.replace_epochs(epochs, parameters, matching, anew=True)
-
-    def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
-        """Write the scales between epochs in place of those that are there; whether anything differed.
+        """Make all rows anew, of exactly these epochs, in one transaction; decisions and the aliases they need stay.
 
         Parameters
         ----------
-        scales : EPOCH_SCALES, of all epochs
+        epochs : iterable of EpochProducts
+            All epochs that are to be there.
+        parameters, matching : Variability, SourceMatching, optional
+            As of `replace_epochs`.
+
+        Returns
+        -------
+        WriteReport
+            What was written and removed.
+
+        Raises
+        ------
+        SchemaError, StoreError
+            As `replace_epochs`; nothing is changed.
+        """
+        return self.replace_epochs(epochs, parameters, matching, anew=True)
+
+    def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
+        """Write the flux scales between epochs in place of those that are there.
+
+        Parameters
+        ----------
+        scales : pandas.DataFrame
+            Table of schema EPOCH_SCALES, of all epochs.
+
+        Returns
+        -------
+        bool
+            Whether anything differed.
+
+        Raises
+        ------
+        SchemaError
+            If the table is not what its schema says.
         """
         wanted = EPOCH_SCALES.to_arrow(scales)
         if version_of_table(wanted) == self.epoch_scales_version():
             return False
-        table = TABLES[EPOCH_SCALES.name]
         with writing(self.engine) as connection:
-            connection.execute(sa.delete(table))
-            bulk.insert(connection, table, wanted)
+            write_epoch_scales(connection, wanted)
         return True
 
     def epoch_scales_version(self) -> str:
-        """Version of the scales between epochs that the database has."""
+        """Say which flux scales between epochs the database has.
+
+        Returns
+        -------
+        str
+            Version of their content.
+        """
         return version_of_table(EPOCH_SCALES.to_arrow(self.read_table(EPOCH_SCALES.name)))
 
     def recorded_versions(self) -> dict[str, dict[str, str]]:
-        """Versions of the inputs that each epoch's rows were made from: epoch -> name -> version."""
-        epochs, versions = TABLES["epochs"], TABLES["epoch_versions"]
-        query = sa.select(epochs.c.epoch, versions.c.name, versions.c.version).outerjoin(
-            versions, versions.c.epoch == epochs.c.epoch
-        )
-        found: dict[str, dict[str, str]] = {}
+        """Say which versions of its inputs each epoch's rows were made from.
+
+        Returns
+        -------
+        dict of str to dict of str to str
+            Epoch -> name of the input -> version.
+        """
         with reading(self.engine) as connection:
-            for epoch, name, version in connection.execute(query.order_by(epochs.c.epoch, versions.c.name)).all():
-                known = found.setdefault(epoch, {})
-                if name is not None:
-                    known[name] = version
-        return found
+            return recorded.epoch_versions(connection)
 
     def recomputed_with(self) -> dict[str, str]:
-        """Versions of parameters and catalogues that all sources were computed with: 'variability', 'matching'."""
-        table = TABLES["recomputed_with"]
+        """Say which versions of parameters and catalogs all sources were computed with.
+
+        Returns
+        -------
+        dict of str to str
+            'variability' and 'matching' -> version.
+        """
         with reading(self.engine) as connection:
-            rows = connection.execute(sa.select(table.c.name, table.c.version)).all()
-            return {row.name: row.version for row in rows}
+            return recorded.recomputed_with(connection)
 
     def decide_match(
         self,
@@ -184,25 +331,33 @@ class ProductsDatabase(Queries):
 
         Parameters
         ----------
-        action : 'accept', 'reject' or 'comment'
-        source_id : of a present or past source
-        catalog, catalog_source_id : the counterpart; it need not be one that matching finds, but must be in the
-            catalogue. A comment may name none: it is then about all counterparts in the catalogue
-        comment, author : who says what
-        matching : how to find counterparts; the decision shows at once if given, else when sources are matched again
+        action : {'accept', 'reject', 'comment'}
+            What to do.
+        source_id : str
+            Id of a present or past source.
+        catalog : str
+            Reference catalog of the counterpart.
+        catalog_source_id : str, optional
+            Source in that catalog; it need not be one that matching finds. A comment may name none: it is then about
+            all counterparts in the catalog.
+        comment, author : str, optional
+            Who says what.
+        matching : SourceMatching, optional
+            How to find counterparts; the decision shows at once if given, else when sources are matched again.
 
         Raises
         ------
         StoreError
             If there is no such source.
         InputError
-            If the decision is incomplete, the catalogue unknown, or (where `matching` is given) has no such source.
+            If the decision is incomplete, the catalog unknown, or (where `matching` is given) has no such source.
         """
         present = self.present_source(source_id)
         if matching is not None and matching.check is not None and catalog_source_id:
             place = self.source(present)
             matching.check(catalog, catalog_source_id, float(place["ra_deg"]), float(place["dec_deg"]))
+        decision = Decision(action, present, catalog, catalog_source_id, comment, author)
         with writing(self.engine) as connection:
-            record_decision(connection, action, present, catalog, catalog_source_id, comment, author)
+            record_decision(connection, decision)
             if matching is not None:
-                writer.rematch(connection, matching)
+                rematch(connection, matching)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import astropy.units as u
@@ -15,11 +15,11 @@ from sqlalchemy.engine import Connection, Engine
 
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
-from contimg_assets.database.models import TABLES
-from contimg_assets.database.sources import HEALPIX_ORDER
+from contimg_assets.database.models import TABLES, sql_type
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
-from contimg_assets.sky.cells import order_of_radius
+from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
+from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.sphere import separation_arcsec
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -27,18 +27,45 @@ _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
 
 
 class Queries:
-    """Read-only questions; each sees one state of the database."""
+    """Read-only questions; each sees one state of the database.
+
+    Where a question is about a source, its id may be that of a past one: the present source that has its measurements
+    answers.
+    """
 
     engine: Engine
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Rows of any SELECT, parameters bound by name (:name)."""
+        """Ask in SQL.
+
+        Parameters
+        ----------
+        sql : str
+            Any SELECT; values as ``:name``.
+        parameters : mapping of str to object, optional
+            Value of each name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows as they come.
+        """
         with reading(self.engine) as connection:
             result = connection.execute(sa.text(sql), dict(parameters or {}))
             return pd.DataFrame([tuple(row) for row in result.all()], columns=list(result.keys()))
 
     def read_table(self, name: str) -> pd.DataFrame:
-        """All rows of one table, sorted by its key.
+        """Read all rows of a table.
+
+        Parameters
+        ----------
+        name : str
+            Name of the table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its rows, sorted by its key; missing numbers are NaN.
 
         Raises
         ------
@@ -48,11 +75,20 @@ class Queries:
         if name not in TABLES:
             raise StoreError(f"there is no table {name!r}; tables are {', '.join(sorted(TABLES))}")
         table = TABLES[name]
-        with reading(self.engine) as connection:
-            return bulk.fetch(connection, sa.select(table).order_by(*table.primary_key.columns))
+        return self._rows(sa.select(table).order_by(*table.primary_key.columns))
 
     def present_source(self, source_id: str) -> str:
-        """The source itself, or the present one that has the measurements of a source that re-folding made disappear.
+        """Find the present name of a source.
+
+        Parameters
+        ----------
+        source_id : str
+            Id of a present source, or of one that re-folding made disappear.
+
+        Returns
+        -------
+        str
+            The id itself, or that of the present source that has most of its measurements.
 
         Raises
         ------
@@ -63,7 +99,19 @@ class Queries:
             return _present(connection, source_id)
 
     def cone(self, ra_deg: float, dec_deg: float, radius_arcsec: float) -> pd.DataFrame:
-        """Sources within a radius, nearest first: the columns of SOURCES and separation_arcsec.
+        """Find the sources within a radius about a position.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg : float
+            Position, ICRS [deg]; right ascension in [0, 360).
+        radius_arcsec : float
+            Radius, inclusive [arcsec].
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of SOURCES and separation_arcsec [arcsec], nearest first.
 
         Raises
         ------
@@ -76,21 +124,26 @@ class Queries:
                 f"declination in [-90, 90], the radius in [0, {_HALF_THE_SKY_ARCSEC:g}]"
             )
         table = TABLES["sources"]
-        query = sa.select(table).where(_near(table.c.healpix, ra_deg, dec_deg, radius_arcsec))
-        with reading(self.engine) as connection:
-            found = bulk.fetch(connection, query)
-        separation = separation_arcsec(found["ra_deg"], found["dec_deg"], ra_deg, dec_deg)
-        found["separation_arcsec"] = separation
-        found = found[separation <= radius_arcsec]
+        found = self._rows(sa.select(table).where(_near(table.c.healpix, ra_deg, dec_deg, radius_arcsec)))
+        found = found.assign(separation_arcsec=separation_arcsec(found["ra_deg"], found["dec_deg"], ra_deg, dec_deg))
+        found = found[found["separation_arcsec"] <= radius_arcsec]
         return found.sort_values(["separation_arcsec", "id"], ignore_index=True)
 
     def find_source(self, text: str, radius_arcsec: float = 30.0) -> str:
-        """The source that a person means by an id or a position.
+        """Find the source that a person means by an id or a position.
 
         Parameters
         ----------
-        text : an id of 16 hexadecimal digits, past ones too; or a position, see `parse_position`
-        radius_arcsec : how far the nearest source may be from the position
+        text : str
+            An id of 16 hexadecimal digits, past ones too; or a position, see
+            `contimg_assets.sky.position_text.parse_position`.
+        radius_arcsec : float, optional
+            How far the nearest source may be from the position [arcsec].
+
+        Returns
+        -------
+        str
+            Id of the present source.
 
         Raises
         ------
@@ -108,7 +161,17 @@ class Queries:
         return str(found["id"].iloc[0])
 
     def source(self, source_id: str) -> pd.Series:
-        """One row of `sources`.
+        """Read the row of a source.
+
+        Parameters
+        ----------
+        source_id : str
+            Id of a present or past source.
+
+        Returns
+        -------
+        pandas.Series
+            The columns of SOURCES.
 
         Raises
         ------
@@ -116,50 +179,131 @@ class Queries:
             If there is no such source.
         """
         table = TABLES["sources"]
-        with reading(self.engine) as connection:
-            present = _present(connection, source_id)
-            return bulk.fetch(connection, sa.select(table).where(table.c.id == present)).iloc[0]
+        return self._rows_of(source_id, lambda present: sa.select(table).where(table.c.id == present)).iloc[0]
 
     def source_variability(self, source_id: str) -> pd.DataFrame:
-        """The rows of `variability` of a source, one a sample."""
-        return self._of_source("variability", source_id, "sample")
-
-    def matches(self, source_id: str) -> pd.DataFrame:
-        """Counterparts of a source, the best of each catalogue first."""
-        return self._of_source("cross_matches", source_id, "catalog_type", "rank", "catalog_source_id")
-
-    def decisions(self, source_id: str) -> pd.DataFrame:
-        """What people decided or said about a source's counterparts, under any of its names, the latest first."""
-        table, aliases = TABLES["match_overrides"], TABLES["source_aliases"]
-        with reading(self.engine) as connection:
-            present = _present(connection, source_id)
-            names = sa.select(aliases.c.alias).where(aliases.c.source_id == present)
-            query = sa.select(table).where(sa.or_(table.c.source_id == present, table.c.source_id.in_(names)))
-            return bulk.fetch(connection, query.order_by(table.c.created_at.desc(), table.c.id))
-
-    def relations(self, source_id: str) -> pd.DataFrame:
-        """Sources that competed with this one, with the epoch in which they did."""
-        table = TABLES["source_relations"]
-        with reading(self.engine) as connection:
-            present = _present(connection, source_id)
-            query = sa.select(table).where(sa.or_(table.c.from_source_id == present, table.c.to_source_id == present))
-            return bulk.fetch(connection, query.order_by(*table.primary_key.columns))
-
-    def light_curve(self, source_id: str, limits: bool = True) -> pd.DataFrame:
-        """Points of a source in time order: the columns of LIGHT_CURVE.
+        """Read how much a source varies.
 
         Parameters
         ----------
-        source_id : of a present or past source
-        limits : whether epochs that covered the source and did not detect it are in, as upper limits
+        source_id : str
+            Id of a present or past source.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of VARIABILITY, one row a sample: 'detections', and where there are any, 'forced' and 'all'.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
         """
-        columns = [sa.column(c.name, _sql_type(c.type)) for c in LIGHT_CURVE]
-        view = sa.table("light_curves", *columns)
-        with reading(self.engine) as connection:
-            query = sa.select(view).where(view.c.source_id == _present(connection, source_id))
+        return self._of_source("variability", source_id, "sample")
+
+    def matches(self, source_id: str) -> pd.DataFrame:
+        """Read the counterparts of a source.
+
+        Parameters
+        ----------
+        source_id : str
+            Id of a present or past source.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of CROSS_MATCHES, the best of each catalog first.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        return self._of_source("cross_matches", source_id, "catalog_type", "rank", "catalog_source_id")
+
+    def decisions(self, source_id: str) -> pd.DataFrame:
+        """Read what people decided or said about a source's counterparts, under any of its names.
+
+        Parameters
+        ----------
+        source_id : str
+            Id of a present or past source.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of the table `match_overrides`, the latest first.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        table, aliases = TABLES["match_overrides"], TABLES["source_aliases"]
+
+        def query(present: str) -> sa.Select[Any]:
+            names = sa.select(aliases.c.alias).where(aliases.c.source_id == present)
+            meant = sa.or_(table.c.source_id == present, table.c.source_id.in_(names))
+            return sa.select(table).where(meant).order_by(table.c.created_at.desc(), table.c.id)
+
+        return self._rows_of(source_id, query)
+
+    def relations(self, source_id: str) -> pd.DataFrame:
+        """Read which sources competed with a source for a measurement.
+
+        Parameters
+        ----------
+        source_id : str
+            Id of a present or past source.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of the table `source_relations`, with the epoch in which they did.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        table = TABLES["source_relations"]
+
+        def query(present: str) -> sa.Select[Any]:
+            either = sa.or_(table.c.from_source_id == present, table.c.to_source_id == present)
+            return sa.select(table).where(either).order_by(*table.primary_key.columns)
+
+        return self._rows_of(source_id, query)
+
+    def light_curve(self, source_id: str, limits: bool = True) -> pd.DataFrame:
+        """Read the points of a source.
+
+        Parameters
+        ----------
+        source_id : str
+            Id of a present or past source.
+        limits : bool, optional
+            Whether epochs that covered the source and did not detect it are in, as upper limits.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of LIGHT_CURVE in time order: times MJD UTC [d], corrected positions [deg], corrected fluxes
+            [mJy/beam, mJy].
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        view = sa.table("light_curves", *(sa.column(c.name, sql_type(c.type)) for c in LIGHT_CURVE))
+
+        def query(present: str) -> sa.Select[Any]:
+            points = sa.select(view).where(view.c.source_id == present)
             if not limits:
-                query = query.where(sa.not_(view.c.is_limit))
-            return bulk.fetch(connection, query.order_by(view.c.mjd, view.c.measurement_id))
+                points = points.where(sa.not_(view.c.is_limit))
+            return points.order_by(view.c.mjd, view.c.measurement_id)
+
+        return self._rows_of(source_id, query)
 
     def variables(
         self,
@@ -170,81 +314,131 @@ class Queries:
         sample: str = "detections",
         limit: int | None = None,
     ) -> pd.DataFrame:
-        """Sources that vary, the least likely to be constant first: position and statistics of one kind of flux.
-
-        Without a threshold, all that were measured at least twice.
+        """Find the sources that vary; without a threshold, all that were measured at least twice.
 
         Parameters
         ----------
-        eta, v : smallest eta and V, where given
-        p_value : largest chance that a constant source looks like this, where given
-        kind : 'peak' or 'int'
-        sample : 'detections', 'forced' or 'all'
-        limit : at most this many rows
+        eta : float, optional
+            Smallest reduced chi squared against a constant flux.
+        v : float, optional
+            Smallest ratio of standard deviation to mean.
+        p_value : float, optional
+            Largest chance that a constant source scatters at least as much.
+        kind : {'peak', 'int'}, optional
+            Which flux.
+        sample : {'detections', 'forced', 'all'}, optional
+            Which measurements.
+        limit : int, optional
+            At most this many rows.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first.
 
         Raises
         ------
         InputError
             If kind or sample is unknown.
         """
-        if kind not in FLUX_KINDS or sample not in SAMPLES:
-            raise InputError(
-                f"kind {kind!r} with sample {sample!r}: kind is one of {', '.join(FLUX_KINDS)}, "
-                f"sample one of {', '.join(SAMPLES)}"
-            )
-        variability, sources = TABLES["variability"], TABLES["sources"]
+        _check_statistics(kind, sample)
+        table, sources = TABLES["variability"], TABLES["sources"]
         unit = FLUX_KINDS[kind]
-        c = variability.c
-        names = [f"n_{kind}", f"flux_{kind}_weighted_mean_{unit}", f"flux_{kind}_min_{unit}", f"flux_{kind}_max_{unit}"]
+        names = [f"n_{kind}", *(f"flux_{kind}_{name}_{unit}" for name in ("weighted_mean", "min", "max"))]
         names += [f"{name}_{kind}" for name in ("eta", "v", "p_value", "vs", "m", "modulation")]
+        of_source = ("n_limits", "n_siblings", "n_relations", "is_new")
+        c, eta_column, p_column = table.c, table.c[f"eta_{kind}"], table.c[f"p_value_{kind}"]
+        thresholds = [
+            *([eta_column >= eta] if eta is not None else []),
+            *([c[f"v_{kind}"] >= v] if v is not None else []),
+            *([p_column <= p_value] if p_value is not None else []),
+        ]
         query = (
             sa.select(
                 c.source_id,
                 sources.c.ra_deg,
                 sources.c.dec_deg,
                 *(c[name] for name in names),
-                sources.c.n_limits,
-                sources.c.n_siblings,
-                sources.c.n_relations,
-                sources.c.is_new,
+                *(sources.c[name] for name in of_source),
             )
             .join(sources, sources.c.id == c.source_id)
-            .where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None))
+            .where(c["sample"] == sample, eta_column.is_not(None), *thresholds)
             # eta counts per degree of freedom, so it does not compare sources of different numbers of measurements.
-            .order_by(c[f"p_value_{kind}"], c[f"eta_{kind}"].desc(), c.source_id)
+            .order_by(p_column, eta_column.desc(), c.source_id)
+            .limit(limit)
         )
-        if eta is not None:
-            query = query.where(c[f"eta_{kind}"] >= eta)
-        if v is not None:
-            query = query.where(c[f"v_{kind}"] >= v)
-        if p_value is not None:
-            query = query.where(c[f"p_value_{kind}"] <= p_value)
-        if limit is not None:
-            query = query.limit(limit)
-        with reading(self.engine) as connection:
-            return bulk.fetch(connection, query)
+        return self._rows(query)
 
-    def new_sources(self, min_significance: float | None = None, since_mjd: float | None = None) -> pd.DataFrame:
-        """Sources whose place was covered before they were first detected, most significant first.
+    def v_and_eta(self, kind: str = "peak", sample: str = "detections") -> pd.DataFrame:
+        """Read V and eta of every source: what people plot against each other.
 
         Parameters
         ----------
-        min_significance : in the best earlier image; None: as configured when the database was written
-        since_mjd : first detected then or later, where given
+        kind : {'peak', 'int'}, optional
+            Which flux.
+        sample : {'detections', 'forced', 'all'}, optional
+            Which measurements.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns v_<kind> and eta_<kind>, in no order; NaN for sources with fewer than two measurements.
+
+        Raises
+        ------
+        InputError
+            If kind or sample is unknown.
+        """
+        _check_statistics(kind, sample)
+        c = TABLES["variability"].c
+        return self._rows(sa.select(c[f"v_{kind}"], c[f"eta_{kind}"]).where(c["sample"] == sample))
+
+    def new_sources(self, min_significance: float | None = None, since_mjd: float | None = None) -> pd.DataFrame:
+        """Find the sources whose place was covered before they were first detected.
+
+        Parameters
+        ----------
+        min_significance : float, optional
+            First peak flux over the rms of the best earlier image there, at least; as configured when the database was
+            written if not given.
+        since_mjd : float, optional
+            First detected then or later, MJD UTC [d].
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of SOURCES, the most significant first.
         """
         table = TABLES["sources"]
         chosen = table.c.is_new if min_significance is None else table.c.new_significance >= min_significance
         query = sa.select(table).where(chosen).order_by(table.c.new_significance.desc(), table.c.id)
         if since_mjd is not None:
             query = query.where(table.c.first_mjd >= since_mjd)
+        return self._rows(query)
+
+    def _rows(self, query: sa.Select[Any]) -> pd.DataFrame:
         with reading(self.engine) as connection:
             return bulk.fetch(connection, query)
 
-    def _of_source(self, name: str, source_id: str, *order: str) -> pd.DataFrame:
-        table = TABLES[name]
+    def _rows_of(self, source_id: str, query: Callable[[str], sa.Select[Any]]) -> pd.DataFrame:
+        """Rows about a source, whose present id the query is given."""
         with reading(self.engine) as connection:
-            query = sa.select(table).where(table.c.source_id == _present(connection, source_id))
-            return bulk.fetch(connection, query.order_by(*(table.c[column] for column in order)))
+            return bulk.fetch(connection, query(_present(connection, source_id)))
+
+    def _of_source(self, name: str, source_id: str, *order: str) -> pd.DataFrame:
+        """The rows of a table that belong to a source."""
+        table = TABLES[name]
+        columns = [table.c[column] for column in order]
+        return self._rows_of(source_id, lambda one: sa.select(table).where(table.c.source_id == one).order_by(*columns))
+
+
+def _check_statistics(kind: str, sample: str) -> None:
+    """Raise InputError if there are no statistics of this kind of flux or of this sample."""
+    if kind not in FLUX_KINDS or sample not in SAMPLES:
+        raise InputError(
+            f"kind {kind!r} with sample {sample!r}: kind is one of {', '.join(FLUX_KINDS)}, "
+            f"sample one of {', '.join(SAMPLES)}"
+        )
 
 
 def _present(connection: Connection, source_id: str) -> str:
@@ -260,65 +454,16 @@ def _present(connection: Connection, source_id: str) -> str:
     return str(row.source_id)
 
 
-def _near(column: sa.Column, ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
+def _near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
     """Cells about a position that hold everything within the radius."""
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()
     # Cells of a third of the radius: few enough to list, small enough to fit the circle.
-    order = min(order_of_radius(radius_arcsec) + 3, HEALPIX_ORDER)
+    order = min(order_of_radius(radius_arcsec) + 3, INDEX_ORDER)
     grid = HEALPix(1 << order, order="nested")
     # A second of arc more than the radius, against rounding at the rim.
     cells = np.sort(grid.cone_search_lonlat(ra_deg * u.deg, dec_deg * u.deg, (radius_arcsec + 1.0) * u.arcsec))
     runs = np.split(cells, np.flatnonzero(np.diff(cells) > 1) + 1)
-    shift = 2 * (HEALPIX_ORDER - order)
+    shift = 2 * (INDEX_ORDER - order)
     ranges = [(int(run[0]) << shift, ((int(run[-1]) + 1) << shift) - 1) for run in runs]
     return sa.or_(*(column.between(low, high) for low, high in ranges))
-
-
-def _sql_type(kind: Any) -> Any:
-    return {"double": sa.Double(), "int64": sa.BigInteger(), "bool": sa.Boolean()}.get(str(kind), sa.Text())
-
-
-def parse_position(text: str) -> tuple[float, float]:
-    """(ra_deg, dec_deg) of "RA,DEC" or "RA DEC", each in degrees or sexagesimal, then with hours of right ascension.
-
-    A plain number is in degrees, whatever the other coordinate is written as: 187.7,+12:23:28 lies at 187.7 degrees.
-
-    Raises
-    ------
-    InputError
-        If the text is no position.
-    """
-    words = text.split()
-    # Without a comma, as papers print it: 12:30:49.4 +12:23:28 or 12 30 49.4 +12 23 28.
-    halves = [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])] if len(words) in (2, 6) else []
-    parts = [part.strip() for part in text.split(",")] if "," in text else halves
-    wrong = InputError(
-        f"{text!r} is neither a source id (16 hexadecimal digits) nor a position RA,DEC such as 187.70593,12.39112 or "
-        "12:30:49.4,+12:23:28"
-    )
-    if len(parts) != 2:
-        raise wrong
-    try:
-        ra, dec = _degrees(parts[0], "hourangle"), _degrees(parts[1], "deg")
-    except ValueError as error:
-        raise wrong from error
-    if not (np.isfinite(ra) and np.isfinite(dec) and 0 <= ra < 360 and -90 <= dec <= 90):
-        raise wrong
-    return ra, dec
-
-
-def _degrees(text: str, unit: str) -> float:
-    """A plain number in degrees, or a sexagesimal one whose leading part has this unit."""
-    try:
-        return float(text)
-    except ValueError:
-        from astropy.coordinates import Angle
-
-        # No Longitude, which would turn hours below 0 into others.
-        return float(Angle(text, unit).deg)
-
-
-def table_names() -> Sequence[str]:
-    """Tables that can be read and exported."""
-    return sorted(TABLES)

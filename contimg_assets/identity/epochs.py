@@ -1,9 +1,9 @@
-"""Epochs: what one may be called, and stretches of them that follow each other in time."""
+"""Epochs: what one may be called, their order, and stretches of them that follow each other."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from contimg_assets.errors import InputError
 
@@ -30,6 +30,16 @@ def check_epoch_key(epoch: str) -> str:
             f"'-', beginning with a letter or digit, at most 100 characters"
         )
     return epoch
+
+
+def time_order(times: Mapping[str, float]) -> list[str]:
+    """Epochs by observation time, equal ones by key: the one order that everything follows.
+
+    Parameters
+    ----------
+    times : MJD of each epoch's earliest image, by key; infinite where it is not known
+    """
+    return sorted(times, key=lambda epoch: (times[epoch], epoch))
 
 
 def contiguous_ranges(epochs: Sequence[str], in_time_order: Sequence[str]) -> list[list[str]]:

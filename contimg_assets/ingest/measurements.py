@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import pandas as pd
-from astropy_healpix import lonlat_to_healpix
 
 from contimg_assets.config import Measurements
 from contimg_assets.errors import InputError
@@ -27,9 +25,8 @@ from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import MEASUREMENTS
 from contimg_assets.sky.arrays import Floats, Indices, Integers, Values
+from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import arc, unit_vectors
-
-HEALPIX_ORDER = 10
 
 _CONDON_COLUMNS = (
     "ra_err_arcsec",
@@ -184,14 +181,8 @@ def _positions(detections: pd.DataFrame, columns: dict[str, Any], parameters: Me
         "uncertainty_ns_arcsec": north,
         "weight_ew_per_arcsec2": east**-2,
         "weight_ns_per_arcsec2": north**-2,
-        "healpix": _healpix(ra, dec),
+        "healpix": index_cells(ra, dec),
     }
-
-
-def _healpix(ra_deg: Floats, dec_deg: Floats) -> Integers:
-    if not len(ra_deg):
-        return np.empty(0, np.int64)
-    return np.asarray(lonlat_to_healpix(ra_deg * u.deg, dec_deg * u.deg, 2**HEALPIX_ORDER, order="nested"), np.int64)
 
 
 def _ratios(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> dict[str, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import describe_table
 from contimg_assets.schemas import TableSchema
 
 COLUMN_SCHEMA = "dagster/column_schema"
@@ -31,10 +31,10 @@ def columns_of_product(table: str) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 column.name,
-                str(column.type),
-                description=column.comment,
-                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
+                column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
             )
-            for column in TABLES[table].columns
+            for column in describe_table(table).columns
         ]
     )

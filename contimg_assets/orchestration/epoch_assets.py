@@ -1,285 +1,144 @@
-"""How an asset with a partition per epoch works: epoch by epoch, each on its own feet, and tells Dagster of each.
+"""How an asset with a partition per epoch works: its manners, and what it tells Dagster of each epoch.
 
-Belongs here: the decorator that gives all such assets the same manners, the loop over a run's epochs (fresh ones are
-passed over, a bad one fails alone) and the events. Does not belong here: what any stage does.
+Belongs here: the decorator that gives all such assets the same manners, and the events. Does not belong here: which epochs
+are made and in which order (`pipeline.chain`), and what any stage does.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
-import pandas as pd
-import pyarrow as pa
 
 from contimg_assets.config import Config
-from contimg_assets.errors import ContimgError, QualityError, StoreError
+from contimg_assets.database import ProductsDatabase
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, stage_lineage
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
-from contimg_assets.pipeline import progress
+from contimg_assets.orchestration.plots import embedded
+from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.outcomes import Failed, Made, Outcome
+from contimg_assets.pipeline.products import recorded_products
+from contimg_assets.pipeline.project import stored_world
 from contimg_assets.pipeline.stages import Stage
-from contimg_assets.pipeline.staleness import STATE_BEFORE, in_time_order
-from contimg_assets.pipeline.store import BAD_INPUT, INTERNAL, OF_STORE, EpochRecord, EpochStore, Failure
-from contimg_assets.schemas.detections import REJECTED
+from contimg_assets.pipeline.store import INTERNAL, EpochStore
 
 DATA_VERSION_TAG = "dagster/data_version"
 OWNERS = ["team:contimg"]
 FORCE_TAG = "contimg/force"
 NONE_FAILED = "no_epoch_failed"
-REFOLDED = "folded again because an earlier epoch changed"
 _MAX_NAMED = 20
 # An error that nobody foresaw (a full disk, a lost mount) is tried once more; a bad input is not: `epochs_failed`.
 RETRY_INTERNAL_ERRORS = dg.RetryPolicy(max_retries=1, delay=2)
 
 
-@dataclass(frozen=True)
-class Check:
-    """Outcome of one quality check of one epoch. A blocking one that fails keeps the epoch from being published."""
-
-    name: str
-    passed: bool
-    description: str
-
-    @classmethod
-    def of(cls, name: str, problems: Sequence[str]) -> "Check":
-        """The outcome of a check that returns one sentence per problem."""
-        return cls(name, not problems, "; ".join(problems))
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a stage made of one epoch, before it is stored. ``inputs`` where other versions were read than announced."""
-
-    tables: Mapping[str, pd.DataFrame | pa.Table]
-    inputs: Mapping[str, str] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    checks: Sequence[Check] = ()
-
-
-@dataclass(frozen=True)
-class Made:
-    """One epoch that a stage made, or found to be fresh.
-
-    ``announced`` is false where only what Dagster does not see changed, such as a fold's state.
-    """
-
-    record: EpochRecord
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    announced: bool = True
-
-    @property
-    def all_metadata(self) -> dict[str, Any]:
-        notes = {"note": self.note} if self.note else {}
-        rows = {"dagster/row_count": self.record.rows} if self.record.tables else {}
-        return {**rows, **self.record.facts, **self.metadata, **notes}
-
-
-@dataclass(frozen=True)
-class Failed:
-    """One epoch that a stage could not make."""
-
-    failure: Failure
-
-
-Outcome = Made | Failed
-
-
 def epoch_asset(
     stage: Stage, config: Config, *, check_specs: Sequence[dg.AssetCheckSpec] = (), **arguments: Any
-) -> Callable[[Callable], dg.AssetsDefinition]:
-    """`dagster.asset` for a stage: partitions, versions, storage, column schema and owners as the flow says."""
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dagster.asset` for a stage: partitions, versions, storage, column schema and owners as the table of stages says."""
     arguments.setdefault("kinds", {"pandas", "parquet"})
     arguments.setdefault("retry_policy", RETRY_INTERNAL_ERRORS)
     with warnings.catch_warnings():
         # Known, and the reason why Dagster's minor version is pinned; nobody who runs this can do anything about it.
         warnings.filterwarnings("ignore", "Parameter `backfill_policy` of function `asset`", dg.BetaWarning)
-        return _asset(stage, config, check_specs, arguments)
+        return dg.asset(
+            name=stage.name,
+            partitions_def=EPOCHS,
+            backfill_policy=SINGLE_RUN,
+            code_version=stage.code_version(config),
+            io_manager_key="store",
+            group_name="epochs",
+            owners=OWNERS,
+            metadata={COLUMN_SCHEMA: columns_of(stage.tables[0])},
+            check_specs=[*check_specs, none_failed_spec(dg.AssetKey(stage.name))],
+            **arguments,
+        )
 
 
-def _asset(
-    stage: Stage, config: Config, check_specs: Sequence[dg.AssetCheckSpec], arguments: Mapping[str, Any]
-) -> Callable[[Callable], dg.AssetsDefinition]:
-    return dg.asset(
-        name=stage.name,
-        partitions_def=EPOCHS,
-        backfill_policy=SINGLE_RUN,
-        code_version=stage.code_version(config),
-        io_manager_key="store",
-        group_name="epochs",
-        owners=OWNERS,
-        metadata={COLUMN_SCHEMA: columns_of(stage.tables[0])},
-        check_specs=[*check_specs, none_failed_spec(dg.AssetKey(stage.name))],
-        **arguments,
-    )
+def quality_check(stage: Stage, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    """A check that a stage makes of each epoch; a blocking one that fails keeps the epoch from being published."""
+    return dg.AssetCheckSpec(name, asset=stage.name, blocking=blocking, description=description)
 
 
-def each_epoch(
+def work_of(
     context: dg.AssetExecutionContext,
     stage: Stage,
     config: Config,
     store: EpochStore,
-    inputs_of: Callable[[str], Mapping[str, str]],
-    make: Callable[[str, Mapping[str, str]], Content],
-    blocking: frozenset[str] = frozenset(),
-    later: Collection[str] = (),
-) -> Iterator[Outcome]:
-    """Make the run's epochs in time order, passing over those made already from the same inputs by the same code.
+    database: ProductsDatabase | None = None,
+) -> Work:
+    """What a run asks of a stage.
 
     Parameters
     ----------
-    inputs_of : versions of everything that the stage reads for an epoch
-    make : the stage's work on one epoch
-    blocking : checks that keep an epoch from being published
-    later : epochs of a stage that folds, which nobody asked for: made again where nothing but the state before them
-        changed. One that anything else changed has, or gets, a run of its own, which goes on from there.
+    database : for the stage that is kept there
     """
-    code = stage.code_version(config)
-    forced = context.run.tags.get(FORCE_TAG) == "true"
-    asked = set(context.partition_keys)
-    going_on = False
-    for epoch in in_time_order({*asked, *later}, store):
-        inputs: Mapping[str, str] = {}
-        content: Content | None = None
-        current = store.record(stage.name, epoch)
-        going_on = epoch in asked or (going_on and current is not None and current.code_version == code)
-        if not going_on:
-            continue
-        try:
-            inputs = inputs_of(epoch)
-            fresh = current is not None and current.code_version == code and current.inputs == dict(inputs)
-            if epoch not in asked and current is not None:
-                going_on = but_state(current.inputs) == but_state(inputs)
-                if fresh or not going_on:
-                    continue
-            if not (forced and epoch in asked) and fresh and current is not None:
-                outcome: Outcome = Made(current, note="inputs, code and configuration unchanged: nothing to do")
-            else:
-                content = make(epoch, inputs)
-                refuse_failed_checks(epoch, content.checks, blocking)
-                record = store.stage(
-                    stage.name,
-                    epoch,
-                    content.tables,
-                    code_version=code,
-                    inputs=inputs if content.inputs is None else content.inputs,
-                    facts=content.facts,
-                    hidden=stage.hidden,
-                    failed_checks=failed_checks(content.checks),
-                )
-                if epoch in asked:
-                    outcome = Made(record, content.metadata)
-                else:
-                    changed = current is None or current.data_version != record.data_version
-                    outcome = Made(record, content.metadata, REFOLDED, announced=changed)
-        except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again by `publish` once the others are done
-            outcome = failed(context, store, stage, config, epoch, inputs, error, content)
-        if epoch in asked:
-            progress.report(stage.name, epoch)
-        yield outcome
-
-
-def but_state(inputs: Mapping[str, str]) -> dict[str, str]:
-    """Versions of what a stage that folds reads for an epoch itself, without the state before it."""
-    return {name: version for name, version in inputs.items() if name != STATE_BEFORE}
-
-
-def failed(
-    context: dg.AssetExecutionContext,
-    store: EpochStore,
-    stage: Stage,
-    config: Config,
-    epoch: str,
-    inputs: Mapping[str, str],
-    error: Exception,
-    content: Content | None = None,
-) -> Failed:
-    """Record that an epoch failed. The traceback of an error that nobody foresaw goes to the run's log.
-
-    The rejected rows of what was made, but held back by a check, are kept with it (`contimg rejected`).
-    """
-    checks = content.checks if content else ()
-    held_back = content.tables if content and isinstance(error, QualityError) else {}
-    code = stage.code_version(config)
-    foreseen = isinstance(error, ContimgError)
-    message = (
-        str(error) if foreseen else f"{type(error).__name__}: {error} (internal error; the run's log has the traceback)"
+    world = stored_world(config, store)
+    if database is not None:
+        world = replace(world, products=recorded_products(database))
+    return Work(
+        stage,
+        world,
+        list(context.partition_keys),
+        context.log,
+        forced=context.run.tags.get(FORCE_TAG) == "true",
+        blocking=frozenset(spec.name for spec in context.assets_def.check_specs if spec.blocking),
     )
-    if foreseen:
-        context.log.error(f"{stage.name} of epoch {epoch}: {message}")
-    else:
-        context.log.error(f"{stage.name} of epoch {epoch}", exc_info=error)
-    earlier = store.failure(stage.name, epoch)
-    repeated = earlier is not None and earlier.inputs == dict(inputs) and earlier.code_version == code
-    failure = Failure(
-        stage.name,
-        epoch,
-        message,
-        _kind(error),
-        code,
-        dict(inputs),
-        (earlier.attempts if earlier and repeated else 0) + 1,
-        failed_checks(checks),
-    )
-    store.fail(failure, {name: table for name, table in held_back.items() if name == REJECTED.name})
-    return Failed(failure)
 
 
-def _kind(error: Exception) -> str:
-    if isinstance(error, StoreError):
-        return OF_STORE
-    return BAD_INPUT if isinstance(error, ContimgError) else INTERNAL
-
-
-def refuse_failed_checks(epoch: str, checks: Iterable[Check], blocking: frozenset[str]) -> None:
-    """Raise QualityError if a blocking check failed."""
-    refused = [check for check in checks if check.name in blocking and not check.passed]
-    if refused:
-        raise QualityError(f"epoch {epoch!r} is not published: " + "; ".join(check.description for check in refused))
-
-
-def medians(table: pd.DataFrame, *columns: str) -> dict[str, float]:
-    """Median of each column as ``median_<column>``, without those that have no value."""
-    found = {f"median_{column}": float(table[column].median()) for column in columns if table[column].notna().any()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def publish(
-    context: dg.AssetExecutionContext, config: Config, store: EpochStore, outcomes: Iterable[Outcome]
-) -> Iterator[Any]:
+def publish(context: dg.AssetExecutionContext, work: Work, outcomes: Iterable[Outcome]) -> Iterator[Any]:
     """Commit what was made and tell Dagster of every epoch; raise at the end if any failed.
 
     Dagster copies the one data version of a run's result to all its epochs (dagster#34013), so a run of several epochs
     adds an event for each, as it does for epochs that it changed without having been asked (a re-folded later epoch).
     """
-    made: list[Made] = []
-    failures: list[Failed] = []
-    for outcome in outcomes:
-        (made if isinstance(outcome, Made) else failures).append(outcome)  # type: ignore[arg-type]
-    lineage = {COLUMN_LINEAGE: stage_lineage(context.asset_key.path[-1], config)}
+    made, failures = sorted_out(outcomes)
+    lineage = {COLUMN_LINEAGE: stage_lineage(work.stage.name, work.world.config)}
     if failures:
         for one in made:
-            store.commit(one.record)
+            work.store.commit(one.record)
         yield from epoch_events(context.asset_key, made, lineage)
-        yield from check_results(context, store, context.asset_key.path[-1])
+        yield from check_results(context, work.store, work.stage)
         raise epochs_failed(failures, len(made))
     records = [one.record for one in made]
-    single = len(made) == 1 and list(context.partition_keys) == [made[0].record.epoch]
+    single = len(made) == 1 and list(work.asked) == [made[0].record.epoch]
     yield dg.MaterializeResult(
         value=records,
         data_version=dg.DataVersion(
             made[0].record.data_version if single else combine_versions(*(record.data_version for record in records))
         ),
-        metadata=made[0].all_metadata | lineage if single else {"epochs": len(made)},
+        metadata=shown(made[0]) | lineage if single else {"epochs": len(made)},
     )
     if not single:
         yield from epoch_events(context.asset_key, made, lineage)
-    yield from check_results(context, store, context.asset_key.path[-1])
+    yield from check_results(context, work.store, work.stage)
+
+
+def sorted_out(outcomes: Iterable[Outcome]) -> tuple[list[Made], list[Failed]]:
+    """The epochs that were made or found fresh, and those that failed."""
+    made: list[Made] = []
+    failures: list[Failed] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Made):
+            made.append(outcome)
+        else:
+            failures.append(outcome)
+    return made, failures
+
+
+def shown(one: Made) -> dict[str, Any]:
+    """What the UI shows of an epoch: numbers, tables, figures."""
+    tables = {name: _as_table(value) for name, value in one.all_metadata.items()}
+    return tables | {title: embedded(png, title) for title, png in one.figures.items()}
+
+
+def _as_table(value: Any) -> Any:
+    """Rows of a table, a list of dictionaries, as Dagster shows them; anything else as it is."""
+    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+        return value
+    return dg.MetadataValue.table([dg.TableRecord({str(k): v for k, v in row.items()}) for row in value])
 
 
 def epoch_events(
@@ -294,7 +153,7 @@ def epoch_events(
         yield dg.AssetMaterialization(
             key,
             partition=one.record.epoch,
-            metadata=one.all_metadata | dict((of_asset if one is told[-1] else None) or {}),
+            metadata=shown(one) | dict((of_asset if one is told[-1] else None) or {}),
             tags={DATA_VERSION_TAG: one.record.data_version},
         )
 
@@ -323,18 +182,13 @@ def none_failed_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(NONE_FAILED, asset=asset, description="Every epoch that was tried here was made.")
 
 
-def failed_checks(checks: Iterable[Check]) -> dict[str, str]:
-    """The sentence of each check that failed, by name."""
-    return {check.name: check.description for check in checks if not check.passed}
-
-
-def check_results(context: dg.AssetExecutionContext, store: EpochStore, stage: str) -> Iterator[dg.AssetCheckResult]:
+def check_results(context: dg.AssetExecutionContext, store: EpochStore, stage: Stage) -> Iterator[dg.AssetCheckResult]:
     """One result for each check of the asset, over all epochs in the store: it fails as long as it fails for any.
 
     An error if an epoch of this run is among them, else a warning: a blocking check that fails with an error holds
     back what comes after it, and that must not happen to the epochs of another run.
     """
-    problems = _problems(store, stage, set(context.instance.get_dynamic_partitions(EPOCH_PARTITIONS)))
+    problems = _problems(store, stage.name, set(context.instance.get_dynamic_partitions(EPOCH_PARTITIONS)))
     own = set(context.partition_keys)
     for spec in context.assets_def.check_specs:
         offenders = problems.get(spec.name, {})

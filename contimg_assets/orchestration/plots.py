@@ -1,8 +1,4 @@
-"""Small plots that the Dagster UI shows beside an epoch: PNG inside Markdown, a few kB each.
-
-Every materialisation keeps its metadata for ever, and a plot takes longer than the work on a small epoch: so a run
-draws only the newest of its epochs (`epochs_to_plot`).
-"""
+"""Small plots that the Dagster UI shows beside an epoch: PNG inside Markdown, a few kB each."""
 
 from __future__ import annotations
 
@@ -17,13 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_MAX_EPOCHS = 3
 _DPI = 60
-
-
-def epochs_to_plot(epochs_in_time_order: Sequence[str]) -> frozenset[str]:
-    """The epochs of a run that get plots: the newest few."""
-    return frozenset(epochs_in_time_order[-_MAX_EPOCHS:])
 
 
 def embedded(png: bytes, title: str) -> dg.MarkdownMetadataValue:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contimg_assets.errors import InputError, StoreError
-from contimg_assets.identity.epochs import is_epoch_key
+from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
 from contimg_assets.pipeline.remembered import SETTLED_SECONDS, Remembered
@@ -40,10 +40,6 @@ class Delivery:
     folder: Path
     mjd: float
 
-    @property
-    def time_order(self) -> tuple[float, str]:
-        return (self.mjd, self.epoch)
-
 
 def find_deliveries(incoming: Path) -> list[Delivery]:
     """Epochs whose manifest is there, in time order. A folder whose name cannot be an epoch's is left out.
@@ -61,8 +57,8 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
     if not _may_be_opened(incoming):
         raise InputError(f"{incoming}: this folder may not be listed; allow the user who runs contimg to read it")
     looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if is_epoch_key(name))
-    found = [Delivery(name, incoming / name, glance.mjd) for name, glance in looked_at if glance is not None]
-    return sorted(found, key=lambda delivery: delivery.time_order)
+    times = {name: glance.mjd for name, glance in looked_at if glance is not None}
+    return [Delivery(name, incoming / name, times[name]) for name in time_order(times)]
 
 
 def unusable_folders(incoming: Path) -> dict[str, str]:

@@ -1,19 +1,24 @@
-"""What the store holds for the products database, and what each epoch there was written from."""
+"""What the store holds for the products database, what each epoch there was written from, and the writing of epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contimg_assets.calibration import apply_corrections, with_epoch_scales
 from contimg_assets.config import Config
 from contimg_assets.database import EpochProducts, ProductsDatabase, SourceMatching
 from contimg_assets.database.matching import source_matching
+from contimg_assets.errors import ContimgError
 from contimg_assets.identity.versions import combine_versions
-from contimg_assets.pipeline.stages import PRODUCTS
-from contimg_assets.pipeline.staleness import NO_SCALES, SCALES, in_time_order, upstream_versions
+from contimg_assets.pipeline import inputs as inputs_
+from contimg_assets.pipeline import progress
+from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.inputs import in_time_order, is_fresh
+from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
+from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
-from contimg_assets.pipeline.survey_tables import materialised_catalogs, read_epoch_scales, scale_versions
+from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
 
 CODE = "code_version"
 
@@ -32,32 +37,31 @@ def recorded_products(database: ProductsDatabase) -> dict[str, EpochRecord]:
 
 
 def matching_of(config: Config) -> SourceMatching | None:
-    """How sources find their counterparts in the configured catalogues; None where there are none."""
-    return source_matching(list(materialised_catalogs(config).values()), config.matching)
+    """How sources find their counterparts in the configured catalogs; None where there are none.
+
+    Raises
+    ------
+    NotMadeYet
+        If a configured catalog has not been made.
+    """
+    return source_matching(list(made_catalogs(config).values()), config.matching)
 
 
 class StoredProducts:
-    """What the store holds for the products database, and the versions of what it was made from."""
+    """What the store holds of each epoch for the products database."""
 
     def __init__(self, config: Config, store: EpochStore) -> None:
-        self.config, self.store, self.code = config, store, PRODUCTS.code_version(config)
-        self.scales = read_epoch_scales(config.store) if config.corrections.apply_flux == "epochs" else None
-        self.scale_versions = scale_versions(self.scales) if self.scales is not None else {}
-        self.catalogs = {f"reference/{name}": one.version for name, one in materialised_catalogs(config).items()}
-
-    def inputs(self, epoch: str) -> dict[str, str]:
-        """Versions of everything that an epoch's rows are made from.
-
-        Raises
-        ------
-        StoreError
-            If a stage before has not been made.
-        """
-        inputs = upstream_versions(PRODUCTS, epoch, self.store) | self.catalogs
-        return inputs if self.scales is None else inputs | {SCALES: self.scale_versions.get(epoch, NO_SCALES)}
+        self.config, self.store = config, store
+        self.code = PRODUCTS.code_version(config)
+        self.scales = applied_scales(config)
 
     def read(self, epoch: str, inputs: Mapping[str, str]) -> EpochProducts:
-        """One epoch as it is written into the database."""
+        """One epoch as it is written into the database.
+
+        Parameters
+        ----------
+        inputs : versions of everything that its rows are made from
+        """
 
         def table(stage: str, name: str) -> Any:
             return self.store.read(stage, epoch, name)
@@ -81,3 +85,80 @@ class StoredProducts:
         """Epochs of which all stages before the products were made, in time order."""
         made = [set(self.store.epochs(stage)) for stage in PRODUCTS.reads]
         return in_time_order(set.intersection(*made), self.store)
+
+
+def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
+    """Write the run's epochs into the database, what is not there yet as it should be, in one transaction."""
+    wanted: dict[str, Mapping[str, str]] = {}
+    for epoch in work.in_order:
+        try:
+            inputs = inputs_.of(PRODUCTS, epoch, work.world)
+        except ContimgError as error:
+            yield _reported(epoch, work.failed(epoch, {}, error))
+            continue
+        recorded = work.world.record(PRODUCTS, epoch)
+        if recorded is not None and not work.forced and is_fresh(recorded, inputs, work.code):
+            yield _reported(epoch, Made(recorded, note=UNCHANGED))
+        else:
+            wanted[epoch] = inputs
+    if wanted:
+        together = wanted | _folded_meanwhile(work)
+        yield from _write(work, database, {epoch: together[epoch] for epoch in in_time_order(together, work.store)})
+
+
+def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
+    """Other epochs whose fold is not the one in the database, and what their rows would be made from now.
+
+    The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those that
+    folding changed are written together, whichever run they belong to; what else their own run makes follows with it.
+    """
+    changed: dict[str, dict[str, str]] = {}
+    for epoch in StoredProducts(work.world.config, work.store).complete_epochs():
+        if epoch in work.asked:
+            continue
+        recorded = work.world.record(PRODUCTS, epoch)
+        inputs = inputs_.of(PRODUCTS, epoch, work.world)
+        fold = ASSOCIATED_SOURCES.name
+        if recorded is None or recorded.inputs.get(fold) != inputs[fold]:
+            changed[epoch] = inputs
+    return changed
+
+
+def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
+    """Write epochs together, one in memory at a time; one that cannot be read takes no part."""
+    stored = StoredProducts(work.world.config, work.store)
+    unreadable: dict[str, Failed] = {}
+    rows: dict[str, int] = {}
+
+    def products() -> Iterator[EpochProducts]:
+        for epoch, inputs in wanted.items():
+            try:
+                read = stored.read(epoch, inputs)
+                _ = read.content_version  # checks its tables against their schemas
+            except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
+                unreadable[epoch] = work.failed(epoch, inputs, error)
+                progress.report(PRODUCTS.name, epoch)
+                continue
+            rows[epoch] = len(read.measurements)
+            yield read
+            if epoch in work.asked:
+                progress.report(PRODUCTS.name, epoch)
+
+    try:
+        database.replace_epochs(products(), work.world.config.variability, matching_of(work.world.config))
+    except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
+        # The transaction is undone. It is no one epoch's fault: all of them are tried again together.
+        for epoch, inputs in wanted.items():
+            yield unreadable.get(epoch) or _reported(epoch, work.failed(epoch, inputs, error))
+        return
+    yield from unreadable.values()
+    records = recorded_products(database)
+    for epoch, n_rows in rows.items():
+        work.store.forget_failure(PRODUCTS.name, epoch)
+        note = "" if epoch in work.asked else REFOLDED
+        yield Made(records[epoch], {"measurements written": n_rows}, note=note)
+
+
+def _reported(epoch: str, outcome: Outcome) -> Outcome:
+    progress.report(PRODUCTS.name, epoch)
+    return outcome

@@ -6,31 +6,34 @@ The command line, the sensor, the schedule and the runner all look at the world 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
-from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.identity.versions import version_of_table
-from contimg_assets.pipeline.deliveries import Delivery, DeliveryVersions, find_deliveries, unusable_folders
+from contimg_assets.identity.epochs import check_epoch_key, time_order
+from contimg_assets.pipeline.deliveries import (
+    Delivery,
+    DeliveryVersions,
+    delivery_version,
+    find_deliveries,
+    unusable_folders,
+)
+from contimg_assets.pipeline.inputs import World, epochs_in_time_order
 from contimg_assets.pipeline.products import recorded_products
-from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, STAGES
-from contimg_assets.pipeline.staleness import Situation, assess, epochs_in_time_order
+from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.staleness import assess
 from contimg_assets.pipeline.store import BAD_INPUT, EpochStore, open_store
 from contimg_assets.pipeline.survey_tables import (
-    catalog_input_version,
-    epoch_scales_file,
+    applied_scales,
+    catalog_versions,
     missing_catalog,
-    read_epoch_scales,
-    read_from,
     scale_versions,
-    scales_input_version,
+    survey_tables,
 )
-from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ class Project:
         delivered : what `deliveries` gives, where it has just been asked
         """
         times = {delivery.epoch: delivery.mjd for delivery in (self.deliveries() if delivered is None else delivered)}
-        for epoch in self.store.epochs("raw_detections"):
-            record = self.store.record("raw_detections", epoch)
+        for epoch in self.store.epochs(RAW_DETECTIONS.name):
+            record = self.store.record(RAW_DETECTIONS.name, epoch)
             if record is not None:
                 times[epoch] = float(record.facts["mjd_first"])
-        return [epoch for _, epoch in sorted((mjd, epoch) for epoch, mjd in times.items())]
+        return time_order(times)
 
     def epochs_in_store(self) -> list[str]:
         """Epochs whose detections were read, in time order."""
@@ -86,68 +89,51 @@ class Project:
         """
         return [epoch for epoch in self.epochs_in_store() if not os.path.lexists(self.config.incoming / epoch)]
 
-    def catalogs(self) -> dict[str, ReferenceCatalog]:
-        """The configured catalogues that have been materialised."""
-        files = {name: catalog_file(self.config, name) for name in self.config.catalogs}
-        return {name: ReferenceCatalog(name, file) for name, file in files.items() if file.exists()}
-
-    def stale_catalogs(self) -> list[str]:
-        """Configured catalogues that are missing in the store, or made from another file, configuration or code.
-
-        Without those whose file is not there: `missing_catalogs`.
-        """
-        missing = self.missing_catalogs()
-        return [
-            name
-            for name in self.config.catalogs
-            if name not in missing
-            and read_from(catalog_file(self.config, name)) != catalog_input_version(self.config, name)
-        ]
-
-    def missing_catalogs(self) -> dict[str, str]:
-        """Configured catalogues whose file is not there, each with a sentence that says how to mend that."""
-        sentences = {name: missing_catalog(self.config, name) for name in self.config.catalogs}
-        return {name: sentence for name, sentence in sentences.items() if sentence is not None}
+    def missing_catalogs(self) -> list[str]:
+        """A sentence for each configured catalog whose file is not there, with the cure."""
+        sentences = (missing_catalog(self.config, name) for name in self.config.catalogs)
+        return [sentence for sentence in sentences if sentence is not None]
 
     def forget_passing_failures(self) -> list[str]:
         """Let the epochs be tried again that failed for no fault of theirs, such as a full disk; return them.
 
         Failures for a bad input stay: the same input fails again.
         """
-        stages = [stage.name for stage in STAGES]
+        stages = [stage.name for stage in EPOCH_STAGES]
         passing = [one for stage in stages for one in self.store.failures(stage) if one.kind != BAD_INPUT]
         for one in passing:
             self.store.forget_failure(one.stage, one.epoch)
         return sorted({one.epoch for one in passing})
 
-    def stale_epoch_scales(self) -> bool:
-        """Whether the scales between epochs, or their table in the database, are not those of the present epochs."""
-        if not self.store.epochs(CORRECTIONS_STAGE.name):
-            return False
-        file = epoch_scales_file(self.config.store)
-        if read_from(file) != scales_input_version(self.config, self.store):
-            return True
-        stored = version_of_table(EPOCH_SCALES.to_arrow(read_epoch_scales(self.config.store)))
-        return not self.products.is_current() or self.products.epoch_scales_version() != stored
-
-    def situation(self) -> Situation:
-        """Everything that staleness is judged by, as it is now."""
+    def world(self) -> World:
+        """Versions of everything that stages read, as they are now."""
         versions = self.delivery_versions()
         found = self.deliveries()
-        deliveries: Mapping[str, str] = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
+        deliveries = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
         versions.forget_except(delivery.folder for delivery in found)
         versions.save()
-        return Situation(
-            self.config,
-            self.store,
-            recorded_products(self.products),
-            deliveries,
-            {name: catalog.version for name, catalog in self.catalogs().items()},
-            scale_versions(read_epoch_scales(self.config.store))
-            if self.config.corrections.apply_flux == "epochs"
-            else None,
+        return replace(
+            stored_world(self.config, self.store),
+            delivery=deliveries.get,
+            delivered=list(deliveries),
+            products=recorded_products(self.products),
+            survey=survey_tables(self.config, self.store, self.products),
         )
 
     def assess(self) -> pd.DataFrame:
-        """Every stage of every epoch: fresh, stale, missing, failed or waiting, and why (`reconcile.assess`)."""
-        return assess(self.situation())
+        """Every stage of every epoch and of the survey: fresh, stale, missing, failed or waiting, and why.
+
+        See `staleness.assess`.
+        """
+        return assess(self.world())
+
+
+def stored_world(config: Config, store: EpochStore) -> World:
+    """What a stage at work sees of the world: deliveries are hashed as they are looked at, the products left out."""
+
+    def delivery(epoch: str) -> str | None:
+        folder = config.incoming / check_epoch_key(epoch)
+        return delivery_version(folder, config.image_roots) if folder.is_dir() else None
+
+    scales = applied_scales(config)
+    return World(config, store, delivery, catalog_versions(config), None if scales is None else scale_versions(scales))

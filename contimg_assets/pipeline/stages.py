@@ -1,37 +1,44 @@
-"""The flow: which stages there are, what each reads, which tables it makes, and what its code version covers.
+"""The table of stages: what each reads, which tables it makes, where they are kept, and what its code version covers.
 
-Assets, the store and the reconciler all take these facts from here, so that lineage, storage and staleness cannot
-disagree.
+Assets, the store, the order of work and the judgment of what is stale all take these facts from here, so that lineage,
+storage and staleness cannot disagree. A new stage is one entry of `STAGES`, one module in `orchestration/assets` and one
+folder of science.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from contimg_assets.association.fold import VERSION as FOLD_VERSION
+from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
-from contimg_assets.identity.versions import combine_versions
+from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
-from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES
+from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One box of the flow that has a partition per epoch.
+    """One box of the flow.
 
     Attributes
     ----------
-    name : of the asset, the module and the folder in the store
+    name : of the asset, its module, and its folder in the store
     algorithm : raised by hand whenever the rule changes in a way that changes results
-    reads : stages whose epochs it reads
+    reads : stages that it reads
     sections : configuration sections that it reads
-    tables : that it stores, the main one first
+    tables : that it makes, the main one first
     hidden : tables that do not count for its data version
-    reads_catalogs : whether it reads the reference catalogues
     folds : whether an epoch's result depends on the epochs before it
+    reads_catalogs : whether it reads the reference catalogs
+    reads_scales : whether it reads the scales between epochs, where the configuration applies them
+    per : whether it has a result for every epoch, or one for the whole survey
+    kept_in : whether its tables are Parquet files of the store or tables of the products database
     """
 
     name: str
@@ -40,14 +47,19 @@ class Stage:
     sections: tuple[str, ...]
     tables: tuple[TableSchema, ...]
     hidden: frozenset[str] = frozenset()
-    reads_catalogs: bool = False
     folds: bool = False
+    reads_catalogs: bool = False
+    reads_scales: bool = False
+    per: Literal["epoch", "survey"] = "epoch"
+    kept_in: Literal["store", "database"] = "store"
 
     def code_version(self, config: Config) -> str:
         """Changes when the algorithm, a parameter that the stage reads, or the shape of its tables changes."""
         parameters = [getattr(config, section).version for section in self.sections]
         shapes = [str(schema.arrow) for schema in self.tables]
-        return combine_versions(self.name, self.algorithm, *parameters, *shapes)
+        # Results of stages of the survey were versioned without the name before they stood in this table.
+        name = [self.name] if self.per == "epoch" else []
+        return combine_versions(*name, self.algorithm, *parameters, *shapes)
 
 
 RAW_DETECTIONS = Stage("raw_detections", "1", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
@@ -61,6 +73,8 @@ ASSOCIATED_SOURCES = Stage(
     hidden=frozenset({STATE.name}),
     folds=True,
 )
+# One table for each configured catalog: `reference/<catalog>`.
+REFERENCE_STAGE = Stage("reference", "2", (), (), (REFERENCE,), per="survey")
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
     "3",
@@ -78,21 +92,40 @@ CORRECTIONS_STAGE = Stage(
     hidden=frozenset({KNOWN_FLUXES.name}),
     folds=True,
 )
-PRODUCTS = Stage(
-    "products",
-    "3",
-    ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections"),
-    ("matching", "corrections", "variability"),
-    (),
-    reads_catalogs=True,
-)
+EPOCH_SCALES_STAGE = Stage("epoch_scales", "2", ("corrections",), ("corrections",), (EPOCH_SCALES,), per="survey")
 
-STAGES = (
+_BEFORE_PRODUCTS = (
     RAW_DETECTIONS,
     MEASUREMENTS_STAGE,
     ASSOCIATED_SOURCES,
+    REFERENCE_STAGE,
     CATALOG_MATCHES_STAGE,
     CORRECTIONS_STAGE,
-    PRODUCTS,
+    EPOCH_SCALES_STAGE,
 )
+PRODUCTS = Stage(
+    "products",
+    "3",
+    tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
+    ("matching", "corrections", "variability"),
+    (),
+    reads_catalogs=True,
+    reads_scales=True,
+    kept_in="database",
+)
+
+SCALES_TABLE = Stage(
+    "products/epoch_scales", "1", ("epoch_scales",), (), (EPOCH_SCALES,), per="survey", kept_in="database"
+)
+
+STAGES = (*_BEFORE_PRODUCTS, PRODUCTS, SCALES_TABLE)
+"""All stages, in the order of the flow."""
 STAGE = {stage.name: stage for stage in STAGES}
+EPOCH_STAGES = tuple(stage for stage in STAGES if stage.per == "epoch")
+"""Those that have a result for every epoch."""
+
+# Version of the state that the first epoch is folded onto, of each stage that folds.
+NOTHING_BEFORE = {
+    ASSOCIATED_SOURCES.name: FoldState.empty().version,
+    CORRECTIONS_STAGE.name: version_of_table(KNOWN_FLUXES.arrow.empty_table()),
+}

@@ -6,38 +6,23 @@ nightly schedule and a check all call `assess`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import pandas as pd
 
-from contimg_assets.association.state import FoldState
-from contimg_assets.config import Config
-from contimg_assets.errors import StoreError
+from contimg_assets.errors import InputError
 from contimg_assets.identity.epochs import contiguous_ranges
-from contimg_assets.identity.versions import version_of_table
-from contimg_assets.pipeline.stages import (
-    ASSOCIATED_SOURCES,
-    CORRECTIONS_STAGE,
-    PRODUCTS,
-    RAW_DETECTIONS,
-    STAGES,
-    Stage,
-)
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
-from contimg_assets.schemas.corrections import KNOWN_FLUXES
+from contimg_assets.pipeline import inputs as inputs_
+from contimg_assets.pipeline.inputs import NotMadeYet, SurveyTable, World, is_fresh, stands, state_version
+from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, RAW_DETECTIONS, Stage
+from contimg_assets.pipeline.store import EpochRecord
 
-INCOMING = "incoming"
-STATE_BEFORE = "state_before"
-STATE_AFTER = "state_after"
-SCALES = "epoch_scales"
-NO_SCALES = "none"
-# Version of the state that the first epoch is folded onto, of each stage that folds.
-NOTHING_BEFORE = {
-    ASSOCIATED_SOURCES.name: FoldState.empty().version,
-    CORRECTIONS_STAGE.name: version_of_table(KNOWN_FLUXES.arrow.empty_table()),
-}
+# In place of an epoch's key, in rows about tables that the whole survey has one of.
+SURVEY = ""
+_COLUMNS = ["epoch", "stage", "state", "reason"]
+_NAMES = [stage.name for stage in EPOCH_STAGES]
 
 
 class State(StrEnum):
@@ -48,148 +33,113 @@ class State(StrEnum):
     WAITING = "waiting"  # cannot be made yet: an upstream stage is missing or failed
 
 
-@dataclass(frozen=True)
-class Situation:
-    """Everything that staleness is judged by, read once.
-
-    Attributes
-    ----------
-    products : what the products database was written from, by epoch
-    deliveries : version of the delivered files, by epoch
-    catalogs : version of each reference catalogue
-    scales : version of each epoch's scales between epochs; None where the configuration does not apply them
-    """
-
-    config: Config
-    store: EpochStore
-    products: Mapping[str, EpochRecord]
-    deliveries: Mapping[str, str]
-    catalogs: Mapping[str, str]
-    scales: Mapping[str, str] | None = None
-
-    def record(self, stage: str, epoch: str) -> EpochRecord | None:
-        return self.products.get(epoch) if stage == "products" else self.store.record(stage, epoch)
-
-
-def epochs_in_time_order(store: EpochStore) -> list[str]:
-    """Epochs whose detections were read, by (earliest image, key)."""
-    order = []
-    for epoch in store.epochs(RAW_DETECTIONS.name):
-        record = store.record(RAW_DETECTIONS.name, epoch)
-        if record is not None:
-            order.append((float(record.facts["mjd_first"]), epoch))
-    return [epoch for _, epoch in sorted(order)]
-
-
-def expected_inputs(
-    stage: Stage,
-    epoch: str,
-    records: Mapping[str, EpochRecord],
-    *,
-    delivery: str | None,
-    catalogs: Mapping[str, str],
-    before: str = "",
-    scales: Mapping[str, str] | None = None,
-) -> dict[str, str] | None:
-    """Versions that ``stage`` would read for ``epoch`` now; None while an upstream stage has nothing for it.
-
-    Parameters
-    ----------
-    records : of this epoch, by stage
-    delivery : version of the delivered files, None if they are gone
-    catalogs : version of every reference catalogue
-    before : version of the fold's state before this epoch, for a stage that folds
-    scales : version of each epoch's scales between epochs, where they are applied
-    """
-    if stage is RAW_DETECTIONS:
-        return {INCOMING: delivery} if delivery is not None else None
-    if any(name not in records for name in stage.reads):
-        return None
-    inputs = {name: records[name].data_version for name in stage.reads}
-    if stage.reads_catalogs:
-        inputs |= {f"reference/{name}": version for name, version in catalogs.items()}
-    if stage.folds:
-        inputs[STATE_BEFORE] = before
-    if stage is PRODUCTS and scales is not None:
-        inputs[SCALES] = scales.get(epoch, NO_SCALES)
-    return inputs
-
-
-def state_version(stage: Stage, record: EpochRecord | None) -> str:
-    """Version of a fold's state after an epoch; of the empty state where there is none."""
-    return str(record.facts.get(STATE_AFTER, "")) if record is not None else NOTHING_BEFORE[stage.name]
-
-
-def assess(now: Situation) -> pd.DataFrame:
-    """Every stage of every epoch: fresh, stale, missing, failed or waiting, and why.
+def assess(world: World) -> pd.DataFrame:
+    """Every stage of every epoch and of the survey: fresh, stale, missing, failed or waiting, and why.
 
     Returns
     -------
     DataFrame with columns epoch, stage, state, reason; epochs in time order, stages in the order of the flow. Epochs
-    that were delivered but never read come last, by name, and after them those that only the products hold.
+    that were delivered but never read come last, by name, after them those that only the products hold, and at the end
+    the tables that the whole survey has one of, with `SURVEY` for an epoch and the key of their asset for a stage.
     """
-    known = epochs_in_time_order(now.store)
-    in_store = set(known)
-    epochs = known + [epoch for epoch in now.deliveries if epoch not in in_store]
-    # A deleted epoch leaves the products once the later ones no longer refer to it.
-    epochs += sorted(set(now.products) - set(epochs) - set(now.store.buried()))
-    rows: list[tuple[str, str, State, str]] = []
+    return pd.DataFrame([*_of_epochs(world), *map(_of_survey, world.survey)], columns=_COLUMNS)
+
+
+def work_to_do(assessment: pd.DataFrame) -> pd.DataFrame:
+    """Rows of an assessment that a run can put right: missing or stale, and not failed or waiting."""
+    return assessment[assessment["state"].isin([State.STALE, State.MISSING])]
+
+
+def of_epochs(assessment: pd.DataFrame) -> pd.DataFrame:
+    """Its rows about stages of an epoch."""
+    return assessment[assessment["epoch"] != SURVEY]
+
+
+def of_survey(assessment: pd.DataFrame) -> pd.DataFrame:
+    """Its rows about tables of the whole survey."""
+    return assessment[assessment["epoch"] == SURVEY]
+
+
+def _of_epochs(world: World) -> Iterator[tuple[str, str, State, str]]:
     before = dict(NOTHING_BEFORE)
-    codes = {stage.name: stage.code_version(now.config) for stage in STAGES}
-    for epoch in epochs:
-        records: dict[str, EpochRecord] = {}
+    codes = {stage.name: stage.code_version(world.config) for stage in EPOCH_STAGES}
+    for epoch in _epochs(world):
         upstream: str | None = None
-        for stage in STAGES:
-            record = now.record(stage.name, epoch)
-            expected = expected_inputs(
-                stage,
-                epoch,
-                records,
-                delivery=now.deliveries.get(epoch),
-                catalogs=now.catalogs,
-                before=before.get(stage.name, ""),
-                scales=now.scales,
-            )
-            state, reason = _judge(now, stage, codes[stage.name], epoch, record, expected, upstream)
-            rows.append((epoch, stage.name, state, reason))
+        for stage in EPOCH_STAGES:
+            record = world.record(stage, epoch)
+            question = _Question(world, stage, epoch, codes[stage.name], record)
+            state, reason = question.answer(before.get(stage.name, ""), upstream)
+            yield epoch, stage.name, state, reason
             if upstream is None and state in (State.STALE, State.MISSING):
                 upstream = stage.name
-            if record is not None:
-                records[stage.name] = record
-                # An epoch that cannot be folded takes no part until something changes.
-                if stage.folds and state != State.FAILED:
-                    before[stage.name] = state_version(stage, record)
-    return pd.DataFrame(rows, columns=["epoch", "stage", "state", "reason"])
+            # An epoch that cannot be folded takes no part until something changes.
+            if stage.folds and record is not None and state != State.FAILED:
+                before[stage.name] = state_version(stage, record)
 
 
-def _judge(
-    now: Situation,
-    stage: Stage,
-    code: str,
-    epoch: str,
-    record: EpochRecord | None,
-    expected: Mapping[str, str] | None,
-    upstream: str | None,
-) -> tuple[State, str]:
-    if expected is None:
-        if stage is RAW_DETECTIONS and record is None:
+def _epochs(world: World) -> list[str]:
+    known = inputs_.epochs_in_time_order(world.store)
+    epochs = known + [epoch for epoch in world.delivered if epoch not in set(known)]
+    # A deleted epoch leaves the products once the later ones no longer refer to it.
+    return epochs + sorted(set(world.products) - set(epochs) - set(world.store.buried()))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Whether one stage's result for one epoch is what it should be."""
+
+    world: World
+    stage: Stage
+    epoch: str
+    code: str
+    record: EpochRecord | None
+
+    def answer(self, before: str, upstream: str | None) -> tuple[State, str]:
+        """The state, and the reason in words.
+
+        Parameters
+        ----------
+        before : version of the state before the epoch, for a stage that folds
+        upstream : the first stage of this epoch that has to be made again
+        """
+        try:
+            expected = inputs_.of(self.stage, self.epoch, self.world, before)
+        except NotMadeYet as error:
+            return State.WAITING, "waits for " + ", ".join(error.missing)
+        except InputError:
+            if self.stage is not RAW_DETECTIONS:
+                raise
+            return self._without_delivery()
+        failure = self.world.store.failure(self.stage.name, self.epoch)
+        if failure is not None and stands(failure, expected, self.code):
+            return State.FAILED, failure.message
+        if self.record is None:
+            return State.MISSING, "never made"
+        if self.record.code_version != self.code:
+            return State.STALE, "code or configuration changed"
+        if not is_fresh(self.record, expected, self.code):
+            return State.STALE, "changed: " + ", ".join(_differences(self.record.inputs, expected))
+        if upstream is not None:
+            return State.STALE, f"{upstream} is made again first"
+        return State.FRESH, ""
+
+    def _without_delivery(self) -> tuple[State, str]:
+        if self.record is None:
             return State.WAITING, "only its products are left; deliver it again, or `contimg epoch delete` removes them"
-        if stage is RAW_DETECTIONS:
-            # What was read stays until somebody deletes the epoch: a vanished delivery never destroys products.
-            return State.FRESH, "its delivery is gone; `contimg epoch delete` removes the epoch"
-        return State.WAITING, "waits for " + ", ".join(name for name in stage.reads if now.record(name, epoch) is None)
-    failure = now.store.failure(stage.name, epoch)
-    if failure is not None and failure.inputs == expected and failure.code_version == code:
-        return State.FAILED, failure.message
-    if record is None:
-        return State.MISSING, "never made"
-    if record.code_version != code:
-        return State.STALE, "code or configuration changed"
-    if dict(record.inputs) != dict(expected):
-        return State.STALE, "changed: " + ", ".join(_differences(record.inputs, expected))
-    if upstream is not None:
-        return State.STALE, f"{upstream} is made again first"
-    return State.FRESH, ""
+        # What was read stays until somebody deletes the epoch: a vanished delivery never destroys products.
+        return State.FRESH, "its delivery is gone; `contimg epoch delete` removes the epoch"
+
+
+def _of_survey(table: SurveyTable) -> tuple[str, str, State, str]:
+    if table.expected is None:
+        # What was read from a file stays when the file is gone, as with deliveries.
+        state = State.WAITING if table.record is None else State.FRESH
+        return SURVEY, table.name, state, table.problem
+    if not table.needs_making:
+        return SURVEY, table.name, State.FRESH, ""
+    if table.record is None:
+        return SURVEY, table.name, State.MISSING, "never made"
+    return SURVEY, table.name, State.STALE, "what it is made from, the code or the configuration changed"
 
 
 def _differences(recorded: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
@@ -207,36 +157,10 @@ class Stretch:
 
 def stretches_to_make(assessment: pd.DataFrame, in_order: Sequence[str]) -> list[Stretch]:
     """Runs that make what is stale or missing: an epoch takes part from its first stage that needs making on."""
-    work = assessment[assessment["state"].isin([State.STALE, State.MISSING])]
-    names = [stage.name for stage in STAGES]
-    first = work["stage"].map(names.index).groupby(work["epoch"]).min()
+    work = work_to_do(of_epochs(assessment))
+    first = work["stage"].map(_NAMES.index).groupby(work["epoch"]).min()
     return [
-        Stretch(tuple(names[start:]), tuple(part))
+        Stretch(tuple(_NAMES[start:]), tuple(part))
         for start in sorted(set(first))
         for part in contiguous_ranges(list(first.index[first == start]), in_order)
     ]
-
-
-def upstream_versions(stage: Stage, epoch: str, store: EpochStore) -> dict[str, str]:
-    """Data versions of the stages that ``stage`` reads, for one epoch.
-
-    Raises
-    ------
-    StoreError
-        If one of them has not been made.
-    """
-    versions = {}
-    for name in stage.reads:
-        record = store.record(name, epoch)
-        if record is None:
-            raise StoreError(
-                f"{name} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it"
-            )
-        versions[name] = record.data_version
-    return versions
-
-
-def in_time_order(epochs: Iterable[str], store: EpochStore) -> list[str]:
-    """Epochs by observation time; those not read yet last, by name."""
-    rank = {epoch: place for place, epoch in enumerate(epochs_in_time_order(store))}
-    return sorted(epochs, key=lambda epoch: (rank.get(epoch, len(rank)), epoch))

@@ -30,7 +30,7 @@ from contimg_assets.errors import StoreError
 from contimg_assets.identity.epochs import check_epoch_key, is_epoch_key
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.remembered import Remembered
-from contimg_assets.pipeline.stages import STAGES
+from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.schemas import TableSchema
 
 RECORD, FAILURE = "record.json", "failure.json"
@@ -384,4 +384,4 @@ class StoredEpochs:
 
 def open_store(root: str) -> EpochStore:
     """The store of all stages below a folder."""
-    return EpochStore(Path(root), {stage.name: stage.tables for stage in STAGES if stage.tables})
+    return EpochStore(Path(root), {stage.name: stage.tables for stage in EPOCH_STAGES if stage.kept_in == "store"})

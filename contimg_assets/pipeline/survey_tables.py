@@ -1,7 +1,12 @@
-"""Tables that belong to no epoch: reference catalogs and the flux scales between epochs."""
+"""Tables that belong to no epoch: reference catalogs, and the flux scales between epochs.
+
+Each carries the version of what it was made from in its file, so that the same comparison as for an epoch says whether it
+is fresh.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -9,27 +14,56 @@ import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
+from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.deliveries import file_version
-from contimg_assets.pipeline.stages import CORRECTIONS_STAGE
-from contimg_assets.pipeline.staleness import epochs_in_time_order
+from contimg_assets.pipeline.inputs import SCALES, NotMadeYet, SurveyTable, epochs_in_time_order
+from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE, REFERENCE_STAGE, SCALES_TABLE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
 from contimg_assets.schemas.described import described_values
 
-CATALOG_ALGORITHM = "2"
-SCALES_ALGORITHM = "2"
 READ_FROM = "read_from"
 
 
+def survey_tables(config: Config, store: EpochStore, database: ProductsDatabase) -> list[SurveyTable]:
+    """Every table that belongs to no epoch, in the order of the flow."""
+    return [*_references(config), *_epoch_scales(config, store, database)]
+
+
+def _references(config: Config) -> Iterator[SurveyTable]:
+    for name in config.catalogs:
+        read = read_from(catalog_file(config, name))
+        record = None if read is None else {READ_FROM: read}
+        problem = missing_catalog(config, name)
+        expected = None if problem else {READ_FROM: catalog_input_version(config, name)}
+        yield SurveyTable(REFERENCE_STAGE, f"{REFERENCE_STAGE.name}/{name}", record, expected, problem or "")
+
+
+def _epoch_scales(config: Config, store: EpochStore, database: ProductsDatabase) -> Iterator[SurveyTable]:
+    if not store.epochs(CORRECTIONS_STAGE.name):
+        return
+    read = read_from(epoch_scales_file(config.store))
+    record = None if read is None else {READ_FROM: read}
+    yield SurveyTable(EPOCH_SCALES_STAGE, SCALES, record, {READ_FROM: scales_input_version(config, store)})
+    stored = version_of_table(EPOCH_SCALES.to_arrow(read_epoch_scales(config.store)))
+    shown = {SCALES: database.epoch_scales_version()} if database.is_current() else None
+    yield SurveyTable(SCALES_TABLE, SCALES_TABLE.name, shown, {SCALES: stored})
+
+
 def missing_catalog(config: Config, name: str) -> str | None:
-    """A sentence that says how to mend it, if the file of a configured catalogue is not there."""
+    """A sentence that says how to mend it, if the file of a configured catalog is not there."""
     path = config.catalog_path(name)
     if path.is_file():
         return None
     return f"{path}: no such file for the catalogue {name!r}; put it there, or correct catalogs.{name}.path"
+
+
+def catalog_code_version(catalog: CatalogConfig) -> str:
+    """Version of the code and the configuration that a reference catalog is made by."""
+    return combine_versions(REFERENCE_STAGE.algorithm, catalog.version)
 
 
 def catalog_input_version(config: Config, name: str) -> str:
@@ -42,30 +76,28 @@ def catalog_input_version(config: Config, name: str) -> str:
     """
     if (missing := missing_catalog(config, name)) is not None:
         raise InputError(missing)
-    return combine_versions(
-        CATALOG_ALGORITHM, file_version(config.catalog_path(name)), config.catalogs[name].version, str(REFERENCE.arrow)
-    )
+    file = file_version(config.catalog_path(name))
+    return combine_versions(REFERENCE_STAGE.algorithm, file, config.catalogs[name].version, str(REFERENCE.arrow))
 
 
-def materialised_catalogs(config: Config) -> dict[str, ReferenceCatalog]:
-    """The configured catalogues, as materialised.
+def catalog_versions(config: Config) -> dict[str, str | None]:
+    """Version of each configured catalog as made; None where it has not been made."""
+    files = {name: catalog_file(config, name) for name in config.catalogs}
+    return {name: ReferenceCatalog(name, file).version if file.exists() else None for name, file in files.items()}
+
+
+def made_catalogs(config: Config) -> dict[str, ReferenceCatalog]:
+    """The configured catalogs, as made.
 
     Raises
     ------
-    InputError
-        If one has not been materialised.
+    NotMadeYet
+        If one of them has not been made.
     """
+    missing = [f"reference/{name}" for name, version in catalog_versions(config).items() if version is None]
+    if missing:
+        raise NotMadeYet(f"{missing[0]} has not been made yet; `contimg run` makes it", missing)
     return {name: ReferenceCatalog(name, catalog_file(config, name)) for name in config.catalogs}
-
-
-def catalog_code_version(catalog: CatalogConfig) -> str:
-    """Version of the code and the configuration that a reference catalog is made by."""
-    return combine_versions(CATALOG_ALGORITHM, catalog.version)
-
-
-def scales_code_version(config: Config) -> str:
-    """Version of the code and the configuration that `epoch_scales` is made by."""
-    return combine_versions(SCALES_ALGORITHM, config.corrections.version, str(EPOCH_SCALES.arrow))
 
 
 def corrections_of_all_epochs(store: EpochStore) -> dict[str, EpochRecord]:
@@ -77,7 +109,12 @@ def corrections_of_all_epochs(store: EpochStore) -> dict[str, EpochRecord]:
 def scales_input_version(config: Config, store: EpochStore) -> str:
     """Version of everything that `epoch_scales` is made from: corrections of all epochs, configuration and code."""
     versions = [f"{epoch}={record.data_version}" for epoch, record in corrections_of_all_epochs(store).items()]
-    return combine_versions(scales_code_version(config), *versions)
+    return combine_versions(EPOCH_SCALES_STAGE.code_version(config), *versions)
+
+
+def applied_scales(config: Config) -> pd.DataFrame | None:
+    """EPOCH_SCALES as stored, where the configuration applies them to the fluxes; else None."""
+    return read_epoch_scales(config.store) if config.corrections.apply_flux == "epochs" else None
 
 
 def scale_versions(scales: pd.DataFrame) -> dict[str, str]:

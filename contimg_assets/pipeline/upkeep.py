@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 
 from contimg_assets.catalogs.store import unreferenced_catalogs
-from contimg_assets.database.epoch_products import WriteReport
+from contimg_assets.database import WriteReport
+from contimg_assets.pipeline import inputs
 from contimg_assets.pipeline.products import StoredProducts, matching_of
-from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.project import Project, stored_world
+from contimg_assets.pipeline.stages import PRODUCTS
 
 
 def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path, int]]:
@@ -35,5 +37,6 @@ def rebuild_products(project: Project) -> WriteReport:
     are removed.
     """
     stored = StoredProducts(project.config, project.store)
-    products = (stored.read(epoch, stored.inputs(epoch)) for epoch in stored.complete_epochs())
+    world = stored_world(project.config, project.store)
+    products = (stored.read(epoch, inputs.of(PRODUCTS, epoch, world)) for epoch in stored.complete_epochs())
     return project.products.rebuild(products, project.config.variability, matching_of(project.config))

@@ -14,6 +14,8 @@ from contimg_assets.sky.sphere import separation_arcsec
 FINEST_ORDER = 29
 # 12.6 million cells of 3.4 arcmin: a table of flags over the whole sky still fits everywhere.
 COARSE_ORDER = 10
+# The column `healpix` of measurements and sources: cells of 3.4 arcmin.
+INDEX_ORDER = 10
 
 
 def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
@@ -31,6 +33,11 @@ def centres(cells_29: Cells) -> tuple[Floats, Floats]:
 def coarser(cells_29: Cells, order: int) -> Cells:
     """The cells of an order that hold the given ones of order 29."""
     return cells_29 >> (2 * (FINEST_ORDER - order))
+
+
+def index_cells(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
+    """Nested HEALPix cells as in the column `healpix` of measurements and sources, shape (n,)."""
+    return coarser(healpix_29(ra_deg, dec_deg), INDEX_ORDER)
 
 
 def order_of_radius(radius_arcsec: float) -> int:

@@ -13,9 +13,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from contimg_assets.identity.ids import to_hex
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
-from contimg_assets.variability.segments import Segments
+from contimg_assets.variability.segments import LightCurves, Segments
 
 _CHUNK = 100_000
 
@@ -182,3 +184,35 @@ def iterate_pairs(segments: Segments, chunk: int = 1_000_000) -> Iterator[tuple[
         b = a + 1 + (pair - (ends[a] - later[a]))
         yield owner[a], a.astype(np.intp), b.astype(np.intp)
         done += len(pair)
+
+
+def all_pairs(curves: LightCurves, min_abs_vs: float = 0.0) -> Iterator[pd.DataFrame]:
+    """All pairs of measurements of each source, in pieces.
+
+    Parameters
+    ----------
+    curves : with the columns measurement, mjd, and flux_peak, flux_peak_err, flux_int and flux_int_err
+    min_abs_vs : leave out pairs with |Vs| below this in both peak and integrated flux
+
+    Yields
+    ------
+    DataFrame with the columns of PAIRS, in the order of source, a, b
+    """
+    source, measurement = to_hex(curves.source), to_hex(curves["measurement"])
+    for owner, a, b in iterate_pairs(curves.segments):
+        metrics = {}
+        for kind in ("peak", "int"):
+            flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
+            metrics[f"vs_{kind}"], metrics[f"m_{kind}"] = pair_metrics(flux[a], err[a], flux[b], err[b])
+        strong = np.fmax(np.abs(metrics["vs_peak"]), np.abs(metrics["vs_int"]))
+        keep = np.flatnonzero(strong >= min_abs_vs) if min_abs_vs > 0 else np.arange(len(a))
+        yield pd.DataFrame(
+            {
+                "source_id": source[owner[keep]],
+                "measurement_id_a": measurement[a[keep]],
+                "measurement_id_b": measurement[b[keep]],
+                "mjd_a": curves["mjd"][a[keep]],
+                "mjd_b": curves["mjd"][b[keep]],
+                **{name: values[keep] for name, values in metrics.items()},
+            }
+        )

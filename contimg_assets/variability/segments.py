@@ -13,6 +13,20 @@ import numpy as np
 from contimg_assets.sky.arrays import Flags, Floats, Hashes, Indices, Integers, Values
 
 
+def places(values: Values, keys: Values) -> tuple[Indices, Flags]:
+    """Where values stand among ascending keys.
+
+    Returns
+    -------
+    at : index of the key that equals the value, of any key where none does, shape (n,)
+    found : whether one does, shape (n,)
+    """
+    if not len(keys):
+        return np.zeros(len(values), dtype=np.intp), np.zeros(len(values), dtype=bool)
+    at = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+    return at, keys[at] == values
+
+
 @dataclass(frozen=True)
 class Segments:
     """Consecutive, non-empty segments of n rows.

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from contimg_assets.orchestration.runs.in_process import delete_epoch
-from contimg_assets.pipeline.stages import STAGES
-from contimg_assets.pipeline.staleness import State
-from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets.pipeline.staleness import State, of_epochs, of_survey
+from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project, stale_tables
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,12 @@ def test_every_stage_of_every_epoch_is_made_in_one_run(project: TestProject) -> 
     project.deliver()
     report = project.run()
     assert report.complete
-    assert len(report.assessment) == len(project.epochs) * len(STAGES)
+    assert len(of_epochs(report.assessment)) == len(project.epochs) * len(EPOCH_STAGES)
+    references = [f"reference/{name}" for name in project.project.config.catalogs]
+    assert list(of_survey(report.assessment)["stage"]) == [*references, "epoch_scales", "products/epoch_scales"]
     # Two reference catalogues, one run for all stages of all epochs, one for the scales between them.
     assert len(report.run_ids) == 4
-    assert not project.project.stale_epoch_scales()
+    assert not stale_tables(project.project)
 
 
 def test_all_rows_are_accounted_for(finished: dict[str, pd.DataFrame], survey: Path) -> None:
@@ -124,7 +126,7 @@ def test_touched_and_reordered_files_stop_where_content_is_equal(project: TestPr
     catalogue = next(path for path in sorted(folder.glob("*.csv")) if path.name != "images.csv")
     rows = pd.read_csv(catalogue, dtype=str)
     rows.iloc[::-1].to_csv(catalogue, index=False)
-    versions = {stage.name: project.project.store.record(stage.name, project.epochs[0]) for stage in STAGES[:5]}
+    versions = {stage.name: project.project.store.record(stage.name, project.epochs[0]) for stage in EPOCH_STAGES[:5]}
     assert project.run().complete
     for name, old in versions.items():
         new = project.project.store.record(name, project.epochs[0])
@@ -234,7 +236,7 @@ def test_a_changed_catalogue_is_matched_again(project: TestProject) -> None:
     file = project.folder / "catalogs" / "nvss_like.parquet"
     table = pd.read_parquet(file)
     table.assign(flux_mjy=table["flux_mjy"] * 1.5).to_parquet(file)
-    assert project.project.stale_catalogs() == ["nvss_like"]
+    assert stale_tables(project.project) == ["reference/nvss_like"]
     before = {epoch: project.project.store.record("associated_sources", epoch) for epoch in project.epochs}
     assert project.run().complete
     for epoch, record in before.items():
@@ -286,7 +288,8 @@ def test_a_manifest_that_names_a_missing_file_fails_its_epoch_alone(project: Tes
     report = project.run()
     assert list(report.failed["epoch"]) == [bad]
     assert file.name in report.failed["reason"].iloc[0]
-    assert set(report.assessment.loc[report.assessment["state"] == State.FRESH, "epoch"]) == set(project.epochs) - {bad}
+    made = of_epochs(report.assessment)
+    assert set(made.loc[made["state"] == State.FRESH, "epoch"]) == set(project.epochs) - {bad}
 
 
 def test_without_catalogues_sources_are_found_all_the_same(project: TestProject) -> None:

@@ -18,7 +18,7 @@ from contimg_assets.orchestration.automation.checks import nothing_stale
 from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.pipeline.staleness import State
 from contimg_assets.pipeline.survey_tables import epoch_scales_file
-from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project, stale_tables
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +99,16 @@ def test_folds_that_fail_in_a_row_are_all_shown_and_not_tried_for_ever(finished:
 
 def test_lost_scales_between_epochs_are_solved_again(finished: TestProject) -> None:
     epoch_scales_file(finished.project.config.store).unlink()
-    assert finished.project.stale_epoch_scales()
+    assert stale_tables(finished.project)
     assert finished.run().complete
-    assert not finished.project.stale_epoch_scales()
+    assert not stale_tables(finished.project)
 
 
 def test_a_database_of_an_older_version_is_brought_up_to_date(finished: TestProject) -> None:
     before = finished.rows()
     with finished.project.products as database, writing(database.engine) as connection:
         command.downgrade(alembic_config(connection), "0002")
-    assert finished.project.stale_epoch_scales()
+    assert stale_tables(finished.project)
     assert CliRunner().invoke(app, ["status"]).exit_code == 0
     assert finished.run().complete
     assert finished.project.products.current() == newest_revision()

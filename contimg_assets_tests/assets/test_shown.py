@@ -14,12 +14,11 @@ from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
 from contimg_assets.orchestration.plots import (
     embedded,
-    epochs_to_plot,
     plot_matches,
     plot_offsets_and_scales,
     plot_variability,
 )
-from contimg_assets.pipeline.stages import STAGE, STAGES
+from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
@@ -80,18 +79,13 @@ def test_embedded():
     assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == PNG
 
 
-def test_only_the_newest_epochs_are_plotted():
-    assert epochs_to_plot(["a"]) == {"a"}
-    assert epochs_to_plot([f"e{n}" for n in range(100)]) == {"e97", "e98", "e99"}
-
-
 def columns_of(asset: str) -> list[str]:
     if asset.startswith("reference/"):
         return REFERENCE.names
     return [name for table in STAGE[asset].tables for name in table.names]
 
 
-@pytest.mark.parametrize("stage", [stage.name for stage in STAGES if stage.tables])
+@pytest.mark.parametrize("stage", [stage.name for stage in EPOCH_STAGES if stage.tables])
 def test_lineage_of_a_stage_names_columns_that_exist(stage):
     lineage = stage_lineage(stage, CONFIG).deps_by_column
     assert set(lineage) <= set(STAGE[stage].tables[0].names)

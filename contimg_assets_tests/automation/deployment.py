@@ -27,6 +27,7 @@ from contimg_assets.orchestration.epoch_assets import DATA_VERSION_TAG
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.staleness import work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -313,9 +314,7 @@ class Deployment:
 
     def pending(self) -> bool:
         """Whether anything is left to make that can be made, as the reconciler sees it."""
-        if self.project.stale_catalogs() or self.project.stale_epoch_scales():
-            return True
-        return bool(self.project.assess()["state"].isin(["stale", "missing"]).any())
+        return not work_to_do(self.project.assess()).empty
 
 
 @contextmanager

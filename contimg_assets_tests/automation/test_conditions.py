@@ -10,8 +10,10 @@ import pytest
 
 from contimg_assets.config import Corrections
 from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.staleness import of_epochs
 from contimg_assets_tests.automation.deployment import QUICK, make_project, small_survey
 from contimg_assets_tests.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
+from contimg_assets_tests.projects import stale_tables
 
 ALL = ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections", "products")
 FROM_MATCHES = ALL[3:]
@@ -63,8 +65,8 @@ def test_new_late_and_changed_epochs(automaton, survey):
     own, *others = automaton.settle()
     assert own == Done(ALL, (late.name,))
     assert [one.epochs for one in others] in ([], [(last.name,)])
-    assert (automaton.project.assess()["state"] == "fresh").all()
-    assert not automaton.project.stale_epoch_scales()
+    assert (of_epochs(automaton.project.assess())["state"] == "fresh").all()
+    assert not stale_tables(automaton.project)
 
 
 def test_failed_epoch_is_left_until_it_changes_and_holds_nobody_back(automaton, survey):
@@ -86,7 +88,7 @@ def test_failed_epoch_is_left_until_it_changes_and_holds_nobody_back(automaton, 
     recovered, later = automaton.settle()
     assert recovered == Done(ALL, (bad.name,))
     assert later == Done(FROM_MATCHES, (good.name,))
-    assert (automaton.project.assess()["state"] == "fresh").all()
+    assert (of_epochs(automaton.project.assess())["state"] == "fresh").all()
 
 
 def test_changed_catalogue_and_changed_configuration(automaton, survey):

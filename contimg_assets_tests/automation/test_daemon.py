@@ -247,9 +247,9 @@ def test_backfill_from_the_ui_of_60_epochs_is_one_run(tmp_path):
 
 def _everything(project: Project) -> list[dg.AssetKey]:
     from contimg_assets.orchestration.assets import stage_keys
-    from contimg_assets.pipeline.stages import STAGES
+    from contimg_assets.pipeline.stages import EPOCH_STAGES
 
-    return stage_keys([stage.name for stage in STAGES])
+    return stage_keys([stage.name for stage in EPOCH_STAGES])
 
 
 def _catalogue(project: Project, epoch: str) -> Path:

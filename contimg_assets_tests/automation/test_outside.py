@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from contimg_assets.config import Config, load_config
+from contimg_assets.database.compaction import compact
 from contimg_assets.database.engine import writing
-from contimg_assets.database.upkeep import compact, orphans
+from contimg_assets.database.orphans import orphans
 from contimg_assets.definitions import build_definitions
 from contimg_assets.orchestration.automation.checks import (
     epochs_keep_coming,
@@ -29,9 +30,10 @@ from contimg_assets.orchestration.automation.sensors import something_runs
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delete_epoch
 from contimg_assets.pipeline import upkeep
+from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import INCOMING
+from contimg_assets.pipeline.staleness import of_epochs
 from contimg_assets.pipeline.store import Failure
 from contimg_assets_tests.automation.deployment import (
     assert_same_products,
@@ -231,7 +233,7 @@ def test_nightly_requests_what_is_stale_with_a_key_per_night(automaton, survey):
         .execute_in_process(instance=automaton.instance, tags=request.tags)
     )
     assert result.success, selection
-    assert (automaton.project.assess()["state"] == "fresh").all()
+    assert (of_epochs(automaton.project.assess())["state"] == "fresh").all()
 
 
 def test_schedules_have_their_times_from_the_configuration(made, tmp_path):
@@ -273,7 +275,7 @@ def test_vanished_epoch_is_removed_where_configured_and_after_its_time(made, tmp
         job = automaton.definitions.resolve_job_def("remove_vanished_epochs")
         assert job.execute_in_process(instance=automaton.instance, run_config=request.run_config).success
         assert project.epochs_in_store() == [survey[1].name]
-        assert (project.assess()["state"] == "fresh").all()
+        assert (of_epochs(project.assess())["state"] == "fresh").all()
         assert set(products(project)["measurements"]["epoch"]) == {survey[1].name}
         # Nothing is left in the incoming folder: an unmounted disk must not empty the products.
         shutil.rmtree(project.config.incoming / survey[1].name)
@@ -318,7 +320,7 @@ def test_jobs_for_people_make_the_epochs_they_choose(automaton, survey):
 def test_nightly_tries_once_more_what_failed_for_no_fault_of_its_own(automaton, survey):
     change(automaton, survey[1])
     epoch = survey[1].name
-    delivered = automaton.project.situation().deliveries[epoch]
+    delivered = automaton.project.world().delivery(epoch)
     for kind, asked in (("input", 0), ("store", 1), ("internal", 1)):
         failure = Failure(
             "raw_detections", epoch, "no space left", kind, RAW_DETECTIONS.code_version(automaton.project.config),
@@ -353,7 +355,7 @@ def test_rebuild_products_keeps_decisions_on_sources_that_were_renamed(made, tmp
         assert_same_products(after, before)
         present = project.products.present_source(old["source_id"])
         assert project.products.matches(present).query("match_quality == 'rejected'")["source_id"].tolist() == [present]
-        assert (project.assess()["state"] == "fresh").all()
+        assert (of_epochs(project.assess())["state"] == "fresh").all()
 
 
 def test_maintenance_removes_old_leftovers_and_nothing_else(automaton):
@@ -378,7 +380,7 @@ def test_maintenance_removes_old_leftovers_and_nothing_else(automaton):
     assert automaton.definitions.resolve_job_def("maintenance").execute_in_process(instance=automaton.instance).success
     assert {file for file in store.root.rglob("*") if file.is_file()} == kept
     assert_same_products(products(automaton.project), before)
-    assert (automaton.project.assess()["state"] == "fresh").all()
+    assert (of_epochs(automaton.project.assess())["state"] == "fresh").all()
 
 
 def test_tidy_store_says_what_it_removed(automaton):

@@ -14,15 +14,15 @@ from contimg_assets.definitions import build_definitions
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.orchestration.assets import stage_keys
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG
+from contimg_assets.pipeline.inputs import SCALES
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import STAGES
-from contimg_assets.pipeline.staleness import SCALES
+from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets_tests.automation.deployment import deliver
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # So many evaluations after a request nothing more is asked of what it was about (`conditions.nothing_in_the_way`).
 SETTLING_TICKS = 2
-_ORDER = [stage.name for stage in STAGES]
+_ORDER = [stage.name for stage in EPOCH_STAGES]
 
 
 @dataclass(frozen=True)

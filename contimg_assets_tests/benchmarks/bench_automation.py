@@ -24,9 +24,9 @@ from contimg_assets.database.engine import writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.definitions import build_definitions
 from contimg_assets.orchestration.assets.products import CODE
+from contimg_assets.pipeline.inputs import STATE_AFTER, of
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import PRODUCTS, STAGES
-from contimg_assets.pipeline.staleness import NOTHING_BEFORE, STATE_AFTER, expected_inputs
+from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, PRODUCTS
 from contimg_assets.pipeline.store import RECORD, EpochRecord, StoredTable
 
 _HEADER = "image,catalogue,mjd_mid,ra_deg,dec_deg,radius_deg,bmaj_arcsec,bmin_arcsec,bpa_deg,freq_mhz,rms_mjy_beam\n"
@@ -49,22 +49,13 @@ def deliver(incoming: Path, n_epochs: int, n_files: int) -> None:
 
 def make(project: Project) -> None:
     """Records of all stages for all deliveries, as if everything had been made."""
-    versions = project.delivery_versions()
     project.products.upgrade()
+    world = project.world()
     before = dict(NOTHING_BEFORE)
     rows: dict[str, list[dict[str, object]]] = {"epochs": [], "epoch_versions": []}
     for delivery in project.deliveries():
-        records: dict[str, EpochRecord] = {}
-        for stage in STAGES:
-            inputs = expected_inputs(
-                stage,
-                delivery.epoch,
-                records,
-                delivery=versions.version(delivery.folder),
-                catalogs={},
-                before=before.get(stage.name, ""),
-            )
-            assert inputs is not None
+        for stage in EPOCH_STAGES:
+            inputs = of(stage, delivery.epoch, world, before.get(stage.name, ""))
             code = stage.code_version(project.config)
             if stage is PRODUCTS:
                 epoch = {"epoch": delivery.epoch, "content_version": "0" * 16, "mjd_start": delivery.mjd}
@@ -86,8 +77,6 @@ def make(project: Project) -> None:
             file.write_text(json.dumps(asdict(record), indent=1))
             for table in tables.values():
                 (file.parent / table.file).touch()
-            records[stage.name] = record
-    versions.save()
     with writing(project.products.engine) as connection:
         for name, values in rows.items():
             connection.execute(sa.insert(TABLES[name]), values)

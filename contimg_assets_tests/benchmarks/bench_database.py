@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from contimg_assets.database.epoch_products import EpochProducts
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.database.matching import source_matching
 from contimg_assets_tests.database.survey import Survey
 

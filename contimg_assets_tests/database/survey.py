@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
-from contimg_assets.database.epoch_products import EpochProducts
 
-from contimg_assets.database.sources import healpix_cells
+from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.identity.ids import from_hex, measurement_ids, mix, source_ids, to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import displaced
 
 
@@ -93,7 +94,7 @@ class Survey:
             "ra_deg": ra, "dec_deg": dec,
             "line": np.arange(1, n + 1),
             "ra_corr_deg": ra, "dec_corr_deg": dec, "mjd": np.full(n, mjd), "snr": flux, "compactness": np.ones(n),
-            "healpix": healpix_cells(ra, dec), "local_rms_mjy_beam": np.ones(n),
+            "healpix": index_cells(ra, dec), "local_rms_mjy_beam": np.ones(n),
             "flux_peak_isl_ratio": np.ones(n), "flux_int_isl_ratio": np.ones(n),
             "flux_scale_err": np.full(n, 0.01), "corrected": np.ones(n, bool),
         }  # fmt: skip
@@ -144,6 +145,20 @@ class Survey:
 
     def epochs(self, **options) -> list[EpochProducts]:
         return [self.epoch(number, **options) for number in range(len(self.names))]
+
+
+def with_forks(epochs: list[EpochProducts], n_forks: int) -> tuple[list[EpochProducts], list[str]]:
+    """The epochs, in the last of which the first sources fork and copy their history; and the ids of the forks."""
+    associations = [pd.DataFrame(epoch.associations) for epoch in epochs]
+    last, pairs, added = associations[-1], [], []
+    for parent, shared in zip(last["source_id"][:n_forks], last["measurement_id"][:n_forks], strict=True):
+        child = fork_id(parent, shared)
+        pairs.append((parent, child, "fork"))
+        added += [rows[rows["source_id"] == parent].assign(source_id=child, copied=True) for rows in associations[:-1]]
+        added.append(last[last["source_id"] == parent].assign(source_id=child))
+    relations = pd.DataFrame(pairs, columns=["from_source_id", "to_source_id", "kind"])
+    forked = replace(epochs[-1], associations=pd.concat([last, *added], ignore_index=True), relations=relations)
+    return [*epochs[:-1], forked], [child for _, child, _ in pairs]
 
 
 def fork_id(source: str, measurement: str) -> str:

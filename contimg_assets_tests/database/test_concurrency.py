@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -93,6 +94,9 @@ def _write_for_ever(url: str, ready: object) -> None:
     epochs = [[survey.epoch(n, flux_factor=factor) for n in range(6)] for factor in (1.0, 1.5)]
     for products in epochs[0] + epochs[1]:
         _ = products.content_version
+    # Else a search for garbage among all that is imported may fill the short time that is left.
+    gc.collect()
+    gc.freeze()
     with ProductsDatabase(url) as database:
         ready.set()  # type: ignore[attr-defined]
         while True:

@@ -23,14 +23,13 @@ from contimg_assets.database import EpochProducts, ProductsDatabase
 from contimg_assets.database.export import arrow_schema, export, export_pairs, export_table, exportable
 from contimg_assets.database.matching import source_matching
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.queries import parse_position
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.ids import source_ids
 from contimg_assets.ingest.coverage import coverage_table, read_coverage
 from contimg_assets.schemas.variability import LIGHT_CURVE, PHOTOMETRY, VARIABILITY_STATS
 from contimg_assets.sky.coverage import Coverage, merged
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
-from contimg_assets_tests.database.survey import Survey
+from contimg_assets_tests.database.survey import Survey, with_forks
 
 # What existing readers select.
 PHOTOMETRY_COLUMNS = [
@@ -115,23 +114,6 @@ def test_find_source(filled_database: ProductsDatabase, survey: Survey) -> None:
     for place in ((360.0, 0, 1), (0, 0, np.inf), (0, 0, np.nan), (0, 0, -1.0)):
         with pytest.raises(InputError, match="RA must be"):
             filled_database.cone(*place)
-
-
-def test_positions_as_people_write_them() -> None:
-    assert parse_position("187.5,-12.25") == (187.5, -12.25)
-    assert parse_position(" 12h30m00s , -12d15m00s ") == pytest.approx((187.5, -12.25))
-    assert parse_position("12:30:00,-12:15:00") == pytest.approx((187.5, -12.25))
-    assert parse_position("12:30:00 -12:15:00") == pytest.approx((187.5, -12.25))
-    assert parse_position("12 30 00.0 -12 15 00") == pytest.approx((187.5, -12.25))
-    assert parse_position("187.5 -12.25") == (187.5, -12.25)
-    # A plain number is in degrees, whatever the other one is.
-    assert parse_position("187.7,+12:15:00") == pytest.approx((187.7, 12.25))
-    assert parse_position("12:30:00,12.25") == pytest.approx((187.5, 12.25))
-    assert parse_position("187.7 12d15m") == pytest.approx((187.7, 12.25))
-    wrong = ("360,0", "1,91", "1", "a,b", "nan,1", "1,2,3", "-01:00:00,+10:00:00", "-1h,10d", "25:00:00,1", "1:2:3,91d")
-    for text in wrong:
-        with pytest.raises(InputError, match="neither a source id"):
-            parse_position(text)
 
 
 def test_variables(filled_database: ProductsDatabase) -> None:
@@ -482,3 +464,11 @@ def test_pairs_on_request(filled_database: ProductsDatabase, survey: Survey, tmp
     a, b = curve[row["measurement_id_a"]], curve[row["measurement_id_b"]]
     assert row["vs_peak"] == pytest.approx((a - b) / np.sqrt(2))
     assert row["m_peak"] == pytest.approx(2 * (a - b) / (a + b))
+
+
+def test_pairs_of_a_fork_count_what_it_copied(database: ProductsDatabase, tmp_path: Path) -> None:
+    epochs, forks = with_forks(Survey(n_sources=12, n_epochs=3, detected=1.0).epochs(), 6)
+    database.replace_epochs(epochs)
+    assert export_pairs(database, tmp_path / "pairs.parquet", forks) == 3 * len(forks)
+    for fork in forks:
+        assert export_pairs(database, tmp_path / "one.parquet", [fork]) == 3

@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching, Variability
-from contimg_assets.database import EpochProducts, ProductsDatabase, writer
+from contimg_assets.database import EpochProducts, ProductsDatabase, light_curves
 from contimg_assets.database.matching import source_matching
+from contimg_assets.database.writing import statistics
 from contimg_assets.errors import SchemaError, StoreError
 from contimg_assets.identity.ids import source_ids
 from contimg_assets.ingest.coverage import coverage_table
 from contimg_assets.sky.cells import cells_within
 from contimg_assets.sky.coverage import merged
 from contimg_assets_tests.database.conftest import assert_same_rows, copied, dump
-from contimg_assets_tests.database.survey import Survey, fork_id
+from contimg_assets_tests.database.survey import Survey, fork_id, with_forks
 
 # Aliases tell what was here before: they are history by nature.
 HISTORY = ("source_aliases", "recomputed_with")
@@ -185,6 +186,19 @@ def test_only_touched_sources_are_recomputed(database: ProductsDatabase) -> None
     report = database.replace_epochs([here.epoch(3)])
     assert report.n_sources == len(dump(database)["sources"])
     assert report.n_recomputed == here.seen.any(axis=0).sum() < report.n_sources
+
+
+def test_a_source_that_is_left_alone_has_no_neighbor(database: ProductsDatabase) -> None:
+    here, there = (
+        Survey(n_sources=1, n_epochs=1, detected=1.0),
+        Survey(n_sources=5, n_epochs=1, dec=-40.0, prefix="far-"),
+    )
+    database.replace_epochs([*here.epochs(), *there.epochs()])
+    separation = database.read_table("sources")["neighbour_arcsec"]
+    assert separation.notna().all()
+    # Everything that the epoch touches goes; what stays is elsewhere.
+    database.delete_epoch(there.names[0])
+    assert database.read_table("sources")["neighbour_arcsec"].isna().tolist() == [True]
 
 
 def test_other_parameters_recompute_every_source(database: ProductsDatabase) -> None:
@@ -355,14 +369,18 @@ def test_a_large_database_is_worked_on_in_pieces(
     sqlite_url: str, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     survey = Survey(n_sources=30, n_epochs=4, n_images=2)
+    # What a fork copied stands in its parent's light curve, which may be in another piece.
+    epochs, forks = with_forks(survey.epochs(), 8)
     with copied(empty_database, tmp_path, "whole.sqlite3") as whole:
-        whole.replace_epochs(survey.epochs())
+        whole.replace_epochs(epochs)
         expected = dump(whole)
-    monkeypatch.setattr(writer, "_MAX_POINTS", 40)
-    monkeypatch.setattr(writer, "_CHUNK_POINTS", 7)
+        counts = whole.read_table("sources").set_index("id")["n_measurements"]
+    assert (counts[forks] > 1).any()
+    monkeypatch.setattr(light_curves, "MAX_POINTS", 40)
+    monkeypatch.setattr(statistics, "CHUNK_POINTS", 7)
     with copied(empty_database, tmp_path, "pieces.sqlite3") as pieces:
-        pieces.replace_epochs(survey.epochs()[:3])
-        pieces.replace_epochs(survey.epochs()[3:])
+        pieces.replace_epochs(epochs[:3])
+        pieces.replace_epochs(epochs[3:])
         assert_same_rows(dump(pieces), expected)
 
 

@@ -8,7 +8,7 @@ from astropy_healpix import HEALPix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contimg_assets.database.blocks import pack_coverage, unpack_coverage
+from contimg_assets.database.writing.image_coverage import pack_coverage, unpack_coverage
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.coverage import Coverage, merged, overlaid
 from contimg_assets.sky.sphere import separation_arcsec

@@ -1,43 +1,53 @@
 """`measurements`: detections with errors and weights; of duplicates one is kept, and the others name it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from contimg_assets.config import Config
+from contimg_assets.config import Config, Measurements
 from contimg_assets.ingest.checks import measurements_add_up
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.orchestration.conditions import on_upstream_change
-from contimg_assets.orchestration.epoch_assets import (
-    Check,
-    Content,
-    each_epoch,
-    epoch_asset,
-    medians,
-    publish,
-)
+from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
-from contimg_assets.pipeline.stages import MEASUREMENTS_STAGE
-from contimg_assets.pipeline.staleness import upstream_versions
+from contimg_assets.pipeline.chain import make_each
+from contimg_assets.pipeline.outcomes import Check, Content, medians
+from contimg_assets.pipeline.stages import MEASUREMENTS_STAGE as STAGE
 from contimg_assets.pipeline.store import StoredEpochs
 
 NOTHING_LOST = "no_detection_lost"
 
 
-def build_measurements(config: Config) -> dg.AssetsDefinition:
+def make(epoch: str, raw_detections: StoredEpochs, parameters: Measurements) -> Content:
+    """Measurements of one epoch."""
+    detections = raw_detections.read(epoch, "detections")
+    table = measure(detections, raw_detections.read(epoch, "images"), parameters)
+    n_duplicates = int(table["duplicate_of"].notna().sum())
+    return Content(
+        tables={"measurements": table},
+        facts={
+            "n_measurements": len(table) - n_duplicates,
+            "n_duplicates": n_duplicates,
+            **medians(table, "snr", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec", "compactness"),
+        },
+        checks=[Check.of(NOTHING_LOST, measurements_add_up(detections, table))],
+    )
+
+
+def build(config: Config) -> list[dg.AssetsDefinition]:
     """The asset, for a configuration."""
 
     @epoch_asset(
-        MEASUREMENTS_STAGE,
+        STAGE,
         config,
         automation_condition=on_upstream_change(),
         check_specs=[
-            dg.AssetCheckSpec(
+            quality_check(
+                STAGE,
                 NOTHING_LOST,
-                asset=MEASUREMENTS_STAGE.name,
+                "Every detection is a measurement or the duplicate of one that is kept, of another image.",
                 blocking=True,
-                description="Every detection is a measurement or the duplicate of one that is kept, of another image.",
             )
         ],
         description="Detections with floors, Condon (1997) and systematic errors [arcsec, mJy] and weights. A "
@@ -48,26 +58,8 @@ def build_measurements(config: Config) -> dg.AssetsDefinition:
         raw_detections: StoredEpochs,
         store: dg.ResourceParam[EpochParquetIOManager],
     ) -> Iterator[Any]:
-        def make(epoch: str, inputs: Mapping[str, str]) -> Content:
-            detections = raw_detections.read(epoch, "detections")
-            table = measure(detections, raw_detections.read(epoch, "images"), config.measurements)
-            n_duplicates = int(table["duplicate_of"].notna().sum())
-            return Content(
-                tables={"measurements": table},
-                facts={
-                    "n_measurements": len(table) - n_duplicates,
-                    "n_duplicates": n_duplicates,
-                    **medians(table, "snr", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec", "compactness"),
-                },
-                checks=[Check.of(NOTHING_LOST, measurements_add_up(detections, table))],
-            )
+        work = work_of(context, STAGE, config, store.epochs)
+        outcomes = make_each(work, lambda epoch, inputs: make(epoch, raw_detections, config.measurements))
+        yield from publish(context, work, outcomes)
 
-        def inputs(epoch: str) -> Mapping[str, str]:
-            return upstream_versions(MEASUREMENTS_STAGE, epoch, store.epochs)
-
-        outcomes = each_epoch(
-            context, MEASUREMENTS_STAGE, config, store.epochs, inputs, make, frozenset({NOTHING_LOST})
-        )
-        yield from publish(context, config, store.epochs, outcomes)
-
-    return measurements
+    return [measurements]

@@ -1,43 +1,41 @@
 """`products/*`: the tables of the products database, one asset each, all written together.
 
 A reader of the database sees an epoch as it was or as it is, never half of it; so one step writes all tables of all its
-epochs in one transaction.
+epochs in one transaction. `products/epoch_scales` is a table of the whole survey and is written by itself.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from contimg_assets.config import Config
-from contimg_assets.database import EpochProducts, ProductsDatabase
-from contimg_assets.database.models import TABLES, Base
-from contimg_assets.errors import StoreError
-from contimg_assets.orchestration.assets.epoch_scales import KEY as SCALES_KEY
-from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of_product
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.models import describe_table
+from contimg_assets.identity.versions import version_of_table
+from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of, columns_of_product
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import (
-    FORCE_TAG,
     OWNERS,
     RETRY_INTERNAL_ERRORS,
-    Failed,
-    Made,
-    Outcome,
     check_results,
     epoch_events,
     epochs_failed,
-    failed,
     none_failed_spec,
+    shown,
+    sorted_out,
+    work_of,
 )
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, product_lineage
 from contimg_assets.orchestration.partitions import EPOCHS, SINGLE_RUN
 from contimg_assets.orchestration.plots import embedded, plot_variability
-from contimg_assets.pipeline import progress
-from contimg_assets.pipeline.products import StoredProducts, matching_of, recorded_products
-from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, PRODUCTS
-from contimg_assets.pipeline.staleness import in_time_order
-from contimg_assets.pipeline.store import EpochStore
+from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.outcomes import Outcome
+from contimg_assets.pipeline.products import write_products
+from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE, PRODUCTS, SCALES_TABLE
+from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
     "epochs": ("raw_detections",),
@@ -55,48 +53,54 @@ _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
 """Every table of the products database that the stages fill, and the stages that its rows are made from."""
 
 _WITH_CATALOGS = ("cross_matches", "reference_catalogs")
-OVERRIDES_KEY = dg.AssetKey(["products", "match_overrides"])
 PRODUCT_KEYS = [dg.AssetKey(["products", table]) for table in _STAGES_OF_TABLE]
 _EPOCHS_KEY = dg.AssetKey(["products", "epochs"])
 
 
-def table_description(table: str) -> str:
-    """What a table of the products database holds, as its model says."""
-    return next(
-        (model.class_.__doc__ or "").strip() for model in Base.registry.mappers if model.local_table is TABLES[table]
-    )
+SCALES_KEY = dg.AssetKey(SCALES_TABLE.name.split("/"))
 
 
-def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def _kinds(config: Config) -> set[str]:
+    return {"sqlalchemy", "postgres" if config.products_url.startswith("postgresql") else "sqlite"}
+
+
+def build(config: Config) -> list[dg.AssetsDefinition]:
     """The assets, for a configuration."""
+    return [_build_products(config), _build_epoch_scales(config)]
+
+
+def _specs(config: Config) -> list[dg.AssetSpec]:
     references = [dg.AssetKey(["reference", name]) for name in config.catalogs]
+    scales = [EPOCH_SCALES_STAGE.name] if config.corrections.apply_flux == "epochs" else []
     condition = on_upstream_change(dg.AssetSelection.assets(*references) if references else None)
     code = PRODUCTS.code_version(config)
-    specs = [
+    return [
         dg.AssetSpec(
-            key,
+            dg.AssetKey(["products", table]),
             # All tables are written together, so each waits for the last stage.
             deps=[
-                *dict.fromkeys([*stages, CORRECTIONS_STAGE.name]),
-                *(references if key.path[-1] in _WITH_CATALOGS else []),
-                *([SCALES_KEY] if config.corrections.apply_flux == "epochs" else []),
+                *dict.fromkeys([*stages, PRODUCTS.reads[-1]]),
+                *(references if table in _WITH_CATALOGS else []),
+                *scales,
             ],
             # A run of several epochs says of each what it holds; one result for all would only say it twice.
             skippable=True,
             group_name="products",
             owners=OWNERS,
-            kinds={"sqlalchemy", "postgres" if config.products_url.startswith("postgresql") else "sqlite"},
+            kinds=_kinds(config),
             code_version=code,
             automation_condition=condition,
-            description=table_description(key.path[-1]),
-            metadata={COLUMN_SCHEMA: columns_of_product(key.path[-1])},
+            description=describe_table(table).description,
+            metadata={COLUMN_SCHEMA: columns_of_product(table)},
         )
-        for key, stages in zip(PRODUCT_KEYS, _STAGES_OF_TABLE.values(), strict=True)
+        for table, stages in _STAGES_OF_TABLE.items()
     ]
 
+
+def _build_products(config: Config) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=PRODUCTS.name,
-        specs=specs,
+        specs=_specs(config),
         check_specs=[none_failed_spec(_EPOCHS_KEY)],
         partitions_def=EPOCHS,
         backfill_policy=SINGLE_RUN,
@@ -109,93 +113,44 @@ def build_products(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         database: dg.ResourceParam[ProductsDatabase],
     ) -> Iterator[Any]:
         database.upgrade()
-        writer = _Writer(context, config, store.epochs, database)
-        outcomes = list(writer.outcomes(in_time_order(context.partition_keys, store.epochs)))
-        yield from _publish(context, store.epochs, database, outcomes)
+        work = work_of(context, PRODUCTS, config, store.epochs, database)
+        yield from _publish(context, work, database, list(write_products(work, database)))
 
-    return [products]
+    return products
 
 
-class _Writer:
-    """Writes a run's epochs into the database."""
+def _build_epoch_scales(config: Config) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=SCALES_KEY,
+        ins={EPOCH_SCALES_STAGE.name: dg.AssetIn(dg.AssetKey(EPOCH_SCALES_STAGE.name))},
+        group_name="products",
+        owners=OWNERS,
+        kinds=_kinds(config),
+        automation_condition=on_upstream_change(),
+        retry_policy=RETRY_INTERNAL_ERRORS,
+        pool="products_database",
+        metadata={COLUMN_SCHEMA: columns_of(EPOCH_SCALES)},
+        description="Flux scale between epochs of every image, beside `corrections`, which has each image's own.",
+    )
+    def epoch_scales_table(
+        epoch_scales: pd.DataFrame, database: dg.ResourceParam[ProductsDatabase]
+    ) -> dg.MaterializeResult:
+        database.upgrade()
+        version = version_of_table(EPOCH_SCALES.to_arrow(epoch_scales))
+        written = database.replace_epoch_scales(epoch_scales)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(version),
+            metadata={"dagster/row_count": len(epoch_scales)} | ({} if written else {"note": "nothing changed"}),
+        )
 
-    def __init__(
-        self,
-        context: dg.AssetExecutionContext,
-        config: Config,
-        store: EpochStore,
-        database: ProductsDatabase,
-    ) -> None:
-        self.context, self.config, self.store, self.database = context, config, store, database
-        self.stored = StoredProducts(config, store)
-        self.recorded = recorded_products(database)
-        self.forced = context.run.tags.get(FORCE_TAG) == "true"
-        self.matching = matching_of(config)
-
-    def outcomes(self, epochs: Sequence[str]) -> Iterator[Outcome]:
-        """Write what is not there yet as it should be."""
-        wanted: dict[str, Mapping[str, str]] = {}
-        for epoch in epochs:
-            inputs: Mapping[str, str] = {}
-            try:
-                inputs = self.stored.inputs(epoch)
-            except StoreError as error:
-                yield self._failed(epoch, inputs, error)
-                continue
-            recorded = self.recorded.get(epoch)
-            if not self.forced and recorded and recorded.code_version == self.stored.code and recorded.inputs == inputs:
-                progress.report(PRODUCTS.name, epoch)
-                yield Made(recorded, note="inputs, code and configuration unchanged: nothing to do")
-            else:
-                wanted[epoch] = inputs
-        yield from self._write(wanted)
-
-    def _write(self, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
-        """Write epochs in one transaction, one in memory at a time; one that cannot be read takes no part."""
-        if not wanted:
-            return
-        unreadable: list[Failed] = []
-        rows: dict[str, int] = {}
-
-        def products() -> Iterator[EpochProducts]:
-            for epoch, inputs in wanted.items():
-                try:
-                    read = self.stored.read(epoch, inputs)
-                except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
-                    unreadable.append(self._failed(epoch, inputs, error))
-                    continue
-                rows[epoch] = len(read.measurements)
-                yield read
-                progress.report(PRODUCTS.name, epoch)
-
-        try:
-            self.database.replace_epochs(products(), self.config.variability, self.matching)
-        except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
-            if len(wanted) == 1:
-                ((epoch, inputs),) = wanted.items()
-                yield self._failed(epoch, inputs, error)
-                return
-            # One of them is at fault, and the transaction is undone: each on its own feet.
-            for epoch, inputs in wanted.items():
-                yield from self._write({epoch: inputs})
-            return
-        yield from unreadable
-        records = recorded_products(self.database)
-        for epoch, n_rows in rows.items():
-            self.store.forget_failure(PRODUCTS.name, epoch)
-            yield Made(records[epoch], {"measurements written": n_rows})
-
-    def _failed(self, epoch: str, inputs: Mapping[str, str], error: Exception) -> Failed:
-        progress.report(PRODUCTS.name, epoch)
-        return failed(self.context, self.store, PRODUCTS, self.config, epoch, inputs, error)
+    return epoch_scales_table
 
 
 def _publish(
-    context: dg.AssetExecutionContext, store: EpochStore, database: ProductsDatabase, outcomes: Sequence[Outcome]
+    context: dg.AssetExecutionContext, work: Work, database: ProductsDatabase, outcomes: list[Outcome]
 ) -> Iterator[Any]:
     """Tell Dagster of every table of every epoch; raise at the end if an epoch failed."""
-    made = [one for one in outcomes if isinstance(one, Made)]
-    failures = [one for one in outcomes if isinstance(one, Failed)]
+    made, failures = sorted_out(outcomes)
     # What is true of a table as a whole goes with the newest epoch: events are kept for ever.
     of_table = {key: _of_table(key.path[-1], database) for key in PRODUCT_KEYS}
     if len(made) == 1 and not failures:
@@ -203,22 +158,21 @@ def _publish(
             yield dg.MaterializeResult(
                 asset_key=key,
                 data_version=dg.DataVersion(made[0].record.data_version),
-                metadata=made[0].all_metadata | of_table[key],
+                metadata=shown(made[0]) | of_table[key],
             )
     else:
         for key in PRODUCT_KEYS:
             yield from epoch_events(key, made[:-1])
             yield from epoch_events(key, made[-1:], of_table[key])
-    yield from check_results(context, store, PRODUCTS.name)
+    yield from check_results(context, work.store, PRODUCTS)
     if failures:
         raise epochs_failed(failures, len(made))
 
 
 def _of_table(table: str, database: ProductsDatabase) -> dict[str, Any]:
     """What the UI shows of a table as a whole: where its columns come from, a plot."""
-    columns = [column.name for column in TABLES[table].columns]
+    columns = [column.name for column in describe_table(table).columns]
     shown: dict[str, Any] = {COLUMN_LINEAGE: product_lineage(table, columns, _STAGES_OF_TABLE[table])}
     if table == "variability":
-        values = database.query("SELECT v_peak, eta_peak FROM variability WHERE sample = 'detections'")
-        shown["V against eta"] = embedded(plot_variability(values), "V against eta")
+        shown["V against eta"] = embedded(plot_variability(database.v_and_eta()), "V against eta")
     return shown

@@ -1,4 +1,4 @@
-"""`raw_detections`: an epoch's delivered catalogues, parsed and checked; unusable rows are set aside with a reason."""
+"""`raw_detections`: an epoch's delivered catalogs, parsed and checked; unusable rows are set aside with a reason."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,17 +7,18 @@ import dagster as dg
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.identity.epochs import check_epoch_key
 from contimg_assets.ingest.checks import rejections_within_limits, rows_add_up
-from contimg_assets.ingest.epoch import read_epoch
+from contimg_assets.ingest.epoch import EpochDetections, read_epoch
 from contimg_assets.orchestration.conditions import on_delivery
-from contimg_assets.orchestration.epoch_assets import Check, Content, each_epoch, epoch_asset, publish
+from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.partitions import EPOCHS
+from contimg_assets.pipeline.chain import make_each
 from contimg_assets.pipeline.deliveries import delivery_version
+from contimg_assets.pipeline.inputs import INCOMING
+from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import positions_outside_field
-from contimg_assets.pipeline.stages import RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import INCOMING
+from contimg_assets.pipeline.stages import RAW_DETECTIONS as STAGE
 
 INCOMING_SPEC = dg.AssetSpec(
     INCOMING,
@@ -29,36 +30,85 @@ INCOMING_SPEC = dg.AssetSpec(
 )
 
 ROWS_ADD_UP, FEW_REJECTED, INSIDE_FIELD = "rows_add_up", "few_rows_rejected", "positions_inside_field"
-# A catalogue that changes under our eyes is read again, but a writer that never rests must be told.
+# A catalog that changes under our eyes is read again, but a writer that never rests must be told.
 _READS = 3
 
 
-def build_raw_detections(config: Config) -> dg.AssetsDefinition:
-    """The asset, for a configuration."""
+def make(epoch: str, inputs: Mapping[str, str], config: Config) -> Content:
+    """Detections, images, coverage and rejected rows of one epoch.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or changes while it is read.
+    """
+    folder = config.incoming / epoch
+    found, version = _read_at_rest(epoch, inputs[INCOMING], config)
+    images = found.images
+    too_many = rejections_within_limits(images, found.rejected, config.ingest)
+    outside = positions_outside_field(images, found.detections, config.ingest.field_margin)
+    return Content(
+        tables={
+            "detections": found.detections,
+            "images": images,
+            "rejected": found.rejected,
+            "coverage": found.coverage,
+        },
+        inputs={INCOMING: version},
+        facts={
+            "mjd_first": float(images["mjd"].min()),
+            "mjd_last": float(images["mjd"].max()),
+            "n_images": len(images),
+            "n_rows": int(images["n_rows"].sum()),
+            "n_detections": len(found.detections),
+            "n_rejected": len(found.rejected),
+            "median_rms_mjy_beam": float(images["rms_mjy_beam"].median()),
+        },
+        checks=[
+            Check.of(ROWS_ADD_UP, rows_add_up(images, found.detections, found.rejected)),
+            Check.of(FEW_REJECTED, [f"{folder / problem}" for problem in too_many]),
+            Check.of(INSIDE_FIELD, outside),
+        ],
+    )
+
+
+def _read_at_rest(epoch: str, version: str, config: Config) -> tuple[EpochDetections, str]:
+    """An epoch read while its files did not change, and the version of the files."""
+    folder = config.incoming / epoch
+    for _ in range(_READS):
+        found = read_epoch(folder, epoch, config, enforce_limits=False)
+        before, version = version, delivery_version(folder, config.image_roots)
+        if version == before:
+            return found, version
+    raise InputError(f"{folder}: its files kept changing while they were read; it is read again when they rest")
+
+
+def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The asset, and the one that stands for the incoming folder, for a configuration."""
 
     @epoch_asset(
-        RAW_DETECTIONS,
+        STAGE,
         config,
         deps=[INCOMING_SPEC],
         automation_condition=on_delivery(),
         check_specs=[
-            dg.AssetCheckSpec(
+            quality_check(
+                STAGE,
                 ROWS_ADD_UP,
-                asset=RAW_DETECTIONS.name,
+                "Every row of every delivered file is a detection or is set aside with a reason.",
                 blocking=True,
-                description="Every row of every delivered file is a detection or is set aside with a reason.",
             ),
-            dg.AssetCheckSpec(
+            quality_check(
+                STAGE,
                 FEW_REJECTED,
-                asset=RAW_DETECTIONS.name,
+                "No more rows are set aside than `ingest.max_rejected_fraction` allows.",
                 blocking=True,
-                description="No more rows are set aside than `ingest.max_rejected_fraction` allows.",
             ),
-            dg.AssetCheckSpec(
+            quality_check(
+                STAGE,
                 INSIDE_FIELD,
-                asset=RAW_DETECTIONS.name,
+                "Every detection lies within `ingest.field_margin` field radii of its image's centre.",
                 blocking=True,
-                description="Every detection lies within `ingest.field_margin` field radii of its image's centre.",
             ),
         ],
         description="Delivered catalogues in our columns and units [deg, arcsec, mJy, MJD UTC], one row per usable "
@@ -67,64 +117,7 @@ def build_raw_detections(config: Config) -> dg.AssetsDefinition:
     def raw_detections(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[EpochParquetIOManager]
     ) -> Iterator[Any]:
-        def delivered(epoch: str) -> Mapping[str, str]:
-            folder = config.incoming / check_epoch_key(epoch)
-            if not folder.is_dir():
-                raise InputError(
-                    f"{folder}: the epoch's folder is gone; deliver it again, or remove the epoch with `contimg "
-                    f"epoch delete {epoch}`"
-                )
-            return {INCOMING: delivery_version(folder, config.image_roots)}
+        work = work_of(context, STAGE, config, store.epochs)
+        yield from publish(context, work, make_each(work, lambda epoch, inputs: make(epoch, inputs, config)))
 
-        def read(epoch: str, inputs: Mapping[str, str]) -> Content:
-            folder = config.incoming / epoch
-            version = inputs[INCOMING]
-            for _ in range(_READS):
-                found = read_epoch(folder, epoch, config, enforce_limits=False)
-                read_version, version = version, delivery_version(folder, config.image_roots)
-                if version == read_version:
-                    break
-            else:
-                raise InputError(
-                    f"{folder}: its files kept changing while they were read; it is read again when they rest"
-                )
-            images = found.images
-            too_many = rejections_within_limits(images, found.rejected, config.ingest)
-            return Content(
-                tables={
-                    "detections": found.detections,
-                    "images": images,
-                    "rejected": found.rejected,
-                    "coverage": found.coverage,
-                },
-                inputs={INCOMING: version},
-                facts={
-                    "mjd_first": float(images["mjd"].min()),
-                    "mjd_last": float(images["mjd"].max()),
-                    "n_images": len(images),
-                    "n_rows": int(images["n_rows"].sum()),
-                    "n_detections": len(found.detections),
-                    "n_rejected": len(found.rejected),
-                    "median_rms_mjy_beam": float(images["rms_mjy_beam"].median()),
-                },
-                checks=[
-                    Check.of(ROWS_ADD_UP, rows_add_up(images, found.detections, found.rejected)),
-                    Check.of(FEW_REJECTED, [f"{folder / problem}" for problem in too_many]),
-                    Check.of(
-                        INSIDE_FIELD, positions_outside_field(images, found.detections, config.ingest.field_margin)
-                    ),
-                ],
-            )
-
-        outcomes = each_epoch(
-            context,
-            RAW_DETECTIONS,
-            config,
-            store.epochs,
-            delivered,
-            read,
-            blocking=frozenset({ROWS_ADD_UP, FEW_REJECTED, INSIDE_FIELD}),
-        )
-        yield from publish(context, config, store.epochs, outcomes)
-
-    return raw_detections
+    return [INCOMING_SPEC, raw_detections]

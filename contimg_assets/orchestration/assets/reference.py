@@ -17,7 +17,12 @@ def catalog_file_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["reference_files", name])
 
 
-def build_reference(config: Config, name: str) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets of all configured catalogs, and those that stand for their files."""
+    return [asset for name in config.catalogs for asset in _build_one(config, name)]
+
+
+def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The asset of one catalogue and the external one for its file."""
     catalog = config.catalogs[name]
     source = dg.AssetSpec(

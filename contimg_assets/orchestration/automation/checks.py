@@ -12,11 +12,11 @@ import dagster as dg
 import pandas as pd
 
 from contimg_assets.config import Automation
-from contimg_assets.database import upkeep
 from contimg_assets.orchestration.automation.jobs import OpenProject
+from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import INCOMING, SCALES, State
+from contimg_assets.pipeline.staleness import SURVEY, State
 
 _SOURCES = dg.AssetKey(["products", "sources"])
 _MAX_NAMED = 50
@@ -68,7 +68,7 @@ def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.A
 
 def no_orphans(project: Project) -> dg.AssetCheckResult:
     """Rows of the products database that hang in the air."""
-    found = upkeep.orphans(project.products.engine) if project.products.current() is not None else {}
+    found = project.products.orphans() if project.products.current() is not None else {}
     return dg.AssetCheckResult(
         passed=not found, metadata=found, description="; ".join(f"{n} {what}" for what, n in found.items()) or None
     )
@@ -77,10 +77,7 @@ def no_orphans(project: Project) -> dg.AssetCheckResult:
 def nothing_stale(project: Project) -> dg.AssetCheckResult:
     """What the reconciler finds: stale, missing, failed or waiting stages, and why."""
     assessment = project.assess()
-    if project.stale_epoch_scales():
-        scales = [("all epochs", SCALES, State.STALE, "an epoch's corrections changed")]
-        assessment = pd.concat([assessment, pd.DataFrame(scales, columns=assessment.columns)], ignore_index=True)
-    found = assessment[assessment["state"] != State.FRESH]
+    found = assessment[assessment["state"] != State.FRESH].replace({"epoch": {SURVEY: "all epochs"}})
     counts = found["state"].value_counts()
     return dg.AssetCheckResult(
         passed=found.empty,

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from contimg_assets.database.upkeep import compact
+from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delete_epoch
 from contimg_assets.pipeline import upkeep
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import MEASUREMENTS_STAGE, RAW_DETECTIONS
@@ -43,10 +43,6 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
 
     @dg.op(description="Bring everything up to date, then replace all products by what the Parquet store holds.")
     def write_products_again(context: dg.OpExecutionContext) -> None:
-        from contimg_assets.orchestration.runs.in_process import (
-            bring_up_to_date,  # it needs the definitions, and they need this module
-        )
-
         project = open_project()
         # Connections that are open still see the file that was there before somebody took it away.
         project.products.close()
@@ -58,8 +54,6 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
 
     @dg.op(description="Remove epochs from store and products, and fold the later ones again without them.")
     def remove_epochs(context: dg.OpExecutionContext, config: VanishedEpochs) -> None:
-        from contimg_assets.orchestration.runs.in_process import delete_epoch
-
         project = open_project()
         present = {delivery.epoch for delivery in project.deliveries()}
         for epoch in config.epochs:
@@ -83,7 +77,7 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
         ins={"tidied": dg.In(dg.Nothing)},
     )
     def compact_database(context: dg.OpExecutionContext) -> None:
-        before, after = compact(open_project().products.engine)
+        before, after = open_project().products.compact()
         context.add_output_metadata({"bytes before": before, "bytes after": after})
 
     @dg.job(

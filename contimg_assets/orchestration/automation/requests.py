@@ -7,16 +7,11 @@ from collections.abc import Iterable
 import dagster as dg
 import pandas as pd
 
-from contimg_assets.orchestration.assets import EPOCH_SCALES_KEYS, stage_keys
+from contimg_assets.orchestration.assets import SCALES_STAGES, stage_keys
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.staleness import State, stretches_to_make
+from contimg_assets.pipeline.staleness import of_survey, stretches_to_make, work_to_do
 from contimg_assets.pipeline.survey_tables import catalog_input_version, scales_input_version
-
-
-def work_to_do(assessment: pd.DataFrame) -> pd.DataFrame:
-    """Rows of an assessment that a run can put right: missing or stale, and not failed or waiting."""
-    return assessment[assessment["state"].isin([State.STALE, State.MISSING])]
 
 
 def runs_to_launch(
@@ -34,22 +29,24 @@ def runs_to_launch(
     ]
 
 
-def tables_to_launch(project: Project) -> tuple[list[dg.RunRequest], str]:
-    """A run for each table of no epoch that is stale, once per version, and a sentence about files that are missing.
+def tables_to_launch(project: Project, assessment: pd.DataFrame) -> list[dg.RunRequest]:
+    """A run for each table of the whole survey that is stale, once for what it would be made from.
 
-    These are reference catalogues and the scales between epochs.
+    Scales between epochs are solved and written into the database by one run.
     """
+    stale = set(work_to_do(of_survey(assessment))["stage"])
+    scales = stale & set(SCALES_STAGES)
     requests = [
         dg.RunRequest(
-            run_key=f"reference/{name} {catalog_input_version(project.config, name)}",
-            asset_selection=[dg.AssetKey(["reference", name])],
+            run_key=f"{name} {catalog_input_version(project.config, name.partition('/')[2])}",
+            asset_selection=stage_keys([name]),
         )
-        for name in project.stale_catalogs()
+        for name in sorted(stale - scales)
     ]
-    if project.stale_epoch_scales():
+    if scales:
         version = scales_input_version(project.config, project.store)
-        requests.append(dg.RunRequest(run_key=f"epoch_scales {version}", asset_selection=EPOCH_SCALES_KEYS))
-    return requests, "; ".join(project.missing_catalogs().values())
+        requests.append(dg.RunRequest(run_key=f"epoch_scales {version}", asset_selection=stage_keys(SCALES_STAGES)))
+    return requests
 
 
 def digest(lines: Iterable[object]) -> str:

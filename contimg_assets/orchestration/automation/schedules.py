@@ -28,10 +28,11 @@ def build_nightly_schedule(automation: Automation, open_project: OpenProject) ->
             project = open_project()
             if forgotten := project.forget_passing_failures():
                 context.log.info(f"tried once more, as their failures may have passed: {', '.join(forgotten)}")
-            requests, problem = tables_to_launch(project)
-            if problem:
-                context.log.warning(problem)
-            requests += runs_to_launch(context.instance, project.assess(), project.epochs(), night)
+            for sentence in project.missing_catalogs():
+                context.log.warning(sentence)
+            assessment = project.assess()
+            requests = tables_to_launch(project, assessment)
+            requests += runs_to_launch(context.instance, assessment, project.epochs(), night)
         except (InputError, ConfigError) as error:
             return dg.SkipReason(str(error))
         return requests or dg.SkipReason("every epoch is up to date")

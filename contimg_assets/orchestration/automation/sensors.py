@@ -21,8 +21,9 @@ from contimg_assets.orchestration.automation.requests import digest, runs_to_lau
 from contimg_assets.orchestration.epoch_assets import seen_outside
 from contimg_assets.orchestration.partitions import register_epochs
 from contimg_assets.pipeline.deliveries import file_version
+from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.staleness import INCOMING
+from contimg_assets.pipeline.staleness import of_epochs
 
 # The cursor holds a digest per bucket of epochs instead of a version per epoch, so it stays a few kB for ever.
 _BUCKETS = 256
@@ -122,20 +123,20 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
         project = open_project()
         in_order, assessment = project.epochs(), project.assess()
         # What appeared just now is left to the events; what was there at the last look already, they have missed.
-        work = work_to_do(assessment)
+        work = work_to_do(of_epochs(assessment))
         findings = {
             str(epoch): digest([*rows["stage"], *rows["reason"]])
             for epoch, rows in list(work.groupby("epoch", sort=False))[:_MAX_EPOCHS]
         }
         before: Mapping[str, str] = json.loads(context.cursor) if context.cursor else {}
         missed = [epoch for epoch, finding in findings.items() if before.get(epoch) == finding]
-        tables, problem = tables_to_launch(project)
+        tables = tables_to_launch(project, assessment)
         requests = [request for request in tables if request.run_key in before]
         if missed:
             # Where a run changed nothing, the same findings launch one again in an hour and not before.
             label = f"{int(time.time() // 3600)} {digest(findings[epoch] for epoch in missed)}"
             requests += runs_to_launch(context.instance, work[work["epoch"].isin(missed)], in_order, label)
-        skip = None if requests else dg.SkipReason(problem or "nothing was missed")
+        skip = None if requests else dg.SkipReason("; ".join(project.missing_catalogs()) or "nothing was missed")
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=skip,

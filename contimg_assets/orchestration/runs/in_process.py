@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 import dagster as dg
 import pandas as pd
 
-from contimg_assets.config import Config
-from contimg_assets.definitions import build_definitions
 from contimg_assets.errors import StoreError
 from contimg_assets.identity.epochs import contiguous_ranges
-from contimg_assets.orchestration.assets import EPOCH_SCALES_KEYS, stage_keys
+from contimg_assets.orchestration.assets import SCALES_STAGES, build_assets, stage_keys
 from contimg_assets.orchestration.assets.reference import catalog_file_key
 from contimg_assets.orchestration.epoch_assets import FORCE_TAG, seen_outside
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
+from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.deliveries import file_version
+from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.products import matching_of, recorded_products
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import RAW_DETECTIONS, STAGES
-from contimg_assets.pipeline.staleness import INCOMING, State, Stretch, stretches_to_make
-from contimg_assets.pipeline.survey_tables import scales_input_version
+from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS, REFERENCE_STAGE
+from contimg_assets.pipeline.staleness import State, Stretch, of_epochs, of_survey, stretches_to_make, work_to_do
+from contimg_assets.pipeline.survey_tables import scales_input_version, survey_tables
 
-_STAGE_NAMES = [stage.name for stage in STAGES]
+_STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
 _MAX_ROUNDS = 100
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -83,8 +83,8 @@ def bring_up_to_date(
     on_done : called with (stage, epoch) whenever a stage is done with an epoch
     on_wait : called with the ids of others' runs, such as the daemon's, if those must be waited for
     """
-    report = Report(problems=list(project.missing_catalogs().values()))
-    launcher = _Launcher(project.config, instance, report, on_wait)
+    report = Report(problems=project.missing_catalogs())
+    launcher = _Launcher(project, instance, report, on_wait)
     project.forget_passing_failures()
     if project.products.current() is not None:
         project.products.upgrade()
@@ -96,7 +96,7 @@ def bring_up_to_date(
         in_order = project.epochs()
         register_epochs(instance, in_order)
         report.assessment = project.assess()
-        work = report.assessment[report.assessment["state"].isin([State.STALE, State.MISSING])]
+        work = work_to_do(of_epochs(report.assessment))
         if epochs is not None:
             rows = pd.MultiIndex.from_frame(work[["epoch", "stage"]])
             if not seen:
@@ -109,7 +109,7 @@ def bring_up_to_date(
             stretches = [Stretch(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
         elif state and state not in seen:
             stretches = stretches_to_make(work, in_order)
-        elif _make_epoch_scales(project, launcher, solved):
+        elif _make_epoch_scales(project, launcher, report.assessment, solved):
             continue
         else:
             break
@@ -164,19 +164,25 @@ def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Co
 
 
 def _make_catalogs(project: Project, launcher: _Launcher) -> None:
-    """Materialise reference catalogues whose file or configuration changed."""
-    for name in project.stale_catalogs():
-        event = seen_outside(catalog_file_key(name), file_version(project.config.catalog_path(name)))
-        launcher.instance.report_runless_asset_event(event)
-        launcher.launch([dg.AssetKey(["reference", name])], {})
+    """Make reference catalogs whose file or configuration changed."""
+    for table in survey_tables(project.config, project.store, project.products):
+        if table.stage is REFERENCE_STAGE and table.needs_making:
+            (key,) = stage_keys([table.name])
+            file = file_version(project.config.catalog_path(key.path[-1]))
+            launcher.instance.report_runless_asset_event(seen_outside(catalog_file_key(key.path[-1]), file))
+            launcher.launch([key], {})
 
 
-def _make_epoch_scales(project: Project, launcher: _Launcher, solved: set[str]) -> bool:
+def _make_epoch_scales(project: Project, launcher: _Launcher, assessment: pd.DataFrame, solved: set[str]) -> bool:
     """Solve the scales between epochs again where an epoch changed since; once for what there is to solve them from."""
-    if not project.stale_epoch_scales() or (version := scales_input_version(project.config, project.store)) in solved:
+    stale = list(work_to_do(of_survey(assessment))["stage"])
+    if not set(stale) & set(SCALES_STAGES):
+        return False
+    version = scales_input_version(project.config, project.store)
+    if version in solved:
         return False
     solved.add(version)
-    launcher.launch(EPOCH_SCALES_KEYS, {})
+    launcher.launch(stage_keys(SCALES_STAGES), {})
     return True
 
 
@@ -184,13 +190,16 @@ class _Launcher:
     """Starts Dagster runs in this process, and keeps what became of them."""
 
     def __init__(
-        self, config: Config, instance: dg.DagsterInstance, report: Report, on_wait: OnWait | None = None
+        self, project: Project, instance: dg.DagsterInstance, report: Report, on_wait: OnWait | None = None
     ) -> None:
         self.instance, self._report, self._on_wait = instance, report, on_wait
         fail_dead_runs(instance)
-        whole = build_definitions(config)
         # Without the checks that stand apart from the assets: they look at everything there is, and have their hours.
-        definitions = dg.Definitions(assets=whole.assets, resources=whole.resources, executor=whole.executor)
+        definitions = dg.Definitions(
+            assets=build_assets(project.config),
+            resources=build_resources(project.config, project.products),
+            executor=EXECUTOR,
+        )
         self._job = definitions.resolve_implicit_global_asset_job_def()
 
     def launch(

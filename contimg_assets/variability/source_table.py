@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.sky.cells import coarser, healpix_29
+from contimg_assets.schemas.variability import FLUX_KINDS
+from contimg_assets.sky.arrays import Flags, Floats, Hashes, Values
+from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import positions, tangent_axes
-from contimg_assets.variability.segments import Floats, LightCurves, RowSums
-
-HEALPIX_ORDER = 10
+from contimg_assets.variability.segments import LightCurves, RowSums, places
 
 
-def healpix_cells(ra_deg: Floats, dec_deg: Floats) -> npt.NDArray[np.int64]:
-    """Nested HEALPix cells of order 10, shape (n,)."""
-    return coarser(healpix_29(ra_deg, dec_deg), HEALPIX_ORDER)
-
-
-def mean_positions(rows: Mapping[str, npt.NDArray], use: npt.NDArray[np.bool_], sums: RowSums) -> dict[str, Floats]:
+def mean_positions(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> dict[str, Floats]:
     """Weighted mean position of each source and its error.
 
     The mean is taken in the plane that touches the sky at the source: east weighted by w_ew, north by w_ns; right at
@@ -49,14 +43,14 @@ def mean_positions(rows: Mapping[str, npt.NDArray], use: npt.NDArray[np.bool_], 
     }
 
 
-def visits(curves: LightCurves, n_epochs: int) -> npt.NDArray[np.bool_]:
+def visits(curves: LightCurves, n_epochs: int) -> Flags:
     """Whether each source has a point in each epoch, shape (k, n_epochs)."""
     seen = np.zeros((len(curves.segments), n_epochs), dtype=bool)
     seen[RowSums.of(curves).owner, curves.rows["epoch"]] = True
     return seen
 
 
-def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bool_]) -> pd.DataFrame:
+def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.DataFrame:
     """What light curves alone say about each source; `id` is the hash (uint64).
 
     Parameters
@@ -81,7 +75,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bo
     names = np.asarray(epochs, dtype=object)
     first_ra, first_dec = positions(np.stack([curves.at(axis, first) for axis in "xyz"], axis=-1))
     table = pd.DataFrame({"id": curves.source, **mean_positions(rows, use, sums)})
-    table["healpix"] = healpix_cells(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+    table["healpix"] = index_cells(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
     table["first_epoch"], table["last_epoch"] = names[curves.at("epoch", first)], names[curves.at("epoch", last)]
     table["first_mjd"], table["last_mjd"] = curves.at("mjd", first), curves.at("mjd", last)
     table["first_ra_deg"], table["first_dec_deg"] = first_ra, first_dec
@@ -102,23 +96,24 @@ def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bo
     return table
 
 
-def add_mean_fluxes(table: pd.DataFrame, variability: pd.DataFrame) -> None:
-    """Weighted mean fluxes of detections, from the variability table, in place; NaN for a source never detected."""
+def mean_fluxes(source: Hashes, variability: pd.DataFrame) -> dict[str, Floats]:
+    """Weighted mean fluxes of the detections of some sources; NaN for a source never detected.
+
+    Parameters
+    ----------
+    source : hashes, shape (n,)
+    variability : as `variability_table` gives it, sorted by source within each sample
+
+    Returns
+    -------
+    flux_peak_mjy_beam, flux_peak_err_mjy_beam, flux_int_mjy, flux_int_err_mjy, shape (n,)
+    """
     detections = variability[variability["sample"] == "detections"]
-    at = np.searchsorted(detections["source_id"].to_numpy(), table["id"].to_numpy())
-    known = np.isin(table["id"].to_numpy(), detections["source_id"].to_numpy())
-    for kind, unit in (("peak", "mjy_beam"), ("int", "mjy")):
+    row, known = places(source, detections["source_id"].to_numpy())
+    fluxes = {}
+    for kind, unit in FLUX_KINDS.items():
         for ours, theirs in ((f"flux_{kind}", "weighted_mean"), (f"flux_{kind}_err", "weighted_mean_err")):
-            values = np.full(len(table), np.nan)
-            values[known] = detections[f"flux_{kind}_{theirs}_{unit}"].to_numpy()[at[known]]
-            table[f"{ours}_{unit}"] = values
-
-
-def iso_times(mjd: Floats) -> npt.NDArray:
-    """MJD UTC as ISO 8601 to the second, shape (n,), dtype object."""
-    seconds = np.round((np.asarray(mjd, dtype=float) - 40587.0) * 86400.0).astype("datetime64[s]")
-    return (
-        (np.datetime_as_string(seconds, unit="s").astype("U19") + np.array("Z")).astype(object)
-        if len(seconds)
-        else np.empty(0, object)
-    )
+            fluxes[f"{ours}_{unit}"] = np.full(len(source), np.nan)
+            values = detections[f"flux_{kind}_{theirs}_{unit}"].to_numpy(dtype=float)
+            fluxes[f"{ours}_{unit}"][known] = values[row[known]]
+    return fluxes

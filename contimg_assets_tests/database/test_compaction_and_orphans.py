@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from contimg_assets.database import ProductsDatabase, upkeep
+from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.engine import writing
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.survey import Survey
@@ -16,9 +16,9 @@ def test_compaction_gives_space_back_and_keeps_every_row(database: ProductsDatab
     for number in range(4):
         database.delete_epoch(survey.names[number])
     rows = dump(database)
-    before, after = upkeep.compact(database.engine)
+    before, after = database.compact()
     assert before > 0
-    assert after == upkeep.size_bytes(database.engine)
+    assert after == database.size_bytes()
     assert_same_rows(dump(database), rows)
     if database.engine.dialect.name == "postgresql":
         vacuumed = database.query(
@@ -34,7 +34,7 @@ def test_compaction_gives_space_back_and_keeps_every_row(database: ProductsDatab
 def test_a_sound_database_has_no_orphans(database: ProductsDatabase) -> None:
     survey = Survey(n_images=2)
     database.replace_epochs(survey.epochs())
-    assert upkeep.orphans(database.engine) == {}
+    assert database.orphans() == {}
 
 
 def test_orphans_are_counted(database: ProductsDatabase) -> None:
@@ -44,7 +44,7 @@ def test_orphans_are_counted(database: ProductsDatabase) -> None:
     n = len(database.light_curve(source, limits=False))
     with writing(database.engine) as connection:
         connection.execute(sa.text("DELETE FROM associations WHERE source_id = :s"), {"s": source})
-    assert upkeep.orphans(database.engine) == {
+    assert database.orphans() == {
         "sources without a measurement": 1,
         "measurements without a source": n,
     }

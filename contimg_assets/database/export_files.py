@@ -1,0 +1,128 @@
+"""Tables as files that other programs read: Parquet, VOTable, CSV and FITS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from contimg_assets.errors import InputError
+
+if TYPE_CHECKING:
+    from astropy.table import MaskedColumn
+
+FORMATS = ("parquet", "votable", "csv", "fits")
+_SUFFIXES = {".xml": "votable", ".vot": "votable", ".pq": "parquet", **{f".{name}": name for name in FORMATS}}
+
+
+def format_of(file: Path, format: str | None = None) -> str:
+    """The format to write a file in: as given, else by its suffix.
+
+    Raises
+    ------
+    InputError
+        If it is unknown, or the suffix says another one.
+    """
+    named = _SUFFIXES.get(file.suffix.lower())
+    kind = format or named or file.suffix[1:]
+    if kind not in FORMATS:
+        raise InputError(f"format {kind!r} is unknown; it is one of {', '.join(FORMATS)}")
+    if named not in (None, kind):
+        raise InputError(f"the suffix of {file.name} says {named}, not {kind}; change one of them")
+    return kind
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A name to write to, which becomes the file at the end: others that read the file see the old one or the new one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise InputError(f"folder {file.parent} does not exist; create it first, or name another")
+    temporary = file.with_name(f".{file.name}.part")
+    try:
+        yield temporary
+        temporary.replace(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written ({error.strerror or error}); name another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(pieces: Iterable[pa.RecordBatch], schema: pa.Schema, name: str, kind: str, file: Path) -> int:
+    """Write a table, some rows at a time where the format allows it. Returns the number of rows.
+
+    Parameters
+    ----------
+    pieces : the rows
+    schema : the columns; their metadata may have 'unit', 'description' and 'ucd'
+    name : of the table
+    kind : one of FORMATS
+    file : where to write
+    """
+    if kind not in ("parquet", "csv"):
+        return _write_astropy(pa.Table.from_batches(list(pieces), schema), name, kind, file)
+    rows = 0
+    with pq.ParquetWriter(file, schema) if kind == "parquet" else pa_csv.CSVWriter(file, schema) as writer:
+        for piece in pieces:
+            writer.write_batch(piece)
+            rows += piece.num_rows
+    return rows
+
+
+def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
+    """VOTable with units, UCDs and descriptions; FITS with units.
+
+    FITS has no missing flags: a column of flags that may be missing has 1, 0 and a null (TNULL) there. Missing texts
+    are empty.
+    """
+    from astropy.io.votable import from_table, writeto
+    from astropy.table import Table
+
+    table = Table(meta={"name": name})
+    for field, values in zip(data.schema, data.itercolumns(), strict=True):
+        table[field.name] = _astropy_column(field, values, kind)
+    if kind == "fits":
+        table.write(file, format="fits", overwrite=True)
+        return len(table)
+    document = from_table(table)
+    for field in document.get_first_table().fields:
+        field.ucd = table[field.name].meta.get("ucd")
+    writeto(document, str(file))
+    return len(table)
+
+
+def _astropy_column(field: pa.Field, values: pa.ChunkedArray, kind: str) -> MaskedColumn:
+    """A column with its unit, description and UCD; missing values masked, missing numbers NaN."""
+    from astropy.table import MaskedColumn
+
+    if pa.types.is_floating(field.type):
+        column = MaskedColumn(values.to_numpy())
+    else:
+        fill = "" if pa.types.is_string(field.type) else pa.scalar(0).cast(field.type)
+        filled = values.fill_null(fill).to_numpy(zero_copy_only=False)
+        if pa.types.is_string(field.type):
+            filled = filled.astype(str)
+        elif kind == "fits" and pa.types.is_boolean(field.type) and field.nullable:
+            filled = filled.astype(np.uint8)
+        # A missing value is written as one that no row has; astropy's own choices, 999999 and 'N/A', may be real.
+        null = {"i": np.iinfo(np.int64).min, "u": 255, "U": ""}.get(filled.dtype.kind)
+        column = MaskedColumn(filled, mask=values.is_null().to_numpy(zero_copy_only=False), fill_value=null)
+    told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    column.unit = told.get("unit") or None
+    column.description = told.get("description")
+    if told.get("ucd"):
+        column.meta["ucd"] = told["ucd"]
+    return column

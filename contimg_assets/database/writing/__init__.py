@@ -1,0 +1,1 @@
+"""Writing epochs: one transaction that replaces their rows and recomputes every source they touch."""

@@ -1,0 +1,165 @@
+"""Rows that belong to one epoch: deleted, inserted, or left as they are where its content is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contimg_assets.database import bulk
+from contimg_assets.database.blocks import NO_HASHES, Block, Hashes, make_block, pack
+from contimg_assets.database.epoch_products import EpochProducts
+from contimg_assets.database.light_curves import read_block
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.recorded import epoch_versions, write_epoch_versions
+from contimg_assets.database.writing.image_coverage import insert_coverage
+from contimg_assets.database.writing.report import Stopwatch
+from contimg_assets.errors import StoreError
+
+ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
+# Tables with an epoch's rows, those that refer to others first.
+_OF_EPOCH = (
+    "source_relations",
+    "corrections",
+    "measurements",
+    "image_coverage",
+    "images",
+    "epoch_blocks",
+    "epoch_limits",
+    "epoch_versions",
+    "epochs",
+)
+
+
+@dataclass
+class ChangedEpochs:
+    """What a change did to epochs.
+
+    Attributes
+    ----------
+    written, unchanged, deleted : names, in the order in which they came
+    before, after : the points of epochs that were there and are not as they were, and of those that are written now
+    """
+
+    written: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    before: dict[str, Block] = field(default_factory=dict)
+    after: dict[str, Block] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> Hashes:
+        """Hashes of the sources that have points in a changed epoch, before or after, ascending."""
+        blocks = (*self.before.values(), *self.after.values())
+        return np.unique(np.concatenate([NO_HASHES, *(block.sources for block in blocks)]))
+
+
+def replace_rows(
+    connection: Connection, batch: Iterable[EpochProducts], delete: Sequence[str], anew: bool, watch: Stopwatch
+) -> ChangedEpochs:
+    """Delete and insert the rows that belong to epochs.
+
+    Only one epoch's tables are needed at a time: the batch may be a generator that reads them.
+
+    Parameters
+    ----------
+    batch : the epochs to write; one whose content is as recorded is left alone
+    delete : names of epochs to remove; those that are not there do not matter
+    anew : remove all epochs first, and write those of the batch whether or not they are as recorded
+
+    Raises
+    ------
+    StoreError
+        If an epoch is given twice.
+    """
+    epochs = TABLES["epochs"]
+    rows = connection.execute(sa.select(epochs.c.epoch, epochs.c.content_version)).all()
+    recorded = {row.epoch: row.content_version for row in rows}
+    change = ChangedEpochs()
+    for epoch in [name for name in (list(recorded) if anew else delete) if name in recorded]:
+        _take_out(connection, epoch, change)
+        change.deleted.append(epoch)
+    if anew:
+        recorded = {}
+    versions = epoch_versions(connection)
+    watch.lap("delete")
+    for products in batch:
+        if products.epoch in {*change.written, *change.unchanged, *delete}:
+            raise StoreError(f"epoch {products.epoch!r} is given more than once; each epoch has one state")
+        same = recorded.get(products.epoch) == products.content_version
+        watch.lap("prepare")
+        if same:
+            change.unchanged.append(products.epoch)
+        else:
+            if products.epoch in recorded:
+                _take_out(connection, products.epoch, change)
+                watch.lap("delete")
+            change.after[products.epoch] = _insert_epoch(connection, products)
+            change.written.append(products.epoch)
+        if not same or versions.get(products.epoch) != dict(products.versions):
+            write_epoch_versions(connection, products)
+        watch.lap("insert epochs")
+    change.deleted = [epoch for epoch in change.deleted if epoch not in change.after]
+    return change
+
+
+def _take_out(connection: Connection, epoch: str, change: ChangedEpochs) -> None:
+    """Delete an epoch's rows, and keep its points in the change."""
+    change.before[epoch] = read_block(connection, epoch)
+    associations = TABLES["associations"]
+    own = sa.and_(associations.c.epoch == epoch, associations.c.copied_by.is_(None))
+    connection.execute(sa.delete(associations).where(own))
+    connection.execute(sa.delete(associations).where(associations.c.copied_by == epoch))
+    for name in _OF_EPOCH:
+        connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))
+
+
+def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
+    """All rows that belong to one epoch. Its sources may come later within the transaction."""
+    epoch, tables = products.epoch, products.tables
+    measurements, associations = tables["measurements"], tables["associations"]
+    bulk.insert(connection, TABLES["epochs"], _epoch_row(products))
+    bulk.insert(connection, TABLES["images"], _with(tables["images"], epoch=epoch))
+    insert_coverage(connection, epoch, tables["images"], tables["coverage"])
+    bulk.insert(connection, TABLES["corrections"], _with(tables["corrections"], epoch=epoch))
+    bulk.insert(connection, TABLES["source_relations"], _with(tables["relations"], epoch=epoch))
+    kept = measurements.drop_columns(["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"])
+    bulk.insert(connection, TABLES["measurements"], _with(kept, epoch=epoch, is_limit=False))
+    by = pc.if_else(associations["copied"], pa.scalar(epoch), pa.scalar(None, pa.string()))
+    rows = associations.append_column("copied_by", by)
+    bulk.insert(connection, TABLES["associations"], rows.sort_by([(name, "ascending") for name in ASSOCIATION_KEY]))
+    block = make_block(tables["images"], measurements, associations)
+    packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
+    connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)
+    connection.execute(sa.insert(TABLES["epoch_limits"]), {"epoch": epoch, "sources": b""})
+    return block
+
+
+def _epoch_row(products: EpochProducts) -> pa.Table:
+    """The row of `epochs`."""
+    images, measurements = products.tables["images"], products.tables["measurements"]
+    mjd = pc.min_max(images["mjd"]).as_py()
+    return pa.table(
+        {
+            "epoch": [products.epoch],
+            "mjd_start": [mjd["min"]],
+            "mjd_end": [mjd["max"]],
+            "n_images": [images.num_rows],
+            "n_measurements": [measurements.num_rows],
+            "n_duplicates": [measurements.num_rows - measurements["duplicate_of"].null_count],
+            "n_associations": [products.tables["associations"].num_rows],
+            "content_version": [products.content_version],
+        }
+    )
+
+
+def _with(table: pa.Table, **columns: str | bool) -> pa.Table:
+    """The table with columns that have one value each."""
+    for name, value in columns.items():
+        table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
+    return table

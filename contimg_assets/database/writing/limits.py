@@ -1,0 +1,138 @@
+"""Upper limits: where a source was covered and not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contimg_assets.config import Variability
+from contimg_assets.database import bulk
+from contimg_assets.database.blocks import NO_HASHES, Hashes
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.writing.epochs import ASSOCIATION_KEY
+from contimg_assets.database.writing.sources import counts_of
+from contimg_assets.database.writing.statistics import Recomputed
+from contimg_assets.database.writing.stored import Observed
+from contimg_assets.identity.ids import hash_text, mix, to_hex
+from contimg_assets.sky.cells import index_cells
+from contimg_assets.variability.new_sources import uncovered_detections
+
+
+class Limits:
+    """Which sources have an upper limit in which epoch, and their rows of `measurements` and `associations`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        table = TABLES["epoch_limits"]
+        rows = connection.execute(sa.select(table.c.epoch, table.c.sources)).all()
+        self._stored: dict[str, Hashes] = {row.epoch: np.frombuffer(row.sources, dtype="<u8") for row in rows}
+        self._present = dict(self._stored)
+
+    def delete(self, sources: Hashes) -> None:
+        """Remove the limits of some sources in all epochs."""
+        for epoch, present in self._present.items():
+            gone = np.intersect1d(present, sources)
+            if len(gone):
+                rows = [(epoch, i) for i in _limit_ids(gone, np.full(len(gone), epoch, dtype=object))]
+                for name in ("associations", "measurements"):
+                    bulk.delete(self._connection, TABLES[name], ("epoch", "measurement_id"), rows)
+                self._present[epoch] = np.setdiff1d(present, gone)
+
+    def insert(self, limits: pd.DataFrame) -> None:
+        """Add limits: columns source (hash), epoch, image, mjd, ra_deg, dec_deg, upper_limit_mjy_beam."""
+        source, ids = limits["source"].to_numpy(), _limit_ids(limits["source"].to_numpy(), limits["epoch"].to_numpy())
+        rows = limits.drop(columns="source").assign(
+            measurement_id=ids,
+            healpix=index_cells(limits["ra_deg"].to_numpy(), limits["dec_deg"].to_numpy()),
+            forced=False,
+            is_limit=True,
+        )
+        bulk.insert(self._connection, TABLES["measurements"], rows.sort_values(["epoch", "measurement_id"]))
+        members = limits[["epoch"]].assign(source_id=to_hex(source), measurement_id=ids, copied=False)
+        bulk.insert(self._connection, TABLES["associations"], members.sort_values(ASSOCIATION_KEY))
+        for epoch, chosen in limits.groupby("epoch", sort=False):
+            self._present[str(epoch)] = np.union1d(self._present[str(epoch)], chosen["source"].to_numpy())
+
+    def save(self) -> None:
+        """Write which sources have limits, of epochs where that changed."""
+        table = TABLES["epoch_limits"]
+        for epoch, present in self._present.items():
+            if not np.array_equal(present, self._stored[epoch]):
+                data = np.ascontiguousarray(present, dtype="<u8").tobytes()
+                self._connection.execute(sa.update(table).where(table.c.epoch == epoch).values(sources=data))
+
+    def count(self, sources: Hashes) -> npt.NDArray[np.int64]:
+        """Number of limits of each source, shape (n_sources,)."""
+        return counts_of(sources, np.concatenate([NO_HASHES, *self._present.values()]))
+
+
+def update_limits(
+    connection: Connection,
+    observed: Observed,
+    recomputed: Recomputed,
+    elsewhere: npt.NDArray[np.bool_],
+    vanished: Hashes,
+    written: Collection[str],
+    parameters: Variability,
+) -> npt.NDArray[np.int64]:
+    """Bring the upper limits up to date. Returns the number of limits of each recomputed source.
+
+    Whether an epoch covered a source is judged where it was first detected. So limits of epochs that did not change are
+    looked at again only for sources that are new or were first detected elsewhere than before.
+
+    Parameters
+    ----------
+    elsewhere : whether each recomputed source is one of those, shape (n_sources,)
+    vanished : sources that are gone
+    written : epochs that are new or changed
+    parameters : whether there are limits, and how many sigma they are
+    """
+    limits = Limits(connection)
+    limits.delete(np.union1d(recomputed.ids[elsewhere], vanished))
+    if parameters.upper_limits and len(recomputed.ids) and len(observed.images):
+        missed = _missed(observed, recomputed, elsewhere, written)
+        limits.insert(_limit_rows(missed, observed.images, recomputed.sources, parameters.upper_limit_sigma))
+    limits.save()
+    return limits.count(recomputed.ids)
+
+
+def _missed(
+    observed: Observed, recomputed: Recomputed, elsewhere: npt.NDArray[np.bool_], written: Collection[str]
+) -> pd.DataFrame:
+    """Where recomputed sources were covered and not measured: `uncovered_detections` of all sources in the written
+    epochs, and in the others of those whose first detection is elsewhere."""
+    sources, epochs = recomputed.sources, observed.epochs.names
+    first = sources[["first_ra_deg", "first_dec_deg"]].set_axis(["ra_deg", "dec_deg"], axis=1)
+    others = [epoch for epoch in epochs if epoch not in written]
+    parts = []
+    for rows, visits in ((np.arange(len(sources)), list(written)), (np.flatnonzero(elsewhere), others)):
+        seen = recomputed.seen[rows[:, None], [epochs.index(epoch) for epoch in visits]]
+        part = uncovered_detections(first.iloc[rows], observed.images, seen, visits, observed.coverage)
+        parts.append(part.assign(source=rows[part["source"].to_numpy(dtype=np.intp)]))
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def _limit_rows(missed: pd.DataFrame, images: pd.DataFrame, sources: pd.DataFrame, n_sigma: float) -> pd.DataFrame:
+    """Upper limits as `Limits.insert` takes them, at the places of first detections."""
+    row = missed["source"].to_numpy(dtype=np.intp)
+    return pd.DataFrame(
+        {
+            "source": sources["id"].to_numpy()[row],
+            "epoch": missed["epoch"].astype(object),
+            "image": missed["image"],
+            "mjd": images["mjd"].to_numpy()[missed["image_row"].to_numpy(dtype=np.intp)],
+            "ra_deg": sources["first_ra_deg"].to_numpy()[row],
+            "dec_deg": sources["first_dec_deg"].to_numpy()[row],
+            "upper_limit_mjy_beam": n_sigma * missed["rms_mjy_beam"].to_numpy(dtype=float),
+        }
+    )
+
+
+def _limit_ids(source: Hashes, epoch: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Ids of the upper limits of sources in epochs."""
+    return to_hex(mix(mix(hash_text(["upper limit"])[0], source), hash_text(epoch)))

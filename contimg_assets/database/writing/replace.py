@@ -1,0 +1,123 @@
+"""Replacing epochs: their rows, and those of every source they touch.
+
+What is written is a function of the epochs in the database alone, whatever the order in which they came. All steps work
+on whole tables; the functions of this package run inside the caller's transaction and never commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sqlalchemy.engine import Connection
+
+from contimg_assets.config import Variability
+from contimg_assets.database import bulk
+from contimg_assets.database.blocks import Hashes
+from contimg_assets.database.epoch_products import EpochProducts
+from contimg_assets.database.matching import SourceMatching
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.recorded import record_recomputed_with
+from contimg_assets.database.writing.aliases import write_aliases
+from contimg_assets.database.writing.epochs import ChangedEpochs, replace_rows
+from contimg_assets.database.writing.limits import update_limits
+from contimg_assets.database.writing.matches import write_matches
+from contimg_assets.database.writing.report import Stopwatch, WriteReport
+from contimg_assets.database.writing.sources import (
+    covered,
+    delete_sources,
+    n_relations,
+    novelty,
+    same_as_before,
+    write_sources,
+    write_variability,
+)
+from contimg_assets.database.writing.statistics import recompute
+from contimg_assets.database.writing.stored import Present, read_observed, read_present
+
+_NO_MATCHING = "none"
+# What most of a large change goes to.
+_LARGE_TABLES = ("sources", "associations", "measurements", "variability", "cross_matches")
+
+
+def replace_epochs(
+    connection: Connection,
+    batch: Iterable[EpochProducts],
+    delete: Sequence[str],
+    parameters: Variability,
+    matching: SourceMatching | None,
+    anew: bool = False,
+) -> WriteReport:
+    """Replace and delete epochs within the caller's transaction; see `ProductsDatabase.replace_epochs`.
+
+    With ``anew`` all rows are made again, equal or not, and epochs that the batch does not have are deleted.
+    """
+    watch = Stopwatch()
+    before = read_present(connection)
+    all_again = record_recomputed_with(connection, "variability", parameters.version) or (anew and len(before.ids) > 0)
+    match_again = record_recomputed_with(connection, "matching", matching.version if matching else _NO_MATCHING)
+    watch.lap("read")
+    change = replace_rows(connection, batch, delete, anew, watch)
+    report = WriteReport(change.written, change.unchanged, change.deleted, n_sources=len(before.ids))
+    if not (change.written or change.deleted or all_again or match_again):
+        return report
+    affected = _recompute_sources(connection, before, change, parameters, all_again, watch)
+    report.n_aliases = write_aliases(connection, change, affected.vanished, affected.alive)
+    # Before matching: a source that is gone must not be taken for a neighbor of those that are there.
+    delete_sources(connection, affected.vanished)
+    write_matches(connection, matching)
+    watch.lap("matches")
+    if len(change.written) * 10 >= affected.n_epochs:
+        bulk.analyze(connection, [TABLES[name] for name in _LARGE_TABLES])
+    report.n_recomputed = len(affected.alive)
+    report.n_sources = len(np.union1d(np.setdiff1d(before.ids, affected.vanished), affected.alive))
+    report.seconds = watch.seconds
+    return report
+
+
+@dataclass(frozen=True)
+class _Affected:
+    """The sources that a change affects: those that are there after it, and those that are gone; hashes, ascending."""
+
+    alive: Hashes
+    vanished: Hashes
+    n_epochs: int
+
+
+def _recompute_sources(
+    connection: Connection,
+    before: Present,
+    change: ChangedEpochs,
+    parameters: Variability,
+    all_again: bool,
+    watch: Stopwatch,
+) -> _Affected:
+    """Write the rows of all sources that the change touches, or of all there are; those that are gone stay for now."""
+    observed = read_observed(connection, change.after)
+    images = _changed_images(before.images, observed.images, change)
+    touched = np.union1d(change.sources, before.ids if all_again else covered(before.sources, images))
+    watch.lap("touched")
+    recomputed = recompute(connection, observed.epochs, touched, parameters, watch)
+    vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
+    since_mjd = -np.inf if all_again else float(images["mjd"].min())
+    judged = novelty(recomputed.sources, before.sources, observed, parameters.new_min_significance, since_mjd)
+    watch.lap("new sources")
+    elsewhere = all_again | ~same_as_before(recomputed.sources, before.sources, ("first_ra_deg", "first_dec_deg"))[1]
+    n_limits = update_limits(connection, observed, recomputed, elsewhere, vanished, change.written, parameters)
+    watch.lap("limits")
+    sources = recomputed.sources.drop(columns="first_flux_peak_mjy_beam").assign(
+        **judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids)
+    )
+    write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
+    watch.lap("write sources")
+    write_variability(connection, recomputed.variability, touched)
+    watch.lap("write variability")
+    return _Affected(recomputed.ids, vanished, len(observed.epochs.names))
+
+
+def _changed_images(before: pd.DataFrame, now: pd.DataFrame, change: ChangedEpochs) -> pd.DataFrame:
+    """The images that came, changed or went, as they were and as they are."""
+    gone = before[before["epoch"].isin([*change.written, *change.deleted])]
+    return pd.concat([gone, now[now["epoch"].isin(change.written)]], ignore_index=True)

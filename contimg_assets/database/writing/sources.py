@@ -1,0 +1,154 @@
+"""Rows of `sources` and `variability`: what depends on other sources and on images, and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contimg_assets.database import bulk
+from contimg_assets.database.blocks import NO_HASHES, Hashes
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.writing.stored import Observed
+from contimg_assets.identity.ids import from_hex, to_hex
+from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
+from contimg_assets.variability.new_sources import covering, new_sources
+from contimg_assets.variability.segments import Floats, Indices, places
+
+
+def covered(sources: pd.DataFrame, images: pd.DataFrame) -> Hashes:
+    """Sources that the images cover; of an image with a coverage, all in the circle about it."""
+    # Where they were first detected, as everything is judged that depends on coverage.
+    ra, dec = sources["first_ra_deg"].to_numpy(), sources["first_dec_deg"].to_numpy()
+    found = [i for i, _, _ in covering(ra, dec, images)]
+    return sources["id"].to_numpy()[np.unique(np.concatenate(found))] if found else NO_HASHES
+
+
+def same_as_before(
+    sources: pd.DataFrame, before: pd.DataFrame, columns: Sequence[str]
+) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """The row that each source had before, and whether it had one with the same values in these columns."""
+    row, same = places(sources["id"].to_numpy(), before["id"].to_numpy())
+    for name in columns:
+        same[same] = before[name].to_numpy()[row[same]] == sources[name].to_numpy()[same]
+    return row, same
+
+
+def novelty(
+    sources: pd.DataFrame, before: pd.DataFrame, observed: Observed, min_significance: float, since_mjd: float
+) -> dict[str, npt.NDArray[Any]]:
+    """Whether each source is new.
+
+    Only images from before its first detection count. So what is known of a source stays where that detection is the
+    same, and older than all images that came, changed or went.
+
+    Parameters
+    ----------
+    sources, before : sources as they are and as they were, sorted by `id`, the hash
+    min_significance : a source is new at this significance or more
+    since_mjd : time of the earliest image that came, changed or went [MJD]
+
+    Returns
+    -------
+    is_new, new_significance, new_image : see `new_sources`, shape (n_sources,)
+    """
+    row, stays = same_as_before(sources, before, ("first_mjd", "first_ra_deg", "first_dec_deg"))
+    stays &= sources["first_mjd"].to_numpy() < since_mjd
+    first = pd.DataFrame(
+        {
+            "epoch": sources["first_epoch"],
+            "mjd": sources["first_mjd"],
+            "ra_deg": sources["first_ra_deg"],
+            "dec_deg": sources["first_dec_deg"],
+            "flux_peak_mjy_beam": sources["first_flux_peak_mjy_beam"],
+        }
+    )
+    judged = new_sources(first[~stays], observed.images, min_significance, observed.coverage)
+    result = {}
+    for name in judged.columns:
+        values = np.empty(len(sources), dtype=judged[name].to_numpy().dtype)
+        values[~stays] = judged[name].to_numpy()
+        values[stays] = before[name].to_numpy()[row[stays]]
+        result[str(name)] = values
+    return result
+
+
+def n_relations(connection: Connection, sources: Hashes) -> npt.NDArray[np.int64]:
+    """Number of sources each source competed with, in any epoch."""
+    table = TABLES["source_relations"]
+    rows = bulk.fetch(connection, sa.select(table.c.from_source_id, table.c.to_source_id))
+    if not len(rows):
+        return np.zeros(len(sources), dtype=np.int64)
+    pairs = from_hex(rows.to_numpy(dtype=object).ravel()).reshape(-1, 2)
+    both = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+    both = both[both[:, 0] != both[:, 1]]
+    return counts_of(sources, both[:, 0])
+
+
+def counts_of(sources: Hashes, values: Hashes) -> npt.NDArray[np.int64]:
+    """How often each source stands among the values, shape (n_sources,)."""
+    present, count = np.unique(values, return_counts=True)
+    at, found = places(sources, present)
+    return np.where(found, count[at], 0) if len(present) else np.zeros(len(sources), dtype=np.int64)
+
+
+def write_sources(connection: Connection, sources: pd.DataFrame, others: pd.DataFrame) -> None:
+    """Write the sources, and the nearest neighbor of the others where it changed.
+
+    Parameters
+    ----------
+    sources : columns of SOURCES except neighbour_arcsec; `id` is the hash
+    others : all sources that stay as they are: id, ra_deg, dec_deg, neighbour_arcsec
+    """
+    separation = _nearest(pd.concat([sources[["ra_deg", "dec_deg"]], others[["ra_deg", "dec_deg"]]]))
+    own, now = separation[: len(sources)], separation[len(sources) :]
+    ids = to_hex(sources["id"].to_numpy())
+    bulk.upsert(connection, TABLES["sources"], sources.assign(id=ids, neighbour_arcsec=own))
+    moved = ~((now == others["neighbour_arcsec"].to_numpy()) | (np.isnan(now) & others["neighbour_arcsec"].isna()))
+    if moved.any():
+        table = TABLES["sources"]
+        connection.execute(
+            sa.update(table).where(table.c.id == sa.bindparam("which")).values(neighbour_arcsec=sa.bindparam("now")),
+            [
+                {"which": which, "now": None if np.isnan(value) else float(value)}
+                for which, value in zip(to_hex(others["id"].to_numpy()[moved]), now[moved], strict=True)
+            ],
+        )
+
+
+def _nearest(sources: pd.DataFrame) -> Floats:
+    """Separation of each source from the nearest other one [arcsec], NaN where there is none."""
+    return nearest_other(tree_of(unit_vectors(sources["ra_deg"], sources["dec_deg"]))) if len(sources) else np.empty(0)
+
+
+def write_variability(connection: Connection, variability: pd.DataFrame, touched: Hashes) -> None:
+    """Write the statistics of recomputed sources; those of sources that are gone go with them.
+
+    Parameters
+    ----------
+    variability : see `variability_table`
+    touched : all sources that may have changed
+    """
+    table = TABLES["variability"]
+    extra = table.c["sample"].in_(["forced", "all"])
+    if connection.execute(sa.select(sa.literal(1)).select_from(table).where(extra).limit(1)).first():
+        # Sources may have lost their forced measurements.
+        ids = bulk.set_of_ids(connection, to_hex(touched))
+        connection.execute(sa.delete(table).where(extra, table.c.source_id.in_(ids)))
+    bulk.upsert(connection, table, variability.assign(source_id=to_hex(variability["source_id"].to_numpy())))
+
+
+def delete_sources(connection: Connection, vanished: Hashes) -> None:
+    """Delete sources that no association names any more."""
+    if not len(vanished):
+        return
+    ids = bulk.set_of_ids(connection, to_hex(vanished))
+    sources = TABLES["sources"]
+    for table in (TABLES["cross_matches"], TABLES["variability"]):
+        connection.execute(sa.delete(table).where(table.c.source_id.in_(ids)))
+    connection.execute(sa.delete(sources).where(sources.c.id.in_(ids)))

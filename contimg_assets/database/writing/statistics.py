@@ -1,0 +1,94 @@
+"""What light curves say about the sources that a change touches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sqlalchemy.engine import Connection
+
+from contimg_assets.config import Variability
+from contimg_assets.database.blocks import NO_HASHES, EpochPoints, Hashes, light_curves
+from contimg_assets.database.light_curves import StoredEpochs, passes
+from contimg_assets.database.writing.report import Stopwatch
+from contimg_assets.schemas.variability import VARIABILITY
+from contimg_assets.variability.source_table import mean_fluxes, source_table, visits
+from contimg_assets.variability.statistics import variability_table
+
+# Points that a thread works on at once.
+CHUNK_POINTS = 200_000
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What light curves say about some sources, all of which have points.
+
+    Attributes
+    ----------
+    sources : rows of `source_table` with mean fluxes, sorted by `id`, the hash
+    variability : rows of `variability_table`
+    seen : whether each source has a point in each epoch, shape (n_sources, n_epochs)
+    """
+
+    sources: pd.DataFrame
+    variability: pd.DataFrame
+    seen: npt.NDArray[np.bool_]
+
+    @property
+    def ids(self) -> Hashes:
+        """Hashes of the sources, ascending."""
+        return self.sources["id"].to_numpy()
+
+
+def recompute(
+    connection: Connection, epochs: StoredEpochs, touched: Hashes, parameters: Variability, watch: Stopwatch
+) -> Recomputed:
+    """What light curves say about those of the touched sources that have points.
+
+    A large database is read in several passes, each for a range of sources; within a pass, sources are worked on some
+    at a time, so that arrays stay small enough to be quick.
+    """
+    parts = []
+    # NumPy lets go of the interpreter while it works on arrays: threads share the cores.
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        for part, points in passes(connection, epochs, touched, whole_blocks=True):
+            watch.lap("read light curves")
+            n_chunks = max(1, -(-sum(len(here.own["source"]) for here in points) // CHUNK_POINTS))
+            of_sources = partial(_of_sources, epochs.names, points, parameters)
+            parts += [one for one in pool.map(of_sources, np.array_split(part, n_chunks)) if one is not None]
+            watch.lap("statistics")
+    if not parts:
+        return _nothing(len(epochs.names))
+    return Recomputed(
+        pd.concat([part.sources for part in parts], ignore_index=True),
+        pd.concat([part.variability for part in parts], ignore_index=True),
+        np.concatenate([part.seen for part in parts]),
+    )
+
+
+def _of_sources(
+    epochs: list[str], points: Sequence[EpochPoints], parameters: Variability, wanted: Hashes
+) -> Recomputed | None:
+    """The same of a few sources, in one piece; None if they have no points."""
+    curves = light_curves(points, wanted)
+    if curves is None:
+        return None
+    variability = variability_table(curves, parameters)
+    seen = visits(curves, len(epochs))
+    sources = source_table(curves, epochs, seen).assign(**mean_fluxes(curves.source, variability))
+    return Recomputed(sources, variability, seen)
+
+
+def _nothing(n_epochs: int) -> Recomputed:
+    """No source, with the columns that others look at."""
+    names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_peak_mjy_beam")
+    sources = {"id": NO_HASHES, "first_epoch": np.empty(0, dtype=object), **{name: np.empty(0) for name in names}}
+    variability = VARIABILITY.empty().assign(source_id=NO_HASHES)
+    return Recomputed(pd.DataFrame(sources), variability, np.empty((0, n_epochs), dtype=bool))

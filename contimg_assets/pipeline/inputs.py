@@ -1,0 +1,186 @@
+"""What a stage reads for an epoch, in which versions, and whether its stored result is fresh: each rule once.
+
+The judgment of staleness (`staleness.assess`), the driver of the stages (`chain`) and the writer of the products ask the
+same two functions, `of` and `is_fresh`: an epoch that one of them calls fresh is fresh for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from contimg_assets.config import Config
+from contimg_assets.errors import InputError, StoreError
+from contimg_assets.identity.epochs import time_order
+from contimg_assets.pipeline.stages import NOTHING_BEFORE, RAW_DETECTIONS, STAGE, Stage
+from contimg_assets.pipeline.store import EpochRecord, EpochStore, Failure
+
+INCOMING = "incoming"
+STATE_BEFORE = "state_before"
+STATE_AFTER = "state_after"
+SCALES = "epoch_scales"
+NO_SCALES = "none"
+
+
+class NotMadeYet(StoreError):
+    """Something that a stage reads is not there.
+
+    Attributes
+    ----------
+    missing : names of what is not there
+    """
+
+    def __init__(self, message: str, missing: Sequence[str]) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+@dataclass(frozen=True)
+class SurveyTable:
+    """A table that the whole survey has one of, and what it would be made from now.
+
+    Attributes
+    ----------
+    stage : that makes it
+    name : key of its asset, such as ``reference/nvss``
+    record : what it was made from; None if it was never made
+    expected : versions that it would be made from now; None if it cannot be made
+    problem : why it cannot be made, with the cure
+    """
+
+    stage: Stage
+    name: str
+    record: Mapping[str, str] | None
+    expected: Mapping[str, str] | None
+    problem: str = ""
+
+    @property
+    def needs_making(self) -> bool:
+        """Whether it can be made and is not what it would be."""
+        return self.expected is not None and self.record != self.expected
+
+
+@dataclass(frozen=True)
+class World:
+    """Versions of everything that stages read, as they are now.
+
+    Attributes
+    ----------
+    delivery : gives the version of an epoch's delivered files; None if they are gone
+    delivered : epochs in the incoming folder, in time order
+    catalogs : version of each configured reference catalog; None where it has not been made
+    scales : version of each epoch's scales between epochs; None where the configuration does not apply them
+    products : what each epoch in the products database was written from
+    survey : the tables that belong to no epoch
+    """
+
+    config: Config
+    store: EpochStore
+    delivery: Callable[[str], str | None]
+    catalogs: Mapping[str, str | None]
+    scales: Mapping[str, str] | None = None
+    delivered: Sequence[str] = ()
+    products: Mapping[str, EpochRecord] = field(default_factory=dict)
+    survey: Sequence[SurveyTable] = ()
+
+    def record(self, stage: Stage, epoch: str) -> EpochRecord | None:
+        """What a stage holds of an epoch, and what that was made from; None if it was never made."""
+        if stage.kept_in == "database":
+            return self.products.get(epoch)
+        return self.store.record(stage.name, epoch)
+
+
+def epochs_in_time_order(store: EpochStore) -> list[str]:
+    """Epochs whose detections were read."""
+    records = {epoch: store.record(RAW_DETECTIONS.name, epoch) for epoch in store.epochs(RAW_DETECTIONS.name)}
+    return time_order({epoch: float(record.facts["mjd_first"]) for epoch, record in records.items() if record})
+
+
+def in_time_order(epochs: Iterable[str], store: EpochStore) -> list[str]:
+    """Epochs in time order; those not read yet last, by name."""
+    rank = {epoch: float(place) for place, epoch in enumerate(epochs_in_time_order(store))}
+    return time_order({epoch: rank.get(epoch, float("inf")) for epoch in epochs})
+
+
+def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, str]:
+    """Versions of everything that a stage would read for an epoch now.
+
+    Parameters
+    ----------
+    before : version of the state before the epoch, for a stage that folds
+
+    Raises
+    ------
+    InputError
+        If the epoch's delivery is gone.
+    NotMadeYet
+        If a stage or a catalog that it reads has not been made.
+    """
+    if stage is RAW_DETECTIONS:
+        return {INCOMING: _delivered(epoch, world)}
+    records = {name: world.record(STAGE[name], epoch) for name in stage.reads}
+    missing = [name for name, record in records.items() if record is None]
+    if missing:
+        raise NotMadeYet(
+            f"{missing[0]} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it", missing
+        )
+    inputs = {name: record.data_version for name, record in records.items() if record is not None}
+    if stage.reads_catalogs:
+        inputs |= catalog_inputs(world)
+    if stage.folds:
+        inputs[STATE_BEFORE] = before
+    if stage.reads_scales and world.scales is not None:
+        inputs[SCALES] = world.scales.get(epoch, NO_SCALES)
+    return inputs
+
+
+def catalog_inputs(world: World) -> dict[str, str]:
+    """Versions of all configured catalogs, by the key of their asset.
+
+    Raises
+    ------
+    NotMadeYet
+        If one of them has not been made.
+    """
+    missing = [f"reference/{name}" for name, version in world.catalogs.items() if version is None]
+    if missing:
+        raise NotMadeYet(f"{missing[0]} has not been made yet; `contimg run` makes it", missing)
+    return {f"reference/{name}": version for name, version in world.catalogs.items() if version is not None}
+
+
+def _delivered(epoch: str, world: World) -> str:
+    version = world.delivery(epoch)
+    if version is None:
+        raise InputError(
+            f"{world.config.incoming / epoch}: the epoch's folder is gone; deliver it again, or remove the epoch with "
+            f"`contimg epoch delete {epoch}`"
+        )
+    return version
+
+
+def is_fresh(record: EpochRecord | None, inputs: Mapping[str, str], code: str) -> bool:
+    """Whether a stored result is what these inputs and this code give."""
+    return record is not None and record.code_version == code and dict(record.inputs) == dict(inputs)
+
+
+def stands(failure: Failure | None, inputs: Mapping[str, str], code: str) -> bool:
+    """Whether an attempt that failed would fail again: with the same inputs and code."""
+    return failure is not None and failure.code_version == code and dict(failure.inputs) == dict(inputs)
+
+
+def is_settled(stage: Stage, epoch: str, world: World) -> bool:
+    """Whether the stages that a stage reads are fresh for an epoch, as far as they are made from each other."""
+    for upstream in (STAGE[name] for name in stage.reads):
+        record = world.record(upstream, epoch)
+        if record is None:
+            return False
+        if upstream.reads:
+            inputs = of(upstream, epoch, world, record.inputs.get(STATE_BEFORE, ""))
+            if not is_fresh(record, inputs, upstream.code_version(world.config)):
+                return False
+    return True
+
+
+def state_version(stage: Stage, record: EpochRecord | None) -> str:
+    """Version of a fold's state after an epoch; of the empty state where there is none."""
+    return str(record.facts.get(STATE_AFTER, "")) if record is not None else NOTHING_BEFORE[stage.name]
