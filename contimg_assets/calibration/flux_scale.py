@@ -111,15 +111,15 @@ def calculate_flux_scale(
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class _FluxPairs:
     flux: Floats
     flux_err: Floats
     reference: Floats
     reference_err: Floats
     index: Indices  # rows of the matches they come from
 
-    def without(self, i: int) -> _Pairs:
-        return _Pairs(*(np.delete(values, i) for values in vars(self).values()))
+    def without(self, i: int) -> _FluxPairs:
+        return _FluxPairs(*(np.delete(values, i) for values in vars(self).values()))
 
     @property
     def ln_ratio(self) -> Floats:
@@ -130,7 +130,7 @@ class _Pairs:
         return (self.flux_err / self.flux) ** 2 + (self.reference_err / self.reference) ** 2
 
 
-def _pairs(matches: pd.DataFrame) -> _Pairs:
+def _pairs(matches: pd.DataFrame) -> _FluxPairs:
     if not {"flux_mjy", "flux_int_mjy"} & set(matches.columns) and {"flux_ratio", "expected_flux_mjy"} <= set(matches):
         matches = matches.assign(flux_mjy=matches["flux_ratio"] * matches["expected_flux_mjy"])
     columns = []
@@ -153,7 +153,7 @@ def _pairs(matches: pd.DataFrame) -> _Pairs:
     flux, flux_err, reference, reference_err = columns
     # A flux of 0 or less has no logarithm; such rows are forced fits or blanks, not calibrators.
     usable = np.flatnonzero((flux > 0) & (reference > 0) & np.isfinite(flux) & np.isfinite(reference))
-    return _Pairs(
+    return _FluxPairs(
         flux[usable],
         np.nan_to_num(flux_err[usable]),
         reference[usable],
@@ -165,7 +165,7 @@ def _pairs(matches: pd.DataFrame) -> _Pairs:
 # --- mixture -----------------------------------------------------------------------------------------------------
 
 
-def _mixture(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _mixture(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
     unit = float(np.median(pairs.reference))
     data = mixture.Ratios(pairs.ln_ratio, pairs.variance, pairs.reference / unit, unit)
     free = np.ones(mixture.N_PARAMETERS, dtype=bool)
@@ -267,7 +267,7 @@ def _mixture_bootstrap(
 # --- median ------------------------------------------------------------------------------------------------------
 
 
-def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _median(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
     y = np.sort(pairs.ln_ratio)
     n = len(y)
     centre = np.median(y)
@@ -298,8 +298,8 @@ def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Genera
 # --- vast-post-processing's two estimators --------------------------------------------------------------------------
 
 
-def _huber(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
-    def fit(sample: _Pairs) -> tuple[float, float]:
+def _huber(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+    def fit(sample: _FluxPairs) -> tuple[float, float]:
         from statsmodels.robust.norms import HuberT
         from statsmodels.robust.robust_linear_model import RLM
 
@@ -313,14 +313,14 @@ def _huber(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generat
     return _with_influence("huber", pairs, fit(pairs), lambda sample: fit(sample)[0])
 
 
-def _odr(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _odr(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
     # Zero errors would be infinite weights, and the fit silently returns its starting values.
     usable = np.flatnonzero((pairs.flux_err > 0) & (pairs.reference_err > 0))
-    pairs = _Pairs(*(values[usable] for values in vars(pairs).values()))
+    pairs = _FluxPairs(*(values[usable] for values in vars(pairs).values()))
     if len(usable) < _MIN_FIT["odr"]:
         return FluxScale("odr", len(usable))
 
-    def fit(sample: _Pairs) -> tuple[Floats, Floats]:
+    def fit(sample: _FluxPairs) -> tuple[Floats, Floats]:
         from odrpack import odr_fit
 
         result = odr_fit(
@@ -346,7 +346,7 @@ def _odr(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator
 
 
 def _with_influence(
-    method: str, pairs: _Pairs, fitted: tuple[float, float], slope_of: Callable[[_Pairs], float]
+    method: str, pairs: _FluxPairs, fitted: tuple[float, float], slope_of: Callable[[_FluxPairs], float]
 ) -> FluxScale:
     """The result of a regression, with the influence of the matches of most leverage (the brightest) and residual."""
     scale, error = fitted
@@ -368,7 +368,7 @@ def _with_influence(
     )
 
 
-_METHODS: dict[str, Callable[[_Pairs, Offset, int, np.random.Generator], FluxScale]] = {
+_METHODS: dict[str, Callable[[_FluxPairs, Offset, int, np.random.Generator], FluxScale]] = {
     "mixture": _mixture,
     "huber": _huber,
     "odr": _odr,

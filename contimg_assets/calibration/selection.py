@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contimg_assets.calibration import vast
+from contimg_assets.calibration import vast_post_processing
 from contimg_assets.config import Corrections
 from contimg_assets.errors import InputError
 from contimg_assets.sky import sphere
@@ -359,5 +359,5 @@ def _clipped(table: pd.DataFrame, keep: Flags, sigma: float) -> Flags:
     result = keep.copy()
     groups = pd.Series(ratio).groupby([table["image"].to_numpy()[rows], table["catalog"].to_numpy()[rows]])
     for members in groups.indices.values():
-        result[rows[members]] = vast.clip_ratios(ratio[members], sigma)
+        result[rows[members]] = vast_post_processing.clip_ratios(ratio[members], sigma)
     return result

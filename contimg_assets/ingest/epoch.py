@@ -19,7 +19,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.catalogue import Catalogue, read_catalogue
 from contimg_assets.ingest.checks import rejections_within_limits
-from contimg_assets.ingest.coverage import coverage_table, moc_as_text, read_coverage
+from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column

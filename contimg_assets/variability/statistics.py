@@ -17,8 +17,8 @@ from scipy import special
 from contimg_assets.config import Variability
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
-from contimg_assets.variability.pairs import pair_maxima
 from contimg_assets.variability.segments import LightCurves, Segments
+from contimg_assets.variability.two_epoch import pair_maxima
 
 # The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
 VARIABLE_P_VALUE = 1e-4

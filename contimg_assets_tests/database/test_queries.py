@@ -25,7 +25,7 @@ from contimg_assets.database.matching import source_matching
 from contimg_assets.database.models import TABLES
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.ids import source_ids
-from contimg_assets.ingest.coverage import coverage_table, read_coverage
+from contimg_assets.ingest.footprints import coverage_table, read_coverage
 from contimg_assets.schemas.variability import LIGHT_CURVE, PHOTOMETRY, VARIABILITY_STATS
 from contimg_assets.sky.coverage import Coverage, merged
 from contimg_assets_tests.database.conftest import assert_same_rows, dump

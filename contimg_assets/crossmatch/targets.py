@@ -21,7 +21,7 @@ _USED_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Detections:
+class Targets:
     """What is matched, in the order of the sky: arrays of shape (n,)."""
 
     ids: pd.Series
@@ -42,7 +42,7 @@ class Detections:
         return len(self.ids)
 
 
-def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters: Matching) -> Detections:
+def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters: Matching) -> Targets:
     """Measurements, in a group an image.
 
     Raises
@@ -66,7 +66,7 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
     with np.errstate(divide="ignore", invalid="ignore"):
         extended = integrated / peak > parameters.extended_ratio
     wanted, other = (integrated, peak) if parameters.flux == "int" else (peak, integrated)
-    return Detections(
+    return Targets(
         ids=ordered["measurement_id"],
         place=place,
         groups=names,
@@ -83,12 +83,12 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
     )
 
 
-def of_sources(sources: pd.DataFrame) -> Detections:
+def of_sources(sources: pd.DataFrame) -> Targets:
     """Sources at their positions, in one group."""
     ordered, place, healpix = _along_the_sky(sources, "source_id")
     ra, dec = ordered["ra_deg"].to_numpy(float), ordered["dec_deg"].to_numpy(float)
     flux = ordered["flux_mjy"].to_numpy(float) if "flux_mjy" in ordered else np.full(len(ordered), np.nan)
-    return Detections(
+    return Targets(
         ids=ordered["source_id"],
         place=place,
         groups=[""],
