@@ -426,6 +426,6 @@ def _unmatched_in_coverage(source_tree: cKDTree, matched: Indices, images: pd.Da
 
 
 def _circles(images: pd.DataFrame) -> tuple[Floats, Floats]:
-    """(unit vectors of the centres, radii as chords) of images."""
+    """(unit vectors of the centers, radii as chords) of images."""
     centres = unit_vectors(images["ra_deg"].to_numpy(dtype=float), images["dec_deg"].to_numpy(dtype=float))
     return centres, chord(images["radius_deg"].to_numpy(dtype=float) * 3600.0)

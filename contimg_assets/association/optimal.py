@@ -107,7 +107,7 @@ def optimal(
 
 
 def density_of_neighbors(points: Floats, tree: cKDTree) -> Floats:
-    """Members of the tree per arcsec^2 around each point: k - 1 over the area of the circle to the k-th neighbour.
+    """Members of the tree per arcsec^2 around each point: k - 1 over the area of the circle to the k-th neighbor.
 
     A sky of fewer than k sources is taken as spread over a square degree.
     """

@@ -1,4 +1,7 @@
-"""Candidate pairs of measurements and sources: separation, offsets, de Ruiter radius."""
+"""Candidate pairs of measurements and sources: separation, offsets, de Ruiter radius.
+
+Belongs here: which pairs a method may choose from. Does not belong here: the choice (`vast_pipeline`, `optimal`).
+"""
 
 from __future__ import annotations
 

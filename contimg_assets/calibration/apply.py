@@ -58,7 +58,7 @@ def apply_corrections(measurements: pd.DataFrame, corrections: pd.DataFrame) -> 
         dra_err[here], ddec_err[here] = positions.evaluate_errors(model, *place)
     centre = of_image("centre_ra_deg"), of_image("centre_dec_deg")
     angle = positions.convergence(centre, of_measurement("ra_deg"), of_measurement("dec_deg"))
-    # Without a centre the offset is taken for that of every measurement's own east and north.
+    # Without a center the offset is taken for that of every measurement's own east and north.
     dra, ddec = positions.turned(dra, ddec, np.nan_to_num(angle))
     ra, dec = sphere.displaced(measurements["ra_deg"], measurements["dec_deg"], dra, ddec)
     mult, add = of_image("flux_mult"), of_image("flux_add_mjy")

@@ -170,14 +170,14 @@ def _mixture(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.G
     data = mixture.Ratios(pairs.ln_ratio, pairs.variance, pairs.reference / unit, unit)
     free = np.ones(mixture.N_PARAMETERS, dtype=bool)
     free[mixture.C] = False
-    best, found = mixture.maximise(mixture.start(data), data, free=free)
+    best, found = mixture.maximize(mixture.start(data), data, free=free)
     with_offset = np.ones(mixture.N_PARAMETERS, dtype=bool)
     if offset == "auto":
         # Rao's score test, which needs no second fit: far below what is asked for after it, the fit is not worth it.
         score = found.gradient[0, mixture.C] ** 2 * mixture.covariance(found, with_offset)[0, mixture.C, mixture.C]
         offset = "auto" if score > _MIN_OFFSET_SIGMA**2 / 2 else "never"
     if offset != "never" and len(pairs.flux) > mixture.N_PARAMETERS:
-        other, other_found = mixture.maximise(best, data, free=with_offset)
+        other, other_found = mixture.maximize(best, data, free=with_offset)
         error = np.sqrt(mixture.covariance(other_found, with_offset)[0, mixture.C, mixture.C])
         gain = 2 * (other_found.value[0] - found.value[0]) - np.log(len(data.y))
         if offset == "always" or (gain > 0 and abs(other[0, mixture.C]) > _MIN_OFFSET_SIGMA * error):
@@ -230,7 +230,7 @@ def _mixture_influence(
         return float(np.abs(first_order[rows[0]]) / error), int(rows[0])
     weights = np.ones((len(rows), len(data.y)))
     weights[np.arange(len(rows)), rows] = 0.0
-    without, _ = mixture.maximise(np.repeat(best, len(rows), axis=0), data, free=free, weights=weights)
+    without, _ = mixture.maximize(np.repeat(best, len(rows), axis=0), data, free=free, weights=weights)
     change = np.abs(without[:, mixture.MU] - best[0, mixture.MU]) / error
     worst = int(np.argmax(change))
     return float(change[worst]), int(rows[worst])
@@ -259,7 +259,7 @@ def _mixture_bootstrap(
         weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
         fitted = mixture.one_step(best, data, free=free, weights=weights)
         if n < _FEW:
-            fitted, _ = mixture.maximise(fitted, data, free=free, weights=weights, max_iterations=8, tolerance=0.02)
+            fitted, _ = mixture.maximize(fitted, data, free=free, weights=weights, max_iterations=8, tolerance=0.02)
         scales.append(np.exp(fitted[:, mixture.MU]))
     return float(np.std(np.concatenate(scales), ddof=1)) if replicates > 1 else np.nan
 

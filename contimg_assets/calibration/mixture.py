@@ -188,7 +188,7 @@ def start(data: Ratios) -> Floats:
     return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
 
 
-def maximise(
+def maximize(
     first: Floats,
     data: Ratios,
     *,
@@ -230,7 +230,7 @@ def maximise(
 def one_step(first: Floats, data: Ratios, *, free: Flags, weights: Floats) -> Floats:
     """Parameters after one Newton step from those of all matches, shapes (1, 6) and, for each weighting, (batch, 6).
 
-    What is neglected against `maximise` is of second order in the change of the parameters.
+    What is neglected against `maximize` is of second order in the change of the parameters.
     """
     step = _newton_step(derivatives(first, data, weights), free)
     stepped: Floats = first + step / np.maximum(np.abs(step / _MAX_STEP).max(axis=-1), 1.0)[:, None]

@@ -1,4 +1,4 @@
-"""Reference catalogues as Parquet sorted by HEALPix, and reading no more of them than a part of the sky needs."""
+"""Reference catalogs as Parquet sorted by HEALPix, and reading no more of them than a part of the sky needs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Indices, Integers
-from contimg_assets.sky.cells import coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.cells import coarser, healpix_29, neighborhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources
 
 ROWS_PER_GROUP = 8192
 
 
 def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
-    """Read a catalogue's file into a table of schema REFERENCE sorted by HEALPix cell.
+    """Read a catalog's file into a table of schema REFERENCE sorted by HEALPix cell.
 
     Parameters
     ----------
-    name, config : the catalogue, as configured
+    name, config : the catalog, as configured
     root : folder that a relative ``config.path`` starts at
 
     Returns
@@ -66,18 +66,18 @@ def content_version(table: pa.Table, freq_mhz: float, beam_arcsec: float) -> str
 
 
 def catalog_file(config: Config, name: str) -> Path:
-    """Where the normalised catalogue is kept."""
+    """Where the normalized catalog is kept."""
     return config.store / "reference" / f"{name}.parquet"
 
 
 def unreferenced_catalogs(config: Config) -> list[Path]:
-    """Files among the normalised catalogues that no configured one is kept in."""
+    """Files among the normalized catalogs that no configured one is kept in."""
     kept = {catalog_file(config, name) for name in config.catalogs}
     return [path for path in sorted((config.store / "reference").glob("*")) if path not in kept]
 
 
 def write_catalog(table: pa.Table, path: Path) -> None:
-    """Write a catalogue atomically, in row groups small enough that statistics skip most of the sky."""
+    """Write a catalog atomically, in row groups small enough that statistics skip most of the sky."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -170,7 +170,7 @@ class ReferenceCatalog:
         order = order_of_radius(radius_arcsec)
         if order < 0:
             return self.table, np.arange(self.table.num_rows)
-        flags = neighbourhood(healpix_29(ra, dec), order)
+        flags = neighborhood(healpix_29(ra, dec), order)
         table = self.table if self.path is None or "table" in self.__dict__ else self._read(flags, order)
         return table, rows_in_cells(table.column("healpix_29").to_numpy(), flags, order)
 
@@ -252,7 +252,7 @@ def _sorted_reference(source: pa.Table | pd.DataFrame) -> pa.Table:
 
 
 def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[ReferenceCatalog]:
-    """The configured catalogues, from the store where they are materialised there, else from their files.
+    """The configured catalogs, from the store where they are materialized there, else from their files.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch import probability as formulas
-from contimg_assets.crossmatch.search import NEIGHBOUR_BEAMS, CatalogPairs, Sky
+from contimg_assets.crossmatch.search import NEIGHBOR_BEAMS, CatalogPairs, Sky
 from contimg_assets.crossmatch.spectra import CatalogFluxes, scaled_flux, spectral_indices
 from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.sky.arrays import Flags, Floats, Indices
@@ -61,7 +61,7 @@ def candidates_of(
             "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
             "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
             "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
-            "catalog_neighbour_arcsec": _neighbours(near.row, first, sky, targets.beam),
+            "catalog_neighbour_arcsec": _neighbors(near.row, first, sky, targets.beam),
             "given_index": columns.column("spectral_index").to_numpy(),
         }
     )
@@ -114,11 +114,11 @@ def _best_first(targets: Targets, pairs: CatalogPairs, density: Floats, q: Float
     return _Ranking(chosen[order], r[order], log_f[order], log_ratio[order])
 
 
-def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
-    """Separation of the catalogue source nearest to each best candidate; NaN beyond two beams, and for the others."""
+def _neighbors(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
+    """Separation of the catalog source nearest to each best candidate; NaN beyond two beams, and for the others."""
     least = np.full(len(rows), np.nan)
     if len(best):
-        least[best] = sky.nearest_other(rows[best], NEIGHBOUR_BEAMS * max(float(beams.max()), sky.beam_arcsec))
+        least[best] = sky.nearest_other(rows[best], NEIGHBOR_BEAMS * max(float(beams.max()), sky.beam_arcsec))
     return least
 
 
@@ -175,7 +175,7 @@ def _at_our_frequency(matches: pd.DataFrame, of: Indices, targets: Targets, para
 
 
 def _prior(matches: pd.DataFrame, of: Indices, clear: Flags, n: int, parameters: Matching) -> tuple[Floats, Floats]:
-    """Spectral index before looking at fluxes: the population's, or what a catalogue gives for a counterpart."""
+    """Spectral index before looking at fluxes: the population's, or what a catalog gives for a counterpart."""
     prior = np.full(n, parameters.spectral_index)
     prior_err = np.full(n, parameters.spectral_index_err)
     given = matches["given_index"].to_numpy()

@@ -1,4 +1,4 @@
-"""Candidates of measurements and sources in reference catalogues, all of them, each with its probability.
+"""Candidates of measurements and sources in reference catalogs, all of them, each with its probability.
 
 The recommended posterior is Sutherland & Saunders (1992) with the errors of each pair, the density around each position
 and the share Q of real counterparts of each image: see `contimg_assets.crossmatch.probability` for the formulas.
@@ -21,7 +21,7 @@ from contimg_assets.crossmatch.background import local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
 from contimg_assets.crossmatch.offsets import Offsets, borrow_offsets, measure_offsets
 from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
-from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
+from contimg_assets.crossmatch.summary import blanks_of_groups, summarized
 from contimg_assets.crossmatch.targets import Targets, of_measurements, of_sources
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
 from contimg_assets.sky.arrays import Indices
@@ -131,7 +131,7 @@ def match_sources(
 
 
 class _Matched(NamedTuple):
-    """Candidates in one catalogue, the summary of each group of measurements, and the groups' offsets."""
+    """Candidates in one catalog, the summary of each group of measurements, and the groups' offsets."""
 
     candidates: pd.DataFrame
     summary: pd.DataFrame | None
@@ -146,7 +146,7 @@ def _match_one(
     offsets: Offsets | None = None,
     accepted: pd.DataFrame | None = None,
 ) -> _Matched:
-    """Match to one catalogue; offsets are measured where they are not given."""
+    """Match to one catalog; offsets are measured where they are not given."""
     margin = max(2.0 * parameters.density_radius_deg * 3600.0, 2.0 * parameters.false_match_shift_arcsec)
     table, rows = catalog.covering(targets.ra, targets.dec, margin)
     cells = table.column("healpix_29").to_numpy()
@@ -171,12 +171,12 @@ def _match_one(
     candidates["freq_mhz"] = catalog.freq_mhz
     candidates["catalog_beam_arcsec"] = catalog.beam_arcsec
     # Of sources nobody asks how the images' matching went.
-    summary = summarised(targets, catalog, candidates, offsets, blanks, q, density) if align else None
+    summary = summarized(targets, catalog, candidates, offsets, blanks, q, density) if align else None
     return _Matched(candidates, summary, offsets)
 
 
 def _rows_of(pairs: pd.DataFrame, targets: Targets, table: pa.Table) -> tuple[Indices, Indices] | None:
-    """Targets and catalogue rows of named pairs, those that are there; None without any."""
+    """Targets and catalog rows of named pairs, those that are there; None without any."""
     if pairs.empty:
         return None
     names = pa.array(pairs["catalog_source_id"].unique(), pa.string())

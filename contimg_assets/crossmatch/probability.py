@@ -1,7 +1,7 @@
 """Probabilities of positional matches: formulas on arrays, one place for each.
 
 Conventions: angles in arcsec; errors are 1-sigma per axis; densities in sources per square degree; Q is the share of
-detections that have a counterpart above the catalogue's limit. Everything that can underflow is a logarithm.
+detections that have a counterpart above the catalog's limit. Everything that can underflow is a logarithm.
 
 References: de Ruiter, Willis & Arp 1977 (A&AS 28, 211), Sutherland & Saunders 1992 (MNRAS 259, 413), Budavari & Szalay
 2008 (ApJ 679, 301), Fleuren et al. 2012 (MNRAS 423, 2407).
@@ -143,7 +143,7 @@ def log10_bayes_factor_exact(
 
 
 def fit_q(blank: npt.ArrayLike, blank_random: npt.ArrayLike, enclosed: npt.ArrayLike) -> Floats:
-    """Q from the shares of detections and of random positions without catalogue source, by least squares.
+    """Q from the shares of detections and of random positions without catalog source, by least squares.
 
     B(R) / B_random(R) = 1 - Q F(R) (Fleuren et al. 2012, eq. 8), F(R) the share of true counterparts within R.
 

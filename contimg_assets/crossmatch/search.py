@@ -1,4 +1,8 @@
-"""Pairs of targets and catalogue rows that are near enough to matter."""
+"""Pairs of targets and catalog rows that are near enough to matter.
+
+Belongs here: finding them, with the errors of both positions. Does not belong here: what a pair is worth
+(`candidates`).
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,20 @@ from contimg_assets.crossmatch.offsets import Cloud, Offsets
 from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices, Values
-from contimg_assets.sky.cells import neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.cells import neighborhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources, tree_of_positions
 
-# How far from a counterpart its neighbours in the catalogue are looked for, in larger beams.
-NEIGHBOUR_BEAMS = 2.0
+# How far from a counterpart its neighbors in the catalog are looked for, in larger beams.
+NEIGHBOR_BEAMS = 2.0
 
 
 class Sky:
-    """Rows of a catalogue as arrays, and a tree of those near enough to positions to be found.
+    """Rows of a catalog as arrays, and a tree of those near enough to positions to be found.
 
     Parameters
     ----------
     table : of schema REFERENCE, sorted by cell
-    beam_arcsec : of the catalogue
+    beam_arcsec : of the catalog
     cells : HEALPix cells of order 29 of the positions that will be searched from
     reach_arcsec : how far from those anything is looked for
     """
@@ -41,7 +45,7 @@ class Sky:
         self.near = (
             np.arange(table.num_rows)
             if order < 0
-            else rows_in_cells(table.column("healpix_29").to_numpy(), neighbourhood(cells, order), order)
+            else rows_in_cells(table.column("healpix_29").to_numpy(), neighborhood(cells, order), order)
         )
         # Indices are rows of the table, so that a match says which row it is.
         self._positions = pd.DataFrame({"ra_deg": self.ra[self.near], "dec_deg": self.dec[self.near]}, index=self.near)
@@ -66,7 +70,7 @@ class Sky:
 
 @dataclass(frozen=True)
 class CatalogPairs:
-    """All pairs of targets and catalogue rows near enough to matter, sorted by target: arrays of shape (k,)."""
+    """All pairs of targets and catalog rows near enough to matter, sorted by target: arrays of shape (k,)."""
 
     target: Indices
     row: Indices
@@ -91,11 +95,11 @@ class CatalogPairs:
 
 
 def reach_arcsec(targets: Targets, beam_arcsec: float, parameters: Matching) -> float:
-    """How far from targets catalogue rows can matter: as counterparts, at offset positions, as neighbours of one."""
+    """How far from targets catalog rows can matter: as counterparts, at offset positions, as neighbors of one."""
     beams = max(float(targets.beam.max(initial=0.0)), beam_arcsec)
     counterpart = max(parameters.max_radius_arcsec, parameters.radius_arcsec, beams)
     counterpart += np.sqrt(2.0) * parameters.max_offset_arcsec
-    reach: float = counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOUR_BEAMS * beams)
+    reach: float = counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOR_BEAMS * beams)
     return reach
 
 
@@ -146,7 +150,7 @@ def _with_accepted(
 
 
 def blur(targets: Targets, sky: Sky, parameters: Matching) -> Floats:
-    """Error of extended measurements: their centre depends on the resolution they are seen with."""
+    """Error of extended measurements: their center depends on the resolution they are seen with."""
     beam = np.maximum(targets.beam, sky.beam_arcsec)
     return np.where(targets.extended, parameters.extended_beam_fraction * beam, 0.0)
 

@@ -1,4 +1,4 @@
-"""How the matching of each group of targets to one catalogue went: blank fields, false matches, offsets."""
+"""How the matching of each group of targets to one catalog went: blank fields, false matches, offsets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _nearest_to_offset_positions(
     return nearest, targets.group[covered][origin]
 
 
-def summarised(
+def summarized(
     targets: Targets,
     catalog: ReferenceCatalog,
     candidates: pd.DataFrame,
@@ -98,7 +98,7 @@ def summarised(
     q: Floats,
     density: Floats,
 ) -> pd.DataFrame:
-    """The table MATCH_SUMMARY of one catalogue."""
+    """The table MATCH_SUMMARY of one catalog."""
     n_groups = len(targets.groups)
     best = candidates[candidates["rank"] == 1]
     of = best["group"].to_numpy()

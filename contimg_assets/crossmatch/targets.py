@@ -1,4 +1,7 @@
-"""What is matched, as arrays: measurements of images, or sources."""
+"""What is matched, as arrays: measurements of images, or sources.
+
+Belongs here: from tables to arrays in the order of the sky. Does not belong here: anything of the catalog.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def of_sources(sources: pd.DataFrame) -> Targets:
 def _along_the_sky(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Indices, Cells]:
     """The columns that matching uses, in an order that only depends on what is in them: by HEALPix cell, then id.
 
-    Neighbours on the sky are neighbours in memory, which searches are faster for. Also each row's place in the order of
+    Neighbors on the sky are neighbors in memory, which searches are faster for. Also each row's place in the order of
     the ids, and its cell.
     """
     ids = table[key].astype("str").reset_index(drop=True)

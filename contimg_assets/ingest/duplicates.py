@@ -1,7 +1,7 @@
 """Measurements of the same source in overlapping images of one epoch: which one is kept, and which are its duplicates.
 
 Two rules: `vast` as vast-pipeline has it, and the default, which has none of its faults. Both look at pairs from
-different images only, keep the measurement that is nearest to its image's centre, and settle ties by identifier. Plain
+different images only, keep the measurement that is nearest to its image's center, and settle ties by identifier. Plain
 functions on arrays; rows are expected in the order of their identifiers, so that the order of delivery never matters.
 """
 
@@ -121,10 +121,10 @@ def find_duplicates(
     residual = np.hypot(east, north)
     error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
     error_north = np.hypot(uncertainty_ns_arcsec[pairs.i], uncertainty_ns_arcsec[pairs.j])
-    normalised = np.hypot(
+    normalized = np.hypot(
         east / np.maximum(error_east, shifts.scatter_east), north / np.maximum(error_north, shifts.scatter_north)
     )
-    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalised <= sigma) & (residual <= limit))
+    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalized <= sigma) & (residual <= limit))
     pairs, residual = pairs.where(candidate), residual[candidate]
     pairs = pairs.where(_mutual_nearest(pairs, image, residual))
     kept = _keep_in_order(pairs, _Order.of(dist_from_centre_deg))
@@ -136,7 +136,7 @@ def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float
     if len(vectors) < 2 or image.min() == image.max():
         nothing = np.empty(0, np.intp)
         return _RowPairs(nothing, nothing, np.empty(0))
-    # A tree of points that are neighbours in memory, here along strips of declination, is built and searched faster.
+    # A tree of points that are neighbors in memory, here along strips of declination, is built and searched faster.
     along = np.argsort(4 * np.floor(vectors[:, 2] * 1000) + vectors[:, 0])
     tree = cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
     found = along[tree.query_pairs(limit_of(radius_arcsec), output_type="ndarray")]
@@ -146,7 +146,7 @@ def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float
 
 
 class _Order(NamedTuple):
-    """Rows in the order of distance from their image's centre (ties by row), and the place of each row in it."""
+    """Rows in the order of distance from their image's center (ties by row), and the place of each row in it."""
 
     rows: Indices
     rank: Indices

@@ -161,7 +161,7 @@ def _beam_errors(of_image: dict[str, Floats], snr: Floats) -> tuple[Floats, Floa
 
 
 def _from_centre(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> Floats:
-    """Separation from the centre of the image [deg]."""
+    """Separation from the center of the image [deg]."""
     rows, centres = (unit_vectors(table["ra_deg"], table["dec_deg"]) for table in (detections, images))
     return arc(np.linalg.norm(rows - centres[image], axis=1)) / 3600
 

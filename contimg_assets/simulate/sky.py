@@ -19,7 +19,7 @@ def schedule(parameters: SurveyParameters, rng: np.random.Generator) -> pd.DataF
     A transit telescope sees the same strip at the same sidereal time, so epochs are whole sidereal days apart and the
     images of an epoch as far apart in time as in right ascension. ``dra_arcsec``, ``ddec_arcsec`` and ``flux_mult`` are
     the true correction: corrected position = measured + offset, corrected flux = measured * flux_mult. The offset is
-    that of the image's centre; the rest of the image moves with it as one piece.
+    that of the image's center; the rest of the image moves with it as one piece.
     """
     p = parameters
     n, m = p.n_epochs, p.images_per_epoch

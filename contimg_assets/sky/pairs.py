@@ -58,7 +58,7 @@ def cross_match_sources(
         raise InputError(f"catalog_tree has {catalog_tree.n} positions and the catalogue {len(catalog)}; make its own")
     theirs = sphere.unit_vectors(ra2, dec2) if catalog_tree is None else catalog_tree
     i, j, separation = sphere.pairs_within(sphere.unit_vectors(ra1, dec1), theirs, radius)
-    # Sorted by i, then j before: equally near ones stay in the order of the catalogue.
+    # Sorted by i, then j before: equally near ones stay in the order of the catalog.
     order = np.lexsort((separation, i))
     i, j, separation = i[order], j[order], separation[order]
     if mode != "all":

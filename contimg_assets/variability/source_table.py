@@ -61,7 +61,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
 
     Returns
     -------
-    DataFrame with the columns of SOURCES except neighbours, relations, limits, fluxes and novelty; also freq_mhz,
+    DataFrame with the columns of SOURCES except neighbors, relations, limits, fluxes and novelty; also freq_mhz,
     beam_arcsec (means over the points) and first_flux_peak_mjy_beam.
     """
     segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows

@@ -1,4 +1,4 @@
-"""How much each light curve varies: means, V, eta, p-value, excess variance, per source in one vectorised pass.
+"""How much each light curve varies: means, V, eta, p-value, excess variance, per source in one vectorized pass.
 
 Formulas and edge cases are those of Swinbank et al. (2015, A&C 11, 25), Scheers (2011) and Rowlinson et al. (2019,
 A&C 27, 111); sums are taken twice (mean first, then deviations), so that nothing is lost at any signal to noise.
