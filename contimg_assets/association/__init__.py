@@ -1,6 +1,7 @@
 """Sources across epochs: the fold, its methods and its state.
 
-The fold itself is `contimg_assets.association.fold.fold`; `contimg_assets.pipeline.chain.fold` drives it under late data.
+The fold of one epoch is `contimg_assets.association.fold.fold`; `contimg_assets.pipeline.chain.fold` drives it over the
+epochs of a survey, late ones included.
 """
 
 from contimg_assets.association.batch import AssociationResult, associate_measurements

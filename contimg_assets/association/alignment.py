@@ -1,7 +1,7 @@
 """The shift of each image against the sources known before it, measured and taken out before matching.
 
 Real images are off by up to 4 arcsec while their position errors are 0.3 arcsec. Only pairs that cannot be mistaken
-count: bright measurements that are alone in a wide neighbourhood, near a source that is alone too.
+count: bright measurements that are alone in a wide neighborhood, near a source that is alone too.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contimg_assets.association.pairs import Pairs
+from contimg_assets.association.source_pairs import SourcePairs
 from contimg_assets.sky.arrays import Indices
 
 
@@ -34,7 +34,7 @@ class Decision:
     restarting: Indices
 
 
-def unmatched(n_measurements: int, pairs: Pairs, *chosen: Indices) -> Indices:
+def unmatched(n_measurements: int, pairs: SourcePairs, *chosen: Indices) -> Indices:
     """Measurements that none of the chosen pairs holds."""
     free = np.ones(n_measurements, bool)
     for index in chosen:

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from contimg_assets.association import vast
+from contimg_assets.association import vast_pipeline
 from contimg_assets.association.alignment import Alignment, align, unaligned
 from contimg_assets.association.decision import Decision
 from contimg_assets.association.observation import Observation
 from contimg_assets.association.optimal import optimal
-from contimg_assets.association.pairs import Pairs, candidates, moved_towards
+from contimg_assets.association.source_pairs import SourcePairs, candidates, moved_towards
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.errors import InputError
@@ -258,7 +258,7 @@ def fold(
 def _rows(
     known: FoldState,
     observation: Observation,
-    pairs: Pairs,
+    pairs: SourcePairs,
     decision: Decision,
     children: Hashes,
     newborn: Hashes,
@@ -307,7 +307,7 @@ def _decide(
     alignment: Alignment,
     source_tree: cKDTree,
     parameters: Association,
-) -> tuple[Pairs, Decision]:
+) -> tuple[SourcePairs, Decision]:
     n = len(observation)
     variance = 1.0 / state.weight_ew, 1.0 / state.weight_ns
     measured_tree = cKDTree(alignment.vectors)
@@ -315,8 +315,8 @@ def _decide(
     if parameters.method in ("basic", "advanced"):
         pairs = candidates(measured_tree, measured_variance, source_tree, variance, parameters.radius_arcsec)
         if parameters.method == "basic":
-            return pairs, vast.basic(pairs, n)
-        return pairs, vast.advanced(pairs, n, pairs.separation_arcsec)
+            return pairs, vast_pipeline.basic(pairs, n)
+        return pairs, vast_pipeline.advanced(pairs, n, pairs.separation_arcsec)
     reach = 0.0
     if n and len(state):
         widest = max(map(np.max, measured_variance)) + max(map(np.max, variance))
@@ -324,7 +324,7 @@ def _decide(
     pairs = candidates(measured_tree, measured_variance, source_tree, variance, reach)
     pairs = pairs.keep(pairs.de_ruiter <= parameters.de_ruiter_radius)
     if parameters.method == "deruiter":
-        return pairs, vast.advanced(pairs, n, pairs.de_ruiter)
+        return pairs, vast_pipeline.advanced(pairs, n, pairs.de_ruiter)
     return pairs, optimal(pairs, state, observation, alignment, source_tree, parameters)
 
 
@@ -341,7 +341,7 @@ def _box(observation: Observation, images: pd.DataFrame | None, parameters: Asso
 
 
 def _continued(
-    state: FoldState, observation: Observation, alignment: Alignment, decision: Decision, pairs: Pairs
+    state: FoldState, observation: Observation, alignment: Alignment, decision: Decision, pairs: SourcePairs
 ) -> FoldState:
     """Known sources after the epoch: running weighted means, in the aligned frame."""
     arrays = [values.copy() for values in state.arrays]
@@ -362,7 +362,7 @@ def _added(
     observation: Observation,
     alignment: Alignment,
     decision: Decision,
-    pairs: Pairs,
+    pairs: SourcePairs,
     source: Hashes,
 ) -> FoldState:
     """Sources that the epoch adds: forks, then new ones."""
@@ -375,7 +375,7 @@ def _added(
 
 
 def _joined(
-    state: FoldState, pairs: Pairs, chosen: Indices, observation: Observation, alignment: Alignment
+    state: FoldState, pairs: SourcePairs, chosen: Indices, observation: Observation, alignment: Alignment
 ) -> tuple[Values, ...]:
     """Columns of sources with one more measurement each."""
     source, measurement = pairs.source[chosen], pairs.measurement[chosen]
@@ -423,7 +423,7 @@ def _raise_repeated(
 
 
 def _relations(
-    state: FoldState, decision: Decision, pairs: Pairs, children: Hashes, source: Hashes, measurement: Indices
+    state: FoldState, decision: Decision, pairs: SourcePairs, children: Hashes, source: Hashes, measurement: Indices
 ) -> tuple[Hashes, Hashes, Indices]:
     """Both directions of every relation of the epoch. Where a pair has two kinds, the first of fork, shared, blend."""
     parents = state.source[pairs.source[decision.forked]]
@@ -470,6 +470,6 @@ def _unmatched_in_coverage(source_tree: cKDTree, matched: Indices, images: pd.Da
 
 
 def _circles(images: pd.DataFrame) -> tuple[Floats, Floats]:
-    """(unit vectors of the centres, radii as chords) of images."""
+    """(unit vectors of the centers, radii as chords) of images."""
     centres = unit_vectors(images["ra_deg"].to_numpy(dtype=float), images["dec_deg"].to_numpy(dtype=float))
     return centres, chord(images["radius_deg"].to_numpy(dtype=float) * 3600.0)

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from contimg_assets.association.alignment import Alignment
 from contimg_assets.association.decision import Decision, unmatched
 from contimg_assets.association.observation import Observation
-from contimg_assets.association.pairs import Pairs, tangent_offsets
+from contimg_assets.association.source_pairs import SourcePairs, tangent_offsets
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.sky.arrays import Floats, Indices
@@ -37,7 +37,7 @@ _LEAST_WORTH = -1e-3
 
 
 def optimal(
-    pairs: Pairs,
+    pairs: SourcePairs,
     state: FoldState,
     observation: Observation,
     alignment: Alignment,
@@ -106,8 +106,8 @@ def optimal(
     )
 
 
-def local_density(points: Floats, tree: cKDTree) -> Floats:
-    """Members of the tree per arcsec^2 around each point: k - 1 over the area of the circle to the k-th neighbour.
+def density_of_neighbors(points: Floats, tree: cKDTree) -> Floats:
+    """Members of the tree per arcsec^2 around each point: k - 1 over the area of the circle to the k-th neighbor.
 
     A sky of fewer than k sources is taken as spread over a square degree.
     """
@@ -118,11 +118,11 @@ def local_density(points: Floats, tree: cKDTree) -> Floats:
     return (DENSITY_NEIGHBOURS - 1) / (np.pi * radius**2)
 
 
-def _relative_cost(pairs: Pairs, vectors: Floats, sources: cKDTree, parameters: Association) -> Floats:
+def _relative_cost(pairs: SourcePairs, vectors: Floats, sources: cKDTree, parameters: Association) -> Floats:
     if not len(pairs):
         return np.empty(0)
     asked, place = np.unique(pairs.measurement, return_inverse=True)
-    density = local_density(vectors[asked], sources)[place] * parameters.new_source_fraction
+    density = density_of_neighbors(vectors[asked], sources)[place] * parameters.new_source_fraction
     odds = parameters.completeness / (1.0 - parameters.completeness)
     area = 2.0 * np.pi * np.sqrt(pairs.variance_ew * pairs.variance_ns)
     return 0.5 * pairs.de_ruiter**2 + np.log(area * density / odds)
@@ -156,7 +156,7 @@ def _assignment(measurement: Indices, source: Indices, cost: Floats) -> Indices:
 
 
 def _blends(
-    pairs: Pairs, holder: Indices, held: Indices, state: FoldState, alignment: Alignment, parameters: Association
+    pairs: SourcePairs, holder: Indices, held: Indices, state: FoldState, alignment: Alignment, parameters: Association
 ) -> tuple[Indices, Indices]:
     """(pairs that fork, pairs of a held measurement with the other source that it blends)."""
     sources = state.vectors

@@ -1,4 +1,8 @@
-"""Position offsets and flux scales of images: measured from catalogue matches, judged, applied beside raw values."""
+"""Position offsets and flux scales of images: measured from catalog matches, judged, applied beside raw values.
+
+Belongs here: which matches tie an image, what they say, and whether that is believed. Does not belong here: finding the
+matches (`crossmatch`).
+"""
 
 from contimg_assets.calibration.apply import apply_corrections
 from contimg_assets.calibration.epoch_scale import (

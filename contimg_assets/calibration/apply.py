@@ -63,7 +63,8 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         raise InputError(f"image {image!r} has no row in the corrections: materialise the corrections of its epoch")
 
     def of_image(name: str) -> np.ndarray:
-        return corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]
+        values: np.ndarray = corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]
+        return values
 
     def of_measurement(name: str) -> np.ndarray:
         if name not in measurements.columns:
@@ -81,7 +82,7 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         dra_err[here], ddec_err[here] = positions.evaluate_errors(model, *place)
     centre = of_image("centre_ra_deg"), of_image("centre_dec_deg")
     angle = positions.convergence(centre, of_measurement("ra_deg"), of_measurement("dec_deg"))
-    # Without a centre the offset is taken for that of every measurement's own east and north.
+    # Without a center the offset is taken for that of every measurement's own east and north.
     dra, ddec = positions.turned(dra, ddec, np.nan_to_num(angle))
     ra, dec = sphere.displaced(measurements["ra_deg"], measurements["dec_deg"], dra, ddec)
     mult, add = of_image("flux_mult"), of_image("flux_add_mjy")

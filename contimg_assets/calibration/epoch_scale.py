@@ -1,13 +1,13 @@
-"""The flux scale between epochs: all images solved together from the sources they share, tied to the catalogue once.
+"""The flux scale between epochs: all images solved together from the sources they share, tied to the catalog once.
 
-The scatter of a catalogue's fluxes is in every image's own scale; sources shared between epochs do without it. One
-least-squares problem (source j, image i, each scale against the catalogue one more equation)::
+The scatter of a catalog's fluxes is in every image's own scale; sources shared between epochs do without it. One
+least-squares problem (source j, image i, each scale against the catalog one more equation)::
 
-    ln S_ij = s_j + ln g_i + noise,      ln g_i(catalogue) = ln g_i + noise
+    ln S_ij = s_j + ln g_i + noise,      ln g_i(catalog) = ln g_i + noise
 
-Images of one pointing share hundreds of sources and are tied to each other far better than to the catalogue. Images of
-neighbouring pointings share only sources at their edges, where primary beams are worst: errors of such links would add
-up along a chain of pointings, were it not for the catalogue's equations.
+Images of one pointing share hundreds of sources and are tied to each other far better than to the catalog. Images of
+neighboring pointings share only sources at their edges, where primary beams are worst: errors of such links would add
+up along a chain of pointings, were it not for the catalog's equations.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def calculate_epoch_scales(
     ----------
     fluxes : `constant_sources` of all epochs: epoch, source_id, image, flux_mjy, flux_err_mjy, not corrected. Known
         variables are better left out; unknown ones lose their weight.
-    corrections : CORRECTIONS of the images with their epoch: the trusted scales against the catalogue. In a group of
+    corrections : CORRECTIONS of the images with their epoch: the trusted scales against the catalog. In a group of
         connected images without any the mean of ln scale is 0.
     min_sources : images connected by fewer sources get no scale
-    max_sources : of each image those of the most certain fluxes: as many tie an image far better than the catalogue
+    max_sources : of each image those of the most certain fluxes: as many tie an image far better than the catalog
         does, and the time that a thousand epochs take stays short
 
     Returns
@@ -228,7 +228,7 @@ def _shared(equations: _Equations, keep: Flags) -> _Equations:
 
 
 def _ties(images: pd.MultiIndex, connected: Flags, corrections: pd.DataFrame | None) -> tuple[Floats, Floats]:
-    """ln g against the catalogue and its weight (0 where there is none), shapes (n_images,)."""
+    """ln g against the catalog and its weight (0 where there is none), shapes (n_images,)."""
     if corrections is None:
         return np.zeros(len(images)), np.zeros(len(images))
     catalog = corrections.set_index(_IMAGE).reindex(images)
@@ -334,7 +334,8 @@ def _normal_equations(
 def _pinned(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """The dense matrix, with the projector on the null vector of each untied group: its mean is 0."""
     same = (group[:, None] == group[None, :]) & untied[:, None]
-    return normal.toarray() + unit * same / np.bincount(group)[group][:, None]
+    pinned: Floats = normal.toarray() + unit * same / np.bincount(group)[group][:, None]
+    return pinned
 
 
 def _solution(normal: sparse.csc_array, vector: Floats, group: Indices, untied: Flags, unit: float) -> Floats:
@@ -355,7 +356,8 @@ def _solution(normal: sparse.csc_array, vector: Floats, group: Indices, untied: 
 def _variance(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """Variance of ln g, shape (n_images,); of very many images without what they have from each other."""
     if normal.shape[0] > _DENSE_LIMIT:
-        return 1 / np.maximum(normal.diagonal(), 1e-12 * unit)
+        variance: Floats = 1 / np.maximum(normal.diagonal(), 1e-12 * unit)
+        return variance
     # The projector itself adds 1 / (unit size) to the diagonal, which is no error.
     diagonal = np.diag(linalg.inv(_pinned(normal, group, untied, unit)))
     excess = np.where(untied, 1 / (unit * np.bincount(group)[group]), 0.0)

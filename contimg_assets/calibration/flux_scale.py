@@ -158,15 +158,15 @@ def calculate_flux_scale(
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class _FluxPairs:
     flux: Floats
     flux_err: Floats
     reference: Floats
     reference_err: Floats
     index: Indices  # rows of the matches they come from
 
-    def without(self, i: int) -> _Pairs:
-        return _Pairs(*(np.delete(values, i) for values in vars(self).values()))
+    def without(self, i: int) -> _FluxPairs:
+        return _FluxPairs(*(np.delete(values, i) for values in vars(self).values()))
 
     @property
     def ln_ratio(self) -> Floats:
@@ -177,7 +177,7 @@ class _Pairs:
         return (self.flux_err / self.flux) ** 2 + (self.reference_err / self.reference) ** 2
 
 
-def _pairs(matches: pd.DataFrame) -> _Pairs:
+def _pairs(matches: pd.DataFrame) -> _FluxPairs:
     if not {"flux_mjy", "flux_int_mjy"} & set(matches.columns) and {"flux_ratio", "expected_flux_mjy"} <= set(matches):
         matches = matches.assign(flux_mjy=matches["flux_ratio"] * matches["expected_flux_mjy"])
     columns = []
@@ -200,7 +200,7 @@ def _pairs(matches: pd.DataFrame) -> _Pairs:
     flux, flux_err, reference, reference_err = columns
     # A flux of 0 or less has no logarithm; such rows are forced fits or blanks, not calibrators.
     usable = np.flatnonzero((flux > 0) & (reference > 0) & np.isfinite(flux) & np.isfinite(reference))
-    return _Pairs(
+    return _FluxPairs(
         flux[usable],
         np.nan_to_num(flux_err[usable]),
         reference[usable],
@@ -212,19 +212,19 @@ def _pairs(matches: pd.DataFrame) -> _Pairs:
 # --- mixture -----------------------------------------------------------------------------------------------------
 
 
-def _mixture(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _mixture(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
     unit = float(np.median(pairs.reference))
     data = mixture.Ratios(pairs.ln_ratio, pairs.variance, pairs.reference / unit, unit)
     free = np.ones(mixture.N_PARAMETERS, dtype=bool)
     free[mixture.C] = False
-    best, found = mixture.maximise(mixture.start(data), data, free=free)
+    best, found = mixture.maximize(mixture.start(data), data, free=free)
     with_offset = np.ones(mixture.N_PARAMETERS, dtype=bool)
     if offset == "auto":
         # Rao's score test, which needs no second fit: far below what is asked for after it, the fit is not worth it.
         score = found.gradient[0, mixture.C] ** 2 * mixture.covariance(found, with_offset)[0, mixture.C, mixture.C]
         offset = "auto" if score > _MIN_OFFSET_SIGMA**2 / 2 else "never"
     if offset != "never" and len(pairs.flux) > mixture.N_PARAMETERS:
-        other, other_found = mixture.maximise(best, data, free=with_offset)
+        other, other_found = mixture.maximize(best, data, free=with_offset)
         error = np.sqrt(mixture.covariance(other_found, with_offset)[0, mixture.C, mixture.C])
         gain = 2 * (other_found.value[0] - found.value[0]) - np.log(len(data.y))
         if offset == "always" or (gain > 0 and abs(other[0, mixture.C]) > _MIN_OFFSET_SIGMA * error):
@@ -277,7 +277,7 @@ def _mixture_influence(
         return float(np.abs(first_order[rows[0]]) / error), int(rows[0])
     weights = np.ones((len(rows), len(data.y)))
     weights[np.arange(len(rows)), rows] = 0.0
-    without, _ = mixture.maximise(np.repeat(best, len(rows), axis=0), data, free=free, weights=weights)
+    without, _ = mixture.maximize(np.repeat(best, len(rows), axis=0), data, free=free, weights=weights)
     change = np.abs(without[:, mixture.MU] - best[0, mixture.MU]) / error
     worst = int(np.argmax(change))
     return float(change[worst]), int(rows[worst])
@@ -306,7 +306,7 @@ def _mixture_bootstrap(
         weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
         fitted = mixture.one_step(best, data, free=free, weights=weights)
         if n < _FEW:
-            fitted, _ = mixture.maximise(fitted, data, free=free, weights=weights, max_iterations=8, tolerance=0.02)
+            fitted, _ = mixture.maximize(fitted, data, free=free, weights=weights, max_iterations=8, tolerance=0.02)
         scales.append(np.exp(fitted[:, mixture.MU]))
     return float(np.std(np.concatenate(scales), ddof=1)) if replicates > 1 else np.nan
 
@@ -314,11 +314,11 @@ def _mixture_bootstrap(
 # --- median ------------------------------------------------------------------------------------------------------
 
 
-def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _median(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
     y = np.sort(pairs.ln_ratio)
     n = len(y)
     centre = np.median(y)
-    scatter = robust.scatter(y, centre)
+    scatter = float(robust.scatter(y, centre))
     # Maritz & Jarrett (1978): the bootstrap's standard error of the median in closed form, for any distribution.
     error = float(np.nan_to_num(mjci(y - centre, prob=[0.5])[0]))
     scale = float(np.exp(centre))
@@ -334,7 +334,7 @@ def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Genera
         scale=scale,
         scale_err=float(scale * error),
         scale_err_bootstrap=float(np.std(replicates, ddof=1)) if replicates is not None else np.nan,
-        intrinsic_scatter=float(np.sqrt(max(scatter**2 - np.median(pairs.variance), 0.0))),
+        intrinsic_scatter=float(np.sqrt(max(scatter**2 - float(np.median(pairs.variance)), 0.0))),
         outlier_fraction=float(np.mean(np.abs(y - centre) > 5 * scatter)) if scatter > 0 else 0.0,
         chi2_reduced=np.nan,
         max_influence=float(changes[worst] / error) if error > 0 else 0.0,
@@ -345,8 +345,8 @@ def _median(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Genera
 # --- vast-post-processing's two estimators --------------------------------------------------------------------------
 
 
-def _huber(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
-    def fit(sample: _Pairs) -> tuple[float, float]:
+def _huber(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+    def fit(sample: _FluxPairs) -> tuple[float, float]:
         from statsmodels.robust.norms import HuberT
         from statsmodels.robust.robust_linear_model import RLM
 
@@ -360,14 +360,14 @@ def _huber(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generat
     return _with_influence("huber", pairs, fit(pairs), lambda sample: fit(sample)[0])
 
 
-def _odr(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _odr(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
     # Zero errors would be infinite weights, and the fit silently returns its starting values.
     usable = np.flatnonzero((pairs.flux_err > 0) & (pairs.reference_err > 0))
-    pairs = _Pairs(*(values[usable] for values in vars(pairs).values()))
+    pairs = _FluxPairs(*(values[usable] for values in vars(pairs).values()))
     if len(usable) < _MIN_FIT["odr"]:
         return FluxScale("odr", len(usable))
 
-    def fit(sample: _Pairs) -> tuple[Floats, Floats]:
+    def fit(sample: _FluxPairs) -> tuple[Floats, Floats]:
         from odrpack import odr_fit
 
         result = odr_fit(
@@ -393,7 +393,7 @@ def _odr(pairs: _Pairs, offset: Offset, bootstrap: int, rng: np.random.Generator
 
 
 def _with_influence(
-    method: str, pairs: _Pairs, fitted: tuple[float, float], slope_of: Callable[[_Pairs], float]
+    method: str, pairs: _FluxPairs, fitted: tuple[float, float], slope_of: Callable[[_FluxPairs], float]
 ) -> FluxScale:
     """The result of a regression, with the influence of the matches of most leverage (the brightest) and residual."""
     scale, error = fitted
@@ -415,7 +415,7 @@ def _with_influence(
     )
 
 
-_METHODS: dict[str, Callable[[_Pairs, Offset, int, np.random.Generator], FluxScale]] = {
+_METHODS: dict[str, Callable[[_FluxPairs, Offset, int, np.random.Generator], FluxScale]] = {
     "mixture": _mixture,
     "huber": _huber,
     "odr": _odr,

@@ -1,7 +1,7 @@
 """Which sources are known to vary, from the epochs before: they must not tie the flux scale of the next one.
 
 A running mean and sum of squares of every source, so that an epoch costs the same whether it is the second or the
-thousandth. Fluxes count as the catalogue calibrates them, and only those of images whose scale is trusted: with an
+thousandth. Fluxes count as the catalog calibrates them, and only those of images whose scale is trusted: with an
 image that is off by 30 % every source in it would seem to vary.
 """
 
@@ -42,7 +42,8 @@ def calibrated_fluxes(
     usable = (row >= 0) & corrections["flux_trusted"].to_numpy(dtype=bool)[row] & ~table["forced"].to_numpy(dtype=bool)
     usable &= np.isfinite(flux) & (error > 0)
     found = pd.DataFrame({"source_id": table["source_id"], "flux_mjy": flux, "flux_err_mjy": error})
-    return found[usable].reset_index(drop=True)
+    left: pd.DataFrame = found[usable].reset_index(drop=True)
+    return left
 
 
 def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:

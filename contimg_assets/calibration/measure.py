@@ -21,7 +21,7 @@ from contimg_assets.schemas.tables import TableLike, as_frame, require, with_tex
 from contimg_assets.sky.arrays import Flags, Indices, Values
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
-# against 1.4 GHz that looks like an additive error of 1 mJy where a catalogue at 0.89 GHz shows none.
+# against 1.4 GHz that looks like an additive error of 1 mJy where a catalog at 0.89 GHz shows none.
 MAX_CARRIED = 0.15
 
 _FOR_FLUXES = [
@@ -43,7 +43,7 @@ Fit = TypeVar("Fit", bound=_Measured)
 
 @dataclass(frozen=True)
 class _Tie:
-    """What was measured against one catalogue, or several together, and why it is refused (None if it is not)."""
+    """What was measured against one catalog, or several together, and why it is refused (None if it is not)."""
 
     catalog: str | None
     fit: Any
@@ -141,7 +141,7 @@ class _Ties:
     for_fluxes: pd.DataFrame
     measurement_id: Values
     flux_is_peak: Flags
-    rows_of: Mapping[tuple[str, str], Indices]
+    rows_of: Mapping[Any, Any]
     counts: Mapping[str, Mapping[str, Mapping[str, int]]]
     position_catalogs: Sequence[str]
     flux_catalogs: Sequence[str]
@@ -234,7 +234,7 @@ def selection_of(
 
 
 def filter_counts(corrections: pd.DataFrame) -> pd.DataFrame:
-    """Matches left after each filter, over all images of CORRECTIONS: a row a filter in order, a column a catalogue."""
+    """Matches left after each filter, over all images of CORRECTIONS: a row a filter in order, a column a catalog."""
     total: dict[str, dict[str, int]] = {}
     for of_image in corrections["selection"].map(json.loads):
         for catalog, steps in of_image.items():
@@ -245,7 +245,7 @@ def filter_counts(corrections: pd.DataFrame) -> pd.DataFrame:
 
 
 def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[str]:
-    """Where none is configured: catalogues by how many images they can tie, then by their standard errors."""
+    """Where none is configured: catalogs by how many images they can tie, then by their standard errors."""
     table = selected.table[selected.position]
     offsets = table[["dra_arcsec", "ddec_arcsec"]]
     residual = (offsets - offsets.groupby([table["image"], table["catalog"]]).transform("median")).abs().max(axis=1)
@@ -256,7 +256,7 @@ def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[
 
 
 def _surest_for_fluxes(selected: Selection, parameters: Corrections) -> list[str]:
-    """Where none is configured: catalogues near our frequency first, then by how many images they can tie."""
+    """Where none is configured: catalogs near our frequency first, then by how many images they can tie."""
     table = selected.table[selected.flux]
     carried = _carried(table).groupby(table["catalog"]).median() > MAX_CARRIED
     counts = table.groupby("catalog").size()
@@ -265,12 +265,12 @@ def _surest_for_fluxes(selected: Selection, parameters: Corrections) -> list[str
 
 
 def _images_tied(table: pd.DataFrame, parameters: Corrections) -> pd.Series:
-    """Images with enough matches, for each catalogue."""
+    """Images with enough matches, for each catalog."""
     return (table.groupby(["catalog", "image"]).size() >= parameters.min_matches).groupby(level="catalog").sum()
 
 
 def _carried(table: pd.DataFrame) -> pd.Series:
-    """How far reference fluxes were carried along a spectrum to our frequency: |ln (expected / catalogue flux)|."""
+    """How far reference fluxes were carried along a spectrum to our frequency: |ln (expected / catalog flux)|."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = table["reference_flux_mjy"].to_numpy(dtype=float) / table["catalog_flux_mjy"].to_numpy(dtype=float)
         return pd.Series(np.abs(np.log(ratio)), index=table.index)
@@ -283,7 +283,7 @@ def _tie(
     combine: Callable[[list[tuple[Fit, float]]], Fit],
     parameters: Corrections,
 ) -> _Tie:
-    """The first trusted catalogue, or all trusted ones together; where none is, the one with most matches."""
+    """The first trusted catalog, or all trusted ones together; where none is, the one with most matches."""
     ties = []
     for name in catalogs or [""]:
         fit = measure(name)
@@ -293,7 +293,7 @@ def _tie(
     trusted = [tie for tie in ties if tie.refusal is None]
     if not trusted:
         best = max(ties, key=lambda tie: tie.fit.n)
-        # Too few matches in every catalogue: name none as the one that ties.
+        # Too few matches in every catalog: name none as the one that ties.
         return best if best.fit.n else _Tie(None, best.fit, best.refusal)
     if len(trusted) == 1:
         return trusted[0]

@@ -85,7 +85,8 @@ def log_likelihood(parameters: Floats, data: Ratios, weights: Floats | None = No
     bad = np.log(f) - 0.5 * (np.log(2 * np.pi * outer) + z * z / outer)
     each = np.logaddexp(good, bad)
     total = each.sum(axis=-1) if weights is None else (each * weights).sum(axis=-1)
-    return total + _prior(parameters)[0]
+    with_priors: Floats = total + _prior(parameters)[0]
+    return with_priors
 
 
 def _shape_of_model(p: Floats, data: Ratios) -> tuple[Floats, Floats, Floats, Floats]:
@@ -182,12 +183,12 @@ def _within_components(
 def start(data: Ratios) -> Floats:
     """Robust starting values, shape (1, 6)."""
     centre = np.median(data.y)
-    spread = robust.scatter(data.y, centre, factor=robust.MAD_TO_SIGMA_4)
-    s = np.sqrt(max(spread**2 - np.median(data.variance), (0.3 * spread) ** 2, 1e-6))
+    spread = float(robust.scatter(data.y, centre, factor=robust.MAD_TO_SIGMA_4))
+    s = np.sqrt(max(spread**2 - float(np.median(data.variance)), (0.3 * spread) ** 2, 1e-6))
     return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
 
 
-def maximise(
+def maximize(
     first: Floats,
     data: Ratios,
     *,
@@ -229,10 +230,11 @@ def maximise(
 def one_step(first: Floats, data: Ratios, *, free: Flags, weights: Floats) -> Floats:
     """Parameters after one Newton step from those of all matches, shapes (1, 6) and, for each weighting, (batch, 6).
 
-    What is neglected against `maximise` is of second order in the change of the parameters.
+    What is neglected against `maximize` is of second order in the change of the parameters.
     """
     step = _newton_step(derivatives(first, data, weights), free)
-    return first + step / np.maximum(np.abs(step / _MAX_STEP).max(axis=-1), 1.0)[:, None]
+    stepped: Floats = first + step / np.maximum(np.abs(step / _MAX_STEP).max(axis=-1), 1.0)[:, None]
+    return stepped
 
 
 def _newton_step(found: _Derivatives, free: Flags) -> Floats:

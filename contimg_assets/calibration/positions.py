@@ -1,7 +1,7 @@
 """The position offset of one image from its matches: median offset with its standard error, or a smooth model.
 
-Offsets are catalogue minus image, on the sky, arcsec: added to measured positions they correct them. East and north are
-those at the image's centre, carried to each source without turning: an image that is off is off by the same vector
+Offsets are catalog minus image, on the sky, arcsec: added to measured positions they correct them. East and north are
+those at the image's center, carried to each source without turning: an image that is off is off by the same vector
 everywhere, while the directions to the pole turn over a field (half around in one that holds the pole).
 """
 
@@ -174,14 +174,17 @@ def _constant(offsets: Floats) -> PositionOffset:
 
 
 def convergence(centre: tuple[Floats | float, Floats | float], ra_deg: Floats, dec_deg: Floats) -> Floats:
-    """Angle by which north turns, east over north, from a centre to positions along great circles, radians, shape (n,).
+    """Angle by which north turns, east over north, from a center to positions along great circles, radians, shape (n,).
 
     Napier's analogy for the triangle of both places and the pole: tan(angle / 2) = tan(dRA / 2) sin(mean dec) /
-    cos(half difference of dec). A vector with position angle p at the centre has p + angle at the position.
+    cos(half difference of dec). A vector with position angle p at the center has p + angle at the position.
     """
     delta = np.radians((np.asarray(ra_deg, dtype=float) - centre[0] + 180.0) % 360.0 - 180.0)
     dec1, dec2 = np.radians(np.asarray(centre[1], dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
-    return 2 * np.arctan2(np.sin(delta / 2) * np.sin((dec1 + dec2) / 2), np.cos(delta / 2) * np.cos((dec1 - dec2) / 2))
+    angle: Floats = 2 * np.arctan2(
+        np.sin(delta / 2) * np.sin((dec1 + dec2) / 2), np.cos(delta / 2) * np.cos((dec1 - dec2) / 2)
+    )
+    return angle
 
 
 def turned(east: Floats, north: Floats, angle: Floats) -> tuple[Floats, Floats]:
@@ -191,9 +194,9 @@ def turned(east: Floats, north: Floats, angle: Floats) -> tuple[Floats, Floats]:
 
 
 def evaluate(coefficients: str, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Offsets (the centre's east, north) [arcsec] of a stored model at positions, shape (n,).
+    """Offsets (the center's east, north) [arcsec] of a stored model at positions, shape (n,).
 
-    The model is a polynomial in the offset (x east, y north, degrees) from the image's centre, terms in the order
+    The model is a polynomial in the offset (x east, y north, degrees) from the image's center, terms in the order
     1, x, y, x^2, x y, y^2, ... Beyond the outermost match, where polynomials run away, it has the value of the edge.
     """
     model = json.loads(coefficients)
@@ -210,7 +213,7 @@ def evaluate_errors(coefficients: str, ra_deg: npt.ArrayLike, dec_deg: npt.Array
 
 
 def _inward(model: dict[str, Any], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Offsets from a model's centre [deg], those beyond its outermost match at the edge."""
+    """Offsets from a model's center [deg], those beyond its outermost match at the edge."""
     x, y = _plane((model["ra_deg"], model["dec_deg"]), ra_deg, dec_deg)
     inward = np.minimum(1.0, model["radius_deg"] / np.maximum(np.hypot(x, y), 1e-300))
     return x * inward, y * inward

@@ -1,7 +1,7 @@
 """Which matches tie an image: measurements joined to their matches, and the filters with the counts after each.
 
-All images and catalogues go through the filters together, as columns; a filter that needs what an image does not have
-(peak fluxes, the catalogue's errors) is skipped there and a note says so.
+All images and catalogs go through the filters together, as columns; a filter that needs what an image does not have
+(peak fluxes, the catalog's errors) is skipped there and a note says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contimg_assets.calibration import vast
+from contimg_assets.calibration import vast_post_processing
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_text_ids
@@ -67,7 +67,7 @@ _OPTIONAL = (
 class Selection:
     """Joined matches with the masks of those that tie positions and fluxes.
 
-    ``counts`` has, for each (image, catalogue), the number of matches left after each filter in order; ``notes`` what
+    ``counts`` has, for each (image, catalog), the number of matches left after each filter in order; ``notes`` what
     had to be assumed for an image.
     """
 
@@ -233,7 +233,7 @@ def join(measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame
 
     Returns
     -------
-    One row a match, sorted by catalogue and measurement so that no result depends on the order of the input, with
+    One row a match, sorted by catalog and measurement so that no result depends on the order of the input, with
     flux_mjy, flux_err_mjy (integrated, else peak), flux_is_peak, reference_flux_mjy, reference_flux_err_mjy (at our
     frequency), snr, pair_snr and image_row (row in ``images``).
 
@@ -254,7 +254,7 @@ def join(measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame
     reference = _floats(table, "expected_flux_mjy")
     with np.errstate(divide="ignore", invalid="ignore"):
         catalog_snr = _floats(table, "catalog_flux_mjy") / _floats(table, "catalog_flux_err_mjy")
-        # Without the catalogue's errors: the geometric mean of both fluxes over our noise. Like sqrt(SNR * SNR) it
+        # Without the catalog's errors: the geometric mean of both fluxes over our noise. Like sqrt(SNR * SNR) it
         # treats both fluxes alike, so that a limit does not prefer ratios to one side; a limit on our SNR would.
         pair_snr = np.where(
             np.isfinite(catalog_snr),
@@ -359,7 +359,7 @@ def select(
 
 
 class _Tally:
-    """Counts of a mask for each (image, catalogue)."""
+    """Counts of a mask for each (image, catalog)."""
 
     def __init__(self, table: pd.DataFrame, chosen: Selection) -> None:
         image, images = pd.factorize(table["image"])
@@ -390,7 +390,7 @@ def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.Da
     measured = pd.Series(np.arange(len(names))).groupby(names, sort=False).indices
     for image, rows in table.groupby("image", sort=False).indices.items():
         i, _, separation = sphere.pairs_within(own[rows], vectors[measured[image]], float(limit_arcsec[rows].max()))
-        # Each finds itself; a second one within its own limit is a neighbour.
+        # Each finds itself; a second one within its own limit is a neighbor.
         near = separation <= limit_arcsec[rows][i]
         alone[rows] = np.bincount(i[near], minlength=len(rows)) < 2
     return alone
@@ -399,13 +399,14 @@ def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.Da
 def _isolation_arcsec(table: pd.DataFrame, images: pd.DataFrame, parameters: Corrections) -> Floats:
     beam = images["bmaj_arcsec"].to_numpy(dtype=float)[table["image_row"]]
     other = _floats(table, "catalog_beam_arcsec") if "catalog_beam_arcsec" in table else beam
-    return parameters.isolation_beams * np.fmax(beam, other)
+    limit: Floats = parameters.isolation_beams * np.fmax(beam, other)
+    return limit
 
 
 def isolated_and_compact(
     table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections
 ) -> Flags:
-    """The part of the default selection that needs no reference catalogue, for a table of `with_measurements`."""
+    """The part of the default selection that needs no reference catalog, for a table of `with_measurements`."""
     keep = _own_isolated(table, measurements, images, np.nan_to_num(_isolation_arcsec(table, images, parameters)))
     return keep & _compact(table, keep, parameters)[0]
 
@@ -476,7 +477,7 @@ def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources:
 def _vast_steps(
     table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
 ) -> list[tuple[str, Flags]]:
-    """Filters on our side and the nearest candidate; the catalogue's own sizes and rms are not in the matches."""
+    """Filters on our side and the nearest candidate; the catalog's own sizes and rms are not in the matches."""
     integrated, peak, rms = (
         _floats(table, name) for name in ("flux_int_mjy", "flux_peak_mjy_beam", "local_rms_mjy_beam")
     )
@@ -508,5 +509,5 @@ def _clipped(table: pd.DataFrame, keep: Flags, sigma: float) -> Flags:
     result = keep.copy()
     groups = pd.Series(ratio).groupby([table["image"].to_numpy()[rows], table["catalog"].to_numpy()[rows]])
     for members in groups.indices.values():
-        result[rows[members]] = vast.clip_ratios(ratio[members], sigma)
+        result[rows[members]] = vast_post_processing.clip_ratios(ratio[members], sigma)
     return result

@@ -41,7 +41,7 @@ def refuse_flux(fitted: FluxScale, parameters: Corrections) -> str | None:
 
 
 def refuse_scale(scale: float, scale_err: float, parameters: Corrections) -> str | None:
-    """The part that holds for scales from a catalogue and between epochs alike."""
+    """The part that holds for scales from a catalog and between epochs alike."""
     if not abs(scale - 1) <= parameters.max_scale_change:
         return f"flux: scale of {scale:.3f}, at most {parameters.max_scale_change:g} off 1 believed"
     if not scale_err / scale <= parameters.max_scale_err:

@@ -1,4 +1,4 @@
-"""Reference catalogues from VizieR, or any other TAP service, as files that `read_catalog` reads."""
+"""Reference catalogs from VizieR, or any other TAP service, as files that `read_catalog` reads."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def fetch(
             # An answer that was cut off is refused below.
             warnings.simplefilter("ignore", pyvo.dal.exceptions.DALOverflowWarning)
             service = pyvo.dal.TAPService(url)
-            # Names of columns change with a catalogue's versions: ask for none that is not there.
+            # Names of columns change with a catalog's versions: ask for none that is not there.
             columns = service.run_sync(
                 f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{PRESETS[name].vizier}'"  # noqa: S608
             )

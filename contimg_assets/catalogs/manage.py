@@ -38,27 +38,27 @@ class CatalogSettings(TypedDict, total=False):
 
 
 def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[CatalogSettings]) -> int:
-    """Write a catalogue into the configuration file, after reading it whole to see that it is usable.
+    """Write a catalog into the configuration file, after reading it whole to see that it is usable.
 
     The rest of the file, comments included, stays as it is.
 
     Parameters
     ----------
     config_file : written if it does not exist
-    name : of the catalogue; that of a preset implies the preset
-    file : the catalogue's file; stored relative to the configuration's folder where it lies inside it
+    name : of the catalog; that of a preset implies the preset
+    file : the catalog's file; stored relative to the configuration's folder where it lies inside it
     settings : preset, freq_mhz, beam_arcsec, position_err_arcsec, columns: see `CatalogConfig`
 
     Returns
     -------
-    n_rows of the catalogue
+    n_rows of the catalog
 
     Raises
     ------
     ConfigError
         If the name is taken or not allowed, or the settings are incomplete; the file is left as it was.
     InputError
-        If the catalogue's file is unusable; the configuration is left as it was.
+        If the catalog's file is unusable; the configuration is left as it was.
     """
     config_file = config_file.absolute()
     text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
@@ -86,7 +86,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
 
 
 def list_catalogs(config: Config) -> pd.DataFrame:
-    """The configured catalogues: what is configured, whether the file is there, and what was made of it."""
+    """The configured catalogs: what is configured, whether the file is there, and what was made of it."""
     rows = []
     for name, settings in sorted(config.catalogs.items()):
         stored = catalog_file(config, name)
@@ -152,7 +152,7 @@ def fetch_catalog(
     Parameters
     ----------
     config_file : the configuration, written if it does not exist
-    name : of the catalogue here
+    name : of the catalog here
     preset : the survey; ``name`` if None
     region : ra_deg, dec_deg, radius_deg of a circle; the whole survey if None
     url : TAP service
@@ -181,7 +181,7 @@ def fetch_catalog(
 
 
 def _with_entry(text: str, name: str, entry: Mapping[str, object]) -> str:
-    """The configuration's text with one more catalogue at the top of its section, or a new section at the end."""
+    """The configuration's text with one more catalog at the top of its section, or a new section at the end."""
     block = yaml.safe_dump({name: entry}, sort_keys=False, allow_unicode=True)
     section = _SECTION.search(text)
     if section is None:
@@ -197,12 +197,12 @@ def _indented(block: str, indent: str) -> str:
 
 
 def _checked(config_file: Path, text: str, name: str, others: set[str]) -> CatalogConfig:
-    """The new catalogue's settings as the changed configuration has them.
+    """The new catalog's settings as the changed configuration has them.
 
     Raises
     ------
     ConfigError
-        If the changed text is no configuration, or lost one of the other catalogues: it was written in a style that is
+        If the changed text is no configuration, or lost one of the other catalogs: it was written in a style that is
         not edited here.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Files of catalogues, whatever their format, as tables in our columns and units.
+"""Files of catalogs, whatever their format, as tables in our columns and units.
 
 Belongs here: finding columns, converting units, position errors, which names sources have.
 """
@@ -24,8 +24,8 @@ from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.units import factor, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
 
-# Names that catalogues give to what we need, tried in this order where the configuration is silent. Never a bare
-# `source_id` or `id`: those are row numbers, which change with every new version of a catalogue.
+# Names that catalogs give to what we need, tried in this order where the configuration is silent. Never a bare
+# `source_id` or `id`: those are row numbers, which change with every new version of a catalog.
 _ALIASES: dict[str, tuple[str, ...]] = {
     "catalog_source_id": (
         *("ref_id", "name", "source_name", "iau_name", "component_name", "compname", "component_id"),
@@ -58,11 +58,11 @@ _UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"
 
 
 def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table, int]:
-    """One catalogue file as a table of schema REFERENCE, sorted by HEALPix cell, then name.
+    """One catalog file as a table of schema REFERENCE, sorted by HEALPix cell, then name.
 
     Parameters
     ----------
-    name : of the catalogue, for messages
+    name : of the catalog, for messages
     config : its columns, units and errors
     path : FITS, VOTable, ECSV, CSV (any separator), Parquet or SQLite; text and FITS may be gzipped
 
@@ -97,7 +97,7 @@ def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table
     ra_err, dec_err = kept("ra_err_arcsec"), kept("dec_err_arcsec")
     if not config.ra_err_on_sky and column_in_file("ra_err_arcsec", _names_of(raw), config) != "ra_err_arcsec":
         ra_err = ra_err * np.cos(np.radians(dec))
-    # Columns that only fill gaps of the flux: a catalogue without any is fine (positions alone, as ICRF).
+    # Columns that only fill gaps of the flux: a catalog without any is fine (positions alone, as ICRF).
     table = pd.DataFrame(
         {
             "catalog_source_id": _names(raw, usable, config, ra, dec),
@@ -246,15 +246,15 @@ def _errors(values: np.ndarray, flux_mjy: np.ndarray, config: CatalogConfig) -> 
 
 
 def _names(raw: pd.DataFrame, usable: np.ndarray, config: CatalogConfig, ra: np.ndarray, dec: np.ndarray) -> pd.Series:
-    """The catalogue's own names, and IAU names from the position where it has none."""
+    """The catalog's own names, and IAU names from the position where it has none."""
     found = column_in_file("catalog_source_id", _names_of(raw), config)
     if found is None:
         return pd.Series(iau_names(ra, dec), dtype="str")
     values = raw.loc[usable, found].reset_index(drop=True)
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        # A catalogue's own number, read as float because of a gap.
+        # A catalog's own number, read as float because of a gap.
         values = values.astype("Int64")
-    own = values.astype("str").str.strip()
+    own: pd.Series = values.astype("str").str.strip()
     nameless = np.flatnonzero(values.isna().to_numpy() | (own == "").to_numpy())
     own.iloc[nameless] = iau_names(ra[nameless], dec[nameless])
     return own

@@ -1,4 +1,4 @@
-"""Reference catalogues as Parquet sorted by HEALPix, and reading no more of them than a part of the sky needs."""
+"""Reference catalogs as Parquet sorted by HEALPix, and reading no more of them than a part of the sky needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.schemas.tables import AngleLike, TableLike, as_frame, as_number, as_position, require
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Indices, Integers
-from contimg_assets.sky.cells import coarser, healpix_29, neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.cells import coarser, healpix_29, neighborhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ ROWS_PER_GROUP = 8192
 
 
 def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
-    """Read a catalogue's file into a table of schema REFERENCE sorted by HEALPix cell.
+    """Read a catalog's file into a table of schema REFERENCE sorted by HEALPix cell.
 
     Parameters
     ----------
-    name, config : the catalogue, as configured
+    name, config : the catalog, as configured
     root : folder that a relative ``config.path`` starts at
 
     Returns
@@ -71,18 +71,18 @@ def content_version(table: pa.Table, freq_mhz: float, beam_arcsec: float) -> str
 
 
 def catalog_file(config: Config, name: str) -> Path:
-    """Where the normalised catalogue is kept."""
+    """Where the normalized catalog is kept."""
     return config.store / "reference" / f"{name}.parquet"
 
 
 def unreferenced_catalogs(config: Config) -> list[Path]:
-    """Files among the normalised catalogues that no configured one is kept in."""
+    """Files among the normalized catalogs that no configured one is kept in."""
     kept = {catalog_file(config, name) for name in config.catalogs}
     return [path for path in sorted((config.store / "reference").glob("*")) if path not in kept]
 
 
 def write_catalog(table: pa.Table, path: Path) -> None:
-    """Write a catalogue atomically, in row groups small enough that statistics skip most of the sky."""
+    """Write a catalog atomically, in row groups small enough that statistics skip most of the sky."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -200,7 +200,8 @@ class ReferenceCatalog:
         return f"ReferenceCatalog({self.name!r}, {self.freq_mhz:g} MHz, {self.beam_arcsec:g} arcsec, {self.version})"
 
     def __len__(self) -> int:
-        return pq.read_metadata(self.path).num_rows if self.path is not None else self.table.num_rows
+        n_rows: int = pq.read_metadata(self.path).num_rows if self.path is not None else self.table.num_rows
+        return n_rows
 
     @cached_property
     def table(self) -> pa.Table:
@@ -241,7 +242,7 @@ class ReferenceCatalog:
         order = order_of_radius(radius_arcsec)
         if order < 0:
             return self.table, np.arange(self.table.num_rows)
-        flags = neighbourhood(healpix_29(ra, dec), order)
+        flags = neighborhood(healpix_29(ra, dec), order)
         table = self.table if self.path is None or "table" in self.__dict__ else self._read(flags, order)
         return table, rows_in_cells(table.column("healpix_29").to_numpy(), flags, order)
 
@@ -288,7 +289,8 @@ class ReferenceCatalog:
         if self.path is None or "table" in self.__dict__:
             return bool(pc.any(pc.equal(self.table.column(column), catalog_source_id)).as_py())
         wanted = pc.field(column) == catalog_source_id
-        return pq.read_table(self.path, columns=[column], filters=wanted).num_rows > 0
+        n_rows: int = pq.read_table(self.path, columns=[column], filters=wanted).num_rows
+        return n_rows > 0
 
     def nearest(self, ra_deg: float, dec_deg: float, n: int = 3, radius_deg: float = 0.5) -> pd.DataFrame:
         """The sources nearest to a position.
@@ -327,7 +329,8 @@ class ReferenceCatalog:
         table = self.near(ra_deg, dec_deg, radius_arcsec)
         centres = pd.DataFrame({"ra_deg": np.atleast_1d(ra_deg), "dec_deg": np.atleast_1d(dec_deg)})
         pairs = cross_match_sources(centres, table.select(["ra_deg", "dec_deg"]).to_pandas(), radius_arcsec)
-        return table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
+        rows: pd.DataFrame = table.take(pa.array(np.unique(pairs["catalog_index"]))).to_pandas()
+        return rows
 
     def cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> pd.DataFrame:
         """Rows within a circle, nearest first.
@@ -359,7 +362,7 @@ class ReferenceCatalog:
         separation = sphere.separation_arcsec(ra_deg, dec_deg, ra, dec)
         inside = np.flatnonzero(separation <= radius_deg * 3600.0)
         inside = inside[np.argsort(separation[inside], kind="stable")]
-        result = table.take(pa.array(inside)).to_pandas()
+        result: pd.DataFrame = table.take(pa.array(inside)).to_pandas()
         result["separation_arcsec"] = separation[inside]
         return result
 
@@ -388,7 +391,7 @@ def _sorted_reference(source: TableLike, name: str) -> pa.Table:
 
 
 def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[ReferenceCatalog]:
-    """The configured catalogues, from the store where they are materialised there, else from their files.
+    """The configured catalogs, from the store where they are materialized there, else from their files.
 
     Raises
     ------

@@ -157,14 +157,15 @@ def _sentence(fault: Any) -> str:
     """One pydantic fault as one sentence with the key's full name."""
     if not fault["loc"]:
         # Of several sections together: their whole content would say less than the message.
-        return fault["msg"].removeprefix("Value error, ")
+        message: str = fault["msg"].removeprefix("Value error, ")
+        return message
     location = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"unknown key {location!r}; {_allowed_keys(fault['loc'])}"
     return f"{location} = {fault['input']!r}: {fault['msg']}"
 
 
-def _allowed_keys(location: tuple) -> str:
+def _allowed_keys(location: tuple[str | int, ...]) -> str:
     model: Any = Config
     for part in location[:-1]:
         model = _section_of(model, part)

@@ -1,6 +1,6 @@
 """`contimg.yaml.example` and `docs/configuration.md`, written from the configuration's own description.
 
-Run `python -m contimg_assets.config.reference_docs` in the checkout after a change of `config.py`; a test compares the
+Run `python -m contimg_assets.config.reference_docs` in the checkout after a change of a section; a test compares the
 committed files with what this makes.
 """
 

@@ -1,4 +1,4 @@
-"""Unrelated catalogue sources: their local density, how often they match by chance, and the share of real matches."""
+"""Unrelated catalog sources: their local density, how often they match by chance, and the share of real matches."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from contimg_assets.sky.cells import FINEST_ORDER, cells_around, centres, coarse
 
 _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2
-# Where the catalogue seems to cover less of the area than this, its edge is looked for.
+# Where the catalog seems to cover less of the area than this, its edge is looked for.
 _COVERED_SHARE = 0.85
 # Fewer sources than this may be the components of one; fewer inside the hull say little.
 _FEWEST, _ENOUGH_INSIDE = 5, 3
 
 
 def local_density(positions_29: Cells, catalog_29: Cells, radius_deg: float) -> Floats:
-    """Catalogue sources per square degree around positions, outside the catalogue's footprint 0.
+    """Catalog sources per square degree around positions, outside the catalog's footprint 0.
 
-    Counted in the HEALPix cell of the position and the eight around it, over the area that the catalogue covers there:
+    Counted in the HEALPix cell of the position and the eight around it, over the area that the catalog covers there:
     that of the finer cells with any source in them, corrected for those that are empty by chance. Cells hang over the
-    edge of a catalogue, far over that of a small field: there the convex hull of the sources tells more.
+    edge of a catalog, far over that of a small field: there the convex hull of the sources tells more.
 
     Parameters
     ----------
     positions_29, catalog_29 : nested cells of order 29, shapes (n,) and (m,)
-    radius_deg : of the circle whose area the nine cells have, about; they are larger where the catalogue is sparse
+    radius_deg : of the circle whose area the nine cells have, about; they are larger where the catalog is sparse
     """
     if not len(positions_29) or not len(catalog_29):
         return np.zeros(len(positions_29))
@@ -72,7 +72,7 @@ def _within_hulls(catalog_29: Cells, around: Cells, wide: int) -> Floats:
     catalog_29 : cells of order 29, shape (m,)
     around : the cells of each place, -1 for none, shape (9, n)
     """
-    # Catalogues come sorted, which a stable sort sees at once.
+    # Catalogs come sorted, which a stable sort sees at once.
     shift, catalog_29 = 2 * (FINEST_ORDER - wide), np.sort(catalog_29, kind="stable")
     density = np.zeros(around.shape[1])
     for place, cells in enumerate(around.T):
@@ -112,7 +112,7 @@ def _occupied(catalog_29: Cells, number: Integers, wide: int) -> tuple[Integers,
     """How many of the finer cells in each cell of order ``wide`` have any source, and their area in deg^2.
 
     They are as fine as leaves some sources in each, and only those in occupied wide cells are ever counted: the work
-    grows with the catalogue and not with the sky.
+    grows with the catalog and not with the sky.
     """
     inside = np.flatnonzero(number)
     steps = int(np.clip(np.log2(len(catalog_29) / (_MIN_PER_CELL * len(inside))) / 2.0, 0, _MOST_STEPS))
@@ -199,12 +199,12 @@ def count_blanks(
     n_groups: int,
     radii_arcsec: Floats,
 ) -> Blanks:
-    """Count detections and offset positions without a catalogue source within radii.
+    """Count detections and offset positions without a catalog source within radii.
 
     Parameters
     ----------
-    nearest_arcsec : separation of the nearest catalogue source of each detection, inf if none, shape (n,)
-    sigma_arcsec : error of a pair per axis, for each of k equally likely errors of a catalogue source, shape (k, n)
+    nearest_arcsec : separation of the nearest catalog source of each detection, inf if none, shape (n,)
+    sigma_arcsec : error of a pair per axis, for each of k equally likely errors of a catalog source, shape (k, n)
     group, group_random : group of each detection and offset position, from 0
     nearest_random_arcsec : as nearest_arcsec, of the offset positions, shape (k,)
     """

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch import probability as formulas
-from contimg_assets.crossmatch.detections import Detections
-from contimg_assets.crossmatch.search import NEIGHBOUR_BEAMS, Pairs, Sky
+from contimg_assets.crossmatch.search import NEIGHBOR_BEAMS, CatalogPairs, Sky
 from contimg_assets.crossmatch.spectra import CatalogFluxes, scaled_flux, spectral_indices
+from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.pairs import de_ruiter_radius
 
@@ -21,15 +21,15 @@ MATCHED = 0.5
 
 
 def candidates_of(
-    detections: Detections, sky: Sky, pairs: Pairs, density: Floats, q: Floats, parameters: Matching
+    targets: Targets, sky: Sky, pairs: CatalogPairs, density: Floats, q: Floats, parameters: Matching
 ) -> pd.DataFrame:
     """Probabilities, ranks and relations of the pairs that are candidates."""
-    company = _company(detections, sky, pairs)
-    best = _best_first(detections, pairs, density, q, parameters)
-    near, i = pairs.where(best.rows), pairs.detection[best.rows]
+    company = _company(targets, sky, pairs)
+    best = _best_first(targets, pairs, density, q, parameters)
+    near, i = pairs.where(best.rows), pairs.target[best.rows]
     first = np.flatnonzero(np.diff(i, prepend=-1))
     counts = np.diff(np.append(first, len(i)))
-    probability, p_any, p_none = formulas.posterior(best.log_ratio, first, q[detections.group[i[first]]])
+    probability, p_any, p_none = formulas.posterior(best.log_ratio, first, q[targets.group[i[first]]])
     several_rows, several_detections = company.several_rows[best.rows], company.several_detections[best.rows]
     columns = sky.table.select(
         ["catalog_source_id", "ra_deg", "dec_deg", "flux_mjy", "flux_err_mjy", "spectral_index"]
@@ -37,8 +37,8 @@ def candidates_of(
     relation = np.array(["1:1", "1:n", "n:1", "n:m"], dtype=object)
     return pd.DataFrame(
         {
-            "detection": i,
-            "group": detections.group[i],
+            "target": i,
+            "group": targets.group[i],
             "catalog_source_id": columns.column("catalog_source_id").to_pandas(),
             "separation_arcsec": near.separation,
             "dra_arcsec": near.dra,
@@ -61,7 +61,7 @@ def candidates_of(
             "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
             "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
             "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
-            "catalog_neighbour_arcsec": _neighbours(near.row, first, sky, detections.beam),
+            "catalog_neighbour_arcsec": _neighbors(near.row, first, sky, targets.beam),
             "given_index": columns.column("spectral_index").to_numpy(),
         }
     )
@@ -69,28 +69,28 @@ def candidates_of(
 
 @dataclass(frozen=True)
 class _Company:
-    """Whether a pair is each other's nearest, and whether the beams hold another row or detection, shape (k,)."""
+    """Whether a pair is each other's nearest, and whether the beams hold another row or target, shape (k,)."""
 
     mutual: Flags
     several_rows: Flags
     several_detections: Flags
 
 
-def _company(detections: Detections, sky: Sky, pairs: Pairs) -> _Company:
-    in_beams = pairs.distance <= 0.5 * (detections.beam[pairs.detection] + sky.beam_arcsec)
+def _company(targets: Targets, sky: Sky, pairs: CatalogPairs) -> _Company:
+    in_beams = pairs.distance <= 0.5 * (targets.beam[pairs.target] + sky.beam_arcsec)
     # A catalog source meets the measurements of one image: those of another see the same source again.
-    partner = detections.group[pairs.detection].astype(np.int64) * max(len(sky.ra), 1) + pairs.row
+    partner = targets.group[pairs.target].astype(np.int64) * max(len(sky.ra), 1) + pairs.row
     partners, of_partner = np.unique(partner, return_inverse=True)
-    rows = np.bincount(pairs.detection, in_beams, minlength=len(detections)).astype(int)[pairs.detection]
+    rows = np.bincount(pairs.target, in_beams, minlength=len(targets)).astype(int)[pairs.target]
     seen = np.bincount(of_partner, in_beams, minlength=len(partners)).astype(int)[of_partner]
-    mutual = _nearest_of(pairs.detection, len(detections), pairs.distance)
+    mutual = _nearest_of(pairs.target, len(targets), pairs.distance)
     mutual &= _nearest_of(of_partner, len(partners), pairs.distance)
     return _Company(mutual, rows - in_beams > 0, seen - in_beams > 0)
 
 
 @dataclass(frozen=True)
 class _Ranking:
-    """The candidates, sorted by detection and best first: which pairs they are, and how good, shape (k,)."""
+    """The candidates, sorted by target and best first: which pairs they are, and how good, shape (k,)."""
 
     rows: Indices
     de_ruiter: Floats
@@ -98,27 +98,27 @@ class _Ranking:
     log_ratio: Floats
 
 
-def _best_first(detections: Detections, pairs: Pairs, density: Floats, q: Floats, parameters: Matching) -> _Ranking:
+def _best_first(targets: Targets, pairs: CatalogPairs, density: Floats, q: Floats, parameters: Matching) -> _Ranking:
     largest = np.maximum(pairs.sigma_ew, pairs.sigma_ns)
     radius = np.minimum(
         np.maximum(parameters.radius_arcsec, parameters.radius_sigma * largest), parameters.max_radius_arcsec
     )
-    chosen = np.flatnonzero(((pairs.distance <= radius) | pairs.accepted) & (density[pairs.detection] > 0))
+    chosen = np.flatnonzero(((pairs.distance <= radius) | pairs.accepted) & (density[pairs.target] > 0))
     near = pairs.where(chosen)
-    i = near.detection
+    i = near.target
     r = de_ruiter_radius(near.x, near.y, near.sigma_ew, near.sigma_ns)
     log_f = formulas.log_position_likelihood(r, near.sigma_ew, near.sigma_ns)
-    log_ratio = formulas.log_likelihood_ratio(log_f, density[i], q[detections.group[i]])
+    log_ratio = formulas.log_likelihood_ratio(log_f, density[i], q[targets.group[i]])
     # Equal ones by distance, then by the catalog's order on the sky.
     order = np.lexsort((near.row, near.distance, -log_ratio, i))
     return _Ranking(chosen[order], r[order], log_f[order], log_ratio[order])
 
 
-def _neighbours(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
-    """Separation of the catalogue source nearest to each best candidate; NaN beyond two beams, and for the others."""
+def _neighbors(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
+    """Separation of the catalog source nearest to each best candidate; NaN beyond two beams, and for the others."""
     least = np.full(len(rows), np.nan)
     if len(best):
-        least[best] = sky.nearest_other(rows[best], NEIGHBOUR_BEAMS * max(float(beams.max()), sky.beam_arcsec))
+        least[best] = sky.nearest_other(rows[best], NEIGHBOR_BEAMS * max(float(beams.max()), sky.beam_arcsec))
     return least
 
 
@@ -135,23 +135,21 @@ def _nearest_of(group: Indices, n_groups: int, distance: Floats) -> Flags:
     return nearest
 
 
-def of_all_catalogs(detections: Detections, parts: list[pd.DataFrame], parameters: Matching) -> pd.DataFrame | None:
+def of_all_catalogs(targets: Targets, parts: list[pd.DataFrame], parameters: Matching) -> pd.DataFrame | None:
     """Candidates of all catalogs together: fluxes at our frequency, quality, order of rows. None without any."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return None
     matches = pd.concat(filled, ignore_index=True)
-    of = matches["detection"].to_numpy()
-    matches = matches.assign(**_at_our_frequency(matches, of, detections, parameters))
+    of = matches["target"].to_numpy()
+    matches = matches.assign(**_at_our_frequency(matches, of, targets, parameters))
     matches = matches.assign(quality=quality(matches), catalog=matches["catalog"].astype("str"))
     catalog = pd.factorize(matches["catalog"], sort=True)[0]
-    order = np.lexsort((matches["rank"].to_numpy(), catalog, detections.place[of]))
+    order = np.lexsort((matches["rank"].to_numpy(), catalog, targets.place[of]))
     return matches.take(order).reset_index(drop=True)
 
 
-def _at_our_frequency(
-    matches: pd.DataFrame, of: Indices, detections: Detections, parameters: Matching
-) -> dict[str, Floats]:
+def _at_our_frequency(matches: pd.DataFrame, of: Indices, targets: Targets, parameters: Matching) -> dict[str, Floats]:
     """Columns of the matches: the flux expected at our frequency, the index it is carried with, our flux over it."""
     flux, err = matches["catalog_flux_mjy"].to_numpy(), matches["catalog_flux_err_mjy"].to_numpy()
     # The scales of catalogs weigh their fluxes against each other; all matches of an image have the same one's.
@@ -162,11 +160,11 @@ def _at_our_frequency(
     # One flux a catalog, and only of counterparts that stand alone: a blend is not the spectrum of one object.
     clear = ((matches["rank"] == 1) & (matches["probability"] > MATCHED) & ~matches["blend"]).to_numpy()
     used = clear & (flux > 0)
-    prior, prior_err = _prior(matches, of, clear, len(detections), parameters)
+    prior, prior_err = _prior(matches, of, clear, len(targets), parameters)
     index = spectral_indices(of[used], fluxes.only(used), prior, prior_err).of_fluxes(of, used, fluxes)
-    expected, expected_err = scaled_flux(fluxes, detections.freq_mhz[of], index)
+    expected, expected_err = scaled_flux(fluxes, targets.freq_mhz[of], index)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(expected > 0, detections.flux[of] / expected, np.nan)
+        ratio = np.where(expected > 0, targets.flux[of] / expected, np.nan)
     return {
         "expected_flux_mjy": expected,
         "expected_flux_err_mjy": expected_err,
@@ -177,7 +175,7 @@ def _at_our_frequency(
 
 
 def _prior(matches: pd.DataFrame, of: Indices, clear: Flags, n: int, parameters: Matching) -> tuple[Floats, Floats]:
-    """Spectral index before looking at fluxes: the population's, or what a catalogue gives for a counterpart."""
+    """Spectral index before looking at fluxes: the population's, or what a catalog gives for a counterpart."""
     prior = np.full(n, parameters.spectral_index)
     prior_err = np.full(n, parameters.spectral_index_err)
     given = matches["given_index"].to_numpy()

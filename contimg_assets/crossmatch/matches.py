@@ -1,4 +1,4 @@
-"""Candidates of measurements and sources in reference catalogues, all of them, each with its probability.
+"""Candidates of measurements and sources in reference catalogs, all of them, each with its probability.
 
 The recommended posterior is Sutherland & Saunders (1992) with the errors of each pair, the density around each position
 and the share Q of real counterparts of each image: see `contimg_assets.crossmatch.probability` for the formulas.
@@ -19,10 +19,10 @@ from contimg_assets.config import Matching, with_overrides
 from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.background import local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
-from contimg_assets.crossmatch.detections import Detections, of_measurements, of_sources
 from contimg_assets.crossmatch.offsets import Offsets, borrow_offsets, measure_offsets
 from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
-from contimg_assets.crossmatch.summary import blanks_of_groups, summarised
+from contimg_assets.crossmatch.summary import blanks_of_groups, summarized
+from contimg_assets.crossmatch.targets import Targets, of_measurements, of_sources
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
 from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
@@ -69,24 +69,24 @@ def match_catalogs(
     InputError
         If a measurement's image is not among the images.
     """
-    detections = of_measurements(measurements, images, parameters)
-    found = [_match_one(detections, catalog, parameters, align=True) for catalog in catalogs]
+    targets = of_measurements(measurements, images, parameters)
+    found = [_match_one(targets, catalog, parameters, align=True) for catalog in catalogs]
     measured = {catalog.name: one.offsets for catalog, one in zip(catalogs, found, strict=True)}
     for index, catalog in enumerate(catalogs):
         others = {name: offsets for name, offsets in measured.items() if name != catalog.name}
         borrowed = borrow_offsets(measured[catalog.name], others, parameters.frame_err_arcsec)
         if borrowed is not None:
-            found[index] = _match_one(detections, catalog, parameters, align=True, offsets=borrowed)
+            found[index] = _match_one(targets, catalog, parameters, align=True, offsets=borrowed)
     summaries = [one.summary for one in found if one.summary is not None]
-    matches = of_all_catalogs(detections, [one.candidates for one in found], parameters)
+    matches = of_all_catalogs(targets, [one.candidates for one in found], parameters)
     if matches is None:
         empty = CATALOG_MATCHES.empty()
         return MatchResult(empty, _stack(summaries, MATCH_SUMMARY.empty()))
-    ids = detections.ids.take(matches.pop("detection").to_numpy()).reset_index(drop=True)
+    ids = targets.ids.take(matches.pop("target").to_numpy()).reset_index(drop=True)
     matches["measurement_id"] = ids
     matches["source_id"] = _sources_of(ids, associations)
     matches["image"] = (
-        pd.Series(detections.groups, dtype="str").take(matches.pop("group").to_numpy()).reset_index(drop=True)
+        pd.Series(targets.groups, dtype="str").take(matches.pop("group").to_numpy()).reset_index(drop=True)
     )
     return MatchResult(matches[CATALOG_MATCHES.names], _stack(summaries, MATCH_SUMMARY.empty()))
 
@@ -193,21 +193,21 @@ def match_sources(
     DataFrame of schema SOURCE_MATCHES, sorted by source, catalogue, rank; `manual` false and `comment` missing: see
     `contimg_assets.crossmatch.overrides.apply_overrides`
     """
-    detections = of_sources(sources)
+    targets = of_sources(sources)
     parts = [
-        _match_one(detections, catalog, parameters, align=False, accepted=accepted).candidates for catalog in catalogs
+        _match_one(targets, catalog, parameters, align=False, accepted=accepted).candidates for catalog in catalogs
     ]
-    matches = of_all_catalogs(detections, parts, parameters)
+    matches = of_all_catalogs(targets, parts, parameters)
     if matches is None:
         return SOURCE_MATCHES.empty()
-    matches["source_id"] = detections.ids.take(matches["detection"].to_numpy()).reset_index(drop=True)
+    matches["source_id"] = targets.ids.take(matches["target"].to_numpy()).reset_index(drop=True)
     matches["manual"] = False
     matches["comment"] = pd.Series(pd.NA, index=matches.index, dtype="str")
     return matches[SOURCE_MATCHES.names]
 
 
 class _Matched(NamedTuple):
-    """Candidates in one catalogue, the summary of each group of measurements, and the groups' offsets."""
+    """Candidates in one catalog, the summary of each group of measurements, and the groups' offsets."""
 
     candidates: pd.DataFrame
     summary: pd.DataFrame | None
@@ -215,53 +215,53 @@ class _Matched(NamedTuple):
 
 
 def _match_one(
-    detections: Detections,
+    targets: Targets,
     catalog: ReferenceCatalog,
     parameters: Matching,
     align: bool,
     offsets: Offsets | None = None,
     accepted: pd.DataFrame | None = None,
 ) -> _Matched:
-    """Match to one catalogue; offsets are measured where they are not given."""
+    """Match to one catalog; offsets are measured where they are not given."""
     margin = max(2.0 * parameters.density_radius_deg * 3600.0, 2.0 * parameters.false_match_shift_arcsec)
-    table, rows = catalog.covering(detections.ra, detections.dec, margin)
+    table, rows = catalog.covering(targets.ra, targets.dec, margin)
     cells = table.column("healpix_29").to_numpy()
-    density = local_density(detections.healpix, cells[rows], parameters.density_radius_deg)
-    by_hand = None if accepted is None else _rows_of(accepted[accepted["catalog"] == catalog.name], detections, table)
+    density = local_density(targets.healpix, cells[rows], parameters.density_radius_deg)
+    by_hand = None if accepted is None else _rows_of(accepted[accepted["catalog"] == catalog.name], targets, table)
     # Around rows that people accepted, too.
-    around = detections.healpix if by_hand is None else np.append(detections.healpix, cells[by_hand[1]])
-    sky = Sky(table, catalog.beam_arcsec, around, reach_arcsec(detections, catalog.beam_arcsec, parameters))
+    around = targets.healpix if by_hand is None else np.append(targets.healpix, cells[by_hand[1]])
+    sky = Sky(table, catalog.beam_arcsec, around, reach_arcsec(targets, catalog.beam_arcsec, parameters))
     max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
-    pairs = find_pairs(detections, sky, parameters, max_offset_arcsec, by_hand)
+    pairs = find_pairs(targets, sky, parameters, max_offset_arcsec, by_hand)
     if offsets is None:
-        per_group = np.bincount(detections.group, density, minlength=len(detections.groups))
+        per_group = np.bincount(targets.group, density, minlength=len(targets.groups))
         offsets = measure_offsets(
-            pairs.cloud(detections.group, per_group / formulas.ARCSEC2_PER_DEG2), parameters, max_offset_arcsec
+            pairs.cloud(targets.group, per_group / formulas.ARCSEC2_PER_DEG2), parameters, max_offset_arcsec
         )
-    pairs = aligned(pairs, offsets, detections.group[pairs.detection])
-    blanks = blanks_of_groups(detections, sky, pairs, offsets, density, parameters)
+    pairs = aligned(pairs, offsets, targets.group[pairs.target])
+    blanks = blanks_of_groups(targets, sky, pairs, offsets, density, parameters)
     q = blanks.q(parameters.min_q_measurements, parameters.default_q)
-    candidates = candidates_of(detections, sky, pairs, density, q, parameters)
+    candidates = candidates_of(targets, sky, pairs, density, q, parameters)
     candidates["catalog"] = catalog.name
     candidates["catalog_version"] = catalog.version
     candidates["freq_mhz"] = catalog.freq_mhz
     candidates["catalog_beam_arcsec"] = catalog.beam_arcsec
     # Of sources nobody asks how the images' matching went.
-    summary = summarised(detections, catalog, candidates, offsets, blanks, q, density) if align else None
+    summary = summarized(targets, catalog, candidates, offsets, blanks, q, density) if align else None
     return _Matched(candidates, summary, offsets)
 
 
-def _rows_of(pairs: pd.DataFrame, detections: Detections, table: pa.Table) -> tuple[Indices, Indices] | None:
-    """Detections and catalogue rows of named pairs, those that are there; None without any."""
+def _rows_of(pairs: pd.DataFrame, targets: Targets, table: pa.Table) -> tuple[Indices, Indices] | None:
+    """Targets and catalog rows of named pairs, those that are there; None without any."""
     if pairs.empty:
         return None
     names = pa.array(pairs["catalog_source_id"].unique(), pa.string())
     rows = np.flatnonzero(pc.is_in(table.column("catalog_source_id"), value_set=names).to_numpy())
     row = pd.Series(rows, index=table.column("catalog_source_id").take(pa.array(rows)).to_pandas())
-    there = pairs[pairs["catalog_source_id"].isin(row.index) & pairs["source_id"].isin(detections.ids)]
+    there = pairs[pairs["catalog_source_id"].isin(row.index) & pairs["source_id"].isin(targets.ids)]
     if there.empty:
         return None
-    return pd.Index(detections.ids).get_indexer(there["source_id"]), row.loc[there["catalog_source_id"]].to_numpy()
+    return pd.Index(targets.ids).get_indexer(there["source_id"]), row.loc[there["catalog_source_id"]].to_numpy()
 
 
 def _sources_of(measurement_ids: pd.Series, associations: pd.DataFrame | None) -> pd.Series:

@@ -1,4 +1,4 @@
-"""The offset of each image against a catalogue, and the error that explains the scatter about it; for matching only.
+"""The offset of each image against a catalog, and the error that explains the scatter about it; for matching only.
 
 The correction of positions that users see is measured by `contimg_assets.calibration` from the matches.
 """
@@ -20,7 +20,7 @@ from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 
 @dataclass(frozen=True)
 class Offsets:
-    """Offset (catalogue minus measurement) per group, arcsec, shape (n_groups,); NaN where not measured."""
+    """Offset (catalog minus measurement) per group, arcsec, shape (n_groups,); NaN where not measured."""
 
     dra: Floats
     ddec: Floats
@@ -32,7 +32,7 @@ class Offsets:
     applied: Flags
     systematic_ew: Floats
     systematic_ns: Floats
-    # The catalogue that an offset was borrowed from; empty text where it is the group's own.
+    # The catalog that an offset was borrowed from; empty text where it is the group's own.
     borrowed: npt.NDArray[np.object_]
 
     @classmethod
@@ -50,16 +50,16 @@ class Offsets:
 
 
 def borrow_offsets(own: Offsets, others: Mapping[str, Offsets], frame_err_arcsec: float) -> Offsets | None:
-    """Offsets measured with other catalogues, for the groups that have none of their own.
+    """Offsets measured with other catalogs, for the groups that have none of their own.
 
-    An image is off by far more than the frames of catalogues differ: where a catalogue has too few sources in an image,
+    An image is off by far more than the frames of catalogs differ: where a catalog has too few sources in an image,
     what another one says is better than nothing. Of several, the one with the most pairs.
 
     Parameters
     ----------
-    own : measured with this catalogue
+    own : measured with this catalog
     others : measured with the others, by name
-    frame_err_arcsec : how far the frames of two catalogues differ; in quadrature with the offset's own error
+    frame_err_arcsec : how far the frames of two catalogs differ; in quadrature with the offset's own error
 
     Returns
     -------
@@ -76,7 +76,8 @@ def borrow_offsets(own: Offsets, others: Mapping[str, Offsets], frame_err_arcsec
 
     def of(field: str) -> Floats:
         values = np.stack([getattr(others[name], field) for name in names])
-        return np.take_along_axis(values, best[None], axis=0)[0]
+        lent_values: Floats = np.take_along_axis(values, best[None], axis=0)[0]
+        return lent_values
 
     return replace(
         own,
@@ -95,7 +96,7 @@ class Cloud:
 
     Attributes
     ----------
-    x, y : east and north, catalogue minus measurement, shape (k,) [arcsec]
+    x, y : east and north, catalog minus measurement, shape (k,) [arcsec]
     sigma_x, sigma_y : their errors, shape (k,) [arcsec]
     group : of each pair, shape (k,), from 0 to n_groups - 1
     unrelated_per_arcsec2 : unrelated pairs expected per square arcsec of offset, all detections of a group together,
@@ -232,7 +233,7 @@ def _settled(cloud: Cloud, reach: float, typical: float, *, moves: bool) -> _Spo
 
 
 def _densest(cloud: Cloud, reach: float, typical: float) -> tuple[Floats, Floats]:
-    """Centre of the fullest 3 x 3 bins of each group's offsets."""
+    """Center of the fullest 3 x 3 bins of each group's offsets."""
     n_groups = cloud.n_groups
     width = float(np.clip(typical, reach / 50.0, reach / 3.0))
     n_bins = 2 * int(np.ceil(reach / width)) + 1

@@ -17,7 +17,7 @@ def apply_overrides(
 ) -> pd.DataFrame:
     """The matches of sources with people's decisions applied.
 
-    An accepted counterpart becomes the best of its source and catalogue (rank 1) with quality ``accepted``, and is
+    An accepted counterpart becomes the best of its source and catalog (rank 1) with quality ``accepted``, and is
     added where matching does not find it at all; of several accepted the one accepted last is the best. A rejected one
     goes last with quality ``rejected``; the next takes its place. A comment is shown and changes nothing. Of several
     decisions on one pair the latest holds; a comment without decision leaves an earlier decision standing.
@@ -28,18 +28,18 @@ def apply_overrides(
     matches : table of schema SOURCE_MATCHES
     overrides : columns source_id, catalog, catalog_source_id, action (accept, reject, comment), comment (may be
         missing), created_at (sortable: text in ISO format or timestamps). catalog_source_id may be missing in a
-        comment: it is then about all the source's matches in that catalogue
+        comment: it is then about all the source's matches in that catalog
     aliases : columns alias, source_id: the present source that has the measurements of one that is no more; decisions
         follow it
 
     Returns
     -------
-    DataFrame of schema SOURCE_MATCHES, sorted by source, catalogue, rank
+    DataFrame of schema SOURCE_MATCHES, sorted by source, catalog, rank
 
     Raises
     ------
     InputError
-        If an action is not one of those three, or an accepted or rejected match names no catalogue source.
+        If an action is not one of those three, or an accepted or rejected match names no catalog source.
     """
     if overrides.empty:
         return matches
@@ -118,7 +118,7 @@ def _with_accepted(matches: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _comments(matches: pd.DataFrame, comments: pd.DataFrame) -> pd.Series:
-    """The latest comment on the match itself, else on its source and catalogue."""
+    """The latest comment on the match itself, else on its source and catalog."""
     own = comments.dropna(subset="catalog_source_id").drop_duplicates(_KEY, keep="last")
     general = comments[comments["catalog_source_id"].isna()].drop_duplicates(_KEY[:2], keep="last")
     of_match = matches[_KEY].merge(own[[*_KEY, "comment"]], on=_KEY, how="left")["comment"]

@@ -1,7 +1,7 @@
 """Probabilities of positional matches: formulas on arrays, one place for each.
 
 Conventions: angles in arcsec; errors are 1-sigma per axis; densities in sources per square degree; Q is the share of
-detections that have a counterpart above the catalogue's limit. Everything that can underflow is a logarithm.
+detections that have a counterpart above the catalog's limit. Everything that can underflow is a logarithm.
 
 References: de Ruiter, Willis & Arp 1977 (A&AS 28, 211), Sutherland & Saunders 1992 (MNRAS 259, 413), Budavari & Szalay
 2008 (ApJ 679, 301), Fleuren et al. 2012 (MNRAS 423, 2407).
@@ -27,13 +27,15 @@ def completeness(de_ruiter: npt.ArrayLike) -> Floats:
 
 def radius_of_completeness(share: npt.ArrayLike) -> Floats:
     """The inverse of `completeness`."""
-    return np.sqrt(-2.0 * np.log1p(-np.asarray(share, float)))
+    radius: Floats = np.sqrt(-2.0 * np.log1p(-np.asarray(share, float)))
+    return radius
 
 
 def chance_probability(separation_arcsec: npt.ArrayLike, density_per_deg2: npt.ArrayLike) -> Floats:
     """Probability of at least one unrelated source nearer than this, 1 - exp(-pi rho psi^2)."""
     psi = np.asarray(separation_arcsec, float)
-    return -np.expm1(-np.pi * np.asarray(density_per_deg2, float) / ARCSEC2_PER_DEG2 * psi * psi)
+    probability: Floats = -np.expm1(-np.pi * np.asarray(density_per_deg2, float) / ARCSEC2_PER_DEG2 * psi * psi)
+    return probability
 
 
 def log_position_likelihood(
@@ -45,12 +47,14 @@ def log_position_likelihood(
     """ln f, f = exp(-r^2/2) / (2 pi sqrt(det C)) per square arcsec."""
     determinant = (np.asarray(sigma_ew_arcsec, float) * np.asarray(sigma_ns_arcsec, float)) ** 2
     determinant = determinant - np.asarray(covariance_arcsec2, float) ** 2
-    return -0.5 * np.asarray(de_ruiter, float) ** 2 - np.log(2.0 * np.pi) - 0.5 * np.log(determinant)
+    log_f: Floats = -0.5 * np.asarray(de_ruiter, float) ** 2 - np.log(2.0 * np.pi) - 0.5 * np.log(determinant)
+    return log_f
 
 
 def log10_bayes_factor(log_likelihood: npt.ArrayLike) -> Floats:
     """log10 B, B = 4 pi f with f per steradian (Budavari & Szalay 2008, eq. 16, for any covariance)."""
-    return (np.asarray(log_likelihood, float) + np.log(4.0 * np.pi * ARCSEC_PER_RADIAN**2)) / np.log(10.0)
+    log10_b: Floats = (np.asarray(log_likelihood, float) + np.log(4.0 * np.pi * ARCSEC_PER_RADIAN**2)) / np.log(10.0)
+    return log10_b
 
 
 def log_likelihood_ratio(
@@ -58,7 +62,8 @@ def log_likelihood_ratio(
 ) -> Floats:
     """ln LR, LR = Q f / rho (Sutherland & Saunders 1992, eq. 2, with Q for q(m) and rho for n(m))."""
     rho = np.asarray(density_per_deg2, float) / ARCSEC2_PER_DEG2
-    return np.asarray(log_likelihood, float) + np.log(np.asarray(q, float)) - np.log(rho)
+    log_ratio: Floats = np.asarray(log_likelihood, float) + np.log(np.asarray(q, float)) - np.log(rho)
+    return log_ratio
 
 
 def posterior(log_ratio: npt.ArrayLike, first: npt.ArrayLike, q: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -92,7 +97,8 @@ def posterior(log_ratio: npt.ArrayLike, first: npt.ArrayLike, q: npt.ArrayLike) 
 
 def pair_posterior(log_ratio: npt.ArrayLike) -> Floats:
     """LR / (LR + 1): the posterior of one pair by itself (Budavari & Szalay 2008, eq. 10, prior Q / N)."""
-    return np.exp(-np.logaddexp(0.0, -np.asarray(log_ratio, float)))
+    probability: Floats = np.exp(-np.logaddexp(0.0, -np.asarray(log_ratio, float)))
+    return probability
 
 
 def log_likelihood_ratio_77(
@@ -104,13 +110,15 @@ def log_likelihood_ratio_77(
     """ln of the likelihood ratio of de Ruiter et al. (1977), exp(r^2 (2 lambda - 1) / 2) / (2 lambda)."""
     rho = np.asarray(density_per_deg2, float) / ARCSEC2_PER_DEG2
     lam = np.pi * np.asarray(sigma_ew_arcsec, float) * np.asarray(sigma_ns_arcsec, float) * rho
-    return 0.5 * np.asarray(de_ruiter, float) ** 2 * (2.0 * lam - 1.0) - np.log(2.0 * lam)
+    log_ratio: Floats = 0.5 * np.asarray(de_ruiter, float) ** 2 * (2.0 * lam - 1.0) - np.log(2.0 * lam)
+    return log_ratio
 
 
 def posterior_77(log_ratio_77: npt.ArrayLike, q: npt.ArrayLike) -> Floats:
     """theta LR / (theta LR + 1 - theta) (de Ruiter et al. 1977, eq. 6)."""
     theta = np.asarray(q, float)
-    return np.exp(-np.logaddexp(0.0, np.log1p(-theta) - np.log(theta) - np.asarray(log_ratio_77, float)))
+    probability: Floats = np.exp(-np.logaddexp(0.0, np.log1p(-theta) - np.log(theta) - np.asarray(log_ratio_77, float)))
+    return probability
 
 
 def log10_bayes_factor_exact(
@@ -125,15 +133,17 @@ def log10_bayes_factor_exact(
     excess = -4.0 * w1 * w2 * np.sin(psi / 2.0) ** 2 / (w + w1 + w2)
 
     def log_sinh_without_growth(x: Values) -> Floats:
-        return np.log1p(-np.exp(-2.0 * x)) - np.log(2.0)
+        log_sinh: Floats = np.log1p(-np.exp(-2.0 * x)) - np.log(2.0)
+        return log_sinh
 
     log_b = np.log(w1 * w2 / w) + excess
     log_b = log_b + log_sinh_without_growth(w) - log_sinh_without_growth(w1) - log_sinh_without_growth(w2)
-    return log_b / np.log(10.0)
+    log10_b: Floats = log_b / np.log(10.0)
+    return log10_b
 
 
 def fit_q(blank: npt.ArrayLike, blank_random: npt.ArrayLike, enclosed: npt.ArrayLike) -> Floats:
-    """Q from the shares of detections and of random positions without catalogue source, by least squares.
+    """Q from the shares of detections and of random positions without catalog source, by least squares.
 
     B(R) / B_random(R) = 1 - Q F(R) (Fleuren et al. 2012, eq. 8), F(R) the share of true counterparts within R.
 
@@ -151,4 +161,5 @@ def fit_q(blank: npt.ArrayLike, blank_random: npt.ArrayLike, enclosed: npt.Array
         weight = b_random * b_random
         counterpart = np.where(b_random > 0, 1.0 - b / b_random, 0.0)
         q = (weight * f * counterpart).sum(axis=-1) / (weight * f * f).sum(axis=-1)
-    return np.clip(np.nan_to_num(q, nan=Q_BOUNDS[0]), *Q_BOUNDS)
+    bounded: Floats = np.clip(np.nan_to_num(q, nan=Q_BOUNDS[0]), *Q_BOUNDS)
+    return bounded

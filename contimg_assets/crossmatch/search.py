@@ -1,4 +1,8 @@
-"""Pairs of detections and catalogue rows that are near enough to matter."""
+"""Pairs of targets and catalog rows that are near enough to matter.
+
+Belongs here: finding them, with the errors of both positions. Does not belong here: what a pair is worth
+(`candidates`).
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,24 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.offsets import Cloud, Offsets
+from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices, Values
-from contimg_assets.sky.cells import neighbourhood, order_of_radius, rows_in_cells
+from contimg_assets.sky.cells import neighborhood, order_of_radius, rows_in_cells
 from contimg_assets.sky.pairs import cross_match_sources, tree_of_positions
 
-# How far from a counterpart its neighbours in the catalogue are looked for, in larger beams.
-NEIGHBOUR_BEAMS = 2.0
+# How far from a counterpart its neighbors in the catalog are looked for, in larger beams.
+NEIGHBOR_BEAMS = 2.0
 
 
 class Sky:
-    """Rows of a catalogue as arrays, and a tree of those near enough to positions to be found.
+    """Rows of a catalog as arrays, and a tree of those near enough to positions to be found.
 
     Parameters
     ----------
     table : of schema REFERENCE, sorted by cell
-    beam_arcsec : of the catalogue
+    beam_arcsec : of the catalog
     cells : HEALPix cells of order 29 of the positions that will be searched from
     reach_arcsec : how far from those anything is looked for
     """
@@ -41,9 +45,9 @@ class Sky:
         self.near = (
             np.arange(table.num_rows)
             if order < 0
-            else rows_in_cells(table.column("healpix_29").to_numpy(), neighbourhood(cells, order), order)
+            else rows_in_cells(table.column("healpix_29").to_numpy(), neighborhood(cells, order), order)
         )
-        # Labels are rows of the table, so that a match says which row it is.
+        # Indices are rows of the table, so that a match says which row it is.
         self._positions = pd.DataFrame({"ra_deg": self.ra[self.near], "dec_deg": self.dec[self.near]}, index=self.near)
         self._tree = tree_of_positions(self._positions)
 
@@ -65,10 +69,10 @@ class Sky:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """All pairs of detections and catalogue rows near enough to matter, sorted by detection: arrays of shape (k,)."""
+class CatalogPairs:
+    """All pairs of targets and catalog rows near enough to matter, sorted by target: arrays of shape (k,)."""
 
-    detection: Indices
+    target: Indices
     row: Indices
     separation: Floats
     dra: Floats
@@ -83,56 +87,57 @@ class Pairs:
     accepted: Flags
 
     def cloud(self, group: Indices, unrelated_per_arcsec2: Floats) -> Cloud:
-        """The offsets as they are, in the groups of the detections, shape (n,)."""
-        return Cloud(self.dra, self.ddec, self.sigma_ew, self.sigma_ns, group[self.detection], unrelated_per_arcsec2)
+        """The offsets as they are, in the groups of the targets, shape (n,)."""
+        return Cloud(self.dra, self.ddec, self.sigma_ew, self.sigma_ns, group[self.target], unrelated_per_arcsec2)
 
-    def where(self, chosen: Values) -> Pairs:
-        return Pairs(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+    def where(self, chosen: Values) -> CatalogPairs:
+        return CatalogPairs(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def reach_arcsec(detections: Detections, beam_arcsec: float, parameters: Matching) -> float:
-    """How far from detections catalogue rows can matter: as counterparts, at offset positions, as neighbours of one."""
-    beams = max(float(detections.beam.max(initial=0.0)), beam_arcsec)
+def reach_arcsec(targets: Targets, beam_arcsec: float, parameters: Matching) -> float:
+    """How far from targets catalog rows can matter: as counterparts, at offset positions, as neighbors of one."""
+    beams = max(float(targets.beam.max(initial=0.0)), beam_arcsec)
     counterpart = max(parameters.max_radius_arcsec, parameters.radius_arcsec, beams)
     counterpart += np.sqrt(2.0) * parameters.max_offset_arcsec
-    return counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOUR_BEAMS * beams)
+    reach: float = counterpart + max(parameters.false_match_shift_arcsec, NEIGHBOR_BEAMS * beams)
+    return reach
 
 
 def find_pairs(
-    detections: Detections,
+    targets: Targets,
     sky: Sky,
     parameters: Matching,
     max_offset_arcsec: float,
     accepted: tuple[Indices, Indices] | None = None,
-) -> Pairs:
+) -> CatalogPairs:
     """Pairs within the largest radius of any candidate, of any beam, and of any offset of an image.
 
-    ``accepted``, detections and rows, are among them at any distance.
+    ``accepted``, targets and rows, are among them at any distance.
     """
-    if not len(detections) or not len(sky.near):
+    if not len(targets) or not len(sky.near):
         nothing, none = np.empty(0), np.empty(0, np.intp)
-        return Pairs(none, none, *(nothing,) * 8, np.empty(0, bool))
-    blurred = blur(detections, sky, parameters)
+        return CatalogPairs(none, none, *(nothing,) * 8, np.empty(0, bool))
+    blurred = blur(targets, sky, parameters)
     largest_error = np.hypot(
-        np.hypot(np.maximum(detections.sigma_ew, detections.sigma_ns), blurred).max(),
+        np.hypot(np.maximum(targets.sigma_ew, targets.sigma_ns), blurred).max(),
         max(sky.sigma_ew[sky.near].max(), sky.sigma_ns[sky.near].max()),
     )
     candidate = max(parameters.radius_arcsec, parameters.radius_sigma * float(largest_error))
-    beam = 0.5 * (float(detections.beam.max()) + sky.beam_arcsec)
+    beam = 0.5 * (float(targets.beam.max()) + sky.beam_arcsec)
     # Offsets are looked for in a square.
     radius = max(min(candidate, parameters.max_radius_arcsec), beam) + np.sqrt(2.0) * max_offset_arcsec
-    found = sky.match(detections.ra, detections.dec, radius)
+    found = sky.match(targets.ra, targets.dec, radius)
     i, j = found["detected_index"].to_numpy(), found["catalog_index"].to_numpy()
     separation, dra, ddec = (found[f"{name}_arcsec"].to_numpy() for name in ("separation", "dra", "ddec"))
     by_hand = np.zeros(len(i), bool)
     if accepted is not None:
         i, j, by_hand = _with_accepted(i, j, accepted, len(sky.ra))
-        separation = sphere.separation_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
-        dra, ddec = sphere.offsets_arcsec(detections.ra[i], detections.dec[i], sky.ra[j], sky.dec[j])
-    sigma_ew = np.sqrt(detections.sigma_ew[i] ** 2 + blurred[i] ** 2 + sky.sigma_ew[j] ** 2)
-    sigma_ns = np.sqrt(detections.sigma_ns[i] ** 2 + blurred[i] ** 2 + sky.sigma_ns[j] ** 2)
+        separation = sphere.separation_arcsec(targets.ra[i], targets.dec[i], sky.ra[j], sky.dec[j])
+        dra, ddec = sphere.offsets_arcsec(targets.ra[i], targets.dec[i], sky.ra[j], sky.dec[j])
+    sigma_ew = np.sqrt(targets.sigma_ew[i] ** 2 + blurred[i] ** 2 + sky.sigma_ew[j] ** 2)
+    sigma_ns = np.sqrt(targets.sigma_ns[i] ** 2 + blurred[i] ** 2 + sky.sigma_ns[j] ** 2)
     sigma_ew, sigma_ns = (np.maximum(sigma, parameters.min_error_arcsec) for sigma in (sigma_ew, sigma_ns))
-    return Pairs(i, j, separation, dra, ddec, sigma_ew, sigma_ns, dra, ddec, separation, by_hand)
+    return CatalogPairs(i, j, separation, dra, ddec, sigma_ew, sigma_ns, dra, ddec, separation, by_hand)
 
 
 def _with_accepted(
@@ -144,13 +149,13 @@ def _with_accepted(
     return together // n_rows, together % n_rows, np.isin(together, wanted)
 
 
-def blur(detections: Detections, sky: Sky, parameters: Matching) -> Floats:
-    """Error of extended measurements: their centre depends on the resolution they are seen with."""
-    beam = np.maximum(detections.beam, sky.beam_arcsec)
-    return np.where(detections.extended, parameters.extended_beam_fraction * beam, 0.0)
+def blur(targets: Targets, sky: Sky, parameters: Matching) -> Floats:
+    """Error of extended measurements: their center depends on the resolution they are seen with."""
+    beam = np.maximum(targets.beam, sky.beam_arcsec)
+    return np.where(targets.extended, parameters.extended_beam_fraction * beam, 0.0)
 
 
-def aligned(pairs: Pairs, offsets: Offsets, group: Indices) -> Pairs:
+def aligned(pairs: CatalogPairs, offsets: Offsets, group: Indices) -> CatalogPairs:
     """The pairs with each group's offset taken out; its error and the systematic one added in quadrature."""
     east, north, east_err, north_err = (
         np.where(offsets.applied, values, 0.0)

@@ -1,4 +1,4 @@
-"""How the matching of each group of detections to one catalogue went: blank fields, false matches, offsets."""
+"""How the matching of each group of targets to one catalog went: blank fields, false matches, offsets."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch.background import Blanks, count_blanks, offset_positions
 from contimg_assets.crossmatch.candidates import MATCHED
-from contimg_assets.crossmatch.detections import Detections
 from contimg_assets.crossmatch.offsets import Offsets
-from contimg_assets.crossmatch.search import Pairs, Sky, blur
+from contimg_assets.crossmatch.search import CatalogPairs, Sky, blur
+from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.matches import MATCH_SUMMARY
 from contimg_assets.sky.arrays import Floats, Indices, Values
 
 
 def blanks_of_groups(
-    detections: Detections,
+    targets: Targets,
     sky: Sky,
-    pairs: Pairs,
+    pairs: CatalogPairs,
     offsets: Offsets,
     density: Floats,
     parameters: Matching,
 ) -> Blanks:
-    """Detections and offset positions without catalog source, inside the catalog's footprint."""
-    nearest = np.full(len(detections), np.inf)
-    np.minimum.at(nearest, pairs.detection, pairs.distance)
-    sigma = _pair_errors(detections, sky, offsets, parameters)
+    """Targets and offset positions without catalog source, inside the catalog's footprint."""
+    nearest = np.full(len(targets), np.inf)
+    np.minimum.at(nearest, pairs.target, pairs.distance)
+    sigma = _pair_errors(targets, sky, offsets, parameters)
     covered = np.flatnonzero(density > 0)
     typical = float(np.median(sigma[1, covered])) if len(covered) else 1.0
     # Radii over which the share of true counterparts rises from little to nearly all, and the one of the summary.
     fit_radii = np.minimum(typical * np.array([0.75, 1.25, 1.75, 2.25, 2.75, 3.5]), parameters.max_radius_arcsec)
     radii = np.append(fit_radii, parameters.radius_arcsec)
-    nearest_random, of = _nearest_to_offset_positions(detections, sky, covered, float(radii.max()), parameters)
+    nearest_random, of = _nearest_to_offset_positions(targets, sky, covered, float(radii.max()), parameters)
     order = np.argsort(radii, kind="stable")
     blanks = count_blanks(
         nearest[covered],
         sigma[:, covered],
-        detections.group[covered],
+        targets.group[covered],
         nearest_random,
         of,
-        len(detections.groups),
+        len(targets.groups),
         radii[order],
     )
     # Back to the order of `radii`: the summary's own radius last.
@@ -58,38 +58,39 @@ def blanks_of_groups(
     )
 
 
-def _pair_errors(detections: Detections, sky: Sky, offsets: Offsets, parameters: Matching) -> Floats:
-    """Error per axis of a pair of each detection with a typical catalog source, for three of those, shape (3, n)."""
+def _pair_errors(targets: Targets, sky: Sky, offsets: Offsets, parameters: Matching) -> Floats:
+    """Error per axis of a pair of each target with a typical catalog source, for three of those, shape (3, n)."""
     # Errors of a catalog spread over an order of magnitude: three of them stand for all.
     their_sigma = np.sqrt(0.5 * (sky.sigma_ew[sky.near] ** 2 + sky.sigma_ns[sky.near] ** 2))
     their_sigma = their_sigma if len(their_sigma) else np.zeros(1)
     catalog_sigma = np.quantile(their_sigma, [1 / 6, 1 / 2, 5 / 6])[:, None]
-    own = np.sqrt(0.5 * (detections.sigma_ew**2 + detections.sigma_ns**2) + blur(detections, sky, parameters) ** 2)
-    added = np.sqrt(0.5 * (offsets.systematic_ew**2 + offsets.systematic_ns**2))[detections.group]
-    return np.maximum(np.sqrt(own**2 + catalog_sigma**2 + added**2), parameters.min_error_arcsec)
+    own = np.sqrt(0.5 * (targets.sigma_ew**2 + targets.sigma_ns**2) + blur(targets, sky, parameters) ** 2)
+    added = np.sqrt(0.5 * (offsets.systematic_ew**2 + offsets.systematic_ns**2))[targets.group]
+    error: Floats = np.maximum(np.sqrt(own**2 + catalog_sigma**2 + added**2), parameters.min_error_arcsec)
+    return error
 
 
 def _nearest_to_offset_positions(
-    detections: Detections, sky: Sky, covered: Indices, radius_arcsec: float, parameters: Matching
+    targets: Targets, sky: Sky, covered: Indices, radius_arcsec: float, parameters: Matching
 ) -> tuple[Floats, Indices]:
     """Separation of the catalog source nearest to each offset position (inf beyond the radius), and their groups."""
     if not len(covered):
         return np.empty(0), np.empty(0, np.intp)
     ra, dec, origin = offset_positions(
-        detections.ra[covered],
-        detections.dec[covered],
-        hash_text(detections.ids.iloc[covered]),
+        targets.ra[covered],
+        targets.dec[covered],
+        hash_text(targets.ids.iloc[covered]),
         parameters.false_match_shift_arcsec,
         parameters.max_offset_positions,
     )
     found = sky.match(ra, dec, radius_arcsec, mode="nearest")
     nearest = np.full(len(ra), np.inf)
     nearest[found["detected_index"]] = found["separation_arcsec"]
-    return nearest, detections.group[covered][origin]
+    return nearest, targets.group[covered][origin]
 
 
-def summarised(
-    detections: Detections,
+def summarized(
+    targets: Targets,
     catalog: ReferenceCatalog,
     candidates: pd.DataFrame,
     offsets: Offsets,
@@ -97,23 +98,23 @@ def summarised(
     q: Floats,
     density: Floats,
 ) -> pd.DataFrame:
-    """The table MATCH_SUMMARY of one catalogue."""
-    n_groups = len(detections.groups)
+    """The table MATCH_SUMMARY of one catalog."""
+    n_groups = len(targets.groups)
     best = candidates[candidates["rank"] == 1]
     of = best["group"].to_numpy()
     matched = np.bincount(of, best["p_any"] > MATCHED, minlength=n_groups)
     likely = best["probability"].to_numpy() > MATCHED
     with np.errstate(divide="ignore", invalid="ignore"):
         n_covered = np.where(blanks.n > 0, blanks.n, np.nan)
-        mean_density = np.bincount(detections.group, density, minlength=n_groups) / n_covered
+        mean_density = np.bincount(targets.group, density, minlength=n_groups) / n_covered
         fraction = matched / n_covered
     own = offsets.applied & (offsets.borrowed == "")
     measured_with = pd.Series(np.where(own, catalog.name, offsets.borrowed), dtype="object")
     table = pd.DataFrame(
         {
-            "image": pd.Series(detections.groups, dtype="str"),
+            "image": pd.Series(targets.groups, dtype="str"),
             "catalog": catalog.name,
-            "n_measurements": np.bincount(detections.group, minlength=n_groups),
+            "n_measurements": np.bincount(targets.group, minlength=n_groups),
             "n_covered": blanks.n,
             "n_matched": matched.astype(int),
             "matched_fraction": fraction,
@@ -140,7 +141,7 @@ def summarised(
 
 
 def _false_matches(blanks: Blanks) -> dict[str, Values]:
-    """Columns of the summary: how many detections have a source within its radius, and how many by chance."""
+    """Columns of the summary: how many targets have a source within its radius, and how many by chance."""
     n, n_random = blanks.n, blanks.n_random
     within = n - blanks.blank[:, -1]
     with np.errstate(divide="ignore", invalid="ignore"):

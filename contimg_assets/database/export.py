@@ -31,7 +31,7 @@ from contimg_assets.schemas.variability import (
     VARIABILITY,
     VARIABILITY_STATS,
 )
-from contimg_assets.variability.pairs import all_pairs
+from contimg_assets.variability.two_epoch import all_pairs
 
 PAIRS_NAME = "pairs"
 

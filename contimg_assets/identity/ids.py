@@ -101,7 +101,8 @@ def hashes_of(ids: pd.Series | Values) -> Hashes:
 
 def text_of(hashes: Hashes) -> pd.Series:
     """`to_hex` as a text column."""
-    return to_hex_text(hashes).to_pandas()
+    ids: pd.Series = to_hex_text(hashes).to_pandas()
+    return ids
 
 
 def _codes_of_arrow(ids: pd.Series) -> npt.NDArray[np.uint8] | None:

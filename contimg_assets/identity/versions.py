@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ def combine_versions(*versions: str) -> str:
     return hashlib.blake2b("\0".join(versions).encode(), digest_size=8).hexdigest()
 
 
-def version_of_value(value: Mapping | Sequence | str | float | None) -> str:
+def version_of_value(value: Mapping[str, Any] | Sequence[Any] | str | float | None) -> str:
     """Version of a JSON value, whatever the order of its keys."""
     return combine_versions(json.dumps(value, sort_keys=True, default=str))
 

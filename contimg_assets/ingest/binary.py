@@ -41,8 +41,8 @@ _PARSER_FAULTS = (
     struct.error,
     Warning,
 )
-# Whether some reader takes a table with these columns for a catalogue.
-IsCatalogue = Callable[[Sequence[str]], bool]
+# Whether some reader takes a table with these columns for a catalog.
+IsCatalog = Callable[[Sequence[str]], bool]
 
 _NO_FAULTS: tuple[Indices, list[str]] = (np.empty(0, np.intp), [])
 
@@ -163,8 +163,8 @@ class AstropyContainer:
             ) from error
 
 
-def _the_catalogue(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], is_catalogue: IsCatalogue) -> Any:
-    """The one table of a file that is a catalogue; where none is, the first, whose columns the message then names.
+def _the_catalog(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], is_catalog: IsCatalog) -> Any:
+    """The one table of a file that is a catalog; where none is, the first, whose columns the message then names.
 
     Parameters
     ----------
@@ -173,9 +173,9 @@ def _the_catalogue(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], 
     Raises
     ------
     InputError
-        If several are catalogues: none of their rows may be lost, and one image has one catalogue.
+        If several are catalogs: none of their rows may be lost, and one image has one catalog.
     """
-    found = [name for name, (_, columns) in tables.items() if is_catalogue([column.strip() for column in columns])]
+    found = [name for name, (_, columns) in tables.items() if is_catalog([column.strip() for column in columns])]
     if len(tables) > 1 and len(found) > 1:
         raise InputError(
             f"{path}: {len(found)} of its tables are catalogues ({', '.join(found)[:200]}); deliver one table a file"
@@ -183,7 +183,7 @@ def _the_catalogue(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], 
     return tables[found[0] if found else next(iter(tables))][0]
 
 
-def open_fits(path: Path, content: bytes, is_catalogue: IsCatalogue) -> AstropyContainer:
+def open_fits(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyContainer:
     from astropy.io import fits
     from astropy.table import Table
 
@@ -198,12 +198,12 @@ def open_fits(path: Path, content: bytes, is_catalogue: IsCatalogue) -> AstropyC
                 tables = {
                     f"HDU {n} {hdu.name}".strip(): (hdu, hdu.columns.names)
                     for n, hdu in enumerate(hdus)
-                    # SExtractor's FITS_LDAC has the image's header in a table of its own before the catalogue.
+                    # SExtractor's FITS_LDAC has the image's header in a table of its own before the catalog.
                     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and hdu.name != "LDAC_IMHEAD"
                 }
                 if not tables:
                     raise InputError(f"{path}: this FITS file has no table; name a catalogue in images.csv")
-                table = Table.read(_the_catalogue(path, tables, is_catalogue), character_as_bytes=True)
+                table = Table.read(_the_catalog(path, tables, is_catalog), character_as_bytes=True)
                 return AstropyContainer(path, _masked_columns(table), _table_units(table))
         except (*_PARSER_FAULTS, fits.VerifyError) as error:
             raise _damaged(path, "FITS", error) from error
@@ -229,7 +229,7 @@ _ENTITY = re.compile(rb"<!\s*(ENTITY|DOCTYPE)", re.IGNORECASE)
 _STREAM = re.compile(rb"<(?:[A-Za-z0-9_.-]+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
 
 
-def open_votable(path: Path, content: bytes, is_catalogue: IsCatalogue) -> AstropyContainer:
+def open_votable(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyContainer:
     from astropy.io import votable
 
     check_text(path, content)
@@ -247,7 +247,7 @@ def open_votable(path: Path, content: bytes, is_catalogue: IsCatalogue) -> Astro
             }
             if not tables:
                 raise InputError(f"{path}: this VOTable has no table; deliver a catalogue")
-            found = _the_catalogue(path, tables, is_catalogue)
+            found = _the_catalog(path, tables, is_catalog)
             table = found.to_table(use_names_over_ids=True)
             units = {
                 f.name: f.unit.to_string() if hasattr(f.unit, "to_string") else str(f.unit)

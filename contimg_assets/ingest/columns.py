@@ -1,4 +1,4 @@
-"""Columns of a delivered catalogue as values: numbers, texts, and what is neither.
+"""Columns of a delivered catalog as values: numbers, texts, and what is neither.
 
 Belongs here: the protocol that all file formats are read through, and the rules by which text is a number, missing, or
 neither. Does not belong here: any one format (`text`, `binary`), and what a column means (`readers`).
@@ -38,7 +38,7 @@ class Broken:
 
 @dataclass
 class Columns:
-    """Some columns of a catalogue, one value a row.
+    """Some columns of a catalog, one value a row.
 
     ``numbers`` are float64 with NaN for missing; ``texts`` are Arrow strings with null for missing; ``not_numbers``
     has, per numeric column, the rows whose text is not a number (NaN there) and these texts; ``lines`` is the line of a
@@ -53,7 +53,7 @@ class Columns:
 
 
 class Container(Protocol):
-    """A catalogue whose columns can be listed, and read by name."""
+    """A catalog whose columns can be listed, and read by name."""
 
     path: Path
     names: tuple[str, ...]

@@ -160,4 +160,5 @@ def error_radius(ra_err: npt.ArrayLike, dec_err: npt.ArrayLike, dec_deg: npt.Arr
     east = np.asarray(ra_err, dtype=float)
     if dec_deg is not None:
         east = east * np.cos(np.radians(np.asarray(dec_deg, dtype=float)))
-    return np.hypot(east, np.asarray(dec_err, dtype=float))
+    radius: Floats = np.hypot(east, np.asarray(dec_err, dtype=float))
+    return radius

@@ -1,4 +1,4 @@
-"""Opening a catalogue, whatever its format: found by its first bytes, and for text by its name."""
+"""Opening a catalog, whatever its format: found by its first bytes, and for text by its name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.binary import IsCatalogue, open_described_text, open_fits, open_parquet, open_votable
+from contimg_assets.ingest.binary import IsCatalog, open_described_text, open_fits, open_parquet, open_votable
 from contimg_assets.ingest.columns import Container
 from contimg_assets.ingest.files import plain_name, read_bytes
 from contimg_assets.ingest.text import TextContainer
@@ -15,12 +15,12 @@ from contimg_assets.ingest.text import TextContainer
 _SEXTRACTOR = re.compile(rb"#\s*1\s+[A-Za-z_]\w*")
 
 
-def open_container(path: Path, is_catalogue: IsCatalogue, max_unpacked_mb: float, held: ExitStack) -> Container:
-    """Open a catalogue; the format is found by its first bytes, and for text by its name.
+def open_container(path: Path, is_catalog: IsCatalog, max_unpacked_mb: float, held: ExitStack) -> Container:
+    """Open a catalog; the format is found by its first bytes, and for text by its name.
 
     Parameters
     ----------
-    is_catalogue : tells the catalogue among the tables of a file that holds several
+    is_catalog : tells the catalog among the tables of a file that holds several
     max_unpacked_mb, held : as `read_bytes` takes them; ``held`` to be closed once the columns are loaded
 
     Raises
@@ -32,13 +32,13 @@ def open_container(path: Path, is_catalogue: IsCatalogue, max_unpacked_mb: float
     if content.startswith(b"PAR1"):
         return open_parquet(path, content)
     if content.startswith(b"SIMPLE  ="):
-        return open_fits(path, content, is_catalogue)
+        return open_fits(path, content, is_catalog)
     if content.startswith(b"# %ECSV"):
         return open_described_text(path, content, "ecsv")
     if _SEXTRACTOR.match(content):
         return open_described_text(path, content, "sextractor")
     if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return open_votable(path, content, is_catalogue)
+        return open_votable(path, content, is_catalog)
     name = plain_name(path)
     for suffixes, kind in (
         ((".fits", ".fit"), "FITS"),

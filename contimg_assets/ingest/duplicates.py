@@ -1,7 +1,7 @@
 """Measurements of the same source in overlapping images of one epoch: which one is kept, and which are its duplicates.
 
 Two rules: `vast` as vast-pipeline has it, and the default, which has none of its faults. Both look at pairs from
-different images only, keep the measurement that is nearest to its image's centre, and settle ties by identifier. Plain
+different images only, keep the measurement that is nearest to its image's center, and settle ties by identifier. Plain
 functions on arrays; rows are expected in the order of their identifiers, so that the order of delivery never matters.
 """
 
@@ -35,15 +35,15 @@ class Duplicates(NamedTuple):
     separation_arcsec: Floats
 
 
-class _Pairs(NamedTuple):
+class _RowPairs(NamedTuple):
     """Pairs of rows of different images, i before j."""
 
     i: Indices
     j: Indices
     separation_arcsec: Floats
 
-    def where(self, rows: Flags) -> _Pairs:
-        return _Pairs(self.i[rows], self.j[rows], self.separation_arcsec[rows])
+    def where(self, rows: Flags) -> _RowPairs:
+        return _RowPairs(self.i[rows], self.j[rows], self.separation_arcsec[rows])
 
 
 def find_duplicates_vast(
@@ -116,37 +116,37 @@ def find_duplicates(
     limit = max(radius_arcsec, beam_arcsec / 2)
     pairs = _pairs(vectors, image, limit * np.sqrt(2))
     east, north = offsets_arcsec(ra_deg[pairs.i], dec_deg[pairs.i], ra_deg[pairs.j], dec_deg[pairs.j])
-    alignment = _align(pairs, image, east, north, pairs.separation_arcsec <= limit)
-    east, north = east - alignment.east, north - alignment.north
+    shifts = _image_shifts(pairs, image, east, north, pairs.separation_arcsec <= limit)
+    east, north = east - shifts.east, north - shifts.north
     residual = np.hypot(east, north)
     error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
     error_north = np.hypot(uncertainty_ns_arcsec[pairs.i], uncertainty_ns_arcsec[pairs.j])
-    normalised = np.hypot(
-        east / np.maximum(error_east, alignment.scatter_east), north / np.maximum(error_north, alignment.scatter_north)
+    normalized = np.hypot(
+        east / np.maximum(error_east, shifts.scatter_east), north / np.maximum(error_north, shifts.scatter_north)
     )
-    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalised <= sigma) & (residual <= limit))
+    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalized <= sigma) & (residual <= limit))
     pairs, residual = pairs.where(candidate), residual[candidate]
     pairs = pairs.where(_mutual_nearest(pairs, image, residual))
     kept = _keep_in_order(pairs, _Order.of(dist_from_centre_deg))
     return _with_separations(kept, vectors)
 
 
-def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float) -> _Pairs:
+def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float) -> _RowPairs:
     """All pairs of different images within the radius, inclusive."""
     if len(vectors) < 2 or image.min() == image.max():
         nothing = np.empty(0, np.intp)
-        return _Pairs(nothing, nothing, np.empty(0))
-    # A tree of points that are neighbours in memory, here along strips of declination, is built and searched faster.
+        return _RowPairs(nothing, nothing, np.empty(0))
+    # A tree of points that are neighbors in memory, here along strips of declination, is built and searched faster.
     along = np.argsort(4 * np.floor(vectors[:, 2] * 1000) + vectors[:, 0])
     tree = cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
     found = along[tree.query_pairs(limit_of(radius_arcsec), output_type="ndarray")]
     found = found[image[found[:, 0]] != image[found[:, 1]]]
     i, j = found.min(axis=1), found.max(axis=1)
-    return _Pairs(i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1)))
+    return _RowPairs(i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1)))
 
 
 class _Order(NamedTuple):
-    """Rows in the order of distance from their image's centre (ties by row), and the place of each row in it."""
+    """Rows in the order of distance from their image's center (ties by row), and the place of each row in it."""
 
     rows: Indices
     rank: Indices
@@ -158,7 +158,7 @@ class _Order(NamedTuple):
         rank[rows] = np.arange(len(rows))
         return cls(rows, rank)
 
-    def sorted(self, pairs: _Pairs) -> tuple[Indices, Indices]:
+    def sorted(self, pairs: _RowPairs) -> tuple[Indices, Indices]:
         """The row of each pair that comes first, and the other."""
         first = np.where(self.rank[pairs.i] < self.rank[pairs.j], pairs.i, pairs.j)
         return first, pairs.i + pairs.j - first
@@ -168,7 +168,7 @@ class _Order(NamedTuple):
         return np.append(self.rows, -1)[rank]
 
 
-def _best_partner(pairs: _Pairs, order: _Order) -> Indices:
+def _best_partner(pairs: _RowPairs, order: _Order) -> Indices:
     """The partner that comes first of all, where it comes before the row itself; -1 else."""
     first, second = order.sorted(pairs)
     best = np.full(len(order.rank), len(order.rank), np.intp)
@@ -176,7 +176,7 @@ def _best_partner(pairs: _Pairs, order: _Order) -> Indices:
     return order.row_at(best)
 
 
-def _keep_in_order(pairs: _Pairs, order: _Order) -> Indices:
+def _keep_in_order(pairs: _RowPairs, order: _Order) -> Indices:
     """Greedy choice in order, for all rows at once.
 
     In each round every undecided row without an undecided partner before it is kept and its partners go; this is the
@@ -199,7 +199,7 @@ def _keep_in_order(pairs: _Pairs, order: _Order) -> Indices:
     return order.row_at(best)
 
 
-def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Floats) -> Flags:
+def _mutual_nearest(pairs: _RowPairs, image: npt.NDArray[np.integer], distance: Floats) -> Flags:
     """Which pairs are each other's nearest between their two images; ties by row."""
     n_pairs, n_images = len(distance), int(image.max(initial=0)) + 1
     # Every pair is seen from both of its rows.
@@ -213,7 +213,7 @@ def _mutual_nearest(pairs: _Pairs, image: npt.NDArray[np.integer], distance: Flo
     return nearest[:n_pairs] & nearest[n_pairs:]
 
 
-class _Alignment(NamedTuple):
+class _ImageShifts(NamedTuple):
     """How the two images of each pair lie against each other, shape (number of pairs,), arcsec.
 
     ``east`` and ``north`` are the shift from the image of i to that of j; ``scatter_east`` and ``scatter_north`` the
@@ -226,7 +226,9 @@ class _Alignment(NamedTuple):
     scatter_north: Floats
 
 
-def _align(pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: Flags) -> _Alignment:
+def _image_shifts(
+    pairs: _RowPairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: Flags
+) -> _ImageShifts:
     """Shift and scatter of each two images from their mutually nearest pairs that are ``inside`` the limit.
 
     The other pairs are those of a ring of the same area: where they are not much fewer, the pairs are mostly chance,
@@ -247,7 +249,7 @@ def _align(pairs: _Pairs, image: npt.NDArray[np.integer], east: Floats, north: F
     chance = pd.Series(both[~inside]).value_counts().reindex(found.index, fill_value=0)
     found = found[(n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)]
     known = found.reindex(both).fillna(0.0).to_numpy()
-    return _Alignment(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3])
+    return _ImageShifts(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3])
 
 
 def _with_separations(kept: Indices, vectors: Floats) -> Duplicates:

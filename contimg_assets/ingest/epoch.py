@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_hashes, to_hex_text
-from contimg_assets.ingest.catalogue import Catalogue, read_catalogue
 from contimg_assets.ingest.checks import rejections_within_limits
-from contimg_assets.ingest.coverage import coverage_table, moc_as_text, read_coverage
+from contimg_assets.ingest.delivered import DeliveredCatalog, read_delivered
+from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
@@ -52,7 +52,7 @@ class EpochDetections:
 
 
 def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool = True) -> EpochDetections:
-    """Read all catalogues of an epoch.
+    """Read all catalogs of an epoch.
 
     Parameters
     ----------
@@ -104,13 +104,13 @@ class _Image:
 
 def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Image:
     image = manifest.images.iloc[row]
-    catalogue = read_catalogue(manifest.catalogues[row], image["format"], config.ingest)
+    catalog = read_delivered(manifest.catalogs[row], image["format"], config.ingest)
     field = Field(*(float(image[c]) for c in ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec")))
-    accepted, faults = check_rows(catalogue, field, config.ingest)
-    rejected = rejected_table(image["image"], image["catalogue"], faults, broken_lines(catalogue))
-    rows = catalogue.rows
+    accepted, faults = check_rows(catalog, field, config.ingest)
+    rejected = rejected_table(image["image"], image["catalogue"], faults, broken_lines(catalog))
+    rows = catalog.rows
     n_rows = len(rows) + len(rows.delivered.broken)
-    columns = _accepted_columns(catalogue, accepted, epoch, image["image"])
+    columns = _accepted_columns(catalog, accepted, epoch, image["image"])
     rms = image["rms_mjy_beam"]
     if np.isnan(rms):
         rms = _median_rms(columns)
@@ -123,7 +123,7 @@ def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Im
     coverage = read_coverage(manifest.rms_maps[row], manifest.footprints[row], where)
     given = manifest.footprints[row]
     moc = None if given is None else moc_as_text(given, f"{where}, column 'footprint'")
-    return _Image(catalogue.format, catalogue.ignored, columns, rejected, n_rows, float(rms), coverage, moc)
+    return _Image(catalog.format, catalog.ignored, columns, rejected, n_rows, float(rms), coverage, moc)
 
 
 def _median_rms(columns: dict[str, Values | pa.Array]) -> float:
@@ -132,9 +132,11 @@ def _median_rms(columns: dict[str, Values | pa.Array]) -> float:
     return float(np.median(values)) if len(values) else np.nan
 
 
-def _accepted_columns(catalogue: Catalogue, accepted: Flags, epoch: str, image: str) -> dict[str, Values | pa.Array]:
+def _accepted_columns(
+    catalog: DeliveredCatalog, accepted: Flags, epoch: str, image: str
+) -> dict[str, Values | pa.Array]:
     """The accepted rows in the columns of DETECTIONS that the file has, with identifiers."""
-    rows = catalogue.rows
+    rows = catalog.rows
     everything = bool(accepted.all())
     keep = pa.array(accepted)
     numbers = {
@@ -168,7 +170,7 @@ def _siblings(texts: dict[str, pa.Array], n: int) -> Flags:
     """As delivered, else whether the island has other components."""
     if "island_id" in texts:
         codes = np.asarray(pc.fill_null(texts["island_id"].dictionary_encode().indices, -1))
-        shared = (codes >= 0) & (np.bincount(codes[codes >= 0], minlength=1)[np.maximum(codes, 0)] > 1)
+        shared: Flags = (codes >= 0) & (np.bincount(codes[codes >= 0], minlength=1)[np.maximum(codes, 0)] > 1)
     else:
         shared = np.zeros(n, bool)
     if "has_siblings" not in texts:
@@ -217,12 +219,15 @@ def _detections(names: list[str], parts: Sequence[_Image]) -> pd.DataFrame:
     def joined(column: Column) -> pd.Series | Values:
         pieces = [part.columns.pop(column.name, None) for part in parts]
         if column.name == "measurement_id":
-            return to_hex_text(hashes[order]).to_pandas()
+            ids: pd.Series = to_hex_text(hashes[order]).to_pandas()
+            return ids
         if column.name == "image":
             codes = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-            return pa.array(names, pa.string()).take(pa.array(codes[order])).to_pandas()
+            images: pd.Series = pa.array(names, pa.string()).take(pa.array(codes[order])).to_pandas()
+            return images
         if column.type == TEXT:
-            return _joined_text(pieces, counts, order).to_pandas()
+            texts: pd.Series = _joined_text(pieces, counts, order).to_pandas()
+            return texts
         kind = {FLOAT: np.float64, INT: np.int64, BOOL: np.bool_}[column.type]
         values = _joined_numbers(pieces, counts, order, kind)
         # Arrow keeps what is freed for itself; the next column needs it.

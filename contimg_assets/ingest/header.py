@@ -26,7 +26,7 @@ def image_from_header(path: Path) -> dict[str, float]:
     Returns
     -------
     dict with some of mjd_mid, ra_deg, dec_deg, radius_deg, bmaj_arcsec, bmin_arcsec, bpa_deg, freq_mhz: what the header
-    does not have is not there. The centre is the WCS position of the middle pixel, the radius the separation of the
+    does not have is not there. The center is the WCS position of the middle pixel, the radius the separation of the
     farthest corner. The time is the middle of the observation: MJD-AVG or DATE-AVG, the mean of DATE-BEG and DATE-END,
     or DATE-OBS plus half of the exposure.
 

@@ -1,6 +1,6 @@
 """The manifest of an epoch: `images.csv`, completed from the images' FITS headers.
 
-Belongs here: which images an epoch has, and what is known of them. Pixels are never read here: see `coverage`.
+Belongs here: which images an epoch has, and what is known of them. Pixels are never read here: see `footprints`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Manifest:
     file : the manifest itself
     images : one row an image, columns of `NUMBERS` (NaN where `rms_mjy_beam` is unknown) and image, catalogue, format,
         path, rms_map, footprint (None where not stated), line
-    catalogues : where each image's catalogue is, by row
+    catalogs : where each image's catalog is, by row
     rms_maps : where each image's rms map is, None without one
     footprints : where each image's MOC is, or the MOC itself as text, None without one
     unlisted : files of the folder that the manifest does not name
@@ -69,7 +69,7 @@ class Manifest:
 
     file: Path
     images: pd.DataFrame
-    catalogues: tuple[Path, ...]
+    catalogs: tuple[Path, ...]
     rms_maps: tuple[Path | None, ...]
     footprints: tuple[Path | str | None, ...]
     unlisted: tuple[str, ...]
@@ -88,17 +88,17 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
         raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
     roots = config.image_roots
     table = _parse(path, config.ingest.max_unpacked_mb)
-    catalogues = _catalogues(table, path, folder, roots)
+    catalogs = _catalogs(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
     _check(table, path)
-    _check_sums(table, path, catalogues)
+    _check_sums(table, path, catalogs)
     table["ra_deg"] = np.where(table["ra_deg"] == 360.0, 0.0, table["ra_deg"])
     rms_maps = [_named(name, "rms_map", line, path, folder, roots) for name, line in _lines(table, "rms_map")]
     footprints = [_footprint(text, line, path, folder, roots) for text, line in _lines(table, "footprint")]
-    named = {MANIFEST, *(catalogue.name for catalogue in catalogues), *table["path"].dropna()}
+    named = {MANIFEST, *(catalog.name for catalog in catalogs), *table["path"].dropna()}
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
-    return Manifest(path, table, tuple(catalogues), tuple(rms_maps), tuple(footprints), unlisted)
+    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted)
 
 
 def _lines(table: pd.DataFrame, column: str) -> list[tuple[str | None, int]]:
@@ -147,8 +147,8 @@ def _parse(path: Path, max_unpacked_mb: float) -> pd.DataFrame:
     return table
 
 
-def _catalogues(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path]:
-    """Where the catalogues are; images and catalogues must be named, once each."""
+def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path]:
+    """Where the catalogs are; images and catalogs must be named, once each."""
     for name in ("image", "catalogue"):
         empty = table[name].isna()
         if empty.any():
@@ -168,10 +168,10 @@ def _catalogues(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[P
             )
     found: dict[Path, int] = {}
     for line, name in zip(table["line"], table["catalogue"], strict=True):
-        catalogue = resolve_inside(name, folder, roots, f"{path}: line {line}, column 'catalogue'")
-        if catalogue in found or catalogue == (folder / MANIFEST).resolve():
+        catalog = resolve_inside(name, folder, roots, f"{path}: line {line}, column 'catalogue'")
+        if catalog in found or catalog == (folder / MANIFEST).resolve():
             raise InputError(f"{path}: line {line}: {name!r} is the same file as another's; list each catalogue once")
-        found[catalogue] = line
+        found[catalog] = line
     return list(found)
 
 
@@ -213,20 +213,20 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _check_sums(table: pd.DataFrame, path: Path, catalogues: Sequence[Path]) -> None:
-    """Catalogues whose SHA-256 the manifest states are what was sent: nothing else shows a digit that was changed."""
-    for line, stated, catalogue in zip(table["line"], table["sha256"], catalogues, strict=True):
+def _check_sums(table: pd.DataFrame, path: Path, catalogs: Sequence[Path]) -> None:
+    """Catalogs whose SHA-256 the manifest states are what was sent: nothing else shows a digit that was changed."""
+    for line, stated, catalog in zip(table["line"], table["sha256"], catalogs, strict=True):
         if stated is None:
             continue
         try:
-            with catalogue.open("rb") as file:
+            with catalog.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise InputError(
-                f"{catalogue}: cannot be read ({error.strerror}); allow it, or deliver the catalogue again"
+                f"{catalog}: cannot be read ({error.strerror}); allow it, or deliver the catalogue again"
             ) from error
         if found != stated.lower():
             raise InputError(
-                f"{catalogue}: its SHA-256 is {found[:12]}…, but {path} line {line} states {stated[:12]}…; "
+                f"{catalog}: its SHA-256 is {found[:12]}…, but {path} line {line} states {stated[:12]}…; "
                 "deliver the catalogue again"
             )

@@ -13,6 +13,8 @@ results.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -247,12 +249,12 @@ def _beam_errors(of_image: dict[str, Floats], snr: Floats) -> tuple[Floats, Floa
 
 
 def _from_centre(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> Floats:
-    """Separation from the centre of the image [deg]."""
+    """Separation from the center of the image [deg]."""
     rows, centres = (unit_vectors(table["ra_deg"], table["dec_deg"]) for table in (detections, images))
     return arc(np.linalg.norm(rows - centres[image], axis=1)) / 3600
 
 
-def _positions(detections: pd.DataFrame, columns: dict, parameters: Measurements) -> dict[str, Values]:
+def _positions(detections: pd.DataFrame, columns: dict[str, Any], parameters: Measurements) -> dict[str, Values]:
     """Error radius, uncertainties with the systematic terms, weights, HEALPix cell."""
     ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)
     east, north = columns["ra_err_arcsec"], columns["dec_err_arcsec"]
@@ -296,11 +298,11 @@ def _share(flux: Floats, group: Indices) -> Floats:
 
 def _duplicates(
     detections: pd.DataFrame,
-    columns: dict,
+    columns: dict[str, Any],
     images: pd.DataFrame,
     image: Integers,
     parameters: Measurements,
-) -> dict:
+) -> dict[str, Any]:
     ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)
     centre = columns["dist_from_centre_deg"]
     found: Duplicates

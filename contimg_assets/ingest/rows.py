@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.config import Ingest
-from contimg_assets.ingest.catalogue import Catalogue, text_column
+from contimg_assets.ingest.delivered import DeliveredCatalog, text_column
 from contimg_assets.schemas.core import INT
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
@@ -68,7 +68,7 @@ class Faults:
             self._found.append((index[new], column, kept, reason, damaged))
 
     def table(self, lines: Integers, components: pa.Array) -> pd.DataFrame:
-        """One row a rejected row, without image and catalogue."""
+        """One row a rejected row, without image and catalog."""
         parts = [
             pd.DataFrame(
                 {
@@ -100,7 +100,7 @@ def _excerpt(text: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Field:
-    """What the rules need to know of the image: centre, radius and beam."""
+    """What the rules need to know of the image: center, radius and beam."""
 
     ra_deg: float
     dec_deg: float
@@ -109,8 +109,8 @@ class Field:
     bmin_arcsec: float
 
 
-def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[Flags, pd.DataFrame]:
-    """Which rows of a catalogue are usable, shape (n,), and the table of those that are not.
+def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> tuple[Flags, pd.DataFrame]:
+    """Which rows of a catalog are usable, shape (n,), and the table of those that are not.
 
     The rules, in order; the first that a row breaks is its reason. "Damaged" rules speak of a damaged or wrong file,
     the others of a fit that failed.
@@ -119,20 +119,20 @@ def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[
     2. damaged: no position, RA outside [0, 360] (360 itself is 0), Dec outside [-90, 90];
     3. damaged: no identifier, one longer than `MAX_TEXT`, one that repeats in the file (all its rows: they cannot be
        told apart);
-    4. damaged: a position farther than `field_margin` field radii from the image's centre;
+    4. damaged: a position farther than `field_margin` field radii from the image's center;
     5. no flux density, or one that is zero; for a detection: a fitted axis that is zero or negative, or narrower than
        `min_axis_beam_fraction` of the beam; any other value outside its column's range, or no integer where one
        belongs.
     """
-    rows = catalogue.rows
+    rows = catalog.rows
     faults = Faults(len(rows))
-    _check_numbers(rows.numbers, catalogue, faults)
+    _check_numbers(rows.numbers, catalog, faults)
     ra, dec = rows.numbers["ra_deg"], rows.numbers["dec_deg"]
-    faults.add(np.isnan(ra), _named(catalogue, "ra_deg"), ra, "the right ascension is missing", True)
-    faults.add(np.isnan(dec), _named(catalogue, "dec_deg"), dec, "the declination is missing", True)
-    faults.add((ra < 0) | (ra > 360), _named(catalogue, "ra_deg"), ra, "not allowed: 0 <= ra_deg < 360", True)
-    faults.add(np.abs(dec) > 90, _named(catalogue, "dec_deg"), dec, "not allowed: -90 <= dec_deg <= 90", True)
-    _check_identifiers(catalogue, faults)
+    faults.add(np.isnan(ra), _named(catalog, "ra_deg"), ra, "the right ascension is missing", True)
+    faults.add(np.isnan(dec), _named(catalog, "dec_deg"), dec, "the declination is missing", True)
+    faults.add((ra < 0) | (ra > 360), _named(catalog, "ra_deg"), ra, "not allowed: 0 <= ra_deg < 360", True)
+    faults.add(np.abs(dec) > 90, _named(catalog, "dec_deg"), dec, "not allowed: -90 <= dec_deg <= 90", True)
+    _check_identifiers(catalog, faults)
     usable = np.where(faults.rejected, np.nan, 1.0)
     away = separation_arcsec(ra * usable, dec * usable, image.ra_deg, image.dec_deg) / 3600
     limit = parameters.field_margin * image.radius_deg
@@ -140,17 +140,17 @@ def check_rows(catalogue: Catalogue, image: Field, parameters: Ingest) -> tuple[
         f"outside the image: more than {limit:.4g} deg from its centre ({image.ra_deg:.4f}, {image.dec_deg:+.4f}); "
         "are its columns swapped, or radius_deg too small?"
     )
-    faults.add(away > limit, _named(catalogue, "ra_deg"), ra, reason, True)
-    _check_fluxes(catalogue, faults)
+    faults.add(away > limit, _named(catalog, "ra_deg"), ra, reason, True)
+    _check_fluxes(catalog, faults)
     if not rows.forced:
-        _check_axes(catalogue, image, parameters, faults)
-    _check_ranges(catalogue, faults)
+        _check_axes(catalog, image, parameters, faults)
+    _check_ranges(catalog, faults)
     return ~faults.rejected, faults.table(rows.delivered.lines, text_column(rows, "component_id"))
 
 
-def broken_lines(catalogue: Catalogue) -> pd.DataFrame:
+def broken_lines(catalog: DeliveredCatalog) -> pd.DataFrame:
     """Lines that do not split into the header's columns, as rejected rows."""
-    broken = catalogue.rows.delivered.broken
+    broken = catalog.rows.delivered.broken
     return pd.DataFrame(
         {
             "line": [row.line for row in broken],
@@ -163,74 +163,72 @@ def broken_lines(catalogue: Catalogue) -> pd.DataFrame:
     )
 
 
-def rejected_table(image: str, catalogue: str, *parts: pd.DataFrame) -> pd.DataFrame:
-    """Rejected rows of one catalogue in the schema REJECTED, by line."""
+def rejected_table(image: str, catalog: str, *parts: pd.DataFrame) -> pd.DataFrame:
+    """Rejected rows of one catalog in the schema REJECTED, by line."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return REJECTED.empty()
     table = pd.concat(filled, ignore_index=True).sort_values("line", kind="stable", ignore_index=True)
-    table["image"], table["catalogue"] = image, catalogue
+    table["image"], table["catalogue"] = image, catalog
     return table[REJECTED.names]
 
 
-def _named(catalogue: Catalogue, ours: str) -> str:
+def _named(catalog: DeliveredCatalog, ours: str) -> str:
     """The file's own name of one of our columns: that is what its author can look up."""
-    return catalogue.rows.columns.get(ours, ours)
+    return catalog.rows.columns.get(ours, ours)
 
 
-def _check_numbers(numbers: dict[str, Floats], catalogue: Catalogue, faults: Faults) -> None:
-    for column, (index, texts) in catalogue.rows.delivered.not_numbers.items():
+def _check_numbers(numbers: dict[str, Floats], catalog: DeliveredCatalog, faults: Faults) -> None:
+    for column, (index, texts) in catalog.rows.delivered.not_numbers.items():
         faults.add_texts(index, column, texts, "a number belongs here, not text", True)
     for ours, values in numbers.items():
-        faults.add(np.isinf(values), _named(catalogue, ours), values, "the number is infinite", True)
+        faults.add(np.isinf(values), _named(catalog, ours), values, "the number is infinite", True)
 
 
-def _check_identifiers(catalogue: Catalogue, faults: Faults) -> None:
-    identifiers = text_column(catalogue.rows, "component_id")
-    name = _named(catalogue, "component_id")
+def _check_identifiers(catalog: DeliveredCatalog, faults: Faults) -> None:
+    identifiers = text_column(catalog.rows, "component_id")
+    name = _named(catalog, "component_id")
     faults.add(np.asarray(pc.is_null(identifiers)), name, None, "the identifier is missing", True)
     for ours in ("component_id", "island_id"):
-        texts = text_column(catalogue.rows, ours)
+        texts = text_column(catalog.rows, ours)
         too_long = np.asarray(pc.fill_null(pc.greater(pc.utf8_length(texts), MAX_TEXT), False))
-        faults.add(too_long, _named(catalogue, ours), texts, f"an identifier of more than {MAX_TEXT} characters", True)
+        faults.add(too_long, _named(catalog, ours), texts, f"an identifier of more than {MAX_TEXT} characters", True)
     codes = np.asarray(pc.fill_null(identifiers.dictionary_encode().indices, -1))
     counts = np.bincount(codes[codes >= 0], minlength=1)
     repeats = (codes >= 0) & (counts[np.maximum(codes, 0)] > 1)
     faults.add(repeats, name, identifiers, "the identifier repeats in this file; make it unique", True)
 
 
-def _check_fluxes(catalogue: Catalogue, faults: Faults) -> None:
-    numbers = catalogue.rows.numbers
-    nothing = np.full(len(catalogue.rows), np.nan)
+def _check_fluxes(catalog: DeliveredCatalog, faults: Faults) -> None:
+    numbers = catalog.rows.numbers
+    nothing = np.full(len(catalog.rows), np.nan)
     peak, integrated = numbers.get("flux_peak_mjy_beam", nothing), numbers.get("flux_int_mjy", nothing)
     either = "flux_peak_mjy_beam" if "flux_peak_mjy_beam" in numbers else "flux_int_mjy"
     missing = np.isnan(peak) & np.isnan(integrated)
-    faults.add(missing, _named(catalogue, either), numbers[either], "the flux density is missing", False)
+    faults.add(missing, _named(catalog, either), numbers[either], "the flux density is missing", False)
     for ours, values in (("flux_peak_mjy_beam", peak), ("flux_int_mjy", integrated)):
-        faults.add(values == 0, _named(catalogue, ours), values, "a flux density of zero is no detection", False)
+        faults.add(values == 0, _named(catalog, ours), values, "a flux density of zero is no detection", False)
 
 
-def _check_axes(catalogue: Catalogue, image: Field, parameters: Ingest, faults: Faults) -> None:
+def _check_axes(catalog: DeliveredCatalog, image: Field, parameters: Ingest, faults: Faults) -> None:
     fraction = parameters.min_axis_beam_fraction
     for ours, beam in (("bmaj_arcsec", image.bmaj_arcsec), ("bmin_arcsec", image.bmin_arcsec)):
-        values = catalogue.rows.numbers.get(ours)
+        values = catalog.rows.numbers.get(ours)
         if values is None:
             continue
-        name = _named(catalogue, ours)
+        name = _named(catalog, ours)
         faults.add(values <= 0, name, values, "the fitted axis is not positive: the fit failed", False)
         reason = f"the fitted axis is narrower than {fraction:.3g} of the beam ({beam:.4g} arcsec)"
         faults.add(values <= fraction * beam, name, values, reason, False)
 
 
-def _check_ranges(catalogue: Catalogue, faults: Faults) -> None:
-    for ours, values in catalogue.rows.numbers.items():
+def _check_ranges(catalog: DeliveredCatalog, faults: Faults) -> None:
+    for ours, values in catalog.rows.numbers.items():
         if ours.startswith("_") or ours in ("ra_deg", "dec_deg"):
             continue
         column = DETECTIONS[ours]
         if column.type == INT:
             wrong = (np.abs(values) > MAX_INTEGER) | (np.isfinite(values) & (values != np.trunc(values)))
-            faults.add(wrong, _named(catalogue, ours), values, "not allowed: an integer is needed, at most 2^53", False)
+            faults.add(wrong, _named(catalog, ours), values, "not allowed: an integer is needed, at most 2^53", False)
         if column.minimum is not None:
-            faults.add(
-                values < column.minimum, _named(catalogue, ours), values, f"not allowed: {column.allowed}", False
-            )
+            faults.add(values < column.minimum, _named(catalog, ours), values, f"not allowed: {column.allowed}", False)

@@ -66,8 +66,9 @@ def since_request(changed: AutomationCondition[Any]) -> AutomationCondition[Any]
     A request shows at the next evaluation. What upstream made between the two, in a run whose later steps were then
     skipped because another epoch failed, is a reason to ask once more; the next request or our own update settles it.
     """
-    latched: AutomationCondition[Any] = (changed & _requested).since(_updated | (_requested & ~changed))
-    return latched.with_label("changed_since_request")
+    latched: Any = (changed & _requested).since(_updated | (_requested & ~changed))
+    labeled: AutomationCondition[Any] = latched.with_label("changed_since_request")
+    return labeled
 
 
 def on_delivery() -> AutomationCondition[Any]:
@@ -76,7 +77,8 @@ def on_delivery() -> AutomationCondition[Any]:
     A file that changes while a run reads it must count again; the run's own materialisation must not clear it.
     """
     wanted = upstream_content_changed().since(_requested) | own_need().since(_handled)
-    return (wanted & nothing_in_the_way()).with_label("on_delivery")
+    condition: AutomationCondition[Any] = (wanted & nothing_in_the_way()).with_label("on_delivery")
+    return condition
 
 
 def on_any_epoch() -> Any:

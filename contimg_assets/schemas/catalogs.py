@@ -1,4 +1,4 @@
-"""The table of a reference catalogue, in our columns and units."""
+"""The table of a reference catalog, in our columns and units."""
 
 from contimg_assets.schemas.core import FLOAT, INT, TEXT, Column, TableSchema
 

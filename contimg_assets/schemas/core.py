@@ -85,7 +85,8 @@ class TableSchema:
 
     def empty(self) -> pd.DataFrame:
         """A table of this schema without rows."""
-        return self.arrow.empty_table().to_pandas()
+        empty: pd.DataFrame = self.arrow.empty_table().to_pandas()
+        return empty
 
     def to_arrow(self, table: pd.DataFrame | pa.Table) -> pa.Table:
         """The table in this schema's column order and types, checked.

@@ -1,4 +1,4 @@
-"""Values that a stored table carries with it: keys and texts in its schema's metadata."""
+"""Values that a stored table carries with it: keys and texts in its schema's metadata, written and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Factors between units, by astropy.units; nothing is converted by hand."""
+"""Factors between units, by astropy.units: one rule for delivered detections and reference catalogs."""
 
 from __future__ import annotations
 

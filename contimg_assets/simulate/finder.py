@@ -134,7 +134,7 @@ def detect(
 
     Returns
     -------
-    DataFrame sorted by image and component: the columns of a delivered catalogue (`CATALOGUE_COLUMNS`), epoch, image,
+    DataFrame sorted by image and component: the columns of a delivered catalog (`CATALOG_COLUMNS`), epoch, image,
     image_index (row of ``images``), and the truth: true_source, second_source (blends), true_ra_deg, true_dec_deg,
     true_flux_mjy (of the blend).
     """
@@ -145,7 +145,7 @@ def detect(
     fits = pd.concat([fits, truth], axis=1)[kept]
     false = _false_detections(p, images, rng)
     fits = pd.concat([fits, false], ignore_index=True) if len(false) else fits
-    return _catalogue(p, images, fits)
+    return _catalog(p, images, fits)
 
 
 def _seen(
@@ -220,7 +220,7 @@ def _fitted(p: SurveyParameters, images: pd.DataFrame, seen: pd.DataFrame, rng: 
     )
 
 
-CATALOGUE_COLUMNS = (
+CATALOG_COLUMNS = (
     "component_id",
     "island_id",
     "ra_deg",
@@ -269,7 +269,7 @@ def _false_detections(p: SurveyParameters, images: pd.DataFrame, rng: np.random.
     )
 
 
-def _catalogue(p: SurveyParameters, images: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
+def _catalog(p: SurveyParameters, images: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     """The fits with identifiers, islands and the errors that a finder computes from what it measured."""
     fits = fits.sort_values(["image_index", "peak"], ascending=[True, False], kind="stable").reset_index(drop=True)
     image = fits["image_index"].to_numpy(np.intp)

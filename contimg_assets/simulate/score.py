@@ -118,9 +118,9 @@ class CorrectionScore:
 
 @dataclass(frozen=True)
 class MatchScore:
-    """Best counterparts of sources, all catalogues together: right, wrong, and how many wrong ones were foretold.
+    """Best counterparts of sources, all catalogs together: right, wrong, and how many wrong ones were foretold.
 
-    ``n_true``: pairs of a source and a catalogue that holds it; ``n_matched``: best candidates with probability over
+    ``n_true``: pairs of a source and a catalog that holds it; ``n_matched``: best candidates with probability over
     one half; ``n_wrong_expected``: the sum of 1 - probability over those.
     """
 

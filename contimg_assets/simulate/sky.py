@@ -19,7 +19,7 @@ def schedule(parameters: SurveyParameters, rng: np.random.Generator) -> pd.DataF
     A transit telescope sees the same strip at the same sidereal time, so epochs are whole sidereal days apart and the
     images of an epoch as far apart in time as in right ascension. ``dra_arcsec``, ``ddec_arcsec`` and ``flux_mult`` are
     the true correction: corrected position = measured + offset, corrected flux = measured * flux_mult. The offset is
-    that of the image's centre; the rest of the image moves with it as one piece.
+    that of the image's center; the rest of the image moves with it as one piece.
     """
     p = parameters
     n, m = p.n_epochs, p.images_per_epoch
@@ -158,7 +158,7 @@ def light_curves(
     """
     p = parameters
     n_epochs = len(epoch_mjd)
-    flux = np.ones((n_epochs, 1)) * sources["flux_mjy"].to_numpy(float)
+    flux: Floats = np.ones((n_epochs, 1)) * sources["flux_mjy"].to_numpy(float)
     kind = sources["source_class"].to_numpy()
 
     variable = np.flatnonzero(kind == "variable")
@@ -182,7 +182,8 @@ def light_curves(
 def _power_law(rng: np.random.Generator, n: int, slope: float, low: float, high: float) -> Floats:
     """Draws from N(>S) ~ S^-slope between two fluxes."""
     share = rng.random(n)
-    return (low**-slope - share * (low**-slope - high**-slope)) ** (-1.0 / slope)
+    flux: Floats = (low**-slope - share * (low**-slope - high**-slope)) ** (-1.0 / slope)
+    return flux
 
 
 def _bright_counts(p: SurveyParameters, rng: np.random.Generator, n: int) -> Floats:

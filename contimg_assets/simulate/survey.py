@@ -1,4 +1,4 @@
-"""A survey with known truth on disk: deliveries, reference catalogues and what is true of both.
+"""A survey with known truth on disk: deliveries, reference catalogs and what is true of both.
 
 Belongs here: the order of things and the files. The sky is in `sky`, the finder in `finder`, numbers in `parameters`.
 """
@@ -16,7 +16,7 @@ from pyarrow.csv import WriteOptions, write_csv
 
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_ids
-from contimg_assets.simulate.finder import CATALOGUE_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
+from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
@@ -212,14 +212,14 @@ def _names(survey: str, ra_deg: np.ndarray, dec_deg: np.ndarray) -> list[str]:
 
 
 def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table: pd.DataFrame) -> None:
-    """One catalogue an image, then the manifest: what the sensor takes as the end of a delivery."""
+    """One catalog an image, then the manifest: what the sensor takes as the end of a delivery."""
     folder.mkdir(parents=True, exist_ok=True)
     files = images["image"] + ".csv"
     # Digits beyond these are far below any error.
     rows = table.round(6).assign(ra_deg=table["ra_deg"].round(9), dec_deg=table["dec_deg"].round(9))
     # Rounding up may reach 360 itself.
     rows["ra_deg"] = rows["ra_deg"] % 360.0
-    delivered = pa.Table.from_pandas(rows[list(CATALOGUE_COLUMNS)], preserve_index=False)
+    delivered = pa.Table.from_pandas(rows[list(CATALOG_COLUMNS)], preserve_index=False)
     first = np.searchsorted(table["image_index"], np.arange(len(images) + 1))
     for k, file in enumerate(files):
         write_csv(delivered.slice(first[k], first[k + 1] - first[k]), folder / file, _CSV)

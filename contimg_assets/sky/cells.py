@@ -25,7 +25,7 @@ def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
 
 
 def centres(cells_29: Cells) -> tuple[Floats, Floats]:
-    """(ra_deg, dec_deg) of the centres of cells of order 29, shape (n,)."""
+    """(ra_deg, dec_deg) of the centers of cells of order 29, shape (n,)."""
     lon, lat = healpix_to_lonlat(cells_29, 1 << FINEST_ORDER, order="nested")
     return np.asarray(lon.to_value(u.deg)), np.asarray(lat.to_value(u.deg))
 
@@ -41,20 +41,20 @@ def index_cells(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
 
 
 def order_of_radius(radius_arcsec: float) -> int:
-    """The finest order up to COARSE_ORDER whose cells' neighbours hold a circle about any point of a cell; else -1."""
+    """The finest order up to COARSE_ORDER whose cells' neighbors hold a circle about any point of a cell; else -1."""
     # Cells are no squares: near the poles a cell's inner width is half its mean one, hence the factor 3.
     widest = 3.0 * max(radius_arcsec, 1.0)
     order = int(np.floor(np.log2(np.degrees(np.sqrt(np.pi / 3.0)) * 3600.0 / widest)))
     return max(min(order, COARSE_ORDER), -1)
 
 
-def neighbourhood(cells_29: Cells, order: int) -> Flags:
+def neighborhood(cells_29: Cells, order: int) -> Flags:
     """Flags of all cells of an order, set for those that hold the given ones of order 29 and those around them."""
     # Flags and not sets: no sorting, no hashing, whatever the order of rows.
     flags = np.zeros(12 << (2 * order), dtype=bool)
     flags[coarser(cells_29, order)] = True
     around = cells_around(np.flatnonzero(flags), order)
-    # Where there is no neighbour, -1 would be the last cell.
+    # Where there is no neighbor, -1 would be the last cell.
     flags[around[around >= 0]] = True
     return flags
 
@@ -65,7 +65,7 @@ def rows_in_cells(rows_29: Cells, flags: Flags, order: int) -> Indices:
 
 
 def cell_radius_deg(order: int) -> float:
-    """No point of a cell of an order is farther from the cell's centre than this [deg]."""
+    """No point of a cell of an order is farther from the cell's center than this [deg]."""
     # At the widest, beside the polar caps, 1.069 / nside.
     return float(np.degrees(1.07 / (1 << order)))
 
@@ -87,7 +87,7 @@ def cells_within(ra_deg: float, dec_deg: float, radius_deg: float, order: int) -
 
 
 def cells_around(cells: Cells, order: int) -> Cells:
-    """Each cell and its eight neighbours, shape (9, n); -1 where there are but seven."""
+    """Each cell and its eight neighbors, shape (9, n); -1 where there are but seven."""
     # The library's -1 passes through a float on its way.
     with np.errstate(invalid="ignore"):
         around = HEALPix(1 << order, order="nested").neighbours(cells)

@@ -85,7 +85,7 @@ def cross_match_sources(
         raise InputError(f"catalog_tree has {catalog_tree.n} positions and the catalogue {len(catalog)}; make its own")
     theirs = sphere.unit_vectors(ra2, dec2) if catalog_tree is None else catalog_tree
     i, j, separation = sphere.pairs_within(sphere.unit_vectors(ra1, dec1), theirs, radius)
-    # Sorted by i, then j before: equally near ones stay in the order of the catalogue.
+    # Sorted by i, then j before: equally near ones stay in the order of the catalog.
     order = np.lexsort((separation, i))
     i, j, separation = i[order], j[order], separation[order]
     if mode != "all":
@@ -163,4 +163,5 @@ def de_ruiter_radius(
     x, y = np.asarray(dra_arcsec, float), np.asarray(ddec_arcsec, float)
     a, b = np.asarray(sigma_ew_arcsec, float) ** 2, np.asarray(sigma_ns_arcsec, float) ** 2
     c = np.asarray(covariance_arcsec2, float)
-    return np.sqrt((b * x * x - 2.0 * c * x * y + a * y * y) / (a * b - c * c))
+    radius: Floats = np.sqrt((b * x * x - 2.0 * c * x * y + a * y * y) / (a * b - c * c))
+    return radius

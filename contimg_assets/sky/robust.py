@@ -32,14 +32,14 @@ _LEAST_SCATTER = 1e-3
 
 
 def mad(values: Floats, centre: Floats | float = 0.0, axis: int | None = None) -> Floats:
-    """Median absolute deviation from a given centre, as it is: not a standard deviation."""
+    """Median absolute deviation from a given center, as it is: not a standard deviation."""
     return np.asarray(np.median(np.abs(values - centre), axis=axis), dtype=np.float64)
 
 
 def scatter(
     values: Floats, centre: Floats | float = 0.0, axis: int | None = None, factor: float = MAD_TO_SIGMA
 ) -> Floats:
-    """Standard deviation about a given centre, from the median absolute deviation."""
+    """Standard deviation about a given center, from the median absolute deviation."""
     return factor * mad(values, centre, axis)
 
 
@@ -100,7 +100,7 @@ def medians_of_groups(values: pd.DataFrame, group: Indices | pd.Series) -> pd.Da
 def scatter_of_groups(
     values: pd.DataFrame, centre: Floats, group: Indices | pd.Series, factor: float = MAD_TO_SIGMA
 ) -> pd.DataFrame:
-    """Scatter of each column in each group about given centres, by the MAD.
+    """Scatter of each column in each group about given centers, by the MAD.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ def _inside_circles(ra_deg: Floats, dec_deg: Floats, images: pd.DataFrame) -> It
     vectors = unit_vectors(ra_deg, dec_deg)
     centres = unit_vectors(images["ra_deg"].to_numpy(), images["dec_deg"].to_numpy())
     radius = np.radians(images["radius_deg"].to_numpy(dtype=float))
-    # Neighbours on the sky in one piece, so that only the images around them are tried.
+    # Neighbors on the sky in one piece, so that only the images around them are tried.
     order = np.lexsort((np.asarray(ra_deg), np.floor(np.asarray(dec_deg, dtype=float))))
     for start in range(0, len(order), _CHUNK):
         piece = order[start : start + _CHUNK]

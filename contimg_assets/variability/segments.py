@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from contimg_assets.sky.arrays import Flags, Floats, Hashes, Indices, Integers, Values
 
 
-def places(values: npt.NDArray, keys: npt.NDArray) -> tuple[Indices, npt.NDArray[np.bool_]]:
+def places(values: Values, keys: Values) -> tuple[Indices, Flags]:
     """Where values stand among ascending keys.
 
     Returns

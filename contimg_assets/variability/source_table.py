@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.schemas.variability import FLUX_KINDS
+from contimg_assets.sky.arrays import Flags, Floats, Hashes, Values
 from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import positions, tangent_axes
-from contimg_assets.variability.segments import Floats, LightCurves, RowSums, places
+from contimg_assets.variability.segments import LightCurves, RowSums, places
 
 
-def mean_positions(
-    rows: Mapping[str, npt.NDArray[Any]], use: npt.NDArray[np.bool_], sums: RowSums
-) -> dict[str, Floats]:
+def mean_positions(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> dict[str, Floats]:
     """Weighted mean position of each source and its error.
 
     The mean is taken in the plane that touches the sky at the source: east weighted by w_ew, north by w_ns; right at
@@ -46,14 +43,14 @@ def mean_positions(
     }
 
 
-def visits(curves: LightCurves, n_epochs: int) -> npt.NDArray[np.bool_]:
+def visits(curves: LightCurves, n_epochs: int) -> Flags:
     """Whether each source has a point in each epoch, shape (k, n_epochs)."""
     seen = np.zeros((len(curves.segments), n_epochs), dtype=bool)
     seen[RowSums.of(curves).owner, curves.rows["epoch"]] = True
     return seen
 
 
-def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bool_]) -> pd.DataFrame:
+def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.DataFrame:
     """What light curves alone say about each source; `id` is the hash (uint64).
 
     Parameters
@@ -64,7 +61,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bo
 
     Returns
     -------
-    DataFrame with the columns of SOURCES except neighbours, relations, limits, fluxes and novelty; also freq_mhz,
+    DataFrame with the columns of SOURCES except neighbors, relations, limits, fluxes and novelty; also freq_mhz,
     beam_arcsec (means over the points) and first_flux_peak_mjy_beam.
     """
     segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows
@@ -99,7 +96,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: npt.NDArray[np.bo
     return table
 
 
-def mean_fluxes(source: npt.NDArray[np.uint64], variability: pd.DataFrame) -> dict[str, Floats]:
+def mean_fluxes(source: Hashes, variability: pd.DataFrame) -> dict[str, Floats]:
     """Weighted mean fluxes of the detections of some sources; NaN for a source never detected.
 
     Parameters

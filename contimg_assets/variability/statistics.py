@@ -1,4 +1,4 @@
-"""How much each light curve varies: means, V, eta, p-value, excess variance, per source in one vectorised pass.
+"""How much each light curve varies: means, V, eta, p-value, excess variance, per source in one vectorized pass.
 
 Formulas and edge cases are those of Swinbank et al. (2015, A&C 11, 25), Scheers (2011) and Rowlinson et al. (2019,
 A&C 27, 111); sums are taken twice (mean first, then deviations), so that nothing is lost at any signal to noise.
@@ -19,8 +19,8 @@ from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
-from contimg_assets.variability.pairs import pair_maxima
 from contimg_assets.variability.segments import LightCurves, Segments
+from contimg_assets.variability.two_epoch import pair_maxima
 
 # The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
 VARIABLE_P_VALUE = 1e-4

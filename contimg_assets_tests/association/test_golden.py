@@ -16,8 +16,8 @@ from scipy.spatial import cKDTree
 
 from contimg_assets.association import associate_measurements
 from contimg_assets.association.fold import _pairs_of_equal
-from contimg_assets.association.pairs import candidates
-from contimg_assets.association.vast import many_to_many, one_to_many
+from contimg_assets.association.source_pairs import candidates
+from contimg_assets.association.vast_pipeline import many_to_many, one_to_many
 from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets_tests.association.skies import sources_of
 

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from contimg_assets.association import associate_measurements
-from contimg_assets.association.optimal import _assignment, local_density
+from contimg_assets.association.optimal import _assignment, density_of_neighbors
 from contimg_assets.simulate import score_association, simulate_detections
 from contimg_assets.simulate.score import AssociationScore
 from contimg_assets.sky.sphere import unit_vectors
@@ -250,4 +250,4 @@ def test_local_density_is_that_of_the_sky() -> None:
     tree = cKDTree(unit_vectors(ra, dec))
     inner = unit_vectors(rng.uniform(-0.5, 0.5, 500), rng.uniform(-0.5, 0.5, 500))
     expected = 5000.0 / 3600.0**2
-    assert np.median(local_density(inner, tree)) == pytest.approx(expected, rel=0.1)
+    assert np.median(density_of_neighbors(inner, tree)) == pytest.approx(expected, rel=0.1)

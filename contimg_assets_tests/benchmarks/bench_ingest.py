@@ -23,7 +23,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from contimg_assets.config import Config
-from contimg_assets.ingest.catalogue import read_catalogue
+from contimg_assets.ingest.delivered import read_delivered
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.schemas.detections import MEASUREMENTS, REJECTED
@@ -101,9 +101,9 @@ def selavy(root: Path, n_rows: int = 100_000) -> None:
     truth["component_id"] = [f"component_{i}a" for i in range(n_rows)]
     path = root / "selavy.txt"
     path.write_bytes(build.selavy_text(truth))
-    read_catalogue(path, None, Config().ingest)
+    read_delivered(path, None, Config().ingest)
     started = time.perf_counter()
-    rows = read_catalogue(path, None, Config().ingest).rows
+    rows = read_delivered(path, None, Config().ingest).rows
     ours = time.perf_counter() - started
     started = time.perf_counter()
     pd.read_csv(path, sep=r"\s+", skiprows=[1])

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.config import Variability
-from contimg_assets.variability.pairs import pair_maxima
 from contimg_assets.variability.segments import LightCurves
 from contimg_assets.variability.statistics import flux_statistics, variability_table
+from contimg_assets.variability.two_epoch import pair_maxima
 
 VAST_SECONDS = 18.0
 

@@ -14,7 +14,7 @@ from astropy_healpix import HEALPix
 from contimg_assets.config import Variability
 from contimg_assets.database import EpochProducts, ProductsDatabase
 from contimg_assets.identity.ids import source_ids
-from contimg_assets.ingest.coverage import coverage_table, read_coverage
+from contimg_assets.ingest.footprints import coverage_table, read_coverage
 from contimg_assets.sky.coverage import Coverage, merged
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.survey import Survey

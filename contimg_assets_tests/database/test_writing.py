@@ -21,7 +21,7 @@ from contimg_assets.database import EpochProducts, ProductsDatabase, light_curve
 from contimg_assets.database.matching import source_matching
 from contimg_assets.database.writing import statistics
 from contimg_assets.errors import SchemaError, StoreError
-from contimg_assets.ingest.coverage import coverage_table
+from contimg_assets.ingest.footprints import coverage_table
 from contimg_assets.sky.cells import cells_within
 from contimg_assets.sky.coverage import merged
 from contimg_assets_tests.database.conftest import HISTORY, assert_same_rows, copied, dump

@@ -12,7 +12,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.simulate import ReferenceParameters, SurveyParameters, SurveyTruth, simulate_survey
-from contimg_assets.simulate.finder import CATALOGUE_COLUMNS, blend, condon_errors, groups_within
+from contimg_assets.simulate.finder import CATALOG_COLUMNS, blend, condon_errors, groups_within
 from contimg_assets.sky.sphere import offsets_arcsec, pairs_within, separation_arcsec, unit_vectors
 
 SMALL = {"n_epochs": 3, "images_per_epoch": 4, "n_sources": 400}
@@ -42,7 +42,7 @@ def test_every_row_has_its_truth_and_the_truth_every_row(survey: tuple[Path, Sur
     )
     assert truth.measurements["measurement_id"].is_unique
     assert set(ids) == set(truth.measurements["measurement_id"])
-    assert set(CATALOGUE_COLUMNS) < set(rows.columns)
+    assert set(CATALOG_COLUMNS) < set(rows.columns)
     assert truth.sources["true_source"].is_unique
     assert set(truth.measurements["true_source"].dropna()) <= set(truth.sources["true_source"])
 

@@ -15,7 +15,7 @@ from contimg_assets.sky.cells import (
     cells_within,
     coarser,
     healpix_29,
-    neighbourhood,
+    neighborhood,
     order_of_radius,
     rows_in_cells,
 )
@@ -37,7 +37,7 @@ def test_every_point_within_the_radius_lies_in_a_flagged_cell(radius_arcsec: flo
         east, north = np.linalg.svd(centre[None])[2][1:]
         r = radius_arcsec / sphere.ARCSEC_PER_RADIAN
         rim = np.cos(r) * centre + np.sin(r) * (np.cos(angle)[:, None] * east + np.sin(angle)[:, None] * north)
-        flags = neighbourhood(healpix_29(np.array([ra]), np.array([dec])), order)
+        flags = neighborhood(healpix_29(np.array([ra]), np.array([dec])), order)
         assert len(rows_in_cells(healpix_29(*sphere.positions(rim)), flags, order)) == n
 
 

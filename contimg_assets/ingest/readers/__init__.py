@@ -1,4 +1,4 @@
-"""Readers of source finders' catalogues, one module a format, and the registry that finds the right one.
+"""Readers of source finders' catalogs, one module a format, and the registry that finds the right one.
 
 A new format is a module with a `Reader` (see `base`) and a line in `_FINDERS`.
 """
@@ -30,14 +30,14 @@ def readers(parameters: Ingest) -> Mapping[str, Reader]:
 
 
 def choose_reader(container: Container, stated: str | None, parameters: Ingest) -> Reader:
-    """The reader for a catalogue: as stated, else as configured, else the one that recognises it.
+    """The reader for a catalog: as stated, else as configured, else the one that recognizes it.
 
     A declared column map whose columns are all there means ``table``: the user's word comes before a guess.
 
     Raises
     ------
     InputError
-        If the stated format is none of ours, or no reader recognises the columns.
+        If the stated format is none of ours, or no reader recognizes the columns.
     """
     known = readers(parameters)
     name = stated or parameters.default_format
@@ -46,11 +46,11 @@ def choose_reader(container: Container, stated: str | None, parameters: Ingest) 
             raise InputError(f"{container.path}: unknown format {name!r}; state one of {', '.join(known)}, or none")
         return known[name]
     file_name, columns = plain_name(container.path), [column for column in container.names if column]
-    recognising = _recognising(known, columns, file_name)
-    if recognising is not None:
-        return recognising
+    recognizing = _recognizing(known, columns, file_name)
+    if recognizing is not None:
+        return recognizing
     table = known["table"]
-    # A known finder's catalogue that lacks a column is reported by that finder's own names.
+    # A known finder's catalog that lacks a column is reported by that finder's own names.
     likeness = {reader.name: _likeness(reader, columns, file_name) for reader in known.values()}
     best = max(likeness, key=lambda name: likeness[name])
     if likeness[best] >= _ENOUGH_ALIKE:
@@ -63,7 +63,7 @@ def choose_reader(container: Container, stated: str | None, parameters: Ingest) 
     )
 
 
-def is_catalogue(columns: Sequence[str], path: Path, stated: str | None, parameters: Ingest) -> bool:
+def is_catalog(columns: Sequence[str], path: Path, stated: str | None, parameters: Ingest) -> bool:
     """Whether a table with these columns, of a file with this path, is one that `choose_reader` has a reader for.
 
     For a stated or configured format: whether it has the columns that are needed.
@@ -71,18 +71,18 @@ def is_catalogue(columns: Sequence[str], path: Path, stated: str | None, paramet
     known = readers(parameters)
     reader = known.get(stated or parameters.default_format or "")
     if reader is None:
-        return _recognising(known, list(columns), plain_name(path)) is not None
+        return _recognizing(known, list(columns), plain_name(path)) is not None
     present = {name.lower() for name in columns}
     ours = {source.ours for source in reader.sources(columns) if present & {name.lower() for name in source.names}}
     return all(ours & set(choice) for choice in reader.needs() if choice != ("component_id",))
 
 
-def _recognising(known: Mapping[str, Reader], columns: list[str], file_name: str) -> Reader | None:
+def _recognizing(known: Mapping[str, Reader], columns: list[str], file_name: str) -> Reader | None:
     table = known["table"]
     assert isinstance(table, TableReader)
     if table.declared and table.declared <= set(columns):
         return table
-    return next((reader for reader in known.values() if reader.recognises(columns, file_name)), None)
+    return next((reader for reader in known.values() if reader.recognizes(columns, file_name)), None)
 
 
 def _likeness(reader: Reader, columns: list[str], file_name: str) -> int:

@@ -1,4 +1,4 @@
-"""Aegean component catalogues (Hancock, Trott & Hurley-Walker 2018): FITS, CSV, VOTable, `*_comp.*`.
+"""Aegean component catalogs (Hancock, Trott & Hurley-Walker 2018): FITS, CSV, VOTable, `*_comp.*`.
 
 Positions and their errors in degrees, axes (FWHM) in arcsec, fluxes in Jy and Jy/beam. Aegean writes -1 as the error of
 a fit that failed. A component is named by its island and its number in the island.

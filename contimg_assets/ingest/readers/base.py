@@ -44,7 +44,7 @@ class Source:
 
 @dataclass
 class Rows:
-    """Rows of one catalogue in our columns and units, before they are checked.
+    """Rows of one catalog in our columns and units, before they are checked.
 
     ``numbers`` and ``texts`` are by our names; ``columns`` says which column of the file each came from.
     """
@@ -60,19 +60,19 @@ class Rows:
 
 
 class Reader(Protocol):
-    """One source finder's catalogues."""
+    """One source finder's catalogs."""
 
     @property
     def name(self) -> str:
         """What manifests call the format."""
         ...
 
-    def recognises(self, columns: Collection[str], file_name: str) -> bool:
-        """Whether a catalogue with these columns and this name (lower case) is of this format."""
+    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
+        """Whether a catalog with these columns and this name (lower case) is of this format."""
         ...
 
     def sources(self, columns: Collection[str]) -> Sequence[Source]:
-        """Where our columns come from in a catalogue with these columns."""
+        """Where our columns come from in a catalog with these columns."""
         ...
 
     def needs(self) -> Sequence[tuple[str, ...]]:
@@ -104,7 +104,7 @@ class FinderReader:
     columns: tuple[Source, ...]
     finishing: Callable[[Rows], None] | None = None
 
-    def recognises(self, columns: Collection[str], file_name: str) -> bool:
+    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         present = set(columns)
         return any(signature <= present for signature in self.signature)
 

@@ -1,9 +1,9 @@
 """DSA-110 continuum products: forced photometry, verification and seeded-offset tables (CSV; Jy and Jy/beam).
 
-- forced photometry (``measured_flux_jy``) and verification (``dsa_peak_jyb``): the flux at the position of a catalogue
+- forced photometry (``measured_flux_jy``) and verification (``dsa_peak_jyb``): the flux at the position of a catalog
   source, which is the position given. They are forced measurements: their position was not measured.
-- seeded offsets (``dsa_ra_deg``): the peak fitted near a catalogue source, hence a detection with its own position;
-  named after the catalogue's position.
+- seeded offsets (``dsa_ra_deg``): the peak fitted near a catalog source, hence a detection with its own position;
+  named after the catalog's position.
 
 All of them measure the peak. These tables take their sources as unresolved in a beam of about 59 by 33 arcsec, so the
 integrated flux density is the peak's number. Upper limits are measurements of low signal to noise and carry flag 1.
@@ -51,7 +51,7 @@ class Dsa110Reader:
 
     name = "dsa110"
 
-    def recognises(self, columns: Collection[str], file_name: str) -> bool:
+    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         present = set(columns)
         forced = {"ra_deg", "dec_deg"} <= present and bool(present & {"measured_flux_jy", "dsa_peak_jyb"})
         return forced or {"dsa_ra_deg", "dsa_dec_deg", "peak_flux_jy_beam"} <= present

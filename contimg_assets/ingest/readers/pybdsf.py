@@ -1,4 +1,4 @@
-"""PyBDSF catalogues (Mohan & Rafferty 2015): source lists (srl) and Gaussian lists (gaul); FITS, CSV, ASCII.
+"""PyBDSF catalogs (Mohan & Rafferty 2015): source lists (srl) and Gaussian lists (gaul); FITS, CSV, ASCII.
 
 Positions, their errors and axes (FWHM) in degrees, fluxes in Jy and Jy/beam. A Gaussian list is known by its column
 ``Gaus_id`` and its rows are components; a source list has ``Source_id``.
@@ -36,7 +36,7 @@ class PybdsfReader:
 
     name = "pybdsf"
 
-    def recognises(self, columns: Collection[str], file_name: str) -> bool:
+    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         return {"Isl_id", "RA", "DEC", "Total_flux"} <= set(columns)
 
     def sources(self, columns: Collection[str]) -> Sequence[Source]:

@@ -1,4 +1,4 @@
-"""Selavy component catalogues (ASKAPsoft; Whiting & Humphreys 2012): fixed-width text, CSV, VOTable.
+"""Selavy component catalogs (ASKAPsoft; Whiting & Humphreys 2012): fixed-width text, CSV, VOTable.
 
 Positions in degrees, sizes and position errors in arcsec, fluxes in mJy and mJy/beam. Selavy writes -99 for a spectral
 index that it did not fit; VOTables of the archive prefix the columns with ``col_``.

@@ -26,7 +26,7 @@ class TableReader:
     def __init__(self, column_map: Mapping[str, ColumnSource]) -> None:
         self._map = dict(column_map)
 
-    def recognises(self, columns: Collection[str], file_name: str) -> bool:
+    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         present = set(columns)
         names = {ours: source.names[0] for ours, source in self._sources().items()}
         return all(any(names[ours] in present for ours in choice) for choice in NEEDS)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contimg_assets.variability.pairs import iterate_pairs, pair_maxima, pair_metrics
 from contimg_assets.variability.segments import Segments
+from contimg_assets.variability.two_epoch import iterate_pairs, pair_maxima, pair_metrics
 
 
 def segments_of(counts: object) -> Segments:

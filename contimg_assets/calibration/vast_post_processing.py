@@ -32,7 +32,7 @@ def select(
     neighbor_arcmin: float = 1.0,
     max_compactness: float | None = 1.5,
 ) -> Flags:
-    """Rows of one catalogue that may calibrate, shape (n,). All limits are strict.
+    """Rows of one catalog that may calibrate, shape (n,). All limits are strict.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def match(
 
     Returns
     -------
-    component_id, component_id_reference, separation_arcsec, dra_arcsec, ddec_arcsec (reference minus catalogue),
+    component_id, component_id_reference, separation_arcsec, dra_arcsec, ddec_arcsec (reference minus catalog),
     flux_mjy, flux_err_mjy, reference_flux_mjy, reference_flux_err_mjy (integrated), flux_peak_ratio
     """
     catalogue, reference = catalogue.reset_index(drop=True), reference.reset_index(drop=True)

@@ -1,4 +1,7 @@
-"""Candidate pairs of measurements and sources: separation, offsets, de Ruiter radius."""
+"""Candidate pairs of measurements and sources: separation, offsets, de Ruiter radius.
+
+Belongs here: which pairs a method may choose from. Does not belong here: the choice (`vast_pipeline`, `optimal`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, indices_within
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SourcePairs:
     """Candidates, shape (k,), sorted by measurement, then source.
 
     ``variance_ew`` and ``variance_ns`` are the sums of both positions' variances [arcsec^2].
@@ -28,11 +31,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.measurement)
 
-    def keep(self, mask: Flags) -> Pairs:
+    def keep(self, mask: Flags) -> SourcePairs:
         """The pairs where ``mask`` is true."""
         if mask.all():
             return self
-        return Pairs(
+        return SourcePairs(
             self.measurement[mask],
             self.source[mask],
             self.separation_arcsec[mask],
@@ -82,7 +85,7 @@ def candidates(
     sources: cKDTree,
     source_variance: tuple[Floats, Floats],
     radius_arcsec: float,
-) -> Pairs:
+) -> SourcePairs:
     """All pairs within a radius.
 
     Parameters
@@ -93,10 +96,10 @@ def candidates(
     """
     if not measured.n or not sources.n:
         nothing, none = np.empty(0), np.empty(0, np.intp)
-        return Pairs(none, none, nothing, nothing, nothing, nothing)
+        return SourcePairs(none, none, nothing, nothing, nothing, nothing)
     i, j = indices_within(measured, sources, radius_arcsec)
     east, north = tangent_offsets(measured.data[i], sources.data[j])
     variance_ew = measured_variance[0][i] + source_variance[0][j]
     variance_ns = measured_variance[1][i] + source_variance[1][j]
     radius = np.sqrt(east * east / variance_ew + north * north / variance_ns)
-    return Pairs(i, j, np.hypot(east, north), radius, variance_ew, variance_ns)
+    return SourcePairs(i, j, np.hypot(east, north), radius, variance_ew, variance_ns)

@@ -1,4 +1,7 @@
-"""What is matched, as arrays: measurements of images, or sources."""
+"""What is matched, as arrays: measurements of images, or sources.
+
+Belongs here: from tables to arrays in the order of the sky. Does not belong here: anything of the catalog.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _USED_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Detections:
+class Targets:
     """What is matched, in the order of the sky: arrays of shape (n,)."""
 
     ids: pd.Series
@@ -42,7 +45,7 @@ class Detections:
         return len(self.ids)
 
 
-def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters: Matching) -> Detections:
+def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters: Matching) -> Targets:
     """Measurements, in a group an image.
 
     Raises
@@ -66,7 +69,7 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
     with np.errstate(divide="ignore", invalid="ignore"):
         extended = integrated / peak > parameters.extended_ratio
     wanted, other = (integrated, peak) if parameters.flux == "int" else (peak, integrated)
-    return Detections(
+    return Targets(
         ids=ordered["measurement_id"],
         place=place,
         groups=names,
@@ -83,12 +86,12 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
     )
 
 
-def of_sources(sources: pd.DataFrame) -> Detections:
+def of_sources(sources: pd.DataFrame) -> Targets:
     """Sources at their positions, in one group."""
     ordered, place, healpix = _along_the_sky(sources, "source_id")
     ra, dec = ordered["ra_deg"].to_numpy(float), ordered["dec_deg"].to_numpy(float)
     flux = ordered["flux_mjy"].to_numpy(float) if "flux_mjy" in ordered else np.full(len(ordered), np.nan)
-    return Detections(
+    return Targets(
         ids=ordered["source_id"],
         place=place,
         groups=[""],
@@ -108,7 +111,7 @@ def of_sources(sources: pd.DataFrame) -> Detections:
 def _along_the_sky(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Indices, Cells]:
     """The columns that matching uses, in an order that only depends on what is in them: by HEALPix cell, then id.
 
-    Neighbours on the sky are neighbours in memory, which searches are faster for. Also each row's place in the order of
+    Neighbors on the sky are neighbors in memory, which searches are faster for. Also each row's place in the order of
     the ids, and its cell.
     """
     ids = table[key].astype("str").reset_index(drop=True)

@@ -14,9 +14,9 @@ from astropy.wcs import WCS
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest import coverage as reading
-from contimg_assets.ingest.coverage import read_coverage
+from contimg_assets.ingest import footprints as reading
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
+from contimg_assets.ingest.footprints import read_coverage
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets_tests.ingest.build import csv, sky, write_manifest
 

@@ -1,4 +1,4 @@
-"""One catalogue file to rows in our columns and units: container, reader, units, sentinels.
+"""One catalog file to rows in our columns and units: container, reader, units, sentinels.
 
 Belongs here: what is common to all readers. Does not belong here: whether a row is usable (`rows`).
 """
@@ -18,7 +18,7 @@ from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.columns import Container
 from contimg_assets.ingest.containers import open_container
-from contimg_assets.ingest.readers import choose_reader, is_catalogue
+from contimg_assets.ingest.readers import choose_reader, is_catalog
 from contimg_assets.ingest.readers.base import Reader, Rows, Source
 from contimg_assets.schemas.detections import DETECTIONS
 from contimg_assets.schemas.units import column_factor
@@ -28,8 +28,8 @@ OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
 
 
 @dataclass
-class Catalogue:
-    """A catalogue as read: its rows, its format, and the columns that no one asked for."""
+class DeliveredCatalog:
+    """A catalog as read: its rows, its format, and the columns that no one asked for."""
 
     path: Path
     format: str
@@ -37,8 +37,8 @@ class Catalogue:
     ignored: tuple[str, ...]
 
 
-def read_catalogue(path: Path, stated_format: str | None, parameters: Ingest) -> Catalogue:
-    """Read one catalogue.
+def read_delivered(path: Path, stated_format: str | None, parameters: Ingest) -> DeliveredCatalog:
+    """Read one catalog.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def read_catalogue(path: Path, stated_format: str | None, parameters: Ingest) ->
         If the file cannot be read, lacks a column, or states a unit that does not fit.
     """
     with ExitStack() as held:
-        recognised = partial(is_catalogue, path=path, stated=stated_format, parameters=parameters)
+        recognised = partial(is_catalog, path=path, stated=stated_format, parameters=parameters)
         container = open_container(path, recognised, parameters.max_unpacked_mb, held)
         return _read(container, stated_format, parameters)
 
 
-def _read(container: Container, stated_format: str | None, parameters: Ingest) -> Catalogue:
+def _read(container: Container, stated_format: str | None, parameters: Ingest) -> DeliveredCatalog:
     reader = choose_reader(container, stated_format, parameters)
     found = _find_columns(container, reader)
     numbers = [name for name, source in found.values() if not source.text]
@@ -72,7 +72,7 @@ def _read(container: Container, stated_format: str | None, parameters: Ingest) -
     reader.finish(rows)
     _require(container, reader, {*rows.numbers, *rows.texts})
     asked = {name for name, _ in found.values()}
-    return Catalogue(
+    return DeliveredCatalog(
         container.path, reader.name, rows, tuple(name for name in container.names if name and name not in asked)
     )
 

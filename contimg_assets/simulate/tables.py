@@ -1,7 +1,7 @@
 """Measurement tables with true labels, in memory: what tests and benchmarks of association and statistics feed on.
 
 Belongs here: a sky simple enough to simulate a million rows in a second. Does not belong here: images, files,
-reference catalogues, flux scales; those are `survey`.
+reference catalogs, flux scales; those are `survey`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DetectionParameters:
     ----------
     n_sources, n_epochs : true sources (transients included) and tables
     seed : same seed, same tables
-    centre_ra_deg, centre_dec_deg : centre of the circle [deg]
+    centre_ra_deg, centre_dec_deg : center of the circle [deg]
     density_per_deg2 : sources per square degree; sets the radius of the circle
     images_per_epoch : the circle is cut into so many wedges, each an image with its own shift
     completeness : probability that a source which is on is in an epoch's table
@@ -70,7 +70,7 @@ class DetectionParameters:
 def simulate_detections(n_sources: int = 10_000, n_epochs: int = 10, **settings: Any) -> list[pd.DataFrame]:
     """Tables of measurements, one an epoch, ready for association, with the true source of every row.
 
-    Sources lie uniformly in a circle around the centre, which may hold RA 0 or a pole. Positions scatter with exactly
+    Sources lie uniformly in a circle around the center, which may hold RA 0 or a pole. Positions scatter with exactly
     the errors that the rows quote: ``systematic_arcsec`` and beam / (2.355 SNR) (Condon 1997, a point source) in
     quadrature, per axis. Doubles count as two sources.
 
@@ -109,7 +109,7 @@ def simulate_detections(n_sources: int = 10_000, n_epochs: int = 10, **settings:
 class _Sky:
     ra_deg: Floats
     dec_deg: Floats
-    azimuth: Floats  # around the centre of the cap, in turns
+    azimuth: Floats  # around the center of the cap, in turns
     flux_mjy: Floats
     partner: Indices  # -1 without
     blends: Flags  # whether the pair may be seen as one
@@ -213,7 +213,7 @@ def _sky(rng: np.random.Generator, p: DetectionParameters) -> _Sky:
 def _uniform_in_cap(
     rng: np.random.Generator, n: int, ra_deg: float, dec_deg: float, share_of_sphere: float
 ) -> tuple[Floats, Floats, Floats]:
-    """(ra_deg, dec_deg, azimuth in turns) of points uniform in a cap around a centre, at the poles as anywhere."""
+    """(ra_deg, dec_deg, azimuth in turns) of points uniform in a cap around a center, at the poles as anywhere."""
     height = 1.0 - 2.0 * share_of_sphere * rng.random(n)
     azimuth = rng.random(n)
     radius, angle = np.sqrt(np.clip(1.0 - height**2, 0.0, 1.0)), 2.0 * np.pi * azimuth

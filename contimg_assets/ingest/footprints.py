@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def _moc(footprint: Path | str, where: str):  # type: ignore[no-untyped-def]  # 
         ) from error
 
 
-def _json(text: str) -> dict:
+def _json(text: str) -> dict[str, Any]:
     import json
 
     found = json.loads(text)

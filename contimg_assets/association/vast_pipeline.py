@@ -13,11 +13,11 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from contimg_assets.association.decision import Decision, unmatched
-from contimg_assets.association.pairs import Pairs
+from contimg_assets.association.source_pairs import SourcePairs
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 
 
-def basic(pairs: Pairs, n_measurements: int) -> Decision:
+def basic(pairs: SourcePairs, n_measurements: int) -> Decision:
     """Each measurement joins its nearest source; where several chose one source, the nearest keeps it, others fork."""
     nearest = _is_least(pairs.measurement, pairs.separation_arcsec)
     chosen = np.flatnonzero(_without_ties(pairs.measurement, pairs.source, nearest))
@@ -25,7 +25,7 @@ def basic(pairs: Pairs, n_measurements: int) -> Decision:
     return _decision(pairs, n_measurements, chosen[kept], chosen[forked])
 
 
-def advanced(pairs: Pairs, n_measurements: int, distance: Floats) -> Decision:
+def advanced(pairs: SourcePairs, n_measurements: int, distance: Floats) -> Decision:
     """Every measurement joins all its candidates that survive the reduction of many-to-many pairs.
 
     Parameters
@@ -63,7 +63,7 @@ def one_to_many(source: Indices, distance: Floats) -> tuple[Indices, Indices]:
     return np.sort(order[first]), np.sort(order[~first])
 
 
-def _decision(pairs: Pairs, n_measurements: int, kept: Indices, forked: Indices) -> Decision:
+def _decision(pairs: SourcePairs, n_measurements: int, kept: Indices, forked: Indices) -> Decision:
     born = unmatched(n_measurements, pairs, kept, forked)
     none = np.empty(0, np.intp)
     return Decision(kept, forked, True, born, none.reshape(0, 2), none, none)
@@ -75,7 +75,8 @@ def _is_least(measurement: Indices, distance: Floats) -> Flags:
         return np.zeros(0, bool)
     least = np.full(int(measurement.max()) + 1, np.inf)
     np.minimum.at(least, measurement, distance)
-    return distance == least[measurement]
+    least_of_its_own: Flags = distance == least[measurement]
+    return least_of_its_own
 
 
 def _without_ties(measurement: Indices, source: Indices, mask: Flags) -> Flags:
