@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.identity.ids import from_hex
+from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import unit_vectors
-from contimg_assets.variability.segments import Floats, Indices, LightCurves, places
+from contimg_assets.variability.segments import LightCurves, places
 
 Hashes = npt.NDArray[np.uint64]
 Points = dict[str, npt.NDArray[Any]]

@@ -1,7 +1,7 @@
 """How an asset with a partition per epoch works: its manners, and what it tells Dagster of each epoch.
 
-Belongs here: the decorator that gives all such assets the same manners, and the events. Does not belong here: which epochs
-are made and in which order (`pipeline.chain`), and what any stage does.
+Belongs here: the decorator that gives all such assets the same manners, and the events. Does not belong here: which
+epochs are made and in which order (`pipeline.chain`), and what any stage does.
 """
 
 import warnings
@@ -37,7 +37,7 @@ RETRY_INTERNAL_ERRORS = dg.RetryPolicy(max_retries=1, delay=2)
 def epoch_asset(
     stage: Stage, config: Config, *, check_specs: Sequence[dg.AssetCheckSpec] = (), **arguments: Any
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dagster.asset` for a stage: partitions, versions, storage, column schema and owners as the table of stages says."""
+    """`dagster.asset` for a stage: partitions, versions, storage, columns and owners as the table of stages says."""
     arguments.setdefault("kinds", {"pandas", "parquet"})
     arguments.setdefault("retry_policy", RETRY_INTERNAL_ERRORS)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The driver of the stages: makes the epochs of a run in time order, passes over what is fresh, lets a bad one fail alone.
+"""The driver of the stages: makes a run's epochs in time order, passes over what is fresh, lets a bad one fail alone.
 
 A stage says what it makes of one epoch; which epochs are made, onto what, and what becomes of an error is decided here,
 for stages whose epochs stand alone (`make_each`) and for those that fold (`fold`).

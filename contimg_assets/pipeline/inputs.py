@@ -1,7 +1,7 @@
 """What a stage reads for an epoch, in which versions, and whether its stored result is fresh: each rule once.
 
-The judgment of staleness (`staleness.assess`), the driver of the stages (`chain`) and the writer of the products ask the
-same two functions, `of` and `is_fresh`: an epoch that one of them calls fresh is fresh for all.
+The judgment of staleness (`staleness.assess`), the driver of the stages (`chain`) and the writer of the products ask
+the same two functions, `of` and `is_fresh`: an epoch that one of them calls fresh is fresh for all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a stage made of an epoch, or why it could not: what passes from a stage's work to those who store and tell it."""
+"""What a stage made of an epoch, or why it could not: passed from a stage's work to those who store and tell it."""
 
 from __future__ import annotations
 

@@ -109,8 +109,9 @@ def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
 def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     """Other epochs whose fold is not the one in the database, and what their rows would be made from now.
 
-    The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those that
-    folding changed are written together, whichever run they belong to; what else their own run makes follows with it.
+    The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those
+    that folding changed are written together, whichever run they belong to; what else their own run makes follows with
+    it.
     """
     changed: dict[str, dict[str, str]] = {}
     for epoch in StoredProducts(work.world.config, work.store).complete_epochs():

@@ -1,8 +1,8 @@
 """The table of stages: what each reads, which tables it makes, where they are kept, and what its code version covers.
 
 Assets, the store, the order of work and the judgment of what is stale all take these facts from here, so that lineage,
-storage and staleness cannot disagree. A new stage is one entry of `STAGES`, one module in `orchestration/assets` and one
-folder of science.
+storage and staleness cannot disagree. A new stage is one entry of `STAGES`, one module in `orchestration/assets` and
+one folder of science.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tables that belong to no epoch: reference catalogs, and the flux scales between epochs.
 
-Each carries the version of what it was made from in its file, so that the same comparison as for an epoch says whether it
-is fresh.
+Each carries the version of what it was made from in its file, so that the same comparison as for an epoch says whether
+it is fresh.
 """
 
 from __future__ import annotations

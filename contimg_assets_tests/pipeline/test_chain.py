@@ -321,7 +321,7 @@ RUNS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(runs=RUNS, seed=st.integers(0, 1000), method=st.sampled_from(["optimal", "advanced"]))
 def test_what_the_driver_passes_over_is_what_the_judgment_calls_fresh(runs: list, seed: int, method: str) -> None:
-    """Whatever changed and whichever epochs a run was asked for: both ask the same questions and get the same answers."""
+    """Whatever changed and whichever epochs a run was asked for: both ask the same and get the same answers."""
     parameters = Association(method=method, radius_arcsec=8.0, align_images="always", alignment_min_pairs=3)
     store = MemoryStore()
     for changes, asked, stop_after in runs:

@@ -16,9 +16,10 @@ from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.stored import Observed
 from contimg_assets.identity.ids import from_hex, to_hex
+from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
 from contimg_assets.variability.new_sources import covering, new_sources
-from contimg_assets.variability.segments import Floats, Indices, places
+from contimg_assets.variability.segments import places
 
 
 def covered(sources: pd.DataFrame, images: pd.DataFrame) -> Hashes:
