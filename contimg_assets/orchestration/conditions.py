@@ -2,8 +2,8 @@
 decision.
 
 Edges (something changed) are latched until they are handled. What an edge may miss, for example an input that changes
-while a run is reading it, is caught by `contimg_assets.pipeline.staleness`, which compares versions instead of listening
-to events. A failure is no edge: internal errors are tried again within their run, dead runs are started again by
+while a run is reading it, is caught by `contimg_assets.pipeline.staleness`: it compares versions, listening to no
+event. A failure is no edge: internal errors are tried again within their run, dead runs are started again by
 Dagster's run monitoring, and a bad input stays failed, visibly, until it changes.
 """
 
