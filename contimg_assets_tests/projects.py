@@ -48,7 +48,7 @@ class TestProject:
             shutil.copytree(self.survey / "incoming" / epoch, self.folder / "incoming" / epoch, dirs_exist_ok=True)
 
     def configure(self, **sections: Any) -> None:
-        """Write the configuration: the survey's catalogues and these sections."""
+        """Write the configuration: the survey's catalogs and these sections."""
         content = demo_configuration(SMALL) | sections
         (self.folder / FILE_NAME).write_text(yaml.safe_dump(content), encoding="utf-8")
 
@@ -66,14 +66,14 @@ class TestProject:
             return {name: database.read_table(name) for name in sorted(TABLES)}
 
     def materialized(self, asset: str) -> list[str]:
-        """Epochs of an asset's materialisation events, oldest first."""
+        """Epochs of an asset's materialization events, oldest first."""
         filter_ = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset.split("/")))
         records = self.instance.fetch_materializations(filter_, limit=1000, ascending=True).records
         return [record.partition_key for record in records if record.partition_key]
 
 
 def make_project(folder: Path, survey: Path) -> TestProject:
-    """A project without deliveries that knows the survey's catalogues."""
+    """A project without deliveries that knows the survey's catalogs."""
     folder.mkdir(parents=True, exist_ok=True)
     write_templates(folder)
     (folder / "incoming").mkdir(exist_ok=True)

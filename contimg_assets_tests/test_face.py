@@ -439,7 +439,7 @@ def test_catalogs_are_asked_by_any_spelling_and_position(night: Night, configure
     assert bright["flux_mjy"].min() >= 50.0
     with pytest.raises(InputError, match="radius_deg is not given"):
         ca.query_sources("nvss", coord)
-    with pytest.raises(InputError, match="the centre has no declination"):
+    with pytest.raises(InputError, match="the center has no declination"):
         ca.query_sources("nvss", 10.0, radius_deg=1.0)
     with pytest.raises(InputError, match="catalogue 'first' is not configured; there are nvss"):
         ca.query_sources("FIRST", coord, radius_deg=1.0)

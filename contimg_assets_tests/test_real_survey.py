@@ -103,7 +103,7 @@ def test_every_detection_is_accounted_for(real: RealSurvey) -> None:
 
 
 def test_offsets_of_images_agree_with_what_is_known(real: RealSurvey) -> None:
-    # The survey's description gives image minus catalogue; ours is what to add to the image: the opposite.
+    # The survey's description gives image minus catalog; ours is what to add to the image: the opposite.
     medians = -real.offsets.groupby(["epoch", "image"])[["dra_arcsec", "ddec_arcsec"]].median()
     print(medians.describe().loc[["min", "max"]])
     assert len(medians) == N_IMAGES

@@ -60,7 +60,7 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
     row = pd.Index(corrections["image"]).get_indexer(measurements["image"])
     if (row < 0).any():
         image = measurements["image"].iloc[int(np.argmax(row < 0))]
-        raise InputError(f"image {image!r} has no row in the corrections: materialise the corrections of its epoch")
+        raise InputError(f"image {image!r} has no row in the corrections: materialize the corrections of its epoch")
 
     def of_image(name: str) -> np.ndarray:
         values: np.ndarray = corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]

@@ -66,7 +66,7 @@ def measure_corrections(
     matches : DataFrame, Table or pyarrow.Table
         What `match_measurements` returned.
     images : DataFrame, Table, QTable or pyarrow.Table
-        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its centre), ``bmaj_arcsec``.
+        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its center), ``bmaj_arcsec``.
     parameters : contimg_assets.config.Corrections, optional
         Section `corrections` of the configuration; its defaults if not given.
     variable_sources : collection of str

@@ -33,14 +33,14 @@ _SIGNIFICANT = 3.0
 
 @dataclass(frozen=True)
 class PositionOffset:
-    """Offset of an image, catalogue minus image, east and north on the sky.
+    """Offset of an image, catalog minus image, east and north on the sky.
 
     Attributes
     ----------
     n : int
         Matches.
     dra_arcsec, ddec_arcsec : float
-        Median offset (of a model: its value at the centre of the image), arcsec.
+        Median offset (of a model: its value at the center of the image), arcsec.
     dra_err_arcsec, ddec_err_arcsec : float
         Standard errors, sqrt(pi / 2) 1.4826 MAD / sqrt(n); of a model: of its value.
     covariance_arcsec2 : float
@@ -73,7 +73,7 @@ def calculate_positional_offsets(
     Parameters
     ----------
     matches : DataFrame, Table, QTable or pyarrow.Table
-        One row a match, with ``dra_arcsec`` and ``ddec_arcsec`` (catalogue minus measurement, on the sky), as
+        One row a match, with ``dra_arcsec`` and ``ddec_arcsec`` (catalog minus measurement, on the sky), as
         `cross_match_sources`, `match_measurements` and `calibration_matches` return them; for other models than
         "constant" also ``ra_deg`` and ``dec_deg`` of the measurements. Give the isolated, best matches only:
         `calibration_matches` chooses them.
@@ -81,8 +81,8 @@ def calculate_positional_offsets(
         "constant" is the median; "linear" shift, rotation, scale and shear; "smooth" a polynomial of third degree;
         "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a richer
         one.
-    centre : SkyCoord or (float, float), optional
-        Centre of the image (``ra_deg``, ``dec_deg``), whose east and north the offset has; the matches then need
+    center : SkyCoord or (float, float), optional
+        Center of the image (``ra_deg``, ``dec_deg``), whose east and north the offset has; the matches then need
         ``ra_deg`` and ``dec_deg``. Without, each match's own east and north are taken for the same (as
         vast-post-processing does).
 

@@ -109,7 +109,7 @@ def calibration_matches(
     Returns
     -------
     DataFrame
-        One row a match, sorted by catalogue and measurement: the columns of the matches and of their measurements;
+        One row a match, sorted by catalog and measurement: the columns of the matches and of their measurements;
         ``flux_mjy``, ``flux_err_mjy`` (integrated, else peak), ``reference_flux_mjy``, ``reference_flux_err_mjy`` (at
         our frequency); and ``for_position``, ``for_flux``: whether it ties.
 
@@ -424,7 +424,7 @@ def _default_steps(
         _note(chosen, table, unknown_snr, "no errors and no SNR for some matches: these not cut by SNR")
     unknown_error = ~np.isfinite(_floats(table, "catalog_flux_err_mjy"))
     if unknown_error.any():
-        _note(chosen, table, unknown_error, "no flux errors in a catalogue: SNR judged by our noise alone")
+        _note(chosen, table, unknown_error, "no flux errors in a catalog: SNR judged by our noise alone")
     near = _floats(table, "catalog_neighbour_arcsec") <= limit
     alone_in_catalog = ~table["blend"].to_numpy(dtype=bool) & (table["n_candidates"].to_numpy() == 1) & ~near
     return [

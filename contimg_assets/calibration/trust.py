@@ -15,7 +15,7 @@ def refuse_position(offset: PositionOffset, parameters: Corrections) -> str | No
         return f"position: {offset.n} usable matches, at least {parameters.min_matches} needed"
     size = float(np.hypot(offset.dra_arcsec, offset.ddec_arcsec))
     if not size <= parameters.max_offset_arcsec:
-        return f"position: offset of {size:.2f} arcsec, at most {parameters.max_offset_arcsec:g} believed"
+        return f"position: the offset, {size:.2f} arcsec, is larger than {parameters.max_offset_arcsec:g} arcsec"
     error = max(offset.dra_err_arcsec, offset.ddec_err_arcsec)
     if not error <= parameters.max_offset_err_arcsec:
         return f"position: standard error of {error:.2f} arcsec, at most {parameters.max_offset_err_arcsec:g} allowed"
@@ -43,7 +43,7 @@ def refuse_flux(fitted: FluxScale, parameters: Corrections) -> str | None:
 def refuse_scale(scale: float, scale_err: float, parameters: Corrections) -> str | None:
     """The part that holds for scales from a catalog and between epochs alike."""
     if not abs(scale - 1) <= parameters.max_scale_change:
-        return f"flux: scale of {scale:.3f}, at most {parameters.max_scale_change:g} off 1 believed"
+        return f"flux: the scale, {scale:.3f}, differs from 1 by more than {parameters.max_scale_change:g}"
     if not scale_err / scale <= parameters.max_scale_err:
         return f"flux: standard error of {scale_err / scale:.1%}, at most {parameters.max_scale_err:.0%} allowed"
     return None

@@ -74,7 +74,7 @@ def match(
 
     Parameters
     ----------
-    catalogue, reference : already selected; columns of `select`, and component_id, flux_int_err_mjy,
+    catalog, reference : already selected; columns of `select`, and component_id, flux_int_err_mjy,
         flux_peak_err_mjy_beam
     condon : debias peak fluxes by rms^2 / peak (Condon 1997) before their ratios are clipped
 

@@ -50,7 +50,7 @@ def fetch(
         from requests import RequestException
     except ImportError as error:
         raise InputError(
-            "fetching catalogues needs pyvo: install contimg-assets[fetch], "
+            "fetching catalogs needs pyvo: install contimg-assets[fetch], "
             "or download the file yourself and `contimg catalog add` it"
         ) from error
     if name not in PRESETS:
@@ -69,7 +69,7 @@ def fetch(
             result = service.run_async(text, maxrec=max_rows + 1)
     except (pyvo.dal.DALServiceError, pyvo.dal.DALQueryError, pyvo.dal.DALFormatError, RequestException) as error:
         raise InputError(
-            f"{url}: the catalogue {name!r} was not delivered ({error}); try again, or another url"
+            f"{url}: the catalog {name!r} was not delivered ({error}); try again, or another url"
         ) from error
     table = result.to_table()
     if not len(table):

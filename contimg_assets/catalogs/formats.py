@@ -32,7 +32,7 @@ def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[s
     try:
         head = _head(path)
     except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror}); give the path of a catalogue file") from error
+        raise InputError(f"{path}: not readable ({error.strerror}); give the path of a catalog file") from error
     if not head.strip():
         raise InputError(f"{path}: the file is empty; deliver it again")
     try:
@@ -51,7 +51,7 @@ def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[s
     ) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not readable as a catalogue ({error}); deliver it again or convert it") from error
+        raise InputError(f"{path}: not readable as a catalog ({error}); deliver it again or convert it") from error
 
 
 def _read_as(head: bytes, path: Path, table: str | None) -> tuple[pd.DataFrame, dict[str, str]]:

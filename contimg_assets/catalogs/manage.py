@@ -65,7 +65,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     config = load_config(config_file) if config_file.exists() else Config(root=config_file.parent)
     if name in config.catalogs:
         raise ConfigError(
-            f"{config_file}: catalogue {name!r} is there already; edit catalogs.{name} or take another name"
+            f"{config_file}: catalog {name!r} is there already; edit catalogs.{name} or take another name"
         )
     path = file.absolute()
     if path.is_relative_to(config_file.parent):
@@ -103,7 +103,7 @@ def list_catalogs(config: Config) -> pd.DataFrame:
                 "freq_mhz": settings.freq_mhz,
                 "beam_arcsec": settings.beam_arcsec,
                 "epoch_mjd": settings.epoch_mjd,
-                "materialised": schema is not None,
+                "materialized": schema is not None,
                 "n_rows": n_rows,
                 "version": described.get("version"),
             }
@@ -116,7 +116,7 @@ def list_catalogs(config: Config) -> pd.DataFrame:
         "freq_mhz",
         "beam_arcsec",
         "epoch_mjd",
-        "materialised",
+        "materialized",
         "n_rows",
         "version",
     ]
@@ -172,7 +172,7 @@ def fetch_catalog(
         raise InputError(f"no preset {survey!r} to fetch; there are {', '.join(sorted(PRESETS))}")
     config_file = config_file.absolute()
     if config_file.exists() and name in load_config(config_file).catalogs:
-        raise ConfigError(f"{config_file}: catalogue {name!r} is there already; take another name")
+        raise ConfigError(f"{config_file}: catalog {name!r} is there already; take another name")
     # A name becomes a file name: let the configuration's rule for names speak before anything is written.
     _checked(config_file, _with_entry("", name, {"preset": survey, "path": "catalog.vot"}), name, others=set())
     file = (folder or config_file.parent / "catalogs") / f"{name}.vot"
@@ -213,9 +213,7 @@ def _checked(config_file: Path, text: str, name: str, others: set[str]) -> Catal
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(trial), str(config_file))) from error
     if set(config.catalogs) != others | {name}:
-        raise ConfigError(
-            f"{config_file}: write the catalogues in block style, one key a line, or add {name!r} by hand"
-        )
+        raise ConfigError(f"{config_file}: write the catalogs in block style, one key a line, or add {name!r} by hand")
     return config.catalogs[name]
 
 

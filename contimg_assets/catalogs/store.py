@@ -94,18 +94,18 @@ def write_catalog(table: pa.Table, path: Path) -> None:
 
 
 class ReferenceCatalog:
-    """A reference catalogue, in a file or in memory.
+    """A reference catalog, in a file or in memory.
 
     `ReferenceCatalog.read` makes one of a file as the survey publishes it.
 
     Parameters
     ----------
     name : str
-        Name of the catalogue in the tables of matches.
+        Name of the catalog in the tables of matches.
     source : DataFrame, Table, QTable, pyarrow.Table or Path
         The table: ``catalog_source_id``, ``ra_deg``, ``dec_deg``; ``ra_err_arcsec`` and ``dec_err_arcsec`` (1 sigma on
         the sky; else 1 arcsec), ``flux_mjy``, ``flux_err_mjy``, ``flux_peak_mjy_beam`` and ``spectral_index`` where
-        known. Or the Parquet file in which a project keeps a catalogue (``store/reference/<name>.parquet``).
+        known. Or the Parquet file in which a project keeps a catalog (``store/reference/<name>.parquet``).
     freq_mhz : float or Quantity, optional
         Frequency of its fluxes, MHz; from the file's metadata where not given.
     beam_arcsec : float, Angle or Quantity, optional
@@ -116,7 +116,7 @@ class ReferenceCatalog:
     Raises
     ------
     InputError
-        If the file is not there or is not such a catalogue, a column is missing, or frequency or beam are not known.
+        If the file is not there or is not such a catalog, a column is missing, or frequency or beam are not known.
 
     Examples
     --------
@@ -144,12 +144,12 @@ class ReferenceCatalog:
                 schema = pq.read_schema(source)
             except (OSError, pa.ArrowException) as error:
                 raise InputError(
-                    f"{source}: the catalogue {name!r} is not there or not readable; materialise reference/{name}"
+                    f"{source}: the catalog {name!r} is not there or not readable; materialize reference/{name}"
                 ) from error
             missing = set(REFERENCE.names) - set(schema.names)
             if missing:
                 raise InputError(
-                    f"{source}: no column {sorted(missing)}; materialise reference/{name} again, or read a file as its "
+                    f"{source}: no column {sorted(missing)}; materialize reference/{name} again, or read a file as its "
                     "survey publishes it with ReferenceCatalog.read"
                 )
             values = described_values(schema)
@@ -167,14 +167,14 @@ class ReferenceCatalog:
 
     @classmethod
     def read(cls, path: Path | str, name: str | None = None, **settings: object) -> ReferenceCatalog:
-        """A catalogue from a file as its survey publishes it, or any table of positions.
+        """A catalog from a file as its survey publishes it, or any table of positions.
 
         Parameters
         ----------
         path : Path or str
             FITS, VOTable, ECSV, CSV, Parquet or SQLite file; usual names of columns are known, units are converted.
         name : str, optional
-            Name of the catalogue in the tables of matches; else the preset's, else the file's.
+            Name of the catalog in the tables of matches; else the preset's, else the file's.
         **settings : object
             As under ``catalogs`` in the configuration: ``preset="nvss"`` (what is known of a survey), or
             ``freq_mhz=888, beam_arcsec=15, columns={"flux_mjy": {"column": "S", "unit": "Jy"}}``.
@@ -205,7 +205,7 @@ class ReferenceCatalog:
 
     @cached_property
     def table(self) -> pa.Table:
-        """The whole catalogue, read when first asked for and kept."""
+        """The whole catalog, read when first asked for and kept."""
         assert self.path is not None
         # One chunk: rows are taken by index, and looking up chunks would cost more than taking.
         return pq.read_table(self.path, columns=REFERENCE.names).combine_chunks()
@@ -219,7 +219,7 @@ class ReferenceCatalog:
         return np.array([[s.min, s.max] for s in statistics], dtype=np.int64).reshape(-1, 2)
 
     def covering(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> tuple[pa.Table, Indices]:
-        """A part of the catalogue and the rows of it that lie in HEALPix cells within a radius of the positions.
+        """A part of the catalog and the rows of it that lie in HEALPix cells within a radius of the positions.
 
         Of a file, only the row groups needed are read. No row within the radius is missed; rows somewhat farther may be
         among them, but whole cells are: counting them per cell is safe.
@@ -312,7 +312,7 @@ class ReferenceCatalog:
         return self.cone(ra_deg, dec_deg, radius_deg).head(n)
 
     def within(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pd.DataFrame:
-        """Exactly the rows within a radius of any of the positions, in the order of the catalogue.
+        """Exactly the rows within a radius of any of the positions, in the order of the catalog.
 
         Parameters
         ----------
@@ -338,7 +338,7 @@ class ReferenceCatalog:
         Parameters
         ----------
         ra_deg, dec_deg : float
-            Its centre, ICRS degrees; `query_sources` takes a SkyCoord.
+            Its center, ICRS degrees; `query_sources` takes a SkyCoord.
         radius_deg : float
             Its radius.
 
@@ -400,7 +400,7 @@ def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[Re
     """
     catalogs = []
     for given in config.catalogs if names is None else names:
-        # Names of catalogues are lower-case; people write NVSS.
+        # Names of catalogs are lower-case; people write NVSS.
         name = given.lower()
         if name not in config.catalogs:
             raise InputError(
@@ -423,16 +423,16 @@ def query_sources(
     max_sources: int | None = None,
     config: Config | None = None,
 ) -> pd.DataFrame:
-    """Sources of a reference catalogue around a position.
+    """Sources of a reference catalog around a position.
 
     Parameters
     ----------
     catalog_type : str or ReferenceCatalog
-        Name of a catalogue in the configuration, in any case ("NVSS" is "nvss"); or the catalogue itself.
+        Name of a catalog in the configuration, in any case ("NVSS" is "nvss"); or the catalog itself.
     ra_center : float, Angle, Quantity or SkyCoord
-        Right ascension of the centre, ICRS, plain numbers in degrees; or the centre as SkyCoord.
+        Right ascension of the center, ICRS, plain numbers in degrees; or the center as SkyCoord.
     dec_center : float, Angle or Quantity, optional
-        Declination of the centre; none with a SkyCoord.
+        Declination of the center; none with a SkyCoord.
     radius_deg : float, Angle, Quantity or str
         Radius, a plain number in degrees; always needed.
     min_flux_mjy : float or Quantity, optional
@@ -452,7 +452,7 @@ def query_sources(
     Raises
     ------
     InputError
-        If the catalogue is not configured or its file unusable, or the circle is not one on the sky.
+        If the catalog is not configured or its file unusable, or the circle is not one on the sky.
 
     Examples
     --------
@@ -473,7 +473,7 @@ def query_sources(
         catalog = catalog_type
     else:
         (catalog,) = open_catalogs(config if config is not None else load_config(), [catalog_type])
-    centre = as_position(ra_center, dec_center, "the centre")
+    centre = as_position(ra_center, dec_center, "the center")
     rows = catalog.cone(*centre, as_number(radius_deg, "deg", "radius_deg"))
     if min_flux_mjy is not None:
         rows = rows[rows["flux_mjy"] >= as_number(min_flux_mjy, "mJy", "min_flux_mjy")]

@@ -47,7 +47,7 @@ def init(
     folder.mkdir(parents=True, exist_ok=True)
     for path in make_project(folder):
         console.print(f"wrote {path}")
-    console.print("Put epochs into incoming/, name your catalogues in contimg.yaml, then call `contimg run`.")
+    console.print("Put epochs into incoming/, name your catalogs in contimg.yaml, then call `contimg run`.")
 
 
 def make_project(folder: Path) -> list[Path]:
@@ -110,7 +110,11 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     if of_epochs(report.assessment).empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:
-        console.print("Everything is up to date." if report.complete else "There is nothing that can be made.")
+        console.print(
+            "Everything is up to date."
+            if report.complete
+            else "Nothing can be made until the problems below are solved."
+        )
     _print_unusable(project)
     sound = tell_troubles(report)
     console.print(f"Products: {shown_url(config.products_url)}")
@@ -171,7 +175,7 @@ def status(
 def rejected(
     epoch: Annotated[str, typer.Argument(help="Epoch")],
 ) -> None:
-    """Show the rows of an epoch's catalogues that were set aside: file, line, reason."""
+    """Show the rows of an epoch's catalogs that were set aside: file, line, reason."""
     project = open_project()
     failure = project.store.failure("raw_detections", epoch)
     # Where too many rows are bad, they are kept with the failure: what people want to see.

@@ -1,4 +1,4 @@
-"""`contimg catalog ...`: reference catalogues; `contimg match ...`: people's decisions on counterparts."""
+"""`contimg catalog ...`: reference catalogs; `contimg match ...`: people's decisions on counterparts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from contimg_assets.cli.products import SourceArgument, open_products
 from contimg_assets.config import find_config_file, load_config
 from contimg_assets.errors import ConfigError
 
-catalog_app = typer.Typer(help="Reference catalogues.", no_args_is_help=True)
+catalog_app = typer.Typer(help="Reference catalogs.", no_args_is_help=True)
 match_app = typer.Typer(help="Accept, reject or comment on counterparts.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(match_app, name="match")
 
-CatalogArgument = Annotated[str, typer.Argument(metavar="CATALOG", help="Reference catalogue, as configured")]
+CatalogArgument = Annotated[str, typer.Argument(metavar="CATALOG", help="Reference catalog, as configured")]
 CounterpartArgument = Annotated[str, typer.Argument(metavar="CATALOG_SOURCE", help="Name of the source there")]
 CommentOption = Annotated[str | None, typer.Option(help="Why")]
 
@@ -38,7 +38,7 @@ def add(
         typer.Option(metavar="OURS=THEIRS[:UNIT]", help="A column by hand, such as flux_mjy=S_total:Jy; repeatable"),
     ] = None,
 ) -> None:
-    """Write a catalogue into contimg.yaml, after reading it to see that it is usable."""
+    """Write a catalog into contimg.yaml, after reading it to see that it is usable."""
     from contimg_assets.catalogs.manage import add_catalog
     from contimg_assets.catalogs.read import columns_taken
 
@@ -73,7 +73,7 @@ def _column(text: str) -> tuple[str, dict[str, str]]:
 
 @command(catalog_app, "list")
 def list_(presets: Annotated[bool, typer.Option("--presets", help="Surveys that need no column map")] = False) -> None:
-    """List the configured catalogues, or the presets."""
+    """List the configured catalogs, or the presets."""
     from contimg_assets.catalogs.manage import list_catalogs, list_presets
 
     if presets:
@@ -81,9 +81,9 @@ def list_(presets: Annotated[bool, typer.Option("--presets", help="Surveys that 
         return
     found = list_catalogs(open_project().config)
     if found.empty:
-        console.print("No reference catalogue is configured; `contimg catalog add NAME FILE` adds one.")
+        console.print("No reference catalog is configured; `contimg catalog add NAME FILE` adds one.")
         return
-    print_frame(found, title="Reference catalogues")
+    print_frame(found, title="Reference catalogs")
 
 
 @command(catalog_app, "fetch")
@@ -100,7 +100,7 @@ def fetch(
     from contimg_assets.catalogs.manage import fetch_catalog
 
     n_rows = fetch_catalog(find_config_file(), name, preset=preset, region=region, url=url or remote.VIZIER_TAP)
-    console.print(f"Fetched {n_rows} sources as catalogue {escape(name)}; `contimg run` matches every epoch to it.")
+    console.print(f"Fetched {n_rows} sources as catalog {escape(name)}; `contimg run` matches every epoch to it.")
 
 
 def _decide(action: str, source: str, catalog: str, counterpart: str | None, comment: str | None) -> None:
@@ -136,5 +136,5 @@ def comment(
     text: Annotated[str, typer.Argument(help="What to say")],
     counterpart: Annotated[str | None, typer.Option(help="Only on this counterpart")] = None,
 ) -> None:
-    """Say something on a source's counterparts in a catalogue."""
+    """Say something on a source's counterparts in a catalog."""
     _decide("comment", source, catalog, counterpart, text)

@@ -78,7 +78,7 @@ def demo(
 
 
 def demo_configuration(parameters: SurveyParameters) -> dict[str, Any]:
-    """The configuration of a project on a simulated survey: its reference catalogues, and which one to prefer for what.
+    """The configuration of a project on a simulated survey: its reference catalogs, and which one to prefer for what.
 
     Where the first one has too few matches, as outside its footprint, the next takes its place.
     """

@@ -118,7 +118,12 @@ def lightcurve(
 def variables(
     eta: Annotated[float | None, typer.Option(min=0, help="Smallest eta")] = None,
     v: Annotated[float | None, typer.Option(min=0, help="Smallest V")] = None,
-    p_value: Annotated[float | None, typer.Option(min=0, max=1, help="Largest chance of a constant source")] = None,
+    p_value: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Largest p-value: the chance that a constant source scatters at least this much"
+        ),
+    ] = None,
     flux: Annotated[
         Flux | None, typer.Option(help="Statistics of peak or integrated flux; peak where there are any, if not given")
     ] = None,
@@ -126,7 +131,7 @@ def variables(
 ) -> None:
     """List the sources that vary, most significant first.
 
-    Without any threshold those that are constant with a probability of less than 0.0001.
+    Without a threshold, those with a p-value below 0.0001: fewer than one constant source in 10,000 scatters so much.
     """
     from contimg_assets.variability.statistics import VARIABLE_P_VALUE
 

@@ -10,7 +10,7 @@ from contimg_assets.config.section import Section
 class Automation(Section):
     """When things happen by themselves."""
 
-    nightly_cron: str = Field("0 3 * * *", description="When missing and stale epochs are materialised (cron)")
+    nightly_cron: str = Field("0 3 * * *", description="When missing and stale epochs are materialized (cron)")
     weekly_cron: str = Field("0 12 * * 0", description="When database and store are compacted and tidied (cron)")
     timezone: str = Field("UTC", description="Time zone of the schedules")
     sensor_interval_seconds: int = Field(5, ge=1, description="How often the incoming folder is looked at [s]")

@@ -13,7 +13,7 @@ from contimg_assets.schemas.catalogs import REFERENCE
 
 
 class CatalogConfig(Section):
-    """One reference catalogue. A preset fills in whatever is not given."""
+    """One reference catalog. A preset fills in whatever is not given."""
 
     preset: str | None = Field(
         None, description="Survey whose columns, frequency, beam and errors apply where not given (nvss, first, ...)"

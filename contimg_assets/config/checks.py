@@ -14,7 +14,7 @@ class Checks(Section):
         0.05,
         ge=0,
         le=1,
-        description="An epoch is held back if a smaller share of its measurements, where a catalogue covers them, has "
+        description="An epoch is held back if a smaller share of its measurements, where a catalog covers them, has "
         "a counterpart there [fraction]",
     )
     min_association_rate: float = Field(

@@ -39,7 +39,7 @@ class Config(Section):
     ingest: Ingest = Field(default_factory=Ingest)
     measurements: Measurements = Field(default_factory=Measurements)
     association: Association = Field(default_factory=Association)
-    catalogs: dict[str, CatalogConfig] = Field(default_factory=dict, description="Reference catalogues by name")
+    catalogs: dict[str, CatalogConfig] = Field(default_factory=dict, description="Reference catalogs by name")
     matching: Matching = Field(default_factory=Matching)
     corrections: Corrections = Field(default_factory=Corrections)
     variability: Variability = Field(default_factory=Variability)
@@ -62,7 +62,7 @@ class Config(Section):
             unknown = set(getattr(self.corrections, key)) - set(self.catalogs)
             if unknown:
                 raise ValueError(
-                    f"corrections.{key} names {sorted(unknown)}; configured catalogues are {sorted(self.catalogs)}"
+                    f"corrections.{key} names {sorted(unknown)}; configured catalogs are {sorted(self.catalogs)}"
                 )
         return self
 

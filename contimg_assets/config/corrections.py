@@ -19,14 +19,14 @@ class Corrections(Section):
         (), description="Catalogues that tie fluxes, in order of preference; if empty those near our frequency first"
     )
     combine: Literal["first", "weighted"] = Field(
-        "first", description="Several catalogues: the first that is trusted, or all by weight / error^2"
+        "first", description="Several catalogs: the first that is trusted, or all by weight / error^2"
     )
     catalog_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=dict, description="`weighted`: weight of a catalogue beside its errors, 1 where not given"
+        default_factory=dict, description="`weighted`: weight of a catalog beside its errors, 1 where not given"
     )
     apply_position: bool = Field(True, description="Correct positions")
     apply_flux: Literal["catalog", "epochs", "none"] = Field(
-        "catalog", description="Flux scale to apply: against the catalogue, from sources shared between epochs, or none"
+        "catalog", description="Flux scale to apply: against the catalog, from sources shared between epochs, or none"
     )
 
     selection: Literal["default", "vast"] = Field(
@@ -36,15 +36,15 @@ class Corrections(Section):
     isolation_beams: float = Field(
         1.5,
         ge=0,
-        description="`default`: no other measurement, and no other source of the catalogue, within this many "
-        "(at most 2 in the catalogue) of the larger beam (own, catalogue)",
+        description="`default`: no other measurement, and no other source of the catalog, within this many "
+        "(at most 2 in the catalog) of the larger beam (own, catalog)",
     )
     compact_sigma: float = Field(
         3.0, gt=0, description="`default`: width of the envelope of ln(integrated / peak) in standard errors"
     )
     compact_floor: float = Field(0.15, ge=0, description="`default`: half width of that envelope at infinite SNR")
-    min_snr: float = Field(20.0, ge=0, description="`default`: smallest sqrt(SNR * SNR of the catalogue source)")
-    max_reference_flux_mjy: float | None = Field(None, gt=0, description="Leave brighter catalogue sources out [mJy]")
+    min_snr: float = Field(20.0, ge=0, description="`default`: smallest sqrt(SNR * SNR of the catalog source)")
+    max_reference_flux_mjy: float | None = Field(None, gt=0, description="Leave brighter catalog sources out [mJy]")
     known_variables: tuple[tuple[float, float], ...] = Field(
         (), description="Positions [ra_deg, dec_deg] of variables that do not tie the flux scale"
     )
@@ -61,12 +61,12 @@ class Corrections(Section):
         1e-6, gt=0, le=1, description="Largest probability that noise alone gives its chi-squared"
     )
     crop_radius_deg: float | None = Field(
-        None, gt=0, description="Leave out matches farther than this from the image centre [deg]"
+        None, gt=0, description="Leave out matches farther than this from the image center [deg]"
     )
     vast_radius_arcsec: float = Field(10.0, gt=0, description="`vast`: largest separation [arcsec]")
     vast_flux_limit_mjy: float = Field(0.0, ge=0, description="`vast`: smallest integrated flux [mJy]")
     vast_snr_limit: float = Field(20.0, ge=0, description="`vast`: smallest integrated flux over local rms")
-    vast_neighbor_arcmin: float = Field(1.0, ge=0, description="`vast`: no own neighbour within this [arcmin]")
+    vast_neighbor_arcmin: float = Field(1.0, ge=0, description="`vast`: no own neighbor within this [arcmin]")
     vast_max_compactness: float = Field(1.5, gt=0, description="`vast`: largest integrated over peak flux")
     vast_clip_sigma: float = Field(5.0, gt=0, description="`vast`: clipping of flux ratios, in standard deviations")
 
@@ -80,7 +80,7 @@ class Corrections(Section):
     )
     flux_offset: Literal["never", "auto", "always"] = Field(
         "auto",
-        description="Additive flux error: never, always, or (`mixture`) where significant against a catalogue near our "
+        description="Additive flux error: never, always, or (`mixture`) where significant against a catalog near our "
         "frequency",
     )
     bootstrap: int = Field(0, ge=0, le=10_000, description="`mixture`, `median`: replicates of the bootstrap error")

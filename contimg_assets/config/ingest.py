@@ -9,7 +9,7 @@ from contimg_assets.schemas.detections import DETECTIONS
 
 
 class Ingest(Section):
-    """Reading catalogues (stage `raw_detections`)."""
+    """Reading catalogs (stage `raw_detections`)."""
 
     column_map: dict[str, ColumnSource] = Field(
         default_factory=dict,
@@ -31,11 +31,11 @@ class Ingest(Section):
         500 / 3600, ge=0, description="Components fitted narrower than this share of the beam are set aside"
     )
     field_margin: float = Field(
-        2.0, gt=0, description="Rows farther from the image's centre than this many field radii are set aside"
+        2.0, gt=0, description="Rows farther from the image's center than this many field radii are set aside"
     )
 
     max_unpacked_mb: float = Field(
-        256.0, gt=0, le=2146, description="Largest gzip-compressed catalogue once it is unpacked [MB]"
+        256.0, gt=0, le=2146, description="Largest gzip-compressed catalog once it is unpacked [MB]"
     )
 
     @field_validator("column_map")

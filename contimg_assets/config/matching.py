@@ -10,7 +10,7 @@ from contimg_assets.config.section import Section
 
 
 class Matching(Section):
-    """Counterparts in reference catalogues (stage `catalog_matches`)."""
+    """Counterparts in reference catalogs (stage `catalog_matches`)."""
 
     radius_arcsec: float = Field(
         10.0, gt=0, description="Catalogue sources this near are candidates whatever the errors [arcsec]"
@@ -30,11 +30,11 @@ class Matching(Section):
     )
     min_offset_pairs: int = Field(10, ge=3, description="Fewer pairs than this: nothing is taken out")
     frame_err_arcsec: float = Field(
-        0.5, ge=0, description="Error of an offset that is taken from another catalogue for want of pairs [arcsec]"
+        0.5, ge=0, description="Error of an offset that is taken from another catalog for want of pairs [arcsec]"
     )
     fit_systematic: bool = Field(
         True,
-        description="Add in quadrature, per image and catalogue, the error that the scatter of the offsets demands",
+        description="Add in quadrature, per image and catalog, the error that the scatter of the offsets demands",
     )
     density_radius_deg: float = Field(1.0, gt=0, le=20, description="Local density is counted within this [deg]")
     default_q: float = Field(
@@ -47,9 +47,9 @@ class Matching(Section):
         300.0, gt=0, description="Distance of the positions at which false matches are counted [arcsec]"
     )
     max_offset_positions: int = Field(
-        50_000, ge=1, description="About how many such positions per epoch and catalogue; at most 8 a measurement"
+        50_000, ge=1, description="About how many such positions per epoch and catalog; at most 8 a measurement"
     )
-    spectral_index: float = Field(-0.7, description="Population mean, S ~ nu^alpha, where catalogues give none")
+    spectral_index: float = Field(-0.7, description="Population mean, S ~ nu^alpha, where catalogs give none")
     spectral_index_err: float = Field(0.35, gt=0, description="Its scatter over the population")
     flux_scale_err: float = Field(
         0.05,

@@ -18,5 +18,5 @@ class Paths(Section):
         "products.sqlite3", description="SQLite file, or any SQLAlchemy URL (postgresql+psycopg://...)"
     )
     image_roots: tuple[Path, ...] = Field(
-        (), description="Folders outside an epoch's own that its manifest may name catalogues or images in"
+        (), description="Folders outside an epoch's own that its manifest may name catalogs or images in"
     )

@@ -252,7 +252,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def with_preset(settings: Any) -> Any:
-    """The settings of a catalogue with what its preset says where they are silent; anything else as it is.
+    """The settings of a catalog with what its preset says where they are silent; anything else as it is.
 
     Raises
     ------

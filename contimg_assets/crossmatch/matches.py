@@ -48,21 +48,21 @@ def match_catalogs(
     parameters: Matching,
     associations: pd.DataFrame | None = None,
 ) -> MatchResult:
-    """All candidates of all measurements in all catalogues, and how each image's matching went.
+    """All candidates of all measurements in all catalogs, and how each image's matching went.
 
     Parameters
     ----------
     measurements : columns measurement_id, image, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec; used
         where present: flux_int_mjy, flux_peak_mjy_beam. Any order of rows; duplicates are matched like others
     images : columns image, bmaj_arcsec, freq_mhz
-    catalogs : reference catalogues; none gives empty tables
+    catalogs : reference catalogs; none gives empty tables
     parameters : section `matching` of the configuration
     associations : columns source_id, measurement_id, separation_arcsec; for the column source_id
 
     Returns
     -------
-    MatchResult of the tables CATALOG_MATCHES (sorted by measurement, catalogue, rank) and MATCH_SUMMARY (by image,
-    catalogue). Signs: dra_arcsec, ddec_arcsec are catalogue minus measurement, on the sky.
+    MatchResult of the tables CATALOG_MATCHES (sorted by measurement, catalog, rank) and MATCH_SUMMARY (by image,
+    catalog). Signs: dra_arcsec, ddec_arcsec are catalog minus measurement, on the sky.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def match_measurements(
     associations: TableLike | None = None,
     **overrides: object,
 ) -> pd.DataFrame:
-    """Candidate counterparts of measurements in reference catalogues, all of them, each with its probability.
+    """Candidate counterparts of measurements in reference catalogs, all of them, each with its probability.
 
     Parameters
     ----------
@@ -122,8 +122,8 @@ def match_measurements(
     Returns
     -------
     DataFrame
-        One row a candidate, sorted by measurement, catalogue and rank: separation, ``dra_arcsec`` and ``ddec_arcsec``
-        (catalogue minus measurement, on the sky), ``de_ruiter``, ``probability``, ``p_any``, ``rank``,
+        One row a candidate, sorted by measurement, catalog and rank: separation, ``dra_arcsec`` and ``ddec_arcsec``
+        (catalog minus measurement, on the sky), ``de_ruiter``, ``probability``, ``p_any``, ``rank``,
         ``expected_flux_mjy`` (at our frequency), ``flux_ratio`` and others, as described in
         `contimg_assets.schemas.matches`. Give it to `calibration_matches` for what ties an image.
 
@@ -183,14 +183,14 @@ def match_sources(
     ----------
     sources : columns source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec, freq_mhz, beam_arcsec;
         used where present: flux_mjy (our flux density, for flux ratios)
-    catalogs : reference catalogues; none gives an empty table
+    catalogs : reference catalogs; none gives an empty table
     parameters : section `matching` of the configuration. No offset is taken out: positions are corrected
     accepted : columns source_id, catalog, catalog_source_id: pairs that people accepted, which are candidates however
         far apart (as far as the area in which density is counted)
 
     Returns
     -------
-    DataFrame of schema SOURCE_MATCHES, sorted by source, catalogue, rank; `manual` false and `comment` missing: see
+    DataFrame of schema SOURCE_MATCHES, sorted by source, catalog, rank; `manual` false and `comment` missing: see
     `contimg_assets.crossmatch.overrides.apply_overrides`
     """
     targets = of_sources(sources)

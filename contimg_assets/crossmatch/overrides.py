@@ -90,7 +90,7 @@ def _present(overrides: pd.DataFrame, aliases: pd.DataFrame | None) -> pd.DataFr
     nameless = (overrides["action"] != "comment") & overrides["catalog_source_id"].isna()
     if nameless.any():
         source = overrides["source_id"][nameless].iloc[0]
-        raise InputError(f"override of source {source}: say which catalogue source is accepted or rejected")
+        raise InputError(f"override of source {source}: say which catalog source is accepted or rejected")
     decided = overrides.sort_values("created_at", kind="stable", ignore_index=True)
     if aliases is not None and len(aliases):
         present = aliases.drop_duplicates("alias", keep="last").set_index("alias")["source_id"]

@@ -24,13 +24,13 @@ class Decision:
     ----------
     action : one of ACTIONS
     source_id : the present source
-    catalog, catalog_source_id : the counterpart; a comment may name no source, and is then about all in the catalogue
+    catalog, catalog_source_id : the counterpart; a comment may name no source, and is then about all in the catalog
     comment, author : who says what; an empty text is none
 
     Raises
     ------
     InputError
-        If the action is unknown, names no catalogue source, or a comment says nothing.
+        If the action is unknown, names no catalog source, or a comment says nothing.
     """
 
     action: str
@@ -57,7 +57,7 @@ def record_decision(connection: Connection, decision: Decision) -> None:
     Raises
     ------
     InputError
-        If the catalogue is not one that sources are matched to.
+        If the catalog is not one that sources are matched to.
     """
     catalogs = TABLES["reference_catalogs"]
     known = sorted(connection.execute(sa.select(catalogs.c.name)).scalars())

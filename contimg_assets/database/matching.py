@@ -1,4 +1,4 @@
-"""The counterparts of sources in configured reference catalogues, in the form that writing takes them."""
+"""The counterparts of sources in configured reference catalogs, in the form that writing takes them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class SourceMatching:
     match : takes all sources (DataFrame: source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec,
         freq_mhz, beam_arcsec, flux_mjy) and the pairs that people accepted (source_id, catalog, catalog_source_id), and
         returns candidates of schema SOURCE_MATCHES, those pairs among them, such as
-        `contimg_assets.crossmatch.matches.match_sources` with its catalogues and parameters bound
+        `contimg_assets.crossmatch.matches.match_sources` with its catalogs and parameters bound
     catalogs : DataFrame with name, freq_mhz, beam_arcsec, version
-    version : changes when a catalogue or a parameter changes; all sources are then matched again
-    check : takes catalogue, source there, right ascension and declination [deg] of ours, and raises InputError if the
-        catalogue has no such source; not called where missing
+    version : changes when a catalog or a parameter changes; all sources are then matched again
+    check : takes catalog, source there, right ascension and declination [deg] of ours, and raises InputError if the
+        catalog has no such source; not called where missing
     """
 
     match: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -37,7 +37,7 @@ class SourceMatching:
 
 
 def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) -> SourceMatching | None:
-    """`match_sources` with its catalogues and parameters bound; None without catalogues."""
+    """`match_sources` with its catalogs and parameters bound; None without catalogs."""
     if not catalogs:
         return None
 

@@ -178,7 +178,7 @@ def _the_catalog(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], is
     found = [name for name, (_, columns) in tables.items() if is_catalog([column.strip() for column in columns])]
     if len(tables) > 1 and len(found) > 1:
         raise InputError(
-            f"{path}: {len(found)} of its tables are catalogues ({', '.join(found)[:200]}); deliver one table a file"
+            f"{path}: {len(found)} of its tables are catalogs ({', '.join(found)[:200]}); deliver one table a file"
         )
     return tables[found[0] if found else next(iter(tables))][0]
 
@@ -202,7 +202,7 @@ def open_fits(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyConta
                     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and hdu.name != "LDAC_IMHEAD"
                 }
                 if not tables:
-                    raise InputError(f"{path}: this FITS file has no table; name a catalogue in images.csv")
+                    raise InputError(f"{path}: this FITS file has no table; name a catalog in images.csv")
                 table = Table.read(_the_catalog(path, tables, is_catalog), character_as_bytes=True)
                 return AstropyContainer(path, _masked_columns(table), _table_units(table))
         except (*_PARSER_FAULTS, fits.VerifyError) as error:
@@ -246,7 +246,7 @@ def open_votable(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyCo
                 if table.fields
             }
             if not tables:
-                raise InputError(f"{path}: this VOTable has no table; deliver a catalogue")
+                raise InputError(f"{path}: this VOTable has no table; deliver a catalog")
             found = _the_catalog(path, tables, is_catalog)
             table = found.to_table(use_names_over_ids=True)
             units = {

@@ -53,17 +53,17 @@ def find_duplicates_vast(
     dist_from_centre_deg: Floats,
     radius_arcsec: float = 2.5,
 ) -> Duplicates:
-    """The rule of vast-pipeline: of each pair within the radius, the one farther from its image's centre goes.
+    """The rule of vast-pipeline: of each pair within the radius, the one farther from its image's center goes.
 
     A measurement that goes still makes others go: in a chain A-B-C, C goes because of B although B goes too, and one
-    blend removes both components that another image resolves. `kept` of these is the nearest to its centre at the
+    blend removes both components that another image resolves. `kept` of these is the nearest to its center at the
     chain's end.
 
     Parameters
     ----------
     ra_deg, dec_deg : positions, shape (n,)
     image : number of the image of each row
-    dist_from_centre_deg : separation from the centre of its image
+    dist_from_centre_deg : separation from the center of its image
     radius_arcsec : inclusive
     """
     vectors = unit_vectors(ra_deg, dec_deg)
@@ -99,7 +99,7 @@ def find_duplicates(
        position errors (but never farther than half a beam).
     3. Between each two images a measurement has at most one partner: its nearest, if it is that one's nearest too. One
        blend therefore never removes two components that another image resolves.
-    4. In the order of their distance from the centre of their image, each measurement is kept and removes its partners,
+    4. In the order of their distance from the center of their image, each measurement is kept and removes its partners,
        unless it has been removed itself. What is removed removes nothing: a chain A-B-C keeps A and C.
 
     Parameters
@@ -107,7 +107,7 @@ def find_duplicates(
     ra_deg, dec_deg : positions, shape (n,), in the order of the identifiers, which settles ties
     uncertainty_ew_arcsec, uncertainty_ns_arcsec : 1-sigma position errors, systematics included
     image : number of the image of each row
-    dist_from_centre_deg : separation from the centre of its image
+    dist_from_centre_deg : separation from the center of its image
     beam_arcsec : largest FWHM of the images' beams
     radius_arcsec : pairs closer than this are candidates whatever their errors
     sigma : pairs closer than this many combined errors are candidates

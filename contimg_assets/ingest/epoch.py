@@ -117,7 +117,7 @@ def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Im
         if not rms > 0:
             raise InputError(
                 f"{manifest.file}: line {image['line']} (image {image['image']}): column "
-                "'rms_mjy_beam' is missing and the catalogue has no local rms; add it to the manifest"
+                "'rms_mjy_beam' is missing and the catalog has no local rms; add it to the manifest"
             )
     where = f"{manifest.file}: line {image['line']}"
     coverage = read_coverage(manifest.rms_maps[row], manifest.footprints[row], where)
@@ -272,4 +272,4 @@ def _report(epoch: str, result: EpochDetections) -> None:
         _LOG.warning("epoch %s: not in %s, hence not read: %s", epoch, MANIFEST, ", ".join(result.unlisted_files))
     empty = result.images.loc[result.images["n_rows"] == 0, "catalogue"]
     if len(empty):
-        _LOG.warning("epoch %s: catalogues without any row: %s", epoch, ", ".join(empty))
+        _LOG.warning("epoch %s: catalogs without any row: %s", epoch, ", ".join(empty))

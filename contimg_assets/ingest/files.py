@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from contimg_assets.errors import InputError
 
 MAX_BYTES = 2**31 - 2**20
-"""Largest catalogue, after decompression: Arrow counts the bytes of a text in 32 bits."""
+"""Largest catalog, after decompression: Arrow counts the bytes of a text in 32 bits."""
 
 MAX_MOC_TEXT = 100_000
 """Longest footprint that may stand in a manifest itself [characters]."""
@@ -106,7 +106,7 @@ def read_bytes(path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: not a regular file; deliver a file")
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes; split the catalogue, one file an image")
+            raise InputError(f"{path}: larger than {MAX_BYTES} bytes; split the catalog, one file an image")
         content = path.read_bytes()
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read ({_reason(error)}); allow it, or deliver the file again") from error
@@ -114,7 +114,7 @@ def read_bytes(path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
         content = _decompress(content, path, max_unpacked_mb, held)
     if not _ANYTHING.search(content):
         raise InputError(
-            f"{path}: the file is empty; deliver it again (a catalogue without detections still has its header line)"
+            f"{path}: the file is empty; deliver it again (a catalog without detections still has its header line)"
         )
     return content
 
@@ -137,7 +137,7 @@ def _decompress(content: bytes, path: Path, max_unpacked_mb: float, held: ExitSt
             size += len(parts[-1])
             if size > limit:
                 raise InputError(
-                    f"{path}: larger than {limit / 1e6:g} MB when unpacked; split the catalogue, one file an image, or "
+                    f"{path}: larger than {limit / 1e6:g} MB when unpacked; split the catalog, one file an image, or "
                     "raise ingest.max_unpacked_mb"
                 )
             if size > _LARGE and not alone:

@@ -84,7 +84,7 @@ def remove_duplicates(
 ) -> pd.DataFrame:
     """Measurements of one epoch without the repeats in overlapping images.
 
-    Of measurements of one source in different images, the one nearest to the centre of its image is kept. Shifts
+    Of measurements of one source in different images, the one nearest to the center of its image is kept. Shifts
     between images are measured and taken out before pairs are compared. Measurements of one image are never duplicates
     of each other.
 
@@ -94,7 +94,7 @@ def remove_duplicates(
         One row a measurement: ``measurement_id`` (text or integer), ``image``, ``ra_deg``, ``dec_deg``,
         ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky).
     images : DataFrame, Table, QTable or pyarrow.Table
-        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its centre), ``bmaj_arcsec``.
+        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its center), ``bmaj_arcsec``.
     radius : float, Angle, Quantity or str, optional
         Pairs nearer than this are candidates whatever their errors, a plain number in arcsec; 2.5 arcsec if not given.
     mark : bool

@@ -137,7 +137,7 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
     away = separation_arcsec(ra * usable, dec * usable, image.ra_deg, image.dec_deg) / 3600
     limit = parameters.field_margin * image.radius_deg
     reason = (
-        f"outside the image: more than {limit:.4g} deg from its centre ({image.ra_deg:.4f}, {image.dec_deg:+.4f}); "
+        f"outside the image: more than {limit:.4g} deg from its center ({image.ra_deg:.4f}, {image.dec_deg:+.4f}); "
         "are its columns swapped, or radius_deg too small?"
     )
     faults.add(away > limit, _named(catalog, "ra_deg"), ra, reason, True)

@@ -18,7 +18,7 @@ _handled = AutomationCondition.newly_requested() | AutomationCondition.newly_upd
 
 
 def upstream_content_changed() -> Any:
-    """Content of an upstream asset changed, not merely its materialisation's time."""
+    """Content of an upstream asset changed, not merely its materialization's time."""
     return AutomationCondition.any_deps_match(AutomationCondition.data_version_changed()).with_label(
         "upstream_content_changed"
     )
@@ -74,7 +74,7 @@ def since_request(changed: AutomationCondition[Any]) -> AutomationCondition[Any]
 def on_delivery() -> AutomationCondition[Any]:
     """For assets that read the outside: only a *request* settles a change.
 
-    A file that changes while a run reads it must count again; the run's own materialisation must not clear it.
+    A file that changes while a run reads it must count again; the run's own materialization must not clear it.
     """
     wanted = upstream_content_changed().since(_requested) | own_need().since(_handled)
     condition: AutomationCondition[Any] = (wanted & nothing_in_the_way()).with_label("on_delivery")
@@ -98,7 +98,7 @@ def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCo
 
     Parameters
     ----------
-    outside : upstream assets that can change at any time (reference catalogues); as in `on_delivery`, only a request
+    outside : upstream assets that can change at any time (reference catalogs); as in `on_delivery`, only a request
         settles their changes
     """
     content_changed = upstream_content_changed()

@@ -162,7 +162,7 @@ def epoch_events(
 def seen_outside(key: dg.AssetKey, version: str, partition: str | None = None) -> dg.AssetMaterialization:
     """The event that says which version of something that others deliver there is.
 
-    A materialisation, because Dagster's conditions do not see observations of assets that it cannot execute.
+    A materialization, because Dagster's conditions do not see observations of assets that it cannot execute.
     """
     return dg.AssetMaterialization(key, partition=partition, tags={DATA_VERSION_TAG: version})
 

@@ -19,7 +19,7 @@ from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 
 class EpochParquetIOManager(dg.ConfigurableIOManager):
-    """Tables as Parquet files, replaced atomically: epochs with their records, and what is of no epoch."""
+    """Tables as Parquet files, replaced atomically: epochs with their records, and tables of the whole survey."""
 
     root: str
 

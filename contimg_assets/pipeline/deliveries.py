@@ -82,7 +82,7 @@ def unusable_folders(incoming: Path) -> dict[str, str]:
 
 
 def delivered_files(folder: Path) -> list[Path]:
-    """The files that make up an epoch: its manifest, and the catalogues, images, rms maps and footprints it names.
+    """The files that make up an epoch: its manifest, and the catalogs, images, rms maps and footprints it names.
 
     Where the manifest cannot be read, every regular file in the folder counts, so that mending any of them is noticed.
     """

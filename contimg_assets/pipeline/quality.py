@@ -16,7 +16,7 @@ from contimg_assets.sky.sphere import separation_arcsec
 
 
 def positions_outside_field(images: pd.DataFrame, detections: pd.DataFrame, margin: float) -> list[str]:
-    """Detections farther from their image's centre than ``margin`` field radii: wrong columns, or another field's file.
+    """Detections farther from their image's center than ``margin`` field radii: wrong columns, or another field's file.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ def positions_outside_field(images: pd.DataFrame, detections: pd.DataFrame, marg
     distance_deg = separation_arcsec(field[:, 0], field[:, 1], detections["ra_deg"], detections["dec_deg"]) / 3600.0
     outside = pd.Series(distance_deg > margin * field[:, 2]).groupby(detections["image"].to_numpy()).sum()
     return [
-        f"{int(n)} detection(s) of image {image!r} lie more than {margin:g} field radii from its centre; correct "
-        f"ra_deg, dec_deg and radius_deg of the image in images.csv, or the positions in its catalogue"
+        f"{int(n)} detection(s) of image {image!r} lie more than {margin:g} field radii from its center; correct "
+        f"ra_deg, dec_deg and radius_deg of the image in images.csv, or the positions in its catalog"
         for image, n in outside.items()
         if n
     ]
@@ -89,10 +89,11 @@ def implausible_corrections(corrections: pd.DataFrame, parameters: Corrections) 
     )
     names = corrections["image"].to_numpy()
     return [
-        f"image {name!r} is off by {value:.1f} arcsec, at most {parameters.max_offset_arcsec:g} believed"
+        f"the position offset of image {name!r}, {value:.1f} arcsec, is larger than corrections.max_offset_arcsec "
+        f"({parameters.max_offset_arcsec:g})"
         for name, value in zip(names[far], offset[far], strict=True)
     ] + [
-        f"fluxes of image {name!r} are {value:.2f} times those of {catalog}, at most {parameters.max_scale_change:g} "
-        f"off 1 believed"
+        f"the fluxes of image {name!r} are {value:.2f} times those of {catalog}, which differs from 1 by more than "
+        f"corrections.max_scale_change ({parameters.max_scale_change:g})"
         for name, value, catalog in zip(names[off], scale[off], corrections["flux_catalog"][off], strict=True)
     ]

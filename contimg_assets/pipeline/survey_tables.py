@@ -58,7 +58,7 @@ def missing_catalog(config: Config, name: str) -> str | None:
     path = config.catalog_path(name)
     if path.is_file():
         return None
-    return f"{path}: no such file for the catalogue {name!r}; put it there, or correct catalogs.{name}.path"
+    return f"{path}: no such file for the catalog {name!r}; put it there, or correct catalogs.{name}.path"
 
 
 def catalog_code_version(catalog: CatalogConfig) -> str:

@@ -14,7 +14,7 @@ from contimg_assets.pipeline.stages import PRODUCTS
 def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path, int]]:
     """Remove files that nothing refers to and that have not been written for so long; return them with their sizes.
 
-    Those are files of no epoch's record, catalogues that the configuration no longer has, and temporary files of
+    Those are files of no epoch's record, catalogs that the configuration no longer has, and temporary files of
     killed processes. A running process stages its files before their record names them: the age keeps those.
     """
     limit = time.time() - 3600.0 * older_than_hours

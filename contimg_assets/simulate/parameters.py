@@ -15,7 +15,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class ReferenceParameters(Section):
-    """One reference catalogue of the same sky."""
+    """One reference catalog of the same sky."""
 
     name: str = Field(description="File name without ending", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     freq_mhz: Positive = Field(description="Frequency [MHz]")
@@ -59,11 +59,11 @@ class SurveyParameters(Section):
 
     centre_ra_deg: float = Field(0.0, ge=0, lt=360, description="Middle of the strip [deg]")
     centre_dec_deg: float = Field(16.0, ge=-90, le=90, description="Declination of the strip [deg]")
-    image_spacing_deg: Positive = Field(2.0, description="Between neighbouring image centres on the sky [deg]")
+    image_spacing_deg: Positive = Field(2.0, description="Between neighboring image centers on the sky [deg]")
     image_radius_deg: float = Field(
         1.5, gt=0, le=30, description="Radius of an image [deg]; over half the spacing: overlap"
     )
-    pointing_jitter_deg: NotNegative = Field(0.02, description="Scatter of the image centres from epoch to epoch [deg]")
+    pointing_jitter_deg: NotNegative = Field(0.02, description="Scatter of the image centers from epoch to epoch [deg]")
     missing_image_fraction: Fraction = Field(0.02, description="Share of the images that were not delivered")
 
     start_mjd: float = Field(
@@ -76,8 +76,8 @@ class SurveyParameters(Section):
     bmin_arcsec: Positive = Field(33.1, description="Beam, FWHM minor axis [arcsec]")
     bpa_deg: float = Field(12.0, description="Beam position angle, east of north [deg]")
     rms_mjy_beam: tuple[Positive, Positive] = Field((5.0, 9.0), description="Range of the images' noise [mJy/beam]")
-    rms_edge_factor: float = Field(1.3, ge=1, description="Noise at the edge of an image over that at its centre")
-    detection_snr: Positive = Field(5.0, description="Peaks below this many local rms are not in the catalogues")
+    rms_edge_factor: float = Field(1.3, ge=1, description="Noise at the edge of an image over that at its center")
+    detection_snr: Positive = Field(5.0, description="Peaks below this many local rms are not in the catalogs")
     lost_fraction: Fraction = Field(0.01, description="Share of detections that the finder misses for no reason")
     false_per_image: NotNegative = Field(0.2, description="Mean number of detections per image that are no source")
 
@@ -116,7 +116,7 @@ class SurveyParameters(Section):
     offset_sigma_arcsec: NotNegative = Field(1.0, description="Position error of an image, 1 sigma per axis [arcsec]")
     flux_scale_sigma: NotNegative = Field(0.05, description="Flux-scale error of an image, 1 sigma in ln flux")
 
-    catalogs: tuple[ReferenceParameters, ...] = Field((NVSS_LIKE, FIRST_LIKE), description="Reference catalogues")
+    catalogs: tuple[ReferenceParameters, ...] = Field((NVSS_LIKE, FIRST_LIKE), description="Reference catalogs")
 
     @model_validator(mode="after")
     def _consistent(self) -> SurveyParameters:

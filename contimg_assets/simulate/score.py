@@ -140,7 +140,7 @@ class MatchScore:
     def rows(self) -> list[tuple[str, str, str]]:
         """For people: what was scored, the result, and the result in words."""
         words = (
-            f"of the {self.n_true} pairs of source and catalogue that holds it have the right best match; "
+            f"of the {self.n_true} pairs of source and catalog that holds it have the right best match; "
             f"{self.n_wrong} are wrong, {self.n_wrong_expected:.0f} by their probabilities"
         )
         return [("Counterparts", f"{self.completeness:.1%}", words)]

@@ -44,12 +44,12 @@ class SurveyTruth:
         ``true_flux_mjy``.
     images : DataFrame
         One row an image: ``epoch``, ``image``, ``mjd``, ``ra_deg``, ``dec_deg``, ``radius_deg``, ``rms_mjy_beam`` and
-        the true correction: ``dra_arcsec``, ``ddec_arcsec`` (corrected = measured + offset, at the image's centre, see
+        the true correction: ``dra_arcsec``, ``ddec_arcsec`` (corrected = measured + offset, at the image's center, see
         `contimg_assets.simulate.rigid`), ``flux_mult``, ``flux_add_mjy`` (corrected = (measured - add) * mult).
     light_curves : DataFrame
         One row a source and epoch: ``true_source``, ``epoch``, ``mjd`` (of the epoch's middle), ``flux_mjy`` (0 = off).
     counterparts : DataFrame
-        One row an entry of a reference catalogue: ``catalog``, ``catalog_source_id``, ``true_source``,
+        One row an entry of a reference catalog: ``catalog``, ``catalog_source_id``, ``true_source``,
         ``second_source`` (the other source of an entry that is a blend).
     """
 

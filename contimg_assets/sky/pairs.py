@@ -44,14 +44,14 @@ def cross_match_sources(
     mode : {"all", "nearest", "mutual"}
         All pairs, the nearest of each detected, or those that are nearest to each other.
     catalog_tree : scipy.spatial.cKDTree, optional
-        `contimg_assets.sky.pairs.tree_of_positions` of the catalogue, for one that is matched to more than once.
+        `contimg_assets.sky.pairs.tree_of_positions` of the catalog, for one that is matched to more than once.
 
     Returns
     -------
     DataFrame
         One row a pair, sorted by detected row, then separation: ``detected_index`` and ``catalog_index`` (labels of the
         DataFrames' indices; row numbers of other tables), ``separation_arcsec``, ``dra_arcsec``, ``ddec_arcsec``
-        (catalogue minus detected, on the sky) and ``de_ruiter`` (NaN without errors).
+        (catalog minus detected, on the sky) and ``de_ruiter`` (NaN without errors).
 
     Raises
     ------
@@ -82,7 +82,7 @@ def cross_match_sources(
     ra1, dec1 = _positions(detected, "detected")
     ra2, dec2 = _positions(catalog, "catalog")
     if catalog_tree is not None and catalog_tree.n != len(catalog):
-        raise InputError(f"catalog_tree has {catalog_tree.n} positions and the catalogue {len(catalog)}; make its own")
+        raise InputError(f"catalog_tree has {catalog_tree.n} positions and the catalog {len(catalog)}; make its own")
     theirs = sphere.unit_vectors(ra2, dec2) if catalog_tree is None else catalog_tree
     i, j, separation = sphere.pairs_within(sphere.unit_vectors(ra1, dec1), theirs, radius)
     # Sorted by i, then j before: equally near ones stay in the order of the catalog.

@@ -105,7 +105,7 @@ def scatter_of_groups(
     Parameters
     ----------
     values : columns of numbers, n rows
-    centre : of the group of each row, shape (n, number of columns)
+    center : of the group of each row, shape (n, number of columns)
     group : of each row, shape (n,)
     """
     return factor * medians_of_groups((values - centre).abs(), group)

@@ -56,7 +56,7 @@ def test_rms_maps_reach_limits_and_new_sources(project: TestProject) -> None:
     assert project.run().complete
     rows = project.rows()
     assert len(rows["image_coverage"]) == len(pd.read_csv(folder / "images.csv"))
-    # Nothing stands out of so much noise, wherever the catalogues found it.
+    # Nothing stands out of so much noise, wherever the catalogs found it.
     assert plain["sources"]["new_significance"].max() > 5 > rows["sources"]["new_significance"].max()
     scale = rows["corrections"].set_index(["epoch", "image"])["flux_mult"]
     of_first = rows["measurements"].query("epoch == @first and is_limit == 1")

@@ -138,8 +138,8 @@ def test_a_missing_catalogue_is_said_and_holds_nothing_else_back(finished: TestP
     assert not report.complete
     said = CliRunner().invoke(app, ["run"])
     assert said.exit_code == 1
-    assert "no such file for the catalogue" in " ".join(said.output.split())
-    assert "no such file for the catalogue" in " ".join(CliRunner().invoke(app, ["status"]).output.split())
+    assert "no such file for the catalog" in " ".join(said.output.split())
+    assert "no such file for the catalog" in " ".join(CliRunner().invoke(app, ["status"]).output.split())
 
 
 def test_deleting_an_epoch_tells_of_later_ones_that_cannot_follow(finished: TestProject) -> None:

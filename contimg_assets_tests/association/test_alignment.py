@@ -91,7 +91,7 @@ def test_faint_and_crowded_measurements_do_not_count() -> None:
     assert align(observation, sources, Association()).table["n_pairs"].tolist() == [0]
     bright = Observation.of(second.assign(snr=100.0))
     assert align(bright, sources, Association()).table["n_pairs"].item() >= 142
-    # Every source with a neighbour 20 arcsec away: none is isolated.
+    # Every source with a neighbor 20 arcsec away: none is isolated.
     ra, dec = displaced(first["ra_deg"], first["dec_deg"], np.full(144, 20.0), np.zeros(144))
     crowded = cKDTree(unit_vectors(np.append(first["ra_deg"], ra), np.append(first["dec_deg"], dec)))
     assert align(bright, crowded, Association()).table["n_pairs"].tolist() == [0]
@@ -133,7 +133,7 @@ def test_transported_axes_are_orthonormal_everywhere() -> None:
 
 
 def _stretched(gradient: float) -> list[pd.DataFrame]:
-    """Two epochs of one image, the second stretched about its centre by ``gradient`` arcsec per degree east."""
+    """Two epochs of one image, the second stretched about its center by ``gradient`` arcsec per degree east."""
     first, second = _two_epochs(0.0, 0.0, sigma=0.3)
     ra, dec = second["ra_deg"].to_numpy(), second["dec_deg"].to_numpy()
     east, _ = offsets_arcsec(0.0, 0.0, ra, dec)

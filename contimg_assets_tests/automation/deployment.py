@@ -79,7 +79,7 @@ def small_survey(folder: Path, n_epochs: int, **changes: Any) -> list[Path]:
 
 
 def make_project(folder: Path, survey: Path, configuration: dict[str, Any] | None = None) -> Project:
-    """A project as `contimg init` makes it, with the survey's catalogues and nothing delivered yet."""
+    """A project as `contimg init` makes it, with the survey's catalogs and nothing delivered yet."""
     (folder / "incoming").mkdir(parents=True)
     shutil.copytree(survey / "catalogs", folder / "catalogs")
     write_templates(folder)
@@ -100,7 +100,7 @@ def make_project(folder: Path, survey: Path, configuration: dict[str, Any] | Non
 
 
 def deliver(epoch: Path, incoming: Path) -> None:
-    """Copy an epoch's folder as a telescope does: catalogues first, the manifest last."""
+    """Copy an epoch's folder as a telescope does: catalogs first, the manifest last."""
     target = incoming / epoch.name
     target.mkdir(exist_ok=True)
     for file in sorted(epoch.iterdir(), key=lambda file: file.name == "images.csv"):

@@ -26,7 +26,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def automaton(survey: list[Path], tmp_path: Path) -> Iterator[Automaton]:
-    """A project whose reference catalogue is there and in which nothing was delivered."""
+    """A project whose reference catalog is there and in which nothing was delivered."""
     project = make_project(tmp_path / "project", survey[0].parents[1], {"automation": QUICK | {"settle_seconds": 0.0}})
     with automated(project) as found:
         assert found.settle() == [Done(("reference/nvss_like",), ())]

@@ -30,7 +30,7 @@ N_IMAGES = 12
 
 
 def deliver(folder: Path, table: pd.DataFrame) -> None:
-    """One epoch as files: a catalogue per image, then the manifest."""
+    """One epoch as files: a catalog per image, then the manifest."""
     folder.mkdir(parents=True)
     manifest = []
     for image, rows in table.groupby("image"):
@@ -57,7 +57,7 @@ def deliver(folder: Path, table: pd.DataFrame) -> None:
 
 
 def make_project(root: Path, tables: list[pd.DataFrame]) -> Project:
-    """A project whose reference catalogue holds the true sky."""
+    """A project whose reference catalog holds the true sky."""
     write_templates(root)
     truth = pd.concat(tables[:3]).drop_duplicates("true_source")
     (root / "catalogs").mkdir()

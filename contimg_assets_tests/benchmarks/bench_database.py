@@ -92,7 +92,7 @@ def run(database: ProductsDatabase, survey: Survey, n_epochs: int, folder: Path)
     with clock("the same again: nothing to do"):
         database.replace_epochs([changed])
     matching = source_matching([catalog], Matching())
-    with clock("all sources matched to a catalogue"):
+    with clock("all sources matched to a catalog"):
         database.replace_epochs([], matching=matching)
     products = survey.epoch(n_epochs + 2)
     _ = products.content_version

@@ -32,7 +32,7 @@ from contimg_assets_tests.ingest import build
 
 
 def survey(root: Path, n_files: int, n_rows: int, kind: str) -> Path:
-    """An epoch of overlapping images along a strip across RA 0: neighbours share a third of their sky."""
+    """An epoch of overlapping images along a strip across RA 0: neighbors share a third of their sky."""
     rng = np.random.default_rng(8)
     folder = root / kind
     folder.mkdir()

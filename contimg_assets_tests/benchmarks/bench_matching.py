@@ -1,4 +1,4 @@
-"""Matching 100,000 measurements to a catalogue of 2,000,000 sources, all columns, against a bare pair search.
+"""Matching 100,000 measurements to a catalog of 2,000,000 sources, all columns, against a bare pair search.
 
     python -m contimg_assets_tests.benchmarks.bench_matching [--measurements N] [--sources N] [--repeat N]
 
@@ -34,7 +34,7 @@ BOUND_MEGABYTES = 1000.0
 
 
 def survey(n: int, n_sources: int, folder: Path) -> None:
-    """Measurements in images of 3 deg radius all over the sky, 80 % of them of catalogue sources, and the catalogue."""
+    """Measurements in images of 3 deg radius all over the sky, 80 % of them of catalog sources, and the catalog."""
     rng = np.random.default_rng(1)
     ra, dec = rng.uniform(0, 360, n_sources), np.degrees(np.arcsin(rng.uniform(-1, 1, n_sources)))
     rows = {"name": np.char.add("S", np.arange(n_sources).astype(str)), "ra_deg": ra, "dec_deg": dec}

@@ -113,7 +113,7 @@ def epoch(
 
 
 def unmatched(n_images: int, n: int, **settings: float) -> tuple[pd.DataFrame, pd.DataFrame, ReferenceCatalog]:
-    """(measurements, images, catalogue) for `match_catalogs`: images of skies of their own, 3 deg apart."""
+    """(measurements, images, catalog) for `match_catalogs`: images of skies of their own, 3 deg apart."""
     parts = []
     for index in range(n_images):
         row, column = divmod(index, 20)

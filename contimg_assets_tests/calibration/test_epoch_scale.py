@@ -1,4 +1,4 @@
-"""The scale between epochs: solved together, robust against variables, tied to the catalogue."""
+"""The scale between epochs: solved together, robust against variables, tied to the catalog."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_relative_scales_and_their_errors() -> None:
         truth -= truth.mean()
         got = calculate_epoch_scales(_fluxes(rng, truth))
         EPOCH_SCALES.to_arrow(got)
-        # Without a catalogue the mean is that of the images.
+        # Without a catalog the mean is that of the images.
         pulls.append((np.log(got["epoch_scale"]) - truth) / (got["epoch_scale_err"] / got["epoch_scale"]))
     assert np.std(pulls) == pytest.approx(1.0, abs=0.15)
     assert np.abs(pulls).max() < 5

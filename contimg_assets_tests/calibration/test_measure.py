@@ -1,4 +1,4 @@
-"""The stage: one row an image, refusals with reasons, selection, catalogues, and the round trip."""
+"""The stage: one row an image, refusals with reasons, selection, catalogs, and the round trip."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_errors_of_scales_from_matches_are_those_of_their_scatter(intrinsic: flo
 
 @pytest.mark.parametrize(("separation", "kept"), [(12.0, 60), (20.0, 60), (25.0, 100)])
 def test_neighbours_in_the_catalogue_count_within_the_larger_beam(separation: float, kept: int) -> None:
-    # Our beam of 15 arcsec sees two sources of the sharper catalogue as one.
+    # Our beam of 15 arcsec sees two sources of the sharper catalog as one.
     measurements, images, catalog = unmatched(1, 100)
     rows = catalog.table.to_pandas()
     second = rows.head(40).assign(
@@ -190,9 +190,9 @@ def test_an_empty_epoch() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dra": 8.0, "ddec": 6.0}, "arcsec, at most 5 believed"),
-        ({"scale": 3.0}, "flux: scale of 3.0"),
-        ({"scale": 0.4}, "flux: scale of 0.4"),
+        ({"dra": 8.0, "ddec": 6.0}, ", is larger than 5 arcsec"),
+        ({"scale": 3.0}, "flux: the scale, 3.0"),
+        ({"scale": 0.4}, "flux: the scale, 0.4"),
         ({"outliers": 0.5}, "of the matches are outliers, at most 40% allowed"),
     ],
 )
@@ -268,7 +268,7 @@ def test_each_filter_takes_what_it_should() -> None:
     measurements.loc[8, "flux_int_mjy"] = -1.0
     measurements.loc[8, "flux_peak_mjy_beam"] = np.nan
     measurements.loc[8, "snr"] = -4.0
-    # A neighbour 20 arcsec from one, without a match of its own; and one as near in RA but another image.
+    # A neighbor 20 arcsec from one, without a match of its own; and one as near in RA but another image.
     near = measurements.iloc[[9, 10]].assign(measurement_id=["n1", "n2"], image=["image_000", "other"])
     near["dec_deg"] += 20 / 3600
     images = pd.concat([images, images.assign(image="other")])
@@ -303,7 +303,7 @@ def test_counts_of_all_images() -> None:
 
 
 def test_snr_cut_is_symmetric() -> None:
-    """Of equal sources those that we measure too bright and those that the catalogue does pass alike."""
+    """Of equal sources those that we measure too bright and those that the catalog does pass alike."""
     tables = epoch(1, 900, scale=1.0, intrinsic=0.1, seed=3)
     low, high = (measure_corrections(*tables, Corrections(min_snr=limit)).iloc[0] for limit in (0, 60))
     assert 100 < high["n_flux"] < low["n_flux"] - 100
@@ -313,7 +313,7 @@ def test_snr_cut_is_symmetric() -> None:
     unknown = matches.assign(catalog_flux_err_mjy=np.nan, expected_flux_err_mjy=np.nan)
     row = measure_corrections(measurements, unknown, images, Corrections(min_snr=60)).iloc[0]
     assert abs(row["flux_scale"] - 1) < 3 * row["flux_scale_err"]
-    assert "no flux errors in a catalogue" in row["notes"]
+    assert "no flux errors in a catalog" in row["notes"]
 
 
 def test_crop_and_variables() -> None:
@@ -345,7 +345,7 @@ def test_without_peak_fluxes_it_says_so() -> None:
     assert abs(row["flux_scale"] - 0.93) < 4 * row["flux_scale_err"]
 
 
-# --- catalogues ------------------------------------------------------------------------------------------------------
+# --- catalogs ------------------------------------------------------------------------------------------------------
 
 
 def _two_catalogs(shift: float = 0.0, ratio: float = 1.0) -> Tables:
@@ -381,7 +381,7 @@ def test_catalogues_combined_by_weight() -> None:
     assert row["position_catalog"] == row["flux_catalog"] == "FIRST+NVSS"
     assert row["dra_arcsec"] == pytest.approx(-0.7, abs=0.05)
     assert row["flux_scale"] == pytest.approx(0.93 * np.sqrt(1.05), rel=0.01)
-    # Catalogues that disagree by far more than their errors give a larger error.
+    # Catalogs that disagree by far more than their errors give a larger error.
     assert row["dra_err_arcsec"] > 0.05
     heavy = equal.model_copy(update={"catalog_weights": {"NVSS": 1e6}})
     assert measure_corrections(*tables, heavy).iloc[0]["dra_arcsec"] == pytest.approx(-0.8, abs=0.05)
@@ -493,7 +493,7 @@ def test_plot_of_an_image(case: str) -> None:
 
 
 def test_empty_tables_of_the_schemas() -> None:
-    """As the store reads them back: an epoch without detections, or without any reference catalogue."""
+    """As the store reads them back: an epoch without detections, or without any reference catalog."""
     images = IMAGES.empty()
     nothing = measure_corrections(MEASUREMENTS.empty(), CATALOG_MATCHES.empty(), images, Corrections())
     assert CORRECTIONS.to_arrow(nothing).num_rows == 0

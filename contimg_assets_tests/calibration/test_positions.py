@@ -109,7 +109,7 @@ def test_a_model_does_not_run_away_beyond_its_matches() -> None:
 
 
 def test_rotation_has_the_right_sense() -> None:
-    """Offsets (-y, x) times 0.4: at a place north of the centre the offset is to the west."""
+    """Offsets (-y, x) times 0.4: at a place north of the center the offset is to the west."""
     table = _matches(np.random.default_rng(4), 400, rotate=0.4)
     fit = calculate_positional_offsets(table, "linear", centre=(0.0, 16.0))
     assert fit.coefficients is not None
@@ -144,7 +144,7 @@ def test_missing_column_is_named() -> None:
 
 @pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (10.0, 60.0), (359.9, 89.0), (123.0, -89.99), (0.0, 90.0)])
 def test_an_image_is_off_by_the_same_vector_everywhere(ra: float, dec: float) -> None:
-    """Turning the whole sky about an axis 90 degrees from the centre moves an image without rotating it."""
+    """Turning the whole sky about an axis 90 degrees from the center moves an image without rotating it."""
     rng = np.random.default_rng(7)
     table = _matches(rng, 300, ra=ra, dec=dec)
     true = sphere.unit_vectors(table["ra_deg"], table["dec_deg"])

@@ -21,7 +21,7 @@ from contimg_assets.sky import sphere
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
-# Frequencies [MHz] and beams [arcsec] of two of its catalogues.
+# Frequencies [MHz] and beams [arcsec] of two of its catalogs.
 _CATALOGS = {"RACS-mid": (1367.5, 10.0), "RACS-low": (887.5, 15.0)}
 TO_RACS_MID = Corrections(position_catalogs=("RACS-mid",), flux_catalogs=("RACS-low",))
 
@@ -94,9 +94,9 @@ def test_every_image_is_corrected(corrected: tuple[pd.DataFrame, pd.DataFrame]) 
     table, _ = corrected
     assert len(table) == 68
     assert table["applied"].all(), table.loc[~table["applied"], ["image", "reason"]].to_string()
-    # No peak fluxes and no catalogue errors in this set: it says so.
+    # No peak fluxes and no catalog errors in this set: it says so.
     assert table["notes"].str.contains("compactness not judged").all()
-    assert table["notes"].str.contains("no flux errors in a catalogue").all()
+    assert table["notes"].str.contains("no flux errors in a catalog").all()
     # The images are off by arcseconds; how much is known to hundredths.
     assert table["ddec_arcsec"].max() > 3
     assert table[["dra_err_arcsec", "ddec_err_arcsec"]].max(axis=None) < 0.15

@@ -1,4 +1,4 @@
-"""Adding and listing catalogues leaves the rest of the configuration as it is."""
+"""Adding and listing catalogs leaves the rest of the configuration as it is."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def test_a_file_is_made_where_there_is_none(folder: Path) -> None:
         ("new", "some.csv", {"preset": "nope"}, ConfigError, "unknown preset 'nope'"),
         ("../up", "some.csv", {"freq_mhz": 1.0}, ConfigError, "must be lower-case"),
         ("new", "gone.csv", {"freq_mhz": 1.0}, InputError, r"gone\.csv: not readable"),
-        ("new", "contimg.yaml", {"freq_mhz": 1.0}, InputError, "not readable as a catalogue"),
+        ("new", "contimg.yaml", {"freq_mhz": 1.0}, InputError, "not readable as a catalog"),
         ("new", "some.csv", {"freq_mhz": -1.0}, ConfigError, "greater than 0"),
     ],
 )
@@ -95,7 +95,7 @@ def test_listing(folder: Path) -> None:
     table = build_catalog("nvss", config.catalogs["nvss"], folder)
     write_catalog(table, catalog_file(config, "nvss"))
     listed = list_catalogs(config).set_index("name")
-    assert listed["materialised"].to_dict() == {"mine": False, "nvss": True}
+    assert listed["materialized"].to_dict() == {"mine": False, "nvss": True}
     assert listed.loc["nvss", ["preset", "n_rows", "exists"]].tolist() == ["nvss", 2, True]
     assert listed.loc["nvss", "epoch_mjd"] == 49700.0
     assert listed.loc["nvss", "version"] == table.schema.metadata[b"contimg_version"].decode()

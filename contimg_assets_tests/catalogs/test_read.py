@@ -1,4 +1,4 @@
-"""Every format gives the same catalogue; what is wrong is named."""
+"""Every format gives the same catalog; what is wrong is named."""
 
 import gzip
 import sqlite3
@@ -203,10 +203,10 @@ GOOD = "name,ra,dec,flux\nA,10.0,20.0,1.0\n"
     ("content", "settings", "message"),
     [
         (b"", {}, "empty"),
-        (b"SIMPLE  = but not really FITS" + b" " * 3000, {}, "not readable as a catalogue"),
-        (b"PAR1nonsense", {}, "not readable as a catalogue"),
-        (b"SQLite format 3\0nonsense", {}, "not readable as a catalogue"),
-        (b"<?xml version='1.0'?><VOTABLE>", {}, "not readable as a catalogue"),
+        (b"SIMPLE  = but not really FITS" + b" " * 3000, {}, "not readable as a catalog"),
+        (b"PAR1nonsense", {}, "not readable as a catalog"),
+        (b"SQLite format 3\0nonsense", {}, "not readable as a catalog"),
+        (b"<?xml version='1.0'?><VOTABLE>", {}, "not readable as a catalog"),
         (b"name,flux\nA,1.0\n", {}, "no column of positions.*name, flux"),
         (GOOD.replace("A", "M\xfcller").encode("latin1"), {}, "not UTF-8.*iconv"),
         (GOOD.encode(), {"columns": {"flux_mjy": {"column": "S_int"}}}, "no column 'S_int'.*flux_mjy"),

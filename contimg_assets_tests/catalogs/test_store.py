@@ -129,7 +129,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         query_sources("nvss", 0, 0, 1, config=config)
     with pytest.raises(InputError, match=r"all\.csv: not readable"):
         query_sources("all", 0, 0, 1, config=config)
-    with pytest.raises(InputError, match="materialise reference/gone"):
+    with pytest.raises(InputError, match="materialize reference/gone"):
         ReferenceCatalog("gone", tmp_path / "gone.parquet")
     with pytest.raises(InputError, match="frequency and beam"):
         ReferenceCatalog("bare", sources(3).rename(columns={"name": "catalog_source_id"}))

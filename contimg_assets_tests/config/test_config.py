@@ -107,5 +107,5 @@ def test_a_tie_to_no_catalogue_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "contimg.yaml").write_text("corrections:\n  position_catalogs: [icrf]\n")
     with pytest.raises(ConfigError) as raised:
         load_config(tmp_path / "contimg.yaml")
-    assert str(raised.value).endswith("corrections.position_catalogs names ['icrf']; configured catalogues are []")
+    assert str(raised.value).endswith("corrections.position_catalogs names ['icrf']; configured catalogs are []")
     assert "\n" not in str(raised.value) and "{" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Simulated detections of a simulated catalogue, with the truth."""
+"""Simulated detections of a simulated catalog, with the truth."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def simulate_sky(
     dec_deg: float = 20.0,
     ra_deg: float = 0.0,
 ) -> Sky:
-    """Images of one square degree side by side across ``ra_deg``; the catalogue reaches one degree beyond them.
+    """Images of one square degree side by side across ``ra_deg``; the catalog reaches one degree beyond them.
 
     Every error is drawn anew (0.5 to 1.5 times its typical value, both axes apart); every image has an offset.
     """
@@ -46,7 +46,7 @@ def simulate_sky(
     half = side / 2.0
 
     def place(x_deg: np.ndarray, y_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # East and north of the centre on the sky, uniform enough over a few degrees.
+        # East and north of the center on the sky, uniform enough over a few degrees.
         return sphere.displaced(np.full(len(x_deg), ra_deg), np.full(len(x_deg), dec_deg), x_deg * 3600, y_deg * 3600)
 
     ra, dec = place(column - half + rng.random(n), row - half + rng.random(n))

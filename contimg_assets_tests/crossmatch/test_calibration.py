@@ -10,7 +10,7 @@ from contimg_assets.crossmatch.matches import MatchResult, match_catalogs
 from contimg_assets_tests.crossmatch.skies import Sky, simulate_sky
 
 BINS = [0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 1.0 + 1e-9]
-# Sparse and dense catalogues, sure and unsure positions, common and rare counterparts; 60,000 detections each.
+# Sparse and dense catalogs, sure and unsure positions, common and rare counterparts; 60,000 detections each.
 SKIES = {
     "dense": {"n_images": 60, "per_image": 1000, "density_per_deg2": 5000.0, "q": 0.8, "sigma_arcsec": 3.0},
     "crowded": {"n_images": 60, "per_image": 1000, "density_per_deg2": 20000.0, "q": 0.5, "sigma_arcsec": 1.0},

@@ -207,7 +207,7 @@ def test_an_image_far_off_is_matched_all_the_same(offset: tuple[float, float], d
     rng = np.random.default_rng(5)
     sky = simulate_sky(rng, n_images=1, per_image=50, density_per_deg2=density, q=0.8, max_offset_arcsec=0.0)
     m = sky.measurements
-    # The image is off by minus the offset that leads back to the catalogue.
+    # The image is off by minus the offset that leads back to the catalog.
     m["ra_deg"], m["dec_deg"] = sphere.displaced(m["ra_deg"], m["dec_deg"], -offset[0], -offset[1])
     result = match_catalogs(m, sky.images, [sky.catalog], Matching())
     summary = result.summary.iloc[0]

@@ -70,7 +70,7 @@ def test_known_pairs_are_the_best_candidates(galactic_plane: tuple[MatchResult, 
 
 def test_offsets_are_those_of_the_readme(galactic_plane: tuple[MatchResult, pd.DataFrame]) -> None:
     summary = galactic_plane[0].summary.set_index("catalog").loc["racs-mid"]
-    # The README gives them as minus ours: measurement to catalogue here, catalogue minus measurement there.
+    # The README gives them as minus ours: measurement to catalog here, catalog minus measurement there.
     assert summary["offset_applied"].all()
     assert -2.1 < summary["dra_arcsec"].min() < summary["dra_arcsec"].max() < 2.1
     assert -4.1 < summary["ddec_arcsec"].min() < summary["ddec_arcsec"].max() < 4.1
@@ -118,7 +118,7 @@ def test_dsa110_false_associations_are_refused(shared: Path) -> None:
     assert false.sum() == 5
     assert (probability[false] < 0.1).all()
     assert (probability[~false] > 0.5).sum() >= 170
-    # The file has measurement minus catalogue: -0.55, +0.01.
+    # The file has measurement minus catalog: -0.55, +0.01.
     sure = seed[seed["probability"] > 0.5]
     assert sure["dra_arcsec"].median() == pytest.approx(0.55, abs=0.05)
     assert sure["ddec_arcsec"].median() == pytest.approx(-0.01, abs=0.05)
@@ -145,7 +145,7 @@ def test_blends_of_a_complete_catalogue_are_flagged(shared: Path) -> None:
             "flux_peak_mjy_beam": components["peak_flux"] * 1e3,
         }
     )
-    # What a survey with a 45 arcsec beam makes of it: one source an island, at its centre of light.
+    # What a survey with a 45 arcsec beam makes of it: one source an island, at its center of light.
     light = components["int_flux"].clip(lower=1e-6)
     weighted = components.assign(x=components["ra"] * light, y=components["dec"] * light, s=light)
     islands = weighted.groupby("island")[["x", "y", "s"]].sum()

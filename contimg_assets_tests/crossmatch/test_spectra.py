@@ -29,7 +29,7 @@ def test_prior_comes_back_without_data_or_with_one_flux() -> None:
 
 
 def test_error_is_that_of_simulated_spectra() -> None:
-    # Two catalogues, curvature none: pulls of the extrapolated and the interpolated flux must be normal.
+    # Two catalogs, curvature none: pulls of the extrapolated and the interpolated flux must be normal.
     rng = np.random.default_rng(8)
     n = 20_000
     alpha = rng.normal(-0.7, 0.35, n)
@@ -47,7 +47,7 @@ def test_error_is_that_of_simulated_spectra() -> None:
 
 @pytest.mark.parametrize("ours", [75.0, 500.0, 3000.0])
 def test_error_leaves_out_what_is_common_to_a_catalogue(ours: float) -> None:
-    # Scales of both catalogues wrong by one and the same factor for all sources: it moves the mean, not the scatter.
+    # Scales of both catalogs wrong by one and the same factor for all sources: it moves the mean, not the scatter.
     rng = np.random.default_rng(9)
     n, common = 20_000, 0.1
     alpha = rng.normal(-0.7, 0.35, n)

@@ -1,1 +1,1 @@
-"""Tests of the ingest of catalogues."""
+"""Tests of the ingest of catalogs."""

@@ -1,4 +1,4 @@
-"""Epochs and catalogues on disk for tests: one known sky, written the way each source finder writes it."""
+"""Epochs and catalogs on disk for tests: one known sky, written the way each source finder writes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANIFEST_ROW = {
 
 
 def sky(n: int = 40, seed: int = 1, ra_deg: float = 10.0, dec_deg: float = -30.0) -> pd.DataFrame:
-    """A catalogue in our own columns and units."""
+    """A catalog in our own columns and units."""
     rng = np.random.default_rng(seed)
     peak = np.round(2 * 10 ** rng.uniform(0, 2, n), 4)
     return pd.DataFrame(
@@ -52,7 +52,7 @@ def sky(n: int = 40, seed: int = 1, ra_deg: float = 10.0, dec_deg: float = -30.0
 
 
 def epoch_folder(root: Path, catalogue: bytes, name: str = "field_a.csv", **manifest: object) -> Path:
-    """A folder with one catalogue and its manifest."""
+    """A folder with one catalog and its manifest."""
     folder = root / "e1"
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(catalogue)

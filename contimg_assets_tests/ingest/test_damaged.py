@@ -57,7 +57,7 @@ GOOD: dict[str, Callable[[Path], bytes]] = {
 
 
 def read(root: Path, content: bytes, name: str) -> EpochDetections | InputError:
-    """What comes of a catalogue: rows, each equal to what was written, or an error that names the file."""
+    """What comes of a catalog: rows, each equal to what was written, or an error that names the file."""
     folder = build.epoch_folder(root, content, name)
     try:
         epoch = read_epoch(folder, "e1", Config(root=root, ingest=LENIENT))
@@ -269,7 +269,7 @@ FOREIGN = {
     "UTF-16": build.csv(TRUTH).decode().encode("utf-16"),
     "Latin-1": build.csv(TRUTH.assign(note="Grüße")).decode().encode("latin-1"),
     "no header": b"\n".join(build.csv(TRUTH).splitlines()[1:]) + b"\n",
-    "prose": b"Dear colleague,\nplease find the catalogue attached.\n",
+    "prose": b"Dear colleague,\nplease find the catalog attached.\n",
     "PDF": b"%PDF-1.7\n" + bytes(range(256)) * 20,
     "broken gzip": gzip.compress(build.csv(TRUTH))[:-20],
     "gzip and more": gzip.compress(build.csv(TRUTH)) + b"more",
@@ -356,7 +356,7 @@ def test_a_stated_checksum_shows_a_changed_digit(tmp_path: Path) -> None:
     assert len(read_epoch(folder, "e1", Config(root=tmp_path)).detections) == len(TRUTH)
     digit = content.index(b"c0005") + 12
     (folder / "x.csv").write_bytes(content[:digit] + b"%d" % ((content[digit] - 47) % 10) + content[digit + 1 :])
-    with pytest.raises(InputError, match=r"x\.csv: its SHA-256 is .*deliver the catalogue again"):
+    with pytest.raises(InputError, match=r"x\.csv: its SHA-256 is .*deliver the catalog again"):
         read_epoch(folder, "e1", Config(root=tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Every format gives the same detections for the same sky; real catalogues of each finder are read."""
+"""Every format gives the same detections for the same sky; real catalogs of each finder are read."""
 
 from pathlib import Path
 
@@ -272,7 +272,7 @@ def test_missing_rms_is_that_of_the_catalogue(tmp_path: Path) -> None:
     np.testing.assert_allclose(epoch.images["rms_mjy_beam"], TRUTH["local_rms_mjy_beam"].median())
 
 
-# --- real catalogues
+# --- real catalogs
 
 
 @pytest.mark.shared
@@ -355,7 +355,7 @@ def test_no_table_of_a_file_is_lost(tmp_path: Path, kind: str, stated: str | Non
     content = _several(tmp_path / "t", kind, described, TRUTH, described)
     same_as_truth(read(tmp_path, content, f"x.{kind}", format=stated))
     content = _several(tmp_path / "t", kind, TRUTH.iloc[:3], TRUTH.iloc[3:])
-    with pytest.raises(InputError, match=r"x\.\w+: 2 of its tables are catalogues \(.* 1.*, .* 2.*\); deliver one"):
+    with pytest.raises(InputError, match=r"x\.\w+: 2 of its tables are catalogs \(.* 1.*, .* 2.*\); deliver one"):
         read(tmp_path, content, f"x.{kind}", format=stated)
     content = _several(tmp_path / "t", kind, described, described)
     with pytest.raises(InputError, match=r"column"):

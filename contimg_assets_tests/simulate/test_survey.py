@@ -19,7 +19,7 @@ SMALL = {"n_epochs": 3, "images_per_epoch": 4, "n_sources": 400}
 
 
 def _delivered(out: Path) -> pd.DataFrame:
-    """All catalogues as a reader finds them, with epoch and image from the manifests."""
+    """All catalogs as a reader finds them, with epoch and image from the manifests."""
     parts = []
     for manifest in sorted((out / "incoming").glob("*/images.csv")):
         for row in pd.read_csv(manifest).itertuples():

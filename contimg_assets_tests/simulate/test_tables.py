@@ -114,7 +114,7 @@ def test_transients_come_in_one_run_of_epochs() -> None:
 @settings(max_examples=25, deadline=None)
 @given(ra=st.floats(0, 360, exclude_max=True), dec=st.floats(-90, 90), seed=st.integers(0, 10**6))
 def test_the_same_sky_wherever_it_lies(ra: float, dec: float, seed: int) -> None:
-    """Distances of the rows from the centre and from each other do not know where on the sphere they are."""
+    """Distances of the rows from the center and from each other do not know where on the sphere they are."""
     here, there = (
         simulate_detections(50, 1, seed=seed, centre_ra_deg=a, centre_dec_deg=d)[0].sort_values("measurement_id")
         for a, d in ((0.0, 0.0), (ra, dec))

@@ -63,7 +63,7 @@ def test_a_tree_made_once_changes_nothing() -> None:
             cross_match_sources(DETECTED, CATALOG, 10.0, mode=mode, catalog_tree=tree),
             cross_match_sources(DETECTED, CATALOG, 10.0, mode=mode),
         )
-    with pytest.raises(InputError, match="3 positions and the catalogue 1"):
+    with pytest.raises(InputError, match="3 positions and the catalog 1"):
         cross_match_sources(DETECTED, CATALOG.head(1), 10.0, catalog_tree=tree)
 
 

@@ -41,7 +41,7 @@ def make(
     )
     return Content(
         tables={"catalog_matches": found.matches, "match_summary": found.summary},
-        facts=_numbers(found.summary) | {"scale error common to a catalogue": config.matching.flux_scale_err},
+        facts=_numbers(found.summary) | {"scale error common to a catalog": config.matching.flux_scale_err},
         figures=lambda: {"matches": plot_matches(found.matches)},
         checks=[Check.of(ENOUGH_MATCHED, too_few_matches(found.summary, config.checks))],
     )
@@ -60,13 +60,13 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
             quality_check(
                 STAGE,
                 ENOUGH_MATCHED,
-                "In every catalogue that covers the epoch, at least `checks.min_matched_fraction` of its measurements "
+                "In every catalog that covers the epoch, at least `checks.min_matched_fraction` of its measurements "
                 "have a counterpart: else its positions cannot be right.",
                 blocking=True,
             )
         ],
-        description="Candidates of every measurement in every reference catalogue: offsets [arcsec] from measurement "
-        "to catalogue, de Ruiter radius, probability, flux ratio at our frequency. Empty where no catalogue is "
+        description="Candidates of every measurement in every reference catalog: offsets [arcsec] from measurement "
+        "to catalog, de Ruiter radius, probability, flux ratio at our frequency. Empty where no catalog is "
         "configured.",
     )
     def catalog_matches(
@@ -79,7 +79,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         catalogs = list(made_catalogs(config).values())
         if not catalogs:
             context.log.warning(
-                "no reference catalogue is configured: there is nothing to match to, so the table is empty; "
+                "no reference catalog is configured: there is nothing to match to, so the table is empty; "
                 "`contimg catalog add` adds one"
             )
         upstream = (raw_detections, measurements, associated_sources)

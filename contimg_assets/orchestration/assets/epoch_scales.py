@@ -69,7 +69,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         dagster_type=dg.Any,  # with checks, a result's annotation would be taken for an output without a value
         check_specs=[scaled] if applied else [],
         description="Flux scale of every image of all epochs, solved together from the constant sources that they "
-        "share (robust least squares in ln flux) and tied to the reference catalogue once. Applied in place of the "
+        "share (robust least squares in ln flux) and tied to the reference catalog once. Applied in place of the "
         "images' own scales where `corrections.apply_flux` is 'epochs'.",
     )
     def epoch_scales(

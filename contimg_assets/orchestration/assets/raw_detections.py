@@ -24,7 +24,7 @@ INCOMING_SPEC = dg.AssetSpec(
     INCOMING,
     partitions_def=EPOCHS,
     group_name="inputs",
-    description="One folder per epoch as delivered: `images.csv`, written last, beside one catalogue file per image. "
+    description="One folder per epoch as delivered: `images.csv`, written last, beside one catalog file per image. "
     "The sensor `deliveries` reports each epoch's content version.",
     kinds={"file"},
 )
@@ -107,11 +107,11 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
             quality_check(
                 STAGE,
                 INSIDE_FIELD,
-                "Every detection lies within `ingest.field_margin` field radii of its image's centre.",
+                "Every detection lies within `ingest.field_margin` field radii of its image's center.",
                 blocking=True,
             ),
         ],
-        description="Delivered catalogues in our columns and units [deg, arcsec, mJy, MJD UTC], one row per usable "
+        description="Delivered catalogs in our columns and units [deg, arcsec, mJy, MJD UTC], one row per usable "
         "row of a source finder. Also holds the epoch's images, what they cover, and the rejected rows.",
     )
     def raw_detections(

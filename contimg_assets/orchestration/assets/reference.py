@@ -1,4 +1,4 @@
-"""`reference/<catalogue>`: the catalogues that measurements are matched to, one asset each, sorted by HEALPix."""
+"""`reference/<catalogue>`: the catalogs that measurements are matched to, one asset each, sorted by HEALPix."""
 
 from typing import Any
 
@@ -25,12 +25,12 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
 
 
 def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """The asset of one catalogue and the external one for its file."""
+    """The asset of one catalog and the external one for its file."""
     catalog = config.catalogs[name]
     source = dg.AssetSpec(
         catalog_file_key(name),
         group_name="inputs",
-        description=f"The file of the catalogue {name!r} as configured: `{catalog.path}`.",
+        description=f"The file of the catalog {name!r} as configured: `{catalog.path}`.",
         kinds={"file"},
     )
 
@@ -43,7 +43,7 @@ def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.Asset
         io_manager_key="store",
         code_version=catalog_code_version(catalog),
         automation_condition=on_delivery(),
-        description=f"Reference catalogue {name} at {catalog.freq_mhz:g} MHz, in our columns and units [deg, arcsec, "
+        description=f"Reference catalog {name} at {catalog.freq_mhz:g} MHz, in our columns and units [deg, arcsec, "
         f"mJy], sorted by HEALPix.",
         metadata={COLUMN_SCHEMA: columns_of(REFERENCE)},
     )

@@ -67,7 +67,7 @@ def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.A
 
 
 def no_orphans(project: Project) -> dg.AssetCheckResult:
-    """Rows of the products database that hang in the air."""
+    """Rows of the products database that refer to rows which are not there."""
     found = project.products.orphans() if project.products.current() is not None else {}
     return dg.AssetCheckResult(
         passed=not found, metadata=found, description="; ".join(f"{n} {what}" for what, n in found.items()) or None

@@ -22,7 +22,7 @@ EVERYTHING = dg.define_asset_job(
 INGEST_EPOCH = dg.define_asset_job(
     "ingest_epoch",
     selection=dg.AssetSelection.assets(RAW_DETECTIONS.name, MEASUREMENTS_STAGE.name),
-    description="Read and check the chosen epochs' catalogues, as far as measurements.",
+    description="Read and check the chosen epochs' catalogs, as far as measurements.",
 )
 RECONCILE = dg.define_asset_job(
     "reconcile",

@@ -1,4 +1,4 @@
-"""Watching the outside: deliveries and catalogue files become epochs and observed versions.
+"""Watching the outside: deliveries and catalog files become epochs and observed versions.
 
 `deliveries` starts no run; Dagster's own sensor `automation` does, by the assets' conditions. `reconciler` makes what
 no event asked for, and `vanished_epochs` removes what is gone, where that is wanted.
