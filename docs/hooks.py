@@ -37,6 +37,8 @@ FROM_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md
 # What the writer of the database keeps for itself.
 INTERNAL_TABLES = ("epoch_versions", "epoch_blocks", "epoch_limits", "image_coverage", "recomputed_with")
 
+# Whether the package offers these names itself, in groups.
+_HAS_FACE = hasattr(contimg_assets, "GROUPS")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _ELSEWHERE = re.compile(rb'"https://unpkg\.com/[^"]*"')
 
@@ -187,8 +189,7 @@ def _meaning(text: str, key: bool, nullable: bool) -> str:
 
 def api_groups() -> list[dict[str, Any]]:
     """The groups of public names: title, page, and names with the full path of each."""
-    groups = getattr(contimg_assets, "GROUPS", None)
-    if groups is None:
+    if not _HAS_FACE:
         listed = yaml.safe_load(PYTHON_API.read_text(encoding="utf-8"))
         return [group | {"names": {n: _path_of(n, home) for n, home in group["names"].items()}} for group in listed]
     return [
@@ -197,7 +198,7 @@ def api_groups() -> list[dict[str, Any]]:
             "title": title,
             "names": {name: _path_of(name, contimg_assets.__name__) for name in names},
         }
-        for title, names in groups.items()
+        for title, names in contimg_assets.GROUPS.items()
     ]
 
 
@@ -229,6 +230,7 @@ def _api_index(groups: Sequence[Mapping[str, Any]]) -> str:
         "Most of these functions work on tables in memory and need neither Dagster nor a database, so that scripts and",
         "notebooks can call them on catalogs of any origin. Each column that they take or give carries its unit in its",
         "name; see [columns](../columns.md).",
+        *(["", "After `import contimg_assets as ca`, each of them is a name of `ca`."] if _HAS_FACE else []),
         "",
         "| what for | names |",
         "|---|---|",
@@ -255,6 +257,7 @@ def notebook_pages(path: Path) -> dict[str, str | bytes]:
             parts.append(f"```python\n{cell.source}\n```")
             for output in cell.outputs:
                 parts += _shown(output, figures, path.stem)
+    parts.append(f"[This page as a notebook]({path.name})")
     return {f"{path.stem}.md": "\n\n".join(parts) + "\n", **figures}
 
 
