@@ -22,6 +22,8 @@ from contimg_assets.config.section import ColumnSource, Section
 from contimg_assets.config.variability import Variability
 
 __all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "FILE_NAME",
     "Association",
     "Automation",
     "CatalogConfig",
@@ -29,8 +31,6 @@ __all__ = [
     "ColumnSource",
     "Config",
     "Corrections",
-    "ENVIRONMENT_VARIABLE",
-    "FILE_NAME",
     "Ingest",
     "Matching",
     "Measurements",

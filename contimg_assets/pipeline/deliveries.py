@@ -5,7 +5,6 @@ Only names, times and bytes are looked at here; the files themselves are read by
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -14,7 +13,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
+from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
 from contimg_assets.pipeline.remembered import SETTLED_SECONDS, Remembered
 
-MANIFEST = "images.csv"
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
-_ABSENT, _OUTSIDE, _UNREADABLE = "absent", "outside", "unreadable"
+_ABSENT, _OUTSIDE, _UNREADABLE, _TOO_LARGE = "absent", "outside", "unreadable", "too large"
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
 # Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
 _LARGE = 64_000_000
@@ -101,12 +100,6 @@ def _files(folder: Path) -> tuple[Sequence[str], frozenset[str]]:
     manifest = folder / MANIFEST
     others = {folder / name for name in visible_names(folder) if is_file(folder / name)} - {manifest}
     return [str(manifest), *map(str, sorted(others))], frozenset()
-
-
-def _named_files(row: Mapping[str, str]) -> list[str]:
-    footprint = row.get("footprint", "")
-    names = [row.get(column, "") for column in ("catalogue", "path", "rms_map")]
-    return [name for name in (*names, "" if is_moc_text(footprint) else footprint) if name]
 
 
 class DeliveryVersions:
@@ -203,6 +196,8 @@ def file_version(file: Path, wholly: bool = False) -> str:
     """
     if not is_file(file):
         return _ABSENT
+    if file.name == MANIFEST and is_too_large(file):
+        return _TOO_LARGE
     try:
         with file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -265,16 +260,27 @@ class _Glance:
 
 def _read_glance(manifest: str) -> _Glance:
     try:
-        with Path(manifest).open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(map(_stripped, csv.DictReader(stream)))
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
-    folder = Path(manifest).parent
-    times = (_number(row.get("mjd_mid")) for row in rows)
-    named = {folder / name for row in rows for name in _named_files(row)} - {Path(manifest)}
-    wholly = frozenset(str(folder / row["rms_map"]) for row in rows if row.get("rms_map"))
-    files = (manifest, *map(str, sorted(named))) if named else ()
-    return _Glance(min((mjd for mjd in times if mjd is not None), default=math.inf), files, wholly)
+        text = read_manifest_text(Path(manifest))
+    except InputError:
+        return _NOTHING
+    folder = manifest.rpartition(os.sep)[0] + os.sep
+    times = (number_of(cell) for cell in text.column("mjd_mid") if cell is not None)
+    mjd = min((time for time in times if time is not None and math.isfinite(time)), default=math.inf)
+    wholly = [name for name in text.column("rms_map") if name is not None]
+    footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
+    names = [name for column in ("catalogue", "path") for name in text.column(column) if name is not None]
+    named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
+    # Folder by folder, as versions have always been combined.
+    in_order = sorted(named, key=lambda file: file.split(os.sep))  # noqa: PTH206 - thousands of times
+    files = (manifest, *in_order) if named else ()
+    return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly))
+
+
+def _path(folder: str, name: str) -> str:
+    """Where a manifest's name leads, written in one way however it was written there."""
+    if "/." not in name and "//" not in name and not name.startswith(("/", ".")) and not name.endswith("/"):
+        return folder + name
+    return str(Path(folder, name))
 
 
 _NOTHING = _Glance(math.inf, (), frozenset())
@@ -300,15 +306,3 @@ def _regular(file: str) -> os.stat_result | None:
     except (OSError, ValueError):
         return None
     return status if stat.S_ISREG(status.st_mode) else None
-
-
-def _stripped(row: dict) -> dict[str, str]:
-    return {str(key).strip(): str(value or "").strip() for key, value in row.items()}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
