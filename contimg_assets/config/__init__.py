@@ -22,8 +22,6 @@ from contimg_assets.config.section import ColumnSource, Section
 from contimg_assets.config.variability import Variability
 
 __all__ = [
-    "ENVIRONMENT_VARIABLE",
-    "FILE_NAME",
     "Association",
     "Automation",
     "CatalogConfig",
@@ -31,6 +29,8 @@ __all__ = [
     "ColumnSource",
     "Config",
     "Corrections",
+    "ENVIRONMENT_VARIABLE",
+    "FILE_NAME",
     "Ingest",
     "Matching",
     "Measurements",
