@@ -134,6 +134,8 @@ def status(
     stale_only: Annotated[bool, typer.Option("--stale", help="Only epochs with something that is not fresh")] = False,
 ) -> None:
     """Show every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
+    from contimg_assets.pipeline.staleness import NEVER_MADE
+
     project = open_project()
     assessment = project.assess()
     if assessment.empty:
@@ -160,7 +162,7 @@ def status(
     _print_unusable(project)
     # What was never made, or waits for a stage before it, says so by its sign.
     waits = (assessment["state"] == "waiting") & (assessment["stage"] != "raw_detections")
-    notable = assessment[(assessment["reason"] != "") & (assessment["state"] != "missing") & ~waits]
+    notable = assessment[~assessment["reason"].isin(["", NEVER_MADE]) & ~waits]
     for row in notable.itertuples(index=False):
         console.print(f"{row.epoch} {row.stage} {_SIGNS[row.state]}: {escape(str(row.reason))}", soft_wrap=True)
 

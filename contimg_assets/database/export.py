@@ -21,6 +21,7 @@ from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.views import VIEWS
 from contimg_assets.database.writer import read_light_curves
 from contimg_assets.errors import InputError
+from contimg_assets.files import replacing
 from contimg_assets.identity.ids import to_hex
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
@@ -112,14 +113,11 @@ def _replacing(file: Path) -> Iterator[Path]:
         raise InputError(f"{file} is a folder; name a file in it")
     if not file.parent.is_dir():
         raise InputError(f"folder {file.parent} does not exist; create it first, or name another")
-    temporary = file.with_name(f".{file.name}.part")
     try:
-        yield temporary
-        temporary.replace(file)
+        with replacing(file) as temporary:
+            yield temporary
     except OSError as error:
         raise InputError(f"{file} cannot be written ({error.strerror or error}); name another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def export_table(database: ProductsDatabase, name: str, file: Path, format: str | None = None) -> int:

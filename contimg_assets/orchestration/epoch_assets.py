@@ -263,8 +263,7 @@ def publish(
         (made if isinstance(outcome, Made) else failures).append(outcome)  # type: ignore[arg-type]
     lineage = {COLUMN_LINEAGE: stage_lineage(context.asset_key.path[-1], config)}
     if failures:
-        for one in made:
-            store.commit(one.record)
+        store.commit_all(one.record for one in made)
         yield from epoch_events(context.asset_key, made, lineage)
         yield from check_results(context, store, context.asset_key.path[-1])
         raise epochs_failed(failures, len(made))

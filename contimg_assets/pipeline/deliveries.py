@@ -8,22 +8,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from contimg_assets.errors import InputError, StoreError
+from contimg_assets.errors import InputError
+from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
 from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
 from contimg_assets.pipeline.remembered import SETTLED_SECONDS, Remembered
 
+_LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
 _ABSENT, _OUTSIDE, _UNREADABLE, _TOO_LARGE = "absent", "outside", "unreadable", "too large"
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
@@ -119,8 +122,9 @@ class DeliveryVersions:
         self._asked: set[str] = set()
         self._changed = False
         try:
-            self._seen: dict[str, list] = dict(_memories.read(str(memory)))
-        except (FileNotFoundError, json.JSONDecodeError):
+            with reading_from(memory):
+                self._seen = dict(_memories.read(str(memory)))
+        except (FileNotFoundError, NotADirectoryError):
             self._seen = {}
 
     def version(self, folder: Path) -> str:
@@ -153,15 +157,9 @@ class DeliveryVersions:
         """Keep what was hashed for the next process."""
         if not self._changed:
             return
-        try:
+        with writing_to(self._memory):
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self._memory.parent}: cannot be made ({error.strerror}); correct paths.store in contimg.yaml"
-            ) from error
-        temporary = self._memory.with_name(f".{self._memory.name}.{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(self._seen), encoding="utf-8")
-        temporary.replace(self._memory)
+            replace_text(self._memory, json.dumps(self._seen))
         self._changed = False
 
     def forget_except(self, folders: Iterable[Path]) -> None:
@@ -178,9 +176,9 @@ class DeliveryVersions:
             return _ABSENT
         self._asked.add(file)
         signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid, wholly]
-        seen = self._seen.get(file)
-        if seen and seen[:-1] == signature:
-            return seen[-1]
+        *seen, version = self._seen.get(file) or [None]
+        if seen == signature and isinstance(version, str):
+            return version
         version = file_version(Path(file), wholly)
         # Leave to read a file may be given without its time stamp changing.
         if version != _UNREADABLE and now - status.st_mtime > SETTLED_SECONDS:
@@ -283,9 +281,22 @@ def _path(folder: str, name: str) -> str:
     return str(Path(folder, name))
 
 
+def _read_memory(file: str) -> dict[str, list[Any]]:
+    """What was hashed, as far as it can be read: of what is damaged, nothing is lost but time."""
+    try:
+        content = json.loads(Path(file).read_bytes())
+        if isinstance(content, dict) and all(isinstance(value, list) for value in content.values()):
+            return content
+        fault = "no memory of ours"
+    except (ValueError, RecursionError) as error:
+        fault = type(error).__name__
+    _LOG.warning("%s is damaged (%s): all deliveries are hashed once more", file, fault)
+    return {}
+
+
 _NOTHING = _Glance(math.inf, (), frozenset())
 _glances = Remembered(_read_glance)
-_memories = Remembered(lambda path: json.loads(Path(path).read_text(encoding="utf-8")))
+_memories = Remembered(_read_memory)
 
 
 def _glance(folder: Path) -> _Glance | None:

@@ -21,6 +21,7 @@ from contimg_assets.pipeline.products import recorded_products
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, STAGES
 from contimg_assets.pipeline.staleness import Situation, assess, epochs_in_time_order
 from contimg_assets.pipeline.store import BAD_INPUT, EpochStore, open_store
+from contimg_assets.pipeline.survey_files import readable_catalogs
 from contimg_assets.pipeline.survey_tables import (
     catalog_input_version,
     epoch_scales_file,
@@ -88,8 +89,7 @@ class Project:
 
     def catalogs(self) -> dict[str, ReferenceCatalog]:
         """The configured catalogues that have been materialised."""
-        files = {name: catalog_file(self.config, name) for name in self.config.catalogs}
-        return {name: ReferenceCatalog(name, file) for name, file in files.items() if file.exists()}
+        return readable_catalogs(self.config)
 
     def stale_catalogs(self) -> list[str]:
         """Configured catalogues that are missing in the store, or made from another file, configuration or code.

@@ -33,6 +33,7 @@ STATE_BEFORE = "state_before"
 STATE_AFTER = "state_after"
 SCALES = "epoch_scales"
 NO_SCALES = "none"
+NEVER_MADE = "never made"
 # Version of the state that the first epoch is folded onto, of each stage that folds.
 NOTHING_BEFORE = {
     ASSOCIATED_SOURCES.name: FoldState.empty().version,
@@ -182,7 +183,7 @@ def _judge(
     if failure is not None and failure.inputs == expected and failure.code_version == code:
         return State.FAILED, failure.message
     if record is None:
-        return State.MISSING, "never made"
+        return State.MISSING, now.store.damage(stage.name, epoch) or NEVER_MADE
     if record.code_version != code:
         return State.STALE, "code or configuration changed"
     if dict(record.inputs) != dict(expected):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
@@ -15,9 +14,9 @@ from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE
 from contimg_assets.pipeline.staleness import epochs_in_time_order
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.survey_files import read_whole, stated
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
-from contimg_assets.schemas.described import METADATA_PREFIX
 
 CATALOG_ALGORITHM = "2"
 SCALES_ALGORITHM = "2"
@@ -93,18 +92,11 @@ def epoch_scales_file(root: Path) -> Path:
 
 
 def read_epoch_scales(root: Path) -> pd.DataFrame:
-    """EPOCH_SCALES as stored; empty where they were never made."""
-    file = epoch_scales_file(root)
-    if not file.exists():
-        return EPOCH_SCALES.empty()
-    found = pq.read_table(file)
-    EPOCH_SCALES.check(found)
-    return found.to_pandas()
+    """EPOCH_SCALES as stored; empty where they were never made, or are damaged."""
+    found = read_whole(epoch_scales_file(root), EPOCH_SCALES)
+    return EPOCH_SCALES.empty() if found is None else found.to_pandas()
 
 
 def read_from(file: Path) -> str | None:
-    """Version of what a stored table without epochs was made from; None if there is none."""
-    if not file.exists():
-        return None
-    value = (pq.read_schema(file).metadata or {}).get(METADATA_PREFIX + READ_FROM.encode())
-    return value.decode() if value else None
+    """Version of what a stored table without epochs was made from; None if there is none, or a damaged one."""
+    return stated(file, READ_FROM)

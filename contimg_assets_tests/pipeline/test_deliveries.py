@@ -124,6 +124,24 @@ def test_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {file.name for file in hashed} == {"images.csv", "one.csv"}
 
 
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b'{"a": 1}', bytes(range(255, 0, -1)), b"[" * 100_000])
+def test_a_damaged_memory_costs_nothing_but_time(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    memory = tmp_path / "versions.json"
+    memory.write_bytes(content)
+    os.utime(memory, (1, 1))
+    for _ in range(2):
+        versions = DeliveryVersions(memory)
+    assert versions.version(folder) == delivery_version(folder)
+    assert [str(memory) in message for message in caplog.messages] == [True]
+    versions.save()
+    assert "images.csv" in memory.read_text(encoding="utf-8")
+
+
 def test_a_file_just_written_is_hashed_again(tmp_path: Path) -> None:
     folder = deliver(tmp_path / "incoming", "a")
     versions = DeliveryVersions(tmp_path / "versions.json")

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from contimg_assets.database.upkeep import compact
-from contimg_assets.pipeline import upkeep
+from contimg_assets.pipeline import store_check, upkeep
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import MEASUREMENTS_STAGE, RAW_DETECTIONS
 
@@ -78,6 +78,20 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
         )
 
     @dg.op(
+        description="Hash every table of the store. What is not as it was written counts as never made from then on, "
+        "and is made again; fails where something cannot be.",
+        ins={"tidied": dg.In(dg.Nothing)},
+    )
+    def check_store(context: dg.OpExecutionContext) -> None:
+        project = open_project()
+        faults = store_check.check_store(project)
+        for fault in faults:
+            context.log.error(str(fault))
+        lasting = store_check.mend_store(project, faults)
+        context.add_output_metadata({"damaged": len(faults), "made again": len(faults) - len(lasting)})
+        _raise_errors([str(fault) for fault in lasting])
+
+    @dg.op(
         description="Give the products database's unused space back, and measure its tables anew for its planner.",
         pool="products_database",
         ins={"tidied": dg.In(dg.Nothing)},
@@ -97,9 +111,14 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
     def remove_vanished_epochs() -> None:
         remove_epochs()
 
-    @dg.job(name=MAINTENANCE, description="Weekly: remove what nothing refers to, compact the products database.")
+    @dg.job(
+        name=MAINTENANCE,
+        description="Weekly: remove what nothing refers to, hash what the store holds, compact the products database.",
+    )
     def maintenance() -> None:
-        compact_database(tidied=tidy_store())
+        tidied = tidy_store()
+        compact_database(tidied)
+        check_store(tidied)
 
     return [EVERYTHING, INGEST_EPOCH, RECONCILE, rebuild_products, remove_vanished_epochs, maintenance]
 

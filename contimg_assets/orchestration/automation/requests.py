@@ -7,11 +7,15 @@ from collections.abc import Iterable
 import dagster as dg
 import pandas as pd
 
+from contimg_assets.catalogs.store import catalog_file
 from contimg_assets.orchestration.assets import EPOCH_SCALES_KEYS, stage_keys
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import State, stretches_to_make
-from contimg_assets.pipeline.survey_tables import catalog_input_version, scales_input_version
+from contimg_assets.pipeline.survey_files import damage_mark
+from contimg_assets.pipeline.survey_tables import catalog_input_version, epoch_scales_file, scales_input_version
+from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 
 def work_to_do(assessment: pd.DataFrame) -> pd.DataFrame:
@@ -41,13 +45,15 @@ def tables_to_launch(project: Project) -> tuple[list[dg.RunRequest], str]:
     """
     requests = [
         dg.RunRequest(
-            run_key=f"reference/{name} {catalog_input_version(project.config, name)}",
+            run_key=f"reference/{name} {catalog_input_version(project.config, name)}"
+            + damage_mark(catalog_file(project.config, name), REFERENCE),
             asset_selection=[dg.AssetKey(["reference", name])],
         )
         for name in project.stale_catalogs()
     ]
     if project.stale_epoch_scales():
         version = scales_input_version(project.config, project.store)
+        version += damage_mark(epoch_scales_file(project.config.store), EPOCH_SCALES)
         requests.append(dg.RunRequest(run_key=f"epoch_scales {version}", asset_selection=EPOCH_SCALES_KEYS))
     return requests, "; ".join(project.missing_catalogs().values())
 
