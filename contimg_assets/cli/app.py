@@ -78,6 +78,7 @@ def run(
 def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
     """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
     from contimg_assets.database.engine import shown_url
+    from contimg_assets.orchestration.runs.dead_runs import told_of_waiting
     from contimg_assets.orchestration.runs.in_process import bring_up_to_date
     from contimg_assets.orchestration.runs.instance import open_instance
     from contimg_assets.pipeline.project import Project
@@ -106,11 +107,14 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
         report = bring_up_to_date(
             project, instance, chosen, force=force, on_work=on_work, on_done=on_done, on_wait=on_wait
         )
+        waiting = told_of_waiting(instance)
     if report.assessment.empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:
         console.print("Everything is up to date." if report.complete else "There is nothing that can be made.")
     _print_unusable(project)
+    if waiting is not None:
+        console.print(f"[yellow]waiting:[/] {escape(waiting)}", highlight=False, soft_wrap=True)
     sound = tell_troubles(report)
     console.print(f"Products: {shown_url(config.products_url)}")
     if not sound:

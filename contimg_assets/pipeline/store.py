@@ -314,7 +314,8 @@ class EpochStore:
             names = os.listdir(folder)  # noqa: PTH208 - thousands of names, many times
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if os.path.isfile(f"{folder}{os.sep}{name}{os.sep}{RECORD}"))  # noqa: PTH113
+        made = (name for name in names if os.path.isfile(f"{folder}{os.sep}{name}{os.sep}{RECORD}"))  # noqa: PTH113
+        return sorted(name for name in made if is_epoch_key(name))
 
     def delete(self, stage: str, epoch: str) -> None:
         """Forget an epoch of a stage: its record first, so that no reader finds half of it."""

@@ -82,30 +82,31 @@ def mend_store(project: Project, faults: Sequence[Fault]) -> list[Fault]:
 def _of_epochs(store: EpochStore, on_file: OnFile) -> Iterator[Fault]:
     for stage in STAGES:
         for epoch in store.epochs(stage.name) if stage.tables else ():
-            faults = _of_epoch(store, stage.name, epoch, on_file)
-            record = store.record(stage.name, epoch)
-            while faults and record != (record := store.record(stage.name, epoch)):
-                faults = _of_epoch(store, stage.name, epoch, on_file)  # replaced while it was read
-            yield from faults
+            yield from _of_epoch(store, stage.name, epoch, on_file)
 
 
 def _of_epoch(store: EpochStore, stage: str, epoch: str, on_file: OnFile) -> list[Fault]:
+    while True:
+        record = store.record(stage, epoch)
+        faults = _of_record(store, stage, epoch, record, on_file)
+        # One that was replaced while it was read is looked at again.
+        if not faults or record == store.record(stage, epoch):
+            return faults
+
+
+def _of_record(store: EpochStore, stage: str, epoch: str, record: EpochRecord | None, on_file: OnFile) -> list[Fault]:
     folder = store.root / stage / epoch
-    record = store.record(stage, epoch)
     if record is None:
         damage = store.damage(stage, epoch)
         return [Fault(folder, damage.removesuffix(": made again"), stage, epoch)] if damage else []
     faults = []
-    for file, version in _files(folder, record):
+    for table in record.tables.values():
+        file = folder / table.file
         on_file(file)
-        what = _difference(file, version, version_of_table)
+        what = _difference(file, table.version, version_of_table)
         if what is not None:
             faults.append(Fault(file, what, stage, epoch))
     return faults
-
-
-def _files(folder: Path, record: EpochRecord) -> list[tuple[Path, str]]:
-    return [(folder / table.file, table.version) for table in record.tables.values()]
 
 
 def _of_survey(project: Project, on_file: OnFile) -> Iterator[Fault]:
