@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up. Every room has its storey here; a new one needs an entry.
 STOREYS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("config", "errors", "identity", "schemas", "sky"),
+    "ground": ("config", "errors", "files", "identity", "schemas", "sky"),
     "science": ("association", "calibration", "catalogs", "crossmatch", "ingest", "simulate", "variability"),
     "database": ("database",),
     "pipeline": ("pipeline",),

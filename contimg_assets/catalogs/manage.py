@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -15,10 +14,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from contimg_assets.catalogs import fetch as remote
-from contimg_assets.catalogs.store import build_catalog, catalog_file
+from contimg_assets.catalogs.store import build_catalog, catalog_file, stored_schema
 from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
+from contimg_assets.files import replacing, writing_to
 from contimg_assets.schemas.described import described_values
 
 _SECTION = re.compile(r"^catalogs:[ \t]*(\{\s*\}|~|null)?[ \t]*(#.*)?$", re.MULTILINE)
@@ -90,9 +90,8 @@ def list_catalogs(config: Config) -> pd.DataFrame:
     rows = []
     for name, settings in sorted(config.catalogs.items()):
         stored = catalog_file(config, name)
-        schema, n_rows = (
-            (pq.read_schema(stored), pq.read_metadata(stored).num_rows) if stored.exists() else (None, None)
-        )
+        schema = stored_schema(stored)
+        n_rows = pq.read_metadata(stored).num_rows if schema is not None else None
         described = described_values(schema) if schema is not None else {}
         rows.append(
             {
@@ -218,11 +217,7 @@ def _checked(config_file: Path, text: str, name: str, others: set[str]) -> Catal
 
 
 def _replace(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with writing_to(file, None), replacing(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
         if file.exists():
             shutil.copymode(file, temporary)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

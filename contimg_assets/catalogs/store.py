@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig, Config, check_section, load_config
 from contimg_assets.errors import InputError
+from contimg_assets.files import reading_from, replacing, writing_to
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.described import describe, described_values
@@ -81,16 +80,21 @@ def unreferenced_catalogs(config: Config) -> list[Path]:
     return [path for path in sorted((config.store / "reference").glob("*")) if path not in kept]
 
 
+def stored_schema(file: Path) -> pa.Schema | None:
+    """Schema of a stored table; None where there is none, or a damaged one."""
+    try:
+        with reading_from(file):
+            return pq.read_schema(file)
+    except (OSError, pa.ArrowException):
+        return None
+
+
 def write_catalog(table: pa.Table, path: Path) -> None:
     """Write a catalog atomically, in row groups small enough that statistics skip most of the sky."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="zstd")
 
 
 class ReferenceCatalog:

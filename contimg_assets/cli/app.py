@@ -78,6 +78,7 @@ def run(
 def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
     """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
     from contimg_assets.database.engine import shown_url
+    from contimg_assets.orchestration.runs.dead_runs import told_of_waiting
     from contimg_assets.orchestration.runs.in_process import bring_up_to_date
     from contimg_assets.orchestration.runs.instance import open_instance
     from contimg_assets.pipeline.project import Project
@@ -86,27 +87,11 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     project = Project(config)
     chosen = _chosen_epochs(epochs, project.epochs())
     with open_instance(config.root) as instance, _progress() as progress:
-        tasks: dict[str, TaskID] = {}
-        totals: dict[str, int] = {}
-
-        def on_work(stages: Sequence[str], stretch: Sequence[str]) -> None:
-            for stage in stages:
-                totals[stage] = totals.get(stage, 0) + len(stretch)
-                if stage not in tasks:
-                    tasks[stage] = progress.add_task(stage)
-                progress.update(tasks[stage], total=totals[stage])
-
-        def on_done(stage: str, epoch: str) -> None:
-            if stage in tasks:
-                progress.update(tasks[stage], advance=1)
-
-        def on_wait(runs: set[str]) -> None:
-            names = ", ".join(sorted(runs))
-            console.print(f"Waiting for what another process has begun: run {names}", soft_wrap=True)
-
+        bars = _Bars(progress)
         report = bring_up_to_date(
-            project, instance, chosen, force=force, on_work=on_work, on_done=on_done, on_wait=on_wait
+            project, instance, chosen, force=force, on_work=bars.begin, on_done=bars.advance, on_wait=_tell_waiting
         )
+        waiting = told_of_waiting(instance)
     if of_epochs(report.assessment).empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:
@@ -116,11 +101,40 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
             else "Nothing can be made until the problems below are solved."
         )
     _print_unusable(project)
+    if waiting is not None:
+        console.print(f"[yellow]waiting:[/] {escape(waiting)}", highlight=False, soft_wrap=True)
     sound = tell_troubles(report)
     console.print(f"Products: {shown_url(config.products_url)}")
     if not sound:
         raise typer.Exit(1)
     return project
+
+
+class _Bars:
+    """A progress bar for each stage that a run works on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, int] = {}
+
+    def begin(self, stages: Sequence[str], epochs: Sequence[str]) -> None:
+        """Stages begin with epochs."""
+        for stage in stages:
+            self._totals[stage] = self._totals.get(stage, 0) + len(epochs)
+            if stage not in self._tasks:
+                self._tasks[stage] = self._progress.add_task(stage)
+            self._progress.update(self._tasks[stage], total=self._totals[stage])
+
+    def advance(self, stage: str, epoch: str) -> None:
+        """A stage is done with an epoch."""
+        if stage in self._tasks:
+            self._progress.update(self._tasks[stage], advance=1)
+
+
+def _tell_waiting(runs: set[str]) -> None:
+    names = ", ".join(sorted(runs))
+    console.print(f"Waiting for what another process has begun: run {names}", soft_wrap=True)
 
 
 def tell_troubles(report: Report) -> bool:
@@ -139,7 +153,7 @@ def status(
     stale_only: Annotated[bool, typer.Option("--stale", help="Only epochs with something that is not fresh")] = False,
 ) -> None:
     """Show every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
-    from contimg_assets.pipeline.staleness import of_epochs, of_survey, work_to_do
+    from contimg_assets.pipeline.staleness import NEVER_MADE, of_epochs, of_survey, work_to_do
 
     project = open_project()
     whole = project.assess()
@@ -166,7 +180,7 @@ def status(
     _print_unusable(project)
     # What was never made, or waits for a stage before it, says so by its sign.
     waits = (assessment["state"] == "waiting") & (assessment["stage"] != "raw_detections")
-    notable = assessment[(assessment["reason"] != "") & (assessment["state"] != "missing") & ~waits]
+    notable = assessment[~assessment["reason"].isin(["", NEVER_MADE]) & ~waits]
     for row in notable.itertuples(index=False):
         console.print(f"{row.epoch} {row.stage} {_SIGNS[str(row.state)]}: {escape(str(row.reason))}", soft_wrap=True)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from contimg_assets import files
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,14 +52,11 @@ def replacing(file: Path) -> Iterator[Path]:
         raise InputError(f"{file} is a folder; name a file in it")
     if not file.parent.is_dir():
         raise InputError(f"folder {file.parent} does not exist; create it first, or name another")
-    temporary = file.with_name(f".{file.name}.part")
     try:
-        yield temporary
-        temporary.replace(file)
+        with files.replacing(file) as temporary:
+            yield temporary
     except OSError as error:
         raise InputError(f"{file} cannot be written ({error.strerror or error}); name another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write(pieces: Iterable[pa.RecordBatch], schema: pa.Schema, name: str, kind: str, file: Path) -> int:

@@ -20,7 +20,8 @@ from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
 from contimg_assets.ingest.delivered import DeliveredCatalog, read_delivered
 from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
-from contimg_assets.ingest.manifest import MANIFEST, Manifest, read_manifest
+from contimg_assets.ingest.manifest import Manifest, read_manifest
+from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, REJECTED

@@ -9,20 +9,19 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.files import MAX_MOC_TEXT, is_file, is_moc_text, read_bytes, resolve_inside, visible_names
+from contimg_assets.ingest.columns import EXCERPT
+from contimg_assets.ingest.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
 from contimg_assets.ingest.header import image_from_header
-from contimg_assets.ingest.text import TextContainer
-
-MANIFEST = "images.csv"
+from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, number_of, read_manifest_text
 
 NUMBERS = (
     "mjd_mid",
@@ -87,7 +86,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     if not os.path.lexists(path) and os.access(folder, os.X_OK):
         raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
     roots = config.image_roots
-    table = _parse(path, config.ingest.max_unpacked_mb)
+    table = _parse(path)
     catalogs = _catalogs(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
     _check(table, path)
@@ -121,30 +120,32 @@ def _footprint(text: str | None, line: int, path: Path, folder: Path, roots: Seq
     return text
 
 
-def _parse(path: Path, max_unpacked_mb: float) -> pd.DataFrame:
-    with ExitStack() as held:
-        container = TextContainer(path, read_bytes(path, max_unpacked_mb, held), whole_lines=False)
-    present = set(container.names)
+def _parse(path: Path) -> pd.DataFrame:
+    text = read_manifest_text(path)
     for needed in ("image", "catalogue"):
-        if needed not in present:
+        if needed not in text.names:
             raise InputError(f"{path}: line 1: column {needed!r} is missing; it needs at least image and catalogue")
-    numbers = [name for name in NUMBERS if name in present]
-    columns = container.load(numbers, [name for name in _TEXTS if name in present])
-    for broken in columns.broken:
+    for broken in text.broken:
         raise InputError(f"{path}: line {broken.line}: {broken.reason}; correct the line")
-    for name, (rows, texts) in columns.not_numbers.items():
-        raise InputError(
-            f"{path}: line {columns.lines[rows[0]]}, column {name!r}: {texts[0]!r} is not a number; correct it"
-        )
-    if not len(columns.lines):
+    numbers = {name: _numbers(text, name, path) for name in NUMBERS}
+    if not text.rows:
         raise InputError(f"{path}: lists no image; add one row an image, or remove the folder")
-    table = pd.DataFrame({"line": columns.lines})
+    table = pd.DataFrame({"line": np.asarray(text.lines, np.int64)})
     for name in _TEXTS:
-        values = columns.texts[name].to_pylist() if name in columns.texts else [None] * len(table)
-        table[name] = pd.Series(values, dtype=object)
-    for name in NUMBERS:
-        table[name] = columns.numbers.get(name, np.full(len(table), np.nan))
-    return table
+        table[name] = pd.Series(text.column(name), dtype=object)
+    return table.assign(**numbers)
+
+
+def _numbers(text: ManifestText, column: str, path: Path) -> npt.NDArray[np.float64]:
+    values = np.full(len(text.rows), np.nan)
+    for row, (cell, line) in enumerate(zip(text.column(column), text.lines, strict=True)):
+        if cell is None:
+            continue
+        value = number_of(cell)
+        if value is None:
+            raise InputError(f"{path}: line {line}, column {column!r}: {cell[:EXCERPT]!r} is not a number; correct it")
+        values[row] = value
+    return values
 
 
 def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from contimg_assets.sky.arrays import Integers
 _SEPARATOR = b"\x1f"
 # Neither text nor ends of lines; one of them is the separator above.
 _CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
+_MISSING = frozenset(NULLS)
 _QUOTED = re.compile(r'"[^"]*"')
 _UNIT_WORD = re.compile(r"\[[^\]]*\]|-{1,2}")
 
@@ -94,10 +95,7 @@ class TextContainer:
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         if not self._content:
-            if not self._ends_with_newline:
-                raise InputError(
-                    f"{self.path}: line {self._first_line - 1}: the file ends in its header; deliver it again"
-                )
+            self._refuse_unfinished_header()
             return _empty(numbers, texts)
         text = self._delimited()
         broken: list[Broken] = []
@@ -126,6 +124,56 @@ class TextContainer:
         if self._unfinished(last_line, numbers, texts):
             self._set_last_row_aside(result)
         return result
+
+    def rows(self) -> tuple[list[list[str | None]], list[int], list[Broken]]:
+        """Cells of each row, their lines, and what is broken: for small files, of which many are read a second."""
+        if not self._content:
+            self._refuse_unfinished_header()
+            return [], [], []
+        rows: list[list[str | None]] = []
+        lines: list[int] = []
+        broken: list[Broken] = []
+        for line, cells, text in self._cells():
+            if len(cells) == len(self.names):
+                rows.append([None if (cell := value.strip()) in _MISSING else cell for value in cells])
+                lines.append(line)
+            elif shown := text.replace(_SEPARATOR.decode(), " ").strip():
+                reason = f"the line has {len(cells)} columns, the header {len(self.names)}"
+                broken.append(Broken(line, shown[:EXCERPT], reason))
+        return rows, lines, broken
+
+    def _cells(self) -> Iterator[tuple[int, list[str], str]]:
+        """Line, cells and text of each line that is not empty."""
+        content, delimiter, quoted = self._delimited()
+        texts = content.decode("utf-8").split("\n")[:-1]
+        if not quoted or b'"' not in content:
+            parted: Iterable[list[str]] = (text.split(delimiter) for text in texts)
+        else:
+            parted = self._unquoted(texts, delimiter)
+        for line, (text, cells) in enumerate(zip(texts, parted, strict=True), self._first_line):
+            if text:
+                yield line, cells, text
+
+    def _unquoted(self, texts: Sequence[str], delimiter: str) -> Iterator[list[str]]:
+        # With a line more than there is, a quote that the last one leaves open is seen as any other is.
+        reader = csv.reader([*texts, ""], delimiter=delimiter)
+        for number, text in enumerate(texts, 1):
+            try:
+                cells = next(reader)
+            except csv.Error as error:
+                raise InputError(
+                    f"{self.path}: line {self._first_line + number - 1}: cannot be split ({error}); correct the line"
+                ) from error
+            if reader.line_num != number:
+                raise InputError(
+                    f"{self.path}: line {self._first_line + number - 1}: a quote is opened and not closed on the same "
+                    "line; correct the quotes"
+                )
+            yield cells if text else []
+
+    def _refuse_unfinished_header(self) -> None:
+        if not self._ends_with_newline:
+            raise InputError(f"{self.path}: line {self._first_line - 1}: the file ends in its header; deliver it again")
 
     def _delimited(self) -> _Delimited:
         if self._delimiter != " ":

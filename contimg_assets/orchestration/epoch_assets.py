@@ -98,8 +98,7 @@ def publish(context: dg.AssetExecutionContext, work: Work, outcomes: Iterable[Ou
     made, failures = sorted_out(outcomes)
     lineage = {COLUMN_LINEAGE: stage_lineage(work.stage.name, work.world.config)}
     if failures:
-        for one in made:
-            work.store.commit(one.record)
+        work.store.commit_all(one.record for one in made)
         yield from epoch_events(context.asset_key, made, lineage)
         yield from check_results(context, work.store, work.stage)
         raise epochs_failed(failures, len(made))

@@ -13,9 +13,12 @@ import pyarrow as pa
 from pydantic import PrivateAttr
 
 from contimg_assets.catalogs.store import ReferenceCatalog, write_catalog
+from contimg_assets.identity.versions import version_of_table
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs, open_store
+from contimg_assets.pipeline.survey_files import CONTENT
 from contimg_assets.pipeline.survey_tables import read_epoch_scales
 from contimg_assets.schemas.corrections import EPOCH_SCALES
+from contimg_assets.schemas.described import describe
 
 
 class EpochParquetIOManager(dg.ConfigurableIOManager):
@@ -34,10 +37,9 @@ class EpochParquetIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Sequence[EpochRecord] | pa.Table) -> None:
         """Commit the epochs that a stage staged, or write the one table of an asset without epochs."""
         if isinstance(obj, pa.Table):
-            write_catalog(obj, self._file(context.asset_key))
+            write_catalog(describe(obj, {CONTENT: version_of_table(obj)}), self._file(context.asset_key))
             return
-        for record in obj:
-            self.epochs.commit(record)
+        self.epochs.commit_all(obj)
 
     def load_input(self, context: dg.InputContext) -> StoredEpochs | ReferenceCatalog | pd.DataFrame:
         key = context.asset_key

@@ -5,28 +5,30 @@ Only names, times and bytes are looked at here; the files themselves are read by
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
 import stat
 import time
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from contimg_assets.errors import InputError, StoreError
+from contimg_assets.errors import InputError
+from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
+from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
 from contimg_assets.pipeline.remembered import SETTLED_SECONDS, Remembered
 
-MANIFEST = "images.csv"
+_LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
-_ABSENT, _OUTSIDE, _UNREADABLE = "absent", "outside", "unreadable"
+_ABSENT, _OUTSIDE, _UNREADABLE, _TOO_LARGE = "absent", "outside", "unreadable", "too large"
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
 # Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
 _LARGE = 64_000_000
@@ -99,12 +101,6 @@ def _files(folder: Path) -> tuple[Sequence[str], frozenset[str]]:
     return [str(manifest), *map(str, sorted(others))], frozenset()
 
 
-def _named_files(row: Mapping[str, str]) -> list[str]:
-    footprint = row.get("footprint", "")
-    names = [row.get(column, "") for column in ("catalogue", "path", "rms_map")]
-    return [name for name in (*names, "" if is_moc_text(footprint) else footprint) if name]
-
-
 class DeliveryVersions:
     """Content versions of deliveries, hashing only files whose size or time changed since they were last hashed.
 
@@ -122,8 +118,9 @@ class DeliveryVersions:
         self._asked: set[str] = set()
         self._changed = False
         try:
-            self._seen: dict[str, list] = dict(_memories.read(str(memory)))
-        except (FileNotFoundError, json.JSONDecodeError):
+            with reading_from(memory):
+                self._seen = dict(_memories.read(str(memory)))
+        except (FileNotFoundError, NotADirectoryError):
             self._seen = {}
 
     def version(self, folder: Path) -> str:
@@ -156,15 +153,9 @@ class DeliveryVersions:
         """Keep what was hashed for the next process."""
         if not self._changed:
             return
-        try:
+        with writing_to(self._memory):
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self._memory.parent}: cannot be made ({error.strerror}); correct paths.store in contimg.yaml"
-            ) from error
-        temporary = self._memory.with_name(f".{self._memory.name}.{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(self._seen), encoding="utf-8")
-        temporary.replace(self._memory)
+            replace_text(self._memory, json.dumps(self._seen))
         self._changed = False
 
     def forget_except(self, folders: Iterable[Path]) -> None:
@@ -181,9 +172,9 @@ class DeliveryVersions:
             return _ABSENT
         self._asked.add(file)
         signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid, wholly]
-        seen = self._seen.get(file)
-        if seen and seen[:-1] == signature:
-            return seen[-1]
+        *seen, version = self._seen.get(file) or [None]
+        if seen == signature and isinstance(version, str):
+            return version
         version = file_version(Path(file), wholly)
         # Leave to read a file may be given without its time stamp changing.
         if version != _UNREADABLE and now - status.st_mtime > SETTLED_SECONDS:
@@ -199,6 +190,8 @@ def file_version(file: Path, wholly: bool = False) -> str:
     """
     if not is_file(file):
         return _ABSENT
+    if file.name == MANIFEST and is_too_large(file):
+        return _TOO_LARGE
     try:
         with file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -261,21 +254,45 @@ class _Glance:
 
 def _read_glance(manifest: str) -> _Glance:
     try:
-        with Path(manifest).open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(map(_stripped, csv.DictReader(stream)))
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
-    folder = Path(manifest).parent
-    times = (_number(row.get("mjd_mid")) for row in rows)
-    named = {folder / name for row in rows for name in _named_files(row)} - {Path(manifest)}
-    wholly = frozenset(str(folder / row["rms_map"]) for row in rows if row.get("rms_map"))
-    files = (manifest, *map(str, sorted(named))) if named else ()
-    return _Glance(min((mjd for mjd in times if mjd is not None), default=math.inf), files, wholly)
+        text = read_manifest_text(Path(manifest))
+    except InputError:
+        return _NOTHING
+    folder = manifest.rpartition(os.sep)[0] + os.sep
+    times = (number_of(cell) for cell in text.column("mjd_mid") if cell is not None)
+    mjd = min((time for time in times if time is not None and math.isfinite(time)), default=math.inf)
+    wholly = [name for name in text.column("rms_map") if name is not None]
+    footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
+    names = [name for column in ("catalogue", "path") for name in text.column(column) if name is not None]
+    named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
+    # Folder by folder, as versions have always been combined.
+    in_order = sorted(named, key=lambda file: file.split(os.sep))  # noqa: PTH206 - thousands of times
+    files = (manifest, *in_order) if named else ()
+    return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly))
+
+
+def _path(folder: str, name: str) -> str:
+    """Where a manifest's name leads, written in one way however it was written there."""
+    if "/." not in name and "//" not in name and not name.startswith(("/", ".")) and not name.endswith("/"):
+        return folder + name
+    return str(Path(folder, name))
+
+
+def _read_memory(file: str) -> dict[str, list[Any]]:
+    """What was hashed, as far as it can be read: of what is damaged, nothing is lost but time."""
+    try:
+        content = json.loads(Path(file).read_bytes())
+        if isinstance(content, dict) and all(isinstance(value, list) for value in content.values()):
+            return content
+        fault = "no memory of ours"
+    except (ValueError, RecursionError) as error:
+        fault = type(error).__name__
+    _LOG.warning("%s is damaged (%s): all deliveries are hashed once more", file, fault)
+    return {}
 
 
 _NOTHING = _Glance(math.inf, (), frozenset())
 _glances = Remembered(_read_glance)
-_memories = Remembered(lambda path: json.loads(Path(path).read_text(encoding="utf-8")))
+_memories = Remembered(_read_memory)
 
 
 def _glance(folder: Path) -> _Glance | None:
@@ -296,15 +313,3 @@ def _regular(file: str) -> os.stat_result | None:
     except (OSError, ValueError):
         return None
     return status if stat.S_ISREG(status.st_mode) else None
-
-
-def _stripped(row: dict) -> dict[str, str]:
-    return {str(key).strip(): str(value or "").strip() for key, value in row.items()}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

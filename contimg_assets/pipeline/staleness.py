@@ -21,6 +21,7 @@ from contimg_assets.pipeline.store import EpochRecord
 
 # In place of an epoch's key, in rows about tables that the whole survey has one of.
 SURVEY = ""
+NEVER_MADE = "never made"
 _COLUMNS = ["epoch", "stage", "state", "reason"]
 _NAMES = [stage.name for stage in EPOCH_STAGES]
 
@@ -114,7 +115,7 @@ class _Question:
         if failure is not None and stands(failure, expected, self.code):
             return State.FAILED, failure.message
         if self.record is None:
-            return State.MISSING, "never made"
+            return State.MISSING, self.world.store.damage(self.stage.name, self.epoch) or NEVER_MADE
         if self.record.code_version != self.code:
             return State.STALE, "code or configuration changed"
         if not is_fresh(self.record, expected, self.code):
@@ -138,7 +139,7 @@ def _of_survey(table: SurveyTable) -> tuple[str, str, State, str]:
     if not table.needs_making:
         return SURVEY, table.name, State.FRESH, ""
     if table.record is None:
-        return SURVEY, table.name, State.MISSING, "never made"
+        return SURVEY, table.name, State.MISSING, NEVER_MADE
     return SURVEY, table.name, State.STALE, "what it is made from, the code or the configuration changed"
 
 

@@ -14,24 +14,29 @@ place), so a reader sees the old epoch or the new one, and a killed process leav
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from contimg_assets.errors import StoreError
+from contimg_assets.files import keep, reading_from, replace_texts, replacing, writing_to
 from contimg_assets.identity.epochs import check_epoch_key, is_epoch_key
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.remembered import Remembered
-from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.schemas import TableSchema
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RECORD, FAILURE = "record.json", "failure.json"
 BURIED = "buried"
@@ -73,9 +78,19 @@ class EpochRecord:
 
     @classmethod
     def from_json(cls, text: str) -> EpochRecord:
-        content = json.loads(text)
-        tables = {name: StoredTable(**table) for name, table in content.pop("tables").items()}
-        return cls(tables=tables, **content)
+        """The record as it was written.
+
+        Raises
+        ------
+        ValueError
+            If it is not one.
+        """
+        record = _RECORD.validate_python(json.loads(text))
+        if not record.tables:
+            raise ValueError("it names no table")
+        if record.stage == RAW_DETECTIONS.name and not isinstance(record.facts.get("mjd_first"), float | int):
+            raise ValueError("it does not say when the epoch was observed")
+        return record
 
 
 @dataclass(frozen=True)
@@ -98,8 +113,24 @@ class Failure:
 
     @classmethod
     def from_json(cls, text: str) -> Failure:
-        content = json.loads(text)
-        return cls(tables=tuple(content.pop("tables", ())), **content)
+        """The failure as it was written.
+
+        Raises
+        ------
+        ValueError
+            If it is not one.
+        """
+        return _FAILURE.validate_python(json.loads(text))
+
+
+_RECORD, _FAILURE = TypeAdapter(EpochRecord), TypeAdapter(Failure)
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file of the store that is not what was written: which, and why, in a sentence."""
+
+    sentence: str
 
 
 class EpochStore:
@@ -108,8 +139,9 @@ class EpochStore:
     def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]]) -> None:
         self.root = Path(root)
         self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
-        self._records = Remembered(lambda path: EpochRecord.from_json(Path(path).read_text(encoding="utf-8")))
-        self._failures = Remembered(lambda path: Failure.from_json(Path(path).read_text(encoding="utf-8")))
+        self._records = Remembered(lambda path: _parsed(path, EpochRecord.from_json))
+        self._failures = Remembered(lambda path: _parsed(path, Failure.from_json))
+        self._told: set[str] = set()
 
     def stage(
         self,
@@ -153,42 +185,77 @@ class EpochStore:
 
     def commit(self, record: EpochRecord) -> None:
         """Make a staged epoch the current one and forget its failure."""
-        folder = self._folder(record.stage, record.epoch)
-        _replace_text(folder / RECORD, json.dumps(asdict(record), indent=1))
-        self.forget_failure(record.stage, record.epoch)
-        current = {table.file for table in record.tables.values()}
-        for file in folder.glob("*.parquet"):
-            if file.name not in current:
-                file.unlink(missing_ok=True)
+        self.commit_all([record])
+
+    def commit_all(self, records: Iterable[EpochRecord]) -> None:
+        """`commit` of several epochs, waiting for the disk once: a power cut leaves of each the old one or the new."""
+        by_folder = {self._folder(record.stage, record.epoch): record for record in records}
+        with writing_to(self.root):
+            tables = (folder / table.file for folder, record in by_folder.items() for table in record.tables.values())
+            keep(tables, {*by_folder, *(folder.parent for folder in by_folder)})
+            texts = {folder / RECORD: json.dumps(asdict(record), indent=1) for folder, record in by_folder.items()}
+            replace_texts(texts)
+            for folder, record in by_folder.items():
+                self.forget_failure(record.stage, record.epoch)
+                current = {table.file for table in record.tables.values()}
+                for file in folder.glob("*.parquet"):
+                    if file.name not in current:
+                        file.unlink(missing_ok=True)
 
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         """The current record, or None if the epoch was never made.
 
-        One whose files are gone or cut off counts as never made, so that whatever damaged the store, it is made again.
+        One that is damaged, or whose files are gone or cut off, counts as never made, so that whatever damaged the
+        store, it is made again; `damage` says what it was.
         """
+        current = self._current(stage, epoch)
+        if isinstance(current, Damaged):
+            self._tell(current)
+            return None
+        return current
+
+    def damage(self, stage: str, epoch: str) -> str | None:
+        """A sentence about what is damaged of an epoch that counts as never made for that."""
+        current = self._current(stage, epoch)
+        return current.sentence if isinstance(current, Damaged) else None
+
+    def _current(self, stage: str, epoch: str) -> EpochRecord | Damaged | None:
         path = self._path(stage, epoch, RECORD)
         damaged: EpochRecord | None = None
         while True:
             try:
-                record = self._records.read(path)
-            except FileNotFoundError:
+                with reading_from(path):
+                    record = self._records.read(path)
+            except (FileNotFoundError, NotADirectoryError):
                 return None
-            if self._is_whole(record):
+            if isinstance(record, Damaged):
+                return record
+            if (record.stage, record.epoch) != (stage, epoch):
+                return Damaged(f"{path} is that of {record.stage} of epoch {record.epoch}: made again")
+            file = self._damaged_file(record)
+            if file is None:
                 return record
             if record == damaged:
-                return None
+                return Damaged(f"{file} is gone or cut off: made again")
             # Perhaps it was replaced since, and its files removed: the new record says so.
             damaged = record
 
-    def _is_whole(self, record: EpochRecord) -> bool:
+    def _damaged_file(self, record: EpochRecord) -> str | None:
         for table in record.tables.values():
+            path = self._path(record.stage, record.epoch, table.file)
             try:
-                n_bytes = os.stat(self._path(record.stage, record.epoch, table.file)).st_size  # noqa: PTH116 - thousands
-            except FileNotFoundError:
-                return False
+                n_bytes = os.stat(path).st_size  # noqa: PTH116 - thousands
+            except (FileNotFoundError, ValueError):
+                return path
             if table.n_bytes not in (0, n_bytes):
-                return False
-        return True
+                return path
+        return None
+
+    def _tell(self, damaged: Damaged) -> None:
+        """Say it where people look for what a process did, once."""
+        if damaged.sentence not in self._told:
+            self._told.add(damaged.sentence)
+            _LOG.warning("%s", damaged.sentence)
 
     def read(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One table of one epoch, checked against its schema.
@@ -200,7 +267,8 @@ class EpochStore:
         SchemaError
             If the file is not what the schema says (another version of the package wrote it, or it was edited).
         """
-        return self.read_arrow(stage, epoch, table, columns).to_pandas()
+        found: pd.DataFrame = self.read_arrow(stage, epoch, table, columns).to_pandas()
+        return found
 
     def read_arrow(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """As `read`, as an Arrow table."""
@@ -220,11 +288,19 @@ class EpochStore:
 
     def read_recorded(self, record: EpochRecord, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One table that a record names, committed or only staged, checked against its schema."""
-        found = pq.read_table(
-            self._folder(record.stage, record.epoch) / record.tables[table].file,
-            columns=list(columns) if columns is not None else None,
-            partitioning=None,
-        )
+        if table not in record.tables:
+            raise StoreError(
+                f"{record.stage} of epoch {record.epoch!r} was made without {table!r}; "
+                f"`contimg run --force --epochs {record.epoch}` makes it again"
+            )
+        file = self._folder(record.stage, record.epoch) / record.tables[table].file
+        try:
+            with reading_from(file):
+                found = pq.read_table(file, columns=list(columns) if columns is not None else None, partitioning=None)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise _not_as_written(file, error) from error
         schema = self._schemas[record.stage][table]
         if columns is not None:
             schema = TableSchema(schema.name, schema.description, tuple(schema[name] for name in columns))
@@ -238,13 +314,22 @@ class EpochStore:
             names = os.listdir(folder)  # noqa: PTH208 - thousands of names, many times
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if os.path.isfile(f"{folder}{os.sep}{name}{os.sep}{RECORD}"))  # noqa: PTH113
+        made = (name for name in names if os.path.isfile(f"{folder}{os.sep}{name}{os.sep}{RECORD}"))  # noqa: PTH113
+        return sorted(name for name in made if is_epoch_key(name))
 
     def delete(self, stage: str, epoch: str) -> None:
         """Forget an epoch of a stage: its record first, so that no reader finds half of it."""
         folder = self._folder(stage, epoch)
-        (folder / RECORD).unlink(missing_ok=True)
+        with writing_to(folder):
+            (folder / RECORD).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+    def discard(self, stage: str, epoch: str) -> None:
+        """Let an epoch of a stage count as never made; its files stay until they are tidied away."""
+        folder = self._folder(stage, epoch)
+        with writing_to(folder):
+            (folder / RECORD).unlink(missing_ok=True)
+            keep([], [folder])
 
     def bury(self, epoch: str) -> None:
         """Forget an epoch in all stages, and remember that it must leave the products database too.
@@ -252,8 +337,10 @@ class EpochStore:
         The note comes first: a process killed half-way leaves an epoch that the next run still removes.
         """
         note = self.root / BURIED / check_epoch_key(epoch)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+        with writing_to(note):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+            keep([note], [note.parent])
         for stage in self._schemas:
             self.delete(stage, epoch)
         shutil.rmtree(self._folder("products", epoch), ignore_errors=True)
@@ -273,25 +360,39 @@ class EpochStore:
         for name, table in (tables or {}).items():
             arrow = self._schemas[failure.stage][name].to_arrow(table)
             self._write_table(arrow, folder / _failed_file(name))
-        _replace_text(folder / FAILURE, json.dumps(asdict(failure), indent=1))
+        with writing_to(folder):
+            replace_texts({folder / FAILURE: json.dumps(asdict(failure), indent=1)})
 
     def failure(self, stage: str, epoch: str) -> Failure | None:
+        """Why the last attempt failed, if it did; one that cannot be read counts as none: the epoch is tried again."""
+        path = self._path(stage, epoch, FAILURE)
         try:
-            return self._failures.read(self._path(stage, epoch, FAILURE))
-        except FileNotFoundError:
+            with reading_from(path):
+                found = self._failures.read(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        if isinstance(found, Damaged):
+            self._tell(found)
+            return None
+        return found
 
     def read_failed(self, stage: str, epoch: str, table: str) -> pd.DataFrame | None:
         """A table that was kept with an epoch's failure, checked against its schema; None if there is none."""
         failure = self.failure(stage, epoch)
         if failure is None or table not in failure.tables:
             return None
+        file = self._folder(stage, epoch) / _failed_file(table)
         try:
-            found = pq.read_table(self._folder(stage, epoch) / _failed_file(table), partitioning=None)
+            with reading_from(file):
+                found = pq.read_table(file, partitioning=None)
         except FileNotFoundError:  # the epoch was made meanwhile
             return None
+        except (OSError, pa.ArrowException) as error:
+            self._tell(Damaged(str(_not_as_written(file, error))))
+            return None
         self._schemas[stage][table].check(found)
-        return found.to_pandas()
+        frame: pd.DataFrame = found.to_pandas()
+        return frame
 
     def failures(self, stage: str) -> list[Failure]:
         """Epochs whose last attempt at this stage failed, sorted by name."""
@@ -301,9 +402,10 @@ class EpochStore:
     def forget_failure(self, stage: str, epoch: str) -> None:
         """The epoch was made after all."""
         folder = self._folder(stage, epoch)
-        (folder / FAILURE).unlink(missing_ok=True)
-        for table in self._schemas.get(stage, ()):
-            (folder / _failed_file(table)).unlink(missing_ok=True)
+        with writing_to(folder):
+            (folder / FAILURE).unlink(missing_ok=True)
+            for table in self._schemas.get(stage, ()):
+                (folder / _failed_file(table)).unlink(missing_ok=True)
 
     def unreferenced(self) -> Iterator[Path]:
         """Files that no record refers to: left by killed processes.
@@ -329,12 +431,8 @@ class EpochStore:
 
     def _writable_folder(self, stage: str, epoch: str) -> Path:
         folder = self._folder(stage, epoch)
-        try:
+        with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{folder}: cannot be made ({error.strerror}); correct paths.store in contimg.yaml"
-            ) from error
         return folder
 
     @staticmethod
@@ -344,27 +442,32 @@ class EpochStore:
         One that lies there already is written again: it may be damaged, and its age must not let it be tidied away
         before the record that names it is committed.
         """
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
+        with writing_to(path), replacing(path, kept=False) as temporary:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
-            n_bytes = temporary.stat().st_size
-            temporary.replace(path)
-            return n_bytes
-        finally:
-            temporary.unlink(missing_ok=True)
+            return temporary.stat().st_size
 
 
 def _failed_file(table: str) -> str:
     return f"failure-{table}.parquet"
 
 
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def _parsed(path: str, parse: Callable[[str], T]) -> T | Damaged:
+    """What a small file says, or that it is none of ours: cut, empty, of other keys, or not text at all."""
+    content = Path(path).read_bytes()
+    if not content:
+        return Damaged(f"{path} is empty: made again")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return parse(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        return Damaged(f"{path} is damaged ({type(error).__name__}): made again")
+
+
+def _not_as_written(file: Path, error: OSError | pa.ArrowException) -> StoreError:
+    said = str(error).split("\n", maxsplit=1)[0]
+    return StoreError(
+        f"{file}: its content is not what was written ({said[:200]}); `contimg check --store --mend` finds all that is "
+        "damaged, then `contimg run` makes it again"
+    )
 
 
 class StoredEpochs:

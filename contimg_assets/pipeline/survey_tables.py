@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
@@ -21,9 +20,9 @@ from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import SCALES, NotMadeYet, SurveyTable, epochs_in_time_order
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE, REFERENCE_STAGE, SCALES_TABLE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, stated
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
-from contimg_assets.schemas.described import described_values
 
 READ_FROM = "read_from"
 
@@ -82,8 +81,8 @@ def catalog_input_version(config: Config, name: str) -> str:
 
 def catalog_versions(config: Config) -> dict[str, str | None]:
     """Version of each configured catalog as made; None where it has not been made."""
-    files = {name: catalog_file(config, name) for name in config.catalogs}
-    return {name: ReferenceCatalog(name, file).version if file.exists() else None for name, file in files.items()}
+    readable = readable_catalogs(config)
+    return {name: readable[name].version if name in readable else None for name in config.catalogs}
 
 
 def made_catalogs(config: Config) -> dict[str, ReferenceCatalog]:
@@ -94,10 +93,11 @@ def made_catalogs(config: Config) -> dict[str, ReferenceCatalog]:
     NotMadeYet
         If one of them has not been made.
     """
-    missing = [f"reference/{name}" for name, version in catalog_versions(config).items() if version is None]
+    readable = readable_catalogs(config)
+    missing = [f"reference/{name}" for name in config.catalogs if name not in readable]
     if missing:
         raise NotMadeYet(f"{missing[0]} has not been made yet; `contimg run` makes it", missing)
-    return {name: ReferenceCatalog(name, catalog_file(config, name)) for name in config.catalogs}
+    return readable
 
 
 def corrections_of_all_epochs(store: EpochStore) -> dict[str, EpochRecord]:
@@ -130,18 +130,12 @@ def epoch_scales_file(root: Path) -> Path:
 
 
 def read_epoch_scales(root: Path) -> pd.DataFrame:
-    """EPOCH_SCALES as stored; empty where they were never made."""
-    file = epoch_scales_file(root)
-    if not file.exists():
-        return EPOCH_SCALES.empty()
-    found = pq.read_table(file)
-    EPOCH_SCALES.check(found)
-    scales: pd.DataFrame = found.to_pandas()
+    """EPOCH_SCALES as stored; empty where they were never made, or are damaged."""
+    found = read_whole(epoch_scales_file(root), EPOCH_SCALES)
+    scales: pd.DataFrame = EPOCH_SCALES.empty() if found is None else found.to_pandas()
     return scales
 
 
 def read_from(file: Path) -> str | None:
-    """Version of what a stored table without epochs was made from; None if there is none."""
-    if not file.exists():
-        return None
-    return described_values(pq.read_schema(file)).get(READ_FROM)
+    """Version of what a stored table without epochs was made from; None if there is none, or a damaged one."""
+    return stated(file, READ_FROM)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -68,6 +70,74 @@ def test_a_spoiled_file_is_mended_by_force(finished: TestProject) -> None:
     spoil(finished, "measurements", finished.epochs[1])
     assert finished.run(force=True).complete
     assert_same_rows(finished.rows(), before)
+
+
+def damage(file: Path, content: bytes) -> Path:
+    assert file.exists()
+    file.write_bytes(content)
+    return file
+
+
+def test_damaged_small_files_of_the_store_are_named_and_made_again(
+    finished: TestProject, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, store, epochs = finished.rows(), finished.folder / "store", finished.epochs
+    damaged = [
+        damage(store / "raw_detections" / epochs[0] / "record.json", b""),
+        damage(store / "associated_sources" / epochs[1] / "record.json", b'{"stage": "associated_so'),
+        damage(store / "corrections" / epochs[2] / "record.json", b'{"nothing": "of ours"}'),
+        damage(store / "delivery_versions.json", b"null"),
+        damage(store / "epoch_scales.parquet", b""),
+        *(damage(file, b"") for file in sorted((store / "reference").iterdir())),
+    ]
+    said = CliRunner().invoke(app, ["status"])
+    assert said.exit_code == 0
+    assert "record.json is empty" in said.output
+    assert finished.run().complete
+    told = " ".join(caplog.messages)
+    assert [str(file) for file in damaged if str(file) not in told] == []
+    assert_same_rows(finished.rows(), before)
+    assert finished.run().run_ids == []
+
+
+def test_wrong_bytes_of_the_right_number_are_found_and_made_again(finished: TestProject) -> None:
+    before, store = finished.rows(), finished.folder / "store"
+    sound = CliRunner().invoke(app, ["check", "--store"])
+    assert sound.exit_code == 0, sound.output
+    assert "are what was written" in sound.output
+    spoil(finished, "measurements", finished.epochs[1])
+    changed = next(store.glob(f"corrections/{finished.epochs[0]}/known_fluxes-*.parquet"))
+    table = pq.read_table(changed)
+    pq.write_table(table.slice(1), changed)
+    record = changed.with_name("record.json")
+    record.write_text(re.sub(r'"n_bytes": \d+', '"n_bytes": 0', record.read_text(encoding="utf-8")), encoding="utf-8")
+    catalog = next((store / "reference").iterdir())
+    content = bytearray(catalog.read_bytes())
+    content[100:110] = b"x" * 10
+    catalog.write_bytes(content)
+    assert finished.run().run_ids == []
+    for option in ([], ["--mend"], ["--mend"]):
+        found = CliRunner().invoke(app, ["check", "--store", *option])
+        if found.exit_code == 0:
+            break
+        output = found.output.replace("\n", "")
+        assert [name in output for name in (finished.epochs[1], changed.name, catalog.name)] == [True] * 3
+    assert found.exit_code == 0
+    assert finished.run().complete
+    assert CliRunner().invoke(app, ["check", "--store"]).exit_code == 0
+    assert_same_rows(finished.rows(), before)
+
+
+def test_what_cannot_be_made_again_is_kept_and_told(finished: TestProject) -> None:
+    epoch = finished.epochs[1]
+    shutil.rmtree(finished.folder / "incoming" / epoch)
+    (file,) = (finished.folder / "store" / "raw_detections" / epoch).glob("detections-*.parquet")
+    file.write_bytes(b"x" * file.stat().st_size)
+    for option in ([], ["--mend"]):
+        found = CliRunner().invoke(app, ["check", "--store", *option])
+        assert found.exit_code == 1
+        assert "deliver the epoch again" in found.output
+    assert finished.project.store.record("raw_detections", epoch) is not None
 
 
 def test_a_failure_that_has_passed_is_tried_again_by_the_next_call(finished: TestProject) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contimg_assets.catalogs import store
 from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, query_sources, write_catalog
 from contimg_assets.config import CatalogConfig, Config
-from contimg_assets.errors import InputError
+from contimg_assets.errors import InputError, StoreError
 from contimg_assets.sky import sphere
 
 
@@ -152,10 +152,10 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     before = target.read_bytes()
 
     def fails(*_: object, **__: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.pq, "write_table", fails)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StoreError, match=r"No space left on device.*make room"):
         write_catalog(table, target)
     assert target.read_bytes() == before
     assert [file.name for file in target.parent.iterdir()] == ["a.parquet"]

@@ -6,11 +6,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from typer.testing import CliRunner
 
-from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
+from contimg_assets.cli.app import app
+from contimg_assets.orchestration.automation.sensors import something_runs
+from contimg_assets.orchestration.runs import dead_runs
+from contimg_assets.orchestration.runs.dead_runs import (
+    PROCESS_TAG,
+    UNFINISHED,
+    fail_dead_runs,
+    this_process,
+    told_of_waiting,
+    wait_for_pools,
+)
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
@@ -68,6 +82,54 @@ def test_living_runs_are_waited_for_and_dead_ones_are_not(project: TestProject) 
         assert instance.get_run_by_id(living).status == dg.DagsterRunStatus.STARTED
 
 
+@pytest.mark.parametrize("status", list(UNFINISHED), ids=lambda status: status.value)
+def test_a_run_of_a_dead_process_is_dead_whatever_its_status(project: TestProject, status: dg.DagsterRunStatus) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host, _, began = this_process().split(" ")
+    with open_instance(project.folder) as instance:
+        tags = {PROCESS_TAG: f"{host} {dead.pid} {began}"}
+        gone = create_run(instance, tags=tags, status=status).run_id
+        living = create_run(instance, tags={PROCESS_TAG: this_process()}, status=status).run_id
+        copied = create_run(instance, tags=tags, status=status, parent_run_id=gone, root_run_id=gone).run_id
+        odd = create_run(instance, tags={PROCESS_TAG: "nonsense"}, status=status).run_id
+        assert fail_dead_runs(instance) == [gone]
+        assert instance.get_run_by_id(gone).status == dg.DagsterRunStatus.FAILURE
+        assert {instance.get_run_by_id(run).status for run in (living, copied, odd)} == {status}
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED])
+def test_a_run_that_nothing_will_start_is_told_and_holds_nothing_up(
+    project: TestProject, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+) -> None:
+    with open_instance(project.folder) as instance:
+        assert told_of_waiting(instance) is None
+        run = create_run(instance, status=status)
+        assert something_runs(instance)
+        monkeypatch.setattr(dead_runs, "PATIENCE_SECONDS", -1.0)
+        assert not something_runs(instance)
+        sentence = str(told_of_waiting(instance))
+        assert run.run_id in sentence
+        assert "`dagster dev`" in sentence
+        begun = create_run(instance, status=dg.DagsterRunStatus.STARTED)
+        assert something_runs(instance)
+        instance.report_run_failed(begun)
+    said = CliRunner().invoke(app, ["run"])
+    assert said.exit_code == 0
+    assert run.run_id in said.output.replace("\n", "")
+
+
 @dg.job
 def _job() -> None:
     pass
+
+
+def create_run(instance: dg.DagsterInstance, **arguments: Any) -> dg.DagsterRun:
+    """A run as a code location in this file asked for it."""
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file=__file__))
+    return instance.create_run_for_job(
+        _job,
+        remote_job_origin=RemoteRepositoryOrigin(location, "__repository__").get_job_origin("_job"),
+        job_code_origin=dg.reconstructable(_job).get_python_origin(),
+        **arguments,
+    )

@@ -1,12 +1,16 @@
 """Deliveries at a glance: which epochs there are, in which order, and which version of each."""
 
+import math
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from contimg_assets.config import Config
 from contimg_assets.errors import InputError
+from contimg_assets.ingest.manifest import read_manifest
 from contimg_assets.pipeline import deliveries as delivery
 from contimg_assets.pipeline.deliveries import (
     DeliveryVersions,
@@ -15,6 +19,18 @@ from contimg_assets.pipeline.deliveries import (
     find_deliveries,
     unusable_folders,
 )
+
+NUMBERS = {
+    "mjd_mid": 60000.5,
+    "ra_deg": 10.0,
+    "dec_deg": -30.0,
+    "radius_deg": 2.0,
+    "bmaj_arcsec": 15.0,
+    "bmin_arcsec": 10.0,
+    "bpa_deg": 20.0,
+    "freq_mhz": 887.5,
+    "rms_mjy_beam": 0.25,
+}
 
 
 def deliver(incoming: Path, epoch: str, mjd: float = 60000.0, content: str = "a\n1\n") -> Path:
@@ -106,6 +122,24 @@ def test_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     memory.write_text("{", encoding="utf-8")
     assert DeliveryVersions(memory).version(folder) != version
     assert {file.name for file in hashed} == {"images.csv", "one.csv"}
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b'{"a": 1}', bytes(range(255, 0, -1)), b"[" * 100_000])
+def test_a_damaged_memory_costs_nothing_but_time(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    memory = tmp_path / "versions.json"
+    memory.write_bytes(content)
+    os.utime(memory, (1, 1))
+    for _ in range(2):
+        versions = DeliveryVersions(memory)
+    assert versions.version(folder) == delivery_version(folder)
+    assert [str(memory) in message for message in caplog.messages] == [True]
+    versions.save()
+    assert "images.csv" in memory.read_text(encoding="utf-8")
 
 
 def test_a_file_just_written_is_hashed_again(tmp_path: Path) -> None:
@@ -209,3 +243,49 @@ def test_version_when_quiet(tmp_path: Path) -> None:
     versions = DeliveryVersions(tmp_path / "versions.json")
     assert versions.version_when_quiet(folder, 60.0) is None
     assert versions.version_when_quiet(folder, 0.0) == versions.version(folder) == delivery_version(folder)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "  "])
+@pytest.mark.parametrize("comment", ["", "# written by the scheduler\n"])
+@pytest.mark.parametrize("name", ["a.csv", "cats/a.csv", "./cats//a.csv", "{root}/a.csv"])
+def test_a_replaced_catalogue_is_noticed_however_the_manifest_is_written(
+    tmp_path: Path, delimiter: str, comment: str, name: str
+) -> None:
+    """What counts for the version is what `read_manifest` reads: both take the manifest apart in one way."""
+    folder, root = tmp_path / "incoming" / "e1", tmp_path / "archive"
+    for place in (folder, folder / "cats", root):
+        place.mkdir(parents=True)
+        (place / "a.csv").write_text("a\n1\n", encoding="utf-8")
+    name = name.format(root=root)
+    row = {"image": "a", "catalogue": name, **NUMBERS}
+    lines = (delimiter.join(map(str, cells)) for cells in (row.keys(), row.values()))
+    (folder / "images.csv").write_text(comment + "\n".join(lines) + "\n", encoding="utf-8")
+    config = Config(root=tmp_path, paths={"image_roots": [str(root)]})  # type: ignore[arg-type]
+    (catalogue,) = read_manifest(folder, config).catalogues
+    assert {file.resolve() for file in delivered_files(folder)} == {folder / "images.csv", catalogue}
+    (found,) = find_deliveries(tmp_path / "incoming")
+    assert found.mjd == NUMBERS["mjd_mid"]
+    before = delivery_version(folder, [root])
+    catalogue.write_text("a\n2\n", encoding="utf-8")
+    assert delivery_version(folder, [root]) != before
+
+
+def test_a_manifest_of_gigabytes_costs_nothing(tmp_path: Path) -> None:
+    """Its epoch fails with the cure; nothing reads it to find that out."""
+    folder = deliver(tmp_path, "a")
+    os.truncate(folder / "images.csv", 3_000_000_000)
+    with pytest.raises(InputError, match=r"images\.csv: larger than 20 MB"):
+        read_manifest(folder, Config(root=tmp_path))
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        (found,) = find_deliveries(tmp_path)
+        versions = DeliveryVersions(tmp_path / "versions.json")
+        version = versions.version_when_quiet(folder, 0.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.mjd == math.inf
+    assert version == delivery_version(folder)
+    assert peak < 5_000_000
+    assert time.process_time() - began < 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError, SchemaError, StoreError
-from contimg_assets.pipeline.store import BAD_INPUT, EpochRecord, EpochStore, Failure
+from contimg_assets.pipeline.store import BAD_INPUT, FAILURE, RECORD, EpochRecord, EpochStore, Failure
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
 
 POINTS = TableSchema(
@@ -97,6 +98,124 @@ def test_an_epoch_whose_files_are_damaged_counts_as_never_made_and_is_mended(sto
     assert write(store) == record
     assert store.record("stage", "e1") == record
     assert len(store.read("stage", "e1", "points")) == 3
+
+
+NONSENSE = {
+    "empty": b"",
+    "cut": b'{"stage": "stage", "epo',
+    "null": b"null",
+    "a list": b"[1, 2]",
+    "wrong keys": b'{"stage": "stage", "epoch": "e1", "tabellen": {}}',
+    "wrong kinds": b'{"stage":"stage","epoch":"e1","data_version":"a","code_version":"1","inputs":3,"tables":4}',
+    "no tables": b'{"stage":"stage","epoch":"e1","data_version":"a","code_version":"1","inputs":{},"tables":{}}',
+    "random": bytes(range(255, 0, -1)),
+    "a zero byte in a name": b'{"stage":"stage","epoch":"e1","data_version":"a","code_version":"1","inputs":{},'
+    b'"tables":{"points":{"file":"a\\u0000b","rows":1,"version":"a"}}}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", NONSENSE.values(), ids=NONSENSE)
+def test_a_damaged_record_counts_as_never_made_and_is_named(
+    store: EpochStore, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = write(store)
+    write(store, "e2")
+    file = store.root / "stage" / "e1" / RECORD
+    file.write_bytes(content)
+    for _ in range(3):
+        assert store.record("stage", "e1") is None
+    (told,) = caplog.messages
+    assert told == store.damage("stage", "e1")
+    assert str(file.parent) in told
+    assert store.record("stage", "e2") is not None
+    assert store.epochs("stage") == ["e1", "e2"]
+    assert write(store) == record
+    assert store.record("stage", "e1") == record
+    assert store.damage("stage", "e1") is None
+
+
+def test_the_record_of_another_epoch_is_none_of_this_one(store: EpochStore) -> None:
+    write(store)
+    write(store, "e2", text="b")
+    shutil.copy(store.root / "stage" / "e2" / RECORD, store.root / "stage" / "e1" / RECORD)
+    assert store.record("stage", "e1") is None
+    assert "of epoch e2" in str(store.damage("stage", "e1"))
+
+
+@pytest.mark.parametrize("content", NONSENSE.values(), ids=NONSENSE)
+def test_a_damaged_failure_counts_as_none_and_is_named(
+    store: EpochStore, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for epoch in ("e1", "e2"):
+        store.fail(Failure("stage", epoch, "bad", BAD_INPUT, "1", {}), {"points": points()})
+    (store.root / "stage" / "e1" / FAILURE).write_bytes(content)
+    assert store.failure("stage", "e1") is None
+    assert store.read_failed("stage", "e1", "points") is None
+    assert [failure.epoch for failure in store.failures("stage")] == ["e2"]
+    assert [FAILURE in message for message in caplog.messages] == [True]
+    write(store)
+    assert not (store.root / "stage" / "e1" / FAILURE).exists()
+
+
+def test_a_store_that_may_not_be_read_is_told_and_not_made_again(
+    store: EpochStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StoreError, match=r"record\.json: cannot be read \(Permission denied\); allow"):
+        store.record("stage", "e1")
+
+
+@pytest.mark.parametrize(("number", "cure"), [(28, "make room"), (30, "allow the user"), (13, "allow the user")])
+def test_a_store_that_cannot_be_written_is_told_with_the_cure(
+    store: EpochStore, monkeypatch: pytest.MonkeyPatch, number: int, cure: str
+) -> None:
+    record = write(store)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr("contimg_assets.pipeline.store.pq.write_table", refuse)
+    with pytest.raises(StoreError, match=cure):
+        write(store, text="b")
+    monkeypatch.undo()
+    assert store.record("stage", "e1") == record
+    assert list(store.unreferenced()) == []
+
+
+def test_a_power_cut_leaves_the_old_epoch_or_the_new_one(store: EpochStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In what order the disk is asked to keep things: content, names, the record that refers to them, its name."""
+    write(store)
+    asked: list[str] = []
+    fsync, rename, unlink = os.fsync, Path.replace, Path.unlink
+
+    def note(descriptor: int) -> None:
+        asked.append("keep " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")).rsplit("-")[0])  # noqa: PTH119, PTH115
+        fsync(descriptor)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        asked.append(f"name {target.name.rsplit('-')[0]}")
+        return rename(path, target)
+
+    def note_unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.exists():
+            asked.append(f"drop {path.name.rsplit('-')[0]}")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    monkeypatch.setattr(Path, "unlink", note_unlink)
+    write(store, table=points(5), text="b")
+    record = next(i for i, what in enumerate(asked) if what == "name record.json")
+    assert {"name points", "name notes", "keep points", "keep notes", "keep e1"} <= set(asked[:record])
+    assert asked[record - 1].startswith("keep .record.json")
+    assert asked[record + 1] == "keep e1"
+    assert asked[record + 2 :] == ["drop points", "drop notes"] or asked[record + 2 :] == ["drop notes", "drop points"]
 
 
 def test_tables_are_kept_with_a_failure_until_the_epoch_is_made(store: EpochStore) -> None:

@@ -72,9 +72,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         "share (robust least squares in ln flux) and tied to the reference catalog once. Applied in place of the "
         "images' own scales where `corrections.apply_flux` is 'epochs'.",
     )
-    def epoch_scales(
-        corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]
-    ) -> dg.MaterializeResult[Any]:
+    def epoch_scales(corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         version = scales_input_version(config, store.epochs)
         records = corrections_of_all_epochs(store.epochs)
         scales = make(corrections, records, config.corrections)

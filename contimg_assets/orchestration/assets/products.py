@@ -134,7 +134,7 @@ def _build_epoch_scales(config: Config) -> dg.AssetsDefinition:
     )
     def epoch_scales_table(
         epoch_scales: pd.DataFrame, database: dg.ResourceParam[ProductsDatabase]
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         database.upgrade()
         version = version_of_table(EPOCH_SCALES.to_arrow(epoch_scales))
         written = database.replace_epoch_scales(epoch_scales)

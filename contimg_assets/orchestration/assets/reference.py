@@ -1,7 +1,5 @@
 """`reference/<catalogue>`: the catalogs that measurements are matched to, one asset each, sorted by HEALPix."""
 
-from typing import Any
-
 import dagster as dg
 
 from contimg_assets.catalogs.store import build_catalog
@@ -47,7 +45,7 @@ def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.Asset
         f"mJy], sorted by HEALPix.",
         metadata={COLUMN_SCHEMA: columns_of(REFERENCE)},
     )
-    def reference(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    def reference(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         version = catalog_input_version(config, name)
         table = build_catalog(name, catalog, config.root)
         described = describe(table, {READ_FROM: version})

@@ -12,6 +12,7 @@ import dagster as dg
 import pandas as pd
 
 from contimg_assets.config import Automation
+from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.orchestration.automation.jobs import OpenProject
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
@@ -96,7 +97,7 @@ def epochs_keep_coming(project: Project) -> dg.AssetCheckResult:
             passed=False, severity=dg.AssetCheckSeverity.WARN, description="no epoch was ever delivered"
         )
     newest = delivered[-1].epoch
-    hours = (time.time() - (delivered[-1].folder / "images.csv").stat().st_mtime) / 3600.0
+    hours = (time.time() - (delivered[-1].folder / MANIFEST).stat().st_mtime) / 3600.0
     return dg.AssetCheckResult(
         passed=hours <= limit,
         severity=dg.AssetCheckSeverity.WARN,

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delete_epoch
-from contimg_assets.pipeline import upkeep
+from contimg_assets.pipeline import store_check, upkeep
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import MEASUREMENTS_STAGE, RAW_DETECTIONS
 
@@ -40,7 +40,11 @@ class VanishedEpochs(dg.Config):
 
 def build_jobs(open_project: OpenProject) -> list[Any]:
     """All jobs, for the project that ``open_project`` gives."""
+    of_project = (_rebuild_products, _remove_vanished_epochs, _maintenance)
+    return [EVERYTHING, INGEST_EPOCH, RECONCILE, *(build(open_project) for build in of_project)]
 
+
+def _rebuild_products(open_project: OpenProject) -> dg.JobDefinition:
     @dg.op(description="Bring everything up to date, then replace all products by what the Parquet store holds.")
     def write_products_again(context: dg.OpExecutionContext) -> None:
         project = open_project()
@@ -52,6 +56,17 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
         context.add_output_metadata(written.metadata | {"runs": report.run_ids})
         _raise_errors(report.errors)
 
+    @dg.job(
+        name="rebuild_products",
+        description="Make the products database anew from the Parquet store. People's decisions on matches stay.",
+    )
+    def rebuild_products() -> None:
+        write_products_again()
+
+    return rebuild_products
+
+
+def _remove_vanished_epochs(open_project: OpenProject) -> dg.JobDefinition:
     @dg.op(description="Remove epochs from store and products, and fold the later ones again without them.")
     def remove_epochs(context: dg.OpExecutionContext, config: VanishedEpochs) -> None:
         project = open_project()
@@ -62,6 +77,14 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
                 continue
             _raise_errors(delete_epoch(project, context.instance, epoch).errors)
 
+    @dg.job(name=REMOVE_VANISHED, description="Remove epochs whose delivery is gone.")
+    def remove_vanished_epochs() -> None:
+        remove_epochs()
+
+    return remove_vanished_epochs
+
+
+def _maintenance(open_project: OpenProject) -> dg.JobDefinition:
     @dg.op(description="Remove files of the store that nothing refers to and no running process can still need.")
     def tidy_store(context: dg.OpExecutionContext) -> None:
         project = open_project()
@@ -70,6 +93,20 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
             {"files removed": len(removed), "bytes": sum(size for _, size in removed)}
             | ({"first": str(removed[0][0])} if removed else {})
         )
+
+    @dg.op(
+        description="Hash every table of the store. What is not as it was written counts as never made from then on, "
+        "and is made again; fails where something cannot be.",
+        ins={"tidied": dg.In(dg.Nothing)},
+    )
+    def check_store(context: dg.OpExecutionContext) -> None:
+        project = open_project()
+        faults = store_check.check_store(project)
+        for fault in faults:
+            context.log.error(str(fault))
+        lasting = store_check.mend_store(project, faults)
+        context.add_output_metadata({"damaged": len(faults), "made again": len(faults) - len(lasting)})
+        _raise_errors([str(fault) for fault in lasting])
 
     @dg.op(
         description="Give the products database's unused space back, and measure its tables anew for its planner.",
@@ -81,21 +118,15 @@ def build_jobs(open_project: OpenProject) -> list[Any]:
         context.add_output_metadata({"bytes before": before, "bytes after": after})
 
     @dg.job(
-        name="rebuild_products",
-        description="Make the products database anew from the Parquet store. People's decisions on matches stay.",
+        name=MAINTENANCE,
+        description="Weekly: remove what nothing refers to, hash what the store holds, compact the products database.",
     )
-    def rebuild_products() -> None:
-        write_products_again()
-
-    @dg.job(name=REMOVE_VANISHED, description="Remove epochs whose delivery is gone.")
-    def remove_vanished_epochs() -> None:
-        remove_epochs()
-
-    @dg.job(name=MAINTENANCE, description="Weekly: remove what nothing refers to, compact the products database.")
     def maintenance() -> None:
-        compact_database(tidied=tidy_store())
+        tidied = tidy_store()
+        compact_database(tidied)
+        check_store(tidied)
 
-    return [EVERYTHING, INGEST_EPOCH, RECONCILE, rebuild_products, remove_vanished_epochs, maintenance]
+    return maintenance
 
 
 def _raise_errors(errors: list[str]) -> None:

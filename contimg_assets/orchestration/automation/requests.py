@@ -7,11 +7,15 @@ from collections.abc import Iterable
 import dagster as dg
 import pandas as pd
 
+from contimg_assets.catalogs.store import catalog_file
 from contimg_assets.orchestration.assets import SCALES_STAGES, stage_keys
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_survey, stretches_to_make, work_to_do
-from contimg_assets.pipeline.survey_tables import catalog_input_version, scales_input_version
+from contimg_assets.pipeline.survey_files import damage_mark
+from contimg_assets.pipeline.survey_tables import catalog_input_version, epoch_scales_file, scales_input_version
+from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 
 def runs_to_launch(
@@ -38,13 +42,15 @@ def tables_to_launch(project: Project, assessment: pd.DataFrame) -> list[dg.RunR
     scales = stale & set(SCALES_STAGES)
     requests = [
         dg.RunRequest(
-            run_key=f"{name} {catalog_input_version(project.config, name.partition('/')[2])}",
+            run_key=f"{name} {catalog_input_version(project.config, name.partition('/')[2])}"
+            + damage_mark(catalog_file(project.config, name.partition("/")[2]), REFERENCE),
             asset_selection=stage_keys([name]),
         )
         for name in sorted(stale - scales)
     ]
     if scales:
         version = scales_input_version(project.config, project.store)
+        version += damage_mark(epoch_scales_file(project.config.store), EPOCH_SCALES)
         requests.append(dg.RunRequest(run_key=f"epoch_scales {version}", asset_selection=stage_keys(SCALES_STAGES)))
     return requests
 

@@ -20,6 +20,7 @@ from contimg_assets.orchestration.automation.jobs import RECONCILE, REMOVE_VANIS
 from contimg_assets.orchestration.automation.requests import digest, runs_to_launch, tables_to_launch
 from contimg_assets.orchestration.epoch_assets import seen_outside
 from contimg_assets.orchestration.partitions import register_epochs
+from contimg_assets.orchestration.runs.dead_runs import UNFINISHED, fail_dead_runs, never_taken, told_of_waiting
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
@@ -29,13 +30,6 @@ from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 _BUCKETS = 256
 # The reconciler's cursor names the epochs that it found wanting; more than this many wait for the next time.
 _MAX_EPOCHS = 2000
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 Look = Callable[[dg.SensorEvaluationContext], dg.SensorResult | dg.SkipReason]
 
@@ -118,8 +112,11 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
     )
     @_errors_are_said
     def reconciler(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        fail_dead_runs(context.instance)
         if something_runs(context.instance):
             return dg.SkipReason("runs are under way")
+        if (waiting := told_of_waiting(context.instance)) is not None:
+            context.log.warning(waiting)
         project = open_project()
         in_order, assessment = project.epochs(), project.assess()
         # What appeared just now is left to the events; what was there at the last look already, they have missed.
@@ -147,11 +144,10 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
 
 
 def something_runs(instance: dg.DagsterInstance) -> bool:
-    """Whether a run or a backfill has been asked for and is not finished."""
+    """Whether a run or a backfill has been asked for and is not finished; without runs that nothing will ever start."""
     backfills = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
-    return bool(
-        instance.get_runs_count(dg.RunsFilter(statuses=_UNFINISHED)) or instance.get_backfills(backfills, limit=1)
-    )
+    unfinished = instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED))
+    return unfinished > len(never_taken(instance)) or bool(instance.get_backfills(backfills, limit=1))
 
 
 def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> dg.SensorDefinition:

@@ -14,7 +14,7 @@ from dagster._core.events import DagsterEventType
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from contimg_assets.orchestration.runs.dead_runs import ENDED, PROCESS_TAG, began_at_tick, is_gone
+from contimg_assets.orchestration.runs.dead_runs import ENDED, began_at_tick, is_gone, process_of
 
 _STARTED = "Started process for run"
 
@@ -28,7 +28,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Running, as long as nothing proves the contrary: the process is of this machine and is gone."""
-        if (process := run.tags.get(PROCESS_TAG)) is not None:
+        if (process := process_of(run)) is not None:
             gone = is_gone(process)
             return CheckRunHealthResult(WorkerStatus.FAILED if gone else WorkerStatus.RUNNING, f"process {process}")
         if not _on_this_machine(run):
