@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import base64
 import html
-import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -30,15 +28,12 @@ from contimg_assets.schemas.variability import LIGHT_CURVE, PAIRS, PHOTOMETRY, V
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 NOTEBOOK = DOCS / "first_light_curve.ipynb"
-PYTHON_API = DOCS / "python_api.yaml"
 
 # Pages that are files of the checkout's top: name on the site -> name there.
 FROM_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 # What the writer of the database keeps for itself.
 INTERNAL_TABLES = ("epoch_versions", "epoch_blocks", "epoch_limits", "image_coverage", "recomputed_with")
 
-# Whether the package offers these names itself, in groups.
-_HAS_FACE = hasattr(contimg_assets, "GROUPS")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _ELSEWHERE = re.compile(rb'"https://unpkg\.com/[^"]*"')
 
@@ -189,23 +184,19 @@ def _meaning(text: str, key: bool, nullable: bool) -> str:
 
 def api_groups() -> list[dict[str, Any]]:
     """The groups of public names: title, page, and names with the full path of each."""
-    if not _HAS_FACE:
-        listed = yaml.safe_load(PYTHON_API.read_text(encoding="utf-8"))
-        return [group | {"names": {n: _path_of(n, home) for n, home in group["names"].items()}} for group in listed]
     return [
         {
             "page": re.sub(r"[^a-z]+", "_", title.lower()),
             "title": title,
-            "names": {name: _path_of(name, contimg_assets.__name__) for name in names},
+            "names": {name: _path_of(name) for name in names},
         }
         for title, names in contimg_assets.GROUPS.items()
     ]
 
 
-def _path_of(name: str, home: str) -> str:
+def _path_of(name: str) -> str:
     """Where a public name is written down, for a reader of source code that does not execute it."""
-    public = hasattr(contimg_assets, name)
-    thing = getattr(contimg_assets if public else importlib.import_module(home), name)
+    thing = getattr(contimg_assets, name)
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
@@ -230,7 +221,8 @@ def _api_index(groups: Sequence[Mapping[str, Any]]) -> str:
         "Most of these functions work on tables in memory and need neither Dagster nor a database, so that scripts and",
         "notebooks can call them on catalogs of any origin. Each column that they take or give carries its unit in its",
         "name; see [columns](../columns.md).",
-        *(["", "After `import contimg_assets as ca`, each of them is a name of `ca`."] if _HAS_FACE else []),
+        "",
+        "After `import contimg_assets as ca`, each of them is a name of `ca`.",
         "",
         "| what for | names |",
         "|---|---|",
