@@ -53,7 +53,11 @@ def trouble(error: DatabaseError, url: str) -> str | None:
 
 
 def open_engine(url: str) -> Engine:
-    """Engine for a products database.
+    """Engine for a products database; connects to nothing yet.
+
+    Parameters
+    ----------
+    url : SQLAlchemy URL of an SQLite file or a PostgreSQL database
 
     Raises
     ------
