@@ -84,7 +84,11 @@ def url_of(place: str | Path) -> str:
 
 
 def open_engine(url: str) -> Engine:
-    """Engine for a products database.
+    """Engine for a products database; connects to nothing yet.
+
+    Parameters
+    ----------
+    url : SQLAlchemy URL of an SQLite file or a PostgreSQL database
 
     Raises
     ------

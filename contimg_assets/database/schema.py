@@ -27,7 +27,12 @@ _VERSIONS = Path(str(resources.files("contimg_assets.database") / "migrations" /
 
 
 def alembic_config(connection: Connection | None = None) -> AlembicConfig:
-    """Alembic on the migrations inside the package."""
+    """Alembic on the migrations inside the package.
+
+    Parameters
+    ----------
+    connection : what migrations run on; not needed to ask which there are
+    """
     config = AlembicConfig()
     config.set_main_option("script_location", str(resources.files("contimg_assets.database") / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -43,12 +48,17 @@ def newest_revision() -> str:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The revision that the database has; None if it is empty."""
+    """The revision that the database has; None if it is empty, or another program's."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(engine: Engine, revision: str = "head") -> str:
     """Bring tables and views up to date, in one transaction. Returns the revision.
+
+    Parameters
+    ----------
+    engine : of a database that is empty or was written by this version or an older one
+    revision : where to stop, for tests of migrations; the newest if not given
 
     Raises
     ------
@@ -124,7 +134,10 @@ def _stale_views(connection: Connection) -> bool:
 
 
 def check(connection: Connection) -> list[str]:
-    """What differs between the database and the models, in words; empty if nothing does."""
+    """What differs between the database and the models, in words; empty if nothing does.
+
+    Revision, tables, columns with their types, indices and foreign keys, and whether the views are there.
+    """
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     revision = context.get_current_revision()
     faults = []
@@ -155,6 +168,10 @@ def write_migration(message: str, folder: Path | None = None) -> Path:
     ----------
     message : what changes, in a few words
     folder : where to write, beside the other migrations if not given; it must be one that Alembic looks into
+
+    Returns
+    -------
+    The file that was written.
     """
     target = folder or _VERSIONS
     with TemporaryDirectory() as temporary:
