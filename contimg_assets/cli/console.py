@@ -44,7 +44,8 @@ def plain_errors() -> Iterator[None]:
     except sqlalchemy.exc.DBAPIError as error:
         from contimg_assets.database.engine import trouble
 
-        sentence = trouble(error, load_config().products_url)
+        # The products database tells its own troubles.
+        sentence = trouble(error, "Dagster's storage, where dagster.yaml says,")
         if sentence is None:
             raise
         _print_error(sentence)
