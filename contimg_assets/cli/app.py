@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_MAX_NAMED = 5
 _SIGNS = {
     "fresh": "[green]fresh[/]",
     "stale": "[yellow]stale[/]",
@@ -142,10 +143,18 @@ def tell_troubles(report: Report) -> bool:
     for error in report.errors:
         console.print(f"[bold red]internal error:[/] {escape(error)}", soft_wrap=True)
     _print_missing(report.problems)
-    for row in report.failed.itertuples(index=False):
-        reason = escape(str(row.reason))
-        console.print(f"[bold red]failed:[/] {row.stage} of epoch {row.epoch}: {reason}", soft_wrap=True)
-    return not (report.errors or report.problems or len(report.failed))
+    for sentence in report.troubles:
+        console.print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+    # What a full disk does to all epochs is said once.
+    for (stage, reason), rows in report.failed.groupby(["stage", "reason"], sort=False):
+        epochs = [escape(str(epoch)) for epoch in rows["epoch"]]
+        which = f"epoch {epochs[0]}" if len(epochs) == 1 else f"{len(epochs)} epochs ({_named(epochs)})"
+        console.print(f"[bold red]failed:[/] {stage} of {which}: {escape(str(reason))}", soft_wrap=True)
+    return not (report.errors or report.problems or report.troubles or len(report.failed))
+
+
+def _named(epochs: Sequence[str]) -> str:
+    return ", ".join(epochs[:_MAX_NAMED]) + (" ..." if len(epochs) > _MAX_NAMED else "")
 
 
 @command(app)

@@ -41,7 +41,8 @@ def plain_errors() -> Iterator[None]:
     from contimg_assets.database.engine import telling_trouble
 
     try:
-        with telling_trouble(lambda: load_config().products_url):
+        # The products database tells its own troubles.
+        with telling_trouble("Dagster's storage, where dagster.yaml says,"):
             yield
     except ContimgError as error:
         _print_error(str(error))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from contimg_assets.config.association import Association
 from contimg_assets.config.config import Config
+from contimg_assets.config.secrets import without_passwords, without_quotes
 from contimg_assets.config.section import Section
 from contimg_assets.errors import ConfigError
 
@@ -64,10 +65,7 @@ def load_config(path: Path | str | None = None) -> Config:
         if explicit:
             raise ConfigError(f"{file}: no such configuration file; `contimg init` writes one")
         return Config(root=file.parent)
-    try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not readable as YAML: {error}") from error
+    content = _content(file)
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -79,7 +77,33 @@ def load_config(path: Path | str | None = None) -> Config:
     try:
         return Config(**content, root=file.parent)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{file}: {_sentence(fault)}" for fault in error.errors())) from error
+        faults = error.errors()
+    # Outside of the block: the error itself quotes what was written, and would come along as the cause.
+    raise ConfigError("\n".join(f"{file}: {_sentence(fault)}" for fault in faults))
+
+
+def _content(file: Path) -> Any:
+    """What the YAML file holds. Its faults are told by their place: an excerpt might show a password."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        return yaml.safe_load(text)
+    except OSError as error:
+        fault = f"cannot be read ({error.strerror}); allow the user who runs contimg to read it"
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        fault = f"line {line}: not UTF-8 text; save the file as UTF-8"
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        fault = f"line {line}: not readable as YAML: the character #x{int(error.character):04x} is not allowed there"
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        fault = (
+            f"{place}not readable as YAML: {without_quotes(error.problem or error.context or 'it is not understood')}"
+        )
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        fault = f"not readable as YAML: {without_quotes(str(error))}"
+    raise ConfigError(f"{file}: {fault}")
 
 
 def check_association(values: Mapping[str, Any]) -> Association:
@@ -121,7 +145,7 @@ def check_section(kind: type[Kind], values: Mapping[str, Any], where: tuple[str,
         sections = {field.annotation: name for name, field in Config.model_fields.items()}
         prefix = where or ((sections[kind],) if kind in sections else ())
         faults: list[Any] = [{**fault, "loc": (*prefix, *fault["loc"])} for fault in error.errors()]
-        raise ConfigError("\n".join(map(_sentence, faults))) from error
+    raise ConfigError("\n".join(map(_sentence, faults)))
 
 
 def with_overrides(kind: type[Kind], parameters: Kind | None, overrides: Mapping[str, object]) -> Kind:
@@ -158,11 +182,19 @@ def _sentence(fault: Any) -> str:
     if not fault["loc"]:
         # Of several sections together: their whole content would say less than the message.
         message: str = fault["msg"].removeprefix("Value error, ")
-        return message
-    location = ".".join(str(part) for part in fault["loc"])
+        return without_passwords(message)
+    location = without_passwords(".".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
         return f"unknown key {location!r}; {_allowed_keys(fault['loc'])}"
-    return f"{location} = {fault['input']!r}: {fault['msg']}"
+    return f"{location} = {_shown(fault)}: {without_passwords(fault['msg'])}"
+
+
+def _shown(fault: Any) -> str:
+    """What was written, as it may be shown; where databases are named, not whatever else holds their password."""
+    value, location = fault["input"], fault["loc"]
+    if location in {("paths",), ("paths", "products")} and not isinstance(value, str | int | float | None):
+        return f"a {type(value).__name__}"
+    return without_passwords(repr(value))
 
 
 def _allowed_keys(location: tuple[str | int, ...]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from contimg_assets.database.engine import reading
+from contimg_assets.database.engine import reading, troubles_told
+from contimg_assets.errors import StoreError
 
 
 def size_bytes(engine: Engine) -> int:
@@ -24,13 +27,17 @@ def compact(engine: Engine) -> tuple[int, int]:
     """
     before = size_bytes(engine)
     if engine.dialect.name == "postgresql":
-        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        with troubles_told(engine), engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.exec_driver_sql("VACUUM (ANALYZE)")
     else:
         raw = engine.raw_connection()
         try:
             for statement in ("VACUUM", "ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 raw.cursor().execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"the products database cannot be compacted ({error}); that needs as much room again as it has itself"
+            ) from error
         finally:
             raw.close()
     return before, size_bytes(engine)

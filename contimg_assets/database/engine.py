@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from contimg_assets.config.secrets import without_passwords
 from contimg_assets.errors import StoreError
 
 # A writer that backfills a thousand epochs may hold the lock for minutes; the others wait rather than fail.
 BUSY_TIMEOUT_SECONDS = 1800
 _WRITES = "contimg_writes"
+_URL = "contimg_url"
 # One number that all writers of a PostgreSQL database agree to lock on.
 _ADVISORY_LOCK = 0x636F6E74
 
@@ -27,38 +29,46 @@ DatabaseError = sa.exc.DBAPIError
 
 # What databases say, and what helps; the first that fits.
 _CURES = (
+    (r"\bfull\b|no space left", "make room on its disk, then call `contimg run`"),
     ("not a database|malformed|disk image", "put a backup in its place, or move it away and call `contimg run`"),
+    (r"disk i/o error|input/output error", "see that its disk is there and sound, then call `contimg run`"),
     ("readonly|read-only|unable to open|permission denied", "ask for permission to its file and folder or its tables"),
     ("no such (table|column)|already exists", "`contimg db upgrade` brings its schema up to date"),
     ("locked", "another program holds it; try again when that is done"),
     ("", "correct paths.products in contimg.yaml, or see that the server runs and lets you in"),
 )
+# PostgreSQL: no privilege, read-only. SQLAlchemy takes these for faults of programs.
+_REFUSED = ("42501", "25006")
 
 
 def shown_url(url: str) -> str:
     """The URL for people to read: without its password."""
-    without = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", without)
+    return without_passwords(url)
 
 
-def trouble(error: DatabaseError, url: str) -> str | None:
-    """What a database's own error means and what helps, in one sentence; None if it is a fault of this package."""
+def trouble(error: DatabaseError, which: str) -> str | None:
+    """What a database's own error means and what helps, in one sentence; None if it is a fault of this package.
+
+    Parameters
+    ----------
+    which : the database, in words
+    """
     # Not the subclasses: integrity, data and syntax are for programs to get right, but a missing permission is not.
-    denied = getattr(error.orig, "sqlstate", None) == "42501"
-    if not (denied or isinstance(error, sa.exc.OperationalError) or type(error) is sa.exc.DatabaseError):
+    refused = error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _REFUSED
+    if not (refused or isinstance(error, sa.exc.OperationalError) or type(error) is sa.exc.DatabaseError):
         return None
-    said = " ".join(str(error.orig).split("\n", maxsplit=1)[0].split())
+    said = without_passwords(" ".join(str(error.orig).split("\n", maxsplit=1)[0].split()))
     cure = next(cure for pattern, cure in _CURES if re.search(pattern, said, re.IGNORECASE))
-    return f"the products database {shown_url(url)} cannot be used ({said}); {cure}"
+    return f"{which} cannot be used ({said}); {cure}"
 
 
 @contextmanager
-def telling_trouble(url: Callable[[], str]) -> Iterator[None]:
+def telling_trouble(which: str) -> Iterator[None]:
     """Raise a database's own error as one sentence with its cure, where somebody can cure it.
 
     Parameters
     ----------
-    url : gives the database's URL, for the sentence; asked only where it is needed
+    which : the database, in words
 
     Raises
     ------
@@ -66,11 +76,19 @@ def telling_trouble(url: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except sa.exc.DBAPIError as error:
-        sentence = trouble(error, url())
+    except DatabaseError as error:
+        sentence = trouble(error, which)
         if sentence is None:
             raise
         raise StoreError(sentence) from error
+
+
+@contextmanager
+def troubles_told(engine: Engine) -> Iterator[None]:
+    """A database that is full, gone, locked or not ours to write is no fault of an epoch: it is told as what it is."""
+    url = engine.get_execution_options().get(_URL, str(engine.url))
+    with telling_trouble(f"the products database {shown_url(url)}"):
+        yield
 
 
 def url_of(place: str | Path) -> str:
@@ -97,23 +115,35 @@ def open_engine(url: str) -> Engine:
     """
     try:
         parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
-        if parsed.get_backend_name() == "postgresql":
-            if parsed.drivername == "postgresql":
-                parsed = parsed.set(drivername="postgresql+psycopg")
-            return sa.create_engine(parsed, pool_pre_ping=True)
-    except (sa.exc.ArgumentError, ValueError) as error:
+    except (sa.exc.ArgumentError, ValueError):
+        parsed = None
+    if parsed is None:
+        # Outside of the block, whose error may quote the URL with its password.
         raise StoreError(
             f"{shown_url(url)!r} is not a database URL; use a file such as products.sqlite3, "
             "sqlite:///products.sqlite3 or postgresql://..."
-        ) from error
+        )
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    if parsed.get_backend_name() != "postgresql":
+        raise StoreError(f"databases of kind {parsed.get_backend_name()!r} are not supported; use sqlite or postgresql")
+    if "@" in (parsed.host or ""):
+        # Or else the server's name, with half of the password in it, is told as one that nobody knows.
+        raise StoreError(f"the database URL {shown_url(url)!r} has an @ too many; in a password write %40 for it")
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        return sa.create_engine(parsed, pool_pre_ping=True, execution_options={_URL: url})
     except ModuleNotFoundError as error:
         raise StoreError(
             f"{parsed.drivername} needs {error.name}, which is not installed; write postgresql:// in its place, which "
             "takes psycopg 3, and pip install 'contimg-assets[postgres]'"
         ) from error
-    raise StoreError(f"databases of kind {parsed.get_backend_name()!r} are not supported; use sqlite or postgresql")
+    except sa.exc.ArgumentError:
+        drivername = parsed.drivername
+    raise StoreError(
+        f"there is no driver {drivername!r} for databases; write postgresql:// in its place, which takes psycopg 3"
+    )
 
 
 def _sqlite(url: sa.URL) -> Engine:
@@ -121,14 +151,17 @@ def _sqlite(url: sa.URL) -> Engine:
         raise StoreError("the products database must be a file, as in sqlite:///products.sqlite3")
     file = Path(str(url.database)).absolute()
     if not file.parent.is_dir():
-        raise StoreError(f"{file.parent} does not exist; create the folder of the products database first")
+        folder = without_passwords(str(file.parent))
+        raise StoreError(f"{folder} does not exist; create the folder of the products database first")
     if file.is_dir():
         raise StoreError(f"{file} is a folder; the products database must be a file, such as {file}/products.sqlite3")
     # To write, SQLite puts files beside the database.
     read_only = file.exists() and not all(os.access(place, os.W_OK) for place in (file, file.parent))
     if read_only:
         url = _read_only(url, file)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, execution_options={_URL: f"sqlite:///{file}"}
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
@@ -174,7 +207,7 @@ def writing_options(engine: Engine) -> Engine:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes: one at a time, others wait; committed at the end, or nothing of it happened."""
-    with writing_options(engine).begin() as connection:
+    with troubles_told(engine), writing_options(engine).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         yield connection
@@ -184,5 +217,5 @@ def writing(engine: Engine) -> Iterator[Connection]:
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one state of the database from its first question to its last."""
     options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
-    with engine.execution_options(**options).connect() as connection, connection.begin():
+    with troubles_told(engine), engine.execution_options(**options).connect() as connection, connection.begin():
         yield connection

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from contimg_assets.database import views
-from contimg_assets.database.engine import open_engine, reading, writing, writing_options
+from contimg_assets.database.engine import open_engine, reading, troubles_told, writing, writing_options
 from contimg_assets.database.models import Base
 from contimg_assets.errors import StoreError
 
@@ -105,7 +105,7 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
         with writing(engine) as connection:
             yield connection
         return
-    with writing_options(engine).connect() as connection:
+    with troubles_told(engine), writing_options(engine).connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         # No part of any transaction, so not through SQLAlchemy, which would begin one.

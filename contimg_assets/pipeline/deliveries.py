@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contimg_assets.errors import InputError
+from contimg_assets.errors import InputError, StoreError
 from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
@@ -150,12 +150,15 @@ class DeliveryVersions:
         return _combined(folder, files, self._roots, lambda file: self._file_version(file, file in wholly, now))
 
     def save(self) -> None:
-        """Keep what was hashed for the next process."""
+        """Keep what was hashed for the next process, where that can be written: it saves time and nothing else."""
         if not self._changed:
             return
-        with writing_to(self._memory):
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(self._memory, json.dumps(self._seen))
+        try:
+            with writing_to(self._memory):
+                self._memory.parent.mkdir(parents=True, exist_ok=True)
+                replace_text(self._memory, json.dumps(self._seen))
+        except StoreError as error:
+            _LOG.warning("%s", error)
         self._changed = False
 
     def forget_except(self, folders: Iterable[Path]) -> None:

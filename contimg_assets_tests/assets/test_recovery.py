@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from alembic import command
 from typer.testing import CliRunner
 
-from contimg_assets.cli.app import app
+from contimg_assets.cli.app import app, tell_troubles
 from contimg_assets.database.engine import writing
 from contimg_assets.database.schema import alembic_config, newest_revision
 from contimg_assets.orchestration.automation.checks import nothing_stale
@@ -153,6 +154,56 @@ def test_a_failure_that_has_passed_is_tried_again_by_the_next_call(finished: Tes
         with writing(engine) as connection:
             connection.execute(sa.text("DROP TRIGGER full"))
     assert states(finished)["products", finished.epochs[3]] == State.FAILED
+    assert finished.run().complete
+
+
+def test_a_full_disk_is_told_once_and_tried_again_by_the_next_run(
+    finished: TestProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = finished.rows()
+    finished.deliver()
+    (finished.folder / "products.sqlite3").unlink()
+
+    def limit(connection: Any, _: object) -> None:
+        if connection.execute("PRAGMA database_list").fetchone()[2].endswith("products.sqlite3"):
+            connection.execute("PRAGMA max_page_count = 120")
+
+    sa.event.listen(sa.Engine, "connect", limit)
+    try:
+        report = finished.run()
+    finally:
+        sa.event.remove(sa.Engine, "connect", limit)
+    assert not report.complete
+    assert not tell_troubles(report)
+    told = "".join(capsys.readouterr())
+    assert told.count("make room on its disk") == 1, told
+    assert "Traceback" not in told
+    assert finished.run().complete
+    assert set(before["epochs"]["epoch"]) < set(finished.rows()["epochs"]["epoch"])
+
+
+def test_a_full_store_is_told_and_tried_again_by_the_next_run(
+    finished: TestProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can be kept of it then, not even that it failed."""
+    finished.deliver()
+    write = Path.write_text
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def write_text(file: Path, text: str, encoding: str) -> int:
+        return refuse() if file.name.endswith(".tmp") else write(file, text, encoding)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("contimg_assets.pipeline.store.pq.write_table", refuse)
+        patch.setattr(Path, "write_text", write_text)
+        report = finished.run()
+    assert not report.complete
+    assert not tell_troubles(report)
+    told = "".join(capsys.readouterr())
+    assert told.count("make room on its disk") == 1, told
+    assert "Traceback" not in told
     assert finished.run().complete
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from contimg_assets.config import Automation
-from contimg_assets.errors import ConfigError, InputError
+from contimg_assets.errors import ConfigError, InputError, StoreError
 from contimg_assets.orchestration.automation.jobs import MAINTENANCE, RECONCILE, OpenProject
 from contimg_assets.orchestration.automation.requests import runs_to_launch, tables_to_launch
 
@@ -33,7 +33,7 @@ def build_nightly_schedule(automation: Automation, open_project: OpenProject) ->
             assessment = project.assess()
             requests = tables_to_launch(project, assessment)
             requests += runs_to_launch(context.instance, assessment, project.epochs(), night)
-        except (InputError, ConfigError) as error:
+        except (InputError, ConfigError, StoreError) as error:
             return dg.SkipReason(str(error))
         return requests or dg.SkipReason("every epoch is up to date")
 

@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from contimg_assets.config import Automation
-from contimg_assets.errors import ConfigError, InputError
+from contimg_assets.errors import ConfigError, InputError, StoreError
 from contimg_assets.orchestration.assets.reference import catalog_file_key
 from contimg_assets.orchestration.automation.jobs import RECONCILE, REMOVE_VANISHED, OpenProject
 from contimg_assets.orchestration.automation.requests import digest, runs_to_launch, tables_to_launch
@@ -41,7 +41,7 @@ def _errors_are_said(look: Look) -> Look:
     def told(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             return look(context)
-        except (InputError, ConfigError) as error:
+        except (InputError, ConfigError, StoreError) as error:
             return dg.SkipReason(str(error))
 
     return told

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pandas as pd
+from dagster._core.execution.plan.objects import StepFailureData
 
-from contimg_assets.errors import StoreError
+from contimg_assets.errors import ContimgError, StoreError
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.orchestration.assets import SCALES_STAGES, build_assets, stage_keys
 from contimg_assets.orchestration.assets.reference import catalog_file_key
@@ -32,6 +33,7 @@ from contimg_assets.pipeline.survey_tables import scales_input_version, survey_t
 _STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
 _MAX_ROUNDS = 100
+_FORESEEN = {kind.__name__ for kind in ContimgError.__subclasses__()}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 OnWork = Callable[[Sequence[str], Sequence[str]], None]
@@ -42,12 +44,14 @@ OnWait = Callable[[set[str]], None]
 class Report:
     """What a call did: Dagster runs, and how everything stands afterwards.
 
-    ``errors`` are of the program, ``problems`` of what it was given: files that are missing.
+    ``errors`` are of the program, ``problems`` of what it was given: files that are missing. ``troubles`` are of where
+    things are kept, such as a full disk: told once, whatever they kept from being made; the next call tries again.
     """
 
     run_ids: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
     assessment: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
@@ -58,7 +62,8 @@ class Report:
     @property
     def complete(self) -> bool:
         """Whether everything there is, is fresh."""
-        return not self.errors and not self.problems and bool((self.assessment["state"] == State.FRESH).all())
+        told = self.errors or self.problems or self.troubles
+        return not told and bool((self.assessment["state"] == State.FRESH).all())
 
 
 def bring_up_to_date(
@@ -233,9 +238,16 @@ class _Launcher:
                 run_config=_QUIET,
             )
         self._report.run_ids.append(result.run_id)
-        if not result.success:
-            self._report.errors += [
-                event.step_failure_data.error_display_string
-                for event in result.all_events
-                if event.is_step_failure and event.step_failure_data.user_failure_data is None
-            ]
+        for event in result.all_events:
+            if event.is_step_failure and event.step_failure_data.user_failure_data is None:
+                self._keep_error(event.step_failure_data)
+
+    def _keep_error(self, failure: StepFailureData) -> None:
+        """An error of a whole step: foreseen ones as their sentence, once; others with their traceback."""
+        error = failure.error
+        while error is not None and error.cls_name not in _FORESEEN:
+            error = error.cause
+        if error is None:
+            self._report.errors.append(failure.error_display_string)
+        elif (sentence := error.message.partition(": ")[2].strip()) not in self._report.troubles:
+            self._report.troubles.append(sentence)
