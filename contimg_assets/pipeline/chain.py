@@ -154,8 +154,8 @@ def make_each(work: Work, make: Make) -> Iterator[Outcome]:
         inputs: Mapping[str, str] = {}
         content: Content | None = None
         outcome: Outcome
-        current = work.world.record(work.stage, epoch)
         try:
+            current = work.world.record(work.stage, epoch)
             inputs = inputs_.of(work.stage, epoch, work.world)
             if current is not None and not work.forced and is_fresh(current, inputs, work.code):
                 outcome = Made(current, note=UNCHANGED)
@@ -235,8 +235,9 @@ class _Walk(Generic[S]):
         """Fold an epoch if it needs it; None where there is nothing to tell."""
         work = self.work
         asked = epoch in work.asked
-        current = work.store.record(work.stage.name, epoch)
+        current: EpochRecord | None = None
         try:
+            current = work.store.record(work.stage.name, epoch)
             inputs = inputs_.of(work.stage, epoch, work.world, self._version())
         except (StoreError, InputError) as error:
             self._take(current, None)
