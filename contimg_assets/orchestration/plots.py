@@ -17,6 +17,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from contimg_assets.orchestration.markdown import escaped
+
 _MAX_EPOCHS = 3
 _DPI = 60
 
@@ -28,7 +30,7 @@ def epochs_to_plot(epochs_in_time_order: Sequence[str]) -> frozenset[str]:
 
 def embedded(png: bytes, title: str) -> dg.MarkdownMetadataValue:
     """A PNG as metadata that the UI shows as a picture."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return dg.MetadataValue.md(f"![{escaped(title)}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:
