@@ -17,8 +17,11 @@ from astropy.io.votable.exceptions import VOTableSpecError, VOWarning
 from astropy.table import Table
 
 from contimg_assets.errors import InputError
+from contimg_assets.files.stated_sizes import votable_excess
 
 _GZIP = b"\x1f\x8b"
+# How much of a VOTable describes it, and how far gzip packs at most.
+_DESCRIPTION, _MOST_PACKED = 4_000_000, 1032
 
 
 def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -120,6 +123,13 @@ def _read_sqlite(path: Path, table: str | None) -> pd.DataFrame:
 
 
 def _read_votable(path: Path) -> Table:
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    with gzip.open(path) if packed else path.open("rb") as file:
+        excess = votable_excess(file.read(_DESCRIPTION), n_bytes * (_MOST_PACKED if packed else 1))
+    if excess is not None:
+        raise InputError(f"{path}: damaged VOTable file ({excess}); fetch it again")
     # Surveys' own tables hold units and dates that the standard does not know; none of them is ours.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)

@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contimg_assets.errors import InputError
+from contimg_assets.files.stated_sizes import votable_excess
 from contimg_assets.ingest.columns import Columns, clean_text, first_line_of, one_chunk, parse_numbers, to_floats
+from contimg_assets.ingest.files import MAX_BYTES
 from contimg_assets.ingest.text import check_text
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -66,12 +68,15 @@ class ArrowContainer:
             raise InputError(f"{path}: two columns are called {sorted(repeated)[0]!r}; rename one")
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
+        n_rows = self._file.metadata.num_rows
+        # A column of one value is kept in a few bytes, however often it is stated to stand there.
+        if n_rows * max(1, len(numbers) + len(texts)) * 8 > MAX_BYTES:
+            raise InputError(f"{self.path}: states {n_rows} rows; split the catalogue, one file an image")
         try:
             table = self._file.read(columns=[*numbers, *texts], use_threads=False)
             table.validate(full=True)
         except (pa.ArrowException, *_PARSER_FAULTS) as error:
             raise _damaged(self.path, "Parquet", error) from error
-        n_rows = self._file.metadata.num_rows
         result = Columns({}, {}, np.arange(1, n_rows + 1, dtype=np.int64))
         for name in numbers:
             result.numbers[name], faults = self._numbers(name, one_chunk(table.column(name)))
@@ -236,6 +241,8 @@ def open_votable(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyCo
     for pattern, what in ((_ENTITY, "declares entities"), (_STREAM, "asks for data from elsewhere")):
         if pattern.search(content):
             raise InputError(f"{path}: this VOTable {what}, which is refused; deliver a self-contained file")
+    if (excess := votable_excess(content)) is not None:
+        raise InputError(f"{path}: damaged VOTable file ({excess}); deliver it again")
     with _ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

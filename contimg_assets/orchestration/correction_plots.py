@@ -54,14 +54,22 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
         of_image = (selected.table["image"] == correction["image"]).to_numpy()
         _plot_offsets(left, selected, of_image, correction)
         _plot_ratios(right, selected, of_image, correction)
-        partly = correction["position_applied"] or correction["flux_applied"]
-        refused = f"{'partly applied' if partly else 'NOT applied'}: {correction['reason']}"
-        state = "applied" if correction["applied"] else refused
-        figure.suptitle(f"{correction['image']} – {state}", fontsize=9, wrap=True)
+        title_figure(figure, correction)
         buffer = io.BytesIO()
         # Without the software's name and date equal content gives equal bytes.
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         yield str(correction["image"]), buffer.getvalue()
+
+
+def title_figure(figure: Figure, correction: pd.Series) -> None:
+    """The image's name, whatever it is (dollars in it are no formula), and what became of its correction."""
+    if correction["applied"]:
+        state = "applied"
+    else:
+        partly = correction["position_applied"] or correction["flux_applied"]
+        state = f"{'partly applied' if partly else 'NOT applied'}: {correction['reason']}"
+    title = f"{correction['image']} – {state}".replace("$", r"\$")
+    figure.suptitle(title, fontsize=9, wrap=True)
 
 
 def _of_catalog(selected: Selection, of_image: np.ndarray, names: Any) -> np.ndarray:

@@ -13,12 +13,14 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from contimg_assets.orchestration.markdown import escaped
+
 _DPI = 60
 
 
 def embedded(png: bytes, title: str) -> dg.MarkdownMetadataValue:
     """A PNG as metadata that the UI shows as a picture."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return dg.MetadataValue.md(f"![{escaped(title)}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:

@@ -24,7 +24,7 @@ from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
 from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
-from contimg_assets.pipeline.remembered import SETTLED_SECONDS, Remembered
+from contimg_assets.pipeline.remembered import Remembered, has_settled
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
@@ -32,6 +32,8 @@ _ABSENT, _OUTSIDE, _UNREADABLE, _TOO_LARGE = "absent", "outside", "unreadable", 
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
 # Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
 _LARGE = 64_000_000
+# Clocks of machines that deliver may differ by less.
+_AHEAD_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ class DeliveryVersions:
     @staticmethod
     def _newest(files: Iterable[str]) -> float:
         states = map(_regular, files)
-        return max((status.st_mtime for status in states if status is not None), default=0.0)
+        latest = time.time() + _AHEAD_SECONDS
+        return max((_written_at(status, latest) for status in states if status is not None), default=0.0)
 
     def _version(self, folder: Path, files: Iterable[str], wholly: frozenset[str], now: float) -> str:
         return _combined(folder, files, self._roots, lambda file: self._file_version(file, file in wholly, now))
@@ -174,13 +177,14 @@ class DeliveryVersions:
         if status is None:
             return _ABSENT
         self._asked.add(file)
-        signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid, wholly]
+        # The last time also changes with who may read it, and with a content whose own time was set back.
+        signature = [status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns, wholly]
         *seen, version = self._seen.get(file) or [None]
         if seen == signature and isinstance(version, str):
             return version
         version = file_version(Path(file), wholly)
         # Leave to read a file may be given without its time stamp changing.
-        if version != _UNREADABLE and now - status.st_mtime > SETTLED_SECONDS:
+        if version != _UNREADABLE and has_settled(status.st_mtime, now):
             self._seen[file] = [*signature, version]
             self._changed = True
         return version
@@ -232,6 +236,14 @@ def _is_outside(file: str, folder: Path, roots: Sequence[Path]) -> bool:
         return not is_inside(Path(os.path.realpath(file)), folder, roots)
     except ValueError:  # a name with a zero byte
         return True
+
+
+def _written_at(status: os.stat_result, latest: float) -> float:
+    """When a file was written [Unix seconds]; 0 where its times are not of this world's clock.
+
+    A time far ahead was set by hand, or by a clock that was set back since: it must keep no epoch waiting for years.
+    """
+    return next((at for at in (status.st_mtime, status.st_ctime) if at <= latest), 0.0)
 
 
 def _may_be_opened(folder: Path) -> bool:

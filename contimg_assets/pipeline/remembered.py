@@ -13,6 +13,11 @@ T = TypeVar("T")
 SETTLED_SECONDS = 2.0
 
 
+def has_settled(written_at: float, now: float) -> bool:
+    """Whether another write would show by its time; one of a clock that was ahead would be set back by it."""
+    return abs(now - written_at) > SETTLED_SECONDS
+
+
 class Remembered(Generic[T]):
     """Content of files, kept in memory with the time, size and number that each file had.
 
@@ -23,7 +28,7 @@ class Remembered(Generic[T]):
 
     def __init__(self, parse: Callable[[str], T]) -> None:
         self._parse = parse
-        self._known: dict[str, tuple[tuple[int, int, int], T]] = {}
+        self._known: dict[str, tuple[tuple[int, int, int, int], T]] = {}
 
     def read(self, path: str) -> T:
         """The content of a file.
@@ -38,12 +43,13 @@ class Remembered(Generic[T]):
         except OSError:
             self._known.pop(path, None)
             raise
-        signature = (status.st_mtime_ns, status.st_size, status.st_ino)
+        # A time of content can be set by hand; that of the last change to anything cannot.
+        signature = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
         known = self._known.get(path)
         if known is not None and known[0] == signature:
             return known[1]
         value = self._parse(path)
-        if time.time() - status.st_mtime > SETTLED_SECONDS:
+        if has_settled(status.st_mtime, time.time()):
             self._known[path] = (signature, value)
         else:
             self._known.pop(path, None)

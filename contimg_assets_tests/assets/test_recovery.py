@@ -20,6 +20,7 @@ from contimg_assets.database.schema import alembic_config, newest_revision
 from contimg_assets.orchestration.automation.checks import nothing_stale
 from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.pipeline.staleness import State
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.pipeline.survey_tables import epoch_scales_file
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project, stale_tables
 
@@ -247,6 +248,63 @@ def test_an_epoch_that_only_the_products_hold_is_shown_and_can_be_deleted(finish
     delete_epoch(finished.project, finished.instance, last)
     assert last not in finished.rows()["epochs"]["epoch"].tolist()
     assert nothing_stale(finished.project).passed
+
+
+def test_an_epoch_that_a_run_makes_again_while_it_is_deleted_stays_deleted(
+    finished: TestProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = finished.epochs[1]
+    shutil.move(finished.folder / "incoming" / epoch, finished.folder / "moved away")
+    kept = {file: file.read_bytes() for file in (finished.folder / "store").glob(f"*/{epoch}/*")}
+    bury = EpochStore.bury
+    runs = [1]
+
+    def bury_late(store: EpochStore, name: str) -> None:
+        bury(store, name)
+        if runs.pop() if runs else 0:
+            for file, content in kept.items():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+
+    monkeypatch.setattr(EpochStore, "bury", bury_late)
+    report = delete_epoch(finished.project, finished.instance, epoch)
+    assert not report.errors
+    assert epoch not in finished.project.epochs()
+    assert epoch not in finished.rows()["epochs"]["epoch"].tolist()
+    assert nothing_stale(finished.project).passed
+
+
+def test_an_older_copy_of_the_products_put_back_is_brought_up_to_date(finished: TestProject) -> None:
+    finished.project.products.close()
+    older = (finished.folder / "products.sqlite3").read_bytes()
+    finished.deliver()
+    assert finished.run().complete
+    before = finished.rows()
+    for file in finished.folder.glob("products.sqlite3*"):
+        file.unlink()
+    (finished.folder / "products.sqlite3").write_bytes(older)
+    assert finished.run().complete
+    assert_same_rows(finished.rows(), before)
+
+
+def test_a_store_that_may_only_be_read_is_looked_at_and_told(
+    finished: TestProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished.deliver()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", refuse)
+        patch.setattr(Path, "mkdir", refuse)
+        patch.setattr("contimg_assets.pipeline.store.pq.write_table", refuse)
+        said = CliRunner().invoke(app, ["status"])
+        assert said.exit_code == 0, said.output
+        assert finished.epochs[3] in said.output
+        report = finished.run()
+    assert ["allow the user who runs contimg to write there" in one for one in report.troubles] == [True]
+    assert finished.run().complete
 
 
 def test_a_missing_catalogue_is_said_and_holds_nothing_else_back(finished: TestProject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -41,3 +42,19 @@ def test_instance_of_the_template(tmp_path, monkeypatch):
 def test_workspace_names_our_definitions():
     workspace = yaml.safe_load((TOP / "workspace.yaml").read_text(encoding="utf-8"))
     assert workspace == {"load_from": [{"python_module": {"module_name": "contimg_assets.definitions"}}]}
+
+
+def test_nothing_that_is_written_down_opens_a_port_to_others():
+    """`dagster dev` listens on loopback unless told otherwise, and no command, template or page of ours tells it."""
+    from dagster_webserver.cli import DEFAULT_WEBSERVER_HOST
+
+    assert DEFAULT_WEBSERVER_HOST == "127.0.0.1"
+    places = [TOP / "README.md", *(TOP / "docs").glob("*.md"), *(TOP / name for name in TEMPLATES)]
+    places += (TOP / "contimg_assets" / "cli").rglob("*.*")
+    hosts = set[str]()
+    for place in places:
+        if place.suffix in {".md", ".yaml", ".py", ".service"}:
+            text = place.read_text(encoding="utf-8")
+            hosts |= set(re.findall(r"dagster[^\n]*?(?:-h|--host)[ =](\S+)", text))
+            assert "0.0.0.0" not in text, place
+    assert hosts == {"127.0.0.1"}

@@ -61,6 +61,9 @@ class MemoryStore:
     def buried(self) -> list[str]:
         return []
 
+    def damage(self, stage: str, epoch: str) -> str | None:
+        return None
+
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         if stage == STAGE.name:
             return self.committed.get(epoch)

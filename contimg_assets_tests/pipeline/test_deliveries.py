@@ -105,6 +105,50 @@ def test_touching_changes_nothing(tmp_path: Path) -> None:
     assert delivery_version(folder) == version
 
 
+def test_a_changed_content_shows_whatever_its_times_say(tmp_path: Path) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    versions = DeliveryVersions(tmp_path / "versions.json")
+    before = versions.version(folder)
+    (folder / "one.csv").write_text("a\n9\n", encoding="utf-8")
+    os.utime(folder / "one.csv", (1, 1))
+    changed = versions.version(folder)
+    assert changed != before
+    manifest = (folder / "images.csv").read_text(encoding="utf-8")
+    (folder / "images.csv").write_text(manifest.replace("60000.0", "59999.5"), encoding="utf-8")
+    os.utime(folder / "images.csv", (1, 1))
+    assert find_deliveries(tmp_path / "incoming")[0].mjd == 59999.5
+
+
+@pytest.mark.parametrize("ahead_seconds", [7200.0, 3e9])
+def test_times_ahead_keep_no_epoch_waiting_and_are_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_seconds: float
+) -> None:
+    folder = deliver(tmp_path / "incoming", "a")
+    then = time.time() + ahead_seconds
+    for file in folder.iterdir():
+        os.utime(file, (then, then))
+    memory = tmp_path / "versions.json"
+    versions = DeliveryVersions(memory)
+    assert versions.version_when_quiet(folder, 60.0) is None  # for this minute: the times were set just now
+    version = versions.version_when_quiet(folder, 0.0)
+    assert version == delivery_version(folder)
+    versions.save()
+    monkeypatch.setattr(delivery, "file_version", lambda file, wholly: pytest.fail(f"{file} is hashed again"))
+    assert DeliveryVersions(memory).version(folder) == version
+    monkeypatch.setattr(delivery.time, "time", lambda: then - ahead_seconds - 3600.0)  # the clock is set back
+    assert DeliveryVersions(memory).version_when_quiet(folder, 60.0) == version
+
+
+def test_the_incoming_folder_may_be_a_link(tmp_path: Path) -> None:
+    folder = deliver(tmp_path / "disk", "a")
+    (tmp_path / "incoming").symlink_to(tmp_path / "disk")
+    (found,) = find_deliveries(tmp_path / "incoming")
+    assert delivery_version(found.folder) == delivery_version(folder)
+    assert [file.name for file in delivered_files(found.folder)] == ["images.csv", "one.csv"]
+
+
 def test_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = deliver(tmp_path / "incoming", "a")
     old = time.time() - 3600

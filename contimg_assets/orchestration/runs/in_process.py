@@ -33,6 +33,7 @@ from contimg_assets.pipeline.survey_tables import scales_input_version, survey_t
 _STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
 _MAX_ROUNDS = 100
+_MAX_BURIALS = 5
 _FORESEEN = {kind.__name__ for kind in ContimgError.__subclasses__()}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -164,8 +165,13 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
         )
     if epoch not in project.epochs_in_store() and epoch not in recorded_products(project.products):
         raise StoreError(f"there is no epoch {epoch!r}; `contimg status` lists them")
-    project.store.bury(epoch)
-    return bring_up_to_date(project, instance, on_work=on_work)
+    for _ in range(_MAX_BURIALS):
+        project.store.bury(epoch)
+        report = bring_up_to_date(project, instance, on_work=on_work)
+        # A daemon's run that had begun before may have made it whole again meanwhile.
+        if epoch not in project.epochs_in_store():
+            break
+    return report
 
 
 def _finish_burials(project: Project) -> None:

@@ -1,0 +1,26 @@
+"""Names that data may have, and that would do something if a page took them for more than names."""
+
+HOSTILE = (
+    "<script>window.hostile = 1</script>",
+    "<img src=x onerror='window.hostile = 1'>",
+    "](https://example.com)",
+    "](javascript:window.hostile=1)",
+    "a ![b](https://example.com/pixel.png)",
+    "[click](https://example.com)",
+    "https://example.com/evil",
+    "www.example.com",
+    "me@example.com",
+    "`code` and ``more``",
+    "**bold** _it_ ~~gone~~",
+    "| a | b |",
+    "# heading",
+    "> quote\n\n- list",
+    "---",
+    "&lt;b&gt; &amp; &#x3c;",
+    "<!-- comment -->",
+    "\\](x) \\\\",
+    "right \u202e to left \u0007 and a bell",
+    "x" * 5000,
+    "$x_{$ ``` ~~~",
+    "[ref]: https://example.com",
+)
