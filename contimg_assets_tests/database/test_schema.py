@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -17,7 +15,7 @@ from alembic import command
 from typer.testing import CliRunner
 
 from contimg_assets.cli.app import app
-from contimg_assets.database import ProductsDatabase, engine, schema
+from contimg_assets.database import ProductsDatabase, schema
 from contimg_assets.database.engine import reading
 from contimg_assets.database.export import exportable
 from contimg_assets.database.models import TABLES, arrow_type, describe_table, sql_type
@@ -274,21 +272,3 @@ def test_another_programs_database_is_left_alone(url: str, kind: str, name: str)
             database.upgrade()
         assert database.query(f"SELECT x FROM {name}")["x"].tolist() == [1]
         assert database.current() is None
-
-
-def test_a_file_that_may_only_be_read_is_read(
-    sqlite_url: str, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "products.sqlite3"
-    shutil.copy(empty_database, file)
-    before = file.read_bytes()
-    # Root may write everything: what others may is told instead.
-    monkeypatch.setattr(engine.os, "access", lambda path, mode: mode != os.W_OK)
-    with ProductsDatabase(sqlite_url) as database:
-        assert database.current() == schema.newest_revision()
-        assert database.variables().empty
-        with pytest.raises(StoreError, match=r"cannot be used \(attempt to write a readonly database\); ask") as caught:
-            database.replace_epochs(Survey().epochs())
-        assert sqlite_url in str(caught.value)
-        assert {path.name for path in tmp_path.iterdir()} == {file.name}
-    assert file.read_bytes() == before
