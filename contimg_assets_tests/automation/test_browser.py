@@ -140,7 +140,8 @@ _LOOK = """
 const dialog = arguments[0], pictures = [...dialog.querySelectorAll('img')];
 const live = 'a[href], script, iframe, h1, h2, table, em, strong, del, blockquote, code, hr, li';
 return {
-    alts: pictures.map(one => one.alt), sources: pictures.map(one => one.src.slice(0, 22)), hostile: window.hostile ?? null,
+    alts: pictures.map(one => one.alt), sources: pictures.map(one => one.src.slice(0, 22)),
+    hostile: window.hostile ?? null,
     live: [...dialog.querySelectorAll(live)].map(one => one.outerHTML.slice(0, 200)),
 };
 """
