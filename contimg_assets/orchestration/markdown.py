@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# CommonMark lets any of its punctuation be escaped; with these there is no link, picture, tag, table or emphasis, and
-# nothing that the UI would make a link by itself.
+# CommonMark lets any of its punctuation be escaped; then there is no picture, tag, table or emphasis. Of an address
+# that stands by itself Dagster's pages make a link nevertheless: one that says where it leads.
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _LONGEST = 200
 
