@@ -407,8 +407,8 @@ def test_offsets_take_a_centre_as_skycoord(night: Night) -> None:
     rng = np.random.default_rng(1)
     pairs = pd.DataFrame({"ra_deg": rng.uniform(10, 12, 50), "dec_deg": rng.uniform(70, 71, 50), "dra_arcsec": 1.0,
                           "ddec_arcsec": 0.5})  # fmt: skip
-    expected = ca.calculate_positional_offsets(pairs, centre=(11.0, 70.5))
-    found = ca.calculate_positional_offsets(ca.with_units(pairs), centre=SkyCoord(11, 70.5, unit="deg"))
+    expected = ca.calculate_positional_offsets(pairs, center=(11.0, 70.5))
+    found = ca.calculate_positional_offsets(ca.with_units(pairs), center=SkyCoord(11, 70.5, unit="deg"))
     assert found.dra_arcsec == pytest.approx(expected.dra_arcsec, abs=1e-12)
 
 

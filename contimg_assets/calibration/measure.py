@@ -174,7 +174,7 @@ class _Ties:
         # Models over the image cannot be averaged over catalogs; constants can.
         model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
         usable = self.for_positions.take(self.rows(self.selected.position, image, catalog))
-        return calculate_positional_offsets(usable, model, centre=centre)
+        return calculate_positional_offsets(usable, model, center=centre)
 
     def scale(self, image: str, catalog: str) -> FluxScale:
         """Flux scale of an image against one catalog."""

@@ -66,7 +66,7 @@ class PositionOffset:
 
 
 def calculate_positional_offsets(
-    matches: TableLike, model: Model = "constant", *, centre: tuple[float, float] | SkyCoord | None = None
+    matches: TableLike, model: Model = "constant", *, center: tuple[float, float] | SkyCoord | None = None
 ) -> PositionOffset:
     """Position offset of an image from its matches: add it to measured positions to correct them.
 
@@ -112,11 +112,11 @@ def calculate_positional_offsets(
     (0.95, -0.5, 4)
     """
     matches = as_frame(matches, "matches")
-    if centre is not None:
-        centre = as_position(centre, None, "centre") if hasattr(centre, "transform_to") else (centre[0], centre[1])
+    if center is not None:
+        center = as_position(center, None, "center") if hasattr(center, "transform_to") else (center[0], center[1])
     if model not in (*DEGREES, "auto"):
         raise InputError(f"position model {model!r} is unknown; use one of {', '.join(DEGREES)}, auto")
-    flat = model == "constant" and centre is None
+    flat = model == "constant" and center is None
     needed = ["dra_arcsec", "ddec_arcsec"] + ([] if flat else ["ra_deg", "dec_deg"])
     require(matches, needed, "matches")
     offsets = matches[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
@@ -125,20 +125,20 @@ def calculate_positional_offsets(
     if flat or not len(offsets):
         return _constant(offsets)
     ra, dec = (matches[name].to_numpy(dtype=float)[usable] for name in ("ra_deg", "dec_deg"))
-    if centre is None:
+    if center is None:
         ra_mean, dec_mean = sphere.positions(sphere.unit_vectors(ra, dec).mean(axis=0)[None])
-        centre = float(ra_mean[0]), float(dec_mean[0])
-    offsets = np.stack(turned(offsets[:, 0], offsets[:, 1], -convergence(centre, ra, dec)), axis=-1)
+        center = float(ra_mean[0]), float(dec_mean[0])
+    offsets = np.stack(turned(offsets[:, 0], offsets[:, 1], -convergence(center, ra, dec)), axis=-1)
     if model == "constant":
         return _constant(offsets)
     # Whatever the order of the rows, the same sums to the last digit.
     order = np.lexsort((ra, dec))
-    x, y = _plane(centre, ra[order], dec[order])
+    x, y = _plane(center, ra[order], dec[order])
     offsets = offsets[order]
     chosen = _choose(x, y, offsets) if model == "auto" else model
     while DEGREES[chosen] and len(offsets) < 4 * _n_terms(DEGREES[chosen]):
         chosen = "linear" if chosen == "smooth" else "constant"
-    return _constant(offsets) if chosen == "constant" else _polynomial(chosen, x, y, offsets, centre)
+    return _constant(offsets) if chosen == "constant" else _polynomial(chosen, x, y, offsets, center)
 
 
 def _small_sample(n: int) -> float:
@@ -155,16 +155,16 @@ def _constant(offsets: Floats) -> PositionOffset:
     n = len(offsets)
     if n == 0:
         return PositionOffset(0)
-    centre = np.median(offsets, axis=0)
-    residual = offsets - centre
+    center = np.median(offsets, axis=0)
+    residual = offsets - center
     mad = robust.mad(residual, axis=0)
     error = robust.error_of_median(mad, n, robust.MAD_TO_MEDIAN_ERROR) * _small_sample(n)
     # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     return PositionOffset(
         n,
-        float(centre[0]),
-        float(centre[1]),
+        float(center[0]),
+        float(center[1]),
         float(error[0]),
         float(error[1]),
         float(correlation * error[0] * error[1]),
@@ -173,14 +173,14 @@ def _constant(offsets: Floats) -> PositionOffset:
     )
 
 
-def convergence(centre: tuple[Floats | float, Floats | float], ra_deg: Floats, dec_deg: Floats) -> Floats:
+def convergence(center: tuple[Floats | float, Floats | float], ra_deg: Floats, dec_deg: Floats) -> Floats:
     """Angle by which north turns, east over north, from a center to positions along great circles, radians, shape (n,).
 
     Napier's analogy for the triangle of both places and the pole: tan(angle / 2) = tan(dRA / 2) sin(mean dec) /
     cos(half difference of dec). A vector with position angle p at the center has p + angle at the position.
     """
-    delta = np.radians((np.asarray(ra_deg, dtype=float) - centre[0] + 180.0) % 360.0 - 180.0)
-    dec1, dec2 = np.radians(np.asarray(centre[1], dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
+    delta = np.radians((np.asarray(ra_deg, dtype=float) - center[0] + 180.0) % 360.0 - 180.0)
+    dec1, dec2 = np.radians(np.asarray(center[1], dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
     angle: Floats = 2 * np.arctan2(
         np.sin(delta / 2) * np.sin((dec1 + dec2) / 2), np.cos(delta / 2) * np.cos((dec1 - dec2) / 2)
     )
@@ -219,8 +219,8 @@ def _inward(model: dict[str, Any], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike
     return x * inward, y * inward
 
 
-def _plane(centre: tuple[float, float], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
-    x, y = sphere.offsets_arcsec(*np.broadcast_arrays(*centre, ra_deg, dec_deg))
+def _plane(center: tuple[float, float], ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
+    x, y = sphere.offsets_arcsec(*np.broadcast_arrays(*center, ra_deg, dec_deg))
     return x / 3600.0, y / 3600.0
 
 
@@ -286,7 +286,7 @@ def _choose(x: Floats, y: Floats, offsets: Floats) -> str:
     return chosen
 
 
-def _polynomial(name: str, x: Floats, y: Floats, offsets: Floats, centre: tuple[float, float]) -> PositionOffset:
+def _polynomial(name: str, x: Floats, y: Floats, offsets: Floats, center: tuple[float, float]) -> PositionOffset:
     degree = DEGREES[name]
     terms = _terms(x, y, degree)
     fit = _robust_fit(terms, offsets)
@@ -301,8 +301,8 @@ def _polynomial(name: str, x: Floats, y: Floats, offsets: Floats, centre: tuple[
     stored = {
         "degree": degree,
         "radius_deg": float(np.hypot(x, y).max()),
-        "ra_deg": float(centre[0]),
-        "dec_deg": float(centre[1]),
+        "ra_deg": float(center[0]),
+        "dec_deg": float(center[1]),
         "sigma_arcsec": [float(value) for value in sigma],
         "inverse": np.linalg.pinv(terms.T @ terms, rcond=1e-12, hermitian=True).tolist(),
         "east_arcsec": [float(value) for value in fitted[:, 0]],

@@ -224,10 +224,10 @@ def _check_sums(table: pd.DataFrame, path: Path, catalogs: Sequence[Path]) -> No
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise InputError(
-                f"{catalog}: cannot be read ({error.strerror}); allow it, or deliver the catalogue again"
+                f"{catalog}: cannot be read ({error.strerror}); allow it, or deliver the catalog again"
             ) from error
         if found != stated.lower():
             raise InputError(
                 f"{catalog}: its SHA-256 is {found[:12]}…, but {path} line {line} states {stated[:12]}…; "
-                "deliver the catalogue again"
+                "deliver the catalog again"
             )

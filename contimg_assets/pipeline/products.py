@@ -156,8 +156,9 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     records = recorded_products(database)
     for epoch, n_rows in rows.items():
         work.store.forget_failure(PRODUCTS.name, epoch)
-        note = "" if epoch in work.asked else REFOLDED
-        yield Made(records[epoch], {"measurements written": n_rows}, note=note)
+        asked = epoch in work.asked
+        # What nobody asked for is told by the run of its own, which its changed fold causes.
+        yield Made(records[epoch], {"measurements written": n_rows}, note="" if asked else REFOLDED, announced=asked)
 
 
 def _reported(epoch: str, outcome: Outcome) -> Outcome:

@@ -439,7 +439,7 @@ def test_the_scale_between_epochs_is_applied_where_it_is_trusted() -> None:
     assert got["flux_applied"].tolist() == [False, False, False, True]
     assert not got["applied"].any()
     assert "standard error of 20.8%" in got.loc["image_000", "reason"]
-    assert "scale of 3.000" in got.loc["image_001", "reason"]
+    assert "the scale, 3.000" in got.loc["image_001", "reason"]
     assert "no scale between epochs" in got.loc["image_002", "reason"]
     assert got.loc["image_003", "reason"] == "position: too few"
     assert (got["position_applied"] == [True, True, True, False]).all()

@@ -28,7 +28,7 @@ def _matches(
 
 def test_median_and_its_standard_error() -> None:
     rng = np.random.default_rng(0)
-    fits = [calculate_positional_offsets(_matches(rng, 150), centre=(0.0, 16.0)) for _ in range(400)]
+    fits = [calculate_positional_offsets(_matches(rng, 150), center=(0.0, 16.0)) for _ in range(400)]
     dra, ddec = (np.array([getattr(fit, name) for fit in fits]) for name in ("dra_arcsec", "ddec_arcsec"))
     assert dra.mean() == pytest.approx(0.8, abs=0.005)
     assert ddec.mean() == pytest.approx(-0.5, abs=0.005)
@@ -65,7 +65,7 @@ def test_wrong_matches_do_not_move_the_median(outliers: float) -> None:
 )
 def test_cross_validation_finds_the_model(ra: float, dec: float, turn: dict[str, float], model: str) -> None:
     table = _matches(np.random.default_rng(3), 400, ra=ra, dec=dec, **turn)
-    fit = calculate_positional_offsets(table, "auto", centre=(ra, dec))
+    fit = calculate_positional_offsets(table, "auto", center=(ra, dec))
     assert fit.model == model
     assert fit.dra_arcsec == pytest.approx(0.8, abs=0.1)
     assert fit.ddec_arcsec == pytest.approx(-0.5, abs=0.15)
@@ -83,7 +83,7 @@ def test_cross_validation_finds_the_model(ra: float, dec: float, turn: dict[str,
 @pytest.mark.parametrize("n", [25, 150])
 def test_no_model_is_seen_in_noise(n: int) -> None:
     rng = np.random.default_rng(9)
-    chosen = [calculate_positional_offsets(_matches(rng, n), "auto", centre=(0.0, 16.0)).model for _ in range(200)]
+    chosen = [calculate_positional_offsets(_matches(rng, n), "auto", center=(0.0, 16.0)).model for _ in range(200)]
     assert chosen.count("constant") >= 197
 
 
@@ -100,7 +100,7 @@ def test_left_out_residuals_are_those_of_fits_without_the_match() -> None:
 
 
 def test_a_model_does_not_run_away_beyond_its_matches() -> None:
-    fit = calculate_positional_offsets(_matches(np.random.default_rng(11), 400, bow=0.3), "smooth", centre=(0.0, 16.0))
+    fit = calculate_positional_offsets(_matches(np.random.default_rng(11), 400, bow=0.3), "smooth", center=(0.0, 16.0))
     assert fit.coefficients is not None
     edge = json.loads(fit.coefficients)["radius_deg"]
     north = np.array([16 + edge, 16 + 3 * edge, 16 + 20 * edge])
@@ -111,7 +111,7 @@ def test_a_model_does_not_run_away_beyond_its_matches() -> None:
 def test_rotation_has_the_right_sense() -> None:
     """Offsets (-y, x) times 0.4: at a place north of the center the offset is to the west."""
     table = _matches(np.random.default_rng(4), 400, rotate=0.4)
-    fit = calculate_positional_offsets(table, "linear", centre=(0.0, 16.0))
+    fit = calculate_positional_offsets(table, "linear", center=(0.0, 16.0))
     assert fit.coefficients is not None
     east, north = positions.evaluate(fit.coefficients, [0.0, 359.0], [17.0, 16.0])
     assert east[0] == pytest.approx(0.8 - 0.4, abs=0.1)
@@ -122,8 +122,8 @@ def test_order_of_rows_does_not_matter() -> None:
     table = _matches(np.random.default_rng(5), 300, rotate=0.4)
     shuffled = table.sample(frac=1, random_state=0)
     for model in ("constant", "auto"):
-        one = calculate_positional_offsets(table, model, centre=(0.0, 16.0))
-        assert calculate_positional_offsets(shuffled, model, centre=(0.0, 16.0)) == one
+        one = calculate_positional_offsets(table, model, center=(0.0, 16.0))
+        assert calculate_positional_offsets(shuffled, model, center=(0.0, 16.0)) == one
 
 
 def test_few_or_no_matches() -> None:
@@ -153,7 +153,7 @@ def test_an_image_is_off_by_the_same_vector_everywhere(ra: float, dec: float) ->
     axis = np.cross(centre, moved_centre)
     where = sphere.positions(true + np.cross(axis, true))
     east, north = sphere.offsets_arcsec(table["ra_deg"], table["dec_deg"], *where)
-    fit = calculate_positional_offsets(table.assign(dra_arcsec=east, ddec_arcsec=north), centre=(ra, dec))
+    fit = calculate_positional_offsets(table.assign(dra_arcsec=east, ddec_arcsec=north), center=(ra, dec))
     assert fit.dra_arcsec == pytest.approx(0.8, abs=2e-3)
     assert fit.ddec_arcsec == pytest.approx(-0.5, abs=2e-3)
     assert max(fit.dra_mad_arcsec, fit.ddec_mad_arcsec) < 1e-3
@@ -191,7 +191,7 @@ def test_errors_of_a_model_are_those_at_the_place(model: str) -> None:
         ra, dec = 150 + rng.uniform(-1, 1, 100), rng.uniform(-1, 1, 100)
         offsets = dict(zip(("dra_arcsec", "ddec_arcsec"), rng.normal(0, 0.5, (2, 100)), strict=True))
         table = pd.DataFrame({"ra_deg": ra, "dec_deg": dec, **offsets})
-        got = calculate_positional_offsets(table, model, centre=(150.0, 0.0))  # type: ignore[arg-type]
+        got = calculate_positional_offsets(table, model, center=(150.0, 0.0))  # type: ignore[arg-type]
         places = [150.0, 150.9], [0.0, 0.9]
         pull = (
             positions.evaluate(got.coefficients or "", *places)[0]
@@ -210,7 +210,7 @@ def test_matches_on_one_line_of_declination_have_an_offset() -> None:
     )
     table[["dra_arcsec", "ddec_arcsec"]] += rng.normal(0, 0.1, (80, 2))
     for model in ("auto", "linear", "smooth"):
-        got = calculate_positional_offsets(table, model, centre=(150.0, 0.0))  # type: ignore[arg-type]
+        got = calculate_positional_offsets(table, model, center=(150.0, 0.0))  # type: ignore[arg-type]
         assert (got.dra_arcsec, got.ddec_arcsec) == pytest.approx((1.0, -2.0), abs=0.1)
 
 

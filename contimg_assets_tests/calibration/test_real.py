@@ -151,10 +151,10 @@ def test_scales_between_epochs(epochs: dict[str, Epoch], corrected: tuple[pd.Dat
 @pytest.mark.parametrize(
     ("east", "north", "factor", "words"),
     [
-        (10.0, 0.0, 1.0, "position: offset of"),
-        (0.0, -10.0, 1.0, "position: offset of"),
-        (0.0, 0.0, 3.0, "flux: scale of 3."),
-        (0.0, 0.0, 1 / 3, "flux: scale of 0.3"),
+        (10.0, 0.0, 1.0, "position: the offset, "),
+        (0.0, -10.0, 1.0, "position: the offset, "),
+        (0.0, 0.0, 3.0, "flux: the scale, 3."),
+        (0.0, 0.0, 1 / 3, "flux: the scale, 0.3"),
     ],
 )
 def test_a_real_image_gone_wrong_is_flagged(

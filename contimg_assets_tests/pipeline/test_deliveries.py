@@ -305,7 +305,7 @@ def test_a_replaced_catalogue_is_noticed_however_the_manifest_is_written(
     lines = (delimiter.join(map(str, cells)) for cells in (row.keys(), row.values()))
     (folder / "images.csv").write_text(comment + "\n".join(lines) + "\n", encoding="utf-8")
     config = Config(root=tmp_path, paths={"image_roots": [str(root)]})  # type: ignore[arg-type]
-    (catalogue,) = read_manifest(folder, config).catalogues
+    (catalogue,) = read_manifest(folder, config).catalogs
     assert {file.resolve() for file in delivered_files(folder)} == {folder / "images.csv", catalogue}
     (found,) = find_deliveries(tmp_path / "incoming")
     assert found.mjd == NUMBERS["mjd_mid"]

@@ -68,5 +68,5 @@ def test_implausible_corrections():
         }
     )
     far, faint = implausible_corrections(table, Corrections())
-    assert far.startswith("image 'far' is off by 30.0 arcsec")
-    assert faint.startswith("fluxes of image 'faint' are 0.20 times those of nvss")
+    assert far.startswith("the position offset of image 'far', 30.0 arcsec, is larger")
+    assert faint.startswith("the fluxes of image 'faint' are 0.20 times those of nvss")

@@ -41,7 +41,7 @@ def make(
     )
     return Content(
         tables={"catalog_matches": found.matches, "match_summary": found.summary},
-        facts=_numbers(found.summary) | {"scale error common to a catalog": config.matching.flux_scale_err},
+        facts=_numbers(found.summary) | {"scale error common to a catalogue": config.matching.flux_scale_err},
         figures=lambda: {"matches": plot_matches(found.matches)},
         checks=[Check.of(ENOUGH_MATCHED, too_few_matches(found.summary, config.checks))],
     )
