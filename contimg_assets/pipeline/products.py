@@ -81,10 +81,11 @@ class StoredProducts:
             versions={**inputs, CODE: self.code},
         )
 
-    def complete_epochs(self) -> list[str]:
-        """Epochs of which all stages before the products were made, in time order."""
-        made = [set(self.store.epochs(stage)) for stage in PRODUCTS.reads]
-        return in_time_order(set.intersection(*made), self.store)
+
+def complete_epochs(store: EpochStore) -> list[str]:
+    """Epochs of which all stages before the products were made, in time order."""
+    made = [set(store.epochs(stage)) for stage in PRODUCTS.reads]
+    return in_time_order(set.intersection(*made), store)
 
 
 def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
@@ -113,15 +114,13 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     that folding changed are written together, whichever run they belong to; what else their own run makes follows with
     it.
     """
+    fold = ASSOCIATED_SOURCES
     changed: dict[str, dict[str, str]] = {}
-    for epoch in StoredProducts(work.world.config, work.store).complete_epochs():
-        if epoch in work.asked:
-            continue
-        recorded = work.world.record(PRODUCTS, epoch)
-        inputs = inputs_.of(PRODUCTS, epoch, work.world)
-        fold = ASSOCIATED_SOURCES.name
-        if recorded is None or recorded.inputs.get(fold) != inputs[fold]:
-            changed[epoch] = inputs
+    for epoch in complete_epochs(work.store):
+        recorded, folded = work.world.record(PRODUCTS, epoch), work.world.record(fold, epoch)
+        written = recorded.inputs.get(fold.name) if recorded is not None else None
+        if epoch not in work.asked and folded is not None and written != folded.data_version:
+            changed[epoch] = inputs_.of(PRODUCTS, epoch, work.world)
     return changed
 
 

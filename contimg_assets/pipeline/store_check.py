@@ -16,7 +16,7 @@ from contimg_assets.catalogs.store import catalog_file, content_version, stored_
 from contimg_assets.files import reading_from, writing_to
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import RAW_DETECTIONS, STAGES
+from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_files import CONTENT, read_whole, stated
 from contimg_assets.pipeline.survey_tables import epoch_scales_file
@@ -80,7 +80,7 @@ def mend_store(project: Project, faults: Sequence[Fault]) -> list[Fault]:
 
 
 def _of_epochs(store: EpochStore, on_file: OnFile) -> Iterator[Fault]:
-    for stage in STAGES:
+    for stage in EPOCH_STAGES:
         for epoch in store.epochs(stage.name) if stage.tables else ():
             yield from _of_epoch(store, stage.name, epoch, on_file)
 

@@ -29,10 +29,11 @@ READ_FROM = "read_from"
 
 def survey_tables(config: Config, store: EpochStore, database: ProductsDatabase) -> list[SurveyTable]:
     """Every table that belongs to no epoch, in the order of the flow."""
-    return [*_references(config), *_epoch_scales(config, store, database)]
+    return [*reference_tables(config), *_epoch_scales(config, store, database)]
 
 
-def _references(config: Config) -> Iterator[SurveyTable]:
+def reference_tables(config: Config) -> Iterator[SurveyTable]:
+    """The reference catalogs, in the order of the configuration."""
     for name in config.catalogs:
         read = read_from(catalog_file(config, name))
         record = None if read is None else {READ_FROM: read}

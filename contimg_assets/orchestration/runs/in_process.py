@@ -26,9 +26,9 @@ from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.products import matching_of, recorded_products
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS, REFERENCE_STAGE
+from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.staleness import State, Stretch, of_epochs, of_survey, stretches_to_make, work_to_do
-from contimg_assets.pipeline.survey_tables import scales_input_version, survey_tables
+from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
 
 _STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
@@ -194,8 +194,8 @@ def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Co
 
 def _make_catalogs(project: Project, launcher: _Launcher) -> None:
     """Make reference catalogs whose file or configuration changed."""
-    for table in survey_tables(project.config, project.store, project.products):
-        if table.stage is REFERENCE_STAGE and table.needs_making:
+    for table in reference_tables(project.config):
+        if table.needs_making:
             (key,) = stage_keys([table.name])
             file = file_version(project.config.catalog_path(key.path[-1]))
             launcher.instance.report_runless_asset_event(seen_outside(catalog_file_key(key.path[-1]), file))
