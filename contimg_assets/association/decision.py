@@ -21,8 +21,8 @@ class Decision:
     copies_history : whether the forks take the parent's history with them
     born : measurements that found a source of their own
     blends : pairs of sources (indices, shape (k, 2)) that one measurement lies between
-    resting : kept pairs that do not move their source's position: the measurement is a blend's
-    restarting : kept pairs from which their source's position starts anew: until now it was a blend's
+    keeps_position : kept pairs that do not move their source's position: the measurement is a blend's
+    restarts_position : kept pairs from which their source's position starts anew: until now it was a blend's
     """
 
     kept: Indices
@@ -30,8 +30,8 @@ class Decision:
     copies_history: bool
     born: Indices
     blends: Indices
-    resting: Indices
-    restarting: Indices
+    keeps_position: Indices
+    restarts_position: Indices
 
 
 def unmatched(n_measurements: int, pairs: SourcePairs, *chosen: Indices) -> Indices:

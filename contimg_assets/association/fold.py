@@ -349,11 +349,11 @@ def _continued(
     for values, new in zip(arrays[1:], _joined(state, pairs, decision.kept, observation, alignment), strict=True):
         values[at] = new
     # Blends count as measurements, but neither as positions nor as fluxes.
-    resting, restarting = pairs.source[decision.resting], pairs.source[decision.restarting]
-    anew = _founded(pairs.measurement[decision.restarting], observation, alignment)
+    keeps_position, restarts_position = pairs.source[decision.keeps_position], pairs.source[decision.restarts_position]
+    anew = _founded(pairs.measurement[decision.restarts_position], observation, alignment)
     for values, before, new in zip(arrays[1:6], state.arrays[1:6], anew[:5], strict=True):
-        values[resting] = before[resting]
-        values[restarting] = new
+        values[keeps_position] = before[keeps_position]
+        values[restarts_position] = new
     return FoldState(*arrays)
 
 

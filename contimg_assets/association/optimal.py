@@ -101,8 +101,8 @@ def optimal(
         copies_history=False,
         born=unmatched(n, pairs, kept, split),
         blends=blends,
-        resting=np.unique(holder[merged]),
-        restarting=np.unique(held[split]),
+        keeps_position=np.unique(holder[merged]),
+        restarts_position=np.unique(held[split]),
     )
 
 

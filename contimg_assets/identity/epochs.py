@@ -1,4 +1,4 @@
-"""Epochs: what one may be called, their order, and stretches of them that follow each other."""
+"""Epochs: what one may be called, their order, and ranges of them that follow each other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def time_order(times: Mapping[str, float]) -> list[str]:
 
 
 def contiguous_ranges(epochs: Sequence[str], in_time_order: Sequence[str]) -> list[list[str]]:
-    """Split a set of epochs into stretches without a gap in the time order: one Dagster run can take one stretch."""
+    """Split a set of epochs into ranges without a gap in the time order: one Dagster run can take one range."""
     chosen = set(epochs)
     ranges: list[list[str]] = [[]]
     for epoch in in_time_order:
@@ -51,4 +51,4 @@ def contiguous_ranges(epochs: Sequence[str], in_time_order: Sequence[str]) -> li
             ranges[-1].append(epoch)
         elif ranges[-1]:
             ranges.append([])
-    return [stretch for stretch in ranges if stretch]
+    return [found for found in ranges if found]

@@ -24,7 +24,7 @@ from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
 from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
-from contimg_assets.pipeline.remembered import Remembered, has_settled
+from contimg_assets.pipeline.file_cache import FileCache, has_settled
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
@@ -306,8 +306,8 @@ def _read_memory(file: str) -> dict[str, list[Any]]:
 
 
 _NOTHING = _Glance(math.inf, (), frozenset())
-_glances = Remembered(_read_glance)
-_memories = Remembered(_read_memory)
+_glances = FileCache(_read_glance)
+_memories = FileCache(_read_memory)
 
 
 def _glance(folder: Path) -> _Glance | None:

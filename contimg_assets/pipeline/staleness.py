@@ -82,7 +82,7 @@ def _epochs(world: World) -> list[str]:
     known = inputs_.epochs_in_time_order(world.store)
     epochs = known + [epoch for epoch in world.delivered if epoch not in set(known)]
     # A deleted epoch leaves the products once the later ones no longer refer to it.
-    return epochs + sorted(set(world.products) - set(epochs) - set(world.store.buried()))
+    return epochs + sorted(set(world.products) - set(epochs) - set(world.store.deleted_epochs()))
 
 
 @dataclass(frozen=True)
@@ -149,19 +149,19 @@ def _differences(recorded: Mapping[str, str], expected: Mapping[str, str]) -> li
 
 
 @dataclass(frozen=True)
-class Stretch:
+class EpochRange:
     """One Dagster run: these stages of these epochs, which follow each other in time."""
 
     stages: tuple[str, ...]
     epochs: tuple[str, ...]
 
 
-def stretches_to_make(assessment: pd.DataFrame, in_order: Sequence[str]) -> list[Stretch]:
+def ranges_to_make(assessment: pd.DataFrame, in_order: Sequence[str]) -> list[EpochRange]:
     """Runs that make what is stale or missing: an epoch takes part from its first stage that needs making on."""
     work = work_to_do(of_epochs(assessment))
     first = work["stage"].map(_NAMES.index).groupby(work["epoch"]).min()
     return [
-        Stretch(tuple(_NAMES[start:]), tuple(part))
+        EpochRange(tuple(_NAMES[start:]), tuple(part))
         for start in sorted(set(first))
         for part in contiguous_ranges(list(first.index[first == start]), in_order)
     ]

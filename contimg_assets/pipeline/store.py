@@ -31,7 +31,7 @@ from contimg_assets.errors import StoreError
 from contimg_assets.files import keep, reading_from, replace_texts, replacing, writing_to
 from contimg_assets.identity.epochs import check_epoch_key, is_epoch_key
 from contimg_assets.identity.versions import combine_versions, version_of_table
-from contimg_assets.pipeline.remembered import Remembered
+from contimg_assets.pipeline.file_cache import FileCache
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.schemas import TableSchema
 
@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RECORD, FAILURE = "record.json", "failure.json"
-BURIED = "buried"
+DELETED = "buried"
 # Kinds of failure: a bad input fails again until it changes; trouble with what is stored, and errors that nobody
 # foresaw, may have passed by the next night.
 BAD_INPUT, OF_STORE, INTERNAL = "input", "store", "internal"
@@ -139,8 +139,8 @@ class EpochStore:
     def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]]) -> None:
         self.root = Path(root)
         self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
-        self._records = Remembered(lambda path: _parsed(path, EpochRecord.from_json))
-        self._failures = Remembered(lambda path: _parsed(path, Failure.from_json))
+        self._records = FileCache(lambda path: _parsed(path, EpochRecord.from_json))
+        self._failures = FileCache(lambda path: _parsed(path, Failure.from_json))
         self._told: set[str] = set()
 
     def stage(
@@ -331,12 +331,12 @@ class EpochStore:
             (folder / RECORD).unlink(missing_ok=True)
             keep([], [folder])
 
-    def bury(self, epoch: str) -> None:
+    def mark_deleted(self, epoch: str) -> None:
         """Forget an epoch in all stages, and remember that it must leave the products database too.
 
         The note comes first: a process killed half-way leaves an epoch that the next run still removes.
         """
-        note = self.root / BURIED / check_epoch_key(epoch)
+        note = self.root / DELETED / check_epoch_key(epoch)
         with writing_to(note):
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
@@ -345,13 +345,13 @@ class EpochStore:
             self.delete(stage, epoch)
         shutil.rmtree(self._folder("products", epoch), ignore_errors=True)
 
-    def buried(self) -> list[str]:
+    def deleted_epochs(self) -> list[str]:
         """Epochs that were forgotten here but may still be in the products database."""
-        return sorted(path.name for path in (self.root / BURIED).glob("*"))
+        return sorted(path.name for path in (self.root / DELETED).glob("*"))
 
-    def settle_burial(self, epoch: str) -> None:
+    def forget_deletion(self, epoch: str) -> None:
         """The epoch has left the products database, or was delivered again."""
-        (self.root / BURIED / check_epoch_key(epoch)).unlink(missing_ok=True)
+        (self.root / DELETED / check_epoch_key(epoch)).unlink(missing_ok=True)
 
     def fail(self, failure: Failure, tables: Mapping[str, pd.DataFrame | pa.Table] | None = None) -> None:
         """Record why an epoch failed, with some of the stage's tables; what an earlier attempt made stays current."""

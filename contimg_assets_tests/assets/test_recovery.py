@@ -256,17 +256,17 @@ def test_an_epoch_that_a_run_makes_again_while_it_is_deleted_stays_deleted(
     epoch = finished.epochs[1]
     shutil.move(finished.folder / "incoming" / epoch, finished.folder / "moved away")
     kept = {file: file.read_bytes() for file in (finished.folder / "store").glob(f"*/{epoch}/*")}
-    bury = EpochStore.bury
+    mark_deleted = EpochStore.mark_deleted
     runs = [1]
 
-    def bury_late(store: EpochStore, name: str) -> None:
-        bury(store, name)
+    def mark_late(store: EpochStore, name: str) -> None:
+        mark_deleted(store, name)
         if runs.pop() if runs else 0:
             for file, content in kept.items():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
 
-    monkeypatch.setattr(EpochStore, "bury", bury_late)
+    monkeypatch.setattr(EpochStore, "mark_deleted", mark_late)
     report = delete_epoch(finished.project, finished.instance, epoch)
     assert not report.errors
     assert epoch not in finished.project.epochs()

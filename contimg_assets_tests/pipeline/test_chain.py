@@ -58,7 +58,7 @@ class MemoryStore:
     def epochs(self, stage: str) -> list[str]:
         return sorted(self.committed if stage == STAGE.name else self.current)
 
-    def buried(self) -> list[str]:
+    def deleted_epochs(self) -> list[str]:
         return []
 
     def damage(self, stage: str, epoch: str) -> str | None:

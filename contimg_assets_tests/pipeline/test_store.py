@@ -293,11 +293,11 @@ def test_a_missing_epoch_is_told_with_its_cure(store: EpochStore) -> None:
 
 def test_a_buried_epoch_is_gone_and_remembered(store: EpochStore) -> None:
     write(store)
-    store.bury("e1")
+    store.mark_deleted("e1")
     assert store.epochs("stage") == []
-    assert store.buried() == ["e1"]
-    store.settle_burial("e1")
-    assert store.buried() == []
+    assert store.deleted_epochs() == ["e1"]
+    store.forget_deletion("e1")
+    assert store.deleted_epochs() == []
 
 
 @given(st.text(min_size=1, max_size=20))

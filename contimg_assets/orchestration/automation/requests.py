@@ -11,7 +11,7 @@ from contimg_assets.catalogs.store import catalog_file
 from contimg_assets.orchestration.assets import SCALES_STAGES, stage_keys
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.staleness import of_survey, stretches_to_make, work_to_do
+from contimg_assets.pipeline.staleness import of_survey, ranges_to_make, work_to_do
 from contimg_assets.pipeline.survey_files import damage_mark
 from contimg_assets.pipeline.survey_tables import catalog_input_version, epoch_scales_file, scales_input_version
 from contimg_assets.schemas.catalogs import REFERENCE
@@ -21,15 +21,15 @@ from contimg_assets.schemas.corrections import EPOCH_SCALES
 def runs_to_launch(
     instance: dg.DagsterInstance, assessment: pd.DataFrame, in_order: list[str], label: str
 ) -> list[dg.RunRequest]:
-    """One run per stretch of epochs that need the same stages, with run keys that begin with ``label``."""
+    """One run per range of epochs that need the same stages, with run keys that begin with ``label``."""
     register_epochs(instance, in_order)
     return [
         dg.RunRequest(
-            run_key=f"{label} {stretch.stages[0]} {stretch.epochs[0]}..{stretch.epochs[-1]}",
-            asset_selection=stage_keys(stretch.stages),
-            tags={RANGE_START_TAG: stretch.epochs[0], RANGE_END_TAG: stretch.epochs[-1]},
+            run_key=f"{label} {part.stages[0]} {part.epochs[0]}..{part.epochs[-1]}",
+            asset_selection=stage_keys(part.stages),
+            tags={RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]},
         )
-        for stretch in stretches_to_make(assessment, in_order)
+        for part in ranges_to_make(assessment, in_order)
     ]
 
 

@@ -1,6 +1,6 @@
 """Bring everything up to date, in this process, through Dagster: what `contimg run` does.
 
-Each round asks the reconciler what is stale, makes it in one Dagster run per stretch of epochs, and looks again, until
+Each round asks the reconciler what is stale, makes it in one Dagster run per range of epochs, and looks again, until
 nothing is left that can be made. Epochs that fail are left where they are, with their reason; the others go on.
 """
 
@@ -27,7 +27,7 @@ from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.products import matching_of, recorded_products
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import State, Stretch, of_epochs, of_survey, stretches_to_make, work_to_do
+from contimg_assets.pipeline.staleness import EpochRange, State, of_epochs, of_survey, ranges_to_make, work_to_do
 from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
 
 _STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
@@ -102,17 +102,17 @@ def bring_up_to_date(
         register_epochs(instance, in_order)
         report.assessment = project.assess()
         tags = {FORCE_TAG: "true"} if rounds.forced else {}
-        stretches = rounds.next(report.assessment, in_order)
-        if not stretches and not _make_epoch_scales(project, launcher, report.assessment, solved):
+        ranges = rounds.next(report.assessment, in_order)
+        if not ranges and not _make_epoch_scales(project, launcher, report.assessment, solved):
             break
-        for stretch in stretches:
+        for part in ranges:
             if on_work is not None:
-                on_work(stretch.stages, stretch.epochs)
-            if RAW_DETECTIONS.name in stretch.stages:
-                report_deliveries(instance, project, stretch.epochs)
-            stretch_tags = {RANGE_START_TAG: stretch.epochs[0], RANGE_END_TAG: stretch.epochs[-1]}
-            launcher.launch(stage_keys(stretch.stages), tags | stretch_tags, on_done)
-    _finish_burials(project)
+                on_work(part.stages, part.epochs)
+            if RAW_DETECTIONS.name in part.stages:
+                report_deliveries(instance, project, part.epochs)
+            range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
+            launcher.launch(stage_keys(part.stages), tags | range_tags, on_done)
+    _finish_deletions(project)
     return report
 
 
@@ -129,7 +129,7 @@ class _Rounds:
         """Whether the next round makes its epochs again even if nothing changed."""
         return self._force and not self._seen
 
-    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> list[Stretch]:
+    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> list[EpochRange]:
         """Runs of the next round; none where nothing is left, or what is left was tried before."""
         forced = self.forced
         work = self._asked_for(work_to_do(of_epochs(assessment)))
@@ -138,8 +138,8 @@ class _Rounds:
         self._seen.append(state)
         if forced:
             chosen = [epoch for epoch in in_order if self._epochs is None or epoch in self._epochs]
-            return [Stretch(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
-        return [] if known else stretches_to_make(work, in_order)
+            return [EpochRange(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
+        return [] if known else ranges_to_make(work, in_order)
 
     def _asked_for(self, work: pd.DataFrame) -> pd.DataFrame:
         """Without what was left to do at the beginning of epochs that nobody asked for."""
@@ -166,7 +166,7 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     if epoch not in project.epochs_in_store() and epoch not in recorded_products(project.products):
         raise StoreError(f"there is no epoch {epoch!r}; `contimg status` lists them")
     for _ in range(_MAX_BURIALS):
-        project.store.bury(epoch)
+        project.store.mark_deleted(epoch)
         report = bring_up_to_date(project, instance, on_work=on_work)
         # A daemon's run that had begun before may have made it whole again meanwhile.
         if epoch not in project.epochs_in_store():
@@ -174,13 +174,13 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     return report
 
 
-def _finish_burials(project: Project) -> None:
+def _finish_deletions(project: Project) -> None:
     """Take deleted epochs out of the products, once the later ones no longer refer to them."""
     known = set(project.epochs())
-    for epoch in project.store.buried():
+    for epoch in project.store.deleted_epochs():
         if epoch not in known and epoch in recorded_products(project.products):
             project.products.delete_epoch(epoch, project.config.variability, matching_of(project.config))
-        project.store.settle_burial(epoch)
+        project.store.forget_deletion(epoch)
 
 
 def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Collection[str]) -> None:

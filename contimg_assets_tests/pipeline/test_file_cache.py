@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contimg_assets.pipeline.remembered import Remembered
+from contimg_assets.pipeline.file_cache import FileCache
 
 
 def written(file: Path, text: str, age_seconds: float) -> str:
@@ -20,7 +20,7 @@ def written(file: Path, text: str, age_seconds: float) -> str:
 
 def test_parsed_once_until_changed_and_forgotten_when_gone(tmp_path: Path) -> None:
     parsed: list[str] = []
-    remembered = Remembered(lambda path: parsed.append(path) or Path(path).read_text(encoding="utf-8"))
+    remembered = FileCache(lambda path: parsed.append(path) or Path(path).read_text(encoding="utf-8"))
     path = written(tmp_path / "a", "one", 3600)
     assert [remembered.read(path) for _ in range(3)] == ["one"] * 3
     assert len(parsed) == 1
@@ -33,7 +33,7 @@ def test_parsed_once_until_changed_and_forgotten_when_gone(tmp_path: Path) -> No
 
 
 def test_written_twice_within_one_time_stamp(tmp_path: Path) -> None:
-    remembered = Remembered(lambda path: Path(path).read_text(encoding="utf-8"))
+    remembered = FileCache(lambda path: Path(path).read_text(encoding="utf-8"))
     file = tmp_path / "a"
     path = written(file, "one", 0)
     stamp = file.stat().st_mtime_ns

@@ -18,7 +18,7 @@ def has_settled(written_at: float, now: float) -> bool:
     return abs(now - written_at) > SETTLED_SECONDS
 
 
-class Remembered(Generic[T]):
+class FileCache(Generic[T]):
     """Content of files, kept in memory with the time, size and number that each file had.
 
     Parameters
