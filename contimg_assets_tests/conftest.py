@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests uses."""
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,9 @@ from contimg_assets_tests.projects import TestProject, make_project, make_survey
 # Machines are noisy and shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("contimg", deadline=None)
 hypothesis.settings.load_profile("contimg")
+
+# Processes that tests start spend most of their first seconds on compiling what they import, unless it is kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 # A real daemon's story waits more than it works: begun first, it shares the machine with all the rest.
