@@ -1,4 +1,4 @@
-"""Epochs as partitions: names, order, stretches."""
+"""Epochs as partitions: names, order, ranges."""
 
 import itertools
 
@@ -37,11 +37,11 @@ def test_partitions_are_always_in_the_order_last_given(orders: list[list[str]]) 
 
 
 @given(NAMES, st.sets(st.sampled_from("abcdefghij")))
-def test_stretches_hold_each_epoch_once_and_have_no_gap(order: list[str], chosen: set[str]) -> None:
-    stretches = contiguous_ranges(sorted(chosen), order)
-    assert [epoch for stretch in stretches for epoch in stretch] == [epoch for epoch in order if epoch in chosen]
-    for stretch in stretches:
-        first = order.index(stretch[0])
-        assert order[first : first + len(stretch)] == stretch
-    for before, after in itertools.pairwise(stretches):
+def test_ranges_hold_each_epoch_once_and_have_no_gap(order: list[str], chosen: set[str]) -> None:
+    ranges = contiguous_ranges(sorted(chosen), order)
+    assert [epoch for one in ranges for epoch in one] == [epoch for epoch in order if epoch in chosen]
+    for one in ranges:
+        first = order.index(one[0])
+        assert order[first : first + len(one)] == one
+    for before, after in itertools.pairwise(ranges):
         assert order.index(after[0]) - order.index(before[-1]) > 1

@@ -291,7 +291,7 @@ def test_a_missing_epoch_is_told_with_its_cure(store: EpochStore) -> None:
         store.read("stage", "e7", "points")
 
 
-def test_a_buried_epoch_is_gone_and_remembered(store: EpochStore) -> None:
+def test_a_deleted_epoch_is_gone_and_remembered(store: EpochStore) -> None:
     write(store)
     store.mark_deleted("e1")
     assert store.epochs("stage") == []
