@@ -25,7 +25,7 @@ from contimg_assets.calibration import (
 from contimg_assets.config import Config, Corrections
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.orchestration.conditions import on_upstream_change
-from contimg_assets.orchestration.correction_plots import plot_corrections
+from contimg_assets.orchestration.correction_plots import plot_corrections, worth_a_look
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.plots import plot_offsets_and_scales
@@ -65,9 +65,10 @@ class Epoch:
         return calibrated_fluxes(self.measurements, self.associations, self.images, corrections)
 
     def figures(self, corrections: pd.DataFrame, parameters: Corrections) -> dict[str, bytes]:
-        """What each image's offset and scale were measured from."""
+        """What offset and scale of the images most worth a look were measured from."""
         selected = selection_of(self.measurements, self.matches, self.images, parameters, self.known_variables)
-        return {f"image {image}": png for image, png in plot_corrections(selected, corrections)}
+        chosen = worth_a_look(selected, corrections)
+        return {f"image {image}": png for image, png in plot_corrections(selected, chosen)}
 
 
 @dataclass(frozen=True)
