@@ -65,10 +65,11 @@ class Epoch:
         return calibrated_fluxes(self.measurements, self.associations, self.images, corrections)
 
     def figures(self, corrections: pd.DataFrame, parameters: Corrections) -> dict[str, bytes]:
-        """What offset and scale of the images most worth a look were measured from."""
+        """All offsets and scales, and what those of the images most worth a look were measured from."""
         selected = selection_of(self.measurements, self.matches, self.images, parameters, self.known_variables)
         chosen = worth_a_look(selected, corrections)
-        return {f"image {image}": png for image, png in plot_corrections(selected, chosen)}
+        images = {f"image {image}": png for image, png in plot_corrections(selected, chosen)}
+        return {"offsets and scales": plot_offsets_and_scales(corrections)} | images
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,7 @@ class Calibration:
                 MEASURED_FROM: made_from,
             },
             metadata=_counts(table),
-            figures=lambda: {"offsets and scales": plot_offsets_and_scales(table)},
-            details=lambda: read.figures(table, parameters),
+            figures=lambda: read.figures(table, parameters),
             checks=[
                 Check.of(ALL_CORRECTED, reasons),
                 Check.of(PLAUSIBLE, implausible_corrections(table, parameters)),
