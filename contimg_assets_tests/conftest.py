@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests uses."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,28 @@ def shared() -> Path:
 def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated survey: incoming/, catalogs/, truth/."""
     return make_survey(tmp_path_factory.mktemp("survey"))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> TestProject:
+    """The small survey, everything made; to be copied and not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = make_project(tmp_path_factory.mktemp("made") / "project", survey)
+        patch.chdir(project.folder)
+        project.deliver()
+        assert project.run().complete
+    return project
+
+
+@pytest.fixture
+def finished(made: TestProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestProject:
+    """A copy of it, in the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(made.folder, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("CONTIMG_CONFIG", raising=False)
+    return TestProject(folder, made.survey)
 
 
 @pytest.fixture
