@@ -23,6 +23,9 @@ from contimg_assets.variability.segments import LightCurves, Segments
 from contimg_assets.variability.significance import log10_survival
 from contimg_assets.variability.two_epoch import pair_maxima
 
+# A chance that hardly any constant source of a survey has.
+VARIABLE_P_VALUE = 1e-4
+
 
 def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
     """Error with the flux scale's own in quadrature, e'^2 = e^2 + (g S)^2, shape (n,).
