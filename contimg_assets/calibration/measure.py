@@ -12,6 +12,7 @@ import pandas as pd
 
 from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
+from contimg_assets.calibration.image_ties import CATALOG
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
 from contimg_assets.calibration.selection import Selection, join, select
 from contimg_assets.config import Corrections, with_overrides
@@ -409,12 +410,14 @@ def _flux_columns(tie: _Tie, peaks: Flags, ids: Values) -> dict[str, Any]:
         "flux_chi2_reduced": fit.chi2_reduced,
         "flux_max_influence": fit.max_influence,
         "flux_influential_id": influential,
+        "flux_tied_by": CATALOG if tie.refusal is None else None,
+        "n_relative": 0,
     }
 
 
 def _applied_columns(position: _Tie, flux: _Tie, parameters: Corrections) -> dict[str, Any]:
     """What is applied, and why what is asked for is not."""
-    wanted = {"position": parameters.apply_position, "flux": parameters.apply_flux == "catalog"}
+    wanted = {"position": parameters.apply_position, "flux": parameters.apply_flux in ("catalog", "relative")}
     refusals = {"position": position.refusal, "flux": flux.refusal}
     moved, scaled = (wanted[what] and refusals[what] is None for what in ("position", "flux"))
     reasons = [refusal for what, refusal in refusals.items() if wanted[what] and refusal is not None]
@@ -423,11 +426,13 @@ def _applied_columns(position: _Tie, flux: _Tie, parameters: Corrections) -> dic
         "applied": not reasons,
         "position_applied": moved,
         "flux_applied": scaled,
+        "trusted": not (trust.is_wrong_position(position.fit, parameters) or trust.is_wrong_flux(flux.fit, parameters)),
         "reason": "; ".join(reasons) or None,
         "dra_applied_arcsec": position.fit.dra_arcsec if moved else 0.0,
         "ddec_applied_arcsec": position.fit.ddec_arcsec if moved else 0.0,
         "flux_mult": 1 / fit.scale if scaled else 1.0,
         "flux_mult_err": fit.scale_err / fit.scale**2 if scaled else 0.0,
+        "flux_tie_err": 0.0,
         "flux_add_mjy": float(np.nan_to_num(fit.offset_mjy)) if scaled else 0.0,
         "flux_add_err_mjy": float(np.nan_to_num(fit.offset_err_mjy)) if scaled else 0.0,
     }

@@ -85,7 +85,7 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "3",
+    "4",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections",),
     (CORRECTIONS, CONSTANT_FLUXES, KNOWN_FLUXES),
@@ -105,7 +105,7 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "3",
+    "4",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
     ("matching", "corrections", "variability"),
     (),

@@ -11,6 +11,12 @@ CORRECTIONS = TableSchema(
         Column("applied", BOOL, "", "Whether everything that the configuration asks for was applied to this image"),
         Column("position_applied", BOOL, "", "Whether positions are corrected"),
         Column("flux_applied", BOOL, "", "Whether fluxes are corrected"),
+        Column(
+            "trusted",
+            BOOL,
+            "",
+            "Whether nothing that was measured of the image is refused as wrong; what cannot be measured is not wrong",
+        ),
         Column("reason", TEXT, "", "Why something is not applied; missing if everything is", nullable=True),
         Column(
             "notes", TEXT, "", "What had to be assumed, such as a filter skipped for lack of peak fluxes", nullable=True
@@ -22,6 +28,14 @@ CORRECTIONS = TableSchema(
         Column("ddec_applied_arcsec", FLOAT, "arcsec", "Added to positions, north, at the image centre; 0 if refused"),
         Column("flux_mult", FLOAT, "", "Corrected flux = (flux - flux_add_mjy) * flux_mult; 1 if refused", minimum=0),
         Column("flux_mult_err", FLOAT, "", "Standard error of flux_mult, shared by the whole image", minimum=0),
+        Column(
+            "flux_tie_err",
+            FLOAT,
+            "",
+            "Error of the absolute flux scale as a fraction of the flux, common to all images of a field",
+            nullable=True,
+            minimum=0,
+        ),
         Column("flux_add_mjy", FLOAT, "mJy", "Additive error of the fluxes, taken off first; 0 if none or refused"),
         Column("flux_add_err_mjy", FLOAT, "mJy", "Its standard error", minimum=0),
         # Measured: also where refused.
@@ -107,6 +121,41 @@ CORRECTIONS = TableSchema(
             minimum=0,
         ),
         Column("flux_influential_id", TEXT, "", "measurement_id of that match", nullable=True),
+        # Against the sources' earlier fluxes: with `apply_flux` 'relative' only.
+        Column(
+            "flux_tied_by",
+            TEXT,
+            "",
+            "What gave the scale: 'known sources' of earlier epochs, 'catalog', 'overlap', or 'start' if nothing did",
+            nullable=True,
+        ),
+        Column("n_relative", INT, "", "Constant sources with earlier fluxes", minimum=0),
+        Column("relative_scale", FLOAT, "", "Our flux over the sources' mean earlier flux", nullable=True, minimum=0),
+        Column(
+            "relative_scale_err",
+            FLOAT,
+            "",
+            "Its standard error, without that of the earlier fluxes, which the field's images have in common",
+            nullable=True,
+            minimum=0,
+        ),
+        Column(
+            "relative_scatter",
+            FLOAT,
+            "",
+            "Scatter of the ratios to the earlier fluxes beyond the errors, a fraction",
+            nullable=True,
+            minimum=0,
+        ),
+        Column(
+            "relative_outlier_fraction",
+            FLOAT,
+            "",
+            "Share of those sources whose ratio has no weight",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+        ),
         Column("selection", TEXT, "", "JSON: matches left after each filter, per catalogue"),
     ),
     key=("image",),
@@ -157,6 +206,10 @@ KNOWN_FLUXES = TableSchema(
         Column("weight_per_mjy2", FLOAT, "1 / mJy2", "Sum of 1 / error^2", minimum=0),
         Column("weighted_mean_mjy", FLOAT, "mJy", "Weighted mean"),
         Column("chi2", FLOAT, "", "Sum of squared deviations from it in units of the errors", minimum=0),
+        Column("ln_scale", FLOAT, "", "Mean of ln flux scale of the images that they are of"),
+        Column("ln_scale_squares", FLOAT, "", "Sum of squared deviations from it", minimum=0),
+        Column("n_tied", INT, "", "Those whose scale a catalogue ties", minimum=0),
+        Column("tie_err", FLOAT, "", "Mean error of the absolute scale of those, as a fraction of the flux", minimum=0),
     ),
     key=("source_id",),
 )
@@ -200,6 +253,21 @@ _CORRECTED = (
         "",
         "Error of the image's scale as a fraction of the flux: common to the image",
         minimum=0,
+    ),
+    Column(
+        "flux_tie_err",
+        FLOAT,
+        "",
+        "Error of the absolute flux scale as a fraction of the flux, common to all images of a field",
+        nullable=True,
+        minimum=0,
+    ),
+    Column(
+        "trusted",
+        BOOL,
+        "",
+        "Whether the image's position and flux scale are not refused as wrong; where they are, the measurement teaches "
+        "nothing",
     ),
     Column("corrected", BOOL, "", "Whether position and flux corrections were applied in full"),
 )
