@@ -1,8 +1,8 @@
 """Which images covered a place, what they would have shown there: new sources and upper limits.
 
-A source is new if its place was covered before its first detection by an image in which its first peak flux would have
-stood out: against the rms at the place, where an rms map tells it. Coverage is judged at the position of the first
-detection, which later measurements do not move.
+A source is new if its place was covered before its first detection by images that would have shown it, had it had its
+first flux then: against the rms at the place, by the threshold of each image's finder, with the errors of both fluxes.
+Coverage is judged at the position of the first detection, which later measurements do not move.
 """
 
 from __future__ import annotations
@@ -15,10 +15,22 @@ import pandas as pd
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.coverage import Coverage
-from contimg_assets.sky.sphere import unit_vectors
+from contimg_assets.sky.sphere import chord, indices_within, tree_of, unit_vectors
+from contimg_assets.variability.finder import (
+    DEFAULT_THRESHOLD,
+    N_TERMS,
+    Seen,
+    chance_missed,
+    local_rms,
+    place_in_image,
+)
 
 ImageKey = tuple[str, str]
 """(epoch, image)"""
+
+DEPTH_COLUMNS = [f"depth_{k}" for k in range(N_TERMS + 2)]
+"""Columns of images: the model of their rms, see `contimg_assets.variability.finder.Depth`; as measured, so that it is
+times `flux_mult` on the corrected scale."""
 
 _CHUNK = 4096
 
@@ -40,23 +52,33 @@ def covering(
     positions, images : indices, shape (m,)
     rms_mjy_beam : rms at the position, that of the image where its coverage does not tell, shape (m,)
     """
-    rms = images["rms_mjy_beam"].to_numpy(dtype=float)
-    if not coverage:
-        yield from ((i, j, rms[j]) for i, j in _inside_circles(ra_deg, dec_deg, images))
-        return
-    keys = list(zip(images["epoch"], images["image"], strict=True))
-    detailed = np.fromiter((key in coverage for key in keys), dtype=bool, count=len(keys))
-    cells = healpix_29(ra_deg, dec_deg)
+    keys = list(zip(images["epoch"], images["image"], strict=True)) if coverage else []
+    detailed = np.fromiter((coverage is not None and key in coverage for key in keys), dtype=bool, count=len(keys))
+    cells = healpix_29(ra_deg, dec_deg) if detailed.any() else np.empty(0, np.int64)
     for i, j in _inside_circles(ra_deg, dec_deg, images):
-        keep, local = np.ones(len(i), dtype=bool), rms[j].copy()
-        rows = np.flatnonzero(detailed[j])
+        keep, local = np.ones(len(i), dtype=bool), _rms_at(np.asarray(ra_deg)[i], np.asarray(dec_deg)[i], images, j)
+        rows = np.flatnonzero(detailed[j]) if detailed.any() else np.empty(0, np.intp)
         rows = rows[np.argsort(j[rows], kind="stable")]
         for chosen in np.split(rows, np.flatnonzero(np.diff(j[rows])) + 1):
-            if len(chosen):
+            if len(chosen) and coverage:
                 inside, here = coverage[keys[j[chosen[0]]]].at(cells[i[chosen]])
                 keep[chosen] = inside
                 local[chosen] = np.where(np.isnan(here), local[chosen], here)
         yield i[keep], j[keep], local[keep]
+
+
+def _rms_at(ra_deg: Floats, dec_deg: Floats, images: pd.DataFrame, row: Indices) -> Floats:
+    """Rms at places in images, by the model of each image's own rows where it has one, else that of the image."""
+    rms: Floats = images["rms_mjy_beam"].to_numpy(dtype=float)[row]
+    if DEPTH_COLUMNS[0] not in images or not len(row):
+        return rms
+    center = images["ra_deg"].to_numpy(dtype=float)[row], images["dec_deg"].to_numpy(dtype=float)[row]
+    # What an image covers, not the circle that holds it, is the unit of its model.
+    radius = images["field_radius_deg" if "field_radius_deg" in images else "radius_deg"].to_numpy(dtype=float)[row]
+    models = images[DEPTH_COLUMNS].to_numpy(dtype=float)[row]
+    local = local_rms(place_in_image(ra_deg, dec_deg, center, radius), models)
+    scale = images["flux_mult"].to_numpy(dtype=float)[row] if "flux_mult" in images else 1.0
+    return np.where(np.isfinite(local), local * scale, rms)
 
 
 def _inside_circles(ra_deg: Floats, dec_deg: Floats, images: pd.DataFrame) -> Iterator[tuple[Indices, Indices]]:
@@ -86,20 +108,25 @@ def new_sources(
     images: pd.DataFrame,
     min_significance: float,
     coverage: Mapping[ImageKey, Coverage] | None = None,
+    max_false_chance: float = 1.0,
 ) -> pd.DataFrame:
     """Significance that each source's first detection would have had in the earlier images of its place.
 
     Parameters
     ----------
-    first : first detection of each source: epoch, mjd, ra_deg, dec_deg, flux_peak_mjy_beam (n rows)
-    images : epoch, image, mjd, ra_deg, dec_deg, radius_deg, rms_mjy_beam
-    min_significance : a source is new at this significance or more
+    first : first detection of each source: epoch, mjd, ra_deg, dec_deg, flux_peak_mjy_beam (n rows), used where it is:
+        flux_peak_err_mjy_beam
+    images : epoch, image, mjd, ra_deg, dec_deg, radius_deg, rms_mjy_beam; used where they are: DEPTH_COLUMNS,
+        flux_mult, threshold_snr, rms_scatter, flux_scale_err, share_lost
+    min_significance, max_false_chance : a source is new at this significance or more, and if the chance that the
+        earlier images miss a constant source is not larger
     coverage : what images cover and how deep, where more is known than circle and rms; see `covering`
 
     Returns
     -------
-    DataFrame (n rows): is_new, new_significance (peak flux over the lowest rms of earlier images there, so the
-    highest significance; NaN if no earlier image covers the place), new_image (that image, as epoch/image).
+    DataFrame (n rows): is_new, new_significance (first flux over the lowest rms of earlier images there, so the
+    highest significance; NaN if no earlier image covers the place), new_image (that image, as epoch/image),
+    chance_missed (see `finder.chance_missed`; 1 if no earlier image covers the place).
 
     Notes
     -----
@@ -107,35 +134,64 @@ def new_sources(
     not count as earlier.
     """
     n = len(first)
-    lowest, best = np.full(n, np.inf), np.full(n, -1, dtype=np.intp)
-    if n and len(images):
-        earliest = images["mjd"].min()
-        late = np.flatnonzero(first["mjd"].to_numpy() > earliest)
-        # In order of rms, then name: the first image that covers a place is the one that counts.
-        ranked = images.assign(_row=np.arange(len(images))).sort_values(
-            ["rms_mjy_beam", "epoch", "image"], kind="stable", ignore_index=True
-        )
-        mjd, epoch = ranked["mjd"].to_numpy(), ranked["epoch"].to_numpy(dtype=object)
-        row = ranked["_row"].to_numpy()
-        first_mjd, first_epoch = first["mjd"].to_numpy()[late], first["epoch"].to_numpy(dtype=object)[late]
-        ra, dec = first["ra_deg"].to_numpy()[late], first["dec_deg"].to_numpy()[late]
-        for i, j, local in covering(ra, dec, ranked, coverage):
-            earlier = (mjd[j] < first_mjd[i]) & (epoch[j] != first_epoch[i]) & (local > 0)
-            i, j, local = i[earlier], j[earlier], local[earlier]
-            order = np.lexsort((j, local, i))
-            i, j, local = i[order], j[order], local[order]
-            lead = np.flatnonzero(np.concatenate([[True], i[1:] != i[:-1]])) if len(i) else np.empty(0, np.intp)
-            lowest[late[i[lead]]], best[late[i[lead]]] = local[lead], row[j[lead]]
+    flux = first["flux_peak_mjy_beam"].to_numpy(dtype=float)
+    err = first["flux_peak_err_mjy_beam"].to_numpy(dtype=float) if "flux_peak_err_mjy_beam" in first else np.zeros(n)
+    lowest, best, missed = np.full(n, np.inf), np.full(n, -1, dtype=np.intp), np.ones(n)
+    # In order of rms, then name: of equals at a place, the first image is the one that counts.
+    ranked = images.assign(_row=np.arange(len(images))).sort_values(
+        ["rms_mjy_beam", "epoch", "image"], kind="stable", ignore_index=True
+    )
+    row = ranked["_row"].to_numpy()
+    for i, j, local in _earlier(first, ranked, coverage):
+        lead = np.flatnonzero(np.concatenate([[True], i[1:] != i[:-1]]))
+        lowest[i[lead]], best[i[lead]] = local[lead], row[j[lead]]
+        owner, at = np.cumsum(np.isin(np.arange(len(i)), lead)) - 1, i[lead]
+        missed[at] = chance_missed(flux[at], err[at], _seen(owner, j, local, ranked))
     covered = best >= 0
-    significance = np.where(covered, first["flux_peak_mjy_beam"].to_numpy(dtype=float) / lowest, np.nan)
+    significance = np.where(covered, flux / lowest, np.nan)
     name = np.full(n, None, dtype=object)
     if covered.any():
         label = (images["epoch"] + "/" + images["image"]).to_numpy(dtype=object)
         name[covered] = label[best[covered]]
-    return pd.DataFrame(
-        {"is_new": significance >= min_significance, "new_significance": significance, "new_image": name},
-        index=first.index,
-    )
+    columns = {
+        "is_new": (significance >= min_significance) & (missed <= max_false_chance),
+        "new_significance": significance,
+        "new_image": name,
+        "chance_missed": missed,
+    }
+    return pd.DataFrame(columns, index=first.index)
+
+
+def _earlier(
+    first: pd.DataFrame, images: pd.DataFrame, coverage: Mapping[ImageKey, Coverage] | None
+) -> Iterator[tuple[Indices, Indices, Floats]]:
+    """Earlier images of other epochs that cover first detections: source, image, rms there; a source in one piece, its
+    deepest image first."""
+    if not len(first) or not len(images):
+        return
+    mjd, epoch = images["mjd"].to_numpy(), images["epoch"].to_numpy(dtype=object)
+    late = np.flatnonzero(first["mjd"].to_numpy() > mjd.min())
+    first_mjd, first_epoch = first["mjd"].to_numpy()[late], first["epoch"].to_numpy(dtype=object)[late]
+    ra, dec = first["ra_deg"].to_numpy()[late], first["dec_deg"].to_numpy()[late]
+    for i, j, local in covering(ra, dec, images, coverage):
+        earlier = (mjd[j] < first_mjd[i]) & (epoch[j] != first_epoch[i]) & (local > 0)
+        i, j, local = i[earlier], j[earlier], local[earlier]
+        order = np.lexsort((j, local, i))
+        if len(order):
+            yield late[i[order]], j[order], local[order]
+
+
+def _seen(owner: Indices, row: Indices, rms: Floats, images: pd.DataFrame) -> Seen:
+    """What chances need of the images; what is not known of them is as most finders have it."""
+
+    def of_image(name: str, otherwise: float) -> Floats:
+        if name not in images:
+            return np.full(len(row), otherwise)
+        values = images[name].to_numpy(dtype=float)[row]
+        return np.where(np.isfinite(values), values, otherwise)
+
+    scatter = np.hypot(of_image("rms_scatter", 0.0), of_image("flux_scale_err", 0.0))
+    return Seen(owner, rms, of_image("threshold_snr", DEFAULT_THRESHOLD), scatter, of_image("share_lost", 0.0))
 
 
 def uncovered_detections(
@@ -146,6 +202,8 @@ def uncovered_detections(
     coverage: Mapping[ImageKey, Coverage] | None = None,
 ) -> pd.DataFrame:
     """Where a source was covered and not measured: one row a source and epoch, with the image that says most.
+
+    Where another detection of the epoch may be the source under another name is not known here; see `undetected`.
 
     Parameters
     ----------
@@ -196,3 +254,22 @@ def uncovered_detections(
             "rms_mjy_beam": depth[lead],
         }
     )
+
+
+def undetected(ra_deg: Floats, dec_deg: Floats, vectors: Floats, beam_arcsec: Floats) -> Flags:
+    """Whether no detection lies within a beam of a place, shape (n,): there a limit would contradict the detection.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : places, shape (n,)
+    vectors : unit vectors of all detections of the epoch, shape (m, 3)
+    beam_arcsec : major axis of the beam of each detection (FWHM), shape (m,)
+    """
+    free = np.ones(len(ra_deg), dtype=bool)
+    widest = float(np.nanmax(beam_arcsec, initial=0.0))
+    if len(ra_deg) and len(vectors) and widest > 0:
+        places = unit_vectors(ra_deg, dec_deg)
+        i, j = indices_within(tree_of(places), tree_of(vectors), widest)
+        separation = np.linalg.norm(places[i] - vectors[j], axis=-1)
+        free[i[separation <= chord(np.nan_to_num(beam_arcsec[j]))]] = False
+    return free
