@@ -146,15 +146,16 @@ def fit_depth(place: Floats, rms: Floats, image_rms: float) -> Depth:
 
 def _robust_fit(terms: Floats, values: Floats) -> tuple[Floats, float]:
     """Coefficients, and the scatter about them."""
-    weight, scatter = np.ones(len(values)), max(float(np.std(values)), _LEAST_SCATTER)
-    coefficients = np.zeros(N_TERMS)
+    weight: Floats = np.ones(len(values))
+    scatter = max(float(np.std(values)), _LEAST_SCATTER)
+    coefficients: Floats = np.zeros(N_TERMS)
     prior = np.eye(N_TERMS) / _PRIOR_SIGMA**2
     for _ in range(_ROUNDS):
         weighted = terms * (weight / scatter**2)[:, None]
-        coefficients = np.linalg.solve(terms.T @ weighted + prior, weighted.T @ values)
+        coefficients = np.asarray(np.linalg.solve(terms.T @ weighted + prior, weighted.T @ values))
         residual = values - terms @ coefficients
         scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(residual))), _LEAST_SCATTER)
-        weight = np.minimum(1.0, _HUBER * scatter / np.maximum(np.abs(residual), 1e-300))
+        weight = np.asarray(np.minimum(1.0, _HUBER * scatter / np.maximum(np.abs(residual), 1e-300)))
     return coefficients, scatter
 
 

@@ -8,6 +8,7 @@ Coverage is judged at the position of the first detection, which later measureme
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from contimg_assets.variability.finder import (
     Seen,
     chance_missed,
     local_rms,
+    noise_peaks,
     place_in_image,
 )
 
@@ -32,7 +34,20 @@ DEPTH_COLUMNS = [f"depth_{k}" for k in range(N_TERMS + 2)]
 """Columns of images: the model of their rms, see `contimg_assets.variability.finder.Depth`; as measured, so that it is
 times `flux_mult` on the corrected scale."""
 
+BRIGHT_LIMITS = 1.5
+"""A known source this many times the upper limit of an image is missed there by accident, not for its flux."""
+
 _CHUNK = 4096
+# Counterparts in catalogs at least this likely count.
+_LIKELY = 0.3
+# Scatter of spectral indices, and of fluxes in ln: of calibration, resolution and moderate variability.
+_SPECTRAL_SCATTER, _FLUX_SCATTER = 0.35, 0.2
+# How complete a catalog is at a place: of the nearest so many known sources, up to so many that are at least nearly as
+# bright, within 3 degrees.
+_SEARCHED, _SAMPLE, _AS_BRIGHT = 400, 50, 0.8
+_REGION = 2.0 * np.sin(np.radians(3.0) / 2.0)
+# A catalog that lacks more of them than this does not reach the place or the flux.
+_SAYS_NOTHING = 0.3
 
 
 def covering(
@@ -273,3 +288,91 @@ def undetected(ra_deg: Floats, dec_deg: Floats, vectors: Floats, beam_arcsec: Fl
         separation = np.linalg.norm(places[i] - vectors[j], axis=-1)
         free[i[separation <= chord(np.nan_to_num(beam_arcsec[j]))]] = False
     return free
+
+
+def known_before(first: pd.DataFrame, matches: pd.DataFrame) -> Flags:
+    """Whether a reference catalog has a source at a flux that agrees with its first one, shape (n,).
+
+    Parameters
+    ----------
+    first : source_id, flux_peak_mjy_beam (n rows)
+    matches : candidates in catalogs, of any rank: source_id, probability, match_quality, flux_ratio (mean flux over
+        that of the catalog at our frequency), flux_int_mjy (that mean flux), freq_ratio (our frequency over the
+        catalog's)
+    """
+    row = pd.Index(first["source_id"]).get_indexer(pd.Index(matches["source_id"]))
+    quality = matches["match_quality"].to_numpy(dtype=object)
+    likely = matches["probability"].to_numpy(dtype=float) >= _LIKELY
+    counterpart = (likely & (quality != "rejected")) | (quality == "accepted")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.hypot(_SPECTRAL_SCATTER * np.log(matches["freq_ratio"].to_numpy(dtype=float)), _FLUX_SCATTER)
+        expected = matches["flux_int_mjy"].to_numpy(dtype=float) / matches["flux_ratio"].to_numpy(dtype=float)
+        # A fainter one is another source, or this one before it brightened.
+        faint = expected * np.exp(2.0 * np.nan_to_num(spread, nan=1.0)) < first["flux_peak_mjy_beam"].to_numpy()[row]
+    known = np.zeros(len(first), dtype=bool)
+    known[row[counterpart & ~faint & (row >= 0)]] = True
+    return known
+
+
+class KnownSources(NamedTuple):
+    """Sources that are there for certain, shape (m,), and by catalog name whether it lists them."""
+
+    ra_deg: Floats
+    dec_deg: Floats
+    flux_mjy_beam: Floats
+    in_catalog: Mapping[str, Flags]
+
+
+def catalogs_missed(first: pd.DataFrame, sample: KnownSources) -> Floats:
+    """The chance that all reference catalogs lack a constant source of the first flux at its place, shape (n,).
+
+    It is the share of the nearest known sources at least as bright that a catalog lacks: near one half or more where a
+    catalog does not reach the place or is not deep enough, then it says nothing.
+
+    Parameters
+    ----------
+    first : ra_deg, dec_deg, flux_peak_mjy_beam; missing values have 1
+    """
+    flux = first["flux_peak_mjy_beam"].to_numpy(dtype=float)
+    chance = np.ones(len(first))
+    use = np.flatnonzero(np.isfinite(flux))
+    total = len(sample.ra_deg)
+    if not len(use) or not total or not sample.in_catalog:
+        return chance
+    k = min(_SEARCHED, total)
+    tree = tree_of(unit_vectors(sample.ra_deg, sample.dec_deg))
+    ra, dec = (first[name].to_numpy(dtype=float)[use] for name in ("ra_deg", "dec_deg"))
+    near = np.asarray(tree.query(unit_vectors(ra, dec), k=np.arange(1, k + 1), distance_upper_bound=_REGION)[1])
+    inside = near < total
+    near = np.minimum(near, total - 1)
+    bright = inside & (sample.flux_mjy_beam[near] >= _AS_BRIGHT * flux[use][:, None])
+    bright &= np.cumsum(bright, axis=1) <= _SAMPLE
+    n = bright.sum(axis=1)
+    for listed in sample.in_catalog.values():
+        lacking = (bright & ~listed[near]).sum(axis=1)
+        share = (lacking + 0.5) / (n + 1.0)
+        chance[use] *= np.where(share < _SAYS_NOTHING, share, 1.0)
+    return chance
+
+
+def false_chances(first: pd.DataFrame, images: pd.DataFrame, missed: Floats) -> Floats:
+    """The chance that a source is not new, shape (n,): it was missed before, or its only detection is noise.
+
+    Parameters
+    ----------
+    first : epoch, image, snr of the first detection; n_detected: epochs that detected it
+    images : epoch, image, field_radius_deg, bmaj_arcsec, bmin_arcsec, threshold_snr
+    missed : chance that all earlier images and catalogs miss it
+    """
+    row = pd.MultiIndex.from_frame(images[["epoch", "image"]]).get_indexer(
+        pd.MultiIndex.from_frame(first[["epoch", "image"]])
+    )
+    radius, major, minor, threshold = (
+        images[name].to_numpy(dtype=float)[row]
+        for name in ("field_radius_deg", "bmaj_arcsec", "bmin_arcsec", "threshold_snr")
+    )
+    square_deg = 2.0 * np.pi * (1.0 - np.cos(np.radians(radius))) * (180.0 / np.pi) ** 2
+    n_beams = square_deg * 3600.0**2 / (major * minor)
+    peaks = noise_peaks(first["snr"].to_numpy(dtype=float), threshold, n_beams)
+    noise = np.where(first["n_detected"].to_numpy() == 1, peaks, 0.0)
+    return np.where(row >= 0, np.minimum(missed + np.nan_to_num(noise, nan=1.0), 1.0), 1.0)

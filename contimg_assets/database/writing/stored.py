@@ -96,8 +96,8 @@ def read_images(connection: Connection) -> pd.DataFrame:
     -------
     DataFrame, sorted by epoch and image: epoch, image, mjd, ra_deg, dec_deg, bmaj_arcsec, bmin_arcsec; radius_deg of a
     circle that holds what the image covers, field_radius_deg as delivered; detailed: whether its coverage itself is
-    stored; flux_mult, flux_scale_err, flux_tie_err, and rms_mjy_beam on the scale that it corrects to; trusted; threshold_snr,
-    rms_scatter, n_bright and DEPTH_COLUMNS: what its own detections say of its depth, as measured
+    stored; flux_mult, flux_scale_err, flux_tie_err, and rms_mjy_beam on the scale that it corrects to; trusted;
+    threshold_snr, rms_scatter, n_bright and DEPTH_COLUMNS: what its own detections say of its depth, as measured
     """
     image, correction, coverage = TABLES["images"], TABLES["corrections"], TABLES["image_coverage"]
     depth = TABLES["image_depths"]
