@@ -18,12 +18,13 @@ from contimg_assets.database import bulk
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted
-from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.variability.finder import share_lost
 from contimg_assets.variability.new_sources import (
     BRIGHT_LIMITS,
     KnownSources,
     catalogs_missed,
+    earlier_neighbors,
     false_chances,
     known_before,
     new_sources,
@@ -62,7 +63,7 @@ def find_new(
     images = images.assign(share_lost=_share_lost(connection, images))
     judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
     missed = judged["chance_missed"].to_numpy() * _catalogs_missed(connection, first)
-    chance = false_chances(first, images, missed)
+    chance = np.where(_seen_before(connection, first, images), 1.0, false_chances(first, images, missed))
     return sources.assign(false_chance=chance, first_flux_mjy_beam=first["flux_peak_mjy_beam"].to_numpy())
 
 
@@ -106,6 +107,15 @@ def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFram
         n_detected=n_detected.reindex(sources).fillna(0).to_numpy(dtype=np.int64),
     )
     return rows.rename_axis("source_id").reset_index()
+
+
+def _seen_before(connection: Connection, first: pd.DataFrame, images: pd.DataFrame) -> Flags:
+    """Whether another source that was detected earlier lies within the beam: they are one, or their light is."""
+    c = TABLES["sources"].c
+    others = bulk.fetch(connection, sa.select(c.id, c.ra_deg, c.dec_deg, c.first_mjd, c.first_epoch))
+    beam = images.set_index(["epoch", "image"])["bmaj_arcsec"]
+    keys = pd.MultiIndex.from_frame(first[["epoch", "image"]])
+    return earlier_neighbors(first.assign(bmaj_arcsec=beam.reindex(keys).to_numpy()), others)
 
 
 def _share_lost(connection: Connection, images: pd.DataFrame) -> Floats:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.robust import MAD_TO_SIGMA
@@ -36,8 +35,8 @@ _DIGITS = 6
 _ROUNDS = 5
 # The model is believed this far beyond what it takes at the rows, in ln rms.
 _MARGIN = 0.1
-# A scale error that leaves a limit: beyond it nothing would be detected with certainty.
-_LARGEST_SCALE_ERR = 0.3
+# Of an interval that holds a limit: to a millionth.
+_HALVINGS = 24
 # Nodes and weights for the mean over a flux's normal error.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 # Height above the threshold over which the number of noise peaks falls by e [sigma]: that of Gaussian noise is 0.2 at 5
@@ -178,31 +177,6 @@ def local_rms(place: Floats, models: Floats) -> Floats:
     return result
 
 
-def flux_limit(
-    rms: Floats, threshold: Floats, chance: float, scatter: npt.ArrayLike = 0.0, scale_err: npt.ArrayLike = 0.0
-) -> Floats:
-    """The peak flux density that would have been detected with a chance [mJy/beam], shape (n,).
-
-    A source of peak S is found where S with its noise exceeds the threshold t times the rms. So S is that for which
-    S - t rms is z times the error of this difference, with z the normal quantile of the chance.
-
-    Parameters
-    ----------
-    rms : at the place [mJy/beam]
-    threshold : of the finder [sigma]
-    chance : such as 0.95
-    scatter : of ln(rms) about its model, see `Depth`
-    scale_err : error of the image's flux scale as a fraction
-    """
-    z = float(ndtri(chance))
-    scale = np.minimum(np.nan_to_num(np.asarray(scale_err, dtype=float)), _LARGEST_SCALE_ERR / max(abs(z), 1.0))
-    level, spread = threshold * rms, rms * np.hypot(1.0, threshold * np.asarray(scatter, dtype=float))
-    # (S - level)^2 = z^2 (spread^2 + scale^2 S^2), the root on the side of z.
-    a = 1.0 - (z * scale) ** 2
-    root = np.sqrt(np.maximum(level**2 - a * (level**2 - (z * spread) ** 2), 0.0))
-    return np.asarray((level + np.sign(z) * root) / a, dtype=np.float64)
-
-
 class Seen(NamedTuple):
     """Pairs of a source and an image that covered its place.
 
@@ -220,6 +194,36 @@ class Seen(NamedTuple):
     threshold: Floats
     scatter: Floats
     lost: Floats
+
+
+def flux_limits(seen: Seen, chance: float, n: int) -> Floats:
+    """The peak flux density that at least one image would have detected with a chance [mJy/beam], shape (n,).
+
+    A source of peak S is found in an image where S with its noise exceeds the threshold t times the rms: with chance
+    Phi((S - t rms) / sigma), where sigma is the rms, and the errors of the rms and of the flux scale at the threshold,
+    in quadrature. Bright sources that a finder misses all the same are not counted: no flux makes up for these.
+
+    Parameters
+    ----------
+    seen : images that cover each place, at least one
+    chance : such as 0.95
+    n : number of places
+    """
+    level, sigma = seen.threshold * seen.rms, seen.rms * np.hypot(1.0, seen.threshold * seen.scatter)
+    # The images that cover a place find a source more often than the best of them alone: above that, below nothing.
+    high = np.full(n, np.inf)
+    np.minimum.at(high, seen.owner, level + ndtri(chance) * sigma)
+    shared = np.bincount(seen.owner, minlength=n)[seen.owner] > 1
+    owner, level, sigma = seen.owner[shared], level[shared], sigma[shared]
+    low = np.zeros(n)
+    several = np.unique(owner)
+    for _ in range(_HALVINGS if len(several) else 0):
+        middle = 0.5 * (low + high)
+        missed = np.bincount(owner, log_ndtr((level - middle[owner]) / sigma), minlength=n)
+        enough = missed <= np.log1p(-chance)
+        high[several] = np.where(enough, middle, high)[several]
+        low[several] = np.where(enough, low, middle)[several]
+    return high
 
 
 def chance_missed(flux: Floats, flux_err: Floats, seen: Seen) -> Floats:

@@ -16,7 +16,7 @@ import pandas as pd
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.coverage import Coverage
-from contimg_assets.sky.sphere import chord, indices_within, tree_of, unit_vectors
+from contimg_assets.sky.sphere import chord, indices_within, pairs_within, tree_of, unit_vectors
 from contimg_assets.variability.finder import (
     DEFAULT_THRESHOLD,
     N_TERMS,
@@ -161,7 +161,7 @@ def new_sources(
         lead = np.flatnonzero(np.concatenate([[True], i[1:] != i[:-1]]))
         lowest[i[lead]], best[i[lead]] = local[lead], row[j[lead]]
         owner, at = np.cumsum(np.isin(np.arange(len(i)), lead)) - 1, i[lead]
-        missed[at] = chance_missed(flux[at], err[at], _seen(owner, j, local, ranked))
+        missed[at] = chance_missed(flux[at], err[at], seen_by(owner, j, local, ranked))
     covered = best >= 0
     significance = np.where(covered, flux / lowest, np.nan)
     name = np.full(n, None, dtype=object)
@@ -196,8 +196,16 @@ def _earlier(
             yield late[i[order]], j[order], local[order]
 
 
-def _seen(owner: Indices, row: Indices, rms: Floats, images: pd.DataFrame) -> Seen:
-    """What chances need of the images; what is not known of them is as most finders have it."""
+def seen_by(owner: Indices, row: Indices, rms: Floats, images: pd.DataFrame) -> Seen:
+    """What chances and limits need of images; what is not known of them is as most finders have it.
+
+    Parameters
+    ----------
+    owner : number of the place that each image covers, shape (m,)
+    row : of the images, shape (m,)
+    rms : at the place [mJy/beam], shape (m,)
+    images : used where they are: threshold_snr, rms_scatter, flux_scale_err, share_lost
+    """
 
     def of_image(name: str, otherwise: float) -> Floats:
         if name not in images:
@@ -215,6 +223,7 @@ def uncovered_detections(
     seen: Flags,
     epochs: list[str],
     coverage: Mapping[ImageKey, Coverage] | None = None,
+    every_image: bool = False,
 ) -> pd.DataFrame:
     """Where a source was covered and not measured: one row a source and epoch, with the image that says most.
 
@@ -227,6 +236,7 @@ def uncovered_detections(
     seen : whether source i has a measurement in epochs[j], shape (n, len(epochs))
     epochs : the epochs to look at; images of others are left out
     coverage : what images cover and how deep, where more is known than circle and rms; see `covering`
+    every_image : one row for each covering image of the epoch instead, that which says most first
 
     Returns
     -------
@@ -258,7 +268,7 @@ def uncovered_detections(
     order = np.lexsort((image, depth, visit, source))
     source, visit, image, depth = source[order], visit[order], image[order], depth[order]
     lead = np.ones(len(source), dtype=bool)
-    lead[1:] = (source[1:] != source[:-1]) | (visit[1:] != visit[:-1])
+    lead[1:] = every_image | (source[1:] != source[:-1]) | (visit[1:] != visit[:-1])
     image = image[lead]
     return pd.DataFrame(
         {
@@ -290,12 +300,37 @@ def undetected(ra_deg: Floats, dec_deg: Floats, vectors: Floats, beam_arcsec: Fl
     return free
 
 
+def earlier_neighbors(first: pd.DataFrame, sources: pd.DataFrame) -> Flags:
+    """Whether another source that was detected in an earlier epoch lies within the beam, shape (n,).
+
+    Parameters
+    ----------
+    first : source_id, epoch, mjd, ra_deg, dec_deg of the first detection, bmaj_arcsec of its image; missing values have
+        no neighbor
+    sources : id, ra_deg, dec_deg, first_epoch, first_mjd of all sources
+    """
+    beam = first["bmaj_arcsec"].to_numpy(dtype=float)
+    use = np.flatnonzero(np.isfinite(beam) & first["ra_deg"].notna().to_numpy())
+    found = np.zeros(len(first), dtype=bool)
+    if not len(use) or not len(sources):
+        return found
+    rows = first.iloc[use]
+    places = unit_vectors(rows["ra_deg"], rows["dec_deg"])
+    i, j, separation = pairs_within(places, unit_vectors(sources["ra_deg"], sources["dec_deg"]), float(beam[use].max()))
+    other = rows["source_id"].to_numpy(dtype=object)[i] != sources["id"].to_numpy(dtype=object)[j]
+    earlier = (sources["first_mjd"].to_numpy()[j] < rows["mjd"].to_numpy()[i]) & (
+        sources["first_epoch"].to_numpy(dtype=object)[j] != rows["epoch"].to_numpy(dtype=object)[i]
+    )
+    found[use[i[other & earlier & (separation <= beam[use][i])]]] = True
+    return found
+
+
 def known_before(first: pd.DataFrame, matches: pd.DataFrame) -> Flags:
     """Whether a reference catalog has a source at a flux that agrees with its first one, shape (n,).
 
     Parameters
     ----------
-    first : source_id, flux_peak_mjy_beam (n rows)
+    first : source_id, flux_peak_mjy_beam, flux_peak_err_mjy_beam (n rows)
     matches : candidates in catalogs, of any rank: source_id, probability, match_quality, flux_ratio (mean flux over
         that of the catalog at our frequency), flux_int_mjy (that mean flux), freq_ratio (our frequency over the
         catalog's)
@@ -307,8 +342,10 @@ def known_before(first: pd.DataFrame, matches: pd.DataFrame) -> Flags:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.hypot(_SPECTRAL_SCATTER * np.log(matches["freq_ratio"].to_numpy(dtype=float)), _FLUX_SCATTER)
         expected = matches["flux_int_mjy"].to_numpy(dtype=float) / matches["flux_ratio"].to_numpy(dtype=float)
-        # A fainter one is another source, or this one before it brightened.
-        faint = expected * np.exp(2.0 * np.nan_to_num(spread, nan=1.0)) < first["flux_peak_mjy_beam"].to_numpy()[row]
+        # A fainter one is another source, or this one before it brightened. First detections near the threshold are
+        # those that noise lifted over it.
+        least = (first["flux_peak_mjy_beam"] - 3.0 * first["flux_peak_err_mjy_beam"]).to_numpy(dtype=float)[row]
+        faint = expected * np.exp(2.0 * np.nan_to_num(spread, nan=1.0)) < least
     known = np.zeros(len(first), dtype=bool)
     known[row[counterpart & ~faint & (row >= 0)]] = True
     return known

@@ -21,8 +21,8 @@ from contimg_assets.database.writing.statistics import Recomputed
 from contimg_assets.database.writing.stored import Observed
 from contimg_assets.identity.ids import hash_text, mix, to_hex
 from contimg_assets.sky.cells import index_cells
-from contimg_assets.variability.finder import flux_limit
-from contimg_assets.variability.new_sources import uncovered_detections, undetected
+from contimg_assets.variability.finder import flux_limits
+from contimg_assets.variability.new_sources import seen_by, uncovered_detections, undetected
 
 
 class Limits:
@@ -112,15 +112,15 @@ def _missed(
     elsewhere: npt.NDArray[np.bool_],
     written: Collection[str],
 ) -> pd.DataFrame:
-    """Where recomputed sources were covered and not measured: `uncovered_detections` of all sources in the written
-    epochs, and in the others of those whose first detection is elsewhere."""
+    """Which images covered recomputed sources that were not measured in their epoch: `uncovered_detections` of all
+    sources in the written epochs, and in the others of those whose first detection is elsewhere."""
     sources, epochs = recomputed.sources, observed.epochs.names
     first = sources[["first_ra_deg", "first_dec_deg"]].set_axis(["ra_deg", "dec_deg"], axis=1)
     others = [epoch for epoch in epochs if epoch not in written]
     parts = []
     for rows, visits in ((np.arange(len(sources)), list(written)), (np.flatnonzero(elsewhere), others)):
         seen = recomputed.seen[rows[:, None], [epochs.index(epoch) for epoch in visits]]
-        part = uncovered_detections(first.iloc[rows], images, seen, visits, observed.coverage)
+        part = uncovered_detections(first.iloc[rows], images, seen, visits, observed.coverage, every_image=True)
         parts.append(part.assign(source=rows[part["source"].to_numpy(dtype=np.intp)]))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
@@ -144,24 +144,30 @@ def _nothing_there(
 def _limit_rows(
     missed: pd.DataFrame, images: pd.DataFrame, sources: pd.DataFrame, parameters: Variability
 ) -> pd.DataFrame:
-    """Upper limits as `Limits.insert` takes them, at the places of first detections."""
-    row = missed["source"].to_numpy(dtype=np.intp)
-    of_image = images.iloc[missed["image_row"].to_numpy(dtype=np.intp)]
+    """Upper limits as `Limits.insert` takes them, at the places of first detections.
+
+    Parameters
+    ----------
+    missed : the images that cover each place in each epoch, the deepest first
+    """
+    lead = ~missed.duplicated(["source", "epoch"]).to_numpy()
+    deepest = missed[lead]
+    row, of_image = (deepest[name].to_numpy(dtype=np.intp) for name in ("source", "image_row"))
     rms = missed["rms_mjy_beam"].to_numpy(dtype=float)
     if parameters.upper_limit_sigma is not None:
-        limit = parameters.upper_limit_sigma * rms
+        limit = parameters.upper_limit_sigma * rms[lead]
     else:
-        threshold, scatter, own, tie = (
-            of_image[name].fillna(0.0).to_numpy(dtype=float)
-            for name in ("threshold_snr", "rms_scatter", "flux_scale_err", "flux_tie_err")
-        )
-        limit = flux_limit(rms, threshold, parameters.upper_limit_chance, scatter, np.hypot(own, tie))
+        # Limits are compared with other surveys too: the error of the absolute scale counts.
+        errors = np.hypot(images["flux_scale_err"], images["flux_tie_err"])
+        owner, at = np.cumsum(lead) - 1, missed["image_row"].to_numpy(dtype=np.intp)
+        seen = seen_by(owner, at, rms, images.assign(flux_scale_err=errors))
+        limit = flux_limits(seen, parameters.upper_limit_chance, len(deepest))
     return pd.DataFrame(
         {
             "source": sources["id"].to_numpy()[row],
-            "epoch": missed["epoch"].astype(object),
-            "image": missed["image"],
-            "mjd": of_image["mjd"].to_numpy(),
+            "epoch": deepest["epoch"].to_numpy(dtype=object),
+            "image": deepest["image"].to_numpy(dtype=object),
+            "mjd": images["mjd"].to_numpy()[of_image],
             "ra_deg": sources["first_ra_deg"].to_numpy()[row],
             "dec_deg": sources["first_dec_deg"].to_numpy()[row],
             "upper_limit_mjy_beam": limit,
