@@ -18,7 +18,7 @@ class Variability(Section):
         5.0, gt=0, description="A late source is new if an earlier image would have shown it at this many sigma"
     )
     new_max_false_chance: float = Field(
-        1e-3,
+        5e-4,
         gt=0,
         le=1,
         description="And if the chance that it is not new is at most this: that a constant source of its first flux is "

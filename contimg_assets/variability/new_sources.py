@@ -44,7 +44,7 @@ _LIKELY = 0.3
 _SPECTRAL_SCATTER, _FLUX_SCATTER = 0.35, 0.2
 # How complete a catalog is at a place: of the nearest so many known sources, up to so many that are at least nearly as
 # bright, within 3 degrees.
-_SEARCHED, _SAMPLE, _AS_BRIGHT = 400, 50, 0.8
+_SEARCHED, _SAMPLE, _AS_BRIGHT = 800, 100, 0.8
 _REGION = 2.0 * np.sin(np.radians(3.0) / 2.0)
 # A catalog that lacks more of them than this does not reach the place or the flux.
 _SAYS_NOTHING = 0.3
