@@ -63,7 +63,8 @@ def find_new(
     images = images.assign(share_lost=_share_lost(connection, images))
     judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
     missed = judged["chance_missed"].to_numpy() * _catalogs_missed(connection, first)
-    chance = np.where(_seen_before(connection, first, images), 1.0, false_chances(first, images, missed))
+    known = _seen_before(connection, first, images) | _in_catalogs(connection, first)
+    chance = np.where(known, 1.0, false_chances(first, images, missed))
     return sources.assign(false_chance=chance, first_flux_mjy_beam=first["flux_peak_mjy_beam"].to_numpy())
 
 
@@ -142,10 +143,9 @@ def _established() -> tuple[sa.ColumnElement[bool], ...]:
     return (c.n_epochs >= 2, c.n_epochs > 2 * c.n_limits)
 
 
-def _catalogs_missed(connection: Connection, first: pd.DataFrame) -> Floats:
-    """The chance that all reference catalogs lack a constant source, 1 if one of them has it; shape (n_sources,)."""
+def _in_catalogs(connection: Connection, first: pd.DataFrame) -> Flags:
+    """Whether a reference catalog has each source at a flux that agrees, shape (n_sources,)."""
     s, match, catalog = TABLES["sources"], TABLES["cross_matches"], TABLES["reference_catalogs"]
-    flux = sa.func.coalesce(s.c.flux_peak_mjy_beam, s.c.flux_int_mjy)
     columns = (
         match.c.source_id,
         match.c.catalog_type,
@@ -161,7 +161,13 @@ def _catalogs_missed(connection: Connection, first: pd.DataFrame) -> Floats:
         .join(catalog, catalog.c.name == match.c.catalog_type)
         .where(match.c.source_id.in_(bulk.set_of_ids(connection, first["source_id"].to_numpy(dtype=object))))
     )
-    known = known_before(first, bulk.fetch(connection, candidates))
+    return known_before(first, bulk.fetch(connection, candidates))
+
+
+def _catalogs_missed(connection: Connection, first: pd.DataFrame) -> Floats:
+    """The chance that all reference catalogs lack a constant source of the first flux, shape (n_sources,)."""
+    s, match, catalog = TABLES["sources"], TABLES["cross_matches"], TABLES["reference_catalogs"]
+    flux = sa.func.coalesce(s.c.flux_peak_mjy_beam, s.c.flux_int_mjy)
     names = connection.execute(sa.select(catalog.c.name).order_by(catalog.c.name)).scalars().all()
     if not names:
         return np.ones(len(first))
@@ -176,4 +182,4 @@ def _catalogs_missed(connection: Connection, first: pd.DataFrame) -> Floats:
         for name in names
     }
     ra, dec, sample_flux = (sample[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "flux"))
-    return np.where(known, 1.0, catalogs_missed(first, KnownSources(ra, dec, sample_flux, in_catalog)))
+    return catalogs_missed(first, KnownSources(ra, dec, sample_flux, in_catalog))

@@ -248,7 +248,7 @@ def chance_missed(flux: Floats, flux_err: Floats, seen: Seen) -> Floats:
             below = ndtr((seen.threshold * seen.rms - true) / spread)
             log_missed = np.log(seen.lost + (1.0 - seen.lost) * below)
             total = total + weight * np.exp(np.bincount(seen.owner, log_missed, minlength=n))
-    return np.where(np.isfinite(flux) & np.isfinite(flux_err), total, 1.0)
+    return np.where(np.isfinite(flux) & np.isfinite(flux_err), np.minimum(total, 1.0), 1.0)
 
 
 def noise_peaks(snr: Floats, threshold: Floats, n_beams: Floats) -> Floats:
