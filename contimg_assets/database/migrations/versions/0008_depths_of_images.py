@@ -10,6 +10,12 @@ down_revision: str | None = "0005"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
+_COMMENTS = {
+    "is_new": "Whether earlier images of its place would have shown it; `contimg new` asks more",
+    "new_significance": "First flux over the lowest rms of the earlier images at the place; missing if not covered "
+    "before",
+}
+
 
 def upgrade() -> None:
     # What older versions wrote has no rows here until the new code writes it again: the images' rms is taken.
@@ -51,6 +57,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("epoch", "image", name=op.f("pk_image_depths")),
         sqlite_strict=True,
     )
+    # SQLite keeps no comments.
+    if op.get_context().dialect.name == "postgresql":
+        for name, comment in _COMMENTS.items():
+            op.alter_column("sources", name, comment=comment)
 
 
 def downgrade() -> None:
