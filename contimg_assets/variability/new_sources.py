@@ -34,12 +34,15 @@ DEPTH_COLUMNS = [f"depth_{k}" for k in range(N_TERMS + 2)]
 """Columns of images: the model of their rms, see `contimg_assets.variability.finder.Depth`; as measured, so that it is
 times `flux_mult` on the corrected scale."""
 
+CANDIDATE_CHANCE = 0.1
+"""A source that earlier images miss for its flux with a larger chance is no candidate for a new one."""
+
 BRIGHT_LIMITS = 1.5
 """A known source this many times the upper limit of an image is missed there by accident, not for its flux."""
 
 _CHUNK = 4096
 # Counterparts in catalogs at least this likely count.
-_LIKELY = 0.3
+_LIKELY = 0.05
 # Scatter of spectral indices, and of fluxes in ln: of calibration, resolution and moderate variability.
 _SPECTRAL_SCATTER, _FLUX_SCATTER = 0.35, 0.2
 # How complete a catalog is at a place: of the nearest so many known sources, up to so many that are at least nearly as

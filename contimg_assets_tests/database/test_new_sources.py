@@ -27,7 +27,7 @@ def test_a_late_bright_source_is_new(database: ProductsDatabase) -> None:
     survey.seen[:3, 0] = False  # bright, late: new
     survey.flux_seen[:, 0] = 30.0
     survey.seen[:3, 1] = False  # faint, late: it would not have been seen before
-    survey.flux_seen[:, 1] = 6.0
+    survey.flux_seen[:, 1] = 5.2
     survey.seen[0, 3] = False  # bright, missed once: finders do that
     survey.flux_seen[:, 3] = 40.0
     database.replace_epochs(survey.epochs())
@@ -36,10 +36,11 @@ def test_a_late_bright_source_is_new(database: ProductsDatabase) -> None:
     assert candidates.index.tolist() == [ids[3], ids[0], ids[1]]
     assert candidates["is_new"].tolist() == [True, True, False]
     # The rms at the place is that of the rows, 1 mJy/beam, not the image's of 1.5.
-    assert candidates["new_significance"].tolist() == pytest.approx([40.0, 30.0, 6.0], rel=0.05)
+    assert candidates["new_significance"].tolist() == pytest.approx([40.0, 30.0, 5.2], rel=0.05)
     assert candidates["new_image"].str.startswith(survey.names[0]).any()
     # Two or three epochs more than once by accident is unlikely, once is not.
-    assert candidates["false_chance"].tolist() == pytest.approx([0.065, 6e-5, 0.11], rel=0.5)
+    assert candidates["false_chance"][:2].tolist() == pytest.approx([0.065, 6e-5], rel=0.5)
+    assert candidates["false_chance"].iloc[2] > 0.1
     assert database.new_sources()["id"].tolist() == [ids[0]]
     assert database.new_sources(max_false_chance=0.1)["id"].tolist() == [ids[3], ids[0]]
     assert np.isnan(database.source(ids[2])["new_significance"])

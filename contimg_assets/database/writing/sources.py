@@ -19,7 +19,7 @@ from contimg_assets.database.writing.stored import Observed
 from contimg_assets.identity.ids import from_hex, to_hex
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
-from contimg_assets.variability.new_sources import covering, new_sources
+from contimg_assets.variability.new_sources import CANDIDATE_CHANCE, covering, new_sources
 from contimg_assets.variability.segments import places
 
 
@@ -45,7 +45,7 @@ def same_as_before(
 def novelty(
     sources: pd.DataFrame, before: pd.DataFrame, observed: Observed, parameters: Variability, since_mjd: float
 ) -> dict[str, npt.NDArray[Any]]:
-    """Whether earlier images would have shown each source; whether it is new depends on more, see `NewSources`.
+    """Whether earlier images would have shown each source; whether it is new depends on more, see `novelty.find_new`.
 
     Only images from before its first detection count. So what is known of a source stays where that detection is the
     same, and older than all images that came, changed or went.
@@ -53,7 +53,7 @@ def novelty(
     Parameters
     ----------
     sources, before : sources as they are and as they were, sorted by `id`, the hash
-    parameters : how significant a new source is, and how likely it may have been missed
+    parameters : how significant a new source is, and the threshold of the source finder
     since_mjd : time of the earliest image that came, changed or went [MJD]
 
     Returns
@@ -77,7 +77,7 @@ def novelty(
         observed.trusted_images(parameters.finder_threshold_sigma),
         parameters.new_min_significance,
         observed.coverage,
-        parameters.new_max_false_chance,
+        CANDIDATE_CHANCE,
     )
     result = {}
     for name in ("is_new", "new_significance", "new_image"):
