@@ -63,7 +63,7 @@ def demo(
         measurements=read("measurements"),
         associations=read("associations"),
         corrections=read("corrections"),
-        sources=read("sources"),
+        sources=project.products.new_sources(parameters=project.config.variability),
         variability=read("variability"),
         cross_matches=read("cross_matches"),
     )

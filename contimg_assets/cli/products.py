@@ -57,6 +57,7 @@ NEW_COLUMNS = [
     "flux_peak_mjy_beam",
     "flux_int_mjy",
     "new_significance",
+    "false_chance",
 ]
 
 
@@ -172,12 +173,37 @@ def _expected_false(largest_q: float, n_sources: int, only_q: bool) -> str:
 
 @command(app)
 def new(
-    min_significance: Annotated[float | None, typer.Option(min=0, help="In the best earlier image")] = None,
+    min_significance: Annotated[
+        float | None, typer.Option(min=0, help="First flux over the rms of the best earlier image, at least")
+    ] = None,
     since_mjd: Annotated[float | None, typer.Option(help="First detected then or later [MJD]")] = None,
+    max_false_chance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Largest chance that a source is not new: that all earlier images and catalogs miss a constant source "
+            "of its first flux, or that noise makes its only detection; 1 for all candidates",
+        ),
+    ] = None,
 ) -> None:
-    """List the sources that appeared where earlier images would have shown them."""
-    found = open_products().new_sources(min_significance, since_mjd)
+    """List the sources that appeared where earlier images would have shown them.
+
+    The chance that a source is not new counts the local rms, the threshold of each image's source finder and how often
+    it misses bright sources, the errors of both fluxes, reference catalogs, and noise peaks.
+    """
+    parameters = open_project().config.variability
+    largest = parameters.new_max_false_chance if max_false_chance is None else max_false_chance
+    candidates = open_products().new_sources(min_significance, since_mjd, 1.0, parameters)
+    # By default, what the thresholds of the earlier images leave open is not a candidate.
+    found = open_products().new_sources(min_significance, since_mjd, max_false_chance, parameters)
     print_frame(found.dropna(axis=1, how="all"), "New sources", NEW_COLUMNS)
+    note(f"Each is not new with a chance of at most {largest:g}; choose with --max-false-chance.")
+    if len(candidates) > len(found):
+        note(
+            f"There are {len(candidates) - len(found)} more that earlier images, catalogs or noise explain as well: "
+            "--max-false-chance 1 shows them."
+        )
 
 
 @command(app)

@@ -29,7 +29,33 @@ class Variability(Section):
     new_min_significance: float = Field(
         5.0, gt=0, description="A late source is new if an earlier image would have shown it at this many sigma"
     )
+    new_max_false_chance: float = Field(
+        5e-4,
+        gt=0,
+        le=1,
+        description="And if the chance that it is not new is at most this: that a constant source of its first flux is "
+        "missed by all earlier images and catalogs of its place, or that noise makes a detection like its only one in "
+        "its image",
+    )
     upper_limits: bool = Field(
         True, description="Keep an upper limit for every epoch that covered a source without detecting it"
     )
-    upper_limit_sigma: float = Field(5.0, gt=0, description="Upper limit in units of the image's rms")
+    upper_limit_chance: float = Field(
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="An upper limit is the flux that would have been detected with this chance: by the finder's "
+        "threshold in the image, the rms at the place, and the error of the image's flux scale",
+    )
+    upper_limit_sigma: float | None = Field(
+        None,
+        gt=0,
+        description="If given, an upper limit is this many times the rms at the place instead, whatever would have "
+        "been detected",
+    )
+    finder_threshold_sigma: float | None = Field(
+        None,
+        gt=0,
+        description="Threshold of the source finder in units of the local rms; if not given, measured from the signal "
+        "to noise ratios of each image's own detections",
+    )

@@ -196,6 +196,23 @@ class ImageCoverage(Base):
     __table_args__ = (_deferred(["epoch", "image"], ["images.epoch", "images.image"]), _STRICT)
 
 
+class ImageDepth(Base):
+    """How deep an image is over its field and what its source finder detects, measured from its own detections."""
+
+    __tablename__ = "image_depths"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    image: Mapped[str] = mapped_column(primary_key=True, comment="Image")
+    threshold_snr: Mapped[float | None] = mapped_column(
+        comment="Signal to noise ratio from which on its finder detects; missing where too few rows tell"
+    )
+    rms_scatter: Mapped[float] = mapped_column(comment="Scatter of the local rms about its model, in ln")
+    n_bright: Mapped[int] = mapped_column(comment="Detections far above the threshold")
+    rms_model: Mapped[bytes] = mapped_column(
+        comment="Terms of ln(rms) over the field and its bounds, as measured [mJy / beam], 64-bit numbers"
+    )
+    __table_args__ = (_deferred(["epoch", "image"], ["images.epoch", "images.image"]), _STRICT)
+
+
 class Correction(Base):
     """Position offset and flux scale of one image."""
 

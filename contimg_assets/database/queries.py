@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from astropy_healpix import HEALPix
 from sqlalchemy.engine import Connection, Engine
 
+from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES, sql_type
@@ -456,28 +457,44 @@ class Queries:
         c = TABLES["variability"].c
         return self._rows(sa.select(c[f"v_{kind}"], c[f"eta_{kind}"]).where(c["sample"] == sample))
 
-    def new_sources(self, min_significance: float | None = None, since_mjd: float | None = None) -> pd.DataFrame:
-        """Find the sources whose place was covered before they were first detected.
+    def new_sources(
+        self,
+        min_significance: float | None = None,
+        since_mjd: float | None = None,
+        max_false_chance: float | None = None,
+        parameters: Variability | None = None,
+    ) -> pd.DataFrame:
+        """Find the sources that appeared where earlier images would have shown them.
 
         Parameters
         ----------
         min_significance : float, optional
-            First peak flux over the rms of the best earlier image there, at least; as configured when the database was
-            written if not given.
+            First flux over the rms of the best earlier image there, at least; if not given, as configured when the
+            database was written.
         since_mjd : float, optional
             First detected then or later, MJD UTC [d].
+        max_false_chance : float, optional
+            Largest chance that a source is not new; as configured if not given, and 1 for all candidates.
+        parameters : contimg_assets.config.Variability, optional
+            The configuration; defaults if not given.
 
         Returns
         -------
         pandas.DataFrame
-            The columns of SOURCES, the most significant first.
+            The columns of SOURCES, ``false_chance`` and ``first_flux_mjy_beam``, the most significant first. The chance
+            that a source is not new is the chance that all earlier images and reference catalogs of its place miss a
+            constant source of its first flux; for a source of one detection, the number of noise peaks as high that its
+            image is expected to hold is added.
         """
-        table = TABLES["sources"]
-        chosen = table.c.is_new if min_significance is None else table.c.new_significance >= min_significance
-        query = sa.select(table).where(chosen).order_by(table.c.new_significance.desc(), table.c.id)
-        if since_mjd is not None:
-            query = query.where(table.c.first_mjd >= since_mjd)
-        return self._rows(query)
+        from contimg_assets.database.novelty import find_new
+
+        chosen = parameters or Variability()
+        largest = chosen.new_max_false_chance if max_false_chance is None else max_false_chance
+        if min_significance is None and largest > chosen.new_max_false_chance:
+            min_significance = chosen.new_min_significance
+        with reading(self.engine) as connection:
+            found = find_new(connection, chosen, min_significance, since_mjd)
+        return found[found["false_chance"] <= largest].reset_index(drop=True)
 
     def _rows(self, query: sa.Select[Any]) -> pd.DataFrame:
         with reading(self.engine) as connection:

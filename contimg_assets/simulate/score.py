@@ -224,7 +224,7 @@ def score_survey(
     associations : source_id, measurement_id
     corrections : epoch, image, position_applied, flux_applied, dra_applied_arcsec, ddec_applied_arcsec, dra_err_arcsec,
         ddec_err_arcsec, flux_mult, flux_mult_err
-    sources : id (or source_id), is_new, new_significance
+    sources : those that are new, as `ProductsDatabase.new_sources` returns them: id (or source_id), is_new
     variability : as `score_variables` takes it
     cross_matches : source_id, catalog_type, catalog_source_id, rank, probability; not scored if not given
     """
@@ -437,20 +437,21 @@ def _q_values(variability: pd.DataFrame) -> Floats:
 
 
 def score_transients(
-    sources: pd.DataFrame, associations: pd.DataFrame, truth: SurveyTruth, *, min_significance: float = 10.0
+    sources: pd.DataFrame, associations: pd.DataFrame, truth: SurveyTruth, *, min_snr: float = 10.0
 ) -> FoundScore:
     """Transients among the sources that appeared where earlier images would have shown them.
 
-    A transient counts as recoverable if any of its detections would have had ``min_significance`` in the noise of the
-    image that holds it. Variables that are selected are no mistake: they were faint before.
+    A transient counts as recoverable if any of its detections would have had ``min_snr`` in the noise of the image that
+    holds it. Variables that are selected are no mistake: they were faint before.
 
-    The significance is the first peak flux over the noise of the deepest earlier image. A steady source at the limit
-    of 5 sigma in one image therefore has up to 5 * (9 / 5) in another of the default survey, and more with its noise.
+    Parameters
+    ----------
+    sources : as `ProductsDatabase.new_sources` returns them: id (or source_id), is_new
     """
     table = sources.rename(columns={"id": "source_id"}) if "source_id" not in sources else sources
-    chosen = table[table["is_new"].astype(bool) & (table["new_significance"] >= min_significance)]
+    chosen = table[table["is_new"].astype(bool)]
     seen = _seen(truth)
-    bright = seen[seen["true_flux_mjy"] >= min_significance * seen["rms_mjy_beam"]]
+    bright = seen[seen["true_flux_mjy"] >= min_snr * seen["rms_mjy_beam"]]
     names = _of_class(truth, "transient")
     return _found(
         chosen["source_id"],
@@ -459,7 +460,7 @@ def score_transients(
         names=names,
         recoverable=names & set(bright["true_source"]),
         allowed=_of_class(truth, "variable"),
-        criterion=f"new, with a significance of at least {min_significance:g} in an earlier image",
+        criterion="new, as earlier images and catalogs would have shown it",
     )
 
 

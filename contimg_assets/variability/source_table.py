@@ -62,7 +62,8 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     Returns
     -------
     DataFrame with the columns of SOURCES except neighbors, relations, limits, fluxes and novelty; also freq_mhz,
-    beam_arcsec (means over the points) and first_flux_peak_mjy_beam.
+    beam_arcsec (means over the points), first_flux_mjy_beam (peak flux of the first detection, its integrated flux
+    where there is no peak) and first_flux_err_mjy_beam (the error of the image's scale included).
     """
     segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows
     use = _best_rows(rows, sums)
@@ -76,7 +77,13 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     table["first_epoch"], table["last_epoch"] = names[curves.at("epoch", first)], names[curves.at("epoch", last)]
     table["first_mjd"], table["last_mjd"] = curves.at("mjd", first), curves.at("mjd", last)
     table["first_ra_deg"], table["first_dec_deg"] = first_ra, first_dec
-    table["first_flux_peak_mjy_beam"] = curves.at("flux_peak", first)
+    has_peak = np.isfinite(curves.at("flux_peak", first))
+    flux, err = (
+        np.where(has_peak, *(curves.at(f"flux_{kind}{suffix}", first) for kind in ("peak", "int")))
+        for suffix in ("", "_err")
+    )
+    table["first_flux_mjy_beam"] = flux
+    table["first_flux_err_mjy_beam"] = np.hypot(err, curves.at("flux_scale_err", first) * flux)
     table["n_measurements"] = segments.counts
     table["n_forced"] = sums.sum(rows["forced"]).astype(np.int64)
     table["n_untrusted"] = sums.sum(~rows["trusted"]).astype(np.int64)

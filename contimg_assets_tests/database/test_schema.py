@@ -50,7 +50,8 @@ def test_an_old_database_with_rows_is_upgraded(url: str) -> None:
             assert "n_epoch_scale" in {one["name"] for one in sa.inspect(connection).get_columns("corrections")}
         assert database.upgrade() == schema.newest_revision()
         assert database.check() == []
-        assert_same_rows(dump(database), before)
+        # What the first version did not measure comes when an epoch is written again.
+        assert_same_rows(dump(database), {**before, "image_depths": []})
         assert len(database.query("SELECT * FROM photometry")) == survey.seen.sum()
         # It goes on as if it had always been new.
         assert database.replace_epochs(survey.epochs()).written == []
@@ -94,7 +95,7 @@ def test_a_database_of_the_first_version_is_upgraded_and_answers(
     assert "rejected" in shown
     assert len(contimg("lightcurve", past).splitlines()) == 4
     assert len(contimg("variables", "--p-value", "1").splitlines()) == 5
-    assert len(contimg("new").splitlines()) == 3
+    assert len(contimg("new", "--max-false-chance", "1").splitlines()) == 3
     for table in exportable():
         contimg("export", table, "--out", f"{table}.parquet")
         assert pq.read_metadata(f"{table}.parquet").num_rows == len(after.get(table, [])) or table in VIEWS

@@ -18,6 +18,7 @@ from contimg_assets.database.light_curves import read_block
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import epoch_versions, write_epoch_versions
 from contimg_assets.database.writing.image_coverage import insert_coverage
+from contimg_assets.database.writing.image_depths import insert_depths
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.errors import StoreError
 
@@ -28,6 +29,7 @@ _OF_EPOCH = (
     "corrections",
     "measurements",
     "image_coverage",
+    "image_depths",
     "images",
     "epoch_blocks",
     "epoch_limits",
@@ -126,6 +128,7 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     bulk.insert(connection, TABLES["epochs"], _epoch_row(products))
     bulk.insert(connection, TABLES["images"], _with(tables["images"], epoch=epoch))
     insert_coverage(connection, epoch, tables["images"], tables["coverage"])
+    insert_depths(connection, epoch, tables["images"], measurements)
     bulk.insert(connection, TABLES["corrections"], _with(tables["corrections"], epoch=epoch))
     bulk.insert(connection, TABLES["source_relations"], _with(tables["relations"], epoch=epoch))
     kept = measurements.drop_columns(["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"])

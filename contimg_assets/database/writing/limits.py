@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Hashes
+from contimg_assets.database.light_curves import StoredEpochs, read_block
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.epochs import ASSOCIATION_KEY
 from contimg_assets.database.writing.sources import counts_of
@@ -20,7 +21,8 @@ from contimg_assets.database.writing.statistics import Recomputed
 from contimg_assets.database.writing.stored import Observed
 from contimg_assets.identity.ids import hash_text, mix, to_hex
 from contimg_assets.sky.cells import index_cells
-from contimg_assets.variability.new_sources import uncovered_detections
+from contimg_assets.variability.finder import flux_limits
+from contimg_assets.variability.new_sources import seen_by, uncovered_detections, undetected
 
 
 class Limits:
@@ -90,45 +92,85 @@ def update_limits(
     elsewhere : whether each recomputed source is one of those, shape (n_sources,)
     vanished : sources that are gone
     written : epochs that are new or changed
-    parameters : whether there are limits, and how many sigma they are
+    parameters : whether there are limits, and which
     """
     limits = Limits(connection)
     limits.delete(np.union1d(recomputed.ids[elsewhere], vanished))
-    if parameters.upper_limits and len(recomputed.ids) and len(observed.images):
-        missed = _missed(observed, recomputed, elsewhere, written)
-        limits.insert(_limit_rows(missed, observed.images, recomputed.sources, parameters.upper_limit_sigma))
+    images = observed.trusted_images(parameters.finder_threshold_sigma)
+    if parameters.upper_limits and len(recomputed.ids) and len(images):
+        missed = _missed(observed, images, recomputed, elsewhere, written)
+        missed = missed[_nothing_there(connection, observed.epochs, missed, recomputed.sources)]
+        limits.insert(_limit_rows(missed, images, recomputed.sources, parameters))
     limits.save()
     return limits.count(recomputed.ids)
 
 
 def _missed(
-    observed: Observed, recomputed: Recomputed, elsewhere: npt.NDArray[np.bool_], written: Collection[str]
+    observed: Observed,
+    images: pd.DataFrame,
+    recomputed: Recomputed,
+    elsewhere: npt.NDArray[np.bool_],
+    written: Collection[str],
 ) -> pd.DataFrame:
-    """Where recomputed sources were covered and not measured: `uncovered_detections` of all sources in the written
-    epochs, and in the others of those whose first detection is elsewhere."""
+    """Which images covered recomputed sources that were not measured in their epoch: `uncovered_detections` of all
+    sources in the written epochs, and in the others of those whose first detection is elsewhere."""
     sources, epochs = recomputed.sources, observed.epochs.names
     first = sources[["first_ra_deg", "first_dec_deg"]].set_axis(["ra_deg", "dec_deg"], axis=1)
     others = [epoch for epoch in epochs if epoch not in written]
     parts = []
     for rows, visits in ((np.arange(len(sources)), list(written)), (np.flatnonzero(elsewhere), others)):
         seen = recomputed.seen[rows[:, None], [epochs.index(epoch) for epoch in visits]]
-        part = uncovered_detections(first.iloc[rows], observed.images, seen, visits, observed.coverage)
+        part = uncovered_detections(first.iloc[rows], images, seen, visits, observed.coverage, every_image=True)
         parts.append(part.assign(source=rows[part["source"].to_numpy(dtype=np.intp)]))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
-def _limit_rows(missed: pd.DataFrame, images: pd.DataFrame, sources: pd.DataFrame, n_sigma: float) -> pd.DataFrame:
-    """Upper limits as `Limits.insert` takes them, at the places of first detections."""
+def _nothing_there(
+    connection: Connection, epochs: StoredEpochs, missed: pd.DataFrame, sources: pd.DataFrame
+) -> npt.NDArray[np.bool_]:
+    """Whether no detection of the epoch lies within the beam of the place, whatever source it belongs to."""
     row = missed["source"].to_numpy(dtype=np.intp)
+    ra, dec = (sources[name].to_numpy(dtype=float)[row] for name in ("first_ra_deg", "first_dec_deg"))
+    free = np.ones(len(missed), dtype=bool)
+    for epoch, chosen in missed.groupby("epoch", sort=False).indices.items():
+        points = epochs.fresh[str(epoch)].points if epoch in epochs.fresh else read_block(connection, str(epoch)).points
+        vectors = np.stack([points[axis].to_numpy() for axis in "xyz"], axis=-1)
+        found = points["forced"].to_numpy() == 0
+        beam = points["beam_arcsec"].to_numpy()
+        free[chosen] = undetected(ra[chosen], dec[chosen], vectors[found], beam[found])
+    return free
+
+
+def _limit_rows(
+    missed: pd.DataFrame, images: pd.DataFrame, sources: pd.DataFrame, parameters: Variability
+) -> pd.DataFrame:
+    """Upper limits as `Limits.insert` takes them, at the places of first detections.
+
+    Parameters
+    ----------
+    missed : the images that cover each place in each epoch, the deepest first
+    """
+    lead = ~missed.duplicated(["source", "epoch"]).to_numpy()
+    deepest = missed[lead]
+    row, of_image = (deepest[name].to_numpy(dtype=np.intp) for name in ("source", "image_row"))
+    rms = missed["rms_mjy_beam"].to_numpy(dtype=float)
+    if parameters.upper_limit_sigma is not None:
+        limit = parameters.upper_limit_sigma * rms[lead]
+    else:
+        # Limits are compared with other surveys too: the error of the absolute scale counts.
+        errors = np.hypot(images["flux_scale_err"], images["flux_tie_err"])
+        owner, at = np.cumsum(lead) - 1, missed["image_row"].to_numpy(dtype=np.intp)
+        seen = seen_by(owner, at, rms, images.assign(flux_scale_err=errors))
+        limit = flux_limits(seen, parameters.upper_limit_chance, len(deepest))
     return pd.DataFrame(
         {
             "source": sources["id"].to_numpy()[row],
-            "epoch": missed["epoch"].astype(object),
-            "image": missed["image"],
-            "mjd": images["mjd"].to_numpy()[missed["image_row"].to_numpy(dtype=np.intp)],
+            "epoch": deepest["epoch"].to_numpy(dtype=object),
+            "image": deepest["image"].to_numpy(dtype=object),
+            "mjd": images["mjd"].to_numpy()[of_image],
             "ra_deg": sources["first_ra_deg"].to_numpy()[row],
             "dec_deg": sources["first_dec_deg"].to_numpy()[row],
-            "upper_limit_mjy_beam": n_sigma * missed["rms_mjy_beam"].to_numpy(dtype=float),
+            "upper_limit_mjy_beam": limit,
         }
     )
 

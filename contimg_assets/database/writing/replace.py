@@ -102,12 +102,12 @@ def _recompute_sources(
     recomputed = recompute(connection, observed.epochs, touched, parameters, watch)
     vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
     since_mjd = -np.inf if all_again else float(images["mjd"].min())
-    judged = novelty(recomputed.sources, before.sources, observed, parameters.new_min_significance, since_mjd)
+    judged = novelty(recomputed.sources, before.sources, observed, parameters, since_mjd)
     watch.lap("new sources")
     elsewhere = all_again | ~same_as_before(recomputed.sources, before.sources, ("first_ra_deg", "first_dec_deg"))[1]
     n_limits = update_limits(connection, observed, recomputed, elsewhere, vanished, change.written, parameters)
     watch.lap("limits")
-    sources = recomputed.sources.drop(columns="first_flux_peak_mjy_beam").assign(
+    sources = recomputed.sources.drop(columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam"]).assign(
         **judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids)
     )
     write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])

@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.models import TABLES
@@ -18,7 +19,7 @@ from contimg_assets.database.writing.stored import Observed
 from contimg_assets.identity.ids import from_hex, to_hex
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
-from contimg_assets.variability.new_sources import covering, new_sources
+from contimg_assets.variability.new_sources import CANDIDATE_CHANCE, covering, new_sources
 from contimg_assets.variability.segments import places
 
 
@@ -26,7 +27,8 @@ def covered(sources: pd.DataFrame, images: pd.DataFrame) -> Hashes:
     """Sources that the images cover; of an image with a coverage, all in the circle about it."""
     # Where they were first detected, as everything is judged that depends on coverage.
     ra, dec = sources["first_ra_deg"].to_numpy(), sources["first_dec_deg"].to_numpy()
-    found = [i for i, _, _ in covering(ra, dec, images)]
+    circles = images[["epoch", "image", "ra_deg", "dec_deg", "radius_deg", "rms_mjy_beam"]]
+    found = [i for i, _, _ in covering(ra, dec, circles)]
     return sources["id"].to_numpy()[np.unique(np.concatenate(found))] if found else NO_HASHES
 
 
@@ -41,9 +43,9 @@ def same_as_before(
 
 
 def novelty(
-    sources: pd.DataFrame, before: pd.DataFrame, observed: Observed, min_significance: float, since_mjd: float
+    sources: pd.DataFrame, before: pd.DataFrame, observed: Observed, parameters: Variability, since_mjd: float
 ) -> dict[str, npt.NDArray[Any]]:
-    """Whether each source is new.
+    """Whether earlier images would have shown each source; whether it is new depends on more, see `novelty.find_new`.
 
     Only images from before its first detection count. So what is known of a source stays where that detection is the
     same, and older than all images that came, changed or went.
@@ -51,7 +53,7 @@ def novelty(
     Parameters
     ----------
     sources, before : sources as they are and as they were, sorted by `id`, the hash
-    min_significance : a source is new at this significance or more
+    parameters : how significant a new source is, and the threshold of the source finder
     since_mjd : time of the earliest image that came, changed or went [MJD]
 
     Returns
@@ -66,16 +68,23 @@ def novelty(
             "mjd": sources["first_mjd"],
             "ra_deg": sources["first_ra_deg"],
             "dec_deg": sources["first_dec_deg"],
-            "flux_peak_mjy_beam": sources["first_flux_peak_mjy_beam"],
+            "flux_peak_mjy_beam": sources["first_flux_mjy_beam"],
+            "flux_peak_err_mjy_beam": sources["first_flux_err_mjy_beam"],
         }
     )
-    judged = new_sources(first[~stays], observed.images, min_significance, observed.coverage)
+    judged = new_sources(
+        first[~stays],
+        observed.trusted_images(parameters.finder_threshold_sigma),
+        parameters.new_min_significance,
+        observed.coverage,
+        CANDIDATE_CHANCE,
+    )
     result = {}
-    for name in judged.columns:
+    for name in ("is_new", "new_significance", "new_image"):
         values = np.empty(len(sources), dtype=judged[name].to_numpy().dtype)
         values[~stays] = judged[name].to_numpy()
         values[stays] = before[name].to_numpy()[row[stays]]
-        result[str(name)] = values
+        result[name] = values
     return result
 
 

@@ -88,7 +88,8 @@ def _of_sources(
 
 def _nothing(n_epochs: int) -> Recomputed:
     """No source, with the columns that others look at."""
-    names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_peak_mjy_beam")
+    names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_mjy_beam",
+             "first_flux_err_mjy_beam")  # fmt: skip
     sources = {"id": NO_HASHES, "first_epoch": np.empty(0, dtype=object), **{name: np.empty(0) for name in names}}
     variability = VARIABILITY.empty().assign(source_id=NO_HASHES)
     return Recomputed(pd.DataFrame(sources), variability, np.empty((0, n_epochs), dtype=bool))

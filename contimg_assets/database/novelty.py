@@ -1,0 +1,185 @@
+"""Which sources are new: what is asked of the whole database when the question comes.
+
+The stored `sources.is_new` says that earlier images would have shown a source by their thresholds. Whether it is new
+depends on more: how often the finder misses bright sources in those images, what reference catalogs (and people) say,
+and whether noise could make its only detection. These change with every epoch and catalog, so they are asked of the
+candidates only, and only when somebody wants to know.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contimg_assets.config import Variability
+from contimg_assets.database import bulk
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.writing.image_coverage import StoredCoverage
+from contimg_assets.database.writing.stored import read_images, trusted
+from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.variability.finder import share_lost
+from contimg_assets.variability.new_sources import (
+    BRIGHT_LIMITS,
+    KnownSources,
+    catalogs_missed,
+    earlier_neighbors,
+    false_chances,
+    known_before,
+    new_sources,
+)
+
+
+def find_new(
+    connection: Connection,
+    parameters: Variability,
+    min_significance: float | None = None,
+    since_mjd: float | None = None,
+) -> pd.DataFrame:
+    """Candidates with the chance that they are not new.
+
+    Parameters
+    ----------
+    parameters : the threshold of the source finder
+    min_significance : candidates have at least this significance; those of `is_new` if not given
+    since_mjd : first detected then or later [MJD]
+
+    Returns
+    -------
+    DataFrame: the columns of SOURCES, false_chance, and first_flux_mjy_beam, the flux that is judged; the most
+    significant first
+    """
+    table = TABLES["sources"]
+    chosen = table.c.is_new if min_significance is None else table.c.new_significance >= min_significance
+    query = sa.select(table).where(chosen).order_by(table.c.new_significance.desc(), table.c.id)
+    if since_mjd is not None:
+        query = query.where(table.c.first_mjd >= since_mjd)
+    sources = bulk.fetch(connection, query)
+    if sources.empty:
+        return sources.assign(false_chance=np.empty(0), first_flux_mjy_beam=np.empty(0))
+    first = _first_detections(connection, sources["id"])
+    images = trusted(read_images(connection), parameters.finder_threshold_sigma)
+    images = images.assign(share_lost=_share_lost(connection, images))
+    judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
+    missed = judged["chance_missed"].to_numpy() * _catalogs_missed(connection, first)
+    known = _seen_before(connection, first, images) | _in_catalogs(connection, first)
+    chance = np.where(known, 1.0, false_chances(first, images, missed))
+    return sources.assign(false_chance=chance, first_flux_mjy_beam=first["flux_peak_mjy_beam"].to_numpy())
+
+
+def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFrame:
+    """First detection of each source in an image that is trusted, and in how many epochs such images detect it.
+
+    Returns
+    -------
+    DataFrame, in the order of the sources: source_id, epoch, image, mjd, ra_deg, dec_deg, flux_peak_mjy_beam (the
+    integrated flux where there is no peak) and its error with the scale's own, snr, n_detected; missing values where no
+    trusted image detects it
+    """
+    m, a = TABLES["measurements"], TABLES["associations"]
+    names = ("epoch", "image", "mjd", "measurement_id", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam",
+             "flux_int_corr_mjy", "flux_int_err_corr_mjy", "flux_scale_err", "snr")  # fmt: skip
+    query = (
+        sa.select(
+            a.c.source_id,
+            *(m.c[name] for name in names),
+            m.c.ra_corr_deg.label("ra_deg"),
+            m.c.dec_corr_deg.label("dec_deg"),
+        )
+        .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
+        .where(a.c.source_id.in_(bulk.set_of_ids(connection, sources.to_numpy(dtype=object))))
+        .where(sa.not_(m.c.is_limit), sa.not_(m.c.forced), m.c.trusted)
+    )
+    rows = bulk.fetch(connection, query).sort_values(["source_id", "mjd", "measurement_id"], ignore_index=True)
+    n_detected = rows.groupby("source_id")["epoch"].nunique()
+    rows = rows.drop_duplicates("source_id").set_index("source_id").reindex(sources)
+    has_peak = rows["flux_peak_corr_mjy_beam"].notna().to_numpy()
+    flux, err = (
+        np.where(has_peak, *(rows[name].to_numpy(dtype=float) for name in pair))
+        for pair in (
+            ("flux_peak_corr_mjy_beam", "flux_int_corr_mjy"),
+            ("flux_peak_err_corr_mjy_beam", "flux_int_err_corr_mjy"),
+        )
+    )
+    rows = rows.assign(
+        flux_peak_mjy_beam=flux,
+        flux_peak_err_mjy_beam=np.hypot(err, rows["flux_scale_err"].to_numpy(dtype=float) * flux),
+        n_detected=n_detected.reindex(sources).fillna(0).to_numpy(dtype=np.int64),
+    )
+    return rows.rename_axis("source_id").reset_index()
+
+
+def _seen_before(connection: Connection, first: pd.DataFrame, images: pd.DataFrame) -> Flags:
+    """Whether another source that was detected earlier lies within the beam: they are one, or their light is."""
+    c = TABLES["sources"].c
+    others = bulk.fetch(connection, sa.select(c.id, c.ra_deg, c.dec_deg, c.first_mjd, c.first_epoch))
+    beam = images.set_index(["epoch", "image"])["bmaj_arcsec"]
+    keys = pd.MultiIndex.from_frame(first[["epoch", "image"]])
+    return earlier_neighbors(first.assign(bmaj_arcsec=beam.reindex(keys).to_numpy()), others)
+
+
+def _share_lost(connection: Connection, images: pd.DataFrame) -> Floats:
+    """Share of bright sources that the finder of each image misses, measured from known ones."""
+    m, a, s = TABLES["measurements"], TABLES["associations"], TABLES["sources"]
+    flux = sa.func.coalesce(s.c.flux_peak_mjy_beam, s.c.flux_int_mjy)
+    query = (
+        sa.select(m.c.epoch, m.c.image, sa.func.count().label("missed"))
+        .select_from(s)
+        .join(a, a.c.source_id == s.c.id)
+        .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
+        .where(*_established(), s.c.n_limits > 0, m.c.is_limit, flux >= BRIGHT_LIMITS * m.c.upper_limit_mjy_beam)
+        .group_by(m.c.epoch, m.c.image)
+    )
+    counts = bulk.fetch(connection, query).set_index(["epoch", "image"])["missed"]
+    keys = pd.MultiIndex.from_frame(images[["epoch", "image"]])
+    missed = counts.reindex(keys).fillna(0.0).to_numpy(dtype=float)
+    return share_lost(missed, missed + images["n_bright"].fillna(0.0).to_numpy(dtype=float))
+
+
+def _established() -> tuple[sa.ColumnElement[bool], ...]:
+    """Sources that are there for certain and nearly always: transients would pass for sources that a finder misses."""
+    c = TABLES["sources"].c
+    return (c.n_epochs >= 2, c.n_epochs > 2 * c.n_limits)
+
+
+def _in_catalogs(connection: Connection, first: pd.DataFrame) -> Flags:
+    """Whether a reference catalog has each source at a flux that agrees, shape (n_sources,)."""
+    s, match, catalog = TABLES["sources"], TABLES["cross_matches"], TABLES["reference_catalogs"]
+    columns = (
+        match.c.source_id,
+        match.c.catalog_type,
+        match.c.probability,
+        match.c.flux_ratio,
+        match.c.match_quality,
+        s.c.flux_int_mjy,
+        (s.c.freq_mhz / catalog.c.freq_mhz).label("freq_ratio"),
+    )
+    candidates = (
+        sa.select(*columns)
+        .join(s, s.c.id == match.c.source_id)
+        .join(catalog, catalog.c.name == match.c.catalog_type)
+        .where(match.c.source_id.in_(bulk.set_of_ids(connection, first["source_id"].to_numpy(dtype=object))))
+    )
+    return known_before(first, bulk.fetch(connection, candidates))
+
+
+def _catalogs_missed(connection: Connection, first: pd.DataFrame) -> Floats:
+    """The chance that all reference catalogs lack a constant source of the first flux, shape (n_sources,)."""
+    s, match, catalog = TABLES["sources"], TABLES["cross_matches"], TABLES["reference_catalogs"]
+    flux = sa.func.coalesce(s.c.flux_peak_mjy_beam, s.c.flux_int_mjy)
+    names = connection.execute(sa.select(catalog.c.name).order_by(catalog.c.name)).scalars().all()
+    if not names:
+        return np.ones(len(first))
+    sample = bulk.fetch(
+        connection, sa.select(s.c.id, s.c.ra_deg, s.c.dec_deg, flux.label("flux")).where(*_established())
+    )
+    listed = sa.select(match.c.source_id).where(match.c.rank == 1, match.c.probability >= 0.5)
+    in_catalog = {
+        name: sample["id"]
+        .isin(connection.execute(listed.where(match.c.catalog_type == name)).scalars().all())
+        .to_numpy()
+        for name in names
+    }
+    ra, dec, sample_flux = (sample[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "flux"))
+    return catalogs_missed(first, KnownSources(ra, dec, sample_flux, in_catalog))
