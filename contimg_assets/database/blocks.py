@@ -43,6 +43,14 @@ _VALUES = {
 _FLAGS = {"forced": "forced", "siblings": "has_siblings"}
 
 
+# Columns that blocks of earlier versions do not have, and what stands for them.
+_SINCE: dict[str, float | int] = {"radius": np.nan, "configuration": 0}
+
+
+def _nothing(name: str, n: int) -> npt.NDArray[Any]:
+    return np.full(n, _SINCE.get(name, 0))
+
+
 @dataclass(frozen=True)
 class Block:
     """One epoch's points, and those that forks copied from earlier epochs.
@@ -64,12 +72,15 @@ class Block:
         return np.unique(np.concatenate(both))
 
 
-def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table) -> Block:
+def make_block(
+    images: pa.Table, measurements: pa.Table, associations: pa.Table, configurations: pa.Table | None = None
+) -> Block:
     """Pack one epoch. Duplicates take no part in light curves, even if they were associated.
 
     Parameters
     ----------
     images, measurements, associations : tables of IMAGES, CORRECTED_MEASUREMENTS and ASSOCIATIONS
+    configurations : table of IMAGE_CONFIGURATIONS; images that it does not name have configuration 0
     """
     kept = measurements.filter(pc.is_null(measurements["duplicate_of"]))
     own = associations.filter(pc.invert(associations["copied"]))
@@ -78,7 +89,7 @@ def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table)
     source, measurement, row = source[known], measurement[known], row[known]
     order = np.lexsort((measurement, source))
     source, measurement, row = source[order], measurement[order], row[order]
-    columns = {"source": source, "measurement": measurement, **_columns(images, kept, row)}
+    columns = {"source": source, "measurement": measurement, **_columns(images, kept, row), **_error_columns(images, kept, row, configurations)}
     copied = associations.filter(associations["copied"])
     copies = {
         "source": from_hex(copied["source_id"].to_numpy()),
@@ -118,6 +129,23 @@ def _columns(images: pa.Table, measurements: pa.Table, rows: Indices) -> Points:
         **{name: take(column) for name, column in _VALUES.items()},
         **{name: take(column).astype(np.uint8) for name, column in _FLAGS.items()},
     }
+
+
+def _error_columns(
+    images: pa.Table, measurements: pa.Table, rows: Indices, configurations: pa.Table | None
+) -> Points:
+    """What errors of fluxes depend on: distance from the image's center in its radii, and the configuration."""
+    image = pc.index_in(measurements["image"], images["image"]).to_numpy(zero_copy_only=False)[rows]
+    distance = np.asarray(measurements["dist_from_centre_deg"].to_numpy(), dtype=np.float64)[rows]
+    field = np.asarray(images["radius_deg"].to_numpy(), dtype=np.float64)
+    number = np.zeros(len(field), np.int64)
+    if configurations is not None and configurations.num_rows:
+        at = pc.index_in(images["image"], configurations["image"]).fill_null(-1).to_numpy(zero_copy_only=False)
+        number = np.where(at >= 0, configurations["configuration"].to_numpy()[at], 0)
+    if not len(image):
+        return {"radius": np.empty(0), "configuration": np.empty(0, np.int64)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {"radius": np.where(field[image] > 0, distance / field[image], np.nan), "configuration": number[image]}
 
 
 def pack(table: pa.Table, compression: str | None = None) -> bytes:
@@ -203,7 +231,12 @@ def light_curves(points: Sequence[EpochPoints], wanted: Hashes) -> LightCurves |
     if not len(wanted) or not len(points):
         return None
     pieces = [(index, piece) for index, here in enumerate(points) for piece in here.of(wanted)]
-    rows = {name: np.concatenate([piece[name] for _, piece in pieces]) for name in points[0].own}
+    names = dict.fromkeys([*points[0].own, *_SINCE])
+    rows = {
+        # Blocks that an earlier version wrote lack some columns until their epoch is written again.
+        name: np.concatenate([piece.get(name, _nothing(name, len(piece["source"]))) for _, piece in pieces])
+        for name in names
+    }
     rows["epoch"] = np.concatenate([np.full(len(piece["source"]), index, np.int32) for index, piece in pieces])
     if not len(rows["source"]):
         return None

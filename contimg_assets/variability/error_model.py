@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from contimg_assets.config import Variability
 from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -82,6 +83,11 @@ class ErrorTerms:
         return cls(*np.split(values, [len(SNR_NODES), len(SNR_NODES) + len(RADIUS_NODES)]))
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the finder's errors stay as they are."""
+        return bool((self.noise == 1.0).all() and not self.floor.any())
+
+    @property
     def values(self) -> Floats:
         """k^2, f^2, p^2 at all nodes, one after the other, shape (23,)."""
         return np.concatenate([self.noise, self.floor, self.step])
@@ -131,6 +137,13 @@ class ErrorModel:
         """The same factor and the same floor everywhere."""
         terms = ErrorTerms.fixed(noise_factor, floor)
         return cls({"peak": terms, "int": terms})
+
+    @classmethod
+    def chosen(cls, parameters: Variability, measured: ErrorModel | None) -> ErrorModel:
+        """The one that the configuration asks for."""
+        if parameters.error_model == "fixed":
+            return cls.fixed(parameters.error_noise_factor, parameters.error_floor)
+        return measured if measured is not None and parameters.error_model == "measured" else cls.plain()
 
     @classmethod
     def of_table(cls, table: pd.DataFrame) -> ErrorModel:

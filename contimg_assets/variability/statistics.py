@@ -19,26 +19,42 @@ from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
+from contimg_assets.variability.error_model import ErrorModel, ErrorTerms
 from contimg_assets.variability.segments import LightCurves, Segments
+from contimg_assets.variability.steps import without_steps
 from contimg_assets.variability.two_epoch import pair_maxima
 
 # The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
 VARIABLE_P_VALUE = 1e-4
 
 
-def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
-    """Error with the flux scale's own in quadrature, e'^2 = e^2 + (g S)^2, shape (n,).
+def total_error(
+    flux: Floats,
+    err: Floats,
+    scale_err: Floats | float,
+    terms: ErrorTerms | None = None,
+    radius: Floats | None = None,
+) -> Floats:
+    """Error that a flux has in comparison with others of its source, shape (n,).
+
+    e'^2 = (k e)^2 + (f S)^2 + (g S)^2: see `contimg_assets.variability.error_model`. What is common to all images of a
+    field (the tie of its flux scale to a catalog) has no part in it.
 
     Parameters
     ----------
     flux, err : shape (n,), same unit
-    scale_err : error of the image's flux scale as a fraction, shape (n,) or one number
+    scale_err : error g of the image's own flux scale as a fraction, shape (n,) or one number
+    terms : k and f as measured; the finder's errors if not given
+    radius : distance from the image center in radii of the image, shape (n,); NaN, or None, where not known
 
     Notes
     -----
     Without it every bright source looks variable as soon as images differ in scale (Rowlinson et al. 2019).
     """
-    return np.hypot(err, scale_err * flux)
+    if terms is None or terms.is_plain:
+        return np.hypot(err, scale_err * flux)
+    where = np.full(len(flux), np.nan) if radius is None else radius
+    return np.asarray(np.sqrt(terms.variance(flux, err, where) + (scale_err * flux) ** 2))
 
 
 def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, Values]:
