@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from contimg_assets.config.section import Section
 
 class Variability(Section):
     """Statistics of light curves (tables `sources` and `variability`)."""
+
+    # Asked when the database is read: rows do not depend on it.
+    unversioned: ClassVar[frozenset[str]] = frozenset({"max_q"})
 
     min_abs_vs: float = Field(4.3, gt=0, description="Pairs with a smaller |Vs| do not count as significant")
     scale_error: bool = Field(
@@ -23,6 +26,13 @@ class Variability(Section):
     )
     error_noise_factor: float = Field(1.0, gt=0, description="`fixed`: factor of the finder's errors")
     error_floor: float = Field(0.0, ge=0, le=1, description="`fixed`: fraction of the flux added in quadrature")
+    max_q: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Sources are listed as variable up to this q-value: the share of constant ones among them that is "
+        "expected",
+    )
     new_min_significance: float = Field(
         5.0, gt=0, description="A late source is new if an earlier image would have shown it at this many sigma"
     )

@@ -40,15 +40,9 @@ _VALUES = {
     "flux_peak_isl_ratio": "flux_peak_isl_ratio",
     "flux_int_isl_ratio": "flux_int_isl_ratio",
 }
-_FLAGS = {"forced": "forced", "siblings": "has_siblings"}
-
-
-# Columns that blocks of earlier versions do not have, and what stands for them.
-_SINCE: dict[str, float | int] = {"radius": np.nan, "configuration": 0}
-
-
-def _nothing(name: str, n: int) -> npt.NDArray[Any]:
-    return np.full(n, _SINCE.get(name, 0))
+_FLAGS = {"forced": "forced", "siblings": "has_siblings", "trusted": "trusted"}
+# Light-curve columns that blocks of earlier versions lack, and what their points are taken to have.
+_ADDED = {"trusted": np.uint8(1), "radius": np.float64(np.nan), "configuration": np.int64(0)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,8 @@ def make_block(
     source, measurement, row = source[known], measurement[known], row[known]
     order = np.lexsort((measurement, source))
     source, measurement, row = source[order], measurement[order], row[order]
-    columns = {"source": source, "measurement": measurement, **_columns(images, kept, row), **_error_columns(images, kept, row, configurations)}
+    columns = {"source": source, "measurement": measurement, **_columns(images, kept, row)}
+    columns |= _error_columns(images, kept, row, configurations)
     copied = associations.filter(associations["copied"])
     copies = {
         "source": from_hex(copied["source_id"].to_numpy()),
@@ -199,6 +194,7 @@ def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.
     within : only sources from the first to the second hash, inclusive; all if not given
     """
     points = {name: block[name].to_numpy() for name in block.column_names}
+    points |= {name: np.full(block.num_rows, value) for name, value in _ADDED.items() if name not in points}
     source, measurement = copied["source"].to_numpy(), copied["measurement"].to_numpy()
     if within is not None:
         chosen = (source >= within[0]) & (source <= within[1])
@@ -231,12 +227,7 @@ def light_curves(points: Sequence[EpochPoints], wanted: Hashes) -> LightCurves |
     if not len(wanted) or not len(points):
         return None
     pieces = [(index, piece) for index, here in enumerate(points) for piece in here.of(wanted)]
-    names = dict.fromkeys([*points[0].own, *_SINCE])
-    rows = {
-        # Blocks that an earlier version wrote lack some columns until their epoch is written again.
-        name: np.concatenate([piece.get(name, _nothing(name, len(piece["source"]))) for _, piece in pieces])
-        for name in names
-    }
+    rows = {name: np.concatenate([piece[name] for _, piece in pieces]) for name in points[0].own}
     rows["epoch"] = np.concatenate([np.full(len(piece["source"]), index, np.int32) for index, piece in pieces])
     if not len(rows["source"]):
         return None

@@ -73,21 +73,27 @@ def plot_matches(matches: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def plot_variability(variability: pd.DataFrame) -> bytes:
+def plot_variability(variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0) -> bytes:
     """Variability index V against eta: constant sources lie lower left, variables upper right.
 
     Parameters
     ----------
-    variability : columns eta_peak and v_peak of schema VARIABILITY
+    variability : columns eta_<kind> and v_<kind> of schema VARIABILITY; q_value_<kind>, where there is such a column
+    kind : which flux
+    max_q : sources up to this q-value are marked
     """
     figure, (axes,) = _figure(1)
-    shown = variability[(variability["eta_peak"] > 0) & (variability["v_peak"] > 0)]
+    eta, v = f"eta_{kind}", f"v_{kind}"
+    shown = variability[(variability[eta] > 0) & (variability[v] > 0)]
     if len(shown):
-        grid = axes.hexbin(
-            shown["eta_peak"], shown["v_peak"], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1
-        )
+        grid = axes.hexbin(shown[eta], shown[v], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1)
         figure.colorbar(grid, label="sources")
-    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)", title=f"{len(shown)} light curves, peak flux")
+    if max_q and f"q_value_{kind}" in shown:
+        chosen = shown[shown[f"q_value_{kind}"] <= max_q]
+        axes.plot(chosen[eta], chosen[v], "r+", ms=4, mew=0.7, label=f"{len(chosen)} with q <= {max_q:g}")
+        axes.legend(fontsize=7, loc="lower right")
+    what = {"peak": "peak flux", "int": "integrated flux"}[kind]
+    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)", title=f"{len(shown)} light curves, {what}")
     return _png(figure)
 
 
@@ -103,6 +109,27 @@ def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str])
     axes.errorbar(place, scales["epoch_scale"], scales["epoch_scale_err"], fmt=".", ms=3, lw=0.5)
     axes.axhline(1, color="k", lw=0.5)
     axes.set(xlabel="epoch, in time order", ylabel="our flux / true flux", title="flux scale of every image")
+    return _png(figure)
+
+
+def plot_error_model(rows: pd.DataFrame) -> bytes:
+    """Factor of the finder's errors by S / e, floor and step by distance from the image center.
+
+    Parameters
+    ----------
+    rows : schema ERROR_MODEL
+    """
+    figure, (left, right) = _figure(2)
+    styles = {("int", "noise"): "C0.-", ("peak", "noise"): "C1.-", ("int", "floor"): "C0.-", ("peak", "floor"): "C1.-"}
+    for (kind, term), of_term in rows.groupby(["flux_kind", "term"]):
+        axes, factor = (left, 1.0) if term == "noise" else (right, 100.0)
+        style = styles.get((str(kind), str(term)), "C0.--" if kind == "int" else "C1.--")
+        value, err = factor * of_term["value"], factor * of_term["value_err"]
+        axes.errorbar(of_term["at"], value, err, fmt=style[2:], color=style[:2], label=f"{kind} {term}", lw=1)
+    left.axhline(1, color="k", lw=0.5)
+    left.set(xlabel="S / e", ylabel="error / finder's error", title="noise", xscale="log")
+    right.set(xlabel="distance from center [image radii]", ylabel="percent of the flux", title="floor, steps (dashed)")
+    left.legend(fontsize="small")
     return _png(figure)
 
 

@@ -326,3 +326,48 @@ def _widths(terms: ErrorTerms) -> Floats:
     floors = np.concatenate([terms.floor, terms.floor + terms.step])
     square = terms.noise[:, None] + floors[None, :] * SNR_NODES[:, None] ** 2
     return np.asarray(np.sqrt(np.maximum(square, 1e-4)))
+
+
+_FEWEST_JUDGED, _RATIO = 200, (0.8, 1.25)
+_SNR_GROUPS, _RING_GROUPS = (7.9, 15.8, 31.7, 89.6), (0.3, 0.54, 0.75, 0.95)
+# Median of the square of a normal value.
+_MEDIAN_SQUARE = 0.4549
+
+
+def misfits(evidence: Evidence, terms: ErrorTerms) -> list[str]:
+    """Where the median squared difference is outside 0.8 to 1.25 of what the model expects: one sentence a place."""
+    table = median_ratios(evidence, terms)
+    wrong = table[(table["n"] >= _FEWEST_JUDGED) & ~table["ratio"].between(*_RATIO)]
+    return [
+        f"median squared difference of {row.n} fluxes at S / e {row.snr} and {row.radius} image radii is "
+        f"{row.ratio:.2f} of what is expected"
+        for row in wrong.itertuples()
+    ]
+
+
+def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
+    """Median squared differences within a configuration over those that the model expects of constant sources.
+
+    Returns
+    -------
+    DataFrame: snr, radius (ranges as text), n (differences), ratio
+    """
+    used = np.flatnonzero(evidence.counts.sum(axis=1))
+    used = used[(used // _N_RINGS) % 2 == 0]
+    if not len(used):
+        return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
+    cells = _FittedCells.of(evidence, used)
+    middle = np.sqrt(_LOWER * np.where(np.isfinite(_UPPER), _UPPER, _LOWER * 1.2))
+    ratio = middle[None, :] ** 2 / cells.variance(terms.values)[:, None] / _MEDIAN_SQUARE
+    snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (2 * _N_RINGS)] * 1.01, side="right")
+    ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
+    rows = []
+    for group in np.unique(snr * 10 + ring):
+        here = snr * 10 + ring == group
+        order = np.argsort(ratio[here].ravel())
+        counts = cells.counts[here].ravel()[order]
+        at = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2.0))
+        low, high = np.r_[0, _SNR_GROUPS, np.inf][group // 10 : group // 10 + 2]
+        near, far = np.r_[0, _RING_GROUPS, np.inf][group % 10 : group % 10 + 2]
+        rows.append((f"{low:g}-{high:g}", f"{near:g}-{far:g}", int(counts.sum()), float(ratio[here].ravel()[order][at])))
+    return pd.DataFrame(rows, columns=["snr", "radius", "n", "ratio"])

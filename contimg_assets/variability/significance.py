@@ -23,9 +23,6 @@ from scipy import optimize, special
 from contimg_assets.schemas.variability import FLUX_KINDS
 from contimg_assets.sky.arrays import Floats, Integers
 
-MAX_Q = 0.05
-"""Largest q-value of sources that are called variable, where nothing else is asked for."""
-
 # Of the constant sources, this share with the smallest chi-squared measures the null: variables lie above.
 _KEPT = 0.9
 # The quantile that the measurement begins with: right as long as not more than half of the sources vary.
@@ -90,14 +87,17 @@ def _log_upper_gamma(chi_squared: Floats, k: Floats, _: Floats) -> Floats:
     d = 1.0 / b
     c = np.full(len(x), 1e300)
     fraction = d.copy()
+    going = np.ones(len(x), dtype=bool)
     for i in range(1, _MAX_TERMS):
         factor = -i * (i - a)
         b = b + 2.0
         d = 1.0 / (factor * d + b)
         c = b + factor / c
         step = c * d
-        fraction *= step
-        if np.all(np.abs(step - 1.0) < 1e-15):
+        # One that has converged is left as it is, so that no source depends on which others are worked on with it.
+        fraction[going] *= step[going]
+        going &= np.abs(step - 1.0) > 1e-15
+        if not going.any():
             break
     return np.asarray(a * np.log(x) - x - special.gammaln(a) + np.log(fraction))
 
@@ -108,8 +108,9 @@ def _log_upper_f(chi_squared: Floats, k: Floats, d: Floats) -> Floats:
     total, term = np.ones(len(x)), np.ones(len(x))
     for i in range(_MAX_TERMS):
         term = term * x * (a + b + i) / (a + 1.0 + i)
+        # Terms that are too small to count are lost in rounding: no source depends on the others.
         total += term
-        if np.all(term < 1e-16 * total):
+        if np.all(term < 1e-17 * total):
             break
     return np.asarray(a * np.log(x) + b * np.log1p(-x) - np.log(a) - special.betaln(a, b) + np.log(total))
 
@@ -192,10 +193,11 @@ def _below(k: Floats, spread: float) -> tuple[Floats, Floats]:
     """The quantile _KEPT of constant sources' chi-squared, and the mean of what lies below it, shape (n,)."""
     if spread < _MIN_SPREAD:
         limit = special.chdtri(k, 1.0 - _KEPT)
-        return limit, k * special.chdtr(k + 2.0, limit) / _KEPT
+        return np.asarray(limit), np.asarray(k * special.chdtr(k + 2.0, limit) / _KEPT)
     d = 2.0 / spread**2
     limit = k * special.fdtri(k, d, _KEPT)
-    return limit, k * d / (d - 2.0) * special.betainc(k / 2 + 1, d / 2 - 1, limit / (limit + d)) / _KEPT
+    share = special.betainc(k / 2 + 1, d / 2 - 1, limit / (limit + d))
+    return np.asarray(limit), np.asarray(k * d / (d - 2.0) * share / _KEPT)
 
 
 def _scale(chi_squared: Floats, dof: Floats, spread: float) -> float:
