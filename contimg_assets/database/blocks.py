@@ -126,9 +126,7 @@ def _columns(images: pa.Table, measurements: pa.Table, rows: Indices) -> Points:
     }
 
 
-def _error_columns(
-    images: pa.Table, measurements: pa.Table, rows: Indices, configurations: pa.Table | None
-) -> Points:
+def _error_columns(images: pa.Table, measurements: pa.Table, rows: Indices, configurations: pa.Table | None) -> Points:
     """What errors of fluxes depend on: distance from the image's center in its radii, and the configuration."""
     image = pc.index_in(measurements["image"], images["image"]).to_numpy(zero_copy_only=False)[rows]
     distance = np.asarray(measurements["dist_from_centre_deg"].to_numpy(), dtype=np.float64)[rows]

@@ -213,7 +213,9 @@ class ProductsDatabase(Queries):
                 _ = products.content_version
         try:
             with writing(self.engine) as connection:
-                return replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew, error_model)
+                return replace_epochs(
+                    connection, batch, delete, parameters or Variability(), matching, anew, error_model
+                )
         except sa.exc.IntegrityError as error:
             raise StoreError(
                 f"the epochs do not fit the database ({error.orig}): an association or image names something that "

@@ -18,8 +18,8 @@ from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
-from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
+from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
 

@@ -65,7 +65,9 @@ ERROR_SUMS = TableSchema(
     (
         _KIND,
         Column("cell", INT, "", "Number of the cell", minimum=0),
-        Column("part", INT, "", "Number of the part: floors at each distance, steps at each distance, scales", minimum=0),
+        Column(
+            "part", INT, "", "Number of the part: floors at each distance, steps at each distance, scales", minimum=0
+        ),
         Column("variance", FLOAT, "", "Sum of its variances", minimum=0),
     ),
     key=("flux_kind", "cell", "part"),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.sky.arrays import Floats, Integers
-from contimg_assets.sky.robust import scatter
+from contimg_assets.sky.robust import MAD_SIGMA_ERROR, scatter
 from contimg_assets.sky.sphere import separation_arcsec
 from contimg_assets.variability.error_evidence import Fit, Means, Points
 from contimg_assets.variability.error_model import PLAIN, snr_weights
@@ -22,8 +22,9 @@ from contimg_assets.variability.error_model import PLAIN, snr_weights
 _SAME_POINTING = 0.1
 # What takes part in the comparison: S / e, and how many sources there must be to judge.
 _MIN_SNR, _MIN_SOURCES = 30.0, 20
-# Disagreement over what the model expects that begins a configuration, and differences before the model may judge.
-_DISAGREES, _MIN_EVIDENCE = 1.35, 3_000
+# Disagreement over what the model expects that begins a configuration, by how many of its errors it must be more than
+# agreement, and differences before the model may judge.
+_DISAGREES, _SIGNIFICANT, _MIN_EVIDENCE = 1.35, 4.0, 3_000
 
 
 @dataclass(frozen=True)
@@ -70,25 +71,27 @@ def configuration_of(points: Points, near: Integers, n_images: Integers, means: 
     if not len(near):
         return None
     misfit = {int(one): _misfit(points, int(one), means, found) for one in near}
-    judged = {one: value for one, value in misfit.items() if np.isfinite(value)}
+    judged = {one: value for one, value in misfit.items() if value[1]}
     if not judged:
         return int(near[0])
-    best = min(judged, key=lambda one: (judged[one], -one))
+    best = min(judged, key=lambda one: (judged[one][0], -one))
+    scatter_of_best, n = judged[best]
+    limit = max(_DISAGREES, 1.0 + _SIGNIFICANT * MAD_SIGMA_ERROR / np.sqrt(n))
     may_judge = found is not None and found.n >= _MIN_EVIDENCE and n_images[list(near).index(best)] > 1
-    return best if judged[best] < _DISAGREES or not may_judge else None
+    return best if scatter_of_best < limit or not may_judge else None
 
 
-def _misfit(points: Points, configuration: int, means: Means, found: Fit | None) -> float:
-    """Scatter of the bright fluxes about the means of a configuration, over what is expected; NaN if too few."""
+def _misfit(points: Points, configuration: int, means: Means, found: Fit | None) -> tuple[float, int]:
+    """Scatter of the bright fluxes about the means of a configuration over what is expected, and of how many; or 0."""
     bright = points.take(points.flux > _MIN_SNR * points.err)
     keys = pd.MultiIndex.from_arrays([bright.source_id, np.full(len(bright.flux), configuration)])
     known, old = means.of(keys)
     if int(known.sum()) < _MIN_SOURCES:
-        return np.nan
+        return np.nan, 0
     bright = bright.take(known)
     terms = PLAIN if found is None else found.terms
     noise = bright.err**2 + old[:, 2]
     scale: Floats = (bright.scale_err * bright.flux) ** 2 + old[:, 4]
     expected = snr_weights(bright.flux / bright.err) @ terms.noise * noise + scale
     expected += terms.floor_square(bright.radius) * bright.flux**2 + terms.floor_square(old[:, 5]) * old[:, 3]
-    return float(scatter((bright.flux - old[:, 1]) / np.sqrt(expected)))
+    return float(scatter((bright.flux - old[:, 1]) / np.sqrt(expected))), len(expected)

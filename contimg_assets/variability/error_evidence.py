@@ -4,7 +4,7 @@ A flux is compared with the weighted mean of the source's earlier ones in images
 differences of a constant source are independent of each other, and their variance is that of the flux plus that of the
 mean. Means of two configurations are compared once, when both have a few fluxes. How large differences are, in units of
 what the finder's errors say, is counted in cells of S / e and distance from the image center. A mixture is fitted to
-the counts: normal differences whose width in each cell follows from the model, and a wide share (half Cauchy) for
+the counts: normal differences whose width in each cell follows from the model, and wide shares (half Cauchy) for
 sources that vary, blends and wrong associations, which so do not widen the rest.
 """
 
@@ -29,12 +29,12 @@ from contimg_assets.variability.error_model import (
 
 _N_NOISE, _N_RADII = len(SNR_NODES), len(RADIUS_NODES)
 # Cells: S / e in steps of a factor 1.41 from 2.8 on, distances from the image center, one configuration or two.
-_SNR_EDGES: Floats = 2.8 * np.sqrt(2.0) ** np.arange(1, 18)
+_SNR_EDGES: Floats = np.asarray(2.8 * 2.0 ** (np.arange(1, 18) / 2.0))
 _RADIUS_EDGES: Floats = np.array([0.15, 0.3, 0.42, 0.54, 0.65, 0.75, 0.85, 0.95, 1.05])
 _N_RINGS = len(_RADIUS_EDGES) + 1
 N_CELLS = (len(_SNR_EDGES) + 1) * _N_RINGS * 2
 # Steps of |difference| over the finder's error of it: a factor 1.2 each, from 0.1 on.
-_STEPS: Floats = 0.1 * 1.2 ** np.arange(46)
+_STEPS: Floats = np.asarray(0.1 * 1.2 ** np.arange(46))
 N_STEPS = len(_STEPS) + 1
 _LOWER: Floats = np.concatenate([[0.0], _STEPS])
 _UPPER: Floats = np.concatenate([_STEPS, [np.inf]])
@@ -45,9 +45,11 @@ N_SUMS = 2 * _N_RADII + 1
 # steps, within 3 %; neighboring nodes alike.
 _PRIOR_NOISE, _PRIOR_FLOOR, _PRIOR_STEP = 0.3, 0.02, 0.03
 _ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.03, 0.05
-# Of 100 differences 3 are of sources that vary, as if seen in 100; width of the share in standard deviations.
-_PRIOR_WILD, _PRIOR_SEEN = 0.03, 100.0
-_WILD_WIDTH = 3.0
+# Shares of differences that are not normal, near the rest and far from it: widths in standard deviations, what is
+# believed of the shares, as if seen in 100 differences.
+_WILD_WIDTHS: Floats = np.array([3.0, 20.0])
+_PRIOR_WILD: Floats = np.array([0.005, 0.02])
+_PRIOR_SEEN = 100.0
 _ITERATIONS, _CONVERGED = 60, 0.02
 # A model is replaced when the evidence is this unlikely under it, and errors change by this fraction somewhere.
 _UNLIKELY = 0.01
@@ -83,8 +85,14 @@ class Points:
 
     def take(self, chosen: Flags | Indices) -> Points:
         """Some of them."""
-        values = (self.configuration, self.flux, self.err, self.scale_err, self.radius)
-        return Points(self.source_id[chosen], *(one[chosen] for one in values))
+        return Points(
+            self.source_id[chosen],
+            self.configuration[chosen],
+            self.flux[chosen],
+            self.err[chosen],
+            self.scale_err[chosen],
+            self.radius[chosen],
+        )
 
 
 _KEY = ["source_id", "configuration"]
@@ -197,8 +205,8 @@ def _between(points: Points, after: Means) -> _Differences:
     here = rows.index.get_indexer(points.keys)
     here = here[rows["n"].to_numpy()[here] == _COMPARED_AT]
     # Sorted by source, then configuration: the other one that was there before stands one row up.
-    source = rows.index.codes[0] if len(rows) else np.empty(0, np.intp)
-    here = here[(here > 0)]
+    source = rows.index.get_level_values(0).to_numpy(dtype=object)
+    here = here[here > 0]
     here = here[source[here] == source[here - 1]]
     here = here[rows["n"].to_numpy()[here - 1] >= _COMPARED_AT]
     a, b = rows.to_numpy()[here], rows.to_numpy()[here - 1]
@@ -215,7 +223,7 @@ class Fit:
     Attributes
     ----------
     terms : k^2, f^2 and p^2
-    precision : inverse covariance of `ErrorTerms.values`
+    precision : inverse covariance of `ErrorTerms.squares`
     n : differences that it is from
     """
 
@@ -225,7 +233,7 @@ class Fit:
 
     @property
     def errors(self) -> Floats:
-        """Standard errors of `ErrorTerms.values`."""
+        """Standard errors of `ErrorTerms.squares`."""
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(self.precision))))
 
 
@@ -239,8 +247,8 @@ def fit(evidence: Evidence, start: ErrorTerms = PLAIN) -> Fit:
     used = np.flatnonzero(evidence.counts.sum(axis=1))
     cells = _FittedCells.of(evidence, used)
     prior, believed = _prior()
-    theta = start.values
-    wild = np.full(len(used), _PRIOR_WILD)
+    theta = start.squares
+    wild = np.tile(_PRIOR_WILD, (len(used), 1))
     weight = np.zeros(len(used))
     for _ in range(_ITERATIONS):
         variance = cells.variance(theta)
@@ -254,7 +262,7 @@ def fit(evidence: Evidence, start: ErrorTerms = PLAIN) -> Fit:
         if float(step @ step) < _CONVERGED:
             break
     precision = (cells.design * weight[:, None]).T @ cells.design + prior.T @ prior
-    return Fit(ErrorTerms.of_values(theta), precision, evidence.n)
+    return Fit(ErrorTerms.of_squares(theta), precision, evidence.n)
 
 
 @dataclass(frozen=True)
@@ -278,13 +286,17 @@ class _FittedCells:
         return np.maximum(self.design @ theta + self.offset, 1e-4)
 
     def expectation(self, variance: Floats, wild: Floats) -> tuple[Floats, Floats, Floats]:
-        """Number of normal differences of each cell, their second moment, and the share of wild ones."""
+        """Number of normal differences of each cell, their second moment, and the shares of wild ones."""
         sigma = np.sqrt(variance)[:, None]
         low, high = _LOWER / sigma, _UPPER / sigma
         normal = np.maximum(special.erf(high / np.sqrt(2.0)) - special.erf(low / np.sqrt(2.0)), 1e-300)
-        cauchy = 2.0 / np.pi * (np.arctan(high / _WILD_WIDTH) - np.arctan(low / _WILD_WIDTH))
-        share = (1.0 - wild)[:, None] * normal
-        share = self.counts * share / (share + wild[:, None] * cauchy)
+        strange = [
+            share[:, None] * 2.0 / np.pi * (np.arctan(high / width) - np.arctan(low / width))
+            for share, width in zip(wild.T, _WILD_WIDTHS, strict=True)
+        ]
+        share = (1.0 - wild.sum(axis=1))[:, None] * normal
+        per_count = self.counts / (share + sum(strange))
+        share = share * per_count
         # Second moment of a normal value within a step: 1 - (b phi(b) - a phi(a)) / (Phi(b) - Phi(a)).
         last = np.where(np.isfinite(high), high, 0.0)
         edge = np.sqrt(2.0 / np.pi) * (last * np.exp(-(last**2) / 2.0) - low * np.exp(-(low**2) / 2.0))
@@ -293,8 +305,9 @@ class _FittedCells:
         moment = variance * (share * inside).sum(axis=1) / np.maximum(n_normal, 1e-9)
         # Brighter sources show their variations: the share is that of the same S / e.
         n = np.bincount(self.row, self.counts.sum(axis=1))[self.row]
-        n_wild = n - np.bincount(self.row, n_normal)[self.row]
-        return n_normal, moment, (n_wild + _PRIOR_WILD * _PRIOR_SEEN) / (n + _PRIOR_SEEN)
+        n_wild = [np.bincount(self.row, (one * per_count).sum(axis=1))[self.row] for one in strange]
+        shares = (np.stack(n_wild, axis=1) + _PRIOR_WILD * _PRIOR_SEEN) / (n + _PRIOR_SEEN)[:, None]
+        return n_normal, moment, shares
 
 
 def _prior() -> tuple[Floats, Floats]:
@@ -305,7 +318,7 @@ def _prior() -> tuple[Floats, Floats]:
     # The last node of each term has no neighbor.
     neighbors = np.delete(neighbors, [_N_NOISE - 1, _N_NOISE + _N_RADII - 1, len(width) - 1], axis=0)
     return np.concatenate([np.diag(1.0 / width), neighbors]), np.concatenate(
-        [PLAIN.values / width, np.zeros(len(neighbors))]
+        [PLAIN.squares / width, np.zeros(len(neighbors))]
     )
 
 
@@ -315,7 +328,7 @@ def has_moved(published: ErrorTerms, found: Fit) -> bool:
     Chance moves it by its own error, the less the more evidence there is. So it is replaced each time the evidence has
     grown by some factor, not every night.
     """
-    off = found.terms.values - published.values
+    off = found.terms.squares - published.squares
     if special.chdtrc(len(off), float(off @ found.precision @ off)) > _UNLIKELY:
         return False
     return bool((np.abs(_widths(found.terms) / _widths(published) - 1.0) > _NOTICEABLE).any())
@@ -358,7 +371,7 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
         return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
     cells = _FittedCells.of(evidence, used)
     middle = np.sqrt(_LOWER * np.where(np.isfinite(_UPPER), _UPPER, _LOWER * 1.2))
-    ratio = middle[None, :] ** 2 / cells.variance(terms.values)[:, None] / _MEDIAN_SQUARE
+    ratio = middle[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
     snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (2 * _N_RINGS)] * 1.01, side="right")
     ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
     rows = []
@@ -369,5 +382,7 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
         at = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2.0))
         low, high = np.r_[0, _SNR_GROUPS, np.inf][group // 10 : group // 10 + 2]
         near, far = np.r_[0, _RING_GROUPS, np.inf][group % 10 : group % 10 + 2]
-        rows.append((f"{low:g}-{high:g}", f"{near:g}-{far:g}", int(counts.sum()), float(ratio[here].ravel()[order][at])))
+        rows.append(
+            (f"{low:g}-{high:g}", f"{near:g}-{far:g}", int(counts.sum()), float(ratio[here].ravel()[order][at]))
+        )
     return pd.DataFrame(rows, columns=["snr", "radius", "n", "ratio"])

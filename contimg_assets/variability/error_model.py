@@ -78,9 +78,9 @@ class ErrorTerms:
         return cls(np.full(len(SNR_NODES), noise_factor**2), nothing + floor**2, nothing)
 
     @classmethod
-    def of_values(cls, values: Floats) -> ErrorTerms:
-        """The inverse of `values`."""
-        return cls(*np.split(values, [len(SNR_NODES), len(SNR_NODES) + len(RADIUS_NODES)]))
+    def of_squares(cls, squares: Floats) -> ErrorTerms:
+        """The inverse of `squares`."""
+        return cls(*np.split(squares, [len(SNR_NODES), len(SNR_NODES) + len(RADIUS_NODES)]))
 
     @property
     def is_plain(self) -> bool:
@@ -88,7 +88,7 @@ class ErrorTerms:
         return bool((self.noise == 1.0).all() and not self.floor.any())
 
     @property
-    def values(self) -> Floats:
+    def squares(self) -> Floats:
         """k^2, f^2, p^2 at all nodes, one after the other, shape (23,)."""
         return np.concatenate([self.noise, self.floor, self.step])
 
@@ -155,7 +155,7 @@ class ErrorModel:
                 rows[rows["term"] == term].sort_values("at")["value"].to_numpy(dtype=float) ** 2
                 for term in (NOISE, FLOOR, STEP)
             ]
-            found[kind] = ErrorTerms(*squares) if len(rows) == len(PLAIN.values) else PLAIN
+            found[kind] = ErrorTerms(*squares) if len(rows) == len(PLAIN.squares) else PLAIN
         return cls(found)
 
 
@@ -164,10 +164,10 @@ def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataF
 
     Parameters
     ----------
-    errors : standard errors of k^2, f^2 and p^2, as `ErrorTerms.values`
+    errors : standard errors of k^2, f^2 and p^2, as `ErrorTerms.squares`
     n : residuals that they are from
     """
-    values = np.sqrt(terms.values)
+    values = np.sqrt(terms.squares)
     # Of a root that is near 0 the error is that of the square's own root.
     with np.errstate(divide="ignore"):
         err = np.minimum(errors / (2.0 * values), np.sqrt(errors))
@@ -188,10 +188,10 @@ def _snr_step(flux: Floats, err: Floats) -> Indices:
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.log(flux / err) * _PER_E_FOLD
     # NaN and infinity have no place among whole numbers.
-    return np.nan_to_num(np.clip(step, 0, _N_SNR - 1), copy=False).astype(np.intp)
+    return np.asarray(np.nan_to_num(np.clip(step, 0, _N_SNR - 1), copy=False), dtype=np.intp)
 
 
 def _radius_step(radius: npt.ArrayLike) -> Indices:
     """Row of the table of f^2."""
     step = np.asarray(radius, dtype=float) * _PER_RADIUS
-    return np.nan_to_num(np.clip(step, 0, _N_RADIUS - 1), nan=TYPICAL_RADIUS * _PER_RADIUS).astype(np.intp)
+    return np.asarray(np.nan_to_num(np.clip(step, 0, _N_RADIUS - 1), nan=TYPICAL_RADIUS * _PER_RADIUS), dtype=np.intp)

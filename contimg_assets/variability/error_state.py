@@ -156,7 +156,9 @@ def add_epoch(state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame) -> 
         carried, rows, changed = _with_points(state, kind, here)
         kinds[kind], moved = carried, moved or changed
         published.append(rows)
-    model = pd.concat([rows for rows in published if len(rows)], ignore_index=True) if any(map(len, published)) else None
+    model = (
+        pd.concat([rows for rows in published if len(rows)], ignore_index=True) if any(map(len, published)) else None
+    )
     after = ErrorState(ERROR_MODEL.empty() if model is None else model, pointings, kinds)
     return AfterEpoch(after, configurations, moved)
 

@@ -175,7 +175,11 @@ def light_curve_statistics(
         values = flux_statistics(level, err, curves.segments)
         if level is not flux:
             # What was measured stays what it is; what is compared is freed from the steps of the telescope.
-            values |= {name: found for name, found in flux_statistics(flux, err, curves.segments).items() if name in _AS_MEASURED}
+            values |= {
+                name: found
+                for name, found in flux_statistics(flux, err, curves.segments).items()
+                if name in _AS_MEASURED
+            }
         pairs = pair_maxima(level, err, curves.segments, parameters.min_abs_vs)
         result |= {f"n_{kind}": values["n"], f"n_invalid_{kind}": values["n_invalid"]}
         for name in ("mean", "weighted_mean", "weighted_mean_err", "std", "min", "max"):
@@ -313,6 +317,10 @@ def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index]:
         ),
         **{name: _flags(points, name, otherwise) for name, otherwise in (("forced", False), ("trusted", True))},
     }
+    if "radius" in present:
+        columns["radius"] = numbers_of(points, "radius", "light curves")
+    if "configuration" in present:
+        columns["configuration"] = np.nan_to_num(numbers_of(points, "configuration", "light curves")).astype(np.int64)
     return LightCurves.from_rows(number.astype(np.uint64), columns), pd.Index(ids)
 
 

@@ -39,7 +39,7 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     source = segments.spread(np.arange(len(segments)))[at]
     groups, group = np.unique(source * (int(configuration.max()) + 1) + configuration[at], return_inverse=True)
     owner = groups // (int(configuration.max()) + 1)
-    w = err[at] ** -2.0
+    w: Floats = 1.0 / err[at] ** 2
     weight = np.bincount(group, w)
     mean = np.bincount(group, w * flux[at]) / weight
     n_sources = len(segments)

@@ -21,8 +21,8 @@ from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import record_recomputed_with
 from contimg_assets.database.writing.aliases import write_aliases
-from contimg_assets.database.writing.error_model import write_error_model
 from contimg_assets.database.writing.epochs import ChangedEpochs, replace_rows
+from contimg_assets.database.writing.error_model import write_error_model
 from contimg_assets.database.writing.limits import update_limits
 from contimg_assets.database.writing.matches import write_matches
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
