@@ -15,8 +15,8 @@ import pandas as pd
 from contimg_assets.sky.arrays import Floats, Integers
 from contimg_assets.sky.robust import MAD_SIGMA_ERROR, scatter
 from contimg_assets.sky.sphere import separation_arcsec
-from contimg_assets.variability.error_evidence import Fit, Means, Points
-from contimg_assets.variability.error_model import PLAIN, snr_weights
+from contimg_assets.variability.error_evidence import Means, Points
+from contimg_assets.variability.error_model import ErrorTerms, snr_weights
 
 # Pointings closer than this, in radii of the image, are one.
 _SAME_POINTING = 0.1
@@ -54,7 +54,9 @@ class Pointings:
         return Pointings(rows.assign(n_images=rows["n_images"] + (rows["configuration"] == configuration)))
 
 
-def configuration_of(points: Points, near: Integers, n_images: Integers, means: Means, found: Fit | None) -> int | None:
+def configuration_of(
+    points: Points, near: Integers, n_images: Integers, means: Means, model: tuple[ErrorTerms, int]
+) -> int | None:
     """The configuration that an image's fluxes agree with best; None if they agree with none.
 
     Parameters
@@ -62,7 +64,7 @@ def configuration_of(points: Points, near: Integers, n_images: Integers, means: 
     points : fluxes of the image; their configuration does not count
     near : configurations of its pointing, the latest first
     n_images : of each
-    found : what the evidence gives; None if there is none
+    model : the published one, and how many differences there are by now
 
     Returns
     -------
@@ -70,26 +72,25 @@ def configuration_of(points: Points, near: Integers, n_images: Integers, means: 
     """
     if not len(near):
         return None
-    misfit = {int(one): _misfit(points, int(one), means, found) for one in near}
+    terms, n_differences = model
+    misfit = {int(one): _misfit(points, int(one), means, terms) for one in near}
     judged = {one: value for one, value in misfit.items() if value[1]}
     if not judged:
         return int(near[0])
     best = min(judged, key=lambda one: (judged[one][0], -one))
     scatter_of_best, n = judged[best]
     limit = max(_DISAGREES, 1.0 + _SIGNIFICANT * MAD_SIGMA_ERROR / np.sqrt(n))
-    may_judge = found is not None and found.n >= _MIN_EVIDENCE and n_images[list(near).index(best)] > 1
+    may_judge = n_differences >= _MIN_EVIDENCE and n_images[list(near).index(best)] > 1
     return best if scatter_of_best < limit or not may_judge else None
 
 
-def _misfit(points: Points, configuration: int, means: Means, found: Fit | None) -> tuple[float, int]:
+def _misfit(points: Points, configuration: int, means: Means, terms: ErrorTerms) -> tuple[float, int]:
     """Scatter of the bright fluxes about the means of a configuration over what is expected, and of how many; or 0."""
     bright = points.take(points.flux > _MIN_SNR * points.err)
-    keys = pd.MultiIndex.from_arrays([bright.source_id, np.full(len(bright.flux), configuration)])
-    known, old = means.of(keys)
+    known, old = means.of_configuration(configuration, bright.source_id)
     if int(known.sum()) < _MIN_SOURCES:
         return np.nan, 0
     bright = bright.take(known)
-    terms = PLAIN if found is None else found.terms
     noise = bright.err**2 + old[:, 2]
     scale: Floats = (bright.scale_err * bright.flux) ** 2 + old[:, 4]
     expected = snr_weights(bright.flux / bright.err) @ terms.noise * noise + scale

@@ -51,8 +51,9 @@ _WILD_WIDTHS: Floats = np.array([3.0, 20.0])
 _PRIOR_WILD: Floats = np.array([0.005, 0.02])
 _PRIOR_SEEN = 100.0
 _ITERATIONS, _CONVERGED = 60, 0.02
-# A model is replaced when the evidence is this unlikely under it, and errors change by this fraction somewhere.
-_UNLIKELY = 0.01
+# A model is replaced when the evidence is this unlikely under it, all together or k alone, and errors change by this
+# fraction somewhere.
+_UNLIKELY, _UNLIKELY_NOISE = 0.01, 0.05
 _NOTICEABLE = 0.01
 # Fluxes in a configuration before its mean is compared with that of another one.
 _COMPARED_AT = 3
@@ -114,6 +115,12 @@ class Means:
         """Which keys have a mean, shape (n,), and the columns of those that have, shape (m, 7)."""
         row = self.rows.index.get_indexer(keys)
         return row >= 0, self.rows.to_numpy()[row[row >= 0]]
+
+    def of_configuration(self, configuration: int, source_id: pd.Index) -> tuple[Flags, Floats]:
+        """Which sources have a mean in a configuration, shape (n,), and the columns of those that have, shape (m, 7)."""
+        here = self.rows.index.get_level_values(1).to_numpy() == configuration
+        row = pd.Index(self.rows.index.get_level_values(0).to_numpy(dtype=object)[here]).get_indexer(source_id)
+        return row >= 0, self.rows.to_numpy()[here][row[row >= 0]]
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""
@@ -329,7 +336,11 @@ def has_moved(published: ErrorTerms, found: Fit) -> bool:
     grown by some factor, not every night.
     """
     off = found.terms.squares - published.squares
-    if special.chdtrc(len(off), float(off @ found.precision @ off)) > _UNLIKELY:
+    together = float(off @ found.precision @ off)
+    noise = off[:_N_NOISE]
+    of_noise = float(noise @ np.linalg.inv(np.linalg.inv(found.precision)[:_N_NOISE, :_N_NOISE]) @ noise)
+    likely = special.chdtrc(len(off), together) > _UNLIKELY
+    if likely and special.chdtrc(_N_NOISE, of_noise) > _UNLIKELY_NOISE:
         return False
     return bool((np.abs(_widths(found.terms) / _widths(published) - 1.0) > _NOTICEABLE).any())
 

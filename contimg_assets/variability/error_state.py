@@ -31,7 +31,6 @@ from contimg_assets.variability.error_evidence import (
     N_STEPS,
     N_SUMS,
     Evidence,
-    Fit,
     Means,
     Points,
     fit,
@@ -147,8 +146,7 @@ def add_epoch(state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame) -> 
     points = {kind: _points(fluxes, kind) for kind in FLUX_KINDS}
     # Both kinds of flux have the same images: the one that more rows have tells them apart.
     by = max(points, key=lambda kind: (len(points[kind][0].flux), kind))
-    found = _fit(state, by)
-    pointings, configurations = _configure(state, points[by], images, found, by)
+    pointings, configurations = _configure(state, points[by], images, by)
     number = configurations.set_index("image")["configuration"]
     kinds, published, moved = {}, [], False
     for kind, (those, image) in points.items():
@@ -163,17 +161,13 @@ def add_epoch(state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame) -> 
     return AfterEpoch(after, configurations, moved)
 
 
-def _fit(state: ErrorState, kind: str) -> Fit | None:
-    carried = state.kinds[kind]
-    return fit(carried.evidence, state.model.terms[kind]) if carried.evidence.n else None
-
-
 def _configure(
-    state: ErrorState, points: tuple[Points, pd.Index], images: pd.DataFrame, found: Fit | None, kind: str
+    state: ErrorState, points: tuple[Points, pd.Index], images: pd.DataFrame, kind: str
 ) -> tuple[Pointings, pd.DataFrame]:
     """Which configuration each image has."""
     those, image = points
     pointings, numbers = state.pointings, []
+    model = state.model.terms[kind], state.kinds[kind].evidence.n
     ordered = images.sort_values("image")
     for name, ra, dec, radius in zip(
         ordered["image"], ordered["ra_deg"], ordered["dec_deg"], ordered["radius_deg"], strict=True
@@ -182,7 +176,7 @@ def _configure(
         near = state.pointings.near(float(ra), float(dec), float(radius))
         n_images = state.pointings.rows["n_images"].to_numpy()[near]
         here = those.take(np.asarray(image == name))
-        number = configuration_of(here, near, n_images, state.kinds[kind].means, found)
+        number = configuration_of(here, near, n_images, state.kinds[kind].means, model)
         number = len(pointings.rows) if number is None else number
         pointings = pointings.with_image(number, float(ra), float(dec))
         numbers.append(number)
