@@ -117,7 +117,7 @@ class Means:
         return row >= 0, self.rows.to_numpy()[row[row >= 0]]
 
     def of_configuration(self, configuration: int, source_id: pd.Index) -> tuple[Flags, Floats]:
-        """Which sources have a mean in a configuration, shape (n,), and the columns of those that have, shape (m, 7)."""
+        """Which sources have a mean in a configuration, shape (n,), and the columns of those, shape (m, 7)."""
         here = self.rows.index.get_level_values(1).to_numpy() == configuration
         row = pd.Index(self.rows.index.get_level_values(0).to_numpy(dtype=object)[here]).get_indexer(source_id)
         return row >= 0, self.rows.to_numpy()[here][row[row >= 0]]
