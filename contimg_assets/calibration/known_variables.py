@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
+from contimg_assets.calibration.image_ties import START
 from contimg_assets.calibration.selection import of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import KNOWN_FLUXES
@@ -18,32 +19,75 @@ from contimg_assets.sky.arrays import Values
 
 
 def calibrated_fluxes(
-    measurements: pd.DataFrame, associations: pd.DataFrame, images: pd.DataFrame, corrections: pd.DataFrame
+    measurements: pd.DataFrame,
+    associations: pd.DataFrame,
+    images: pd.DataFrame,
+    corrections: pd.DataFrame,
+    apply_flux: str = "catalog",
 ) -> pd.DataFrame:
     """The fluxes of one epoch that say whether a source varies.
 
     Parameters
     ----------
     measurements, associations, images, corrections : MEASUREMENTS, ASSOCIATIONS, IMAGES and CORRECTIONS of the epoch
+    apply_flux : of section `corrections`: with "relative" as the scale of the field calibrates them, else as the
+        catalog does, whether that is applied or not
 
     Returns
     -------
-    source_id, flux_mjy, flux_err_mjy (the scale's own error included): measurements of one source each, not forced, in
-    images with a trusted flux scale, whether it is applied or not
+    source_id, flux_mjy, flux_err_mjy (the scale's own error included), tie_err, ln_scale: measurements of one source
+    each, not forced, in images that are trusted and have a flux scale
     """
     table = of_single_sources(measurements, associations, images)
     row = pd.Index(corrections["image"]).get_indexer(table["image"])
-    scale, scale_err, add = (
-        corrections[name].to_numpy(dtype=float, na_value=np.nan)[row]
-        for name in ("flux_scale", "flux_scale_err", "flux_offset_mjy")
+    scales = _applied_scales(corrections) if apply_flux == "relative" else _catalog_scales(corrections)
+    scale, scale_err, add, tie_err = (
+        scales[name].to_numpy(dtype=float, na_value=np.nan)[row] for name in ("scale", "scale_err", "add", "tie_err")
     )
     flux = (table["flux_mjy"].to_numpy(dtype=float) - np.nan_to_num(add)) / scale
     error = np.hypot(table["flux_err_mjy"].to_numpy(dtype=float), flux * scale_err) / scale
-    usable = (row >= 0) & corrections["flux_trusted"].to_numpy(dtype=bool)[row] & ~table["forced"].to_numpy(dtype=bool)
+    usable = (row >= 0) & scales["usable"].to_numpy(dtype=bool)[row] & ~table["forced"].to_numpy(dtype=bool)
+    if "trusted" in corrections:
+        usable &= corrections["trusted"].to_numpy(dtype=bool)[row]
     usable &= np.isfinite(flux) & (error > 0)
-    found = pd.DataFrame({"source_id": table["source_id"], "flux_mjy": flux, "flux_err_mjy": error})
+    with np.errstate(invalid="ignore"):
+        found = pd.DataFrame(
+            {
+                "source_id": table["source_id"],
+                "flux_mjy": flux,
+                "flux_err_mjy": error,
+                "tie_err": tie_err,
+                "ln_scale": np.log(scale),
+            }
+        )
     left: pd.DataFrame = found[usable].reset_index(drop=True)
     return left
+
+
+def _catalog_scales(corrections: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "scale": corrections["flux_scale"],
+            "scale_err": corrections["flux_scale_err"],
+            "add": corrections["flux_offset_mjy"],
+            "tie_err": 0.0,
+            "usable": corrections["flux_trusted"],
+        }
+    )
+
+
+def _applied_scales(corrections: pd.DataFrame) -> pd.DataFrame:
+    """Also of images that begin a place: their raw fluxes are its scale."""
+    scale = 1.0 / corrections["flux_mult"]
+    return pd.DataFrame(
+        {
+            "scale": scale,
+            "scale_err": corrections["flux_mult_err"] * scale**2,
+            "add": corrections["flux_add_mjy"],
+            "tie_err": corrections["flux_tie_err"],
+            "usable": corrections["flux_applied"].astype(bool) | (corrections["flux_tied_by"] == START),
+        }
+    )
 
 
 def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +96,8 @@ def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     known : KNOWN_FLUXES so far
-    fluxes : source_id, flux_mjy, flux_err_mjy; several of one source count each
+    fluxes : source_id, flux_mjy, flux_err_mjy; several of one source count each. Where given tie_err (missing counts
+        as unknown) and ln_scale (missing: 0) of their images
 
     Returns
     -------
@@ -63,16 +108,36 @@ def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
         return known
     weight = fluxes["flux_err_mjy"].to_numpy(dtype=float) ** -2.0
     flux = fluxes["flux_mjy"].to_numpy(dtype=float)
-    one = pd.DataFrame({"source_id": fluxes["source_id"], "n": 1, "w": weight, "f": flux, "wf": weight * flux})
+    ln_scale = fluxes["ln_scale"].to_numpy(dtype=float) if "ln_scale" in fluxes else np.zeros(len(fluxes))
+    tie_err = fluxes["tie_err"].to_numpy(dtype=float) if "tie_err" in fluxes else np.full(len(fluxes), np.nan)
+    one = pd.DataFrame(
+        {
+            "source_id": fluxes["source_id"],
+            "n": 1,
+            "w": weight,
+            "f": flux,
+            "wf": weight * flux,
+            "ln_scale": ln_scale,
+            "n_tied": np.isfinite(tie_err).astype(int),
+            "tie_err": np.nan_to_num(tie_err),
+        }
+    )
     sums = one.groupby("source_id", sort=True).sum()
     new = pd.DataFrame(
         {"n": sums["n"], "mean_mjy": sums["f"] / sums["n"], "weight_per_mjy2": sums["w"]},
         index=sums.index,
-    ).assign(weighted_mean_mjy=sums["wf"] / sums["w"])
+    ).assign(
+        weighted_mean_mjy=sums["wf"] / sums["w"],
+        ln_scale=sums["ln_scale"] / sums["n"],
+        n_tied=sums["n_tied"],
+        tie_err=sums["tie_err"] / sums["n_tied"].clip(lower=1),
+    )
     place = new.index.get_indexer(pd.Index(fluxes["source_id"]))
     off, weighted_off = (flux - new[name].to_numpy()[place] for name in ("mean_mjy", "weighted_mean_mjy"))
     new["squares_mjy2"] = np.bincount(place, off**2, minlength=len(new))
     new["chi2"] = np.bincount(place, weight * weighted_off**2, minlength=len(new))
+    ln_off = ln_scale - new["ln_scale"].to_numpy()[place]
+    new["ln_scale_squares"] = np.bincount(place, ln_off**2, minlength=len(new))
 
     before = known.set_index("source_id")
     index = before.index.union(new.index, sort=True)
@@ -80,6 +145,8 @@ def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
     n, w = a["n"] + b["n"], a["weight_per_mjy2"] + b["weight_per_mjy2"]
     # A source that one part lacks has no weight there, whatever its mean is said to be.
     shift, weighted_shift = b["mean_mjy"] - a["mean_mjy"], b["weighted_mean_mjy"] - a["weighted_mean_mjy"]
+    ln_shift = b["ln_scale"] - a["ln_scale"]
+    n_tied = a["n_tied"] + b["n_tied"]
     combined = pd.DataFrame(
         {
             "n": n.astype(np.int64),
@@ -87,6 +154,10 @@ def add_fluxes(known: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
             "squares_mjy2": a["squares_mjy2"] + b["squares_mjy2"] + shift**2 * (a["n"] * b["n"] / n),
             "weight_per_mjy2": w,
             "weighted_mean_mjy": a["weighted_mean_mjy"] + weighted_shift * (b["weight_per_mjy2"] / w),
+            "ln_scale": a["ln_scale"] + ln_shift * (b["n"] / n),
+            "ln_scale_squares": a["ln_scale_squares"] + b["ln_scale_squares"] + ln_shift**2 * (a["n"] * b["n"] / n),
+            "n_tied": n_tied.astype(np.int64),
+            "tie_err": a["tie_err"] + (b["tie_err"] - a["tie_err"]) * (b["n_tied"] / n_tied.clip(lower=1)),
             "chi2": a["chi2"] + b["chi2"] + weighted_shift**2 * (a["weight_per_mjy2"] * b["weight_per_mjy2"] / w),
         },
         index=index,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
+from contimg_assets.calibration.image_ties import CATALOG
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
 from contimg_assets.calibration.selection import Selection, join, select
 from contimg_assets.config import Corrections, with_overrides
@@ -409,12 +410,14 @@ def _flux_columns(tie: _Tie, peaks: Flags, ids: Values) -> dict[str, Any]:
         "flux_chi2_reduced": fit.chi2_reduced,
         "flux_max_influence": fit.max_influence,
         "flux_influential_id": influential,
+        "flux_tied_by": CATALOG if tie.refusal is None else None,
+        "n_relative": 0,
     }
 
 
 def _applied_columns(position: _Tie, flux: _Tie, parameters: Corrections) -> dict[str, Any]:
     """What is applied, and why what is asked for is not."""
-    wanted = {"position": parameters.apply_position, "flux": parameters.apply_flux == "catalog"}
+    wanted = {"position": parameters.apply_position, "flux": parameters.apply_flux in ("catalog", "relative")}
     refusals = {"position": position.refusal, "flux": flux.refusal}
     moved, scaled = (wanted[what] and refusals[what] is None for what in ("position", "flux"))
     reasons = [refusal for what, refusal in refusals.items() if wanted[what] and refusal is not None]

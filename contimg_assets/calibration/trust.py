@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contimg_assets.calibration.flux_scale import FluxScale
+from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale
 from contimg_assets.calibration.positions import PositionOffset
 from contimg_assets.config import Corrections
 
@@ -52,6 +52,21 @@ def refuse_flux(fitted: FluxScale, parameters: Corrections) -> str | None:
         return (
             f"flux: leaving one match out changes the scale by {fitted.max_influence:.1f} standard errors, "
             f"at most {parameters.max_influence:g} allowed"
+        )
+    return None
+
+
+def refuse_relative(scale: float, outlier_fraction: float, scatter: float, parameters: Corrections) -> str | None:
+    """Why an image whose sources are known disagrees with them too much to be right, None if it does not."""
+    if not abs(scale - 1) <= parameters.max_scale_change:
+        return f"flux: the scale, {scale:.3f}, differs from 1 by more than {parameters.max_scale_change:g}"
+    if outlier_fraction > parameters.max_outlier_fraction:
+        limit = parameters.max_outlier_fraction
+        return f"flux: {outlier_fraction:.0%} of the known sources have another flux, at most {limit:.0%} allowed"
+    if scatter > MAX_CORE_SCATTER:
+        return (
+            f"flux: ratios to the known sources' fluxes scatter by {scatter:.0%} beyond their errors, at most "
+            f"{MAX_CORE_SCATTER:.0%} allowed"
         )
     return None
 

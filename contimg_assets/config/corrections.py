@@ -25,8 +25,11 @@ class Corrections(Section):
         default_factory=dict, description="`weighted`: weight of a catalog beside its errors, 1 where not given"
     )
     apply_position: bool = Field(True, description="Correct positions")
-    apply_flux: Literal["catalog", "epochs", "none"] = Field(
-        "catalog", description="Flux scale to apply: against the catalog, from sources shared between epochs, or none"
+    apply_flux: Literal["relative", "catalog", "epochs", "none"] = Field(
+        "relative",
+        description="Flux scale to apply: `relative` to the sources' fluxes of earlier epochs, tied to the catalog "
+        "where a place is seen first; each image against the `catalog`; all `epochs` solved together, anew every "
+        "night; or `none`",
     )
 
     selection: Literal["default", "vast"] = Field(
@@ -81,7 +84,7 @@ class Corrections(Section):
     flux_offset: Literal["never", "auto", "always"] = Field(
         "auto",
         description="Additive flux error: never, always, or (`mixture`) where significant against a catalog near our "
-        "frequency",
+        "frequency; with `apply_flux: relative` auto is never: it would come and go between images of a field",
     )
     bootstrap: int = Field(0, ge=0, le=10_000, description="`mixture`, `median`: replicates of the bootstrap error")
 

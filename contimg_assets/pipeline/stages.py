@@ -87,7 +87,7 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "3",
+    "4",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections",),
     (CORRECTIONS, CONSTANT_FLUXES, KNOWN_FLUXES),

@@ -97,7 +97,7 @@ class Survey:
             "ra_corr_deg": ra, "dec_corr_deg": dec, "mjd": np.full(n, mjd), "snr": flux, "compactness": np.ones(n),
             "healpix": index_cells(ra, dec), "local_rms_mjy_beam": np.ones(n),
             "flux_peak_isl_ratio": np.ones(n), "flux_int_isl_ratio": np.ones(n),
-            "flux_scale_err": np.full(n, 0.01), "flux_tie_err": np.zeros(n), "trusted": np.ones(n, bool),
+            "flux_scale_err": np.full(n, 0.01), "trusted": np.ones(n, bool),
             "corrected": np.ones(n, bool),
         }  # fmt: skip
         for kind, unit in (("peak", "mjy_beam"), ("int", "mjy")):

@@ -1,7 +1,8 @@
 """`corrections`: position offset and flux scale of each image, with their errors, and whether to trust them.
 
-A fold: sources that varied in the epochs before an epoch do not tie its fluxes. So a late or changed epoch makes the
-later ones again, which costs little where it makes no other source a known variable, and changes nothing then.
+A fold: the mean fluxes that sources had in the epochs before an epoch give the flux scale of its images, but for those
+of sources that varied. A new epoch changes none before it; a late or changed one makes the later ones again, which
+costs little: what is measured against the catalogs stays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +18,14 @@ from contimg_assets.calibration import (
     add_fluxes,
     calibrated_fluxes,
     constant_sources,
+    field_scales,
     filter_counts,
     known_variables,
     measure_corrections,
     selection_of,
+    tie_fluxes,
+    with_field_scales,
+    without_additive,
 )
 from contimg_assets.config import Config, Corrections
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
@@ -55,14 +60,26 @@ class Epoch:
 
     def measured(self, parameters: Corrections) -> tuple[pd.DataFrame, pd.DataFrame]:
         """CORRECTIONS of its images, and fluxes of its sources that tie epochs to each other."""
+        if parameters.apply_flux == "relative" and parameters.flux_offset == "auto":
+            # Significant in one image and not in the next, it would take images of a field apart.
+            parameters = parameters.model_copy(update={"flux_offset": "never"})
         corrections = measure_corrections(
             self.measurements, self.matches, self.images, parameters, self.known_variables
         )
         return corrections, constant_sources(self.measurements, self.associations, self.images, parameters)
 
-    def fluxes(self, corrections: pd.DataFrame) -> pd.DataFrame:
+    def in_scale_of_fields(
+        self, corrections: pd.DataFrame, known: pd.DataFrame, parameters: Corrections
+    ) -> pd.DataFrame:
+        """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place."""
+        fluxes = tie_fluxes(self.measurements, self.associations, self.images, parameters)
+        fluxes = without_additive(fluxes, corrections, parameters)
+        return with_field_scales(corrections, field_scales(fluxes, known, corrections, parameters), parameters)
+
+    def fluxes(self, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
         """Its fluxes with the corrections applied."""
-        return calibrated_fluxes(self.measurements, self.associations, self.images, corrections)
+        apply_flux = parameters.apply_flux
+        return calibrated_fluxes(self.measurements, self.associations, self.images, corrections, apply_flux)
 
     def figures(self, corrections: pd.DataFrame, parameters: Corrections) -> dict[str, bytes]:
         """What each image's offset and scale were measured from."""
@@ -93,15 +110,17 @@ class Calibration:
 
     def make(self, epoch: str, onto: Onto[pa.Table]) -> tuple[Content, pa.Table]:
         """Corrections of one epoch's images, and the known fluxes after it."""
-        known = onto.state.to_pandas()
+        known, parameters = onto.state.to_pandas(), self.config.corrections
         read = self._read(epoch, known)
         made_from = self._made_from(read, onto.inputs)
         if onto.stored is not None and onto.stored.facts.get(MEASURED_FROM) == made_from:
-            # Only what other sources did before has changed, which measures nothing anew here.
+            # Only what sources did before has changed, which measures nothing against the catalogs anew.
             table, constant = (self.store.read_recorded(onto.stored, name).to_pandas() for name in _MEASURED)
         else:
-            table, constant = read.measured(self.config.corrections)
-        after = KNOWN_FLUXES.to_arrow(add_fluxes(known, read.fluxes(table)))
+            table, constant = read.measured(parameters)
+        if parameters.apply_flux == "relative":
+            table = read.in_scale_of_fields(table, known, parameters)
+        after = KNOWN_FLUXES.to_arrow(add_fluxes(known, read.fluxes(table, parameters)))
         return self._content(read, table, constant, after, made_from), after
 
     def _read(self, epoch: str, known: pd.DataFrame) -> Epoch:
@@ -175,8 +194,8 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         ],
         pool="fold",
         description="One row per image: offset to add to positions [arcsec], factor to multiply fluxes by, their "
-        "standard errors, and the reason where an image is left as it is. Sources that varied in earlier epochs tie no "
-        "flux scale, so a late or changed epoch may change later ones.",
+        "standard errors, and the reason where an image is left as it is. The flux scale is that of the sources' mean "
+        "fluxes in earlier epochs, so a late or changed epoch may change later ones.",
     )
     def corrections(
         context: dg.AssetExecutionContext,

@@ -1,0 +1,376 @@
+"""One flux scale for a field: each image's own scale against its sources' earlier fluxes, the catalog asked once.
+
+An image of a place that earlier epochs have covered takes its scale from them alone, however well or badly a catalog
+ties it that night: so nothing that a catalog does to one image (another one in use, an additive term, too many
+outliers) can make it differ from the others of its field. An image of a new place is tied to the catalog, and to the
+images that it overlaps. What such a tie is wrong by is common to all later images of the place, and no variability.
+
+The mean of all earlier fluxes holds the scale: what one image adds to its error falls as the number of epochs, so that
+the scale does not wander off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.calibration import trust
+from contimg_assets.calibration.flux_scale import FluxScale
+from contimg_assets.calibration.image_ties import KNOWN, START, image_ties, is_covered
+from contimg_assets.calibration.known_variables import known_variables
+from contimg_assets.calibration.positions import PositionOffset
+from contimg_assets.calibration.relative_scale import (
+    Ratios,
+    RelativeScale,
+    block_correlation,
+    blocks,
+    fit_relative_scale,
+    scatter_model,
+)
+from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
+from contimg_assets.config import Corrections
+from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.sky.sphere import offsets_arcsec
+
+# Scatter of ln flux ratios beyond the errors, where nothing has shown it yet.
+_USUAL_SCATTER = 0.01
+# Scatter of the scales of a field's images, of which a few do not say much: as if two had been seen with it.
+_FIELD_SCATTER, _FIELD_PRIOR = 0.05, 2.0
+
+
+def tie_fluxes(
+    measurements: pd.DataFrame,
+    associations: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+) -> pd.DataFrame:
+    """Fluxes of isolated, compact sources: what images may be compared by.
+
+    Duplicates are told apart: they say what images that overlap differ by.
+
+    Parameters
+    ----------
+    measurements, associations, images : MEASUREMENTS, ASSOCIATIONS and IMAGES of the epoch
+    parameters : section `corrections`
+
+    Returns
+    -------
+    source_id, image, flux_mjy, flux_err_mjy, snr, repeated (whether it is a duplicate of another image's), east_deg,
+    north_deg (from the image's center), sorted by image and source; a source that an image has twice is left out. Not
+    cut by SNR.
+    """
+    owners = _with_duplicates(measurements, associations)
+    repeated = owners.loc[owners["repeated"], "measurement_id"]
+    table = of_single_sources(measurements, owners, images)
+    table = table.assign(catalog="sources", repeated=table["measurement_id"].isin(repeated))
+    chosen = isolated_and_compact(table, measurements, images, parameters)
+    flux, error = (table[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy"))
+    chosen &= (flux > 0) & (error > 0) & ~table["forced"].to_numpy(dtype=bool)
+    table = table[chosen]
+    table = table[~table.duplicated(["image", "source_id"], keep=False)]
+    row = table["image_row"].to_numpy()
+    east, north = offsets_arcsec(
+        images["ra_deg"].to_numpy(dtype=float)[row],
+        images["dec_deg"].to_numpy(dtype=float)[row],
+        table["ra_deg"].to_numpy(dtype=float),
+        table["dec_deg"].to_numpy(dtype=float),
+    )
+    table = table.assign(east_deg=east / 3600.0, north_deg=north / 3600.0)
+    columns = ["source_id", "image", "flux_mjy", "flux_err_mjy", "snr", "repeated", "east_deg", "north_deg"]
+    return table.sort_values(["image", "source_id"])[columns].reset_index(drop=True)
+
+
+def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> pd.DataFrame:
+    """source_id, measurement_id, repeated: also duplicates, which are of the source of what they repeat."""
+    own = associations.loc[~associations["copied"].to_numpy(dtype=bool), ["source_id", "measurement_id"]]
+    own = own.assign(repeated=False)
+    if "duplicate_of" not in measurements:
+        return own
+    repeats = measurements.loc[measurements["duplicate_of"].notna(), ["measurement_id", "duplicate_of"]]
+    repeats = repeats[~repeats["measurement_id"].isin(own["measurement_id"])]
+    kept = own.rename(columns={"measurement_id": "duplicate_of"}).assign(repeated=True)
+    return pd.concat([own, repeats.merge(kept, on="duplicate_of")[[*own.columns]]], ignore_index=True)
+
+
+def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+    """Each image's scale against the mean earlier fluxes of its sources.
+
+    Parameters
+    ----------
+    fluxes : `tie_fluxes` of one epoch
+    known : KNOWN_FLUXES of the epochs before
+    parameters : section `corrections`: ``min_snr`` (of the mean of the earlier fluxes: a limit on this image's own
+        would prefer what noise made bright), and which sources are known to vary
+
+    Returns
+    -------
+    One row an image of the fluxes, indexed and sorted by it: n_relative (sources), n_candidates (constant sources that
+    are bright enough, known or not), n_known (of those), scale, own_err, known_err (fractions), scatter,
+    outlier_fraction, tie_err (of the sources' scale, NaN where nothing tied it), ln_usual, ln_usual_err (what the
+    field's scale is in other images).
+    """
+    fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))]
+    row = pd.Index(known["source_id"]).get_indexer(fluxes["source_id"])
+    found = known.take(np.maximum(row, 0)) if len(known) else known.reindex(np.zeros(len(row), dtype=int))
+    n, mean, weight = (found[name].to_numpy(dtype=float) for name in ("n", "mean_mjy", "weight_per_mjy2"))
+    is_known = (row >= 0) & (mean > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error2 = 1.0 / weight
+        usable = is_known & (mean**2 >= parameters.min_snr**2 * n * error2)
+        ties = fluxes.assign(
+            usable=usable,
+            is_known=is_known,
+            bright=fluxes["snr"].to_numpy(dtype=float) >= parameters.min_snr,
+            ratio=fluxes["flux_mjy"].to_numpy(dtype=float) / mean,
+            noise=(fluxes["flux_err_mjy"].to_numpy(dtype=float) / mean) ** 2,
+            known_noise=error2 / mean**2,
+            squares=found["squares_mjy2"].to_numpy(dtype=float) / mean**2,
+            n=n,
+            tie_err=np.where(found["n_tied"].to_numpy(dtype=float) > 0, found["tie_err"].to_numpy(dtype=float), np.nan),
+            ln_scale=found["ln_scale"].to_numpy(dtype=float),
+            ln_scale_squares=found["ln_scale_squares"].to_numpy(dtype=float),
+        )
+    parts = [(str(image), rows) for image, rows in ties.groupby("image", sort=True)]
+    samples = [_ratios(_chosen(rows)) for _, rows in parts]
+    fits = _fitted(samples)
+    records = [{"image": image, **_record(rows, fit)} for (image, rows), fit in zip(parts, fits, strict=True)]
+    return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image")
+
+
+_RELATIVE = (
+    *("n_relative", "n_candidates", "n_known", "scale", "own_err", "known_err", "scatter", "outlier_fraction"),
+    *("tie_err", "ln_usual", "ln_usual_err", "noise_err"),
+)
+
+
+def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
+    """The sources that give an image's scale.
+
+    Without duplicates: they lie where images overlap, and the earlier fluxes there are another image's, whose primary
+    beam is wrong in another way. Only an image that mostly repeats another one would have little left.
+    """
+    used = rows[rows["usable"]]
+    kept = used[~used["repeated"]]
+    return kept if 2 * len(kept) >= len(used) else used
+
+
+def _fitted(samples: list[Ratios]) -> list[RelativeScale]:
+    """The scales of the images of an epoch, which share what the scatter of their ratios is like."""
+    medians = [float(np.median(one.ratio)) if len(one.ratio) else 1.0 for one in samples]
+    model = scatter_model(samples, medians)
+    fits = [fit_relative_scale(one, model) for one in samples]
+    factors = block_correlation(fits)
+    return [fit_relative_scale(one, model, float(factor)) for one, factor in zip(samples, factors, strict=True)]
+
+
+def _ratios(rows: pd.DataFrame) -> Ratios:
+    def of(name: str) -> Floats:
+        return rows[name].to_numpy(dtype=float)
+
+    return Ratios(
+        of("ratio"), of("noise"), of("known_noise"), of("n"), of("squares"), blocks(of("east_deg"), of("north_deg"))
+    )
+
+
+def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
+    bright, known, used = rows[rows["bright"]], rows[rows["is_known"]], _chosen(rows)
+    tied = used["tie_err"].notna()
+    usual, usual_err = np.nan, np.nan
+    if len(known):
+        n = known["n"].to_numpy(dtype=float)
+        variance = (known["ln_scale_squares"] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
+        usual, usual_err = float(known["ln_scale"].median()), float(np.sqrt(variance.median()))
+    scatter2 = _USUAL_SCATTER**2 if not np.isfinite(fit.scatter) else fit.scatter**2
+    relative = (bright["flux_err_mjy"] / bright["flux_mjy"]).to_numpy(dtype=float)
+    information = float((1.0 / (relative**2 + scatter2)).sum())
+    return {
+        "n_relative": fit.n,
+        "n_candidates": len(bright),
+        "n_known": int(bright["is_known"].sum()),
+        "scale": fit.scale,
+        "own_err": fit.own_err,
+        "known_err": fit.known_err,
+        "scatter": fit.scatter,
+        "outlier_fraction": fit.outlier_fraction,
+        "tie_err": float(used.loc[tied, "tie_err"].mean()) if tied.mean() >= 0.5 else np.nan,
+        "ln_usual": usual,
+        "ln_usual_err": usual_err,
+        # What its sources would tie it by, were their fluxes known.
+        "noise_err": information**-0.5 if information else np.nan,
+    }
+
+
+def field_scales(
+    fluxes: pd.DataFrame, known: pd.DataFrame, corrections: pd.DataFrame, parameters: Corrections
+) -> pd.DataFrame:
+    """The scale of each image of an epoch in the scale of its field, judged.
+
+    Parameters
+    ----------
+    fluxes : `tie_fluxes` of the epoch
+    known : KNOWN_FLUXES of the epochs before
+    corrections : CORRECTIONS of the epoch, for what the catalog says of each image
+    parameters : section `corrections`
+
+    Returns
+    -------
+    One row an image of the corrections, in their order, indexed by it: what `relative_scales` has, and ``tied_by``
+    (None where nothing gives a scale), ``field_scale``, ``field_err`` (its own fractional error), ``field_tie_err``
+    (common to the field, NaN where no catalog tied it), ``refusal`` (a sentence, None where it is applied), ``wrong``
+    (whether what was measured is refused as wrong)
+    """
+    names = corrections["image"].to_numpy()
+    relative = relative_scales(fluxes, known, parameters).reindex(names)
+    counts = ["n_relative", "n_candidates", "n_known"]
+    relative[counts] = relative[counts].fillna(0).astype(int)
+    catalog = _catalog_ties(corrections, parameters).set_axis(names)
+    covered = is_covered(relative, parameters.min_matches)
+    refusals = [
+        trust.refuse_relative(row["scale"], row["outlier_fraction"], row["scatter"], parameters) if here else None
+        for row, here in zip(relative.to_dict("records"), covered, strict=True)
+    ]
+    wrong = np.array([refusal is not None for refusal in refusals], dtype=bool)
+    wrong |= ~covered & catalog["wrong"].to_numpy()
+    table = relative.assign(tied_by=None, field_scale=np.nan, field_err=np.nan, field_tie_err=np.nan)
+    of_known = covered & ~wrong
+    table.loc[of_known, "tied_by"] = KNOWN
+    for name, column in (("field_scale", "scale"), ("field_err", "own_err"), ("field_tie_err", "tie_err")):
+        table.loc[of_known, name] = relative.loc[of_known, column]
+    # An image that is found to be wrong must not have drawn those that it overlaps.
+    for _ in range(2):
+        new = ~covered & ~wrong
+        if not new.any():
+            break
+        solved = image_ties(relative[~wrong], new[~wrong], catalog[~wrong], fluxes, parameters)
+        table.loc[new, solved.columns] = solved.to_numpy()
+        scale, error = (table[name].to_numpy(dtype=float) for name in ("field_scale", "field_err"))
+        found = new & (np.abs(scale - 1) - 3 * scale * error > parameters.max_scale_change)
+        if not found.any():
+            break
+        wrong |= found
+    table.loc[wrong, "tied_by"] = None
+    sentences = [
+        _refusal(of_known, of_catalog, row, parameters)
+        for of_known, of_catalog, row in zip(refusals, catalog["refusal"], table.to_dict("records"), strict=True)
+    ]
+    return table.assign(refusal=pd.Series(sentences, index=table.index, dtype=object), wrong=wrong)
+
+
+def _refusal(of_known: str | None, of_catalog: str | None, row: dict[Any, Any], parameters: Corrections) -> str | None:
+    """Why a scale is not applied; None if it is."""
+    if of_known is not None:
+        return of_known
+    scale = float(row["field_scale"])
+    if np.isfinite(scale) and (sentence := trust.refuse_scale(scale, scale * row["field_err"], parameters)):
+        return sentence
+    if row["tied_by"] in (None, START):
+        return of_catalog or "flux: neither a catalog nor earlier epochs give a scale"
+    return None
+
+
+def _catalog_ties(corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+    """What the catalog says of each image: scale, err (a fraction), usable, wrong, refusal (a sentence or None).
+
+    Whether there are too many outliers is asked of all images of a catalog together: near the limit single images of
+    one field fall on either side of it by chance.
+    """
+    fits = [
+        FluxScale(
+            str(row["flux_method"]),
+            int(row["n_flux"]),
+            scale=float(row["flux_scale"]),
+            scale_err=float(row["flux_scale_err"]),
+            outlier_fraction=float(row["flux_outlier_fraction"]),
+            max_influence=float(row["flux_max_influence"]),
+        )
+        for row in corrections.to_dict("records")
+    ]
+    enough = (corrections["n_flux"] >= parameters.min_matches).to_numpy()
+    outliers = pd.Series([fit.outlier_fraction for fit in fits], dtype=float).where(enough)
+    typical = outliers.groupby(corrections["flux_catalog"].fillna("").to_numpy()).transform("median")
+    judged = [
+        replace(fit, outlier_fraction=share) if np.isfinite(share) else fit
+        for fit, share in zip(fits, typical, strict=True)
+    ]
+    refusals = [trust.refuse_flux(fit, parameters) for fit in judged]
+    scale = np.array([fit.scale for fit in fits], dtype=float)
+    return pd.DataFrame(
+        {
+            "scale": scale,
+            "err": np.array([fit.scale_err for fit in fits], dtype=float) / scale,
+            "usable": [refusal is None for refusal in refusals],
+            "wrong": [trust.is_wrong_flux(fit, parameters) for fit in fits],
+            "refusal": pd.Series(refusals, dtype=object),
+        }
+    )
+
+
+def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+    """Corrections of one epoch that apply the scale of the field.
+
+    Parameters
+    ----------
+    corrections : CORRECTIONS of the epoch; what was applied to its fluxes before does not matter
+    scales : `field_scales` of the same images
+    parameters : section `corrections`
+
+    Returns
+    -------
+    CORRECTIONS. A refused image keeps its fluxes, with the reason and ``applied`` false.
+    """
+    refused = scales["refusal"].notna().to_numpy()
+    scale, own_err = (scales[name].to_numpy(dtype=float) for name in ("field_scale", "field_err"))
+    mult = np.where(refused, 1.0, 1.0 / np.where(refused, 1.0, scale))
+    # An image that begins a place keeps its fluxes, whose scale is off by nothing there, and as noisy as any other's.
+    known_err = ~refused | (scales["tied_by"] == START).to_numpy()
+    reasons = [
+        "; ".join([*_about_positions(before), *([refusal] if refusal else [])]) or None
+        for before, refusal in zip(corrections["reason"], scales["refusal"], strict=True)
+    ]
+    adds = _additive(corrections, parameters)
+    moved = corrections["position_applied"].to_numpy(dtype=bool)
+    return corrections.assign(
+        applied=(moved | (not parameters.apply_position)) & ~refused,
+        flux_applied=~refused,
+        trusted=~(_wrong_positions(corrections, parameters) | scales["wrong"].to_numpy(dtype=bool)),
+        reason=pd.Series(reasons, index=corrections.index, dtype=object),
+        flux_mult=mult,
+        flux_mult_err=np.where(known_err, mult * np.nan_to_num(own_err), 0.0),
+        flux_tie_err=np.where(refused, np.nan, scales["field_tie_err"].to_numpy(dtype=float)),
+        flux_add_mjy=np.where(refused, 0.0, adds["flux_offset_mjy"]),
+        flux_add_err_mjy=np.where(refused, 0.0, adds["flux_offset_err_mjy"]),
+        flux_tied_by=scales["tied_by"].to_numpy(dtype=object),
+        n_relative=scales["n_relative"].to_numpy(),
+        relative_scale=scales["scale"].to_numpy(dtype=float),
+        relative_scale_err=scales["scale"].to_numpy(dtype=float) * scales["own_err"].to_numpy(dtype=float),
+        relative_scatter=scales["scatter"].to_numpy(dtype=float),
+        relative_outlier_fraction=scales["outlier_fraction"].to_numpy(dtype=float),
+    )
+
+
+def without_additive(fluxes: pd.DataFrame, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+    """`tie_fluxes` less the additive error of their image, where the configuration asks for one."""
+    add = _additive(corrections, parameters)["flux_offset_mjy"].set_axis(corrections["image"])
+    flux = fluxes["flux_mjy"] - fluxes["image"].map(add).to_numpy(dtype=float)
+    left: pd.DataFrame = fluxes.assign(flux_mjy=flux)[flux > 0]
+    return left
+
+
+def _additive(corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+    """Additive error of each image and its error: measured against the catalog, 0 where none is asked for."""
+    measured = corrections[["flux_offset_mjy", "flux_offset_err_mjy"]].astype(float).fillna(0.0)
+    return measured if parameters.flux_offset == "always" else measured * 0.0
+
+
+def _about_positions(reason: object) -> list[str]:
+    sentences = reason.split("; ") if isinstance(reason, str) else []
+    return [sentence for sentence in sentences if sentence.startswith("position:")]
+
+
+def _wrong_positions(corrections: pd.DataFrame, parameters: Corrections) -> Flags:
+    names = ("dra_arcsec", "ddec_arcsec", "dra_err_arcsec", "ddec_err_arcsec")
+    rows = zip(corrections["n_position"], *(corrections[name].astype(float) for name in names), strict=True)
+    return np.array([trust.is_wrong_position(PositionOffset(int(n), *row), parameters) for n, *row in rows], dtype=bool)

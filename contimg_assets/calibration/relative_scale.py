@@ -1,0 +1,250 @@
+"""The relative flux scale of one image: its fluxes against what the same sources had on average before.
+
+A source's mean flux over the earlier epochs has no scatter of a catalog, no difference in frequency or beam, and less
+noise than any single flux. So hundreds of constant sources give an image's own scale to a few thousandths.
+
+The ratio S / mean is taken as it is, not its logarithm, and its variance from the mean flux, not from the flux itself:
+both would prefer sources that noise made bright, by as much as the scale's error where many are faint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.sky.robust import scatter
+
+# Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
+_BIWEIGHT = 4.685
+_EFFICIENCY = 0.95
+_ITERATIONS = 30
+_CONVERGED = 1e-3
+# How many sources the scatter of the other images of the epoch counts for, and how many blocks "no correlation" does.
+_SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 10.0
+# How many earlier fluxes of a source the model of its scatter counts for.
+_SOURCE_PRIOR = 2.0
+_BINS, _FEWEST_IN_BIN = 8, 25
+_LEAST_VARIANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class ScatterModel:
+    """Variance of relative fluxes = factor * (error / flux)^2 + floor^2: what the errors lack, of faint and of bright.
+
+    Finders understate errors by a factor, which faint sources show; primary beams, ionosphere and deconvolution scatter
+    the bright ones by a fraction of their flux.
+    """
+
+    factor: float = 1.0
+    floor: float = 0.0
+
+    def variance(self, noise: Floats) -> Floats:
+        found: Floats = self.factor * noise + self.floor**2 + _LEAST_VARIANCE
+        return found
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Flux over mean earlier flux of the constant sources of one image, shapes (n,).
+
+    Attributes
+    ----------
+    ratio : this image's flux over the mean of the earlier, calibrated ones
+    noise : variance of the ratio by this flux's error, in units of the square of the mean flux
+    known_noise : variance of the mean flux by the errors of the earlier fluxes, as a fraction squared
+    n_fluxes : earlier fluxes that the mean is of
+    squares : sum of their squared deviations from the mean, in units of the square of the mean
+    block : number of the part of the image that the source lies in, from 0
+    """
+
+    ratio: Floats
+    noise: Floats
+    known_noise: Floats
+    n_fluxes: Floats
+    squares: Floats
+    block: Indices
+
+    def variances(self, scale: float, model: ScatterModel) -> tuple[Floats, Floats]:
+        """Variance of this image's relative fluxes, and of the means.
+
+        The model's, drawn towards what each source itself has shown: at the edge of an image, or where it is extended
+        or varies a little, it scatters more than others.
+        """
+        free = np.maximum(self.n_fluxes - 1.0, 0.0)
+        typical = model.variance(self.known_noise * self.n_fluxes)
+        excess = (_SOURCE_PRIOR * typical + self.squares) / ((_SOURCE_PRIOR + free) * typical)
+        own, known = model.variance(self.noise / scale**2), typical / self.n_fluxes
+        return own * excess, known * excess
+
+
+@dataclass(frozen=True)
+class RelativeScale:
+    """Our flux = scale * earlier mean flux; NaN where there is none.
+
+    Attributes
+    ----------
+    n : sources
+    scale : the image's scale
+    own_err, known_err : its fractional error by what is this image's own, and by that of the earlier means, which the
+        other images of the field have too
+    scatter : of the ratios beyond the errors, a fraction
+    outlier_fraction : share of the sources that have no weight
+    block_chi2, n_blocks : sum of squares of the blocks' mean residuals in units of their errors; blocks, 0 if too few
+    """
+
+    n: int
+    scale: float = np.nan
+    own_err: float = np.nan
+    known_err: float = np.nan
+    scatter: float = np.nan
+    outlier_fraction: float = np.nan
+    block_chi2: float = 0.0
+    n_blocks: int = 0
+
+
+def blocks(east: Floats, north: Floats) -> Indices:
+    """Parts of an image with equally many sources each: strips along north, each cut along east.
+
+    Residuals of neighbors go together (primary beam, ionosphere), so that the scale is worse than so many sources
+    would make it if each stood alone; means of blocks say by how much.
+    """
+    n = len(east)
+    side = 4 if n >= 64 else 3 if n >= 27 else 2 if n >= 12 else 1
+    strip = _equal_parts(north, np.zeros(n, dtype=np.intp), side)
+    return strip * side + _equal_parts(east, strip, side)
+
+
+def _equal_parts(values: Floats, group: Indices, parts: int) -> Indices:
+    """Number of the part, from 0, that a value is in where each group is sorted and cut into equal parts."""
+    order = np.lexsort((values, group))
+    sizes = np.bincount(group, minlength=1)
+    first = np.cumsum(sizes) - sizes
+    part = np.empty(len(values), dtype=np.intp)
+    sorted_group = group[order]
+    rank = np.arange(len(values)) - first[sorted_group]
+    part[order] = rank * parts // np.maximum(sizes[sorted_group], 1)
+    return part
+
+
+def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float = 1.0) -> RelativeScale:
+    """The scale that most sources agree on, by a redescending M-estimate.
+
+    Parameters
+    ----------
+    ratios : of one image
+    model : how far the ratios of constant sources scatter
+    correlation : factor by which the variance is larger than for sources that know nothing of each other, from
+        `block_correlation`
+
+    Returns
+    -------
+    RelativeScale; of no source the scale is NaN
+    """
+    n = len(ratios.ratio)
+    if not n:
+        return RelativeScale(0)
+    scale = float(np.median(ratios.ratio))
+    stretch = 1.0
+    for _ in range(_ITERATIONS):
+        residual = ratios.ratio / scale - 1.0
+        own, known = ratios.variances(scale, model)
+        # An image that is noisier than the others of the epoch: its own residuals say so.
+        stretch = _stretch(residual / np.sqrt(own + known))
+        variance = stretch * (own + known)
+        inside = np.maximum(1.0 - residual**2 / (_BIWEIGHT**2 * variance), 0.0)
+        weight = inside**2 / variance
+        total = float(weight.sum())
+        if not total > 0:
+            return RelativeScale(n)
+        change = float((weight * residual).sum()) / total
+        scale *= 1.0 + change
+        if abs(change) < _CONVERGED / np.sqrt(total):
+            break
+    own_share = float((weight**2 * own).sum() / (weight**2 * (own + known)).sum())
+    # Few sources do not tell their scatter well: Student's distribution has a larger variance.
+    freedom = max(n - 1.0, 1.0)
+    spread = correlation / (_EFFICIENCY * total) * (freedom / max(freedom - 2.0, 0.5))
+    left = ratios.ratio / scale - 1.0
+    chi2, n_blocks = _block_chi2(left, weight, ratios.block)
+    noise = ratios.noise / scale**2 + ratios.known_noise
+    return RelativeScale(
+        n,
+        scale=scale,
+        own_err=float(np.sqrt(spread * own_share)),
+        known_err=float(np.sqrt(spread * (1.0 - own_share))),
+        scatter=float(np.sqrt(max(float(scatter(left)) ** 2 - float(np.median(noise)), 0.0))),
+        outlier_fraction=float(np.mean(inside == 0.0)),
+        block_chi2=chi2,
+        n_blocks=n_blocks,
+    )
+
+
+def _stretch(normalized: Floats) -> float:
+    """Factor of the variance, 1 or more, by which an image scatters more than the model; of few sources near 1."""
+    n = len(normalized)
+    found = float(scatter(normalized)) ** 2 * n / max(n - 1.0, 1.0)
+    return max((n * found + _SCATTER_PRIOR) / (n + _SCATTER_PRIOR), 1.0)
+
+
+def _block_chi2(residual: Floats, weight: Floats, block: Indices) -> tuple[float, int]:
+    n_blocks = int(block.max()) + 1
+    if n_blocks < 2:
+        return 0.0, 0
+    total = np.bincount(block, weight, minlength=n_blocks)
+    mean = np.bincount(block, weight * residual, minlength=n_blocks) / np.maximum(total, 1e-300)
+    return float((total * mean**2).sum()), int((total > 0).sum())
+
+
+def scatter_model(ratios: list[Ratios], scales: list[float]) -> ScatterModel:
+    """How far the ratios of all images of an epoch scatter, against their noise.
+
+    Parameters
+    ----------
+    ratios, scales : of the images, as found so far
+
+    Returns
+    -------
+    ScatterModel; of few sources its factor is 1
+    """
+    noise = _joined(
+        [one.noise / scale**2 * (1.0 + 1.0 / one.n_fluxes) for one, scale in zip(ratios, scales, strict=True)]
+    )
+    residual = _joined([one.ratio / scale - 1.0 for one, scale in zip(ratios, scales, strict=True)])
+    share = _joined([1.0 + 1.0 / one.n_fluxes for one in ratios])
+    n_bins = min(_BINS, len(noise) // _FEWEST_IN_BIN)
+    if n_bins < 2:
+        if not len(noise):
+            return ScatterModel()
+        left = float(scatter(residual)) ** 2 - float(np.median(noise))
+        return ScatterModel(
+            1.0, float(np.sqrt(max(left, 0.0) / np.median(share) * len(noise) / (len(noise) + _SCATTER_PRIOR)))
+        )
+    parts = np.array_split(np.argsort(noise, kind="stable"), n_bins)
+    seen = np.array([float(scatter(residual[rows])) ** 2 for rows in parts])
+    design = np.array([[noise[rows].mean(), share[rows].mean()] for rows in parts])
+    weight = np.array([np.sqrt(len(rows)) for rows in parts]) / np.maximum(seen, 1e-12)
+    (factor, floor2), _ = nnls(design * weight[:, None], seen * weight)
+    return ScatterModel(max(float(factor), 0.25), float(np.sqrt(floor2)))
+
+
+def _joined(parts: list[Floats]) -> Floats:
+    joined: Floats = np.concatenate(parts) if parts else np.empty(0)
+    return joined
+
+
+def block_correlation(scales: list[RelativeScale]) -> Floats:
+    """Factor by which each image's variance of the scale is larger because residuals of neighbors go together.
+
+    From the blocks of the image itself and, as these are few, of the other images of the epoch. Never below 1: blocks
+    agree better than their errors by chance alone.
+    """
+    chi2 = np.array([one.block_chi2 for one in scales])
+    freedom = np.array([max(one.n_blocks - 1.0, 0.0) for one in scales])
+    # Of each image at most ten times what chance makes of it: broken images are refused, not averaged.
+    pooled = (_CORRELATION_PRIOR + np.minimum(chi2, 10.0 * freedom).sum()) / (_CORRELATION_PRIOR + freedom.sum())
+    own = (_CORRELATION_PRIOR * pooled + chi2) / (_CORRELATION_PRIOR + freedom)
+    factor: Floats = np.maximum(own, 1.0)
+    return factor
