@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import optimize, special
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
+from contimg_assets.sky.robust import MAD_SIGMA_ERROR
 from contimg_assets.variability.error_model import (
     PLAIN,
     RADIUS_NODES,
@@ -50,7 +51,9 @@ _ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.03, 0.05
 _WILD_WIDTHS: Floats = np.array([3.0, 20.0])
 _PRIOR_WILD: Floats = np.array([0.005, 0.02])
 _PRIOR_SEEN = 100.0
-_ITERATIONS, _CONVERGED = 60, 0.02
+_FROM_MEDIANS, _ITERATIONS, _CONVERGED = 5, 80, 0.01
+# Median of the square of a normal value.
+_MEDIAN_SQUARE = 0.4549
 # A model is replaced when the evidence is this unlikely under it, all together or k alone, and errors change by this
 # fraction somewhere.
 _UNLIKELY, _UNLIKELY_NOISE = 0.01, 0.05
@@ -244,29 +247,27 @@ class Fit:
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(self.precision))))
 
 
-def fit(evidence: Evidence, start: ErrorTerms = PLAIN) -> Fit:
+def fit(evidence: Evidence) -> Fit:
     """The model under which the differences are most likely, with what was believed before.
 
     Expectation and maximization: the share of each count that is not wild, and the second moment of what lies in its
-    step, for the widths so far; then widths for those moments by least squares, no square below 0. With little evidence
+    step, for the widths so far; then widths for those moments by least squares, no square below 0. It begins with the
+    widths that the medians give: with widths that are far too small all would be taken for wild. With little evidence
     it is the finder's errors.
     """
     used = np.flatnonzero(evidence.counts.sum(axis=1))
     cells = _FittedCells.of(evidence, used)
     prior, believed = _prior()
-    theta = start.squares
+    theta = cells.from_medians(prior, believed)
     wild = np.tile(_PRIOR_WILD, (len(used), 1))
     weight = np.zeros(len(used))
     for _ in range(_ITERATIONS):
         variance = cells.variance(theta)
         n_normal, moment, wild = cells.expectation(variance, wild)
         weight = n_normal / (2.0 * variance**2)
-        root = np.sqrt(weight)
-        rows = np.concatenate([cells.design * root[:, None], prior])
-        found, _ = optimize.nnls(rows, np.concatenate([(moment - cells.offset) * root, believed]))
-        step = rows @ (found - theta)
+        found, step = cells.least_squares(moment, weight, prior, believed, theta)
         theta = found
-        if float(step @ step) < _CONVERGED:
+        if step < _CONVERGED:
             break
     precision = (cells.design * weight[:, None]).T @ cells.design + prior.T @ prior
     return Fit(ErrorTerms.of_squares(theta), precision, evidence.n)
@@ -292,6 +293,28 @@ class _FittedCells:
     def variance(self, theta: Floats) -> Floats:
         return np.maximum(self.design @ theta + self.offset, 1e-4)
 
+    def least_squares(
+        self, moment: Floats, weight: Floats, prior: Floats, believed: Floats, before: Floats
+    ) -> tuple[Floats, float]:
+        """Squares that give these second moments best, and by how many of their errors, squared, they moved."""
+        root = np.sqrt(weight)
+        rows = np.concatenate([self.design * root[:, None], prior])
+        found, _ = optimize.nnls(rows, np.concatenate([(moment - self.offset) * root, believed]))
+        step = rows @ (found - before)
+        return found, float(step @ step)
+
+    def from_medians(self, prior: Floats, believed: Floats) -> Floats:
+        """Squares that the median difference of each cell gives, as if all were normal."""
+        n = self.counts.sum(axis=1)
+        at = np.argmax(np.cumsum(self.counts, axis=1) >= n[:, None] / 2.0, axis=1)
+        moment = _middle_of_steps()[at] ** 2 / _MEDIAN_SQUARE
+        theta = PLAIN.squares
+        variance = np.maximum(moment, 0.1)
+        for _ in range(_FROM_MEDIANS):
+            theta, _ = self.least_squares(moment, n / (2.0 * variance**2), prior, believed, theta)
+            variance = self.variance(theta)
+        return theta
+
     def expectation(self, variance: Floats, wild: Floats) -> tuple[Floats, Floats, Floats]:
         """Number of normal differences of each cell, their second moment, and the shares of wild ones."""
         sigma = np.sqrt(variance)[:, None]
@@ -315,6 +338,10 @@ class _FittedCells:
         n_wild = [np.bincount(self.row, (one * per_count).sum(axis=1))[self.row] for one in strange]
         shares = (np.stack(n_wild, axis=1) + _PRIOR_WILD * _PRIOR_SEEN) / (n + _PRIOR_SEEN)[:, None]
         return n_normal, moment, shares
+
+
+def _middle_of_steps() -> Floats:
+    return np.asarray(np.sqrt(np.maximum(_LOWER, 0.03) * np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)))
 
 
 def _prior() -> tuple[Floats, Floats]:
@@ -352,16 +379,19 @@ def _widths(terms: ErrorTerms) -> Floats:
     return np.asarray(np.sqrt(np.maximum(square, 1e-4)))
 
 
-_FEWEST_JUDGED, _RATIO = 200, (0.8, 1.25)
+_FEWEST_JUDGED, _RATIO, _PARTS = 200, (0.8, 1.25), 8
 _SNR_GROUPS, _RING_GROUPS = (7.9, 15.8, 31.7, 89.6), (0.3, 0.54, 0.75, 0.95)
-# Median of the square of a normal value.
-_MEDIAN_SQUARE = 0.4549
 
 
 def misfits(evidence: Evidence, terms: ErrorTerms) -> list[str]:
-    """Where the median squared difference is outside 0.8 to 1.25 of what the model expects: one sentence a place."""
+    """Where the median squared difference is outside 0.8 to 1.25 of what the model expects: one sentence a place.
+
+    Outside by more than the error of the median.
+    """
     table = median_ratios(evidence, terms)
-    wrong = table[(table["n"] >= _FEWEST_JUDGED) & ~table["ratio"].between(*_RATIO)]
+    err = 2.0 * MAD_SIGMA_ERROR / np.sqrt(table["n"])
+    outside = (table["ratio"] + err < _RATIO[0]) | (table["ratio"] - err > _RATIO[1])
+    wrong = table[(table["n"] >= _FEWEST_JUDGED) & outside]
     return [
         f"median squared difference of {row.n} fluxes at S / e {row.snr} and {row.radius} image radii is "
         f"{row.ratio:.2f} of what is expected"
@@ -381,15 +411,19 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
     if not len(used):
         return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
     cells = _FittedCells.of(evidence, used)
-    middle = np.sqrt(_LOWER * np.where(np.isfinite(_UPPER), _UPPER, _LOWER * 1.2))
-    ratio = middle[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
+    # Counts spread over their steps, which are too wide for a median.
+    within = (np.arange(_PARTS) + 0.5) / _PARTS
+    last = np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)
+    value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
+    ratio = value[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
+    spread = np.repeat(cells.counts / _PARTS, _PARTS, axis=1)
     snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (2 * _N_RINGS)] * 1.01, side="right")
     ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
     rows = []
     for group in np.unique(snr * 10 + ring):
         here = snr * 10 + ring == group
         order = np.argsort(ratio[here].ravel())
-        counts = cells.counts[here].ravel()[order]
+        counts = spread[here].ravel()[order]
         at = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2.0))
         low, high = np.r_[0, _SNR_GROUPS, np.inf][group // 10 : group // 10 + 2]
         near, far = np.r_[0, _RING_GROUPS, np.inf][group % 10 : group % 10 + 2]

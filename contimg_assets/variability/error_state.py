@@ -193,7 +193,7 @@ def _with_points(state: ErrorState, kind: str, points: Points) -> tuple[_Kind, p
     after = _Kind(means, evidence)
     if not len(points.flux) or not evidence.n:
         return after, rows, False
-    found = fit(evidence, terms)
+    found = fit(evidence)
     if not has_moved(terms, found):
         return after, rows, False
     return after, model_rows(kind, found.terms, found.errors, found.n), True

@@ -38,15 +38,14 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     at = np.flatnonzero(segments.spread(several) & valid)
     source = segments.spread(np.arange(len(segments)))[at]
     groups, group = np.unique(source * (int(configuration.max()) + 1) + configuration[at], return_inverse=True)
-    owner = groups // (int(configuration.max()) + 1)
+    owner = np.asarray(groups // (int(configuration.max()) + 1), np.intp)
     w: Floats = 1.0 / err[at] ** 2
     weight = np.bincount(group, w)
     mean = np.bincount(group, w * flux[at]) / weight
     n_sources = len(segments)
-    overall = np.bincount(owner, weight * mean, n_sources)
     total = np.bincount(owner, weight, n_sources)
     with np.errstate(invalid="ignore"):
-        overall = (overall / total)[owner]
+        overall: Floats = (np.bincount(owner, weight * mean, n_sources) / total)[owner]
     share = np.bincount(group, step[at] ** 2) / np.bincount(group)
     u = 1.0 / (1.0 / weight + share * overall**2)
     with np.errstate(invalid="ignore"):
