@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,13 @@ class Variability(Section):
     scale_error: bool = Field(
         True, description="Add the error of each image's flux scale to the flux errors before eta and Vs are formed"
     )
+    error_model: Literal["measured", "fixed", "none"] = Field(
+        "measured",
+        description="Errors of fluxes before eta and Vs are formed: as repeated constant sources show them, with "
+        "`error_noise_factor` and `error_floor`, or as the finder gives them",
+    )
+    error_noise_factor: float = Field(1.0, gt=0, description="`fixed`: factor of the finder's errors")
+    error_floor: float = Field(0.0, ge=0, le=1, description="`fixed`: fraction of the flux added in quadrature")
     max_q: float = Field(
         0.05,
         gt=0,

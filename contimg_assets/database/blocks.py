@@ -42,7 +42,7 @@ _VALUES = {
 }
 _FLAGS = {"forced": "forced", "siblings": "has_siblings", "trusted": "trusted"}
 # Light-curve columns that blocks of earlier versions lack, and what their points are taken to have.
-_ADDED = {"trusted": np.uint8(1)}
+_ADDED = {"trusted": np.uint8(1), "radius": np.float64(np.nan), "configuration": np.int64(0)}
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,15 @@ class Block:
         return np.unique(np.concatenate(both))
 
 
-def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table) -> Block:
+def make_block(
+    images: pa.Table, measurements: pa.Table, associations: pa.Table, configurations: pa.Table | None = None
+) -> Block:
     """Pack one epoch. Duplicates take no part in light curves, even if they were associated.
 
     Parameters
     ----------
     images, measurements, associations : tables of IMAGES, CORRECTED_MEASUREMENTS and ASSOCIATIONS
+    configurations : table of IMAGE_CONFIGURATIONS; images that it does not name have configuration 0
     """
     kept = measurements.filter(pc.is_null(measurements["duplicate_of"]))
     own = associations.filter(pc.invert(associations["copied"]))
@@ -81,6 +84,7 @@ def make_block(images: pa.Table, measurements: pa.Table, associations: pa.Table)
     order = np.lexsort((measurement, source))
     source, measurement, row = source[order], measurement[order], row[order]
     columns = {"source": source, "measurement": measurement, **_columns(images, kept, row)}
+    columns |= _error_columns(images, kept, row, configurations)
     copied = associations.filter(associations["copied"])
     copies = {
         "source": from_hex(copied["source_id"].to_numpy()),
@@ -120,6 +124,21 @@ def _columns(images: pa.Table, measurements: pa.Table, rows: Indices) -> Points:
         **{name: take(column) for name, column in _VALUES.items()},
         **{name: take(column).astype(np.uint8) for name, column in _FLAGS.items()},
     }
+
+
+def _error_columns(images: pa.Table, measurements: pa.Table, rows: Indices, configurations: pa.Table | None) -> Points:
+    """What errors of fluxes depend on: distance from the image's center in its radii, and the configuration."""
+    image = pc.index_in(measurements["image"], images["image"]).to_numpy(zero_copy_only=False)[rows]
+    distance = np.asarray(measurements["dist_from_centre_deg"].to_numpy(), dtype=np.float64)[rows]
+    field = np.asarray(images["radius_deg"].to_numpy(), dtype=np.float64)
+    number = np.zeros(len(field), np.int64)
+    if configurations is not None and configurations.num_rows:
+        at = pc.index_in(images["image"], configurations["image"]).fill_null(-1).to_numpy(zero_copy_only=False)
+        number = np.where(at >= 0, configurations["configuration"].to_numpy()[at], 0)
+    if not len(image):
+        return {"radius": np.empty(0), "configuration": np.empty(0, np.int64)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {"radius": np.where(field[image] > 0, distance / field[image], np.nan), "configuration": number[image]}
 
 
 def pack(table: pa.Table, compression: str | None = None) -> bytes:

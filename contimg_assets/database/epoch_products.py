@@ -16,6 +16,7 @@ from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import COVERAGE, IMAGES
+from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
 
 Frame: TypeAlias = pd.DataFrame | pa.Table
 
@@ -31,6 +32,7 @@ class EpochProducts:
         CORRECTED_MEASUREMENTS, ASSOCIATIONS, RELATIONS and CORRECTIONS. Measurements hold duplicates too
         (`duplicate_of`); associations hold copied rows of forks too (`copied`).
     coverage : table of schema COVERAGE: what images cover and how deep, where more than circle and rms is known
+    configurations : table of schema IMAGE_CONFIGURATIONS: which images were taken alike; all of them if it is empty
     versions : data version of each input, by name; kept, and given back by `ProductsDatabase.recorded_versions`
     """
 
@@ -42,6 +44,7 @@ class EpochProducts:
     corrections: Frame
     versions: Mapping[str, str] = field(default_factory=dict)
     coverage: Frame = field(default_factory=COVERAGE.empty)
+    configurations: Frame = field(default_factory=IMAGE_CONFIGURATIONS.empty)
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
@@ -59,10 +62,11 @@ class EpochProducts:
             "relations": (RELATIONS, self.relations),
             "corrections": (CORRECTIONS, self.corrections),
             "coverage": (COVERAGE, self.coverage),
+            "configurations": (IMAGE_CONFIGURATIONS, self.configurations),
         }
         tables = {name: _checked(schema, frame) for name, (schema, frame) in schemas.items()}
         images = set(tables["images"]["image"].to_pylist())
-        for name in ("measurements", "corrections", "coverage"):
+        for name in ("measurements", "corrections", "coverage", "configurations"):
             strangers = set(tables[name]["image"].unique().to_pylist()) - images
             if strangers:
                 raise SchemaError(

@@ -35,6 +35,7 @@ from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, LIGHT_CURVE, SOURCES, VARIABILITY
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only; they refuse a text where a number belongs.
@@ -234,6 +235,17 @@ class EpochScale(Base):
         "epoch_scales",
         Base.metadata,
         *described(EPOCH_SCALES, key=["epoch", "image"], always=_required(EPOCH_SCALES)),
+        **_CLUSTERED,
+    )
+
+
+class ErrorModelValue(Base):
+    """Errors of fluxes as constant sources show them; what the statistics of all sources are made with."""
+
+    __table__ = Table(
+        "error_model",
+        Base.metadata,
+        *described(ERROR_MODEL, key=["flux_kind", "term", "at"], always=_required(ERROR_MODEL)),
         **_CLUSTERED,
     )
 

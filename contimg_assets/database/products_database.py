@@ -169,6 +169,7 @@ class ProductsDatabase(Queries):
         matching: SourceMatching | None = None,
         delete: Sequence[str] = (),
         anew: bool = False,
+        error_model: pd.DataFrame | None = None,
     ) -> WriteReport:
         """Write epochs, all or none: readers see the state before or after, never between.
 
@@ -190,6 +191,9 @@ class ProductsDatabase(Queries):
             Epochs to remove in the same transaction; those that are not there do not matter.
         anew : bool, optional
             Make all rows again, equal or not, and remove epochs that are not given.
+        error_model : pandas.DataFrame, optional
+            Table of schema ERROR_MODEL: errors of fluxes as measured. If it is another than that in the database, all
+            statistics are made again. None keeps the one that is there.
 
         Returns
         -------
@@ -209,7 +213,9 @@ class ProductsDatabase(Queries):
                 _ = products.content_version
         try:
             with writing(self.engine) as connection:
-                return replace_epochs(connection, batch, delete, parameters or Variability(), matching, anew)
+                return replace_epochs(
+                    connection, batch, delete, parameters or Variability(), matching, anew, error_model
+                )
         except sa.exc.IntegrityError as error:
             raise StoreError(
                 f"the epochs do not fit the database ({error.orig}): an association or image names something that "
@@ -217,7 +223,11 @@ class ProductsDatabase(Queries):
             ) from error
 
     def delete_epoch(
-        self, epoch: str, parameters: Variability | None = None, matching: SourceMatching | None = None
+        self,
+        epoch: str,
+        parameters: Variability | None = None,
+        matching: SourceMatching | None = None,
+        error_model: pd.DataFrame | None = None,
     ) -> WriteReport:
         """Remove one epoch. Later epochs must be re-folded and replaced, best in one call of `replace_epochs`.
 
@@ -225,7 +235,7 @@ class ProductsDatabase(Queries):
         ----------
         epoch : str
             Its name.
-        parameters, matching : Variability, SourceMatching, optional
+        parameters, matching, error_model : Variability, SourceMatching, pandas.DataFrame, optional
             As of `replace_epochs`.
 
         Returns
@@ -240,13 +250,14 @@ class ProductsDatabase(Queries):
         """
         if epoch not in self.recorded_versions():
             raise StoreError(f"epoch {epoch!r} is not in the products database")
-        return self.replace_epochs([], parameters, matching, delete=[epoch])
+        return self.replace_epochs([], parameters, matching, delete=[epoch], error_model=error_model)
 
     def rebuild(
         self,
         epochs: Iterable[EpochProducts],
         parameters: Variability | None = None,
         matching: SourceMatching | None = None,
+        error_model: pd.DataFrame | None = None,
     ) -> WriteReport:
         """Make all rows anew, of exactly these epochs, in one transaction; decisions and the aliases they need stay.
 
@@ -254,7 +265,7 @@ class ProductsDatabase(Queries):
         ----------
         epochs : iterable of EpochProducts
             All epochs that are to be there.
-        parameters, matching : Variability, SourceMatching, optional
+        parameters, matching, error_model : Variability, SourceMatching, pandas.DataFrame, optional
             As of `replace_epochs`.
 
         Returns
@@ -267,7 +278,7 @@ class ProductsDatabase(Queries):
         SchemaError, StoreError
             As `replace_epochs`; nothing is changed.
         """
-        return self.replace_epochs(epochs, parameters, matching, anew=True)
+        return self.replace_epochs(epochs, parameters, matching, anew=True, error_model=error_model)
 
     def replace_epoch_scales(self, scales: pd.DataFrame) -> bool:
         """Write the flux scales between epochs in place of those that are there.

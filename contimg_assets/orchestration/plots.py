@@ -112,6 +112,27 @@ def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str])
     return _png(figure)
 
 
+def plot_error_model(rows: pd.DataFrame) -> bytes:
+    """Factor of the finder's errors by S / e, floor and step by distance from the image center.
+
+    Parameters
+    ----------
+    rows : schema ERROR_MODEL
+    """
+    figure, (left, right) = _figure(2)
+    styles = {("int", "noise"): "C0.-", ("peak", "noise"): "C1.-", ("int", "floor"): "C0.-", ("peak", "floor"): "C1.-"}
+    for (kind, term), of_term in rows.groupby(["flux_kind", "term"]):
+        axes, factor = (left, 1.0) if term == "noise" else (right, 100.0)
+        style = styles.get((str(kind), str(term)), "C0.--" if kind == "int" else "C1.--")
+        value, err = factor * of_term["value"], factor * of_term["value_err"]
+        axes.errorbar(of_term["at"], value, err, fmt=style[2:], color=style[:2], label=f"{kind} {term}", lw=1)
+    left.axhline(1, color="k", lw=0.5)
+    left.set(xlabel="S / e", ylabel="error / finder's error", title="noise", xscale="log")
+    right.set(xlabel="distance from center [image radii]", ylabel="percent of the flux", title="floor, steps (dashed)")
+    left.legend(fontsize="small")
+    return _png(figure)
+
+
 def _figure(n_panels: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.5 * n_panels, 3.6), dpi=_DPI)
     FigureCanvasAgg(figure)

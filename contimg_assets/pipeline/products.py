@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas as pd
+
 from contimg_assets.calibration import apply_corrections, with_epoch_scales
 from contimg_assets.config import Config
 from contimg_assets.database import EpochProducts, ProductsDatabase, SourceMatching
@@ -14,11 +16,12 @@ from contimg_assets.identity.versions import combine_versions
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
-from contimg_assets.pipeline.inputs import in_time_order, is_fresh
+from contimg_assets.pipeline.inputs import epochs_in_time_order, in_time_order, is_fresh
 from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
-from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, PRODUCTS
+from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, ERROR_MODEL_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
+from contimg_assets.schemas.error_model import ERROR_MODEL
 
 CODE = "code_version"
 
@@ -45,6 +48,14 @@ def matching_of(config: Config) -> SourceMatching | None:
         If a configured catalog has not been made.
     """
     return source_matching(list(made_catalogs(config).values()), config.matching)
+
+
+def published_error_model(store: EpochStore) -> pd.DataFrame:
+    """Rows of ERROR_MODEL after the last epoch in time order; none before there is one."""
+    for epoch in reversed(epochs_in_time_order(store)):
+        if store.record(ERROR_MODEL_STAGE.name, epoch) is not None:
+            return store.read(ERROR_MODEL_STAGE.name, epoch, ERROR_MODEL.name)
+    return ERROR_MODEL.empty()
 
 
 class StoredProducts:
@@ -78,6 +89,7 @@ class StoredProducts:
             relations=table("associated_sources", "relations"),
             corrections=corrections,
             coverage=table("raw_detections", "coverage"),
+            configurations=table("error_model", "image_configurations"),
             versions={**inputs, CODE: self.code},
         )
 
@@ -145,7 +157,12 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
                 progress.report(PRODUCTS.name, epoch)
 
     try:
-        database.replace_epochs(products(), work.world.config.variability, matching_of(work.world.config))
+        database.replace_epochs(
+            products(),
+            work.world.config.variability,
+            matching_of(work.world.config),
+            error_model=published_error_model(work.store),
+        )
     except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
         # The transaction is undone. It is no one epoch's fault: all of them are tried again together.
         for epoch, inputs in wanted.items():

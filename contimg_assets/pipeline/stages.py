@@ -19,7 +19,9 @@ from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATION
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
+from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
+from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,15 @@ CORRECTIONS_STAGE = Stage(
     hidden=frozenset({KNOWN_FLUXES.name}),
     folds=True,
 )
+ERROR_MODEL_STAGE = Stage(
+    "error_model",
+    "1",
+    ("raw_detections", "measurements", "associated_sources", "corrections"),
+    (),
+    (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:]),
+    hidden=frozenset(schema.name for schema in STATE_TABLES[1:]),
+    folds=True,
+)
 EPOCH_SCALES_STAGE = Stage("epoch_scales", "2", ("corrections",), ("corrections",), (EPOCH_SCALES,), per="survey")
 
 _BEFORE_PRODUCTS = (
@@ -101,6 +112,7 @@ _BEFORE_PRODUCTS = (
     REFERENCE_STAGE,
     CATALOG_MATCHES_STAGE,
     CORRECTIONS_STAGE,
+    ERROR_MODEL_STAGE,
     EPOCH_SCALES_STAGE,
 )
 PRODUCTS = Stage(
@@ -128,4 +140,5 @@ EPOCH_STAGES = tuple(stage for stage in STAGES if stage.per == "epoch")
 NOTHING_BEFORE = {
     ASSOCIATED_SOURCES.name: FoldState.empty().version,
     CORRECTIONS_STAGE.name: version_of_table(KNOWN_FLUXES.arrow.empty_table()),
+    ERROR_MODEL_STAGE.name: ErrorState.empty().version,
 }

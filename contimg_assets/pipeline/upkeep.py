@@ -6,7 +6,7 @@ from pathlib import Path
 from contimg_assets.catalogs.store import unreferenced_catalogs
 from contimg_assets.database import WriteReport
 from contimg_assets.pipeline import inputs
-from contimg_assets.pipeline.products import StoredProducts, complete_epochs, matching_of
+from contimg_assets.pipeline.products import StoredProducts, complete_epochs, matching_of, published_error_model
 from contimg_assets.pipeline.project import Project, stored_world
 from contimg_assets.pipeline.stages import PRODUCTS
 
@@ -39,4 +39,6 @@ def rebuild_products(project: Project) -> WriteReport:
     stored = StoredProducts(project.config, project.store)
     world = stored_world(project.config, project.store)
     products = (stored.read(epoch, inputs.of(PRODUCTS, epoch, world)) for epoch in complete_epochs(project.store))
-    return project.products.rebuild(products, project.config.variability, matching_of(project.config))
+    return project.products.rebuild(
+        products, project.config.variability, matching_of(project.config), published_error_model(project.store)
+    )

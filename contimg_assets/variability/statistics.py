@@ -19,27 +19,43 @@ from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
+from contimg_assets.variability.error_model import ErrorModel, ErrorTerms
 from contimg_assets.variability.segments import LightCurves, Segments
 from contimg_assets.variability.significance import log10_survival
+from contimg_assets.variability.steps import without_steps
 from contimg_assets.variability.two_epoch import pair_maxima
 
 # A chance that hardly any constant source of a survey has.
 VARIABLE_P_VALUE = 1e-4
 
 
-def total_error(flux: Floats, err: Floats, scale_err: Floats | float) -> Floats:
-    """Error with the flux scale's own in quadrature, e'^2 = e^2 + (g S)^2, shape (n,).
+def total_error(
+    flux: Floats,
+    err: Floats,
+    scale_err: Floats | float,
+    terms: ErrorTerms | None = None,
+    radius: Floats | None = None,
+) -> Floats:
+    """Error that a flux has in comparison with others of its source, shape (n,).
+
+    e'^2 = (k e)^2 + (f S)^2 + (g S)^2: see `contimg_assets.variability.error_model`. What is common to all images of a
+    field (the tie of its flux scale to a catalog) has no part in it.
 
     Parameters
     ----------
     flux, err : shape (n,), same unit
-    scale_err : error of the image's flux scale as a fraction, shape (n,) or one number
+    scale_err : error g of the image's own flux scale as a fraction, shape (n,) or one number
+    terms : k and f as measured; the finder's errors if not given
+    radius : distance from the image center in radii of the image, shape (n,); NaN, or None, where not known
 
     Notes
     -----
     Without it every bright source looks variable as soon as images differ in scale (Rowlinson et al. 2019).
     """
-    return np.hypot(err, scale_err * flux)
+    if terms is None or terms.is_plain:
+        return np.hypot(err, scale_err * flux)
+    where = np.full(len(flux), np.nan) if radius is None else radius
+    return np.asarray(np.sqrt(terms.variance(flux, err, where) + (scale_err * flux) ** 2))
 
 
 def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, Values]:
@@ -138,26 +154,36 @@ class _Points:
         return values if self.all_valid else np.where(self.valid, values, otherwise)
 
 
-def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict[str, Values]:
+def light_curve_statistics(
+    curves: LightCurves, parameters: Variability, errors: ErrorModel | None = None
+) -> dict[str, Values]:
     """The columns of the table `variability`, except key and sample, for each source.
 
     Parameters
     ----------
     curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err; points that are not
         `trusted`, where there is such a column, do not count
-    parameters : thresholds, and whether the flux scale's error counts
+    parameters : thresholds, which error model and whether the flux scale's error counts
+    errors : error model as measured, for which the columns radius and configuration are used where present
     """
+    model = ErrorModel.chosen(parameters, errors)
     result: dict[str, Values] = {}
     trusted = curves["trusted"] if "trusted" in curves.rows else np.ones(curves.segments.rows, dtype=bool)
     all_trusted = bool(trusted.all())
     for kind, unit in FLUX_KINDS.items():
         flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
-        if parameters.scale_error:
-            err = total_error(flux, err, curves["flux_scale_err"])
         if not all_trusted:
             flux = np.where(trusted, flux, np.nan)
-        values = flux_statistics(flux, err, curves.segments)
-        pairs = pair_maxima(flux, err, curves.segments, parameters.min_abs_vs)
+        level, err = _comparable(curves, kind, flux, parameters, model)
+        values = flux_statistics(level, err, curves.segments)
+        if level is not flux:
+            # What was measured stays what it is; what is compared is freed from the steps of the telescope.
+            values |= {
+                name: found
+                for name, found in flux_statistics(flux, err, curves.segments).items()
+                if name in _AS_MEASURED
+            }
+        pairs = pair_maxima(level, err, curves.segments, parameters.min_abs_vs)
         result |= {f"n_{kind}": values["n"], f"n_invalid_{kind}": values["n_invalid"]}
         for name in ("mean", "weighted_mean", "weighted_mean_err", "std", "min", "max"):
             result[f"flux_{kind}_{name}_{unit}"] = values[name]
@@ -168,8 +194,29 @@ def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict
     return result
 
 
+_AS_MEASURED = frozenset({"mean", "std", "min", "max", "v"})
+
+
+def _comparable(
+    curves: LightCurves, kind: str, flux: Floats, parameters: Variability, model: ErrorModel
+) -> tuple[Floats, Floats]:
+    """Fluxes without steps between configurations, and the errors that they have in comparison with each other."""
+    err = curves[f"flux_{kind}_err"]
+    terms = model.terms[kind]
+    scale_err = curves["flux_scale_err"] if parameters.scale_error else 0.0
+    radius = None if terms.is_plain or "radius" not in curves.rows else curves["radius"]
+    total = total_error(flux, err, scale_err, terms, radius)
+    if radius is None or "configuration" not in curves.rows:
+        return flux, total
+    step = np.sqrt(terms.step_square(radius))
+    return without_steps(flux, total, step, curves["configuration"], curves.segments), total
+
+
 def variability_table(
-    curves: LightCurves | TableLike, parameters: Variability | None = None, **overrides: object
+    curves: LightCurves | TableLike,
+    parameters: Variability | None = None,
+    error_model: ErrorModel | None = None,
+    **overrides: object,
 ) -> pd.DataFrame:
     """Statistics of light curves: how much each source varies, and the chance that a constant one looks like it.
 
@@ -184,6 +231,10 @@ def variability_table(
         `associate_measurements` with `apply_corrections` makes one.
     parameters : contimg_assets.config.Variability, optional
         All parameters at once.
+    error_model : contimg_assets.variability.error_model.ErrorModel, optional
+        Errors as constant sources show them (``ErrorModel.of_table`` of the products' table ``error_model``); it uses
+        ``radius``, the distance from the image center in radii of the image, and ``configuration`` where present. The
+        finder's errors if not given.
     **overrides : object
         Single parameters of `contimg_assets.config.Variability`, by name: ``min_abs_vs=5``, ``scale_error=False``.
 
@@ -225,9 +276,9 @@ def variability_table(
     """
     chosen = with_overrides(Variability, parameters, overrides)
     if isinstance(curves, LightCurves):
-        return _table_of(curves, chosen)
+        return _table_of(curves, chosen, error_model)
     found, ids = _light_curves(as_frame(curves, "light curves"))
-    table = _table_of(found, chosen)
+    table = _table_of(found, chosen, error_model)
     return table.assign(source_id=ids.take(table["source_id"].to_numpy(dtype=np.intp)))
 
 
@@ -269,6 +320,10 @@ def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index]:
         ),
         **{name: _flags(points, name, otherwise) for name, otherwise in (("forced", False), ("trusted", True))},
     }
+    if "radius" in present:
+        columns["radius"] = numbers_of(points, "radius", "light curves")
+    if "configuration" in present:
+        columns["configuration"] = np.nan_to_num(numbers_of(points, "configuration", "light curves")).astype(np.int64)
     return LightCurves.from_rows(number.astype(np.uint64), columns), pd.Index(ids)
 
 
@@ -279,7 +334,7 @@ def _flags(points: pd.DataFrame, name: str, otherwise: bool) -> Flags:
     return points[name].astype("boolean").fillna(otherwise).to_numpy(dtype=bool)
 
 
-def _table_of(curves: LightCurves, parameters: Variability) -> pd.DataFrame:
+def _table_of(curves: LightCurves, parameters: Variability, errors: ErrorModel | None) -> pd.DataFrame:
     """Rows of the table `variability`: detections of every source; forced rows, and all rows, of sources that have any.
 
     ``source_id`` is the source's hash (uint64); the writer turns it into text.
@@ -290,7 +345,7 @@ def _table_of(curves: LightCurves, parameters: Variability) -> pd.DataFrame:
         has_forced = curves.segments.spread(curves.segments.count(forced) > 0)
         samples |= {"forced": curves.only(forced), "all": curves.only(has_forced)}
     frames = [
-        pd.DataFrame({"source_id": sample.source, "sample": name, **light_curve_statistics(sample, parameters)})
+        pd.DataFrame({"source_id": sample.source, "sample": name, **light_curve_statistics(sample, parameters, errors)})
         for name, sample in samples.items()
         if len(sample.source)
     ]

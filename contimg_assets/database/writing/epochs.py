@@ -136,7 +136,7 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     by = pc.if_else(associations["copied"], pa.scalar(epoch), pa.scalar(None, pa.string()))
     rows = associations.append_column("copied_by", by)
     bulk.insert(connection, TABLES["associations"], rows.sort_by([(name, "ascending") for name in ASSOCIATION_KEY]))
-    block = make_block(tables["images"], measurements, associations)
+    block = make_block(tables["images"], measurements, associations, tables["configurations"])
     packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
     connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)
     connection.execute(sa.insert(TABLES["epoch_limits"]), {"epoch": epoch, "sources": b""})

@@ -22,6 +22,7 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import record_recomputed_with
 from contimg_assets.database.writing.aliases import write_aliases
 from contimg_assets.database.writing.epochs import ChangedEpochs, replace_rows
+from contimg_assets.database.writing.error_model import write_error_model
 from contimg_assets.database.writing.limits import update_limits
 from contimg_assets.database.writing.matches import write_matches
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
@@ -36,6 +37,7 @@ from contimg_assets.database.writing.sources import (
 )
 from contimg_assets.database.writing.statistics import recompute
 from contimg_assets.database.writing.stored import Present, read_observed, read_present
+from contimg_assets.variability.error_model import ErrorModel
 
 _NO_MATCHING = "none"
 # What most of a large change goes to.
@@ -49,21 +51,25 @@ def replace_epochs(
     parameters: Variability,
     matching: SourceMatching | None,
     anew: bool = False,
+    error_model: pd.DataFrame | None = None,
 ) -> WriteReport:
     """Replace and delete epochs within the caller's transaction; see `ProductsDatabase.replace_epochs`.
 
+    Where the error model is another than that in the database, all statistics are made again; without one it stays.
     With ``anew`` all rows are made again, equal or not, and epochs that the batch does not have are deleted.
     """
     watch = Stopwatch()
     before = read_present(connection)
     all_again = record_recomputed_with(connection, "variability", parameters.version) or (anew and len(before.ids) > 0)
+    errors, errors_changed = write_error_model(connection, error_model)
+    all_again = all_again or (errors_changed and len(before.ids) > 0)
     match_again = record_recomputed_with(connection, "matching", matching.version if matching else _NO_MATCHING)
     watch.lap("read")
     change = replace_rows(connection, batch, delete, anew, watch)
     report = WriteReport(change.written, change.unchanged, change.deleted, n_sources=len(before.ids))
     if not (change.written or change.deleted or all_again or match_again):
         return report
-    affected = _recompute_sources(connection, before, change, parameters, all_again, watch)
+    affected = _recompute_sources(connection, before, change, (parameters, errors), all_again, watch)
     report.n_aliases = write_aliases(connection, change, affected.vanished, affected.alive)
     # Before matching: a source that is gone must not be taken for a neighbor of those that are there.
     delete_sources(connection, affected.vanished)
@@ -90,16 +96,17 @@ def _recompute_sources(
     connection: Connection,
     before: Present,
     change: ChangedEpochs,
-    parameters: Variability,
+    judging: tuple[Variability, ErrorModel],
     all_again: bool,
     watch: Stopwatch,
 ) -> _Affected:
     """Write the rows of all sources that the change touches, or of all there are; those that are gone stay for now."""
+    parameters, errors = judging
     observed = read_observed(connection, change.after)
     images = _changed_images(before.images, observed.images, change)
     touched = np.union1d(change.sources, before.ids if all_again else covered(before.sources, images))
     watch.lap("touched")
-    recomputed = recompute(connection, observed.epochs, touched, parameters, watch)
+    recomputed = recompute(connection, observed.epochs, touched, parameters, watch, errors)
     vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
     since_mjd = -np.inf if all_again else float(images["mjd"].min())
     judged = novelty(recomputed.sources, before.sources, observed, parameters, since_mjd)

@@ -18,6 +18,7 @@ from contimg_assets.database.blocks import NO_HASHES, EpochPoints, Hashes, light
 from contimg_assets.database.light_curves import StoredEpochs, passes
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.schemas.variability import VARIABILITY
+from contimg_assets.variability.error_model import ErrorModel
 from contimg_assets.variability.source_table import mean_fluxes, source_table, visits
 from contimg_assets.variability.statistics import variability_table
 
@@ -48,7 +49,12 @@ class Recomputed:
 
 
 def recompute(
-    connection: Connection, epochs: StoredEpochs, touched: Hashes, parameters: Variability, watch: Stopwatch
+    connection: Connection,
+    epochs: StoredEpochs,
+    touched: Hashes,
+    parameters: Variability,
+    watch: Stopwatch,
+    errors: ErrorModel | None = None,
 ) -> Recomputed:
     """What light curves say about those of the touched sources that have points.
 
@@ -61,7 +67,7 @@ def recompute(
         for part, points in passes(connection, epochs, touched, whole_blocks=True):
             watch.lap("read light curves")
             n_chunks = max(1, -(-sum(len(here.own["source"]) for here in points) // CHUNK_POINTS))
-            of_sources = partial(_of_sources, epochs.names, points, parameters)
+            of_sources = partial(_of_sources, epochs.names, points, (parameters, errors))
             parts += [one for one in pool.map(of_sources, np.array_split(part, n_chunks)) if one is not None]
             watch.lap("statistics")
     if not parts:
@@ -74,13 +80,14 @@ def recompute(
 
 
 def _of_sources(
-    epochs: list[str], points: Sequence[EpochPoints], parameters: Variability, wanted: Hashes
+    epochs: list[str], points: Sequence[EpochPoints], judging: tuple[Variability, ErrorModel | None], wanted: Hashes
 ) -> Recomputed | None:
     """The same of a few sources, in one piece; None if they have no points."""
     curves = light_curves(points, wanted)
     if curves is None:
         return None
-    variability = variability_table(curves, parameters)
+    parameters, errors = judging
+    variability = variability_table(curves, parameters, errors)
     seen = visits(curves, len(epochs))
     sources = source_table(curves, epochs, seen).assign(**mean_fluxes(curves.source, variability))
     return Recomputed(sources, variability, seen)

@@ -48,7 +48,8 @@ _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
     "source_aliases": ("associated_sources",),
     "cross_matches": ("measurements", "associated_sources", "corrections"),
     "corrections": ("corrections",),
-    "variability": ("measurements", "associated_sources", "corrections"),
+    "variability": ("measurements", "associated_sources", "corrections", "error_model"),
+    "error_model": ("error_model",),
 }
 """Every table of the products database that the stages fill, and the stages that its rows are made from."""
 

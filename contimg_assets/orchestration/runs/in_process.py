@@ -24,7 +24,7 @@ from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_r
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import INCOMING
-from contimg_assets.pipeline.products import matching_of, recorded_products
+from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.staleness import EpochRange, State, of_epochs, of_survey, ranges_to_make, work_to_do
@@ -179,7 +179,9 @@ def _finish_deletions(project: Project) -> None:
     known = set(project.epochs())
     for epoch in project.store.deleted_epochs():
         if epoch not in known and epoch in recorded_products(project.products):
-            project.products.delete_epoch(epoch, project.config.variability, matching_of(project.config))
+            project.products.delete_epoch(
+                epoch, project.config.variability, matching_of(project.config), published_error_model(project.store)
+            )
         project.store.forget_deletion(epoch)
 
 

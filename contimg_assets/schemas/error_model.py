@@ -1,0 +1,92 @@
+"""Tables of the stage `error_model`: the errors of fluxes as measured, and what they are measured from."""
+
+from contimg_assets.schemas.core import FLOAT, INT, TEXT, Column, TableSchema
+
+_KIND = Column("flux_kind", TEXT, "", "'peak' or 'int': which flux density the row is about")
+
+ERROR_MODEL = TableSchema(
+    "error_model",
+    "Errors of fluxes that constant sources show: e'^2 = (noise e)^2 + (floor S)^2 + (error of the image's scale S)^2, "
+    "and a step between configurations of the telescope; squares are interpolated between the values given",
+    (
+        _KIND,
+        Column(
+            "term",
+            TEXT,
+            "",
+            "'noise': factor of the finder's error, by S / e; 'floor': fraction of the flux, by distance from the "
+            "image centre; 'step': the same, between images of different configurations",
+        ),
+        Column("at", FLOAT, "", "S / e, or distance from the image centre in radii of the image", minimum=0),
+        Column("value", FLOAT, "", "Factor or fraction", minimum=0),
+        Column("value_err", FLOAT, "", "Its standard error", minimum=0),
+        Column("n_residuals", INT, "", "Differences of repeated fluxes that all values are from", minimum=0),
+    ),
+    key=("flux_kind", "term", "at"),
+)
+
+IMAGE_CONFIGURATIONS = TableSchema(
+    "image_configurations",
+    "Images of one pointing whose fluxes agree place by place have the same number",
+    (
+        Column("image", TEXT, "", "Image"),
+        Column("configuration", INT, "", "Number of the configuration", minimum=0),
+    ),
+    key=("image",),
+)
+
+CONFIGURATIONS = TableSchema(
+    "configurations",
+    "Configurations of all epochs up to this one",
+    (
+        Column("configuration", INT, "", "Number", minimum=0),
+        Column("ra_deg", FLOAT, "deg", "Centre of its first image"),
+        Column("dec_deg", FLOAT, "deg", "Centre of its first image, declination"),
+        Column("n_images", INT, "", "Images so far", minimum=0),
+    ),
+    key=("configuration",),
+)
+
+ERROR_COUNTS = TableSchema(
+    "error_counts",
+    "How many fluxes, of all epochs up to this one, lay how far from the mean of the source's earlier ones",
+    (
+        _KIND,
+        Column("cell", INT, "", "Number of the cell of S / e and distance from the image centre", minimum=0),
+        Column("step", INT, "", "Number of the step in |difference| over the finder's error of it", minimum=0),
+        Column("n", INT, "", "Differences", minimum=1),
+    ),
+    key=("flux_kind", "cell", "step"),
+)
+
+ERROR_SUMS = TableSchema(
+    "error_sums",
+    "Sums over the differences of each cell of `error_counts`, of variances in units of the finder's",
+    (
+        _KIND,
+        Column("cell", INT, "", "Number of the cell", minimum=0),
+        Column(
+            "part", INT, "", "Number of the part: floors at each distance, steps at each distance, scales", minimum=0
+        ),
+        Column("variance", FLOAT, "", "Sum of its variances", minimum=0),
+    ),
+    key=("flux_kind", "cell", "part"),
+)
+
+ERROR_MEANS = TableSchema(
+    "error_means",
+    "Weighted mean of each source's fluxes in each configuration up to this epoch, and its variance in parts",
+    (
+        _KIND,
+        Column("source_id", TEXT, "", "Source"),
+        Column("configuration", INT, "", "Number of the configuration", minimum=0),
+        Column("weight", FLOAT, "", "Sum of weights", minimum=0),
+        Column("mean", FLOAT, "", "Weighted mean flux density"),
+        Column("noise_variance", FLOAT, "", "Variance of the mean by the finder's errors", minimum=0),
+        Column("floor_variance", FLOAT, "", "Variance of the mean by a floor of 100 percent", minimum=0),
+        Column("scale_variance", FLOAT, "", "Variance of the mean by the images' scales", minimum=0),
+        Column("radius", FLOAT, "", "Mean distance from the image centre in radii of the image", minimum=0),
+        Column("n", FLOAT, "", "Fluxes", minimum=1),
+    ),
+    key=("flux_kind", "source_id", "configuration"),
+)

@@ -1,0 +1,433 @@
+"""The errors of fluxes as constant sources show them: evidence gathered epoch by epoch, and the model that it gives.
+
+A flux is compared with the weighted mean of the source's earlier ones in images of the same configuration. The
+differences of a constant source are independent of each other, and their variance is that of the flux plus that of the
+mean. Means of two configurations are compared once, when both have a few fluxes. How large differences are, in units of
+what the finder's errors say, is counted in cells of S / e and distance from the image center. A mixture is fitted to
+the counts: normal differences whose width in each cell follows from the model, and wide shares (half Cauchy) for
+sources that vary, blends and wrong associations, which so do not widen the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, special
+
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
+from contimg_assets.sky.robust import MAD_SIGMA_ERROR
+from contimg_assets.variability.error_model import (
+    PLAIN,
+    RADIUS_NODES,
+    SNR_NODES,
+    TYPICAL_RADIUS,
+    ErrorTerms,
+    radius_weights,
+    snr_weights,
+)
+
+_N_NOISE, _N_RADII = len(SNR_NODES), len(RADIUS_NODES)
+# Cells: S / e in steps of a factor 1.41 from 2.8 on, distances from the image center, one configuration or two.
+_SNR_EDGES: Floats = np.asarray(2.8 * 2.0 ** (np.arange(1, 18) / 2.0))
+_RADIUS_EDGES: Floats = np.array([0.15, 0.3, 0.42, 0.54, 0.65, 0.75, 0.85, 0.95, 1.05])
+_N_RINGS = len(_RADIUS_EDGES) + 1
+N_CELLS = (len(_SNR_EDGES) + 1) * _N_RINGS * 2
+# Steps of |difference| over the finder's error of it: a factor 1.2 each, from 0.1 on.
+_STEPS: Floats = np.asarray(0.1 * 1.2 ** np.arange(46))
+N_STEPS = len(_STEPS) + 1
+_LOWER: Floats = np.concatenate([[0.0], _STEPS])
+_UPPER: Floats = np.concatenate([_STEPS, [np.inf]])
+# Sums of each cell: variances, over the finder's, of floors of 100 % at each node, of steps, of the images' scales.
+N_SUMS = 2 * _N_RADII + 1
+
+# What is believed before there is evidence: the finder's errors, their square within 0.3; no floor, within 2 %, no
+# steps, within 3 %; neighboring nodes alike.
+_PRIOR_NOISE, _PRIOR_FLOOR, _PRIOR_STEP = 0.3, 0.02, 0.03
+_ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.03, 0.05
+# Shares of differences that are not normal, near the rest and far from it: widths in standard deviations, what is
+# believed of the shares, as if seen in 100 differences.
+_WILD_WIDTHS: Floats = np.array([3.0, 20.0])
+_PRIOR_WILD: Floats = np.array([0.005, 0.02])
+_PRIOR_SEEN = 100.0
+_FROM_MEDIANS, _ITERATIONS, _CONVERGED = 5, 80, 0.01
+# Median of the square of a normal value.
+_MEDIAN_SQUARE = 0.4549
+# A model is replaced when the evidence is this unlikely under it, all together or k alone, and errors change by this
+# fraction somewhere.
+_UNLIKELY, _UNLIKELY_NOISE = 0.01, 0.05
+_NOTICEABLE = 0.01
+# Fluxes in a configuration before its mean is compared with that of another one.
+_COMPARED_AT = 3
+
+
+@dataclass(frozen=True)
+class Points:
+    """Fluxes of one epoch, one a source at most.
+
+    Attributes
+    ----------
+    source_id : shape (n,)
+    configuration : number of the configuration of the image, shape (n,)
+    flux, err : same unit, positive and finite, shape (n,)
+    scale_err : error of the image's own flux scale as a fraction, shape (n,)
+    radius : distance from the image center in radii of the image, shape (n,); NaN where not known
+    """
+
+    source_id: pd.Index
+    configuration: Integers
+    flux: Floats
+    err: Floats
+    scale_err: Floats
+    radius: Floats
+
+    @property
+    def keys(self) -> pd.MultiIndex:
+        """Source and configuration of each."""
+        return pd.MultiIndex.from_arrays([self.source_id, self.configuration], names=_KEY)
+
+    def take(self, chosen: Flags | Indices) -> Points:
+        """Some of them."""
+        return Points(
+            self.source_id[chosen],
+            self.configuration[chosen],
+            self.flux[chosen],
+            self.err[chosen],
+            self.scale_err[chosen],
+            self.radius[chosen],
+        )
+
+
+_KEY = ["source_id", "configuration"]
+_MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "n"]
+
+
+@dataclass(frozen=True)
+class Means:
+    """Weighted mean of each source's fluxes in each configuration: ERROR_MEANS by source and configuration, sorted."""
+
+    rows: pd.DataFrame
+
+    @classmethod
+    def none(cls) -> Means:
+        nothing = pd.MultiIndex.from_arrays([np.empty(0, object), np.empty(0, np.int64)], names=_KEY)
+        return cls(pd.DataFrame({name: np.empty(0) for name in _MEANS}, index=nothing))
+
+    def of(self, keys: pd.MultiIndex) -> tuple[Flags, Floats]:
+        """Which keys have a mean, shape (n,), and the columns of those that have, shape (m, 7)."""
+        row = self.rows.index.get_indexer(keys)
+        return row >= 0, self.rows.to_numpy()[row[row >= 0]]
+
+    def of_configuration(self, configuration: int, source_id: pd.Index) -> tuple[Flags, Floats]:
+        """Which sources have a mean in a configuration, shape (n,), and the columns of those, shape (m, 7)."""
+        here = self.rows.index.get_level_values(1).to_numpy() == configuration
+        row = pd.Index(self.rows.index.get_level_values(0).to_numpy(dtype=object)[here]).get_indexer(source_id)
+        return row >= 0, self.rows.to_numpy()[here][row[row >= 0]]
+
+    def with_points(self, points: Points, model: ErrorTerms) -> Means:
+        """The means with another epoch's fluxes, weighted by what the model says of them."""
+        scale = (points.scale_err * points.flux) ** 2
+        w = 1.0 / (model.variance(points.flux, points.err, points.radius) + scale)
+        radius = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
+        new = np.stack([w, points.flux, points.err**2, points.flux**2, scale, radius, np.ones(len(w))], axis=1)
+        keys = points.keys
+        index = self.rows.index.union(keys, sort=True)
+        a, b = np.zeros((len(index), len(_MEANS))), np.zeros((len(index), len(_MEANS)))
+        a[index.get_indexer(self.rows.index)] = self.rows.to_numpy()
+        b[index.get_indexer(keys)] = new
+        weight = a[:, :1] + b[:, :1]
+        share_a, share_b = a[:, :1] / weight, b[:, :1] / weight
+        combined = a * share_a + b * share_b
+        combined[:, 2:5] = a[:, 2:5] * share_a**2 + b[:, 2:5] * share_b**2
+        combined[:, 0] = weight[:, 0]
+        combined[:, 6] = a[:, 6] + b[:, 6]
+        return Means(pd.DataFrame(combined, index=index.set_names(_KEY), columns=_MEANS))
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """Differences of two estimates of a source's flux, and their variances in parts: (n,), floors and steps (n, 8)."""
+
+    difference: Floats
+    noise: Floats
+    floor: Floats
+    step: Floats
+    scale: Floats
+    radius: Floats
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Differences of fluxes from earlier means, counted.
+
+    Attributes
+    ----------
+    counts : by cell and step of the difference, shape (n_cells, n_steps)
+    sums : over each cell, of variances in units of the finder's: of floors of 100 % at each node, of steps between
+        configurations of 100 % at each node, of the images' scales; shape (n_cells, 17)
+    """
+
+    counts: Integers
+    sums: Floats
+
+    @classmethod
+    def none(cls) -> Evidence:
+        return cls(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
+
+    @property
+    def n(self) -> int:
+        return int(self.counts.sum())
+
+    def with_points(self, points: Points, before: Means, after: Means) -> Evidence:
+        """The evidence with the fluxes of another epoch, given the means before and after it."""
+        return self._with(_from_means(points, before))._with(_between(points, after))
+
+    def _with(self, found: _Differences) -> Evidence:
+        noise, floors = found.noise[:, None], found.floor.sum(axis=1)
+        scale = found.scale / found.noise
+        size = np.abs(found.difference) / np.sqrt(found.noise * (1.0 + scale))
+        # By flux and error of both sides together: what is high by chance is not taken for brighter.
+        row = np.searchsorted(_SNR_EDGES, np.sqrt(floors / found.noise), side="right")
+        ring = np.searchsorted(_RADIUS_EDGES, found.radius, side="right")
+        cell = (row * 2 + (found.step.sum(axis=1) > 0)) * _N_RINGS + ring
+        sums = np.concatenate([found.floor / noise, found.step / noise, scale[:, None]], axis=1)
+        summed = np.stack([np.bincount(cell, column, minlength=N_CELLS) for column in sums.T], axis=1)
+        step = np.searchsorted(_STEPS, size, side="right")
+        counts = np.bincount(cell * N_STEPS + step, minlength=N_CELLS * N_STEPS).reshape(N_CELLS, N_STEPS)
+        return Evidence(self.counts + counts, self.sums + summed)
+
+
+def _from_means(points: Points, before: Means) -> _Differences:
+    """Of fluxes from the mean of the earlier ones in the same configuration."""
+    known, old = before.of(points.keys)
+    points = points.take(known)
+    radius = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
+    square = points.flux**2
+    floor = radius_weights(radius) * square[:, None] + radius_weights(old[:, 5]) * old[:, 3:4]
+    scale = points.scale_err**2 * square + old[:, 4]
+    return _Differences(points.flux - old[:, 1], points.err**2 + old[:, 2], floor, 0.0 * floor, scale, radius)
+
+
+def _between(points: Points, after: Means) -> _Differences:
+    """Of the means of two configurations of a source: of those that now have enough fluxes, from the latest other."""
+    rows = after.rows
+    here = rows.index.get_indexer(points.keys)
+    here = here[rows["n"].to_numpy()[here] == _COMPARED_AT]
+    # Sorted by source, then configuration: the other one that was there before stands one row up.
+    source = rows.index.get_level_values(0).to_numpy(dtype=object)
+    here = here[here > 0]
+    here = here[source[here] == source[here - 1]]
+    here = here[rows["n"].to_numpy()[here - 1] >= _COMPARED_AT]
+    a, b = rows.to_numpy()[here], rows.to_numpy()[here - 1]
+    wa, wb = radius_weights(a[:, 5]), radius_weights(b[:, 5])
+    floor = wa * a[:, 3:4] + wb * b[:, 3:4]
+    step = wa * a[:, 1:2] ** 2 + wb * b[:, 1:2] ** 2
+    return _Differences(a[:, 1] - b[:, 1], a[:, 2] + b[:, 2], floor, step, a[:, 4] + b[:, 4], a[:, 5])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Model that the evidence gives.
+
+    Attributes
+    ----------
+    terms : k^2, f^2 and p^2
+    precision : inverse covariance of `ErrorTerms.squares`
+    n : differences that it is from
+    """
+
+    terms: ErrorTerms
+    precision: Floats
+    n: int
+
+    @property
+    def errors(self) -> Floats:
+        """Standard errors of `ErrorTerms.squares`."""
+        return np.asarray(np.sqrt(np.diag(np.linalg.inv(self.precision))))
+
+
+def fit(evidence: Evidence) -> Fit:
+    """The model under which the differences are most likely, with what was believed before.
+
+    Expectation and maximization: the share of each count that is not wild, and the second moment of what lies in its
+    step, for the widths so far; then widths for those moments by least squares, no square below 0. It begins with the
+    widths that the medians give: with widths that are far too small all would be taken for wild. With little evidence
+    it is the finder's errors.
+    """
+    used = np.flatnonzero(evidence.counts.sum(axis=1))
+    cells = _FittedCells.of(evidence, used)
+    prior, believed = _prior()
+    theta = cells.from_medians(prior, believed)
+    wild = np.tile(_PRIOR_WILD, (len(used), 1))
+    weight = np.zeros(len(used))
+    for _ in range(_ITERATIONS):
+        variance = cells.variance(theta)
+        n_normal, moment, wild = cells.expectation(variance, wild)
+        weight = n_normal / (2.0 * variance**2)
+        found, step = cells.least_squares(moment, weight, prior, believed, theta)
+        theta = found
+        if step < _CONVERGED:
+            break
+    precision = (cells.design * weight[:, None]).T @ cells.design + prior.T @ prior
+    return Fit(ErrorTerms.of_squares(theta), precision, evidence.n)
+
+
+@dataclass(frozen=True)
+class _FittedCells:
+    """Cells with differences: variance = design @ values + offset, in units of the finder's with the scales'."""
+
+    counts: Floats
+    design: Floats
+    offset: Floats
+    row: Indices
+
+    @classmethod
+    def of(cls, evidence: Evidence, used: Indices) -> _FittedCells:
+        mean = evidence.sums[used] / evidence.counts[used].sum(axis=1)[:, None]
+        fractions, scale = mean[:, :-1], mean[:, -1]
+        snr = np.sqrt(fractions[:, :_N_RADII].sum(axis=1))
+        design = np.concatenate([snr_weights(snr), fractions], axis=1) / (1.0 + scale)[:, None]
+        return cls(evidence.counts[used].astype(float), design, scale / (1.0 + scale), used // _N_RINGS)
+
+    def variance(self, theta: Floats) -> Floats:
+        return np.maximum(self.design @ theta + self.offset, 1e-4)
+
+    def least_squares(
+        self, moment: Floats, weight: Floats, prior: Floats, believed: Floats, before: Floats
+    ) -> tuple[Floats, float]:
+        """Squares that give these second moments best, and by how many of their errors, squared, they moved."""
+        root = np.sqrt(weight)
+        rows = np.concatenate([self.design * root[:, None], prior])
+        found, _ = optimize.nnls(rows, np.concatenate([(moment - self.offset) * root, believed]))
+        step = rows @ (found - before)
+        return found, float(step @ step)
+
+    def from_medians(self, prior: Floats, believed: Floats) -> Floats:
+        """Squares that the median difference of each cell gives, as if all were normal."""
+        n = self.counts.sum(axis=1)
+        at = np.argmax(np.cumsum(self.counts, axis=1) >= n[:, None] / 2.0, axis=1)
+        moment = _middle_of_steps()[at] ** 2 / _MEDIAN_SQUARE
+        theta = PLAIN.squares
+        variance = np.maximum(moment, 0.1)
+        for _ in range(_FROM_MEDIANS):
+            theta, _ = self.least_squares(moment, n / (2.0 * variance**2), prior, believed, theta)
+            variance = self.variance(theta)
+        return theta
+
+    def expectation(self, variance: Floats, wild: Floats) -> tuple[Floats, Floats, Floats]:
+        """Number of normal differences of each cell, their second moment, and the shares of wild ones."""
+        sigma = np.sqrt(variance)[:, None]
+        low, high = _LOWER / sigma, _UPPER / sigma
+        normal = np.maximum(special.erf(high / np.sqrt(2.0)) - special.erf(low / np.sqrt(2.0)), 1e-300)
+        strange = [
+            share[:, None] * 2.0 / np.pi * (np.arctan(high / width) - np.arctan(low / width))
+            for share, width in zip(wild.T, _WILD_WIDTHS, strict=True)
+        ]
+        share = (1.0 - wild.sum(axis=1))[:, None] * normal
+        per_count = self.counts / (share + sum(strange))
+        share = share * per_count
+        # Second moment of a normal value within a step: 1 - (b phi(b) - a phi(a)) / (Phi(b) - Phi(a)).
+        last = np.where(np.isfinite(high), high, 0.0)
+        edge = np.sqrt(2.0 / np.pi) * (last * np.exp(-(last**2) / 2.0) - low * np.exp(-(low**2) / 2.0))
+        inside = np.clip(1.0 - edge / normal, low**2, np.where(np.isfinite(high), high, low + 1.0) ** 2)
+        n_normal = share.sum(axis=1)
+        moment = variance * (share * inside).sum(axis=1) / np.maximum(n_normal, 1e-9)
+        # Brighter sources show their variations: the share is that of the same S / e.
+        n = np.bincount(self.row, self.counts.sum(axis=1))[self.row]
+        n_wild = [np.bincount(self.row, (one * per_count).sum(axis=1))[self.row] for one in strange]
+        shares = (np.stack(n_wild, axis=1) + _PRIOR_WILD * _PRIOR_SEEN) / (n + _PRIOR_SEEN)[:, None]
+        return n_normal, moment, shares
+
+
+def _middle_of_steps() -> Floats:
+    return np.asarray(np.sqrt(np.maximum(_LOWER, 0.03) * np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)))
+
+
+def _prior() -> tuple[Floats, Floats]:
+    """Rows and right-hand side of what is believed without evidence."""
+    width = np.array([_PRIOR_NOISE] * _N_NOISE + [_PRIOR_FLOOR**2] * _N_RADII + [_PRIOR_STEP**2] * _N_RADII)
+    alike = np.array([_ALIKE_NOISE] * _N_NOISE + [_ALIKE_FLOOR**2] * _N_RADII + [_ALIKE_STEP**2] * _N_RADII)
+    neighbors = (np.eye(len(width)) - np.eye(len(width), k=1)) / alike[:, None]
+    # The last node of each term has no neighbor.
+    neighbors = np.delete(neighbors, [_N_NOISE - 1, _N_NOISE + _N_RADII - 1, len(width) - 1], axis=0)
+    return np.concatenate([np.diag(1.0 / width), neighbors]), np.concatenate(
+        [PLAIN.squares / width, np.zeros(len(neighbors))]
+    )
+
+
+def has_moved(published: ErrorTerms, found: Fit) -> bool:
+    """Whether a model has to be replaced: it is off by more than the errors of what is found, and that matters.
+
+    Chance moves it by its own error, the less the more evidence there is. So it is replaced each time the evidence has
+    grown by some factor, not every night.
+    """
+    off = found.terms.squares - published.squares
+    together = float(off @ found.precision @ off)
+    noise = off[:_N_NOISE]
+    of_noise = float(noise @ np.linalg.inv(np.linalg.inv(found.precision)[:_N_NOISE, :_N_NOISE]) @ noise)
+    likely = special.chdtrc(len(off), together) > _UNLIKELY
+    if likely and special.chdtrc(_N_NOISE, of_noise) > _UNLIKELY_NOISE:
+        return False
+    return bool((np.abs(_widths(found.terms) / _widths(published) - 1.0) > _NOTICEABLE).any())
+
+
+def _widths(terms: ErrorTerms) -> Floats:
+    """Errors at all S / e and distances, within and between configurations."""
+    floors = np.concatenate([terms.floor, terms.floor + terms.step])
+    square = terms.noise[:, None] + floors[None, :] * SNR_NODES[:, None] ** 2
+    return np.asarray(np.sqrt(np.maximum(square, 1e-4)))
+
+
+_FEWEST_JUDGED, _RATIO, _PARTS = 200, (0.8, 1.25), 8
+_SNR_GROUPS, _RING_GROUPS = (7.9, 15.8, 31.7, 89.6), (0.3, 0.54, 0.75, 0.95)
+
+
+def misfits(evidence: Evidence, terms: ErrorTerms) -> list[str]:
+    """Where the median squared difference is outside 0.8 to 1.25 of what the model expects: one sentence a place.
+
+    Outside by more than the error of the median.
+    """
+    table = median_ratios(evidence, terms)
+    err = 2.0 * MAD_SIGMA_ERROR / np.sqrt(table["n"])
+    outside = (table["ratio"] + err < _RATIO[0]) | (table["ratio"] - err > _RATIO[1])
+    wrong = table[(table["n"] >= _FEWEST_JUDGED) & outside]
+    return [
+        f"median squared difference of {row.n} fluxes at S / e {row.snr} and {row.radius} image radii is "
+        f"{row.ratio:.2f} of what is expected"
+        for row in wrong.itertuples()
+    ]
+
+
+def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
+    """Median squared differences within a configuration over those that the model expects of constant sources.
+
+    Returns
+    -------
+    DataFrame: snr, radius (ranges as text), n (differences), ratio
+    """
+    used = np.flatnonzero(evidence.counts.sum(axis=1))
+    used = used[(used // _N_RINGS) % 2 == 0]
+    if not len(used):
+        return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
+    cells = _FittedCells.of(evidence, used)
+    # Counts spread over their steps, which are too wide for a median.
+    within = (np.arange(_PARTS) + 0.5) / _PARTS
+    last = np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)
+    value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
+    ratio = value[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
+    spread = np.repeat(cells.counts / _PARTS, _PARTS, axis=1)
+    snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (2 * _N_RINGS)] * 1.01, side="right")
+    ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
+    rows = []
+    for group in np.unique(snr * 10 + ring):
+        here = snr * 10 + ring == group
+        order = np.argsort(ratio[here].ravel())
+        counts = spread[here].ravel()[order]
+        at = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2.0))
+        low, high = np.r_[0, _SNR_GROUPS, np.inf][group // 10 : group // 10 + 2]
+        near, far = np.r_[0, _RING_GROUPS, np.inf][group % 10 : group % 10 + 2]
+        rows.append(
+            (f"{low:g}-{high:g}", f"{near:g}-{far:g}", int(counts.sum()), float(ratio[here].ravel()[order][at]))
+        )
+    return pd.DataFrame(rows, columns=["snr", "radius", "n", "ratio"])

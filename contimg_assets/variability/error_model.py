@@ -1,0 +1,197 @@
+"""What the error of one point of a light curve is: the finder's error times a factor, and a floor in percent.
+
+    e'^2 = (k(S / e) e)^2 + (f(r) S)^2 + (g S)^2
+
+``k`` is how much the finder understates (above 1) or overstates (below 1) its errors at a signal to noise S / e. ``f``
+is what the fluxes of constant sources scatter however bright they are (calibration, ionosphere), at a distance r from
+the image center in radii of the image. ``g`` is the error of the image's own flux scale. Images of one pointing whose
+fluxes agree place by place have one configuration of the telescope (beams, processing); between configurations fluxes
+of a source differ by one step each, of standard deviation ``p(r) S``. k, f and p are measured, see `error_evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contimg_assets.config import Variability
+from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.sky.arrays import Floats, Indices
+
+# S / e at which k is measured; constant beyond both ends.
+SNR_NODES: Floats = np.array([4.0, 7.0, 12.0, 20.0, 40.0, 80.0, 160.0])
+# Distance from the image center, in radii of the image, at which f is measured; constant beyond the last.
+RADIUS_NODES: Floats = np.array([0.0, 0.3, 0.5, 0.65, 0.8, 0.9, 1.0, 1.15])
+N_NOISE = len(SNR_NODES)
+# Where the distance from the center is not known.
+TYPICAL_RADIUS = 0.65
+NOISE, FLOOR, STEP = "noise", "floor", "step"
+
+# Steps in which both are tabulated: a light curve of a million points looks up, it does not interpolate.
+_PER_E_FOLD, _N_SNR = 12, 60
+_PER_RADIUS, _N_RADIUS = 50, 64
+
+
+def snr_weights(snr: Floats) -> Floats:
+    """Linear interpolation in ln(S / e) between `SNR_NODES`: k^2 = weights @ noise, shape (n, 7)."""
+    return _interpolation(np.log(snr), np.log(SNR_NODES))
+
+
+def radius_weights(radius: Floats) -> Floats:
+    """Linear interpolation in distance between `RADIUS_NODES`: f^2 = weights @ floor, shape (n, 8)."""
+    return _interpolation(radius, RADIUS_NODES)
+
+
+def _interpolation(at: Floats, nodes: Floats) -> Floats:
+    return np.stack([np.interp(at, nodes, one) for one in np.eye(len(nodes))], axis=-1)
+
+
+@dataclass(frozen=True)
+class ErrorTerms:
+    """k^2, f^2 and p^2 of one kind of flux at the nodes.
+
+    Attributes
+    ----------
+    noise : k^2 at `SNR_NODES`, shape (7,)
+    floor, step : f^2 and p^2 at `RADIUS_NODES`, shape (8,)
+    """
+
+    noise: Floats
+    floor: Floats
+    step: Floats
+    _tables: tuple[Floats, Floats, Floats] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        snr = np.exp((np.arange(_N_SNR) + 0.5) / _PER_E_FOLD)
+        radius = radius_weights((np.arange(_N_RADIUS) + 0.5) / _PER_RADIUS)
+        tables = snr_weights(snr) @ self.noise, radius @ self.floor, radius @ self.step
+        object.__setattr__(self, "_tables", tables)
+
+    @classmethod
+    def fixed(cls, noise_factor: float = 1.0, floor: float = 0.0) -> ErrorTerms:
+        """The same factor at every signal to noise, and the same floor everywhere."""
+        nothing = np.zeros(len(RADIUS_NODES))
+        return cls(np.full(len(SNR_NODES), noise_factor**2), nothing + floor**2, nothing)
+
+    @classmethod
+    def of_squares(cls, squares: Floats) -> ErrorTerms:
+        """The inverse of `squares`."""
+        return cls(*np.split(squares, [len(SNR_NODES), len(SNR_NODES) + len(RADIUS_NODES)]))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the finder's errors stay as they are."""
+        return bool((self.noise == 1.0).all() and not self.floor.any())
+
+    @property
+    def squares(self) -> Floats:
+        """k^2, f^2, p^2 at all nodes, one after the other, shape (23,)."""
+        return np.concatenate([self.noise, self.floor, self.step])
+
+    def variance(self, flux: Floats, err: Floats, radius: Floats) -> Floats:
+        """(k e)^2 + (f S)^2, shape (n,).
+
+        Parameters
+        ----------
+        flux, err : shape (n,), same unit
+        radius : distance from the image center in radii of the image, shape (n,); NaN where not known
+        """
+        noise, floor, _ = self._tables
+        return noise[_snr_step(flux, err)] * (err * err) + floor[_radius_step(radius)] * (flux * flux)
+
+    def floor_square(self, radius: Floats) -> Floats:
+        """f^2, shape (n,)."""
+        return self._tables[1][_radius_step(radius)]
+
+    def step_square(self, radius: Floats) -> Floats:
+        """p^2, shape (n,)."""
+        return self._tables[2][_radius_step(radius)]
+
+
+PLAIN = ErrorTerms.fixed()
+"""The finder's errors as they are."""
+
+
+@dataclass(frozen=True)
+class ErrorModel:
+    """Errors of peak and integrated fluxes.
+
+    Attributes
+    ----------
+    terms : "peak" and "int" -> k^2 and f^2
+    """
+
+    terms: Mapping[str, ErrorTerms]
+
+    @classmethod
+    def plain(cls) -> ErrorModel:
+        """The finder's errors as they are."""
+        return cls.fixed(1.0, 0.0)
+
+    @classmethod
+    def fixed(cls, noise_factor: float, floor: float) -> ErrorModel:
+        """The same factor and the same floor everywhere."""
+        terms = ErrorTerms.fixed(noise_factor, floor)
+        return cls({"peak": terms, "int": terms})
+
+    @classmethod
+    def chosen(cls, parameters: Variability, measured: ErrorModel | None) -> ErrorModel:
+        """The one that the configuration asks for."""
+        if parameters.error_model == "fixed":
+            return cls.fixed(parameters.error_noise_factor, parameters.error_floor)
+        return measured if measured is not None and parameters.error_model == "measured" else cls.plain()
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame) -> ErrorModel:
+        """What rows of ERROR_MODEL say; a kind of flux without rows has the finder's errors."""
+        found = {}
+        for kind in ("peak", "int"):
+            rows = table[table["flux_kind"] == kind]
+            squares = [
+                rows[rows["term"] == term].sort_values("at")["value"].to_numpy(dtype=float) ** 2
+                for term in (NOISE, FLOOR, STEP)
+            ]
+            found[kind] = ErrorTerms(*squares) if len(rows) == len(PLAIN.squares) else PLAIN
+        return cls(found)
+
+
+def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataFrame:
+    """Rows of ERROR_MODEL of one kind of flux.
+
+    Parameters
+    ----------
+    errors : standard errors of k^2, f^2 and p^2, as `ErrorTerms.squares`
+    n : residuals that they are from
+    """
+    values = np.sqrt(terms.squares)
+    # Of a root that is near 0 the error is that of the square's own root.
+    with np.errstate(divide="ignore"):
+        err = np.minimum(errors / (2.0 * values), np.sqrt(errors))
+    return pd.DataFrame(
+        {
+            "flux_kind": kind,
+            "term": [NOISE] * len(SNR_NODES) + [FLOOR] * len(RADIUS_NODES) + [STEP] * len(RADIUS_NODES),
+            "at": np.concatenate([SNR_NODES, RADIUS_NODES, RADIUS_NODES]),
+            "value": values,
+            "value_err": err,
+            "n_residuals": n,
+        }
+    )[ERROR_MODEL.names]
+
+
+def _snr_step(flux: Floats, err: Floats) -> Indices:
+    """Row of the table of k^2: the first where the flux is not positive."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.log(flux / err) * _PER_E_FOLD
+    # NaN and infinity have no place among whole numbers.
+    return np.asarray(np.nan_to_num(np.clip(step, 0, _N_SNR - 1), copy=False), dtype=np.intp)
+
+
+def _radius_step(radius: npt.ArrayLike) -> Indices:
+    """Row of the table of f^2."""
+    step = np.asarray(radius, dtype=float) * _PER_RADIUS
+    return np.asarray(np.nan_to_num(np.clip(step, 0, _N_RADIUS - 1), nan=TYPICAL_RADIUS * _PER_RADIUS), dtype=np.intp)

@@ -1,0 +1,55 @@
+"""Steps of light curves between configurations of the telescope, as far as they are errors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from contimg_assets.sky.arrays import Floats, Integers
+from contimg_assets.variability.segments import Segments
+
+
+def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Integers, segments: Segments) -> Floats:
+    """Fluxes with their mean in each configuration moved to the source's, as far as steps are expected.
+
+    Parameters
+    ----------
+    flux, err : shape (n,), same unit; points that do not count have an error or a flux that is no number
+    step : standard deviation of the step of a configuration, as a fraction of the flux, shape (n,)
+    configuration : of the image, shape (n,)
+    segments : k sources
+
+    Returns
+    -------
+    Shape (n,); the very array that was given where no source has two configurations, or there are no steps.
+
+    Notes
+    -----
+    With weights W of the mean m in a configuration and P the variance of its step, u = 1 / (1 / W + P) is its weight
+    among the means, and M = sum u m / sum u. A configuration is moved by (1 - sqrt(u / W)) (M - m): then chi-squared
+    about the weighted mean is that of generalized least squares with fully correlated steps, sum w (S - m)^2 +
+    sum u (m - M)^2, but for the small difference between the two means. A source that varies by more than the steps
+    goes on doing so.
+    """
+    first = segments.spread(configuration[segments.starts]) if len(segments) else configuration
+    several = segments.count(configuration != first) > 0
+    if not several.any() or not (step > 0).any():
+        return flux
+    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
+    at = np.flatnonzero(segments.spread(several) & valid)
+    source = segments.spread(np.arange(len(segments)))[at]
+    groups, group = np.unique(source * (int(configuration.max()) + 1) + configuration[at], return_inverse=True)
+    owner = np.asarray(groups // (int(configuration.max()) + 1), np.intp)
+    w: Floats = 1.0 / err[at] ** 2
+    weight = np.bincount(group, w)
+    mean = np.bincount(group, w * flux[at]) / weight
+    n_sources = len(segments)
+    total = np.bincount(owner, weight, n_sources)
+    with np.errstate(invalid="ignore"):
+        overall: Floats = (np.bincount(owner, weight * mean, n_sources) / total)[owner]
+    share = np.bincount(group, step[at] ** 2) / np.bincount(group)
+    u = 1.0 / (1.0 / weight + share * overall**2)
+    with np.errstate(invalid="ignore"):
+        middle = (np.bincount(owner, u * mean, n_sources) / np.bincount(owner, u, n_sources))[owner]
+    moved: Floats = flux.copy()
+    moved[at] += ((1.0 - np.sqrt(u / weight)) * (middle - mean))[group]
+    return moved

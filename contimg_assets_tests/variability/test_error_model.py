@@ -1,0 +1,263 @@
+"""Errors of fluxes as repeated constant sources show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contimg_assets.config import Variability
+from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.variability.error_evidence import median_ratios, misfits
+from contimg_assets.variability.error_model import RADIUS_NODES, SNR_NODES, ErrorModel, ErrorTerms
+from contimg_assets.variability.error_state import ErrorState, add_epoch, constant_fluxes_of
+from contimg_assets.variability.statistics import total_error, variability_table
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Sources of one field, seen again and again.
+
+    Attributes
+    ----------
+    noise_factor, floor, edge_floor : what the finder does not say: k, f at the center, f at the edge
+    step : standard deviation of the step of each source at epoch ``step_at``, as a fraction
+    variable : share of the sources that vary by half
+    """
+
+    n_sources: int = 3000
+    n_epochs: int = 6
+    noise_factor: float = 1.0
+    floor: float = 0.0
+    edge_floor: float = 0.0
+    step: float = 0.0
+    step_at: int = 99
+    variable: float = 0.03
+    seed: int = 1
+
+    def epochs(self) -> list[pd.DataFrame]:
+        """Fluxes as `constant_fluxes_of` gives them, epoch by epoch."""
+        rng = np.random.default_rng(self.seed)
+        n = self.n_sources
+        flux = 8.0 * (1.0 + rng.pareto(0.9, n))
+        radius = np.sqrt(rng.random(n))
+        floor = self.floor + (self.edge_floor - self.floor) * radius**2
+        varies = rng.random(n) < self.variable
+        stepped = 1.0 + self.step * rng.normal(size=n)
+        tables = []
+        for k in range(self.n_epochs):
+            true = flux * np.where(varies, rng.lognormal(0, 0.5, n), 1.0) * (stepped if k >= self.step_at else 1.0)
+            measured = true * (1.0 + floor * rng.normal(size=n)) + self.noise_factor * rng.normal(size=n)
+            table = pd.DataFrame(
+                {
+                    "source_id": [f"s{i:05d}" for i in range(n)],
+                    "image": "field",
+                    "radius": radius,
+                    "flux_scale_err": 0.0,
+                    "flux_int": measured,
+                    "flux_int_err": 1.0,
+                    "flux_peak": np.nan,
+                    "flux_peak_err": np.nan,
+                }
+            )
+            tables.append(table[table["flux_int"] > 5.0].reset_index(drop=True))
+        return tables
+
+    def constant(self) -> np.ndarray:
+        """Ids of those that do not vary."""
+        rng = np.random.default_rng(self.seed)
+        rng.pareto(0.9, self.n_sources), rng.random(self.n_sources)
+        return np.array([f"s{i:05d}" for i in np.flatnonzero(rng.random(self.n_sources) >= self.variable)])
+
+
+IMAGES = pd.DataFrame({"image": ["field"], "ra_deg": [359.99], "dec_deg": [-30.0], "radius_deg": [2.0]})
+
+
+def folded(epochs: list[pd.DataFrame], images: pd.DataFrame = IMAGES) -> tuple[ErrorState, list[int], list[int]]:
+    """The state after all epochs; those at which the model was replaced; the configuration of each."""
+    state, moved, numbers = ErrorState.empty(), [], []
+    for k, fluxes in enumerate(epochs):
+        after = add_epoch(state, fluxes, images)
+        state = after.state
+        numbers.append(int(after.configurations["configuration"].iloc[0]))
+        if after.moved:
+            moved.append(k)
+    return state, moved, numbers
+
+
+def statistics(epochs: list[pd.DataFrame], state: ErrorState, numbers: list[int]) -> pd.DataFrame:
+    """The table `variability` of integrated fluxes, by source_id."""
+    tables = [
+        epoch.assign(mjd=float(k), configuration=numbers[k]).rename(
+            columns={"flux_int": "flux_int_mjy", "flux_int_err": "flux_int_err_mjy"}
+        )
+        for k, epoch in enumerate(epochs)
+    ]
+    curves = pd.concat(tables, ignore_index=True)
+    return variability_table(curves, error_model=state.model).set_index("source_id")
+
+
+def test_honest_errors_come_out_as_they_are() -> None:
+    sky = Sky()
+    epochs = sky.epochs()
+    state, moved, numbers = folded(epochs)
+    terms = state.model.terms["int"]
+    assert np.abs(np.sqrt(terms.noise[2:]) - 1.0).max() < 0.05
+    assert np.sqrt(terms.floor).max() < 0.01
+    assert len(moved) <= 2
+    assert set(numbers) == {0}
+    found = statistics(epochs, state, numbers)
+    constant = found.loc[found.index.isin(sky.constant()) & (found["n_int"] >= 4)]
+    assert 0.005 < (constant["p_value_int"] < 0.01).mean() < 0.015
+    assert not misfits(state.kinds["int"].evidence, terms)
+
+
+@pytest.mark.parametrize("noise_factor", [0.8, 1.0, 1.6])
+def test_noise_factor_and_floor_are_found_and_variables_do_not_hide_in_them(noise_factor: float) -> None:
+    sky = Sky(n_sources=6000, noise_factor=noise_factor, floor=0.01, edge_floor=0.06, variable=0.05)
+    epochs = sky.epochs()
+    state, _, numbers = folded(epochs)
+    terms = state.model.terms["int"]
+    middle = slice(2, 5)  # S / e 12 to 40: fainter sources are cut at the threshold, brighter ones show the floor
+    assert np.sqrt(terms.noise[middle]) == pytest.approx(noise_factor, rel=0.1)
+    expected = 0.01 + 0.05 * RADIUS_NODES[:7] ** 2
+    assert np.sqrt(terms.floor[:7]) == pytest.approx(expected, rel=0.25, abs=0.004)
+    found = statistics(epochs, state, numbers)
+    found = found[found["n_int"] >= 4]
+    is_constant = found.index.isin(sky.constant())
+    constant = found[is_constant]
+    assert (constant["p_value_int"] < 1e-4).mean() < 0.003
+    bright = found[~is_constant & (found["flux_int_mean_mjy"] > 30)]
+    assert (bright["p_value_int"] < 1e-4).mean() > 0.9
+    assert 0.75 < constant.loc[constant["flux_int_mean_mjy"] > 100, "eta_int"].median() < 1.1
+
+
+def test_step_of_the_telescope_begins_a_configuration_and_is_no_variation() -> None:
+    sky = Sky(n_epochs=10, floor=0.01, edge_floor=0.01, step=0.05, step_at=5)
+    epochs = sky.epochs()
+    state, _, numbers = folded(epochs)
+    assert numbers == [0] * 5 + [1] * 5
+    terms = state.model.terms["int"]
+    assert np.sqrt(terms.floor[:7]) == pytest.approx(0.01, abs=0.004)
+    assert np.sqrt(terms.step[1:7]).mean() == pytest.approx(0.05 / np.sqrt(2.0), rel=0.25)
+    found = statistics(epochs, state, numbers)
+    bright = found[found.index.isin(sky.constant()) & (found["flux_int_mean_mjy"] > 100)]
+    assert (bright["p_value_int"] < 1e-4).mean() < 0.02
+    assert 0.8 < bright["eta_int"].median() < 1.15
+    varying = found[~found.index.isin(sky.constant()) & (found["flux_int_mean_mjy"] > 30) & (found["n_int"] == 10)]
+    assert (varying["p_value_int"] < 1e-4).mean() > 0.9
+
+
+def test_model_is_replaced_more_and_more_seldom() -> None:
+    _, moved, _ = folded(Sky(n_sources=500, n_epochs=60, floor=0.02, edge_floor=0.04).epochs())
+    assert moved[0] <= 3
+    assert len(moved) <= 12
+    assert len([k for k in moved if k >= 30]) <= 3
+
+
+def test_state_is_the_same_after_it_was_stored_and_whatever_the_order_of_rows() -> None:
+    epochs = Sky(n_sources=300, n_epochs=4, floor=0.02).epochs()
+    direct, _, _ = folded(epochs)
+    state = ErrorState.empty()
+    for fluxes in epochs:
+        tables = {name: table.to_pandas() for name, table in state.tables.items()}
+        shuffled = fluxes.sample(frac=1.0, random_state=3).sort_values("source_id")
+        state = add_epoch(ErrorState.of_tables(tables), shuffled, IMAGES).state
+    assert state.version == direct.version
+    assert (
+        ErrorState.empty().version
+        == ErrorState.of_tables({name: table.to_pandas() for name, table in ErrorState.empty().tables.items()}).version
+    )
+
+
+def test_epoch_without_fluxes_changes_nothing_but_the_number_of_images() -> None:
+    epochs = Sky(n_sources=200, n_epochs=2).epochs()
+    before, _, _ = folded(epochs)
+    after = add_epoch(before, epochs[0].iloc[:0], IMAGES)
+    assert not after.moved
+    assert after.state.kinds["int"].evidence.n == before.kinds["int"].evidence.n
+    assert after.state.published.equals(before.published)
+
+
+def test_images_at_ra_0_and_the_pole_find_their_pointing_again() -> None:
+    epochs = Sky(n_sources=50, n_epochs=1).epochs()
+    for ra, dec, other in ((0.001, 10.0, 359.999), (10.0, 89.999, 190.0)):
+        first = IMAGES.assign(ra_deg=ra, dec_deg=dec)
+        state = add_epoch(ErrorState.empty(), epochs[0], first).state
+        again = add_epoch(state, epochs[0], IMAGES.assign(ra_deg=other, dec_deg=dec))
+        assert again.configurations["configuration"].tolist() == [0]
+        elsewhere = add_epoch(state, epochs[0], IMAGES.assign(ra_deg=ra, dec_deg=dec - 3.0))
+        assert elsewhere.configurations["configuration"].tolist() == [1]
+
+
+def test_what_is_not_constant_or_not_trusted_is_left_out() -> None:
+    corrected = pd.DataFrame(
+        {
+            "measurement_id": ["a", "b", "c", "d", "e"],
+            "image": "field",
+            "duplicate_of": [None, "a", None, None, None],
+            "forced": [False, False, True, False, False],
+            "trusted": [True, True, True, False, True],
+            "dist_from_centre_deg": 1.0,
+            "flux_scale_err": 0.01,
+            "flux_int_corr_mjy": 10.0,
+            "flux_int_err_corr_mjy": 1.0,
+            "flux_peak_corr_mjy_beam": np.nan,
+            "flux_peak_err_corr_mjy_beam": np.nan,
+        }
+    )
+    associations = pd.DataFrame(
+        {
+            "source_id": ["s1", "s2", "s3", "s4", "s5", "s6"],
+            "measurement_id": ["a", "b", "c", "d", "e", "e"],
+            "copied": False,
+        }
+    )
+    found = constant_fluxes_of(corrected, associations, IMAGES)
+    assert found["source_id"].tolist() == ["s1"]
+    assert found["radius"].tolist() == [0.5]
+
+
+def test_table_says_the_model_and_leads_back_to_it() -> None:
+    state, _, _ = folded(Sky(noise_factor=1.5, floor=0.03, edge_floor=0.03).epochs())
+    ERROR_MODEL.check(ERROR_MODEL.to_arrow(state.published))
+    again = ErrorModel.of_table(state.published.sample(frac=1.0, random_state=1))
+    assert np.allclose(again.terms["int"].squares, state.model.terms["int"].squares)
+    assert again.terms["peak"].is_plain
+    ratios = median_ratios(state.kinds["int"].evidence, state.model.terms["int"])
+    assert ratios.loc[ratios["n"] > 1000, "ratio"].between(0.8, 1.25).all()
+    wrong = misfits(state.kinds["int"].evidence, ErrorTerms.fixed())
+    assert wrong
+    assert "S / e" in wrong[0]
+
+
+@given(
+    flux=st.floats(-1e6, 1e6),
+    err=st.floats(1e-3, 1e4),
+    radius=st.one_of(st.just(np.nan), st.floats(0, 3)),
+    scale_err=st.floats(0, 0.1),
+)
+def test_fixed_model_is_its_formula_at_any_flux(flux: float, err: float, radius: float, scale_err: float) -> None:
+    one = total_error(np.array([flux]), np.array([err]), scale_err, ErrorTerms.fixed(1.3, 0.02), np.array([radius]))
+    assert one[0] == pytest.approx(np.sqrt((1.3 * err) ** 2 + (0.02 * flux) ** 2 + (scale_err * flux) ** 2), rel=1e-9)
+
+
+def test_values_are_those_of_the_nodes_there() -> None:
+    terms = ErrorTerms(np.arange(1.0, 8.0) ** 2, (0.01 * np.arange(8.0)) ** 2, np.zeros(8))
+    noise = np.sqrt(terms.variance(SNR_NODES, np.ones(7), np.zeros(7)) - terms.floor[0] * SNR_NODES**2)
+    assert noise == pytest.approx(np.arange(1.0, 8.0), rel=0.1)
+    floor = np.sqrt(terms.floor_square(RADIUS_NODES))
+    assert floor == pytest.approx(0.01 * np.arange(8.0), abs=0.002)
+
+
+def test_configuration_of_the_project_chooses_the_model() -> None:
+    measured = ErrorModel.fixed(2.0, 0.1)
+    assert ErrorModel.chosen(Variability(), measured) is measured
+    assert ErrorModel.chosen(Variability(error_model="none"), measured).terms["int"].is_plain
+    fixed = ErrorModel.chosen(Variability(error_model="fixed", error_floor=0.05), measured)
+    assert fixed.terms["peak"].floor[0] == pytest.approx(0.0025)
+    assert ErrorModel.chosen(Variability(), None).terms["int"].is_plain
