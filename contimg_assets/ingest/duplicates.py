@@ -225,7 +225,8 @@ def _alone(pairs: _RowPairs, image: npt.NDArray[np.integer], inside: Flags) -> F
     one, other = _ends(pairs, image)
     ends, place = np.unique(np.concatenate([one, other]), return_inverse=True)
     within = np.bincount(place, np.tile(inside, 2), minlength=len(ends))
-    return inside & (within[place[: len(one)]] == 1) & (within[place[len(one) :]] == 1)
+    alone: Flags = inside & (within[place[: len(one)]] == 1) & (within[place[len(one) :]] == 1)
+    return alone
 
 
 def _one_to_one(pairs: _RowPairs, image: npt.NDArray[np.integer], normalized: Floats, sigma: float) -> Flags:

@@ -15,7 +15,7 @@ from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.schemas import TableSchema
-from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
+from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
@@ -63,13 +63,13 @@ class Stage:
 
 
 RAW_DETECTIONS = Stage("raw_detections", "1", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
-MEASUREMENTS_STAGE = Stage("measurements", "1", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
+MEASUREMENTS_STAGE = Stage("measurements", "2", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,
     ("raw_detections", "measurements"),
     ("association",),
-    (ASSOCIATIONS, RELATIONS, ALIGNMENT, STATE),
+    (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, STATE),
     hidden=frozenset({STATE.name}),
     folds=True,
 )
