@@ -37,6 +37,7 @@ class Stage:
     folds : whether an epoch's result depends on the epochs before it
     reads_catalogs : whether it reads the reference catalogs
     reads_scales : whether it reads the scales between epochs, where the configuration applies them
+    reads_merges : whether it reads which sources later epochs merged
     per : whether it has a result for every epoch, or one for the whole survey
     kept_in : whether its tables are Parquet files of the store or tables of the products database
     """
@@ -50,6 +51,7 @@ class Stage:
     folds: bool = False
     reads_catalogs: bool = False
     reads_scales: bool = False
+    reads_merges: bool = False
     per: Literal["epoch", "survey"] = "epoch"
     kept_in: Literal["store", "database"] = "store"
 
@@ -111,6 +113,7 @@ PRODUCTS = Stage(
     (),
     reads_catalogs=True,
     reads_scales=True,
+    reads_merges=True,
     kept_in="database",
 )
 
