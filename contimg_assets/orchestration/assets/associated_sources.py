@@ -76,7 +76,12 @@ class Association:
             If what is stored is not the state that the record tells of.
         """
         last = taking_part[-1]
-        records = taking_part[len(taking_part) - 1 - last.facts.get(CHANGES_KEPT, 0) :]
+        # Counted back, not by the number that the last one tells: an epoch that came late or went since then, and that
+        # changed no state, made no later one change.
+        first = len(taking_part) - 1
+        while first > 0 and taking_part[first].facts.get(CHANGES_KEPT, 0):
+            first -= 1
+        records = taking_part[first:]
         full, *changes = (self.store.read_recorded(record, STATE.name) for record in records)
         state = FoldState.from_table(full)
         for changed in changes:
