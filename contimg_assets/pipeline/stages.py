@@ -79,7 +79,7 @@ ASSOCIATED_SOURCES = Stage(
 REFERENCE_STAGE = Stage("reference", "2", (), (), (REFERENCE,), per="survey")
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
-    "3",
+    "4",
     ("raw_detections", "measurements", "associated_sources"),
     ("matching", "checks"),
     (CATALOG_MATCHES, MATCH_SUMMARY),
