@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Decision:
     born : measurements that found a source of their own
     blends : pairs of sources (indices, shape (k, 2)) that one measurement lies between
     keeps_position : kept pairs that do not move their source's position: the measurement is a blend's
+    doubted : kept pairs that are farther apart than their errors allow: one of both positions is an outlier
     restarts_position : kept pairs from which their source's position starts anew: until now it was a blend's
     """
 
@@ -32,6 +33,7 @@ class Decision:
     blends: Indices
     keeps_position: Indices
     restarts_position: Indices
+    doubted: Indices = field(default_factory=lambda: np.empty(0, np.intp))
 
 
 def unmatched(n_measurements: int, pairs: SourcePairs, *chosen: Indices) -> Indices:

@@ -19,7 +19,9 @@ from contimg_assets.association import vast_pipeline
 from contimg_assets.association.alignment import Alignment, align, unaligned
 from contimg_assets.association.decision import Decision
 from contimg_assets.association.observation import Observation
+from contimg_assets.association.one_beam import Healed, heal, weight_of_doubt, with_outliers
 from contimg_assets.association.optimal import optimal
+from contimg_assets.association.scene import Scene, beams_of
 from contimg_assets.association.source_pairs import SourcePairs, candidates, moved_towards
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
@@ -30,7 +32,7 @@ from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
 from contimg_assets.sky.sphere import chord, positions, unit_vectors
 
 # Part of the code version of everything that folds: raise it when results change.
-VERSION = "1"
+VERSION = "2"
 
 RELATION_KINDS = ("fork", "shared", "blend")
 # Known sources up to here beyond the epoch's measurements and images count, for the local density.
@@ -49,6 +51,7 @@ class FoldRows:
     parent, child, fork_row : of each fork
     copies_history : whether the forks copy their parents' histories
     related_from, related_to, related_kind : of each relation; kinds are indices into `RELATION_KINDS`
+    merged, into : sources known before that the epoch merged into others, and those; rows above name those that stay
     """
 
     measurement: Hashes
@@ -63,6 +66,8 @@ class FoldRows:
     related_from: Hashes
     related_to: Hashes
     related_kind: Indices
+    merged: Hashes
+    into: Hashes
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class FoldResult:
     alignment : DataFrame
         One row an image, with its shift against the sources known before.
     diagnostics : dict
-        Counts (``n_measurements``, ``n_matched``, ``n_new``, ``n_forked``, ``n_related``, ``n_sources``,
+        Counts (``n_measurements``, ``n_matched``, ``n_new``, ``n_forked``, ``n_related``, ``n_merged``, ``n_sources``,
         ``n_unmatched_in_coverage`` or None), ``median_de_ruiter``, ``de_ruiter_histogram`` (counts) and
         ``de_ruiter_edges``.
     measurements : DataFrame
@@ -100,6 +105,11 @@ class FoldResult:
     def relations(self) -> pd.DataFrame:
         """Schema RELATIONS, both directions, by from_source_id."""
         return relations_table([self])
+
+    @cached_property
+    def merges(self) -> pd.DataFrame:
+        """Sources that were known before and are no more, and those that have their measurements, by source_id."""
+        return pd.DataFrame({"source_id": text_of(self.rows.merged), "into_source_id": text_of(self.rows.into)})
 
     @cached_property
     def forks(self) -> pd.DataFrame:
@@ -190,12 +200,14 @@ def fold(
         Section `association` of the configuration; its defaults if not given.
     images : DataFrame, Table, QTable or pyarrow.Table, optional
         ``image``, ``ra_deg``, ``dec_deg``, ``radius_deg`` of the epoch's images: where known sources could have been
-        seen.
+        seen; optional ``bmin_arcsec``, FWHM of the minor axis of the beam: "optimal" then knows that closer together
+        than half of it nobody tells two sources apart.
 
     Returns
     -------
     FoldResult
-        ``state`` after the epoch; tables ``associations``, ``relations``, ``forks``, ``alignment``; ``diagnostics``.
+        ``state`` after the epoch; tables ``associations``, ``relations``, ``forks``, ``merges``, ``alignment``;
+        ``diagnostics``.
 
     Raises
     ------
@@ -227,50 +239,67 @@ def fold(
     observation = Observation.of(measurements)
     # Sources farther off can play no part, so a small epoch costs little however large the sky is.
     near = state.near(*_box(observation, images, parameters))
-    known = state.part(near)
-    source_tree = cKDTree(known.vectors)
-    alignment = _aligned(observation, source_tree, parameters)
-    pairs, decision = _decide(known, observation, alignment, source_tree, parameters)
-
-    parents = known.source[pairs.source[decision.forked]]
-    fork_measurement = pairs.measurement[decision.forked]
-    children = fork_hashes(parents, observation.measurement[fork_measurement])
-    newborn = source_hashes(observation.measurement[decision.born])
-    continued = _continued(known, observation, alignment, decision, pairs)
-    added = _added(known, observation, alignment, decision, pairs, np.concatenate([children, newborn]))
+    scene = _scene(state.part(near), observation, images, parameters)
+    pairs, decision = _decide(scene)
+    sources = _EpochSources.of(scene, pairs, decision)
+    continued = _continued(scene, decision, pairs)
+    added = _added(scene, decision, pairs, np.concatenate([sources.children, sources.newborn]))
     after = state.after(near, continued, added)
     if (after.source[1:] == after.source[:-1]).any():
-        _raise_repeated(after, added, np.concatenate([fork_measurement, decision.born]), observation, measurements)
-    rows = _rows(known, observation, pairs, decision, children, newborn)
+        founder = np.concatenate([pairs.measurement[decision.forked], decision.born])
+        _raise_repeated(after, added, founder, observation, measurements)
+    healed = heal(after, scene, sources.source, sources.measurement, sources.newborn)
+    rows = _rows(scene, pairs, decision, sources, healed)
     diagnostics: dict[str, object] = {
         "n_measurements": len(observation),
         "n_matched": int((np.bincount(pairs.measurement[decision.kept], minlength=1) > 0).sum()),
-        "n_new": len(newborn),
-        "n_forked": len(children),
+        "n_new": len(sources.newborn),
+        "n_forked": len(sources.children),
         "n_related": len(rows.related_from) // 2,
-        "n_sources": len(after),
-        "n_unmatched_in_coverage": _unmatched_in_coverage(source_tree, pairs.source[decision.kept], images),
+        "n_merged": len(healed.gone),
+        "n_sources": len(healed.state),
+        "n_unmatched_in_coverage": _unmatched_in_coverage(scene.sources, pairs.source[decision.kept], images),
         **_radii(pairs.de_ruiter[decision.kept]),
     }
-    return FoldResult(after, rows, alignment.table, diagnostics, measurements)
+    return FoldResult(healed.state, rows, scene.alignment.table, diagnostics, measurements)
 
 
-def _rows(
-    known: FoldState,
-    observation: Observation,
-    pairs: SourcePairs,
-    decision: Decision,
-    children: Hashes,
-    newborn: Hashes,
-) -> FoldRows:
-    """The epoch's tables as numbers. Its associations are continued ones, forks (of ``children``) and new sources."""
+def _scene(known: FoldState, observation: Observation, images: pd.DataFrame | None, parameters: Association) -> Scene:
+    tree = cKDTree(known.vectors)
+    beams = beams_of(observation, images) if parameters.method == "optimal" else None
+    return Scene(known, observation, _aligned(observation, tree, parameters), tree, parameters, beams)
+
+
+@dataclass(frozen=True)
+class _EpochSources:
+    """The epoch's associations, those of continued sources first, then of forks (``children``), then of new ones."""
+
+    source: Hashes
+    measurement: Indices
+    children: Hashes
+    newborn: Hashes
+
+    @classmethod
+    def of(cls, scene: Scene, pairs: SourcePairs, decision: Decision) -> _EpochSources:
+        known, measured = scene.known.source, scene.observation.measurement
+        forked = decision.forked
+        children = fork_hashes(known[pairs.source[forked]], measured[pairs.measurement[forked]])
+        newborn = source_hashes(measured[decision.born])
+        source = np.concatenate([known[pairs.source[decision.kept]], children, newborn])
+        chosen = pairs.measurement[np.concatenate([decision.kept, forked])]
+        return cls(source, np.concatenate([chosen, decision.born]), children, newborn)
+
+
+def _rows(scene: Scene, pairs: SourcePairs, decision: Decision, sources: _EpochSources, healed: Healed) -> FoldRows:
+    """The epoch's tables as numbers, in the names of the sources that are there after it."""
+    known, observation = scene.known, scene.observation
     chosen = np.concatenate([decision.kept, decision.forked])
     unknown = np.full(len(decision.born), np.nan)
-    source = np.concatenate([known.source[pairs.source[decision.kept]], children, newborn])
-    measurement = np.concatenate([pairs.measurement[chosen], decision.born])
+    source, measurement = healed.present(sources.source), sources.measurement
     order = np.lexsort((measurement, source))
-    by_child = np.argsort(children)
+    by_child = np.argsort(sources.children)
     forked = decision.forked[by_child]
+    earlier = np.isin(healed.gone, known.source)
     return FoldRows(
         observation.measurement,
         source[order],
@@ -278,10 +307,12 @@ def _rows(
         np.concatenate([pairs.separation_arcsec[chosen], unknown])[order],
         np.concatenate([pairs.de_ruiter[chosen], unknown])[order],
         known.source[pairs.source[forked]],
-        children[by_child],
+        sources.children[by_child],
         observation.row[pairs.measurement[forked]],
         decision.copies_history,
-        *_relations(known, decision, pairs, children, source, measurement),
+        *_relations(scene, decision, pairs, sources, healed),
+        healed.gone[earlier],
+        healed.into[earlier],
     )
 
 
@@ -301,19 +332,17 @@ def _aligned(observation: Observation, source_tree: cKDTree, parameters: Associa
     return align(observation, source_tree, parameters) if wanted else unaligned(observation)
 
 
-def _decide(
-    state: FoldState,
-    observation: Observation,
-    alignment: Alignment,
-    source_tree: cKDTree,
-    parameters: Association,
-) -> tuple[SourcePairs, Decision]:
-    n = len(observation)
+def _decide(scene: Scene) -> tuple[SourcePairs, Decision]:
+    state, parameters, alignment = scene.known, scene.parameters, scene.alignment
+    n = len(scene.observation)
     variance = 1.0 / state.weight_ew, 1.0 / state.weight_ns
-    measured_tree = cKDTree(alignment.vectors)
     measured_variance = alignment.variance_ew, alignment.variance_ns
+
+    def within(radius_arcsec: float) -> SourcePairs:
+        return candidates(scene.measured, measured_variance, scene.sources, variance, radius_arcsec)
+
     if parameters.method in ("basic", "advanced"):
-        pairs = candidates(measured_tree, measured_variance, source_tree, variance, parameters.radius_arcsec)
+        pairs = within(parameters.radius_arcsec)
         if parameters.method == "basic":
             return pairs, vast_pipeline.basic(pairs, n)
         return pairs, vast_pipeline.advanced(pairs, n, pairs.separation_arcsec)
@@ -321,11 +350,11 @@ def _decide(
     if n and len(state):
         widest = max(map(np.max, measured_variance)) + max(map(np.max, variance))
         reach = min(parameters.de_ruiter_radius * float(np.sqrt(widest)), parameters.max_separation_arcsec)
-    pairs = candidates(measured_tree, measured_variance, source_tree, variance, reach)
+    pairs = within(reach)
     pairs = pairs.keep(pairs.de_ruiter <= parameters.de_ruiter_radius)
     if parameters.method == "deruiter":
         return pairs, vast_pipeline.advanced(pairs, n, pairs.de_ruiter)
-    return pairs, optimal(pairs, state, observation, alignment, source_tree, parameters)
+    return with_outliers(scene, pairs, optimal(pairs, state, scene.observation, alignment, scene.sources, parameters))
 
 
 def _box(observation: Observation, images: pd.DataFrame | None, parameters: Association) -> tuple[Floats, Floats]:
@@ -340,10 +369,9 @@ def _box(observation: Observation, images: pd.DataFrame | None, parameters: Asso
     return (points - reach).min(axis=0) - margin, (points + reach).max(axis=0) + margin
 
 
-def _continued(
-    state: FoldState, observation: Observation, alignment: Alignment, decision: Decision, pairs: SourcePairs
-) -> FoldState:
+def _continued(scene: Scene, decision: Decision, pairs: SourcePairs) -> FoldState:
     """Known sources after the epoch: running weighted means, in the aligned frame."""
+    state, observation, alignment = scene.known, scene.observation, scene.alignment
     arrays = [values.copy() for values in state.arrays]
     at = pairs.source[decision.kept]
     for values, new in zip(arrays[1:], _joined(state, pairs, decision.kept, observation, alignment), strict=True):
@@ -354,18 +382,14 @@ def _continued(
     for values, before, new in zip(arrays[1:6], state.arrays[1:6], anew[:5], strict=True):
         values[keeps_position] = before[keeps_position]
         values[restarts_position] = new
+    for weight in arrays[3:5]:
+        weight[pairs.source[decision.doubted]] *= weight_of_doubt(pairs.de_ruiter[decision.doubted])
     return FoldState(*arrays)
 
 
-def _added(
-    state: FoldState,
-    observation: Observation,
-    alignment: Alignment,
-    decision: Decision,
-    pairs: SourcePairs,
-    source: Hashes,
-) -> FoldState:
+def _added(scene: Scene, decision: Decision, pairs: SourcePairs, source: Hashes) -> FoldState:
     """Sources that the epoch adds: forks, then new ones."""
+    state, observation, alignment = scene.known, scene.observation, scene.alignment
     if decision.copies_history:
         forked = _joined(state, pairs, decision.forked, observation, alignment)
     else:
@@ -390,7 +414,7 @@ def _joined(
     count = state.n_measurements[source] + 1
     before, now = state.ln_flux[source], observation.ln_flux[measurement]
     ln_flux = np.where(np.isnan(before), now, np.where(np.isnan(now), before, before + (now - before) / count))
-    return ra, dec, total_ew, total_ns, ln_flux, count, history
+    return ra, dec, total_ew, total_ns, ln_flux, count, history, state.twin[source]
 
 
 def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[Values, ...]:
@@ -407,6 +431,7 @@ def _founded(measurement: Indices, observation: Observation, alignment: Alignmen
         observation.ln_flux[measurement],
         np.ones(len(measurement), np.int64),
         mix(np.zeros(len(measurement), np.uint64), observation.measurement[measurement]),
+        np.zeros(len(measurement), np.uint64),
     )
 
 
@@ -423,17 +448,21 @@ def _raise_repeated(
 
 
 def _relations(
-    state: FoldState, decision: Decision, pairs: SourcePairs, children: Hashes, source: Hashes, measurement: Indices
+    scene: Scene, decision: Decision, pairs: SourcePairs, sources: _EpochSources, healed: Healed
 ) -> tuple[Hashes, Hashes, Indices]:
     """Both directions of every relation of the epoch. Where a pair has two kinds, the first of fork, shared, blend."""
-    parents = state.source[pairs.source[decision.forked]]
-    siblings = _pairs_of_equal(parents, children)
-    shared = _pairs_of_equal(measurement.astype(np.uint64), source)
-    blended = state.source[decision.blends]
+    known = scene.known.source
+    parents = known[pairs.source[decision.forked]]
+    siblings = _pairs_of_equal(parents, sources.children)
+    shared = _pairs_of_equal(sources.measurement.astype(np.uint64), sources.source)
+    blended = known[decision.blends]
     one = np.concatenate([parents, siblings[0], shared[0], blended[:, 0]])
-    two = np.concatenate([children, siblings[1], shared[1], blended[:, 1]])
+    two = np.concatenate([sources.children, siblings[1], shared[1], blended[:, 1]])
     kind = np.repeat(np.arange(3), [len(parents) + len(siblings[0]), len(shared[0]), len(blended)])
+    one, two = healed.present(one), healed.present(two)
     one, two, kind = np.concatenate([one, two]), np.concatenate([two, one]), np.concatenate([kind, kind])
+    other = one != two
+    one, two, kind = one[other], two[other], kind[other]
     order = np.lexsort((kind, two, one))
     one, two, kind = one[order], two[order], kind[order]
     first = np.ones(len(one), bool)

@@ -86,7 +86,7 @@ def optimal(
     worth = cost < 0.0
     open_pairs, cost = open_pairs[worth], cost[worth]
     m, s = pairs.measurement[open_pairs], pairs.source[open_pairs]
-    surprise = _flux_cost(observation.ln_flux[m] - state.ln_flux[s], parameters.flux_scatter)
+    surprise = flux_cost(observation.ln_flux[m] - state.ln_flux[s], parameters.flux_scatter)
     solved = open_pairs[_assignment(m, s, np.minimum(cost + surprise, _LEAST_WORTH))]
     kept = np.sort(np.concatenate([np.flatnonzero(sure), solved]))
     pair_of_measurement, pair_of_source = np.full(n, -1, np.intp), np.full(sources.n, -1, np.intp)
@@ -128,7 +128,7 @@ def _relative_cost(pairs: SourcePairs, vectors: Floats, sources: cKDTree, parame
     return 0.5 * pairs.de_ruiter**2 + np.log(area * density / odds)
 
 
-def _flux_cost(difference: Floats, scatter: float) -> Floats:
+def flux_cost(difference: Floats, scatter: float) -> Floats:
     """Negative log likelihood of differences of ln flux over that of none; 0 where a flux is unknown."""
     cost = 2.0 * np.log1p(difference**2 / (3.0 * scatter**2))
     return np.where(np.isnan(cost), 0.0, np.minimum(cost, _MOST_FOR_FLUX))

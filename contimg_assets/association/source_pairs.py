@@ -5,7 +5,7 @@ Belongs here: which pairs a method may choose from. Does not belong here: the ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -43,6 +43,10 @@ class SourcePairs:
             self.variance_ew[mask],
             self.variance_ns[mask],
         )
+
+    def plus(self, others: SourcePairs) -> SourcePairs:
+        """These pairs and, after them, others."""
+        return SourcePairs(*(np.concatenate([getattr(self, f.name), getattr(others, f.name)]) for f in fields(self)))
 
 
 def tangent_offsets(start: Floats, end: Floats) -> tuple[Floats, Floats]:

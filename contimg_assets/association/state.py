@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +34,8 @@ class FoldState:
         How many they are.
     history : ndarray of uint64, shape (n,)
         Hash of the source's associations so far, in time order.
+    twin : ndarray of uint64, shape (n,)
+        An older source within half a beam that was never seen together with this one in one image; 0 for none.
     """
 
     source: Hashes
@@ -44,12 +46,13 @@ class FoldState:
     ln_flux: Floats
     n_measurements: Integers
     history: Hashes
+    twin: Hashes
 
     @classmethod
     def empty(cls) -> FoldState:
         """The state before the first epoch."""
         ids, floats = np.empty(0, np.uint64), np.empty(0)
-        return cls(ids, floats, floats, floats, floats, floats, np.empty(0, np.int64), ids)
+        return cls(ids, floats, floats, floats, floats, floats, np.empty(0, np.int64), ids, ids)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> FoldState:
@@ -68,6 +71,7 @@ class FoldState:
             numbers("ln_flux_peak"),
             numbers("n_measurements"),
             numbers("history_hash").view(np.uint64),
+            numbers("twin_hash").view(np.uint64),
         )
 
     def to_table(self) -> pa.Table:
@@ -82,6 +86,7 @@ class FoldState:
                 pa.array(self.ln_flux, from_pandas=True),
                 pa.array(self.n_measurements),
                 pa.array(self.history.view(np.int64)),
+                pa.array(self.twin.view(np.int64)),
             ],
             schema=STATE.arrow,
         )
@@ -129,6 +134,7 @@ class FoldState:
             self.ln_flux,
             self.n_measurements,
             self.history,
+            self.twin,
         )
 
     def sources(self) -> pd.DataFrame:
@@ -183,12 +189,15 @@ class FoldState:
         for mine, theirs in zip(self.arrays, previous.arrays, strict=True):
             # As bits, so that a missing flux equals a missing flux.
             same[inside] &= mine.view(np.uint64)[inside] == theirs.view(np.uint64)[at[inside]]
-        return self.to_table().filter(pa.array(~same))
+        gone = previous.part(np.flatnonzero(~np.isin(previous.source, self.source)))
+        gone = replace(gone, n_measurements=np.zeros(len(gone), np.int64))
+        return pa.concat_tables([self.to_table().filter(pa.array(~same)), gone.to_table()])
 
     def with_changes(self, changes: pa.Table) -> FoldState:
-        """The inverse of `changes_since`. Sources never leave a state, so new and changed rows are all there is."""
+        """The inverse of `changes_since`: a row without measurements tells of a source that is gone."""
         rows = FoldState.from_table(changes)
         stays = ~np.isin(self.source, rows.source)
         joined = [np.concatenate([mine[stays], theirs]) for mine, theirs in zip(self.arrays, rows.arrays, strict=True)]
-        order = np.argsort(joined[0])
-        return FoldState(*(values[order] for values in joined))
+        state = FoldState(*joined)
+        order = np.argsort(state.source)
+        return FoldState(*(values[order[state.n_measurements[order] > 0]] for values in joined))

@@ -7,6 +7,7 @@ and the share Q of real counterparts of each image: see `contimg_assets.crossmat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,9 @@ from contimg_assets.config import Matching, with_overrides
 from contimg_assets.crossmatch import probability as formulas
 from contimg_assets.crossmatch.background import local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
+from contimg_assets.crossmatch.faint_entries import faint_errors
 from contimg_assets.crossmatch.offsets import Offsets, borrow_offsets, measure_offsets
-from contimg_assets.crossmatch.search import Sky, aligned, find_pairs, reach_arcsec
+from contimg_assets.crossmatch.search import CatalogPairs, Sky, aligned, find_pairs, reach_arcsec
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarized
 from contimg_assets.crossmatch.targets import Targets, of_measurements, of_sources
 from contimg_assets.errors import InputError
@@ -232,12 +234,23 @@ def _match_one(
     around = targets.healpix if by_hand is None else np.append(targets.healpix, cells[by_hand[1]])
     sky = Sky(table, catalog.beam_arcsec, around, reach_arcsec(targets, catalog.beam_arcsec, parameters))
     max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
-    pairs = find_pairs(targets, sky, parameters, max_offset_arcsec, by_hand)
-    if offsets is None:
-        per_group = np.bincount(targets.group, density, minlength=len(targets.groups))
-        offsets = measure_offsets(
-            pairs.cloud(targets.group, per_group / formulas.ARCSEC2_PER_DEG2), parameters, max_offset_arcsec
-        )
+    per_group = np.bincount(targets.group, density, minlength=len(targets.groups)) / formulas.ARCSEC2_PER_DEG2
+
+    def paired() -> tuple[CatalogPairs, Offsets]:
+        pairs = find_pairs(targets, sky, parameters, max_offset_arcsec, by_hand)
+        if offsets is not None:
+            return pairs, offsets
+        return pairs, measure_offsets(pairs.cloud(targets.group, per_group), parameters, max_offset_arcsec)
+
+    pairs, taken_out = paired()
+    if parameters.fit_systematic:
+        without = replace(taken_out, systematic_ew=0.0 * per_group, systematic_ns=0.0 * per_group)
+        moved = aligned(pairs, without, targets.group[pairs.target])
+        errors = faint_errors(sky, moved, parameters.radius_arcsec, float(per_group.sum()))
+        if errors is not None:
+            sky.add_errors(*errors.at(sky.flux_mjy))
+            pairs, taken_out = paired()
+    offsets = taken_out
     pairs = aligned(pairs, offsets, targets.group[pairs.target])
     blanks = blanks_of_groups(targets, sky, pairs, offsets, density, parameters)
     q = blanks.q(parameters.min_q_measurements, parameters.default_q)

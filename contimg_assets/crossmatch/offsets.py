@@ -167,7 +167,7 @@ def measure_offsets(cloud: Cloud, parameters: Matching, max_offset_arcsec: float
     systematic_ew = systematic_ns = np.zeros(cloud.n_groups)
     if parameters.fit_systematic and found.any():
         around = cloud.about(spot.x, spot.y).only(spot.near & found[cloud.group])
-        systematic_ew, systematic_ns = _systematic(around, true)
+        systematic_ew, systematic_ns = systematic(around, true)
     err_x, err_y = (
         robust.error_of_median(scatter, np.maximum(true, 1.0), robust.MEDIAN_TO_MEAN_4)
         for scatter in (spot.scatter_x, spot.scatter_y)
@@ -251,7 +251,7 @@ def _densest(cloud: Cloud, reach: float, typical: float) -> tuple[Floats, Floats
     return steps[best // n_bins], steps[best % n_bins]
 
 
-def _systematic(cloud: Cloud, n_true: Floats) -> tuple[Floats, Floats]:
+def systematic(cloud: Cloud, n_true: Floats) -> tuple[Floats, Floats]:
     """The errors that make 1.4826 MAD of residual / sqrt(sigma^2 + error^2) one, in x and y, shape (n_groups,).
 
     0 unless it is 2 sigma above one without. Medians are weighted by the probability of each pair to be true.

@@ -40,6 +40,7 @@ class Sky:
         self.table = table
         self.beam_arcsec = beam_arcsec
         self.ra, self.dec = table.column("ra_deg").to_numpy(), table.column("dec_deg").to_numpy()
+        self.flux_mjy = table.column("flux_mjy").to_numpy()
         self.sigma_ew, self.sigma_ns = (table.column(f"{c}_err_arcsec").to_numpy() for c in ("ra", "dec"))
         order = order_of_radius(reach_arcsec)
         self.near = (
@@ -50,6 +51,10 @@ class Sky:
         # Indices are rows of the table, so that a match says which row it is.
         self._positions = pd.DataFrame({"ra_deg": self.ra[self.near], "dec_deg": self.dec[self.near]}, index=self.near)
         self._tree = tree_of_positions(self._positions)
+
+    def add_errors(self, east_arcsec: Floats, north_arcsec: Floats) -> None:
+        """Add to the errors of the rows, in quadrature."""
+        self.sigma_ew, self.sigma_ns = np.hypot(self.sigma_ew, east_arcsec), np.hypot(self.sigma_ns, north_arcsec)
 
     def match(
         self, ra: Floats, dec: Floats, radius_arcsec: float, mode: Literal["all", "nearest"] = "all"

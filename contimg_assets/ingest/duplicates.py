@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.robust import medians_of_groups, scatter_of_groups
+from contimg_assets.sky.robust import MAD_TO_SIGMA, medians_of_groups, scatter_of_groups
 from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
@@ -25,6 +27,13 @@ MIN_OVER_CHANCE = 3
 """How many times the chance pairs those pairs must be."""
 
 _ROUNDING = 1 + 1e-12
+# A pair that nothing else competes with is one source up to this many times ``sigma``: position errors have tails, and
+# two sources that are each seen in one image only, this near to each other, are rarer still.
+_ALONE = 2.0
+# Pairs whose median tells how two images lie against each other around a place, and the least number of pairs for it.
+_NEAREST, _FEWEST_FOR_WARP = 15, 45
+# The shift around a place must predict pairs that it was not formed from better than one shift for all by this factor.
+_WARPED = 0.9
 
 
 class Duplicates(NamedTuple):
@@ -95,10 +104,14 @@ def find_duplicates(
        and is taken out before pairs are compared (images of real surveys are off by several arcsec against each other,
        and not by the same everywhere: the scatter about the shift is taken as the position error where it is larger).
        With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is neither shift nor scatter.
+       Where what is left differs over the two images, as at the edges of real fields, the median of the nearest pairs
+       around a place is taken out too.
     2. Two measurements can be the same source if they are closer than ``radius_arcsec``, or than ``sigma`` combined
-       position errors (but never farther than half a beam).
-    3. Between each two images a measurement has at most one partner: its nearest, if it is that one's nearest too. One
-       blend therefore never removes two components that another image resolves.
+       position errors (but never farther than half a beam); up to twice ``sigma`` where the shift was measured and no
+       other measurement of the two images is within half a beam of either.
+    3. Between each two images a measurement has at most one partner. Where several compete, partners are those of the
+       one-to-one assignment of greatest total likelihood. One blend therefore never removes two components that another
+       image resolves, and the components of a double are not given out crosswise.
     4. In the order of their distance from the center of their image, each measurement is kept and removes its partners,
        unless it has been removed itself. What is removed removes nothing: a chain A-B-C keeps A and C.
 
@@ -116,7 +129,7 @@ def find_duplicates(
     limit = max(radius_arcsec, beam_arcsec / 2)
     pairs = _pairs(vectors, image, limit * np.sqrt(2))
     east, north = offsets_arcsec(ra_deg[pairs.i], dec_deg[pairs.i], ra_deg[pairs.j], dec_deg[pairs.j])
-    shifts = _image_shifts(pairs, image, east, north, pairs.separation_arcsec <= limit)
+    shifts = _image_shifts(pairs, image, vectors, (east, north), pairs.separation_arcsec <= limit)
     east, north = east - shifts.east, north - shifts.north
     residual = np.hypot(east, north)
     error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
@@ -124,9 +137,11 @@ def find_duplicates(
     normalized = np.hypot(
         east / np.maximum(error_east, shifts.scatter_east), north / np.maximum(error_north, shifts.scatter_north)
     )
-    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalized <= sigma) & (residual <= limit))
-    pairs, residual = pairs.where(candidate), residual[candidate]
-    pairs = pairs.where(_mutual_nearest(pairs, image, residual))
+    alone = shifts.measured & _alone(pairs, image, residual <= limit)
+    reach = np.where(alone, _ALONE * sigma, sigma)
+    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalized <= reach) & (residual <= limit))
+    pairs = pairs.where(candidate)
+    pairs = pairs.where(_one_to_one(pairs, image, normalized[candidate], sigma))
     kept = _keep_in_order(pairs, _Order.of(dist_from_centre_deg))
     return _with_separations(kept, vectors)
 
@@ -199,6 +214,56 @@ def _keep_in_order(pairs: _RowPairs, order: _Order) -> Indices:
     return order.row_at(best)
 
 
+def _ends(pairs: _RowPairs, image: npt.NDArray[np.integer]) -> tuple[Indices, Indices]:
+    """Both rows of each pair as numbers that also tell the other image: equal where pairs compete for a row."""
+    n_images = int(image.max(initial=0)) + 1
+    return pairs.i * n_images + image[pairs.j], pairs.j * n_images + image[pairs.i]
+
+
+def _alone(pairs: _RowPairs, image: npt.NDArray[np.integer], inside: Flags) -> Flags:
+    """Which pairs are the only ones ``inside`` the limit, between their two images, of both of their rows."""
+    one, other = _ends(pairs, image)
+    ends, place = np.unique(np.concatenate([one, other]), return_inverse=True)
+    within = np.bincount(place, np.tile(inside, 2), minlength=len(ends))
+    alone: Flags = inside & (within[place[: len(one)]] == 1) & (within[place[len(one) :]] == 1)
+    return alone
+
+
+def _one_to_one(pairs: _RowPairs, image: npt.NDArray[np.integer], normalized: Floats, sigma: float) -> Flags:
+    """Which pairs make the one-to-one assignment of greatest total likelihood between each two images.
+
+    A pair is worth ln(1 + exp((sigma^2 - n^2) / 2)) at n combined errors: the ln of its likelihood over that of two
+    sources, if both are equally likely at ``sigma``. Every candidate is worth something.
+    """
+    one, other = _ends(pairs, image)
+    key = pd.Series(np.concatenate([one, other]))
+    single = ~key.duplicated(keep=False).to_numpy()
+    chosen = single[: len(one)] & single[len(one) :]
+    open_pairs = np.flatnonzero(~chosen)
+    if not len(open_pairs):
+        return chosen
+    # Rows of the lower image on one side: the graph has two sides, and groups of pairs of images do not touch.
+    swap = image[pairs.i] > image[pairs.j]
+    low, high = np.where(swap, other, one)[open_pairs], np.where(swap, one, other)[open_pairs]
+    rows, row = np.unique(low, return_inverse=True)
+    columns, column = np.unique(high, return_inverse=True)
+    worth = np.logaddexp(0.0, 0.5 * (sigma**2 - normalized[open_pairs] ** 2))
+    # Every row has a column of its own for staying alone; the offset keeps all weights above zero.
+    alone, offset = np.arange(len(rows)), 1.0 + float(worth.max())
+    graph = csr_array(
+        (
+            np.concatenate([offset - worth, np.full(len(rows), offset)]),
+            (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone])),
+        ),
+        shape=(len(rows), len(columns) + len(rows)),
+    )
+    partner = np.empty(len(rows), np.intp)
+    matched_row, matched_column = min_weight_full_bipartite_matching(graph)
+    partner[matched_row] = matched_column
+    chosen[open_pairs[partner[row] == column]] = True
+    return chosen
+
+
 def _mutual_nearest(pairs: _RowPairs, image: npt.NDArray[np.integer], distance: Floats) -> Flags:
     """Which pairs are each other's nearest between their two images; ties by row."""
     n_pairs, n_images = len(distance), int(image.max(initial=0)) + 1
@@ -217,22 +282,32 @@ class _ImageShifts(NamedTuple):
     """How the two images of each pair lie against each other, shape (number of pairs,), arcsec.
 
     ``east`` and ``north`` are the shift from the image of i to that of j; ``scatter_east`` and ``scatter_north`` the
-    robust scatter about it.
+    robust scatter about it; ``measured`` is false where there are too few pairs, or mostly chance pairs.
     """
 
     east: Floats
     north: Floats
     scatter_east: Floats
     scatter_north: Floats
+    measured: Flags
 
 
 def _image_shifts(
-    pairs: _RowPairs, image: npt.NDArray[np.integer], east: Floats, north: Floats, inside: Flags
+    pairs: _RowPairs,
+    image: npt.NDArray[np.integer],
+    vectors: Floats,
+    offsets: tuple[Floats, Floats],
+    inside: Flags,
 ) -> _ImageShifts:
     """Shift and scatter of each two images from their mutually nearest pairs that are ``inside`` the limit.
 
     The other pairs are those of a ring of the same area: where they are not much fewer, the pairs are mostly chance,
     and nothing is learnt from them.
+
+    Parameters
+    ----------
+    vectors : unit vectors of the rows
+    offsets : east and north from i to j of each pair [arcsec]
     """
     # Offsets go from the lower image to the higher, so that all pairs of two images have one sign.
     sign = np.where(image[pairs.i] < image[pairs.j], 1.0, -1.0)
@@ -241,15 +316,45 @@ def _image_shifts(
     both = low.astype(np.int64) * n_images + high
     mutual = np.zeros(len(both), bool)
     mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
-    near = pd.DataFrame({"east": sign * east, "north": sign * north})[mutual]
+    all_offsets = sign[:, None] * np.stack(offsets, axis=1)
+    near = pd.DataFrame(all_offsets[mutual], columns=["east", "north"])
     middle = medians_of_groups(near, both[mutual])
     scatter = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
     found = middle.join(scatter.add_prefix("scatter_"))
     n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
     chance = pd.Series(both[~inside]).value_counts().reindex(found.index, fill_value=0)
-    found = found[(n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)]
-    known = found.reindex(both).fillna(0.0).to_numpy()
-    return _ImageShifts(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3])
+    believed = (n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)
+    known = found[believed].reindex(both).fillna(0.0).to_numpy()
+    for key in found.index[believed & (n_pairs >= _FEWEST_FOR_WARP)]:
+        here = np.flatnonzero(both == key)
+        used = mutual[here]
+        left = all_offsets[here] - known[here, :2]
+        warp = _warp(vectors[pairs.i[here]], left, used)
+        if warp is not None:
+            known[here, :2] += warp
+            known[here, 2:] = MAD_TO_SIGMA * np.median(np.abs(left - warp)[used], axis=0)
+    measured = np.isin(both, found.index[believed])
+    return _ImageShifts(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3], measured)
+
+
+def _warp(places: Floats, left: Floats, used: Flags) -> Floats | None:
+    """What is left of the offsets around each place, as the median of its nearest pairs; None where nothing is gained.
+
+    Parameters
+    ----------
+    places : unit vectors of the pairs of two images, shape (n, 3)
+    left : their offsets without the shift of the images, shape (n, 2) [arcsec]
+    used : pairs to learn from, shape (n,)
+    """
+    learnt = np.flatnonzero(used)
+    nearest = learnt[np.asarray(cKDTree(places[learnt]).query(places, k=_NEAREST + 1)[1])]
+    # A pair does not predict itself.
+    own = nearest[:, 0] == np.arange(len(places))
+    around = np.where(own[:, None], nearest[:, 1:], nearest[:, :-1])
+    warp: Floats = np.median(left[around], axis=1)
+    after, before = ((values[used] ** 2).sum(axis=1) for values in (left - warp, left))
+    # Medians of squares: outliers must not decide whether the images are warped.
+    return warp if np.median(after) < _WARPED * np.median(before) else None
 
 
 def _with_separations(kept: Indices, vectors: Floats) -> Duplicates:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.epochs import time_order
-from contimg_assets.pipeline.stages import NOTHING_BEFORE, RAW_DETECTIONS, STAGE, Stage
+from contimg_assets.pipeline import merges
+from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, NOTHING_BEFORE, RAW_DETECTIONS, STAGE, Stage
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, Failure
 
 INCOMING = "incoming"
 STATE_BEFORE = "state_before"
 STATE_AFTER = "state_after"
 SCALES = "epoch_scales"
+MERGES = "merges"
 NO_SCALES = "none"
 
 
@@ -83,6 +86,15 @@ class World:
     products: Mapping[str, EpochRecord] = field(default_factory=dict)
     survey: Sequence[SurveyTable] = ()
 
+    @cached_property
+    def merged(self) -> dict[str, dict[str, str]]:
+        """For each epoch whose associations name sources that are no more: these, and those that stand for them."""
+        records = (
+            self.store.record(ASSOCIATED_SOURCES.name, epoch)
+            for epoch in in_time_order(self.store.epochs(ASSOCIATED_SOURCES.name), self.store)
+        )
+        return merges.merged_sources([record for record in records if record is not None])
+
     def record(self, stage: Stage, epoch: str) -> EpochRecord | None:
         """What a stage holds of an epoch, and what that was made from; None if it was never made."""
         if stage.kept_in == "database":
@@ -136,6 +148,8 @@ def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, st
         inputs[STATE_BEFORE] = before
     if stage.reads_scales and world.scales is not None:
         inputs[SCALES] = world.scales.get(epoch, NO_SCALES)
+    if stage.reads_merges and world.merged.get(epoch):
+        inputs[MERGES] = merges.version_of(world.merged[epoch])
     return inputs
 
 

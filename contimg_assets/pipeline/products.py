@@ -17,6 +17,7 @@ from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.inputs import epochs_in_time_order, in_time_order, is_fresh
+from contimg_assets.pipeline.merges import version_of, with_heirs
 from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, ERROR_MODEL_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
@@ -66,12 +67,13 @@ class StoredProducts:
         self.code = PRODUCTS.code_version(config)
         self.scales = applied_scales(config)
 
-    def read(self, epoch: str, inputs: Mapping[str, str]) -> EpochProducts:
+    def read(self, epoch: str, inputs: Mapping[str, str], merged: Mapping[str, str]) -> EpochProducts:
         """One epoch as it is written into the database.
 
         Parameters
         ----------
         inputs : versions of everything that its rows are made from
+        merged : sources that later epochs merged, and those that stand for them
         """
 
         def table(stage: str, name: str) -> Any:
@@ -85,8 +87,8 @@ class StoredProducts:
             epoch=epoch,
             images=table("raw_detections", "images"),
             measurements=apply_corrections(table("measurements", "measurements"), corrections),
-            associations=table("associated_sources", "associations"),
-            relations=table("associated_sources", "relations"),
+            associations=with_heirs(table("associated_sources", "associations"), merged, ["source_id"]),
+            relations=with_heirs(table("associated_sources", "relations"), merged, ["from_source_id", "to_source_id"]),
             corrections=corrections,
             coverage=table("raw_detections", "coverage"),
             configurations=table("error_model", "image_configurations"),
@@ -123,15 +125,19 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     """Other epochs whose fold is not the one in the database, and what their rows would be made from now.
 
     The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those
-    that folding changed are written together, whichever run they belong to; what else their own run makes follows with
-    it.
+    that folding changed, and those of which sources were merged, are written together, whichever run they belong to;
+    what else their own run makes follows with it.
     """
     fold = ASSOCIATED_SOURCES
     changed: dict[str, dict[str, str]] = {}
     for epoch in complete_epochs(work.store):
         recorded, folded = work.world.record(PRODUCTS, epoch), work.world.record(fold, epoch)
-        written = recorded.inputs.get(fold.name) if recorded is not None else None
-        if epoch not in work.asked and folded is not None and written != folded.data_version:
+        if epoch in work.asked or folded is None:
+            continue
+        written = {} if recorded is None else recorded.inputs
+        merged = work.world.merged.get(epoch)
+        expected = folded.data_version, version_of(merged) if merged else None
+        if (written.get(fold.name), written.get(inputs_.MERGES)) != expected:
             changed[epoch] = inputs_.of(PRODUCTS, epoch, work.world)
     return changed
 
@@ -145,7 +151,7 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     def products() -> Iterator[EpochProducts]:
         for epoch, inputs in wanted.items():
             try:
-                read = stored.read(epoch, inputs)
+                read = stored.read(epoch, inputs, work.world.merged.get(epoch, {}))
                 _ = read.content_version  # checks its tables against their schemas
             except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
                 unreadable[epoch] = work.failed(epoch, inputs, error)

@@ -15,7 +15,7 @@ from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.schemas import TableSchema
-from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
+from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
@@ -39,6 +39,7 @@ class Stage:
     folds : whether an epoch's result depends on the epochs before it
     reads_catalogs : whether it reads the reference catalogs
     reads_scales : whether it reads the scales between epochs, where the configuration applies them
+    reads_merges : whether it reads which sources later epochs merged
     per : whether it has a result for every epoch, or one for the whole survey
     kept_in : whether its tables are Parquet files of the store or tables of the products database
     """
@@ -52,6 +53,7 @@ class Stage:
     folds: bool = False
     reads_catalogs: bool = False
     reads_scales: bool = False
+    reads_merges: bool = False
     per: Literal["epoch", "survey"] = "epoch"
     kept_in: Literal["store", "database"] = "store"
 
@@ -65,13 +67,13 @@ class Stage:
 
 
 RAW_DETECTIONS = Stage("raw_detections", "1", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
-MEASUREMENTS_STAGE = Stage("measurements", "1", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
+MEASUREMENTS_STAGE = Stage("measurements", "2", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,
     ("raw_detections", "measurements"),
     ("association",),
-    (ASSOCIATIONS, RELATIONS, ALIGNMENT, STATE),
+    (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, STATE),
     hidden=frozenset({STATE.name}),
     folds=True,
 )
@@ -79,7 +81,7 @@ ASSOCIATED_SOURCES = Stage(
 REFERENCE_STAGE = Stage("reference", "2", (), (), (REFERENCE,), per="survey")
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
-    "3",
+    "4",
     ("raw_detections", "measurements", "associated_sources"),
     ("matching", "checks"),
     (CATALOG_MATCHES, MATCH_SUMMARY),
@@ -123,6 +125,7 @@ PRODUCTS = Stage(
     (),
     reads_catalogs=True,
     reads_scales=True,
+    reads_merges=True,
     kept_in="database",
 )
 

@@ -38,7 +38,10 @@ def rebuild_products(project: Project) -> WriteReport:
     """
     stored = StoredProducts(project.config, project.store)
     world = stored_world(project.config, project.store)
-    products = (stored.read(epoch, inputs.of(PRODUCTS, epoch, world)) for epoch in complete_epochs(project.store))
+    products = (
+        stored.read(epoch, inputs.of(PRODUCTS, epoch, world), world.merged.get(epoch, {}))
+        for epoch in complete_epochs(project.store)
+    )
     return project.products.rebuild(
         products, project.config.variability, matching_of(project.config), published_error_model(project.store)
     )

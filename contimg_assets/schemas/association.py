@@ -60,6 +60,17 @@ ALIGNMENT = TableSchema(
     key=("image",),
 )
 
+MERGES = TableSchema(
+    "merges",
+    "Sources that this epoch merged into another one, once for every earlier epoch that names them",
+    (
+        Column("source_id", TEXT, "", "The source that is no more"),
+        Column("into_source_id", TEXT, "", "The one that has its measurements"),
+        Column("epoch", TEXT, "", "An earlier epoch whose associations name the source that is no more"),
+    ),
+    key=("source_id", "epoch"),
+)
+
 FORKS = TableSchema(
     "forks",
     "Sources that split off another one in this epoch",
@@ -106,8 +117,20 @@ STATE = TableSchema(
             "Mean natural logarithm of the peak flux densities in mJy / beam, blends left out; missing where unknown",
             nullable=True,
         ),
-        Column("n_measurements", INT, "", "Measurements so far, copied ones included", minimum=1),
+        Column(
+            "n_measurements",
+            INT,
+            "",
+            "Measurements so far, copied ones included; 0 among changes: the source is gone, merged into another",
+            minimum=0,
+        ),
         Column("history_hash", INT, "", "Hash of the source's associations so far: equal hashes, equal histories"),
+        Column(
+            "twin_hash",
+            INT,
+            "",
+            "Number of an older source within half a beam that was never seen in one image with this one; 0 for none",
+        ),
     ),
     key=("source_id",),
 )

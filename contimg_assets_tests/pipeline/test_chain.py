@@ -24,7 +24,7 @@ from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES
 from contimg_assets.pipeline.stages import STAGE as STAGES_BY_NAME
 from contimg_assets.pipeline.staleness import State, assess
 from contimg_assets.pipeline.store import EpochRecord, Failure, StoredTable
-from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, RELATIONS, STATE
+from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.sky.sphere import displaced
 
 METHODS = ["basic", "advanced", "deruiter", "optimal"]
@@ -143,7 +143,7 @@ class MemoryStore:
 
     def tables(self) -> dict[str, dict[str, pa.Table]]:
         """What is stored, as tables."""
-        names = [schema.name for schema in (ASSOCIATIONS, RELATIONS, ALIGNMENT, STATE)]
+        names = [schema.name for schema in (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, STATE)]
         return {e: {name: self.read_recorded(r, name) for name in names} for e, r in self.committed.items()}
 
 

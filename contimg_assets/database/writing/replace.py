@@ -38,6 +38,7 @@ from contimg_assets.database.writing.sources import (
 from contimg_assets.database.writing.statistics import recompute
 from contimg_assets.database.writing.stored import Present, read_observed, read_present
 from contimg_assets.variability.error_model import ErrorModel
+from contimg_assets.variability.position_errors import position_errors
 
 _NO_MATCHING = "none"
 # What most of a large change goes to.
@@ -117,6 +118,7 @@ def _recompute_sources(
     sources = recomputed.sources.drop(columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam"]).assign(
         **judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids)
     )
+    sources = sources.assign(**position_errors(sources))
     write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched)

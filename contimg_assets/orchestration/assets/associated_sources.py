@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +27,7 @@ from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.inputs import state_version
+from contimg_assets.pipeline.merges import merges_fact, merges_table
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import association_rate, too_few_associations
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
@@ -74,7 +76,12 @@ class Association:
             If what is stored is not the state that the record tells of.
         """
         last = taking_part[-1]
-        records = taking_part[len(taking_part) - 1 - last.facts.get(CHANGES_KEPT, 0) :]
+        # Counted back, not by the number that the last one tells: an epoch that came late or went since then, and that
+        # changed no state, made no later one change.
+        first = len(taking_part) - 1
+        while first > 0 and taking_part[first].facts.get(CHANGES_KEPT, 0):
+            first -= 1
+        records = taking_part[first:]
         full, *changes = (self.store.read_recorded(record, STATE.name) for record in records)
         state = FoldState.from_table(full)
         for changed in changes:
@@ -97,19 +104,30 @@ class Association:
     def _content(self, result: FoldResult, onto: Onto[FoldState]) -> Content:
         state, n_changes = _to_keep(result.state, onto)
         copied = self._copied_history(result, onto.earlier)
+        merges = self._merges(result, onto)
         rate = association_rate(result.diagnostics)
         numbers = {name: value for name, value in result.diagnostics.items() if isinstance(value, int | float)}
         return Content(
             tables={
                 "associations": pd.concat([result.associations, copied], ignore_index=True),
                 "relations": result.relations,
+                "merges": merges,
                 "alignment": result.alignment,
                 STATE.name: state,
             },
-            facts=numbers | ({} if rate is None else {"association_rate": rate}) | {CHANGES_KEPT: n_changes},
+            facts=numbers
+            | ({} if rate is None else {"association_rate": rate})
+            | {CHANGES_KEPT: n_changes}
+            | merges_fact(merges),
             metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
             checks=[Check.of(SEEN_AGAIN, too_few_associations(result.diagnostics, self.config.checks))],
         )
+
+    def _merges(self, result: FoldResult, onto: Onto[FoldState]) -> pd.DataFrame:
+        """Which earlier epochs name the sources that this one merged."""
+        before = onto.state.part(np.flatnonzero(np.isin(onto.state.source, result.rows.merged))).sources()
+        counts = dict(zip(before["source_id"], before["n_measurements"], strict=True))
+        return merges_table(self.store, onto.earlier, result.merges, counts)
 
     def _copied_history(self, result: FoldResult, earlier: Sequence[EpochRecord]) -> pd.DataFrame:
         """Earlier rows of the parents of forks, for methods whose forks copy history."""

@@ -1,0 +1,92 @@
+"""Errors of sources' mean positions that hold for faint sources too.
+
+A position's error goes as 1 / SNR of the source, and a finder quotes it with the SNR that it measured. Of a source near
+the threshold only the measurements that noise made brighter are in the catalogs: it is fainter than they say, and its
+position less certain. How much fainter, the images that missed it tell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr
+
+from contimg_assets.sky.arrays import Floats
+
+# Numbers of sources fall with flux as S^-2.5 (Euclidean counts): which of the true fluxes behind a measured one are
+# more frequent (Hogg & Turner 1998, PASP 110, 727).
+_SLOPE = 2.5
+# Share of the detections of a source far above the threshold that finders miss for other reasons than noise.
+_LOST = 0.05
+# Above this SNR nothing is to be corrected; a source seen more often than this is where it is seen.
+_BRIGHT, _OFTEN = 15.0, 10.0
+# True SNR against the measured one, where the probability is worked out.
+_BELOW, _ABOVE, _STEP, _FAINTEST = 6.0, 3.0, 0.25, 1.5
+# The quoted error is itself measured, from the fitted peak and size: its own relative error is about 1 / SNR, which
+# makes tails. This much over SNR^2 added to the variance gives back the 95 %.
+_TAILS = 5.0
+_CHUNK = 20_000
+
+
+def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:
+    """Errors of mean positions, with what the detection threshold hides.
+
+    Parameters
+    ----------
+    sources : uncertainty_ew_arcsec, uncertainty_ns_arcsec (from the quoted errors), min_snr, max_snr, n_measurements,
+        n_forced, n_limits (epochs that covered the source without a detection)
+
+    Returns
+    -------
+    uncertainty_ew_arcsec, uncertainty_ns_arcsec, shape (n,); as they are where the SNR is not known, and for sources
+    that were never detected
+    """
+    mean_snr = 0.5 * (sources["min_snr"] + sources["max_snr"]).to_numpy(dtype=float)
+    n_seen = (sources["n_measurements"] - sources["n_forced"]).to_numpy(dtype=float)
+    factor = np.ones(len(sources))
+    known = np.flatnonzero((n_seen > 0) & (mean_snr > 0))
+    factor[known] = np.sqrt(1.0 + _TAILS / np.maximum(mean_snr[known], _FAINTEST) ** 2)
+    faint = known[mean_snr[known] < _BRIGHT]
+    factor[faint] *= excess_of_faint(
+        mean_snr[faint],
+        sources["min_snr"].to_numpy(dtype=float)[faint],
+        n_seen[faint],
+        sources["n_limits"].to_numpy(dtype=float)[faint],
+    )
+    return {
+        name: sources[name].to_numpy(dtype=float) * factor
+        for name in ("uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
+    }
+
+
+def excess_of_faint(mean_snr: Floats, least_snr: Floats, n_seen: Floats, n_missed: Floats) -> Floats:
+    """By how much the position errors of faint sources exceed the quoted ones: rms of measured over true SNR.
+
+    The true SNR x has the probability x^-2.5 exp(-n (r - x)^2 / 2) P(missed | x)^m, for n detections of the mean SNR r
+    and m images without one, each of which would have shown the source at the SNR of its faintest detection.
+
+    Parameters
+    ----------
+    mean_snr, least_snr : of the detections, shape (n,)
+    n_seen, n_missed : numbers of detections, and of epochs without one, shape (n,)
+    """
+    # Of a source seen often, the share that was missed counts.
+    share = np.minimum(1.0, _OFTEN / n_seen)
+    parts = [
+        _excess(mean_snr[here], least_snr[here], (n_seen * share)[here], (n_missed * share)[here])
+        for here in (slice(k, k + _CHUNK) for k in range(0, len(mean_snr), _CHUNK))
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _excess(mean_snr: Floats, least_snr: Floats, n_seen: Floats, n_missed: Floats) -> Floats:
+    true = np.maximum(mean_snr[:, None] + np.arange(-_BELOW, _ABOVE, _STEP), _FAINTEST)
+    missed = _LOST + (1.0 - _LOST) * ndtr(least_snr[:, None] - true)
+    log_probability = -0.5 * n_seen[:, None] * (mean_snr[:, None] - true) ** 2 - _SLOPE * np.log(true)
+    log_probability += n_missed[:, None] * np.log(missed)
+    # Below the faintest possible SNR the grid has one value many times over: it counts once.
+    log_probability[:, 1:][true[:, 1:] == _FAINTEST] = -np.inf
+    weight = np.exp(log_probability - log_probability.max(axis=1, keepdims=True))
+    squares = (weight * (mean_snr[:, None] / true) ** 2).sum(axis=1) / weight.sum(axis=1)
+    excess: Floats = np.maximum(np.sqrt(squares), 1.0)
+    return excess
