@@ -27,6 +27,7 @@ from contimg_assets.schemas.variability import (
     LIGHT_CURVE,
     PAIRS,
     PHOTOMETRY,
+    SOURCE_MEASUREMENTS,
     SOURCES,
     VARIABILITY,
     VARIABILITY_STATS,
@@ -46,6 +47,7 @@ _SCHEMAS: dict[str, TableSchema] = {
     "cross_matches": CROSS_MATCHES,
     "light_curves": LIGHT_CURVE,
     "photometry": PHOTOMETRY,
+    "source_measurements": SOURCE_MEASUREMENTS,
     "variability_stats": VARIABILITY_STATS,
 }
 # Packed copies of other tables: of no use outside.

@@ -86,11 +86,14 @@ def light_curves(products: Products) -> dict[str, object]:
 
 
 def _image_scales(ln_flux: pd.Series, source: pd.Series, image: pd.Series) -> pd.Series:
-    """Median residual of each image against its sources' means over the images, both solved in turn."""
+    """Median residual of each image against its sources' means over the images, both solved in turn.
+
+    Means, as the median of a few epochs is the flux of one of them: residuals of zero would decide an image's median.
+    """
     scale = pd.Series(0.0, index=image.unique())
-    for _ in range(10):
-        mean = (ln_flux - image.map(scale)).groupby(source).median()
-        scale = (ln_flux - source.map(mean)).groupby(image).median()
+    for _ in range(30):
+        mean = (ln_flux - image.map(scale)).groupby(source).transform("mean")
+        scale = (ln_flux - mean).groupby(image).median()
     return scale
 
 
