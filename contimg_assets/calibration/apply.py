@@ -23,7 +23,8 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         One row a measurement: ``image``, ``ra_deg``, ``dec_deg``; of errors and fluxes those that are missing count as
         unknown.
     corrections : DataFrame, Table or pyarrow.Table
-        What `measure_corrections` returned: a row for every image of the measurements.
+        What `measure_corrections` returned: a row for every image of the measurements. Without ``trusted`` all images
+        are, without ``flux_tie_err`` it is 0.
 
     Returns
     -------
@@ -31,8 +32,9 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         The measurements, in their order, with ``ra_corr_deg``, ``dec_corr_deg``, ``flux_int_corr_mjy``,
         ``flux_peak_corr_mjy_beam``, their errors and ``corrected``, as described in
         `contimg_assets.schemas.corrections`. Errors of fluxes are the thermal ones, scaled; ``flux_scale_err`` is the
-        image's own error of the scale as a fraction, common to all its measurements, not part of them. Position errors
-        grow by the offset's standard error, of a model over the image by that at their place.
+        image's own error of the scale as a fraction, common to all its measurements, ``flux_tie_err`` that of the
+        absolute scale, common to the field; neither is part of them. ``trusted`` is the image's. Position errors grow
+        by the offset's standard error, of a model over the image by that at their place.
 
     Raises
     ------
@@ -45,9 +47,10 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
     >>> import contimg_assets as ca
     >>> from contimg_assets.schemas.corrections import CORRECTIONS
     >>> corrections = pd.DataFrame([dict.fromkeys(CORRECTIONS.names) | {
-    ...     "image": "tile1", "applied": True, "position_applied": True, "flux_applied": True,
+    ...     "image": "tile1", "applied": True, "trusted": True, "position_applied": True, "flux_applied": True,
     ...     "dra_applied_arcsec": 0.0, "ddec_applied_arcsec": 3.6, "dra_err_arcsec": 0.1, "ddec_err_arcsec": 0.1,
-    ...     "flux_mult": 0.5, "flux_mult_err": 0.01, "flux_add_mjy": 0.0,
+    ...     "flux_mult": 0.5, "flux_mult_err": 0.01, "flux_tie_err": 0.02,
+    ...     "flux_add_mjy": 0.0,
     ... }])
     >>> measurements = pd.DataFrame({"image": ["tile1"], "ra_deg": [10.0], "dec_deg": [16.0], "flux_int_mjy": [30.0]})
     >>> ca.apply_corrections(measurements, corrections)[["dec_corr_deg", "flux_int_corr_mjy"]].round(4)
@@ -98,6 +101,9 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         "flux_int_err_corr_mjy": of_measurement("flux_int_err_mjy") * mult,
         "local_rms_corr_mjy_beam": of_measurement("local_rms_mjy_beam") * mult,
         "flux_scale_err": of_image("flux_mult_err") / mult,
+        # Corrections from elsewhere need not say these two.
+        "flux_tie_err": of_image("flux_tie_err") if "flux_tie_err" in corrections else 0.0,
+        "trusted": corrections["trusted"].to_numpy(dtype=bool)[row] if "trusted" in corrections else True,
         "corrected": corrections["applied"].to_numpy(dtype=bool)[row],
     }
     return measurements.assign(**columns)

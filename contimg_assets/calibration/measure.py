@@ -423,11 +423,13 @@ def _applied_columns(position: _Tie, flux: _Tie, parameters: Corrections) -> dic
         "applied": not reasons,
         "position_applied": moved,
         "flux_applied": scaled,
+        "trusted": not (trust.is_wrong_position(position.fit, parameters) or trust.is_wrong_flux(flux.fit, parameters)),
         "reason": "; ".join(reasons) or None,
         "dra_applied_arcsec": position.fit.dra_arcsec if moved else 0.0,
         "ddec_applied_arcsec": position.fit.ddec_arcsec if moved else 0.0,
         "flux_mult": 1 / fit.scale if scaled else 1.0,
         "flux_mult_err": fit.scale_err / fit.scale**2 if scaled else 0.0,
+        "flux_tie_err": 0.0,
         "flux_add_mjy": float(np.nan_to_num(fit.offset_mjy)) if scaled else 0.0,
         "flux_add_err_mjy": float(np.nan_to_num(fit.offset_err_mjy)) if scaled else 0.0,
     }

@@ -22,6 +22,22 @@ def refuse_position(offset: PositionOffset, parameters: Corrections) -> str | No
     return None
 
 
+def is_wrong_position(offset: PositionOffset, parameters: Corrections) -> bool:
+    """Whether an offset is known well enough, and larger than any can be: the image's positions are wrong."""
+    if offset.n < parameters.min_matches:
+        return False
+    error = max(offset.dra_err_arcsec, offset.ddec_err_arcsec)
+    size = float(np.hypot(offset.dra_arcsec, offset.ddec_arcsec))
+    return size - 3 * error > parameters.max_offset_arcsec
+
+
+def is_wrong_flux(fitted: FluxScale, parameters: Corrections) -> bool:
+    """Whether a scale is known well enough, and farther from 1 than any can be: the image's fluxes are wrong."""
+    if fitted.n < parameters.min_matches:
+        return False
+    return abs(fitted.scale - 1) - 3 * fitted.scale_err > parameters.max_scale_change
+
+
 def refuse_flux(fitted: FluxScale, parameters: Corrections) -> str | None:
     """Why a flux scale is not applied, None if it is."""
     if fitted.n < parameters.min_matches:

@@ -11,6 +11,12 @@ CORRECTIONS = TableSchema(
         Column("applied", BOOL, "", "Whether everything that the configuration asks for was applied to this image"),
         Column("position_applied", BOOL, "", "Whether positions are corrected"),
         Column("flux_applied", BOOL, "", "Whether fluxes are corrected"),
+        Column(
+            "trusted",
+            BOOL,
+            "",
+            "Whether nothing that was measured of the image is refused as wrong; what cannot be measured is not wrong",
+        ),
         Column("reason", TEXT, "", "Why something is not applied; missing if everything is", nullable=True),
         Column(
             "notes", TEXT, "", "What had to be assumed, such as a filter skipped for lack of peak fluxes", nullable=True
@@ -22,6 +28,13 @@ CORRECTIONS = TableSchema(
         Column("ddec_applied_arcsec", FLOAT, "arcsec", "Added to positions, north, at the image centre; 0 if refused"),
         Column("flux_mult", FLOAT, "", "Corrected flux = (flux - flux_add_mjy) * flux_mult; 1 if refused", minimum=0),
         Column("flux_mult_err", FLOAT, "", "Standard error of flux_mult, shared by the whole image", minimum=0),
+        Column(
+            "flux_tie_err",
+            FLOAT,
+            "",
+            "Error of the absolute flux scale as a fraction of the flux, common to all images of a field",
+            minimum=0,
+        ),
         Column("flux_add_mjy", FLOAT, "mJy", "Additive error of the fluxes, taken off first; 0 if none or refused"),
         Column("flux_add_err_mjy", FLOAT, "mJy", "Its standard error", minimum=0),
         # Measured: also where refused.
@@ -200,6 +213,20 @@ _CORRECTED = (
         "",
         "Error of the image's scale as a fraction of the flux: common to the image",
         minimum=0,
+    ),
+    Column(
+        "flux_tie_err",
+        FLOAT,
+        "",
+        "Error of the absolute flux scale as a fraction of the flux, common to all images of a field",
+        minimum=0,
+    ),
+    Column(
+        "trusted",
+        BOOL,
+        "",
+        "Whether the image's position and flux scale are not refused as wrong; where they are, the measurement teaches "
+        "nothing",
     ),
     Column("corrected", BOOL, "", "Whether position and flux corrections were applied in full"),
 )

@@ -97,7 +97,8 @@ class Survey:
             "ra_corr_deg": ra, "dec_corr_deg": dec, "mjd": np.full(n, mjd), "snr": flux, "compactness": np.ones(n),
             "healpix": index_cells(ra, dec), "local_rms_mjy_beam": np.ones(n),
             "flux_peak_isl_ratio": np.ones(n), "flux_int_isl_ratio": np.ones(n),
-            "flux_scale_err": np.full(n, 0.01), "corrected": np.ones(n, bool),
+            "flux_scale_err": np.full(n, 0.01), "flux_tie_err": np.zeros(n), "trusted": np.ones(n, bool),
+            "corrected": np.ones(n, bool),
         }  # fmt: skip
         for kind, unit in (("peak", "mjy_beam"), ("int", "mjy")):
             columns[f"flux_{kind}_{unit}"] = columns[f"flux_{kind}_corr_{unit}"] = flux
@@ -123,6 +124,7 @@ class Survey:
             k,
             image=np.asarray(images, dtype=object),
             flux_mult=np.ones(k),
+            trusted=np.ones(k, bool),
         )
         return EpochProducts(
             name, table, filled(CORRECTED_MEASUREMENTS, n, **columns), associations, RELATIONS.empty(), corrections,
