@@ -78,7 +78,7 @@ def read_images(connection: Connection) -> pd.DataFrame:
     -------
     DataFrame, sorted by epoch and image: epoch, image, mjd, ra_deg, dec_deg; radius_deg of a circle that holds what the
     image covers; detailed: whether its coverage itself is stored; flux_mult, and rms_mjy_beam on the scale that it
-    corrects to
+    corrects to; trusted: whether nothing of the image is refused as wrong
     """
     image, correction, coverage = TABLES["images"], TABLES["corrections"], TABLES["image_coverage"]
     scale = sa.func.coalesce(correction.c.flux_mult, 1.0)
@@ -93,6 +93,7 @@ def read_images(connection: Connection) -> pd.DataFrame:
             coverage.c.radius_deg.is_not(None).label("detailed"),
             (image.c.rms_mjy_beam * scale).label("rms_mjy_beam"),
             scale.label("flux_mult"),
+            sa.func.coalesce(correction.c.trusted, sa.true()).label("trusted"),
         )
         .outerjoin(coverage, sa.and_(coverage.c.epoch == image.c.epoch, coverage.c.image == image.c.image))
         .outerjoin(correction, sa.and_(correction.c.epoch == image.c.epoch, correction.c.image == image.c.image))
