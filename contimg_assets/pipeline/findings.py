@@ -34,6 +34,8 @@ _SAME_FIELD = 0.25
 _FEW = 1.5
 # More sources than this share do not vary in any survey: errors are too small.
 _MANY_VARY = 0.1
+# Range of the median eta, over what it should be, that errors have which are right.
+_ETA_LOW, _ETA_HIGH = 0.8, 1.25
 _COLUMNS = ["subject", "what", "why", "cure"]
 
 Finding = tuple[str, str, str, str]
@@ -120,7 +122,7 @@ def findings(images: pd.DataFrame, counts: Listed, config: Config) -> pd.DataFra
         *_without(counts, config),
         *(_uncorrected(images, config.corrections) if config.catalogs else ()),
         *(_few_ties(images, config.corrections) if config.catalogs else ()),
-        *_too_many(counts),
+        *_doubtful_errors(counts),
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -214,7 +216,15 @@ def _few_ties(images: pd.DataFrame, parameters: Corrections) -> Iterator[Finding
             )
 
 
-def _too_many(counts: Listed) -> Iterator[Finding]:
+def _doubtful_errors(counts: Listed) -> Iterator[Finding]:
+    eta = counts.median_eta
+    if eta is not None and not _ETA_LOW <= eta <= _ETA_HIGH:
+        yield (
+            "errors of fluxes",
+            f"constant sources scatter {np.sqrt(eta):.2f} times as much as their errors say",
+            f"the median eta of those not listed is {eta:.2f} of what it should be; {_ETA_LOW} to {_ETA_HIGH} are good",
+            "look at the errors of the finder and at the images' scales; p-values are not to be believed as they are",
+        )
     share = counts.n_variables / max(counts.n_judged, 1)
     if share > _MANY_VARY:
         yield (

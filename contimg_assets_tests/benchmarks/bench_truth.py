@@ -7,7 +7,8 @@ Simulated surveys are compared with their truth; real ones (`../shared/data`, wh
 knowing it. `--keep` leaves the finished projects in a folder, one each, so that the next call makes only what has
 changed. `--quick` takes one seed of each sky and the smallest real set.
 
-`WANTED` is the one place of the thresholds; `test_truth.py` asks them of the smallest real set.
+`SIMULATED`, `REAL`, `REACHED` and `ASSOCIATION` are the one place of the thresholds; `test_truth.py` asks `REACHED` of
+the smallest real set.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ REAL = {
     "twins_per_source": Wanted("twins < 10 arcsec per source", high=3e-4, form=".1e"),
     "broken_selected": Wanted("variables seen in SBID 56804", high=0, form="g"),
 }
+# What the smallest real set has reached, where that is not yet what is wanted: no change may make it worse.
+REACHED: dict[str, Wanted] = REAL | {}
 PULSARS_FIRST = Wanted("known pulsars among the first 10", 3, form="g")
 # Recall and precision of commit 378c7db, to the last digit that one pair in ten thousand moves; none may fall.
 ASSOCIATION = {

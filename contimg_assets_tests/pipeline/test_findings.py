@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from contimg_assets.config import Config
-from contimg_assets.database.survey_summary import Listed
+from contimg_assets.database.survey_summary import Listed, relative_eta
 from contimg_assets.pipeline import findings as module
 from contimg_assets.pipeline.findings import GOOD, REFUSED, UNCORRECTED, fields, findings, headline, look, verdicts
 from contimg_assets_tests.projects import TestProject
@@ -23,6 +23,7 @@ COUNTS = Listed(
     n_judged=800,
     n_variables=30,
     n_variables_false=1.5,
+    median_eta=1.02,
     n_new=4,
     n_new_false=0.2,
 )
@@ -135,6 +136,23 @@ def test_what_a_survey_cannot_give_is_told() -> None:
 def test_more_variables_than_any_sky_has_are_told() -> None:
     (sentence,) = told(images(), replace(COUNTS, n_variables=400))
     assert sentence.startswith("variables: 50% of the sources")
+
+
+@pytest.mark.parametrize(("eta", "told_of"), [(1.0, False), (0.81, False), (1.24, False), (0.5, True), (2.25, True)])
+def test_errors_that_are_not_what_constant_sources_scatter_by_are_told(eta: float, told_of: bool) -> None:
+    sentences = told(images(), replace(COUNTS, median_eta=eta))
+    assert [f"scatter {np.sqrt(eta):.2f} times as much" in sentence for sentence in sentences] == [True] * told_of
+    assert told(images(), replace(COUNTS, median_eta=None)) == []
+
+
+@pytest.mark.parametrize("points", [3, 4, 20])
+def test_eta_of_constant_sources_with_right_errors_is_one(points: int) -> None:
+    """Also of few points, whose plain median is lower."""
+    flux = np.random.default_rng(1).normal(100.0, 2.0, (20_000, points))
+    eta, n = pd.Series(flux.var(axis=1, ddof=1) / 4.0), pd.Series(np.full(20_000, points))
+    assert relative_eta(eta, n) == pytest.approx(1.0, abs=0.03)
+    assert relative_eta(4.0 * eta, n) == pytest.approx(4.0, rel=0.03)
+    assert relative_eta(eta[:10], n[:10]) is None
 
 
 def test_a_project_is_looked_at_and_its_lists_counted_once(

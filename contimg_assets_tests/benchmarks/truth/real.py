@@ -22,8 +22,8 @@ from contimg_assets_tests.benchmarks.truth.tables import (
     median_eta,
 )
 
-# The smallest first.
 SETS = ("vast_bulge_8ep_8cat", "vast_galplane_north", "vast_southplane_20ep")
+SMALLEST = SETS[0]
 # File -> name of the survey; the frequencies and beams are those of its preset.
 CATALOGS = {
     "NVSS": "nvss",

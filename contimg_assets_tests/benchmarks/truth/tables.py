@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from contimg_assets.config import load_config
+from contimg_assets.config import Variability, load_config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets.pipeline.project import Project
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
-from contimg_assets.variability.statistics import VARIABLE_P_VALUE
 
 TWIN_ARCSEC = 10.0
-ALL = 10**9
 
 
 def made(folder: Path) -> Products:
@@ -96,10 +93,7 @@ class Products:
     @property
     def variables(self) -> pd.Series:
         """Sources of `contimg variables` at its defaults, in its order."""
-        ask = self.database.variables
-        with_q = [name for name in ("q_value", "max_q_value") if name in inspect.signature(ask).parameters]
-        thresholds = {with_q[0]: 0.05} if with_q else {"p_value": VARIABLE_P_VALUE}
-        return ask(kind=self.kind, limit=ALL, **thresholds)["source_id"]
+        return self.database.variables(kind=self.kind, max_q=Variability().max_q)["source_id"]
 
     @property
     def new(self) -> pd.DataFrame:
