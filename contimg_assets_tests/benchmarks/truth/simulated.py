@@ -24,6 +24,7 @@ from contimg_assets.simulate import (
     simulate_survey,
 )
 from contimg_assets.simulate.parameters import FIRST_LIKE, NVSS_LIKE
+from contimg_assets.simulate.score import score_duplicates, score_matches
 from contimg_assets.sky.sphere import offsets_arcsec
 from contimg_assets_tests.benchmarks.truth.tables import Products, close_pairs, limits_beside_detections, made
 
@@ -280,10 +281,25 @@ def errors(surveys: list[Compared]) -> dict[str, object]:
     }
 
 
-def sky(name: str, folder: Path, seeds: Iterable[int]) -> dict[str, object]:
-    """Everything about one kind of sky, all its seeds together."""
-    surveys = [Compared.of(folder / f"{name}_{seed}", name, seed) for seed in seeds]
-    parts = (constants, variables, new, limits, errors)
+def matches(surveys: list[Compared]) -> dict[str, object]:
+    """Best counterparts and duplicates: said beside what is judged."""
+    scores = [score_matches(one.products.cross_matches, one.products.associations, one.truth) for one in surveys]
+    repeats = [score_duplicates(one.products.measurements, one.truth.measurements) for one in surveys]
+    return {
+        "wrong_matches": (sum(one.n_wrong for one in scores), round(sum(one.n_wrong_expected for one in scores), 1)),
+        "duplicates_missed": sum(one.n_true - one.n_right for one in repeats),
+        "duplicates_wrong": sum(one.n_removed - one.n_right for one in repeats),
+    }
+
+
+def surveys_of(name: str, folder: Path, seeds: Iterable[int]) -> list[Compared]:
+    """All seeds of one kind of sky."""
+    return [Compared.of(folder / f"{name}_{seed}", name, seed) for seed in seeds]
+
+
+def judged(surveys: list[Compared]) -> dict[str, object]:
+    """Everything about some surveys, together."""
+    parts = (constants, variables, new, limits, errors, matches)
     return {key: value for part in parts for key, value in part(surveys).items()}
 
 
