@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 _MAX_NAMED = 5
+_MAX_FINDINGS = 12
 _SIGNS = {
     "fresh": "[green]fresh[/]",
     "stale": "[yellow]stale[/]",
@@ -106,6 +107,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
         console.print(f"[yellow]waiting:[/] {escape(waiting)}", highlight=False, soft_wrap=True)
     sound = tell_troubles(report)
     console.print(f"Products: {shown_url(config.products_url)}")
+    tell_findings(project)
     if not sound:
         raise typer.Exit(1)
     return project
@@ -157,11 +159,28 @@ def _named(epochs: Sequence[str]) -> str:
     return ", ".join(epochs[:_MAX_NAMED]) + (" ..." if len(epochs) > _MAX_NAMED else "")
 
 
+def tell_findings(project: Project) -> None:
+    """Say in a line how the products stand, and what of them needs eyes; nothing where there are none yet."""
+    from contimg_assets.pipeline.findings import look
+
+    found = look(project.config, project.products)
+    if found is None:
+        return
+    console.print(found.headline, soft_wrap=True)
+    for row in found.findings[:_MAX_FINDINGS].itertuples(index=False):
+        sentence = f"{row.subject}: {row.what} ({row.why}). Cure: {row.cure}."
+        console.print(f"[yellow]look:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    if len(found.findings) > _MAX_FINDINGS:
+        console.print(
+            f"[yellow]look:[/] {len(found.findings) - _MAX_FINDINGS} more; `contimg images` lists all images."
+        )
+
+
 @command(app)
 def status(
     stale_only: Annotated[bool, typer.Option("--stale", help="Only epochs with something that is not fresh")] = False,
 ) -> None:
-    """Show every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
+    """Show what needs eyes, then every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
     from contimg_assets.pipeline.staleness import NEVER_MADE, of_epochs, of_survey, work_to_do
 
     project = open_project()
@@ -171,6 +190,7 @@ def status(
         console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
         _print_unusable(project)
         return
+    tell_findings(project)
     wide = assessment.pivot(index="epoch", columns="stage", values="state").reindex(
         index=assessment["epoch"].unique(), columns=assessment["stage"].unique()
     )

@@ -28,6 +28,7 @@ from contimg_assets.schemas.variability import (
     PAIRS,
     PHOTOMETRY,
     Q_VALUES,
+    SOURCE_MEASUREMENTS,
     SOURCES,
     VARIABILITY,
     VARIABILITY_STATS,
@@ -47,6 +48,7 @@ _SCHEMAS: dict[str, TableSchema] = {
     "cross_matches": CROSS_MATCHES,
     "light_curves": LIGHT_CURVE,
     "photometry": PHOTOMETRY,
+    "source_measurements": SOURCE_MEASUREMENTS,
     "variability_stats": VARIABILITY_STATS,
 }
 # Packed copies of other tables: of no use outside.

@@ -270,6 +270,8 @@ class Measurement(Base):
             name="a_limit_is_no_flux",
         ),
         _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
+        # The id alone tells a measurement from all others, so people join by it alone.
+        Index(None, "measurement_id"),
         **_CLUSTERED,
     )
 
@@ -303,6 +305,7 @@ class Association(Base):
         _deferred(["source_id"], ["sources.id"]),
         _deferred(["epoch", "measurement_id"], ["measurements.epoch", "measurements.measurement_id"]),
         Index(None, "source_id"),
+        Index(None, "measurement_id"),
         Index(
             "ix_associations_copied_by",
             "copied_by",

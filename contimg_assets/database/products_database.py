@@ -119,6 +119,22 @@ class ProductsDatabase(Queries):
         """
         return self.current() == schema.newest_revision()
 
+    def holds(self, *names: str) -> bool:
+        """Say whether tables can be read: also in a database of an older version, as far as they are the same there.
+
+        Parameters
+        ----------
+        *names : str
+            Names of tables.
+
+        Returns
+        -------
+        bool
+            Whether all of them are there with all columns of this version.
+        """
+        with reading(self.engine) as connection:
+            return schema.holds(connection, names)
+
     def check(self) -> list[str]:
         """Compare the database's schema with that of this version.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -131,6 +131,18 @@ def _stale_views(connection: Connection) -> bool:
         for row in connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'view'")).all()
     )
     return any(present.get(name) != f"CREATE VIEW {name} AS{query}" for name, query in views.VIEWS.items())
+
+
+def holds(connection: Connection, names: Iterable[str]) -> bool:
+    """Whether tables are there with all columns that the models have."""
+    inspector = sa.inspect(connection)
+    present = set(inspector.get_table_names())
+    return all(
+        name in present
+        and {column.name for column in Base.metadata.tables[name].columns}
+        <= {column["name"] for column in inspector.get_columns(name)}
+        for name in names
+    )
 
 
 def check(connection: Connection) -> list[str]:

@@ -1,4 +1,4 @@
-"""Views: light curves in one table, and what existing DSA-110 readers look for. They hold no data of their own.
+"""Views: sources with their measurements, light curves, what existing DSA-110 readers look for; no data of their own.
 
 Every view is written in SQL that SQLite and PostgreSQL both understand. `photometry` and `variability_stats` have the
 column names and units (Jy) of those readers; their fluxes called normalized are the corrected ones.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from contimg_assets.schemas.variability import SOURCE_MEASUREMENTS
 
 _NVSS = """(
         SELECT m.source_id, MIN(m.catalog_flux_mjy) AS nvss_flux_mjy
@@ -19,7 +21,16 @@ _NVSS = """(
 _POINTS = """associations a
     JOIN measurements m ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id"""
 
+_OF_ASSOCIATIONS = ("source_id", "separation_arcsec", "de_ruiter")
+_SOURCE_MEASUREMENTS = ", ".join(
+    f"{'a' if name in _OF_ASSOCIATIONS else 'm'}.{name}" for name in SOURCE_MEASUREMENTS.names
+)
+
 VIEWS = {
+    # Every column of a measurement with the source that it belongs to: both tables joined by their whole key.
+    "source_measurements": f"""
+    SELECT {_SOURCE_MEASUREMENTS}
+    FROM {_POINTS}""",  # noqa: S608
     # Points of light curves, upper limits among them.
     "light_curves": f"""
     SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,

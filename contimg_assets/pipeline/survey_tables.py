@@ -49,7 +49,7 @@ def _epoch_scales(config: Config, store: EpochStore, database: ProductsDatabase)
     record = None if read is None else {READ_FROM: read}
     yield SurveyTable(EPOCH_SCALES_STAGE, SCALES, record, {READ_FROM: scales_input_version(config, store)})
     stored = version_of_table(EPOCH_SCALES.to_arrow(read_epoch_scales(config.store)))
-    shown = {SCALES: database.epoch_scales_version()} if database.is_current() else None
+    shown = {SCALES: database.epoch_scales_version()} if database.holds(EPOCH_SCALES.name) else None
     yield SurveyTable(SCALES_TABLE, SCALES_TABLE.name, shown, {SCALES: stored})
 
 

@@ -1,6 +1,9 @@
 """Tables about sources: `sources`, `variability`, `cross_matches`, and what questions about light curves return."""
 
+from dataclasses import replace
+
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
+from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS
 
 # Kind of flux -> unit as a name suffix.
 FLUX_KINDS = {"peak": "mjy_beam", "int": "mjy"}
@@ -278,6 +281,23 @@ LIGHT_CURVE = TableSchema(
         Column("trusted", BOOL, "", _TRUSTED, nullable=True),
         Column("separation_arcsec", FLOAT, "arcsec", "From the source's position before this epoch", nullable=True),
         Column("de_ruiter", FLOAT, "", "de Ruiter radius at association", nullable=True),
+    ),
+    key=("source_id", "measurement_id"),
+)
+
+SOURCE_MEASUREMENTS = TableSchema(
+    "source_measurements",
+    "Measurements and upper limits with the source that each belongs to, raw and corrected: all columns in one table",
+    (
+        LIGHT_CURVE["source_id"],
+        LIGHT_CURVE["epoch"],
+        # An upper limit has little of what a measurement has.
+        *(
+            replace(column, nullable=column.name not in CORRECTED_MEASUREMENTS.key)
+            for column in CORRECTED_MEASUREMENTS
+            if not column.name.startswith("weight_")
+        ),
+        *(LIGHT_CURVE[name] for name in ("is_limit", "upper_limit_mjy_beam", "separation_arcsec", "de_ruiter")),
     ),
     key=("source_id", "measurement_id"),
 )

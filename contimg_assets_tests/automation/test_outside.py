@@ -24,6 +24,7 @@ from contimg_assets.orchestration.automation.checks import (
     epochs_keep_coming,
     no_delivery_vanished,
     no_orphans,
+    nothing_needs_eyes,
     nothing_stale,
 )
 from contimg_assets.orchestration.automation.sensors import something_runs
@@ -402,6 +403,29 @@ def test_compaction_gives_space_back(automaton):
 
 
 # Standing checks
+
+
+def test_nothing_needs_eyes(automaton):
+    engine = automaton.project.products.engine
+    with writing(engine) as connection:
+        connection.execute(sa.text("UPDATE corrections SET trusted = 1, applied = 1, n_position = 99, n_flux = 99"))
+    found = nothing_needs_eyes(automaton.project)
+    assert found.passed
+    assert " good. " in found.metadata["products"].value
+    with writing(engine) as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE corrections SET trusted = 0, applied = 0, reason = 'flux: the scale, 0.2' "
+                "WHERE (epoch, image) IN (SELECT epoch, image FROM corrections LIMIT 1)"
+            )
+        )
+    found = nothing_needs_eyes(automaton.project)
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert "refused: takes no part" in found.description
+    (row,) = found.metadata["what"].records
+    assert row.data["why"] == "flux: the scale, 0.2"
+    assert row.data["cure"]
 
 
 def test_nothing_stale(automaton, survey):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from pathlib import Path
 
@@ -73,6 +75,44 @@ def test_status_shows_every_stage_fresh(in_finished: Path) -> None:
     output = call("status").output
     assert output.count("fresh") == 2 * 6
     assert "stale" not in output
+
+
+def test_run_and_status_say_how_the_products_stand_and_what_needs_eyes(in_finished: Path) -> None:
+    told = [line for line in call("run").output.splitlines() if line.startswith("look:") or "image(s):" in line]
+    assert " sources; " in told[0]
+    assert " vary" in told[0]
+    assert told[1:]
+    assert all("(" in line and "Cure: " in line for line in told[1:])
+    assert call("status").output.splitlines()[: len(told)] == told
+
+
+def test_images_are_listed_with_their_corrections(in_finished: Path) -> None:
+    def images(*arguments: str) -> pd.DataFrame:
+        return pd.read_csv(io.StringIO(call("images", *arguments).stdout), sep="," if "--csv" in arguments else "\t")
+
+    every = images()
+    assert len(every) == sum(
+        len(pd.read_csv(Path("incoming") / epoch / "images.csv")) for epoch in names(Path("incoming"))
+    )
+    assert list(every["mjd"]) == sorted(every["mjd"])
+    assert set(every["verdict"]) <= {"good", "not corrected", "refused"}
+    assert {"dra_arcsec", "dra_err_arcsec", "flux_scale", "flux_scale_err", "flux_outlier_fraction", "reason"} <= set(
+        every
+    )
+    pd.testing.assert_frame_equal(images("--csv"), every)
+    assert [row["image"] for row in json.loads(call("images", "--json").stdout)] == every["image"].tolist()
+    by_scale = images("--sort", "flux_scale")["flux_scale"].dropna()
+    assert list(by_scale) == sorted(by_scale, reverse=True)
+    by_offset = images("--sort", "dra_arcsec")["dra_arcsec"].dropna().abs()
+    assert list(by_offset) == sorted(by_offset, reverse=True)
+    epoch = names(Path("incoming"))[1]
+    assert set(images("--epoch", epoch)["epoch"]) == {epoch}
+    assert images("--verdict", "refused").empty
+    short = call("images", "--limit", "2")
+    assert len(short.stdout.splitlines()) == 3
+    assert f"There are {len(every)}" in short.stderr
+    assert "no column 'flux'" in call("images", "--sort", "flux", status=2).output
+    assert "no epoch epoch99" in call("images", "--epoch", "epoch99", status=2).output
 
 
 def test_run_again_has_nothing_to_do(in_finished: Path) -> None:

@@ -16,6 +16,7 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.export import arrow_schema, export, export_pairs, export_table, exportable
 from contimg_assets.database.matching import source_matching
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.views import VIEWS
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import source_ids
 from contimg_assets_tests.database.survey import Survey, nvss, with_forks
@@ -35,8 +36,8 @@ def test_every_table_exports_to_every_format(name: str, sqlite_url: str, empty_d
         source = database.read_table("sources")["id"][0]
         database.decide_match("accept", source, "nvss", "N007", matching=matching)
         database.replace_epochs(survey.epochs(), matching=matching)
-        is_view = name in ("light_curves", "photometry", "variability_stats")
-        order = "source_id, mjd" if name in ("light_curves", "photometry") else "source_id"
+        is_view = name in VIEWS
+        order = "source_id" if name == "variability_stats" else "source_id, mjd"
         key = order if is_view else ", ".join(column.name for column in TABLES[name].primary_key)
         expected = database.query(f"SELECT * FROM {name} ORDER BY {key}").astype(object)
         for suffix, kind in (("parquet", None), ("csv", None), ("xml", None), ("vot", "votable"), ("fits", None)):

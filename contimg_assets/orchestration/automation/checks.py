@@ -14,6 +14,7 @@ import pandas as pd
 from contimg_assets.config import Automation
 from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.orchestration.automation.jobs import OpenProject
+from contimg_assets.pipeline.findings import look
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import RAW_DETECTIONS
@@ -21,6 +22,7 @@ from contimg_assets.pipeline.staleness import SURVEY, State
 
 _SOURCES = dg.AssetKey(["products", "sources"])
 _MAX_NAMED = 50
+_MAX_TOLD = 5
 
 
 def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.AssetChecksDefinition]:
@@ -50,6 +52,13 @@ def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.A
             "nothing_stale",
             "The products show every delivered epoch in its present version, by present code and configuration.",
             nothing_stale,
+        ),
+        check(
+            _SOURCES,
+            "nothing_needs_eyes",
+            "No image is refused or left uncorrected, no field has few ties, and light curves, variables and new "
+            "sources can be given: what `contimg status` begins with.",
+            nothing_needs_eyes,
         ),
         check(
             dg.AssetKey(RAW_DETECTIONS.name),
@@ -85,6 +94,18 @@ def nothing_stale(project: Project) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         metadata={**{str(k): int(n) for k, n in counts.items()}} | ({"what": _table(found)} if len(found) else {}),
         description="; ".join(f"{n} {state}" for state, n in counts.items()) or None,
+    )
+
+
+def nothing_needs_eyes(project: Project) -> dg.AssetCheckResult:
+    """What of the products people should look at, as `contimg run` and `contimg status` say it."""
+    found = look(project.config, project.products)
+    rows = pd.DataFrame() if found is None else found.findings
+    return dg.AssetCheckResult(
+        passed=rows.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={} if found is None else {"products": found.headline} | ({"what": _table(rows)} if len(rows) else {}),
+        description="; ".join(f"{row.subject}: {row.what}" for row in rows[:_MAX_TOLD].itertuples()) or None,
     )
 
 

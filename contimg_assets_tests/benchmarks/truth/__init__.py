@@ -1,0 +1,1 @@
+"""What `bench_truth` measures: simulated surveys against their truth, real surveys against themselves."""

@@ -1,0 +1,166 @@
+"""Real surveys of `shared/data`: what can be judged without knowing the truth."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from contimg_assets.cli.templates import write_templates
+from contimg_assets.config.presets import PRESETS
+from contimg_assets.simulate import score_association
+from contimg_assets.sky.sphere import separation_arcsec
+from contimg_assets_tests.benchmarks.truth.tables import (
+    Products,
+    close_pairs,
+    limits_beside_detections,
+    made,
+    median_eta,
+)
+
+SETS = ("vast_bulge_8ep_8cat", "vast_galplane_north", "vast_southplane_20ep")
+SMALLEST = SETS[0]
+# File -> name of the survey; the frequencies and beams are those of its preset.
+CATALOGS = {
+    "NVSS": "nvss",
+    "SUMSS": "sumss",
+    "TGSS": "tgss",
+    "VLASS": "vlass",
+    "RACS-low": "racs-low",
+    "RACS-mid": "racs-mid",
+    "RACS-high": "racs-high",
+}
+BEYOND_PRESETS = {"racs-high": (1632.5, 8.0), "tgss": (150.0, 25.0), "vlass": (3000.0, 2.5)}
+SNR_EDGES = (10.0, 15.0, 30.0, 60.0, 200.0, np.inf)
+RADIUS_EDGES_DEG = (0.0, 1.5, 3.0, 4.5, 10.0)
+FEWEST_IN_BIN, FEWEST_IN_FIELD, BRIGHT = 30, 3, 20.0
+# Right ascension and declination [deg] of pulsars in the northern plane that vary beyond doubt.
+PULSARS = {"J1932+1059": (293.058, 10.993), "J1921+2153": (290.437, 21.884), "J1935+1616": (293.928, 16.278)}
+BROKEN_IMAGE = "_SB56804"
+
+
+def make_project(folder: Path, shared: Path, name: str) -> None:
+    """Lay a real set out as a project with all its catalogs that have fluxes; nothing where that was done."""
+    if (folder / "contimg.yaml").exists():
+        return
+    data = shared / "data" / name
+    command = [sys.executable, str(shared / "tools" / "make_incoming.py"), str(data), str(folder / "incoming")]
+    subprocess.run(command, check=True, capture_output=True)
+    catalogs = {}
+    for file in sorted((data / "reference").glob("*.parquet")):
+        if (survey := CATALOGS.get(file.stem)) is None:
+            continue
+        preset = PRESETS.get(survey)
+        known = (preset.freq_mhz, preset.beam_arcsec) if preset else None
+        freq_mhz, beam_arcsec = known or BEYOND_PRESETS[survey]
+        columns = {"catalog_source_id": {"column": "ref_id"}}
+        catalogs[survey] = {"path": str(file), "freq_mhz": freq_mhz, "beam_arcsec": beam_arcsec, "columns": columns}
+    write_templates(folder)
+    (folder / "contimg.yaml").write_text(yaml.safe_dump({"catalogs": catalogs}), encoding="utf-8")
+
+
+def light_curves(products: Products) -> dict[str, object]:
+    """Share of sources below 1e-4, and the median of eta in every bin of SNR and radius."""
+    kind, points = products.kind, products.points
+    away = separation_arcsec(points["ra_deg"], points["dec_deg"], points["ra_deg_image"], points["dec_deg_image"])
+    of_source = points.assign(radius_deg=away / 3600.0).groupby("source_id")[["snr", "radius_deg"]].median()
+    table = products.variability.merge(of_source, left_on="source_id", right_index=True)
+    table = table[table[f"n_{kind}"] >= 4]
+    snr = pd.cut(table["snr"], SNR_EDGES, right=False)
+    radius = pd.cut(table["radius_deg"], RADIUS_EDGES_DEG, right=False)
+    bins = {
+        (str(one), str(two)): median_eta(rows[f"eta_{kind}"], rows[f"n_{kind}"])
+        for (one, two), rows in table.groupby([snr, radius], observed=True)
+        if len(rows) >= FEWEST_IN_BIN
+    }
+    return {
+        "n_sources": len(table),
+        "below_1e-4": float((table[f"p_value_{kind}"] < 1e-4).mean()),
+        "median_eta": (min(bins.values()), max(bins.values())) if bins else (np.nan, np.nan),
+        "median_eta_bins": bins,
+    }
+
+
+def _image_scales(ln_flux: pd.Series, source: pd.Series, image: pd.Series) -> pd.Series:
+    """Median residual of each image against its sources' means over the images, both solved in turn.
+
+    Means, as the median of a few epochs is the flux of one of them: residuals of zero would decide an image's median.
+    """
+    scale = pd.Series(0.0, index=image.unique())
+    for _ in range(30):
+        mean = (ln_flux - image.map(scale)).groupby(source).transform("mean")
+        scale = (ln_flux - mean).groupby(image).median()
+    return scale
+
+
+def scales(products: Products) -> dict[str, object]:
+    """Scatter of image scales after over before the corrections, in each field."""
+    points = products.points
+    if "trusted" in points:
+        points = points[points["trusted"].astype(bool)]
+    kind = "flux_int_mjy" if products.kind == "int" else "flux_peak_mjy_beam"
+    corrected = kind.replace("_mjy", "_corr_mjy")
+    points = points[(points["snr"] >= BRIGHT) & (points[kind] > 0) & (points[corrected] > 0)]
+    points = points.assign(field=points["image"].str.rsplit("_SB", n=1).str[0])
+    ratios = {}
+    for field, rows in points.groupby("field"):
+        n = rows.groupby("source_id")["epoch"].transform("nunique")
+        rows = rows[n >= FEWEST_IN_FIELD]
+        if rows["image"].nunique() < FEWEST_IN_FIELD:
+            continue
+        before, after = (
+            _image_scales(np.log(rows[name]), rows["source_id"], rows["image"]).std() for name in (kind, corrected)
+        )
+        ratios[str(field)] = float(after / before)
+    return {
+        "scale_scatter": (float(np.median(list(ratios.values()))), max(ratios.values())),
+        "scale_scatter_fields": ratios,
+    }
+
+
+def lists(products: Products) -> dict[str, object]:
+    """What people are shown first, and what should not be in it."""
+    listed = products.variables
+    sources = products.sources.set_index("id")
+    first = sources.loc[listed.iloc[:10]]
+    pulsars = [
+        name
+        for name, (ra, dec) in PULSARS.items()
+        if (separation_arcsec(first["ra_deg"], first["dec_deg"], ra, dec) < 5.0).any()
+    ]
+    broken = products.points[products.points["image"].str.endswith(BROKEN_IMAGE)]
+    pairs = close_pairs(products.sources)
+    return {
+        "n_variables": len(listed),
+        "n_new": len(products.new),
+        "pulsars_first": pulsars,
+        "broken_selected": int(broken["source_id"].drop_duplicates().isin(listed).sum()),
+        "limits_beside_detections": limits_beside_detections(products),
+        "twins_per_source": len(pairs) / len(products.sources),
+    }
+
+
+def labels(products: Products, data: Path) -> dict[str, object]:
+    """Pair recall and precision against the set's own matches to RACS-low."""
+    known = pd.read_parquet(data / "xmatch.parquet")
+    known = known[known["cat"] == "RACS-low"]
+    known = known.assign(
+        epoch="epoch" + known["epoch"].astype(str).str.zfill(2),
+        image=known["field"] + "_SB" + known["sbid"].astype(str),
+    )
+    rows = products.measurements[["epoch", "image", "component_id", "measurement_id", "duplicate_of"]]
+    truth = known.merge(rows, on=["epoch", "image", "component_id"]).rename(columns={"ref_id": "true_source"})
+    kept = truth.loc[truth["duplicate_of"].isna(), "measurement_id"]
+    score = score_association(products.associations, truth.assign(second_source=None), kept=kept)
+    return {"label_recall": score.pair_recall, "label_precision": score.pair_precision}
+
+
+def survey(name: str, folder: Path, shared: Path) -> dict[str, object]:
+    """Everything about one real set."""
+    make_project(folder / name, shared, name)
+    products = made(folder / name)
+    return {**light_curves(products), **scales(products), **lists(products), **labels(products, shared / "data" / name)}
