@@ -95,11 +95,11 @@ def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
         try:
             inputs = inputs_.of(PRODUCTS, epoch, work.world)
         except ContimgError as error:
-            yield _reported(epoch, work.failed(epoch, {}, error))
+            yield from _reported(epoch, work.failed(epoch, {}, error))
             continue
         recorded = work.world.record(PRODUCTS, epoch)
         if recorded is not None and not work.forced and is_fresh(recorded, inputs, work.code):
-            yield _reported(epoch, Made(recorded, note=UNCHANGED))
+            yield from _reported(epoch, Made(recorded, note=UNCHANGED))
         else:
             wanted[epoch] = inputs
     if wanted:
@@ -125,9 +125,9 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
 
 
 def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
-    """Write epochs together, one in memory at a time; one that cannot be read takes no part."""
+    """Write epochs together, one in memory at a time; one that cannot be read, or was deleted, takes no part."""
     stored = StoredProducts(work.world.config, work.store)
-    unreadable: dict[str, Failed] = {}
+    unreadable: dict[str, Failed | None] = {}
     rows: dict[str, int] = {}
 
     def products() -> Iterator[EpochProducts]:
@@ -139,6 +139,9 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
                 unreadable[epoch] = work.failed(epoch, inputs, error)
                 progress.report(PRODUCTS.name, epoch)
                 continue
+            # Within the transaction: whoever deletes it notes that first, and then waits for who writes.
+            if work.store.is_deleted(epoch):
+                continue
             rows[epoch] = len(read.measurements)
             yield read
             if epoch in work.asked:
@@ -149,9 +152,10 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
         # The transaction is undone. It is no one epoch's fault: all of them are tried again together.
         for epoch, inputs in wanted.items():
-            yield unreadable.get(epoch) or _reported(epoch, work.failed(epoch, inputs, error))
+            outcome = unreadable[epoch] if epoch in unreadable else work.failed(epoch, inputs, error)
+            yield from _reported(epoch, outcome)
         return
-    yield from unreadable.values()
+    yield from (outcome for outcome in unreadable.values() if outcome is not None)
     records = recorded_products(database)
     for epoch, n_rows in rows.items():
         work.store.forget_failure(PRODUCTS.name, epoch)
@@ -160,6 +164,7 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
         yield Made(records[epoch], {"measurements written": n_rows}, note="" if asked else REFOLDED, announced=asked)
 
 
-def _reported(epoch: str, outcome: Outcome) -> Outcome:
+def _reported(epoch: str, outcome: Outcome | None) -> Iterator[Outcome]:
     progress.report(PRODUCTS.name, epoch)
-    return outcome
+    if outcome is not None:
+        yield outcome

@@ -112,7 +112,7 @@ def bring_up_to_date(
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
             launcher.launch(stage_keys(part.stages), tags | range_tags, on_done)
-    _finish_deletions(project)
+    _finish_deletions(project, report)
     return report
 
 
@@ -168,19 +168,25 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     for _ in range(_MAX_BURIALS):
         project.store.mark_deleted(epoch)
         report = bring_up_to_date(project, instance, on_work=on_work)
-        # A daemon's run that had begun before may have made it whole again meanwhile.
-        if epoch not in project.epochs_in_store():
+        # A daemon's run that was writing it when it was deleted may have been done after that.
+        if project.products.current() is not None:
+            project.products.wait_for_writers()
+        if epoch not in recorded_products(project.products):
             break
     return report
 
 
-def _finish_deletions(project: Project) -> None:
-    """Take deleted epochs out of the products, once the later ones no longer refer to them."""
-    known = set(project.epochs())
-    for epoch in project.store.deleted_epochs():
-        if epoch not in known and epoch in recorded_products(project.products):
+def _finish_deletions(project: Project, report: Report) -> None:
+    """Take deleted epochs out of the products, once the later ones no longer refer to them.
+
+    That they were deleted is remembered until they are delivered again, for those who may still be at work on them.
+    """
+    gone = set(project.store.deleted_epochs()) - set(project.epochs())
+    for epoch in sorted(gone & set(recorded_products(project.products))):
+        try:
             project.products.delete_epoch(epoch, project.config.variability, matching_of(project.config))
-        project.store.forget_deletion(epoch)
+        except StoreError as error:
+            report.troubles.append(f"epoch {epoch!r} was deleted and is still in the products: {error}")
 
 
 def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Collection[str]) -> None:
