@@ -1,7 +1,7 @@
 """Histories of a tiny project: epochs that arrive in part and whole, are replaced and deleted, by whichever run.
 
-Whatever happened, the products must be those of a run from scratch on what lies in the incoming folder now. There are few
-contents of few epochs, so that such a run is made once for each state of the folder and remembered.
+Whatever happened, the products must be those of a run from scratch on what lies in the incoming folder now. There are
+few contents of few epochs, so that such a run is made once for each state of the folder and remembered.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Sky:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Without the pictures, and without waiting for disks: neither is looked at here, and both take longer than the rest."""
+    """Without pictures, and without waiting for disks: neither is looked at here, and both take longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda *_, **__: None)
         patch.setattr("os.fsync", lambda descriptor: None)
@@ -246,7 +246,9 @@ class History:
 
 
 @contextmanager
-def begun(sky: Sky, folder: Path, start: State, configure: Callable[[TestProject], None] | None = None) -> Iterator[History]:
+def begun(
+    sky: Sky, folder: Path, start: State, configure: Callable[[TestProject], None] | None = None
+) -> Iterator[History]:
     """A history in a folder that goes with it."""
     project = sky.begun(folder, start)
     if configure is not None:
