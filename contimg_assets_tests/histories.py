@@ -123,7 +123,7 @@ class Sky:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Without pictures, and without waiting for disks: neither is looked at here, and both take longer than all else."""
+    """Without pictures or waiting for disks: neither is looked at here, and both take longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda *_, **__: None)
         patch.setattr("os.fsync", lambda descriptor: None)
