@@ -4,8 +4,8 @@
 
 Each step changes what lies in the incoming folder (epochs arrive in part or whole, are replaced, are deleted) and draws
 a mishap: runs that are killed, a full disk, damaged files of the store, two runs at once, an epoch deleted under a
-run's hands, a person's decision, readers beside the writer. Then one run has its quiet, and must end well: the products
-are those of a run from scratch, cross matches with all decisions on top, and no decision is lost.
+run's hands, a person's decision, readers beside the writer. After every other step one run has its quiet, and must end
+well: the products are those of a run from scratch, cross matches with all decisions on top, and no decision is lost.
 
 Runs are processes of their own, forked from one that has everything imported. Mishaps fall at random moments, so a
 seed draws the same steps, not the same moments.
@@ -52,6 +52,8 @@ _DECISIONS, _ALIASES, _MATCHES = "match_overrides", "source_aliases", "cross_mat
 # What a run from scratch does not have, or has without what people decided.
 _COMPARED_APART = (_DECISIONS, _ALIASES, _MATCHES)
 _ENDED_WELL = 0
+# Mishaps fall upon what other mishaps have left, too.
+_SHARE_OF_QUIET = 0.5
 
 
 def run(folder: Path, survey: Path) -> None:
@@ -111,6 +113,8 @@ class Soak:
         self.state: State = (ABSENT,) * len(sky.epochs)
         self.decisions: list[dict[str, Any]] = []
         self.seconds = [5.0]
+        # Since the last comparison.
+        self.what: list[str] = []
         self.mishaps: dict[str, Callable[[], None]] = {
             "quiet": lambda: None,
             "killed": self.killed,
@@ -127,15 +131,22 @@ class Soak:
         return self.project.folder
 
     def step(self) -> str:
-        """Change something, let something happen, then run in quiet and compare; what it was, in words."""
-        changed = self.change()
-        mishap = self.draw.choice(list(self.mishaps))
+        """Change something and let something happen; every other time, run in quiet and compare. What, in words."""
+        what = f"{self.change()} {(mishap := self.draw.choice(list(self.mishaps)))}"
+        self.what.append(what)
         self.mishaps[mishap]()
+        if self.draw.random() < _SHARE_OF_QUIET:
+            self.rest()
+            return f"{what}; quiet, and as from scratch"
+        return what
+
+    def rest(self) -> None:
+        """Run in quiet, which must end well, and compare."""
         began = time.monotonic()
-        assert self.join(self.start(run)) == _ENDED_WELL, f"{changed}; {mishap}"
+        assert self.join(self.start(run)) == _ENDED_WELL, self.what
         self.seconds.append(time.monotonic() - began)
         self.compare()
-        return f"{changed}; {mishap}"
+        self.what.clear()
 
     def change(self) -> str:
         """Let epochs arrive, be replaced or go."""
@@ -205,10 +216,10 @@ class Soak:
         assert mend_store(project, check_store(project)) == []
 
     def two_at_once(self) -> None:
-        """Two runs at once, as of a daemon and a person: neither fails for the other."""
+        """Two runs at once: what one makes, the other finds made. Neither fails for the other."""
         both = [self.start(run) for _ in range(2)]
         ended = [self.join(process) for process in both]
-        assert ended == [_ENDED_WELL, _ENDED_WELL]
+        assert ended == [_ENDED_WELL, _ENDED_WELL], self.what
 
     def deleted_meanwhile(self) -> None:
         """An epoch is taken away and deleted while a run is at work on it."""
@@ -313,6 +324,7 @@ def main() -> None:
         for number in range(options.steps):
             what = soak.step()
             print(f"{number + 1:4d} {time.monotonic() - began:7.0f} s  {what}", flush=True)
+        soak.rest()
     print(f"{options.steps} steps, 0 differences, {len(soak.decisions)} decisions, {time.monotonic() - began:.0f} s")
     if options.folder is None:
         shutil.rmtree(folder)
