@@ -7,7 +7,7 @@ few contents of few epochs, so that such a run is made once for each state of th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,13 @@ def told(report: Report) -> list[str]:
     return [*report.errors, *report.troubles, *report.problems, *rows]
 
 
+def known_epochs(project: Project) -> set[str]:
+    """Epochs that were read, or that the products have: those that can be deleted."""
+    with project.products as database:
+        written = set(database.recorded_versions()) if database.current() is not None else set()
+    return written | set(project.epochs_in_store())
+
+
 @dataclass(frozen=True)
 class Step:
     """What arrives, is replaced or goes at once, and what looks at it then."""
@@ -163,6 +170,8 @@ class History:
             self.state = (*self.state[:number], content, *self.state[number + 1 :])
         gone = [number for number, content in enumerate(self.state) if content == ABSENT and before[number] != ABSENT]
         for number in gone:
+            if self.sky.epochs[number] not in known_epochs(self.project.project):
+                continue
             report = delete_epoch(self.project.project, self.project.instance, self.sky.epochs[number])
             assert report.complete, told(report)
         getattr(self, f"by_{step.by}")(step)
@@ -246,19 +255,10 @@ class History:
 
 
 @contextmanager
-def begun(
-    sky: Sky, folder: Path, start: State, configure: Callable[[TestProject], None] | None = None
-) -> Iterator[History]:
+def begun(sky: Sky, folder: Path, start: State) -> Iterator[History]:
     """A history in a folder that goes with it."""
     project = sky.begun(folder, start)
-    if configure is not None:
-        configure(project)
     try:
         yield History(sky, project, start)
     finally:
         shutil.rmtree(folder)
-
-
-def projects_of(sky: Sky) -> list[Project]:
-    """The projects from scratch that were made."""
-    return [project.project for project in sky.known.values()]

@@ -60,7 +60,8 @@ class StoredProducts:
 
         Parameters
         ----------
-        inputs : versions of everything that its rows are made from
+        inputs : versions of everything that its rows are made from; copied rows of epochs that are left out are not
+            among them
         """
 
         def table(stage: str, name: str) -> Any:
@@ -70,11 +71,14 @@ class StoredProducts:
         if self.scales is not None:
             of_epoch = self.scales[self.scales["epoch"] == epoch]
             corrections = with_epoch_scales(corrections, of_epoch, self.config.corrections)
+        associations = table("associated_sources", "associations")
+        if left_out := inputs.get(inputs_.LEFT_OUT):
+            associations = associations[~associations["epoch"].isin(left_out.split(","))]
         return EpochProducts(
             epoch=epoch,
             images=table("raw_detections", "images"),
             measurements=apply_corrections(table("measurements", "measurements"), corrections),
-            associations=table("associated_sources", "associations"),
+            associations=associations,
             relations=table("associated_sources", "relations"),
             corrections=corrections,
             coverage=table("raw_detections", "coverage"),
@@ -108,7 +112,7 @@ def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
 
 
 def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
-    """Other epochs whose fold is not the one in the database, and what their rows would be made from now.
+    """Other epochs whose fold is not the one in the database, or whole there, and what they would be made from now.
 
     The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those
     that folding changed are written together, whichever run they belong to; what else their own run makes follows with
@@ -118,9 +122,12 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     changed: dict[str, dict[str, str]] = {}
     for epoch in complete_epochs(work.store):
         recorded, folded = work.world.record(PRODUCTS, epoch), work.world.record(fold, epoch)
-        written = recorded.inputs.get(fold.name) if recorded is not None else None
-        if epoch not in work.asked and folded is not None and written != folded.data_version:
-            changed[epoch] = inputs_.of(PRODUCTS, epoch, work.world)
+        written = dict(recorded.inputs) if recorded is not None else {}
+        if epoch in work.asked or folded is None:
+            continue
+        inputs = inputs_.of(PRODUCTS, epoch, work.world)
+        if any(written.get(name) != inputs.get(name) for name in (fold.name, inputs_.LEFT_OUT)):
+            changed[epoch] = inputs
     return changed
 
 

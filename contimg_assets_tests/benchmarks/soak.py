@@ -42,7 +42,7 @@ from contimg_assets.pipeline.products import matching_of
 from contimg_assets.pipeline.store_check import check_store, mend_store
 from contimg_assets_tests import postgres
 from contimg_assets_tests.database.consistency import inconsistencies
-from contimg_assets_tests.histories import ABSENT, CONFIGURATIONS, IN_PART, WHOLE, Sky, State, quick, told
+from contimg_assets_tests.histories import ABSENT, CONFIGURATIONS, IN_PART, WHOLE, Sky, State, known_epochs, quick, told
 from contimg_assets_tests.projects import TestProject, assert_same_rows
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -160,14 +160,8 @@ class Soak:
         self.sky.deliver(self.folder / "incoming", number, content)
         self.state = (*self.state[:number], content, *self.state[number + 1 :])
         epoch = self.sky.epochs[number]
-        if there and content == ABSENT and epoch in self.known_epochs():
+        if there and content == ABSENT and epoch in known_epochs(self.project.project):
             assert self.join(self.start(delete, epoch)) == _ENDED_WELL, f"deleting {epoch}"
-
-    def known_epochs(self) -> set[str]:
-        project = self.project.project
-        with project.products as database:
-            written = set(database.recorded_versions()) if database.current() is not None else set()
-        return written | set(project.epochs_in_store())
 
     def start(self, work: Callable[..., None], *arguments: Any) -> BaseProcess:
         process = _PROCESSES.Process(target=work, args=(self.folder, self.project.survey, *arguments), daemon=True)
@@ -262,8 +256,7 @@ class Soak:
     def compare(self) -> None:
         """The products are those of a run from scratch, with all that people decided."""
         if not any(self.state):
-            if self.known_epochs():
-                raise AssertionError(f"{self.known_epochs()} should be gone")
+            assert known_epochs(self.project.project) == set(), "these should be gone"
             return
         rows, expected = self.project.rows(), self.sky.from_scratch(self.state)
         assert_same_rows(rows, expected, without=_COMPARED_APART)

@@ -25,7 +25,7 @@ from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, qual
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
-from contimg_assets.pipeline.inputs import state_version
+from contimg_assets.pipeline.inputs import COPIED_FROM, state_version
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import association_rate, too_few_associations
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
@@ -106,7 +106,10 @@ class Association:
                 "alignment": result.alignment,
                 STATE.name: state,
             },
-            facts=numbers | ({} if rate is None else {"association_rate": rate}) | {CHANGES_KEPT: n_changes},
+            facts=numbers
+            | ({} if rate is None else {"association_rate": rate})
+            | {CHANGES_KEPT: n_changes}
+            | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
             metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
             checks=[Check.of(SEEN_AGAIN, too_few_associations(result.diagnostics, self.config.checks))],
         )

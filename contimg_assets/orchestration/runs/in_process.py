@@ -26,7 +26,7 @@ from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.products import matching_of, recorded_products
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, RAW_DETECTIONS
 from contimg_assets.pipeline.staleness import EpochRange, State, of_epochs, of_survey, ranges_to_make, work_to_do
 from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
 
@@ -129,7 +129,7 @@ class _Rounds:
         """Whether the next round makes its epochs again even if nothing changed."""
         return self._force and not self._seen
 
-    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> list[EpochRange]:
+    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> Sequence[EpochRange]:
         """Runs of the next round; none where nothing is left, or what is left was tried before."""
         forced = self.forced
         work = self._asked_for(work_to_do(of_epochs(assessment)))
@@ -139,7 +139,7 @@ class _Rounds:
         if forced:
             chosen = [epoch for epoch in in_order if self._epochs is None or epoch in self._epochs]
             return [EpochRange(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
-        return [] if known else ranges_to_make(work, in_order)
+        return [] if known else _products_last(ranges_to_make(work, in_order), in_order)
 
     def _asked_for(self, work: pd.DataFrame) -> pd.DataFrame:
         """Without what was left to do at the beginning of epochs that nobody asked for."""
@@ -149,6 +149,19 @@ class _Rounds:
         if not self._seen:
             self._not_asked_for = rows[~rows.get_level_values("epoch").isin(list(self._epochs))]
         return work[~rows.isin(self._not_asked_for)]
+
+
+def _products_last(ranges: Sequence[EpochRange], in_order: Sequence[str]) -> Sequence[EpochRange]:
+    """Leave the products to a later round where this one may change epochs besides its own.
+
+    An epoch that is not the last one folds those after it again, whose matches and corrections follow in the next round.
+    Written at once, their rows would be written twice: with the new fold, and with what follows from it.
+    """
+    alone = len(ranges) == 1 and ranges[0].epochs[-1] == in_order[-1]
+    if alone or all(part.stages == (PRODUCTS.name,) for part in ranges):
+        return ranges
+    before = [EpochRange(tuple(name for name in part.stages if name != PRODUCTS.name), part.epochs) for part in ranges]
+    return [part for part in before if part.stages]
 
 
 def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_work: OnWork | None = None) -> Report:
