@@ -6,6 +6,7 @@ few contents of few epochs, so that such a run is made once for each state of th
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,19 +33,22 @@ from contimg_assets.simulate.parameters import NVSS_LIKE
 from contimg_assets_tests.automation.ticks import Automaton
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
+# Crowded, with pairs that are not always seen as two, so that sources fork.
 TINY = SurveyParameters(
     n_epochs=3,
     images_per_epoch=1,
-    n_sources=45,
+    image_radius_deg=0.4,
+    n_sources=40,
     n_transients=2,
-    flux_min_mjy=30.0,
+    flux_min_mjy=60.0,
     faint_per_deg2=0.0,
     double_fraction=0.6,
     double_separation_beams=(0.3, 1.2),
-    lost_fraction=0.1,
+    blend_radius_beams=0.2,
+    lost_fraction=0.2,
     missing_image_fraction=0.0,
     catalogs=(NVSS_LIKE,),
-    seed=2,
+    seed=4,
 )
 # Forks of the second one copy rows of earlier epochs, so that an epoch names measurements of others; under the third,
 # products of every epoch depend on all epochs.
@@ -71,10 +75,14 @@ class Sky:
     rows: dict[State, dict[str, pd.DataFrame]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        simulate_survey(self.folder / "survey", self.parameters)
         whole = self.folder / "survey" / "incoming"
+        if not whole.exists():
+            self._make(whole)
         self.epochs = sorted(folder.name for folder in whole.iterdir())
-        for number, epoch in enumerate(self.epochs):
+
+    def _make(self, whole: Path) -> None:
+        simulate_survey(self.folder / "survey", self.parameters)
+        for number, epoch in enumerate(sorted(folder.name for folder in whole.iterdir())):
             shutil.copytree(whole / epoch, self.content(number, WHOLE))
             shutil.copytree(whole / epoch, self.content(number, IN_PART))
             for file in self.content(number, IN_PART).glob("*_tile*.csv"):
@@ -106,13 +114,22 @@ class Sky:
     def from_scratch(self, state: State) -> dict[str, pd.DataFrame]:
         """Rows of a run from scratch on this state of the incoming folder."""
         if state not in self.rows:
-            project = self.project(self.folder / "scratch" / "".join(map(str, state)))
-            for number, content in enumerate(state):
-                self.deliver(project.folder / "incoming", number, content)
-            report = project.run()
-            assert report.complete, told(report)
-            self.known[state], self.rows[state] = project, project.rows()
+            folder = self.folder / "scratch" / "".join(map(str, state))
+            if not folder.exists():
+                self._run_from_scratch(state, folder)
+            self.known[state] = TestProject(folder, self.folder / "survey")
+            self.rows[state] = self.known[state].rows()
         return self.rows[state]
+
+    def _run_from_scratch(self, state: State, folder: Path) -> None:
+        """Make a project whole before it has its name: others may look for it."""
+        project = self.project(folder.with_name(f"{folder.name}-{os.getpid()}"))
+        for number, content in enumerate(state):
+            self.deliver(project.folder / "incoming", number, content)
+        report = project.run()
+        assert report.complete, told(report)
+        if not folder.exists():
+            project.folder.rename(folder)
 
     def begun(self, folder: Path, state: State) -> TestProject:
         """A copy of a project that a run from scratch has left."""

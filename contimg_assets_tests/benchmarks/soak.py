@@ -93,6 +93,8 @@ def read_on(folder: Path, survey: Path, enough: Any) -> None:
 def _begin(folder: Path) -> None:
     """Work in the project's folder, as people do, and without pictures."""
     os.chdir(folder)
+    # What Dagster and other libraries say of a disk that is full on purpose is of no interest.
+    sys.stderr = Path(folder, "errors.log").open("a", encoding="utf-8")
     quick().__enter__()
 
 
@@ -306,13 +308,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--configuration", choices=list(CONFIGURATIONS), default="forking")
+    parser.add_argument("--sky", type=Path, help="folder of runs from scratch, for several of this kind to share")
     parser.add_argument("--folder", type=Path, help="to work in; left as it is at the end, for a look at what differs")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="soak-"))
     folder.mkdir(exist_ok=True)
     began = time.monotonic()
     with quick(), database_url(options.database, folder / "postgres") as url:
-        sky = Sky(folder / "sky", CONFIGURATIONS[options.configuration])
+        sky = Sky(options.sky or folder / "sky", CONFIGURATIONS[options.configuration])
         soak = Soak(folder / "project", sky, options.seed, url)
         for number in range(options.steps):
             what = soak.step()

@@ -154,8 +154,8 @@ class _Rounds:
 def _products_last(ranges: Sequence[EpochRange], in_order: Sequence[str]) -> Sequence[EpochRange]:
     """Leave the products to a later round where this one may change epochs besides its own.
 
-    An epoch that is not the last one folds those after it again, whose matches and corrections follow in the next round.
-    Written at once, their rows would be written twice: with the new fold, and with what follows from it.
+    An epoch that is not the last one folds those after it again, whose matches and corrections follow in the next
+    round. Written at once, their rows would be written twice: with the new fold, and with what follows from it.
     """
     alone = len(ranges) == 1 and ranges[0].epochs[-1] == in_order[-1]
     if alone or all(part.stages == (PRODUCTS.name,) for part in ranges):
