@@ -268,6 +268,11 @@ class ProductsDatabase(Queries):
             raise StoreError(f"epoch {epoch!r} is not in the products database")
         return self.replace_epochs([], parameters, matching, delete=[epoch], error_model=error_model)
 
+    def wait_for_writers(self) -> None:
+        """Wait until what others are writing is committed, or undone."""
+        with writing(self.engine):
+            pass
+
     def rebuild(
         self,
         epochs: Iterable[EpochProducts],

@@ -21,8 +21,8 @@ from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.outcomes import Failed, Made, Outcome
 from contimg_assets.pipeline.products import recorded_products
-from contimg_assets.pipeline.project import stored_world
-from contimg_assets.pipeline.stages import Stage
+from contimg_assets.pipeline.project import forget_deletions, stored_world
+from contimg_assets.pipeline.stages import RAW_DETECTIONS, Stage
 from contimg_assets.pipeline.store import INTERNAL, EpochStore
 
 DATA_VERSION_TAG = "dagster/data_version"
@@ -79,12 +79,15 @@ def work_of(
     database : for the stage that is kept there
     """
     world = stored_world(config, store)
+    asked = list(context.partition_keys)
+    if stage is RAW_DETECTIONS:
+        forget_deletions(world, asked)
     if database is not None:
         world = replace(world, products=recorded_products(database))
     return Work(
         stage,
         world,
-        list(context.partition_keys),
+        [epoch for epoch in asked if not store.is_deleted(epoch)],
         context.log,
         forced=context.run.tags.get(FORCE_TAG) == "true",
         blocking=frozenset(spec.name for spec in context.assets_def.check_specs if spec.blocking),

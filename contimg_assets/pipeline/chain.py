@@ -82,11 +82,15 @@ class Work:
         """The epochs asked for, in time order."""
         return in_time_order(self.asked, self.store)
 
-    def failed(self, epoch: str, inputs: Mapping[str, str], error: Exception, content: Content | None = None) -> Failed:
-        """Record that an epoch failed, and why.
+    def failed(
+        self, epoch: str, inputs: Mapping[str, str], error: Exception, content: Content | None = None
+    ) -> Failed | None:
+        """Record that an epoch failed, and why; None if it was deleted meanwhile, which is no failure.
 
         The rejected rows of what was made, but held back by a check, are kept with it (`contimg rejected`).
         """
+        if self.store.is_deleted(epoch):
+            return None
         stage = self.stage.name
         foreseen = isinstance(error, ContimgError)
         if foreseen:
@@ -152,7 +156,7 @@ def make_each(work: Work, make: Make) -> Iterator[Outcome]:
     for epoch in work.in_order:
         inputs: Mapping[str, str] = {}
         content: Content | None = None
-        outcome: Outcome
+        outcome: Outcome | None
         try:
             current = work.world.record(work.stage, epoch)
             inputs = inputs_.of(work.stage, epoch, work.world)
@@ -164,7 +168,8 @@ def make_each(work: Work, make: Make) -> Iterator[Outcome]:
         except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
             outcome = work.failed(epoch, inputs, error, content)
         progress.report(work.stage.name, epoch)
-        yield outcome
+        if outcome is not None:
+            yield outcome
 
 
 @dataclass(frozen=True)
@@ -252,7 +257,7 @@ class _Walk(Generic[S]):
                 return None
         return self._make(epoch, inputs, current)
 
-    def _make(self, epoch: str, inputs: Mapping[str, str], current: EpochRecord | None) -> Outcome:
+    def _make(self, epoch: str, inputs: Mapping[str, str], current: EpochRecord | None) -> Outcome | None:
         work, asked = self.work, epoch in self.work.asked
         content: Content | None = None
         try:

@@ -14,7 +14,14 @@ from contimg_assets.config import Config
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.epochs import time_order
 from contimg_assets.pipeline import merges
-from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, NOTHING_BEFORE, RAW_DETECTIONS, STAGE, Stage
+from contimg_assets.pipeline.stages import (
+    ASSOCIATED_SOURCES,
+    NOTHING_BEFORE,
+    PRODUCTS,
+    RAW_DETECTIONS,
+    STAGE,
+    Stage,
+)
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, Failure
 
 INCOMING = "incoming"
@@ -22,6 +29,9 @@ STATE_BEFORE = "state_before"
 STATE_AFTER = "state_after"
 SCALES = "epoch_scales"
 MERGES = "merges"
+# Fact of a fold: epochs whose rows it copied. In what products are made from: those among them that are left out.
+COPIED_FROM = "copied_from"
+LEFT_OUT = "left_out"
 NO_SCALES = "none"
 
 
@@ -150,7 +160,19 @@ def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, st
         inputs[SCALES] = world.scales.get(epoch, NO_SCALES)
     if stage.reads_merges and world.merged.get(epoch):
         inputs[MERGES] = merges.version_of(world.merged[epoch])
+    if stage is PRODUCTS and (left_out := _left_out(epoch, world)):
+        inputs[LEFT_OUT] = ",".join(left_out)
     return inputs
+
+
+def _left_out(epoch: str, world: World) -> list[str]:
+    """Epochs whose rows the fold of this one copied, and that are not fit for the products, such as for a failed check.
+
+    The copied rows wait for the epoch that they belong to; nothing else does.
+    """
+    record = world.record(ASSOCIATED_SOURCES, epoch)
+    copied_from = record.facts.get(COPIED_FROM, ()) if record is not None else ()
+    return [name for name in copied_from if any(world.record(STAGE[stage], name) is None for stage in PRODUCTS.reads)]
 
 
 def catalog_inputs(world: World) -> dict[str, str]:

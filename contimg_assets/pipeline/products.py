@@ -17,7 +17,7 @@ from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.inputs import epochs_in_time_order, in_time_order, is_fresh
-from contimg_assets.pipeline.merges import version_of, with_heirs
+from contimg_assets.pipeline.merges import with_heirs
 from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, ERROR_MODEL_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
@@ -72,7 +72,8 @@ class StoredProducts:
 
         Parameters
         ----------
-        inputs : versions of everything that its rows are made from
+        inputs : versions of everything that its rows are made from; copied rows of epochs that are left out are not
+            among them
         merged : sources that later epochs merged, and those that stand for them
         """
 
@@ -83,11 +84,14 @@ class StoredProducts:
         if self.scales is not None:
             of_epoch = self.scales[self.scales["epoch"] == epoch]
             corrections = with_epoch_scales(corrections, of_epoch, self.config.corrections)
+        associations = with_heirs(table("associated_sources", "associations"), merged, ["source_id"])
+        if left_out := inputs.get(inputs_.LEFT_OUT):
+            associations = associations[~associations["epoch"].isin(left_out.split(","))]
         return EpochProducts(
             epoch=epoch,
             images=table("raw_detections", "images"),
             measurements=apply_corrections(table("measurements", "measurements"), corrections),
-            associations=with_heirs(table("associated_sources", "associations"), merged, ["source_id"]),
+            associations=associations,
             relations=with_heirs(table("associated_sources", "relations"), merged, ["from_source_id", "to_source_id"]),
             corrections=corrections,
             coverage=table("raw_detections", "coverage"),
@@ -109,11 +113,11 @@ def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
         try:
             inputs = inputs_.of(PRODUCTS, epoch, work.world)
         except ContimgError as error:
-            yield _reported(epoch, work.failed(epoch, {}, error))
+            yield from _reported(epoch, work.failed(epoch, {}, error))
             continue
         recorded = work.world.record(PRODUCTS, epoch)
         if recorded is not None and not work.forced and is_fresh(recorded, inputs, work.code):
-            yield _reported(epoch, Made(recorded, note=UNCHANGED))
+            yield from _reported(epoch, Made(recorded, note=UNCHANGED))
         else:
             wanted[epoch] = inputs
     if wanted:
@@ -122,7 +126,7 @@ def write_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
 
 
 def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
-    """Other epochs whose fold is not the one in the database, and what their rows would be made from now.
+    """Other epochs whose fold is not the one in the database, or whole there, and what they would be made from now.
 
     The folds of all epochs fit each other: a source or a copied row of one may name what only another has. So those
     that folding changed, and those of which sources were merged, are written together, whichever run they belong to;
@@ -132,20 +136,19 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     changed: dict[str, dict[str, str]] = {}
     for epoch in complete_epochs(work.store):
         recorded, folded = work.world.record(PRODUCTS, epoch), work.world.record(fold, epoch)
+        written = dict(recorded.inputs) if recorded is not None else {}
         if epoch in work.asked or folded is None:
             continue
-        written = {} if recorded is None else recorded.inputs
-        merged = work.world.merged.get(epoch)
-        expected = folded.data_version, version_of(merged) if merged else None
-        if (written.get(fold.name), written.get(inputs_.MERGES)) != expected:
-            changed[epoch] = inputs_.of(PRODUCTS, epoch, work.world)
+        inputs = inputs_.of(PRODUCTS, epoch, work.world)
+        if any(written.get(name) != inputs.get(name) for name in (fold.name, inputs_.MERGES, inputs_.LEFT_OUT)):
+            changed[epoch] = inputs
     return changed
 
 
 def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
-    """Write epochs together, one in memory at a time; one that cannot be read takes no part."""
+    """Write epochs together, one in memory at a time; one that cannot be read, or was deleted, takes no part."""
     stored = StoredProducts(work.world.config, work.store)
-    unreadable: dict[str, Failed] = {}
+    unreadable: dict[str, Failed | None] = {}
     rows: dict[str, int] = {}
 
     def products() -> Iterator[EpochProducts]:
@@ -156,6 +159,9 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
             except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
                 unreadable[epoch] = work.failed(epoch, inputs, error)
                 progress.report(PRODUCTS.name, epoch)
+                continue
+            # Within the transaction: whoever deletes it notes that first, and then waits for who writes.
+            if work.store.is_deleted(epoch):
                 continue
             rows[epoch] = len(read.measurements)
             yield read
@@ -172,9 +178,10 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
         # The transaction is undone. It is no one epoch's fault: all of them are tried again together.
         for epoch, inputs in wanted.items():
-            yield unreadable.get(epoch) or _reported(epoch, work.failed(epoch, inputs, error))
+            outcome = unreadable[epoch] if epoch in unreadable else work.failed(epoch, inputs, error)
+            yield from _reported(epoch, outcome)
         return
-    yield from unreadable.values()
+    yield from (outcome for outcome in unreadable.values() if outcome is not None)
     records = recorded_products(database)
     for epoch, n_rows in rows.items():
         work.store.forget_failure(PRODUCTS.name, epoch)
@@ -183,6 +190,7 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
         yield Made(records[epoch], {"measurements written": n_rows}, note="" if asked else REFOLDED, announced=asked)
 
 
-def _reported(epoch: str, outcome: Outcome) -> Outcome:
+def _reported(epoch: str, outcome: Outcome | None) -> Iterator[Outcome]:
     progress.report(PRODUCTS.name, epoch)
-    return outcome
+    if outcome is not None:
+        yield outcome

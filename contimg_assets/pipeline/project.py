@@ -6,7 +6,7 @@ The command line, the sensor, the schedule and the runner all look at the world 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -122,6 +122,12 @@ class Project:
         See `staleness.assess`.
         """
         return assess(self.world())
+
+
+def forget_deletions(world: World, epochs: Iterable[str]) -> None:
+    """Let deleted epochs come back whose folder is in the incoming one again."""
+    for epoch in epochs:
+        world.store.forget_deletion(epoch, (world.config.incoming / check_epoch_key(epoch)).is_dir)
 
 
 def stored_world(config: Config, store: EpochStore) -> World:

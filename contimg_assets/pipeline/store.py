@@ -188,19 +188,31 @@ class EpochStore:
         self.commit_all([record])
 
     def commit_all(self, records: Iterable[EpochRecord]) -> None:
-        """`commit` of several epochs, waiting for the disk once: a power cut leaves of each the old one or the new."""
-        by_folder = {self._folder(record.stage, record.epoch): record for record in records}
+        """`commit` of several epochs, waiting for the disk once: a power cut leaves of each the old one or the new.
+
+        An epoch that was deleted since it was begun does not come back.
+        """
+        records = [record for record in records if not self.is_deleted(record.epoch)]
         with writing_to(self.root):
-            tables = (folder / table.file for folder, record in by_folder.items() for table in record.tables.values())
-            keep(tables, {*by_folder, *(folder.parent for folder in by_folder)})
-            texts = {folder / RECORD: json.dumps(asdict(record), indent=1) for folder, record in by_folder.items()}
-            replace_texts(texts)
-            for folder, record in by_folder.items():
-                self.forget_failure(record.stage, record.epoch)
-                current = {table.file for table in record.tables.values()}
-                for file in folder.glob("*.parquet"):
-                    if file.name not in current:
-                        file.unlink(missing_ok=True)
+            try:
+                self._commit({self._folder(record.stage, record.epoch): record for record in records})
+            except FileNotFoundError:
+                if not any(self.is_deleted(record.epoch) for record in records):
+                    raise
+                self.commit_all(records)
+
+    def _commit(self, by_folder: Mapping[Path, EpochRecord]) -> None:
+        tables = (folder / table.file for folder, record in by_folder.items() for table in record.tables.values())
+        keep(tables, {*by_folder, *(folder.parent for folder in by_folder)})
+        texts = {folder / RECORD: json.dumps(asdict(record), indent=1) for folder, record in by_folder.items()}
+        replace_texts(texts)
+        for folder, record in by_folder.items():
+            self.forget_failure(record.stage, record.epoch)
+            current = {table.file for table in record.tables.values()}
+            for file in folder.glob("*.parquet"):
+                if file.name not in current:
+                    file.unlink(missing_ok=True)
+            self._leave_deleted(record.stage, record.epoch)
 
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         """The current record, or None if the epoch was never made.
@@ -332,9 +344,10 @@ class EpochStore:
             keep([], [folder])
 
     def mark_deleted(self, epoch: str) -> None:
-        """Forget an epoch in all stages, and remember that it must leave the products database too.
+        """Forget an epoch in all stages, and note that nobody may write it any more.
 
-        The note comes first: a process killed half-way leaves an epoch that the next run still removes.
+        The note comes first: a process killed half-way leaves an epoch that the next run still removes, and a run that
+        has begun with the epoch finds the note when it commits. It stays until the epoch is delivered again.
         """
         note = self.root / DELETED / check_epoch_key(epoch)
         with writing_to(note):
@@ -346,12 +359,35 @@ class EpochStore:
         shutil.rmtree(self._folder("products", epoch), ignore_errors=True)
 
     def deleted_epochs(self) -> list[str]:
-        """Epochs that were forgotten here but may still be in the products database."""
-        return sorted(path.name for path in (self.root / DELETED).glob("*"))
+        """Epochs that were deleted and not delivered since; they may still be in the products database."""
+        return sorted(path.name for path in (self.root / DELETED).glob("*") if is_epoch_key(path.name))
 
-    def forget_deletion(self, epoch: str) -> None:
-        """The epoch has left the products database, or was delivered again."""
-        (self.root / DELETED / check_epoch_key(epoch)).unlink(missing_ok=True)
+    def is_deleted(self, epoch: str) -> bool:
+        """Whether an epoch was deleted and not delivered since."""
+        return os.path.exists(f"{self.root}{os.sep}{DELETED}{os.sep}{check_epoch_key(epoch)}")  # noqa: PTH110
+
+    def forget_deletion(self, epoch: str, delivered: Callable[[], bool]) -> None:
+        """The epoch is there again.
+
+        Parameters
+        ----------
+        delivered : says so; asked once more afterwards, for it may be deleted at this very moment
+        """
+        note = self.root / DELETED / check_epoch_key(epoch)
+        if self.is_deleted(epoch) and delivered():
+            with writing_to(note):
+                note.unlink(missing_ok=True)
+                if not delivered():
+                    note.touch()
+
+    def _leave_deleted(self, stage: str, epoch: str) -> None:
+        """Take away what was just written of an epoch that was deleted.
+
+        Whoever deletes it notes that first and then removes what is there. So either the note is there by now, or what
+        was written is still found and removed.
+        """
+        if self.is_deleted(epoch):
+            self.delete(stage, epoch)
 
     def fail(self, failure: Failure, tables: Mapping[str, pd.DataFrame | pa.Table] | None = None) -> None:
         """Record why an epoch failed, with some of the stage's tables; what an earlier attempt made stays current."""
@@ -362,6 +398,7 @@ class EpochStore:
             self._write_table(arrow, folder / _failed_file(name))
         with writing_to(folder):
             replace_texts({folder / FAILURE: json.dumps(asdict(failure), indent=1)})
+        self._leave_deleted(failure.stage, failure.epoch)
 
     def failure(self, stage: str, epoch: str) -> Failure | None:
         """Why the last attempt failed, if it did; one that cannot be read counts as none: the epoch is tried again."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,103 +11,21 @@ import sqlalchemy as sa
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.models import TABLES
+from contimg_assets_tests import postgres
 from contimg_assets_tests.database.survey import Survey
 
 # Aliases tell what was here before: they are history by nature.
 HISTORY = ("source_aliases", "recomputed_with")
 
 
-def _server_programs() -> Path | None:
-    """Folder of initdb and postgres; Debian keeps them out of PATH."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).parent
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return installed[-1].parent if installed else None
-
-
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL (without database) of a PostgreSQL server on a temporary folder and a free loopback port."""
-    programs = _server_programs()
-    if programs is None:
+    if postgres.server_programs() is None:
         pytest.skip("PostgreSQL is not installed; `apt-get install postgresql` to run these tests")
     pytest.importorskip("psycopg", reason="psycopg is not installed; pip install 'contimg-assets[postgres]'")
-    folder = tmp_path_factory.mktemp("postgres")
-    data = folder / "data"
-    # The server refuses to run as root; Debian's package brings a user for it.
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
-        for path in (folder, *folder.parents):
-            if path == Path(path.anchor) or path.stat().st_mode & 0o001:
-                continue
-            path.chmod(path.stat().st_mode | 0o001)
-        shutil.chown(folder, "postgres", "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    subprocess.run(
-        [
-            *as_user,
-            str(programs / "initdb"),
-            "-D",
-            str(data),
-            "-U",
-            "contimg",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--locale=C",
-        ],
-        check=True,
-        capture_output=True,
-        cwd=folder,
-    )
-    log = (folder / "log").open("wb")
-    server = subprocess.Popen(
-        [
-            *as_user,
-            str(programs / "postgres"),
-            "-D",
-            str(data),
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "-k",
-            str(folder),
-            "-F",
-        ],
-        stdout=log,
-        stderr=log,
-        cwd=folder,
-    )
-    url = f"postgresql+psycopg://contimg@127.0.0.1:{port}"
-    try:
-        _wait_for(f"{url}/postgres", server)
+    with postgres.running(tmp_path_factory.mktemp("postgres")) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
-        log.close()
-
-
-def _wait_for(url: str, server: subprocess.Popen) -> None:
-    import time
-
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    for _ in range(200):
-        if server.poll() is not None:
-            pytest.fail("the PostgreSQL server stopped while starting")
-        try:
-            engine.connect().close()
-            return
-        except sa.exc.OperationalError:
-            time.sleep(0.1)
-    pytest.fail("the PostgreSQL server did not start within 20 s")
 
 
 @pytest.fixture(scope="session")
@@ -136,12 +51,7 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
     """A fresh database of the server."""
-    name = f"products_{os.urandom(4).hex()}"
-    engine = sa.create_engine(f"{postgres_server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    # Not dropped: the server goes, and its folder with it.
-    return f"{postgres_server}/{name}"
+    return postgres.fresh_database(postgres_server)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

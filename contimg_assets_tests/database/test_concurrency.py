@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.engine import reading
 from contimg_assets_tests.database.conftest import HISTORY, assert_same_rows, copied, dump
+from contimg_assets_tests.database.consistency import inconsistencies
 from contimg_assets_tests.database.survey import Survey
 
 # Children are forked from a process that has everything imported and nothing open.
@@ -24,29 +25,6 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["contimg_assets.database", "contimg_assets_tests.database.survey"])
 FEW = {"n_sources": 60, "n_epochs": 6}
 MANY = {"n_sources": 60, "n_epochs": 20, "n_images": 2}
-
-# Each counts what must not be there.
-CONSISTENT = {
-    "epoch whose rows are not all there": """
-        SELECT count(*) FROM epochs e WHERE e.n_measurements <>
-            (SELECT count(*) FROM measurements m WHERE m.epoch = e.epoch AND NOT m.is_limit)""",
-    "epoch whose associations are not all there": """
-        SELECT count(*) FROM epochs e WHERE e.n_associations <> (
-            SELECT count(*) FROM associations a JOIN measurements m
-            ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id
-            WHERE a.epoch = e.epoch AND NOT m.is_limit)""",
-    "source without a measurement": """
-        SELECT count(*) FROM sources s WHERE NOT EXISTS (SELECT 1 FROM associations a WHERE a.source_id = s.id)""",
-    "association without a source": """
-        SELECT count(*) FROM associations a WHERE NOT EXISTS (SELECT 1 FROM sources s WHERE s.id = a.source_id)""",
-    "source whose count is not that of its points": """
-        SELECT count(*) FROM sources s WHERE s.n_measurements + s.n_limits <>
-            (SELECT count(*) FROM light_curves c WHERE c.source_id = s.id)""",
-    "source whose statistics are of other points": """
-        SELECT count(*) FROM sources s JOIN variability v ON v.source_id = s.id AND v.sample = 'detections'
-        WHERE v.n_peak <> s.n_measurements""",
-    "image without an epoch": "SELECT count(*) FROM images WHERE epoch NOT IN (SELECT epoch FROM epochs)",
-}
 
 
 def _write(url: str, numbers: list[int], twice: bool) -> None:
@@ -58,12 +36,6 @@ def _write(url: str, numbers: list[int], twice: bool) -> None:
             database.replace_epochs([survey.epoch(number)])
 
 
-def _inconsistencies(database: ProductsDatabase) -> dict[str, int]:
-    with reading(database.engine) as connection:
-        found = {name: connection.execute(sa.text(query)).scalar_one() for name, query in CONSISTENT.items()}
-    return {name: count for name, count in found.items() if count}
-
-
 @pytest.mark.slow
 def test_four_writers_and_a_reader(url: str, empty_database: Path, tmp_path: Path) -> None:
     with ProductsDatabase(url) as database:
@@ -73,7 +45,7 @@ def test_four_writers_and_a_reader(url: str, empty_database: Path, tmp_path: Pat
             writer.start()
         looks, epochs_seen = 0, set()
         while any(writer.is_alive() for writer in writers):
-            assert _inconsistencies(database) == {}
+            assert inconsistencies(database) == {}
             epochs_seen.add(int(database.query("SELECT count(*) AS n FROM epochs").n[0]))
             looks += 1
         for writer in writers:
@@ -81,7 +53,7 @@ def test_four_writers_and_a_reader(url: str, empty_database: Path, tmp_path: Pat
             assert writer.exitcode == 0
         assert looks > 3
         assert len(epochs_seen) > 2
-        assert _inconsistencies(database) == {}
+        assert inconsistencies(database) == {}
         with copied(empty_database, tmp_path, "reference.sqlite3") as reference:
             reference.replace_epochs(Survey(**MANY).epochs())
             expected = dump(reference, (*HISTORY, "epoch_blocks"))
@@ -129,7 +101,7 @@ def test_killed_at_any_moment(sqlite_url: str, empty_database: Path, tmp_path: P
         check.close()
     assert written
     with ProductsDatabase(sqlite_url) as database:
-        assert _inconsistencies(database) == {}
+        assert inconsistencies(database) == {}
         database.replace_epochs(Survey(**FEW).epochs())
         with copied(empty_database, tmp_path, "reference.sqlite3") as reference:
             reference.replace_epochs(Survey(**FEW).epochs())

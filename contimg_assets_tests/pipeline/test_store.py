@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError, SchemaError, StoreError
+from contimg_assets.pipeline import store as store_module
 from contimg_assets.pipeline.store import BAD_INPUT, FAILURE, RECORD, EpochRecord, EpochStore, Failure
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
 
@@ -50,8 +52,8 @@ def points(n: int = 3, **columns: object) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-def write(store: EpochStore, epoch: str = "e1", table: pd.DataFrame | None = None, text: str = "a") -> EpochRecord:
-    record = store.stage(
+def stage(store: EpochStore, epoch: str = "e1", table: pd.DataFrame | None = None, text: str = "a") -> EpochRecord:
+    return store.stage(
         "stage",
         epoch,
         {"points": points() if table is None else table, "notes": pd.DataFrame({"text": [text]})},
@@ -59,6 +61,10 @@ def write(store: EpochStore, epoch: str = "e1", table: pd.DataFrame | None = Non
         inputs={"upstream": "x"},
         facts={"n": 3},
     )
+
+
+def write(store: EpochStore, epoch: str = "e1", table: pd.DataFrame | None = None, text: str = "a") -> EpochRecord:
+    record = stage(store, epoch, table, text)
     store.commit(record)
     return record
 
@@ -291,13 +297,49 @@ def test_a_missing_epoch_is_told_with_its_cure(store: EpochStore) -> None:
         store.read("stage", "e7", "points")
 
 
-def test_a_deleted_epoch_is_gone_and_remembered(store: EpochStore) -> None:
+def test_a_deleted_epoch_is_gone_and_remembered_until_it_is_delivered(store: EpochStore) -> None:
     write(store)
     store.mark_deleted("e1")
     assert store.epochs("stage") == []
     assert store.deleted_epochs() == ["e1"]
-    store.forget_deletion("e1")
+    store.forget_deletion("e1", lambda: False)
+    assert store.is_deleted("e1")
+    there_and_gone = [True, False]
+    store.forget_deletion("e1", lambda: there_and_gone.pop(0))
+    assert store.is_deleted("e1"), "it was taken away at this very moment"
+    store.forget_deletion("e1", lambda: True)
     assert store.deleted_epochs() == []
+    assert write(store) == store.record("stage", "e1")
+
+
+def test_what_was_begun_before_an_epoch_was_deleted_does_not_bring_it_back(
+    store: EpochStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is deleted: before, while, or after it is committed; and others that come with it are kept."""
+    replace_texts = store_module.replace_texts
+
+    def deleted_before(texts: Mapping[Path, str]) -> None:
+        store.mark_deleted("e1")
+        replace_texts({file: text for file, text in texts.items() if file.parent.is_dir()})
+
+    def deleted_after(texts: Mapping[Path, str]) -> None:
+        replace_texts(texts)
+        store.mark_deleted("e1")
+
+    def nothing_more(texts: Mapping[Path, str]) -> None:
+        store.mark_deleted("e1")
+        replace_texts(texts)
+
+    for meanwhile in (deleted_before, deleted_after, nothing_more):
+        staged = [stage(store, epoch) for epoch in ("e1", "e2")]
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "replace_texts", meanwhile)
+            store.commit_all(staged)
+        assert store.epochs("stage") == ["e2"], meanwhile
+        store.forget_deletion("e1", lambda: True)
+    store.mark_deleted("e1")
+    store.fail(Failure("stage", "e1", "no good", "input", "1", {}))
+    assert store.failures("stage") == []
 
 
 @given(st.text(min_size=1, max_size=20))

@@ -26,7 +26,7 @@ from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, qual
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
-from contimg_assets.pipeline.inputs import state_version
+from contimg_assets.pipeline.inputs import COPIED_FROM, state_version
 from contimg_assets.pipeline.merges import merges_fact, merges_table
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import association_rate, too_few_associations
@@ -118,7 +118,8 @@ class Association:
             facts=numbers
             | ({} if rate is None else {"association_rate": rate})
             | {CHANGES_KEPT: n_changes}
-            | merges_fact(merges),
+            | merges_fact(merges)
+            | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
             metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
             checks=[Check.of(SEEN_AGAIN, too_few_associations(result.diagnostics, self.config.checks))],
         )

@@ -26,7 +26,7 @@ from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, RAW_DETECTIONS
 from contimg_assets.pipeline.staleness import EpochRange, State, of_epochs, of_survey, ranges_to_make, work_to_do
 from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
 
@@ -112,7 +112,7 @@ def bring_up_to_date(
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
             launcher.launch(stage_keys(part.stages), tags | range_tags, on_done)
-    _finish_deletions(project)
+    _finish_deletions(project, report)
     return report
 
 
@@ -129,7 +129,7 @@ class _Rounds:
         """Whether the next round makes its epochs again even if nothing changed."""
         return self._force and not self._seen
 
-    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> list[EpochRange]:
+    def next(self, assessment: pd.DataFrame, in_order: Sequence[str]) -> Sequence[EpochRange]:
         """Runs of the next round; none where nothing is left, or what is left was tried before."""
         forced = self.forced
         work = self._asked_for(work_to_do(of_epochs(assessment)))
@@ -139,7 +139,7 @@ class _Rounds:
         if forced:
             chosen = [epoch for epoch in in_order if self._epochs is None or epoch in self._epochs]
             return [EpochRange(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
-        return [] if known else ranges_to_make(work, in_order)
+        return [] if known else _products_last(ranges_to_make(work, in_order), in_order)
 
     def _asked_for(self, work: pd.DataFrame) -> pd.DataFrame:
         """Without what was left to do at the beginning of epochs that nobody asked for."""
@@ -149,6 +149,19 @@ class _Rounds:
         if not self._seen:
             self._not_asked_for = rows[~rows.get_level_values("epoch").isin(list(self._epochs))]
         return work[~rows.isin(self._not_asked_for)]
+
+
+def _products_last(ranges: Sequence[EpochRange], in_order: Sequence[str]) -> Sequence[EpochRange]:
+    """Leave the products to a later round where this one may change epochs besides its own.
+
+    An epoch that is not the last one folds those after it again, whose matches and corrections follow in the next
+    round. Written at once, their rows would be written twice: with the new fold, and with what follows from it.
+    """
+    alone = len(ranges) == 1 and ranges[0].epochs[-1] == in_order[-1]
+    if alone or all(part.stages == (PRODUCTS.name,) for part in ranges):
+        return ranges
+    before = [EpochRange(tuple(name for name in part.stages if name != PRODUCTS.name), part.epochs) for part in ranges]
+    return [part for part in before if part.stages]
 
 
 def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_work: OnWork | None = None) -> Report:
@@ -168,21 +181,27 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     for _ in range(_MAX_BURIALS):
         project.store.mark_deleted(epoch)
         report = bring_up_to_date(project, instance, on_work=on_work)
-        # A daemon's run that had begun before may have made it whole again meanwhile.
-        if epoch not in project.epochs_in_store():
+        # A daemon's run that was writing it when it was deleted may have been done after that.
+        if project.products.current() is not None:
+            project.products.wait_for_writers()
+        if epoch not in recorded_products(project.products):
             break
     return report
 
 
-def _finish_deletions(project: Project) -> None:
-    """Take deleted epochs out of the products, once the later ones no longer refer to them."""
-    known = set(project.epochs())
-    for epoch in project.store.deleted_epochs():
-        if epoch not in known and epoch in recorded_products(project.products):
+def _finish_deletions(project: Project, report: Report) -> None:
+    """Take deleted epochs out of the products, once the later ones no longer refer to them.
+
+    That they were deleted is remembered until they are delivered again, for those who may still be at work on them.
+    """
+    gone = set(project.store.deleted_epochs()) - set(project.epochs())
+    for epoch in sorted(gone & set(recorded_products(project.products))):
+        try:
             project.products.delete_epoch(
                 epoch, project.config.variability, matching_of(project.config), published_error_model(project.store)
             )
-        project.store.forget_deletion(epoch)
+        except StoreError as error:
+            report.troubles.append(f"epoch {epoch!r} was deleted and is still in the products: {error}")
 
 
 def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Collection[str]) -> None:
