@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import Container
-from contimg_assets.ingest.containers import open_container
 from contimg_assets.ingest.readers import choose_reader, is_catalog
 from contimg_assets.ingest.readers.base import Reader, Rows, Source
+from contimg_assets.reading.columns import Container
+from contimg_assets.reading.containers import open_container
 from contimg_assets.schemas.detections import DETECTIONS
 from contimg_assets.schemas.units import column_factor
 from contimg_assets.sky.arrays import Floats

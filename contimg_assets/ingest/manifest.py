@@ -18,10 +18,10 @@ import pandas as pd
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import EXCERPT
-from contimg_assets.ingest.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
 from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, number_of, read_manifest_text
+from contimg_assets.reading.columns import EXCERPT
+from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
 
 NUMBERS = (
     "mjd_mid",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import NUMBER, Broken
-from contimg_assets.ingest.files import read_bytes
-from contimg_assets.ingest.text import TextContainer
+from contimg_assets.reading.columns import NUMBER, Broken
+from contimg_assets.reading.files import read_bytes
+from contimg_assets.reading.text import TextContainer
 
 MANIFEST = "images.csv"
 

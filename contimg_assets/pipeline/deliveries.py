@@ -22,9 +22,9 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
-from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
 from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
+from contimg_assets.reading.files import is_file, is_inside, is_moc_text, visible_names
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.

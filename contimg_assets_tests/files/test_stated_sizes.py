@@ -13,7 +13,7 @@ import pytest
 from contimg_assets.catalogs.formats import read_any
 from contimg_assets.errors import InputError
 from contimg_assets.files.stated_sizes import votable_excess
-from contimg_assets.ingest.containers import open_container
+from contimg_assets.reading.containers import open_container
 
 VOTABLE = """<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE name="t"{rows}>

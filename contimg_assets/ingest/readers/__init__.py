@@ -10,11 +10,11 @@ from pathlib import Path
 
 from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import Container
-from contimg_assets.ingest.files import plain_name
 from contimg_assets.ingest.readers import aegean, dsa110, pybdsf, selavy
 from contimg_assets.ingest.readers.base import Reader, Rows, Source
 from contimg_assets.ingest.readers.table import TableReader
+from contimg_assets.reading.columns import Container
+from contimg_assets.reading.files import plain_name
 
 __all__ = ["Reader", "Rows", "Source", "choose_reader", "is_catalogue", "readers"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.ingest.columns import Columns
+from contimg_assets.reading.columns import Columns
 from contimg_assets.sky.arrays import Floats
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import (
+from contimg_assets.reading.columns import (
     EXCERPT,
     NULLS,
     NUMBER,

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.binary import IsCatalog, open_described_text, open_fits, open_parquet, open_votable
-from contimg_assets.ingest.columns import Container
-from contimg_assets.ingest.files import plain_name, read_bytes
-from contimg_assets.ingest.text import TextContainer
+from contimg_assets.reading.binary import IsCatalog, open_described_text, open_fits, open_parquet, open_votable
+from contimg_assets.reading.columns import Container
+from contimg_assets.reading.files import plain_name, read_bytes
+from contimg_assets.reading.text import TextContainer
 
 _SEXTRACTOR = re.compile(rb"#\s*1\s+[A-Za-z_]\w*")
 

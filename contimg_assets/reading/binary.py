@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from contimg_assets.errors import InputError
 from contimg_assets.files.stated_sizes import votable_excess
-from contimg_assets.ingest.columns import Columns, clean_text, first_line_of, one_chunk, parse_numbers, to_floats
-from contimg_assets.ingest.files import MAX_BYTES
-from contimg_assets.ingest.text import check_text
+from contimg_assets.reading.columns import Columns, clean_text, first_line_of, one_chunk, parse_numbers, to_floats
+from contimg_assets.reading.files import MAX_BYTES
+from contimg_assets.reading.text import check_text
 from contimg_assets.sky.arrays import Floats, Indices
 
 # What the parsers of binary formats raise on damaged bytes, gathered by tests with damaged files.
