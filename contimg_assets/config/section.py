@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import astropy.units as u
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -18,10 +18,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    # Parameters that came later than results which are still kept: at their defaults they change no version.
+    added: ClassVar[frozenset[str]] = frozenset()
+
     @property
     def version(self) -> str:
         """Changes exactly when a value changes."""
-        return version_of_value(self.model_dump(mode="json"))
+        fields = type(self).model_fields
+        unused = {
+            name for name in self.added if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return version_of_value(self.model_dump(mode="json", exclude=unused))
 
 
 def _known_unit(unit: str) -> str:

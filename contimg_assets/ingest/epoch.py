@@ -154,7 +154,9 @@ def _accepted_columns(
     columns["snr"] = _signal_to_noise(numbers, n)
     columns["has_siblings"] = _siblings(texts, n)
     columns["flags"] = np.nan_to_num(numbers.get("flags", np.zeros(n))).astype(np.int64)
-    columns["forced"] = _truth(texts["forced"]) if "forced" in texts else np.full(n, rows.forced)
+    columns["forced"] = (
+        _truth(texts["forced"]) if "forced" in texts else np.broadcast_to(rows.forced, len(rows))[accepted].copy()
+    )
     return columns
 
 
