@@ -88,6 +88,13 @@ def read_delivered(path: Path, stated_format: str | None, parameters: Ingest) ->
         return _read(container, choose_reader(container, stated_format, parameters))
 
 
+def no_detections(path: Path) -> DeliveredCatalog:
+    """What an image without detections has for a catalog."""
+    rows = Rows(Columns({}, {}, np.empty(0, np.int64)), {}, {}, {})
+    _nothing(rows)
+    return DeliveredCatalog(path, "none", rows, (), About("no catalog"), "", (), {})
+
+
 def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
     reader = chosen.reader
     sources = chosen.sources(container.names, container.path)

@@ -274,6 +274,8 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
     check_text(path, content)
     lines = content.decode("utf-8").splitlines()
     header = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines)) + (kind == "ecsv")
+    if kind == "sextractor" and re.match(r"#\s*0\s", lines[0]):
+        lines[:header] = [_FROM_0.sub(lambda found: f"#{int(found[1]) + 1:4d}", line) for line in lines[:header]]
     about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)"}[kind])
     with _ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -284,6 +286,8 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
             raise _damaged(path, kind.upper(), error) from error
 
 
+# Numbers of columns in the header of SExtractor's text, which some writers count from 0.
+_FROM_0 = re.compile(r"#\s*(\d+)")
 _ENTITY = re.compile(rb"<!\s*(ENTITY|DOCTYPE)", re.IGNORECASE)
 _STREAM = re.compile(rb"<(?:[A-Za-z0-9_.-]+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
 

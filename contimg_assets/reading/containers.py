@@ -16,7 +16,7 @@ from contimg_assets.reading.sky_models import is_sky_model, open_sky_model
 from contimg_assets.reading.sqlite import open_sqlite
 from contimg_assets.reading.text import TextContainer
 
-_SEXTRACTOR = re.compile(rb"#\s*1\s+[A-Za-z_]\w*")
+_SEXTRACTOR = re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*")
 _SQLITE = b"SQLite format 3\0"
 # Beyond this, no more of a file is read than is asked for, where its format allows that.
 _LARGE = 256_000_000
