@@ -80,8 +80,8 @@ _MOTIONS = {
     "epoch": (("ref_epoch", "posepoch", "epoch"), ""),
 }
 _REQUIRED = ("ra_deg", "dec_deg")
-_UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
-_UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
+UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
+UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     sources = {} if finder is None else {s.ours: s for s in finder.sources(container.names)}
     known = Known(tuple(container.names), dialect, sources)
     found = {}
-    for ours in ("catalog_source_id", *_REQUIRED, *_UNITS, "spectral_index"):
+    for ours in ("catalog_source_id", *_REQUIRED, *UNITS, "spectral_index"):
         one = find_column(ours, known, config, container.units)
         given = config.columns.get(ours)
         if one is None and given is not None and not _from_preset(ours, given, config):
@@ -331,13 +331,13 @@ def columns_taken(config: CatalogConfig, path: Path) -> pd.DataFrame:
     with ExitStack() as held:
         opened = open_catalog(path.name, config, path, held)
     rows = []
-    for ours in ("catalog_source_id", *_UNITS, "spectral_index"):
+    for ours in ("catalog_source_id", *UNITS, "spectral_index"):
         if ours not in opened.found:
             continue
         one = opened.found[ours]
         # A name such as flux_mjy is as good as a unit, and numbers of positions are degrees.
-        stated = one.unit is not None or one.column == ours or ours not in _UNITS or ours in _REQUIRED
-        rows.append((ours, one.column, one.unit or _UNITS.get(ours, ""), stated))
+        stated = one.unit is not None or one.column == ours or ours not in UNITS or ours in _REQUIRED
+        rows.append((ours, one.column, one.unit or UNITS.get(ours, ""), stated))
     return pd.DataFrame(rows, columns=["ours", "column", "unit", "stated"])
 
 
@@ -364,7 +364,7 @@ def _table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, i
     broken = [row for row in loaded.broken if row.line < max(loaded.lines, default=0)]
     if broken:
         raise InputError(f"{path}: line {broken[0].line}: {broken[0].reason}; correct the line")
-    columns = {ours: _values(ours, opened, loaded, path) for ours in (*_UNITS, "spectral_index") if ours in found}
+    columns = {ours: _values(ours, opened, loaded, path) for ours in (*UNITS, "spectral_index") if ours in found}
     if not config.ra_err_on_sky and "ra_err_arcsec" in found and found["ra_err_arcsec"].column != "ra_err_arcsec":
         # Of the coordinate, in whichever frame it is.
         columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
@@ -480,18 +480,18 @@ def _of_parts(ours: str, one: Found, loaded: Columns) -> np.ndarray:
 
 def _factor(ours: str, one: Found, path: Path) -> float:
     """From the file's unit to ours; our own unit where nobody says one."""
-    if one.unit is None or ours not in _UNITS:
+    if one.unit is None or ours not in UNITS:
         return 1.0
     convert = right_ascension_factor if ours == "ra_err_arcsec" else factor
     try:
-        return convert(one.unit, _UNITS[ours])
+        return convert(one.unit, UNITS[ours])
     except (ValueError, TypeError) as error:
         raise _no_unit(ours, one, path) from error
 
 
 def _no_unit(ours: str, one: Found, path: Path) -> InputError:
     return InputError(
-        f"{path}: column {one.column!r} is in {one.unit!r}, which is no unit of {ours} ({_UNITS[ours]}); "
+        f"{path}: column {one.column!r} is in {one.unit!r}, which is no unit of {ours} ({UNITS[ours]}); "
         "say its unit in the catalogue's columns"
     )
 
@@ -525,6 +525,17 @@ def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:
         if any(name in lower for name in names)
     }
     return found if {"pm_ra", "pm_dec", "epoch"} <= set(found) else {}
+
+
+def has_motions(path: Path, table: str | None = None) -> bool:
+    """Whether a catalog's file has proper motions and the time that its positions are of."""
+    config = CatalogConfig.model_validate({"path": path, "freq_mhz": 1000.0, "table": table})
+    with ExitStack() as held:
+        try:
+            opened = open_catalog(path.name, config, path, held)
+        except InputError:
+            return False
+        return bool(_motion_columns(opened))
 
 
 def _motions(opened: OpenedCatalog, loaded: Columns) -> Motions | None:

@@ -16,7 +16,7 @@ from contimg_assets.schemas.catalogs import REFERENCE
 class CatalogConfig(Section):
     """One reference catalog. A preset fills in whatever is not given."""
 
-    added = frozenset({"frame", "positions_at_mjd"})
+    added = frozenset({"frame", "positions_at_mjd", "min_matched_fraction"})
 
     preset: str | None = Field(
         None, description="Survey whose columns, frequency, beam and errors apply where not given (nvss, first, ...)"
@@ -57,6 +57,13 @@ class CatalogConfig(Section):
         True, description="Whether errors of right ascension are on the sky; false: of the coordinate, without cos(dec)"
     )
     epoch_mjd: float | None = Field(None, description="Mean time of its observations [MJD]")
+
+    min_matched_fraction: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of this catalog, instead of checks.min_matched_fraction [fraction]",
+    )
 
     @field_validator("columns")
     @classmethod

@@ -20,7 +20,7 @@ IsCatalog = Callable[[Sequence[str]], bool]
 DELIMITERS = "\t,;|"
 
 _QUOTED = re.compile(r'"[^"]*"')
-_UNIT_WORD = re.compile(r"\[[^\]]*\]|-{1,2}")
+_UNIT_WORD = re.compile(r"\[[^\]]*\]|\([^)]*\)|-{1,2}")
 _WORD = re.compile(r"\S+")
 _DASHES = re.compile(r"-+")
 _NUMBER = re.compile(NUMBER)
@@ -75,6 +75,9 @@ def find_header(path: Path, content: bytes, is_catalog: IsCatalog | None) -> Hea
     """
     top = _top(path, content)
     below_units = any(_is_units(comment.strip().lstrip("#").split()) for comment in top.comments)
+    above = _above_units(content, top)
+    if above is not None:
+        return above
     if top.line and not _looks_like_data(top.line, below_units):
         return _plain_header(content, top)
     return _header_of_comments(path, top, is_catalog)
@@ -140,6 +143,19 @@ def _units_above_rule(names: Sequence[str], below: list[tuple[str, int]], delimi
     return {name: unit.strip(' "') for name, unit in zip(names, words, strict=False) if unit.strip(' "')}
 
 
+def _above_units(content: bytes, top: _Top) -> Header | None:
+    """A header in the last comment above a line of units that is no comment, as PSRCAT has it."""
+    raw = next((comment for comment in reversed(top.comments) if comment.strip()), None)
+    if raw is None or not top.line:
+        return None
+    names, delimiter = split_names(raw.strip().lstrip("#"))
+    words = _words(top.line, delimiter)
+    if delimiter == " " or len(words) != len(names) or not _is_units(words, blank=True):
+        return None
+    units = _units(names, words, raw, top.line)
+    return Header(names, delimiter, units, top.number + 1, top.next_offset, top.plain)
+
+
 def _header_of_comments(path: Path, top: _Top, is_catalog: IsCatalog | None) -> Header:
     """The last comment that has as many names as there are columns; of a file without rows, the one that is known."""
     units: str = ""
@@ -150,9 +166,9 @@ def _header_of_comments(path: Path, top: _Top, is_catalog: IsCatalog | None) -> 
         if _is_units(words):
             units = raw
             continue
-        if len(words) < 2:
-            continue
         names, delimiter = split_names(comment)
+        if len(names) < 2:
+            continue
         expected = len(_words(top.line, delimiter)) if top.line else len(names)
         free_end = names[-1].lower() == "comment" and expected > len(names)
         if len(names) - expected in (0, 1) or free_end:
@@ -196,7 +212,9 @@ def _is_units(words: Sequence[str], blank: bool = False) -> bool:
     """Whether words are units in brackets and dashes for none; with ``blank``, cells may be empty beside them."""
     if not blank:
         return bool(words) and all(_UNIT_WORD.fullmatch(word) for word in words)
-    return any(word.startswith("[") for word in words) and all(not word or _UNIT_WORD.fullmatch(word) for word in words)
+    return any(word.startswith(("[", "(")) for word in words) and all(
+        not word or _UNIT_WORD.fullmatch(word) for word in words
+    )
 
 
 def _looks_like_data(line: str, below_units: bool) -> bool:
@@ -211,7 +229,7 @@ def _units(names: Sequence[str], words: Sequence[str], title: str, line: str) ->
         aligned = _aligned(title, line)
         if aligned is not None:
             return aligned
-    stripped = (word.strip("[]") if word.startswith("[") else "" for word in words)
+    stripped = (word.strip("[]()") if word.startswith(("[", "(")) else "" for word in words)
     return {name: unit for name, unit in zip(names, stripped, strict=False) if unit}
 
 

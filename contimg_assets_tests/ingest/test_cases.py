@@ -24,7 +24,8 @@ PYBDSF = (
     '# Reference frequency of the detection ("ch0") image: 1.40000e+09 Hz\n# Equinox : 2000.0 \n\n'
 )
 GAUL = (
-    "# Gaus_id, Isl_id, Source_id, Wave_id, RA, E_RA, DEC, E_DEC, Total_flux, E_Total_flux, Peak_flux, E_Peak_flux, Maj, "
+    "# Gaus_id, Isl_id, Source_id, Wave_id, RA, E_RA, DEC, E_DEC, Total_flux, E_Total_flux, Peak_flux, E_Peak_flux, "
+    "Maj, "
     "E_Maj, Min, E_Min, PA, E_PA, Isl_rms, S_Code\n"
 )
 
@@ -44,7 +45,8 @@ def first(epoch: EpochDetections) -> pd.Series:
 def gaussian(number: int, wave: int, ra: float, **values: object) -> str:
     row = {"flux": 0.01, "maj": 0.006, "e_ra": 0.0001} | values
     return (
-        f"{number}, {number}, {number}, {wave}, {ra}, {row['e_ra']}, -30.0, 0.0001, {row['flux']}, 0.0003, {row['flux']}, "
+        f"{number}, {number}, {number}, {wave}, {ra}, {row['e_ra']}, -30.0, 0.0001, {row['flux']}, 0.0003, "
+        f"{row['flux']}, "
         f"0.0002, {row['maj']}, 0.0001, 0.005, 0.0001, 10.0, 1.0, 0.0002, S\n"
     )
 
@@ -358,7 +360,7 @@ def test_a_needed_column_with_another_name_is_named(tmp_path: Path) -> None:
     folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
     file = folder / "images.csv"
     file.write_text(file.read_text().replace("freq_mhz", "freq"))
-    with pytest.raises(InputError, match="the frequency is not known: column 'freq_mhz' is missing.*is 'freq' meant"):
+    with pytest.raises(InputError, match=r"the frequency is not known: column 'freq_mhz' is missing.*is 'freq' meant"):
         read_manifest(folder, Config(root=tmp_path))
 
 

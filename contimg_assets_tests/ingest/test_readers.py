@@ -237,7 +237,7 @@ def test_the_manifest_may_state_the_format(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"unknown format 'blobcat'; state one of selavy, aegean, pybdsf, dsa110, .*table"
     ):
-        read(tmp_path, content, "x.csv", format="sextractor")
+        read(tmp_path, content, "x.csv", format="blobcat")
     with pytest.raises(InputError, match="outside the image"):
         read(tmp_path, content, "x.csv", format="table")
 
