@@ -1,161 +1,253 @@
-"""Files of tables, whatever their format: FITS, VOTable, ECSV, CSV, Parquet, SQLite, told by their first bytes."""
+"""How surveys publish their catalogs: names of columns, units where a file states none, flags, texts without a header.
+
+One entry a survey, recognized by its columns, whatever the file is called. Finders' own catalogs are in
+`ingest.readers`; the tables of VizieR, frequencies and errors are in `config.presets`. What each entry was compared
+with is listed in `docs/formats.md`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import sqlite3
-import warnings
-from itertools import islice
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from astropy.io.votable.exceptions import VOTableSpecError, VOWarning
-from astropy.table import Table
-
-from contimg_assets.errors import InputError
-from contimg_assets.files.stated_sizes import votable_excess
-
-_GZIP = b"\x1f\x8b"
-# How much of a VOTable describes it, and how far gzip packs at most.
-_DESCRIPTION, _MOST_PACKED = 4_000_000, 1032
+_Columns = Mapping[str, tuple[tuple[str, ...], str]]
 
 
-def read_any(path: Path, table: str | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A table file of any format we know, told by its first bytes, and the units of its columns (those that have one).
+@dataclass(frozen=True)
+class Dialect:
+    """One survey's tables.
 
-    Raises
-    ------
-    InputError
-        If the file is not there, empty, or not readable as what its first bytes say it is.
+    Parameters
+    ----------
+    survey : its preset's name, or what it is called
+    signature : columns that, together, only its tables have; any of these groups
+    columns : our column -> names that its files have for it, and the unit where a file states none
+    usable : columns of flags -> values that mark usable rows; all others are left out
+    layout : names of the columns of its text without a header
     """
-    try:
-        head = _head(path)
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror}); give the path of a catalog file") from error
-    if not head.strip():
-        raise InputError(f"{path}: the file is empty; deliver it again")
-    try:
-        return _read_as(head, path, table)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: its text is not UTF-8; convert it, such as `iconv -f latin1 -t utf-8`") from error
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        pa.ArrowException,
-        sqlite3.Error,
-        VOTableSpecError,
-    ) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not readable as a catalog ({error}); deliver it again or convert it") from error
+
+    survey: str
+    signature: tuple[frozenset[str], ...]
+    columns: _Columns
+    usable: Mapping[str, frozenset[float]] = field(default_factory=dict)
+    layout: tuple[str, ...] = ()
 
 
-def _read_as(head: bytes, path: Path, table: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The file as what its first bytes say it is."""
-    if head.startswith(b"PAR1"):
-        return _units_of_arrow(pq.read_table(path))
-    if head.startswith(b"SQLite format 3\0"):
-        return _read_sqlite(path, table), {}
-    if head.startswith(b"SIMPLE  ="):
-        return _plain(Table.read(path, format="fits", hdu=_hdu(table), unit_parse_strict="silent"))
-    if b"<VOTABLE" in head or b"<?xml" in head:
-        return _plain(_read_votable(path))
-    if b"%ECSV" in head:
-        return _plain(Table.read(path, format="ascii.ecsv"))
-    return _read_text(path)
+def _one(*names: str) -> tuple[frozenset[str], ...]:
+    return (frozenset(names),)
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    if head.startswith(_GZIP):
-        with gzip.open(path, "rb") as stream:
-            head = stream.read(512)
-    return head
+_PYBDSF_IN_MJY: _Columns = {
+    "ra_deg": (("RA",), "deg"),
+    "dec_deg": (("DEC", "Dec"), "deg"),
+    "ra_err_arcsec": (("E_RA",), "arcsec"),
+    "dec_err_arcsec": (("E_DEC", "E_Dec"), "arcsec"),
+    "flux_mjy": (("Total_flux",), "mJy"),
+    "flux_err_mjy": (("E_Total_flux",), "mJy"),
+    "flux_peak_mjy_beam": (("Peak_flux",), "mJy"),
+}
+_AEGEAN_WIDE: _Columns = {
+    "catalog_source_id": (("Name", "src_name", "GLEAM"), ""),
+    "ra_deg": (("RAJ2000", "ref_ra"), "deg"),
+    "dec_deg": (("DEJ2000", "ref_dec"), "deg"),
+    "ra_err_arcsec": (("err_RAJ2000",), "deg"),
+    "dec_err_arcsec": (("err_DEJ2000",), "deg"),
+}
+_MOLONGLO = (
+    *("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "e_RAJ2000", "e_DEJ2000"),
+    *("Sp", "e_Sp", "St", "e_St", "MajAxis", "MinAxis", "PA"),
+)
+_OF_MOLONGLO: _Columns = {
+    "ra_err_arcsec": (("e_RAJ2000",), "arcsec"),
+    "dec_err_arcsec": (("e_DEJ2000",), "arcsec"),
+    "flux_mjy": (("St",), "mJy"),
+    "flux_err_mjy": (("e_St",), "mJy"),
+    "flux_peak_mjy_beam": (("Sp",), "mJy"),
+}
+
+DIALECTS: tuple[Dialect, ...] = (
+    Dialect(
+        "vlass",
+        _one("Component_name", "Duplicate_flag", "Quality_flag", "RA", "DEC", "Total_flux"),
+        {
+            **_PYBDSF_IN_MJY,
+            "catalog_source_id": (("Component_name",), ""),
+            "ra_err_arcsec": (("E_RA",), "deg"),
+            "dec_err_arcsec": (("E_DEC",), "deg"),
+        },
+        usable={"Duplicate_flag": frozenset({0, 1}), "Quality_flag": frozenset({0, 4})},
+    ),
+    # The same survey as VizieR has it.
+    Dialect(
+        "vlass",
+        _one("CompName", "DupFlag", "QualFlag"),
+        {},
+        usable={"DupFlag": frozenset({0, 1}), "QualFlag": frozenset({0, 4})},
+    ),
+    Dialect(
+        "lotss",
+        (
+            frozenset({"Source_Name", "RA", "E_RA", "Total_flux", "Mosaic_ID"}),
+            frozenset({"Source_Name", "RA", "E_RA", "Total_flux", "S_Code", "Isl_rms"}),
+        ),
+        {**_PYBDSF_IN_MJY, "catalog_source_id": (("Source_Name",), "")},
+    ),
+    Dialect(
+        "tgss",
+        _one("Source_name", "RA", "E_RA", "Total_flux", "RMS_noise"),
+        {**_PYBDSF_IN_MJY, "catalog_source_id": (("Source_name",), "")},
+    ),
+    Dialect(
+        "racs-low",
+        (
+            frozenset({"total_flux_source", "ra", "dec", "e_ra"}),
+            frozenset({"Total_flux_Source", "RA", "Dec", "E_RA"}),
+            frozenset({"total_flux_gaussian", "ra", "dec", "e_ra"}),
+            frozenset({"Total_flux_Gaussian", "RA", "Dec", "E_RA"}),
+        ),
+        {
+            "catalog_source_id": (
+                ("source_name", "Source_Name", "gaussian_id", "Gaussian_ID", "source_id", "Source_ID"),
+                "",
+            ),
+            "ra_deg": (("ra", "RA"), "deg"),
+            "dec_deg": (("dec", "Dec"), "deg"),
+            "ra_err_arcsec": (("e_ra", "E_RA"), "arcsec"),
+            "dec_err_arcsec": (("e_dec", "E_Dec"), "arcsec"),
+            # Of a table of Gaussians, their own fluxes and not those of the sources that they belong to.
+            "flux_mjy": (
+                ("total_flux_gaussian", "Total_flux_Gaussian", "total_flux_source", "Total_flux_Source"),
+                "mJy",
+            ),
+            "flux_err_mjy": (
+                (
+                    *("e_total_flux_gaussian", "E_Total_flux_Gaussian", "e_total_flux_source", "E_Total_flux_Source"),
+                    *("e_total_flux_gaussian_pybdsf", "e_total_flux_source_pybdsf"),
+                ),
+                "mJy",
+            ),
+            "flux_peak_mjy_beam": (("peak_flux", "Peak_flux"), "mJy"),
+        },
+    ),
+    Dialect(
+        "gleam",
+        _one("RAJ2000", "DEJ2000", "int_flux_wide"),
+        {
+            **_AEGEAN_WIDE,
+            "flux_mjy": (("int_flux_wide",), "Jy"),
+            "flux_err_mjy": (("err_int_flux_wide",), "Jy"),
+            "flux_peak_mjy_beam": (("peak_flux_wide",), "Jy"),
+            "spectral_index": (("alpha",), ""),
+        },
+    ),
+    Dialect(
+        "gleam-x",
+        (
+            frozenset({"RAJ2000", "DEJ2000", "int_flux", "err_RAJ2000"}),
+            frozenset({"ref_ra", "ref_dec", "int_flux", "peak_flux"}),
+        ),
+        {
+            **_AEGEAN_WIDE,
+            "flux_mjy": (("int_flux",), "Jy"),
+            "flux_err_mjy": (("err_int_flux",), "Jy"),
+            "flux_peak_mjy_beam": (("peak_flux",), "Jy"),
+            "spectral_index": (("sp_alpha", "pl_alpha"), ""),
+        },
+    ),
+    Dialect(
+        "sumss",
+        _one("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "St", "Sp"),
+        _OF_MOLONGLO,
+        layout=_MOLONGLO,
+    ),
+    Dialect("mgps", (), _OF_MOLONGLO, layout=_MOLONGLO),
+    Dialect(
+        "first",
+        _one("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "Fpeak", "Fint"),
+        {
+            "flux_mjy": (("Fint",), "mJy"),
+            "flux_peak_mjy_beam": (("Fpeak",), "mJy"),
+            "flux_err_mjy": (("Rms", "RMS"), "mJy"),
+        },
+        layout=(*("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "p(S)"), *("Fpeak", "Fint", "Rms", "Maj", "Min", "PA")),
+    ),
+    Dialect(
+        "first",
+        _one("RA", "DEC", "SIDEPROB", "FPEAK", "FINT"),
+        {
+            "ra_deg": (("RA",), "deg"),
+            "dec_deg": (("DEC",), "deg"),
+            "flux_mjy": (("FINT",), "mJy"),
+            "flux_peak_mjy_beam": (("FPEAK",), "mJy"),
+            "flux_err_mjy": (("RMS",), "mJy"),
+        },
+    ),
+    Dialect(
+        "mrc",
+        _one("MRC", "S408"),
+        {
+            "catalog_source_id": (("MRC",), ""),
+            "flux_mjy": (("S408",), "Jy"),
+            "flux_err_mjy": (("e_S408",), "Jy"),
+        },
+    ),
+    Dialect(
+        "vlssr",
+        (frozenset({"VLSSr", "Si"}), frozenset({"VLSS", "Si"}), frozenset({"VLSSr", "Sp"})),
+        {
+            "catalog_source_id": (("VLSSr", "VLSS"), ""),
+            "flux_mjy": (("Si",), "Jy"),
+            "flux_err_mjy": (("e_Si",), "Jy"),
+            "flux_peak_mjy_beam": (("Sp",), "Jy"),
+        },
+    ),
+    Dialect(
+        "gaia",
+        _one("source_id", "ra", "dec", "ref_epoch", "pmra", "pmdec"),
+        {
+            "catalog_source_id": (("designation",), ""),
+            "ra_deg": (("ra",), "deg"),
+            "dec_deg": (("dec",), "deg"),
+            "ra_err_arcsec": (("ra_error",), "mas"),
+            "dec_err_arcsec": (("dec_error",), "mas"),
+        },
+    ),
+    Dialect(
+        "psrcat",
+        (frozenset({"RAJ", "DECJ", "PSRJ"}), frozenset({"RAJ", "DECJ", "NAME"}), frozenset({"RAJD", "DECJD", "JNAME"})),
+        {
+            "catalog_source_id": (("PSRJ", "JNAME", "NAME"), ""),
+            "ra_deg": (("RAJD", "RAJ"), ""),
+            "dec_deg": (("DECJD", "DECJ"), ""),
+            "ra_err_arcsec": (("RAJ_ERR", "RAJD_ERR"), ""),
+            "dec_err_arcsec": (("DECJ_ERR", "DECJD_ERR"), ""),
+            "flux_mjy": (("S1400", "S400"), "mJy"),
+            "flux_err_mjy": (("S1400_ERR", "S400_ERR"), "mJy"),
+            "spectral_index": (("SPINDX",), ""),
+        },
+    ),
+)
 
 
-def _hdu(table: str | None) -> int | str | None:
-    return int(table) if table is not None and table.isdigit() else table
-
-
-def _read_text(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Text with a separator, comments before it; of VizieR's also the rows of units and dashes below the names."""
-    with path.open("rb") as stream:
-        zipped = stream.read(2) == _GZIP
-    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-        filled = ((n, line) for n, line in enumerate(stream) if line.strip() and not line.startswith(b"#"))
-        numbered = list(islice(filled, 3))
-    top = [line.decode("utf-8", errors="replace").rstrip("\r\n") for _, line in numbered]
-    header = top[0] if top else ""
-    separator = max((",", "\t", ";", "|"), key=header.count)
-    separator = separator if header.count(separator) else r"\s+"
-    has_units = len(top) == 3 and set(top[2]) <= {"-", separator, " "} and "--" in top[2]
-    frame = pd.read_csv(
-        path,
-        sep=separator,
-        comment="#",
-        skipinitialspace=True,
-        compression="gzip" if zipped else None,
-        skiprows=[number for number, _ in numbered[1:]] if has_units else None,
+def dialect_of(columns: Collection[str]) -> Dialect | None:
+    """The survey whose table has these columns, whatever their case."""
+    present = {name.lower() for name in columns}
+    return next(
+        (one for one in DIALECTS for signature in one.signature if {name.lower() for name in signature} <= present),
+        None,
     )
-    if not has_units:
-        return frame, {}
-    pairs = zip(frame.columns, (unit.strip() for unit in top[1].split(separator)), strict=False)
-    return frame, {str(name): unit for name, unit in pairs if unit}
 
 
-def _read_sqlite(path: Path, table: str | None) -> pd.DataFrame:
-    # `uri` with mode=ro: a reader must never create or lock a file that others fill.
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
-        chosen = table or next((name for name in ("sources", "catalog") if name in names), names[0] if names else None)
-        if chosen is None or chosen not in names:
-            raise InputError(f"{path}: no table {chosen!r}; there are {', '.join(names) or 'none'}")
-        quoted = '"' + chosen.replace('"', '""') + '"'
-        return pd.read_sql_query(f"SELECT * FROM {quoted}", connection)  # noqa: S608 - the name is one of the file's own
+def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
+    """Names of the columns of a survey's text without a header, as many as its first row has; None if it has none.
 
-
-def _read_votable(path: Path) -> Table:
-    n_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
-    with gzip.open(path) if packed else path.open("rb") as file:
-        excess = votable_excess(file.read(_DESCRIPTION), n_bytes * (_MOST_PACKED if packed else 1))
-    if excess is not None:
-        raise InputError(f"{path}: damaged VOTable file ({excess}); fetch it again")
-    # Surveys' own tables hold units and dates that the standard does not know; none of them is ours.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VOWarning)
-        return Table.read(path, format="votable")
-
-
-def _units_of_arrow(table: pa.Table) -> tuple[pd.DataFrame, dict[str, str]]:
-    units = {
-        field.name: field.metadata[b"unit"].decode() for field in table.schema if (field.metadata or {}).get(b"unit")
-    }
-    return table.to_pandas(), units
-
-
-def _plain(table: Table) -> tuple[pd.DataFrame, dict[str, str]]:
-    one_dimensional = [name for name in table.colnames if table[name].ndim == 1]
-    units = {name: str(table[name].unit) for name in one_dimensional if table[name].unit is not None}
-    frame = {}
-    for name in one_dimensional:
-        column = table[name]
-        values = np.asarray(column)
-        if values.dtype.kind == "S":
-            values = np.char.decode(values, "utf-8", "replace")
-        if not values.dtype.isnative:
-            values = values.astype(values.dtype.newbyteorder("="))
-        series = pd.Series(values)
-        gaps = np.ma.getmaskarray(column) if hasattr(column, "mask") else np.zeros(len(values), bool)
-        # Integers stay integers, gaps or not: identifiers of 64 bits do not fit into a float.
-        frame[name] = series.astype("Int64").mask(gaps) if values.dtype.kind in "iu" else series.mask(gaps)
-    return pd.DataFrame(frame), units
+    A name before the position counts as one column more.
+    """
+    layout = next((one.layout for one in DIALECTS if one.survey == survey and one.layout), None)
+    if layout is None:
+        return None
+    named = [] if not first_row or first_row[0].replace(".", "", 1).isdigit() else ["Name"]
+    names = [*named, *layout]
+    if len(first_row) < len(names):
+        return None
+    return names + [f"column {n}" for n in range(len(names) + 1, len(first_row) + 1)]

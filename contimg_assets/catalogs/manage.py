@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -24,7 +24,10 @@ from contimg_assets.schemas.described import described_values
 _SECTION = re.compile(r"^catalogs:[ \t]*(\{\s*\}|~|null)?[ \t]*(#.*)?$", re.MULTILINE)
 
 # Of the settings in the configuration file.
-_ORDER = ("preset", "path", "freq_mhz", "beam_arcsec", "position_err_arcsec", "columns")
+_ORDER = (
+    *("preset", "path", "table", "frame", "freq_mhz", "beam_arcsec", "position_err_arcsec", "positions_at_mjd"),
+    "columns",
+)
 
 
 class CatalogSettings(TypedDict, total=False):
@@ -34,6 +37,9 @@ class CatalogSettings(TypedDict, total=False):
     freq_mhz: float | None
     beam_arcsec: float | None
     position_err_arcsec: float | None
+    positions_at_mjd: float | None
+    table: str | None
+    frame: str | None
     columns: Mapping[str, Mapping[str, str]] | None
 
 
@@ -45,7 +51,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     Parameters
     ----------
     config_file : written if it does not exist
-    name : of the catalog; that of a preset implies the preset
+    name : of the catalog, in any case; that of a preset implies the preset
     file : the catalog's file; stored relative to the configuration's folder where it lies inside it
     settings : preset, freq_mhz, beam_arcsec, position_err_arcsec, columns: see `CatalogConfig`
 
@@ -61,6 +67,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
         If the catalog's file is unusable; the configuration is left as it was.
     """
     config_file = config_file.absolute()
+    name = name.lower()
     text = config_file.read_text(encoding="utf-8") if config_file.exists() else ""
     config = load_config(config_file) if config_file.exists() else Config(root=config_file.parent)
     if name in config.catalogs:
@@ -83,6 +90,61 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     n_rows: int = build_catalog(name, checked, config_file.parent).num_rows
     _replace(config_file, changed)
     return n_rows
+
+
+def remove_catalog(config_file: Path, name: str) -> None:
+    """Take a catalog out of the configuration file; its own file stays, and so does the rest of the text.
+
+    Parameters
+    ----------
+    name : of the catalog, in any case
+
+    Raises
+    ------
+    ConfigError
+        If there is no such catalog, something else in the configuration names it, or the text cannot be edited.
+    """
+    config_file = config_file.absolute()
+    config = load_config(config_file)
+    name = name.lower()
+    if name not in config.catalogs:
+        there = ", ".join(sorted(config.catalogs)) or "none"
+        raise ConfigError(f"{config_file}: no catalog {name!r}; there are {there}")
+    changed = _without_entry(config_file, config_file.read_text(encoding="utf-8"), name)
+    left = _loaded(config_file, changed)
+    if set(left.catalogs) != set(config.catalogs) - {name}:
+        raise ConfigError(
+            f"{config_file}: write the catalogs in block style, one key a line, or take {name!r} out by hand"
+        )
+    _replace(config_file, changed)
+
+
+def _without_entry(config_file: Path, text: str, name: str) -> str:
+    """The text without the lines of one catalog; its comments go with it."""
+    root: Any = yaml.compose(text)
+    section = next((value for key, value in root.value if key.value == "catalogs"), None) if root is not None else None
+    entries = [] if section is None or section.flow_style else section.value
+    found = next(((key, value) for key, value in entries if str(key.value).lower() == name), None)
+    if found is None:
+        raise ConfigError(
+            f"{config_file}: write the catalogs in block style, one key a line, or take {name!r} out by hand"
+        )
+    lines = text.splitlines(keepends=True)
+    first, last = found[0].start_mark.line, _last_line(found[1])
+    kept = lines[:first] + lines[last + 1 :]
+    if len(entries) == 1:
+        at = next(key.start_mark.line for key, _ in root.value if key.value == "catalogs")
+        kept[at] = kept[at].replace("catalogs:", "catalogs: {}", 1)
+    return "".join(kept)
+
+
+def _last_line(node: Any) -> int:
+    """Number of the last line that something of a value stands in."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _last_line(last[1] if isinstance(last, tuple) else last)
+    mark = node.end_mark
+    return int(mark.line if mark.column else mark.line - 1)
 
 
 def list_catalogs(config: Config) -> pd.DataFrame:
@@ -166,7 +228,7 @@ def fetch_catalog(
     ConfigError, InputError
         As `add_catalog` and `contimg_assets.catalogs.fetch.fetch`.
     """
-    survey = (preset or name).lower()
+    survey, name = (preset or name).lower(), name.lower()
     if survey not in PRESETS:
         raise InputError(f"no preset {survey!r} to fetch; there are {', '.join(sorted(PRESETS))}")
     config_file = config_file.absolute()
@@ -204,16 +266,21 @@ def _checked(config_file: Path, text: str, name: str, others: set[str]) -> Catal
         If the changed text is no configuration, or lost one of the other catalogs: it was written in a style that is
         not edited here.
     """
+    config = _loaded(config_file, text)
+    if set(config.catalogs) != others | {name}:
+        raise ConfigError(f"{config_file}: write the catalogs in block style, one key a line, or add {name!r} by hand")
+    return config.catalogs[name]
+
+
+def _loaded(config_file: Path, text: str) -> Config:
+    """The configuration that a text would be."""
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / config_file.name
         trial.write_text(text, encoding="utf-8")
         try:
-            config = load_config(trial)
+            return load_config(trial)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(trial), str(config_file))) from error
-    if set(config.catalogs) != others | {name}:
-        raise ConfigError(f"{config_file}: write the catalogs in block style, one key a line, or add {name!r} by hand")
-    return config.catalogs[name]
 
 
 def _replace(file: Path, text: str) -> None:

@@ -1,28 +1,36 @@
 """Files of catalogs, whatever their format, as tables in our columns and units.
 
-Belongs here: finding columns, converting units, position errors, which names sources have.
+Files are read as deliveries are (`reading`). Belongs here: finding columns, position errors, which names sources have.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import astropy.units as u
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from astropy.coordinates import Angle
+import pyarrow.compute as pc
 
-from contimg_assets.catalogs.formats import read_any
+from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
+from contimg_assets.catalogs.motions import Motions, moved
 from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
+from contimg_assets.ingest.readers import finder_of
+from contimg_assets.ingest.readers.base import Source
+from contimg_assets.reading.columns import Columns, Container
+from contimg_assets.reading.containers import open_container
+from contimg_assets.reading.files import MAX_BYTES
+from contimg_assets.reading.positions import degrees_of, sexagesimal
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.units import factor, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
+from contimg_assets.sky.frames import ICRS, Frame, frame_of_file, parse_frame, to_icrs, turned_errors
 
 # Names that catalogs give to what we need, tried in this order where the configuration is silent. Never a bare
 # `source_id` or `id`: those are row numbers, which change with every new version of a catalog.
@@ -52,9 +60,67 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp"),
     "spectral_index": ("alpha",),
 }
+# Where there are no equatorial positions of J2000: longitude, latitude, frame.
+_OTHER_FRAMES = (
+    (("glon", "_glon", "gl", "l", "gal_lon"), ("glat", "_glat", "gb", "b", "gal_lat"), Frame("galactic", 2000.0)),
+    (
+        ("rab1950", "_rab1950", "ra1950", "ra_b1950"),
+        ("deb1950", "_deb1950", "dec1950", "dec_b1950"),
+        Frame("fk4", 1950.0),
+    ),
+    (("elon", "elong"), ("elat",), Frame("ecliptic", 2000.0)),
+)
+# Sexagesimal positions over several columns, as in the texts of VizieR and of older surveys.
+_PARTS = {"ra_deg": ("RAh", "RAm", "RAs"), "dec_deg": ("DE-", "DEd", "DEm", "DEs")}
+_MOTIONS = {
+    "pm_ra": (("pmra", "pm_ra", "pmra_masyr"), "mas / yr"),
+    "pm_dec": (("pmdec", "pm_dec", "pmde"), "mas / yr"),
+    "pm_ra_err": (("pmra_error", "e_pmra", "pmra_err"), "mas / yr"),
+    "pm_dec_err": (("pmdec_error", "e_pmde", "e_pmdec", "pmdec_err"), "mas / yr"),
+    "epoch": (("ref_epoch", "posepoch", "epoch"), ""),
+}
 _REQUIRED = ("ra_deg", "dec_deg")
-_UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
-_UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
+UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
+UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where one of our columns is in a file.
+
+    Parameters
+    ----------
+    column : its name there
+    unit : that its values are read in, None where nobody says one, so that ours is assumed
+    said_by : "you", "the file", the survey or finder that the file is of, or nobody
+    source : what a finder's reader knows of its missing values
+    """
+
+    column: str
+    unit: str | None
+    said_by: str
+    source: Source | None = None
+
+
+@dataclass
+class OpenedCatalog:
+    """A catalog's file, opened, and where our columns are in it.
+
+    Parameters
+    ----------
+    kind : what its columns are known as: a finder, a survey, or nothing
+    found : our column -> where it is
+    frame, frame_told : of its positions, and what is said of it
+    dialect : the survey's, where its columns are known
+    """
+
+    container: Container
+    kind: str
+    found: dict[str, Found]
+    frame: Frame
+    frame_told: str
+    dialect: Dialect | None
+    config: CatalogConfig
 
 
 def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table, int]:
@@ -64,95 +130,181 @@ def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table
     ----------
     name : of the catalog, for messages
     config : its columns, units and errors
-    path : FITS, VOTable, ECSV, CSV (any separator), Parquet or SQLite; text and FITS may be gzipped
+    path : any file that is read as a delivery: FITS, VOTable, ECSV, text, Parquet or SQLite; may be gzipped
 
     Returns
     -------
     table : rows with a usable position
-    n_without_position : rows left out because they have none
+    n_without_position : rows left out because they have none, or because the survey flags them
 
     Raises
     ------
     InputError
         If the file cannot be read, a column is missing or holds what is no number, or nothing is left.
     """
-    raw, units = read_any(path, config.table)
-    columns = {ours: _column(ours, raw, units, config, path) for ours in (*_REQUIRED, *_UNITS, "spectral_index")}
-    ra, dec = columns["ra_deg"], columns["dec_deg"]
-    if ra is None or dec is None:
-        raise InputError(
-            f"{path}: no column of positions found; say which they are in catalogs.{name}.columns "
-            f"(the file has {', '.join(map(str, raw.columns))})"
-        )
-    usable = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0)
-    if not usable.any():
-        raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
-    ra, dec = ra[usable] % 360.0, dec[usable]
-    ra[ra >= 360.0] = 0.0
-
-    def kept(ours: str) -> np.ndarray:
-        values = columns[ours]
-        return np.full(len(ra), np.nan) if values is None else values[usable]
-
-    ra_err, dec_err = kept("ra_err_arcsec"), kept("dec_err_arcsec")
-    if not config.ra_err_on_sky and column_in_file("ra_err_arcsec", _names_of(raw), config) != "ra_err_arcsec":
-        ra_err = ra_err * np.cos(np.radians(dec))
-    # Columns that only fill gaps of the flux: a catalog without any is fine (positions alone, as ICRF).
-    table = pd.DataFrame(
-        {
-            "catalog_source_id": _names(raw, usable, config, ra, dec),
-            "ra_deg": ra,
-            "dec_deg": dec,
-            "ra_err_arcsec": _errors(ra_err, kept("flux_mjy"), config),
-            "dec_err_arcsec": _errors(dec_err, kept("flux_mjy"), config),
-            "flux_mjy": kept("flux_mjy"),
-            "flux_err_mjy": np.where(kept("flux_err_mjy") > 0, kept("flux_err_mjy"), np.nan),
-            "flux_peak_mjy_beam": kept("flux_peak_mjy_beam"),
-            "spectral_index": kept("spectral_index"),
-            "healpix_29": healpix_29(ra, dec),
-        }
-    )
-    table = _sorted_by_cell(table)
-    table["catalog_source_id"] = _distinct(table)
-    return REFERENCE.to_arrow(table), int((~usable).sum())
+    with ExitStack() as held:
+        opened = open_catalog(name, config, path, held)
+        return _table_of(name, opened, path)
 
 
-def column_in_file(ours: str, names: Sequence[str], config: CatalogConfig) -> str | None:
-    """The file's column for ours: as configured, else our own name, else a usual name, else none."""
+def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) -> OpenedCatalog:
+    """Open a catalog's file and find our columns in it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a column that a person configured is not there.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: not readable (no such file); give the path of a catalog file")
+    container = _container(config, path, held)
+    dialect = dialect_of(container.names)
+    finder = finder_of(container.names, path) if dialect is None else None
+    sources = {} if finder is None else {s.ours: s for s in finder.sources(container.names)}
+    known = Known(tuple(container.names), dialect, sources)
+    found = {}
+    for ours in ("catalog_source_id", *_REQUIRED, *UNITS, "spectral_index"):
+        one = find_column(ours, known, config, container.units)
+        given = config.columns.get(ours)
+        if one is None and given is not None and not _from_preset(ours, given, config):
+            raise InputError(
+                f"{path}: no column {given.column!r}, which is configured as {ours}; "
+                f"the file has {', '.join(container.names)}"
+            )
+        if one is not None:
+            found[ours] = one
+    frame, told = _frame(container, found, config)
+    kind = dialect.survey if dialect is not None else finder.name if finder is not None else ""
+    return OpenedCatalog(container, kind, found, frame, told, dialect, config)
+
+
+def _container(config: CatalogConfig, path: Path, held: ExitStack) -> Container:
+    """The file, opened; a survey's text without a header by the names that its columns are known to have."""
+    known = _first_of(config)
+    survey = config.preset.lower() if config.preset is not None else None
+    try:
+        container = open_container(path, known, MAX_BYTES / 1e6, held, config.table)
+    except InputError:
+        names = layout_of(survey, _first_row(path))
+        if names is None:
+            raise
+        return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
+    if not container.names:
+        raise InputError(f"{path}: no header line of column names above the first row; add one")
+    if survey is not None and not _has_positions(container.names, config):
+        names = layout_of(survey, _first_row(path))
+        if names is not None:
+            return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
+    return container
+
+
+def _first_row(path: Path) -> list[str]:
+    """Words of the first line that is no comment; none where the file is no text."""
+    try:
+        with path.open("rb") as stream:
+            lines = stream.read(100_000).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return next((line.split() for line in lines if line.strip() and not line.startswith(("#", ";"))), [])
+
+
+class _first_of:
+    """Tells the first table of a file that has positions: of a reference, one table is enough."""
+
+    def __init__(self, config: CatalogConfig) -> None:
+        self._config, self._told = config, False
+
+    def __call__(self, columns: Sequence[str]) -> bool:
+        found = not self._told and _has_positions(columns, self._config)
+        self._told |= found
+        return found
+
+
+def _has_positions(columns: Sequence[str], config: CatalogConfig) -> bool:
+    known = Known(tuple(columns), dialect_of(columns), _sources_of(columns))
+    return all(find_column(ours, known, config, {}) is not None for ours in _REQUIRED)
+
+
+def _sources_of(columns: Sequence[str]) -> dict[str, Source]:
+    finder = finder_of(columns, Path())
+    return {} if finder is None else {source.ours: source for source in finder.sources(columns)}
+
+
+@dataclass(frozen=True)
+class Known:
+    """Columns of a file, and what is known of files with these columns."""
+
+    names: tuple[str, ...]
+    dialect: Dialect | None = None
+    sources: Mapping[str, Source] | None = None
+
+
+def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[str, str]) -> Found | None:
+    """The file's column for ours: as configured, else our own name, else as its finder or survey calls it, else a usual
+    name, else none."""
+    names = known.names
     given = config.columns.get(ours)
+    preset = given is not None and _from_preset(ours, given, config)
     if given is not None and given.column in names:
-        return given.column
-    if given is not None and not _from_preset(ours, given, config):
+        return _with_unit(given.column, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
+    if given is not None and not preset:
         return None
     if ours in names:
-        return ours
+        return _with_unit(ours, None, "", units)
     lower = {name.lower(): name for name in reversed(names)}
-    return next((lower[alias] for alias in _ALIASES.get(ours, ()) if alias in lower), None)
+    if known.dialect is not None and ours in known.dialect.columns:
+        theirs, unit = known.dialect.columns[ours]
+        there = next((lower[name.lower()] for name in theirs if name.lower() in lower), None)
+        if there is not None:
+            return _with_unit(there, unit or None, known.dialect.survey, units)
+    source = (known.sources or {}).get(_OF_FINDERS.get(ours, ours))
+    if source is not None:
+        there = next((lower[name.lower()] for name in source.names if name.lower() in lower), None)
+        if there is not None:
+            return _with_unit(there, source.unit or None, "its finder", units, source=source)
+    usual = next((lower[alias] for alias in _ALIASES.get(ours, ()) if alias in lower), None)
+    if usual is not None:
+        return _with_unit(usual, None, "", units)
+    return _elsewhere(ours, names, lower)
 
 
-def columns_taken(config: CatalogConfig, path: Path) -> pd.DataFrame:
-    """Which column of a file is taken for which of ours, and in which unit.
-
-    Returns
-    -------
-    DataFrame: ours, column, unit, stated (false where neither the file nor the configuration says a unit that matters,
-    so that ours is assumed)
-    """
-    raw, units = read_any(path, config.table)
-    rows = []
-    for ours in ("catalog_source_id", *_UNITS, "spectral_index"):
-        found = column_in_file(ours, _names_of(raw), config)
-        if found is None:
-            continue
-        unit = _unit(ours, found, units, config)
-        # A name such as flux_mjy is as good as a unit, and numbers of positions are degrees.
-        stated = unit is not None or found == ours or ours not in _UNITS or ours in _REQUIRED
-        rows.append((ours, found, unit or _UNITS.get(ours, ""), stated))
-    return pd.DataFrame(rows, columns=["ours", "column", "unit", "stated"])
+# What finders' readers call the columns of a reference; their identifiers are numbers, which change with every run.
+_OF_FINDERS = {
+    "catalog_source_id": "",
+    "flux_mjy": "flux_int_mjy",
+    "flux_err_mjy": "flux_int_err_mjy",
+}
 
 
-def _names_of(raw: pd.DataFrame) -> list[str]:
-    return [str(name) for name in raw.columns]
+def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str]) -> Found | None:
+    """Positions over several columns, or in other frames."""
+    if ours not in _REQUIRED:
+        return None
+    parts = _PARTS[ours]
+    if set(parts) - {"DE-"} <= set(names):
+        return Found(" ".join(name for name in parts if name in names), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
+    for longitudes, latitudes, _ in _OTHER_FRAMES:
+        pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
+        if None not in pair:
+            return Found(str(pair[_REQUIRED.index(ours)]), "deg", "")
+    return None
+
+
+def _with_unit(
+    column: str,
+    unit: str | None,
+    said_by: str,
+    units: Mapping[str, str],
+    *,
+    asked: bool = False,
+    source: Source | None = None,
+) -> Found:
+    """A column with its unit: as a person configured it, else as the file states it, else what is known of it."""
+    if asked and unit is not None:
+        return Found(column, unit, "you", source)
+    if column in units:
+        return Found(column, units[column], "the file", source)
+    return Found(column, unit, said_by if unit is not None else "", source)
 
 
 def _from_preset(ours: str, given: ColumnSource, config: CatalogConfig) -> bool:
@@ -162,74 +314,236 @@ def _from_preset(ours: str, given: ColumnSource, config: CatalogConfig) -> bool:
     return PRESETS[config.preset.lower()].columns.get(ours) == (given.column, given.unit)
 
 
-def _unit(ours: str, found: str, units: dict[str, str], config: CatalogConfig) -> str | None:
-    """Unit of a file's column: as a person configured it, else as the file states it, else the preset's."""
-    given = config.columns.get(ours)
-    if given is None or given.column != found or given.unit is None:
-        return units.get(found)
-    return units.get(found, given.unit) if _from_preset(ours, given, config) else given.unit
+def column_in_file(ours: str, names: Sequence[str], config: CatalogConfig) -> str | None:
+    """The file's column for ours, None without one."""
+    found = find_column(ours, Known(tuple(names), dialect_of(names), _sources_of(names)), config, {})
+    return None if found is None else found.column
 
 
-def _column(
-    ours: str, raw: pd.DataFrame, units: dict[str, str], config: CatalogConfig, path: Path
-) -> np.ndarray | None:
-    """Values of one of our columns in our unit, float, or None where the file has none."""
-    given = config.columns.get(ours)
-    found = column_in_file(ours, _names_of(raw), config)
-    if found is None:
-        if given is not None and not _from_preset(ours, given, config):
-            raise InputError(
-                f"{path}: no column {given.column!r}, which is configured as {ours}; "
-                f"the file has {', '.join(map(str, raw.columns))}"
-            )
-        return None
-    values = raw[found]
-    unit = _unit(ours, found, units, config)
-    if ours in _REQUIRED and not pd.api.types.is_numeric_dtype(values):
-        return _angles(values, unit, hours=ours == "ra_deg", column=found, path=path)
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    if not pd.api.types.is_numeric_dtype(values):
-        text = values.astype("str").str.strip().str.lower()
-        wrong = np.isnan(numbers) & ~(text.isna() | text.isin(["", "nan", "--", "null", "none"])).to_numpy()
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise InputError(f"{path}: row {row + 1}, column {found!r}: {values.iloc[row]!r} is not a number")
-    return numbers * _factor(ours, found, unit, path)
+def columns_taken(config: CatalogConfig, path: Path) -> pd.DataFrame:
+    """Which column of a file is taken for which of ours, and in which unit.
+
+    Returns
+    -------
+    DataFrame: ours, column, unit, stated (false where neither the file nor the configuration nor what is known of such
+    files says a unit that matters, so that ours is assumed)
+    """
+    with ExitStack() as held:
+        opened = open_catalog(path.name, config, path, held)
+    rows = []
+    for ours in ("catalog_source_id", *UNITS, "spectral_index"):
+        if ours not in opened.found:
+            continue
+        one = opened.found[ours]
+        # A name such as flux_mjy is as good as a unit, and numbers of positions are degrees.
+        stated = one.unit is not None or one.column == ours or ours not in UNITS or ours in _REQUIRED
+        rows.append((ours, one.column, one.unit or UNITS.get(ours, ""), stated))
+    return pd.DataFrame(rows, columns=["ours", "column", "unit", "stated"])
 
 
-def _factor(ours: str, found: str, unit: str | None, path: Path) -> float:
-    """From the file's unit to ours; our own unit where the file says nothing."""
-    if unit is None or ours not in _UNITS:
-        return 1.0
-    if ours in _REQUIRED and unit.strip(' "').startswith(("h:m", "d:m", "hms", "dms")):
-        return 1.0  # the notation of a column whose every value happens to be a number
-    convert = right_ascension_factor if ours in ("ra_deg", "ra_err_arcsec") else factor
-    try:
-        return convert(unit, _UNITS[ours])
-    except (ValueError, TypeError) as error:
+def _frame(container: Container, found: Mapping[str, Found], config: CatalogConfig) -> tuple[Frame, str]:
+    column = found["ra_deg"].column if "ra_deg" in found else ""
+    if config.frame is not None:
+        frame = parse_frame(config.frame)
+        return frame, f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
+    for longitudes, _, frame in _OTHER_FRAMES:
+        if column.lower() in longitudes:
+            return frame, f"{frame} by the column {column!r}, converted to ICRS"
+    frames = container.about.frames
+    return frame_of_file(frames.get(column, frames.get("")))
+
+
+def _table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, int]:
+    config, found = opened.config, opened.found
+    if not set(_REQUIRED) <= set(found):
         raise InputError(
-            f"{path}: column {found!r} is in {unit!r}, which is no unit of {ours} ({_UNITS[ours]}); "
-            "say its unit in the catalogue's columns"
-        ) from error
+            f"{path}: no column of positions found; say which they are in catalogs.{name}.columns "
+            f"(the file has {', '.join(opened.container.names)})"
+        )
+    loaded = _load(opened)
+    broken = [row for row in loaded.broken if row.line < max(loaded.lines, default=0)]
+    if broken:
+        raise InputError(f"{path}: line {broken[0].line}: {broken[0].reason}; correct the line")
+    columns = {ours: _values(ours, opened, loaded, path) for ours in (*UNITS, "spectral_index") if ours in found}
+    if not config.ra_err_on_sky and "ra_err_arcsec" in found and found["ra_err_arcsec"].column != "ra_err_arcsec":
+        # Of the coordinate, in whichever frame it is.
+        columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
+    motions = _motions(opened, loaded)
+    _into_icrs(columns, opened.frame)
+    ra, dec = columns["ra_deg"], columns["dec_deg"]
+    usable = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0)
+    if not usable.any():
+        raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
+    usable &= _unflagged(opened, loaded)
+    if not usable.any():
+        raise InputError(f"{path}: the survey's flags leave no usable row; check the file")
+    kept = {ours: values[usable] for ours, values in columns.items()}
+    kept["ra_deg"] = kept["ra_deg"] % 360.0
+    kept["ra_deg"][kept["ra_deg"] >= 360.0] = 0.0
+    own_errors = {ours: kept.get(ours, np.full(len(kept["ra_deg"]), np.nan)) for ours in _ERRORS}
+    if motions is not None and config.positions_at_mjd is not None:
+        kept["ra_deg"], kept["dec_deg"], own_errors = moved(
+            kept["ra_deg"], kept["dec_deg"], own_errors, motions.of(usable), config.positions_at_mjd
+        )
+    table = _reference(opened, loaded, kept, own_errors, usable)
+    return REFERENCE.to_arrow(table), int((~usable).sum()) + len(loaded.broken)
 
 
-def _angles(values: pd.Series, unit: str | None, hours: bool, column: str, path: Path) -> np.ndarray:
-    """Text as degrees: numbers in their unit, sexagesimal right ascensions in hours unless that is degrees."""
-    text = values.astype(str).str.strip()
-    missing = values.isna().to_numpy() | (text == "").to_numpy()
-    numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=float)
-    result = np.full(len(text), np.nan)
-    if np.isfinite(numbers[~missing]).all():
-        return numbers * _factor("ra_deg" if hours else "dec_deg", column, unit, path)
-    degrees = unit is not None and unit.strip('"').startswith("d")
+_ERRORS = ("ra_err_arcsec", "dec_err_arcsec")
+
+
+def _reference(
+    opened: OpenedCatalog,
+    loaded: Columns,
+    kept: Mapping[str, np.ndarray],
+    errors: Mapping[str, np.ndarray],
+    usable: np.ndarray,
+) -> pd.DataFrame:
+    """Rows in the columns of REFERENCE, sorted."""
+    config = opened.config
+    ra, dec = kept["ra_deg"], kept["dec_deg"]
+    nothing = np.full(len(ra), np.nan)
+    flux, flux_err = kept.get("flux_mjy", nothing), kept.get("flux_err_mjy", nothing)
+    # Columns that only fill gaps of the flux: a catalog without any is fine (positions alone, as ICRF).
+    table = pd.DataFrame(
+        {
+            "catalog_source_id": _names(opened, loaded, usable, ra, dec),
+            "ra_deg": ra,
+            "dec_deg": dec,
+            "ra_err_arcsec": _errors(errors["ra_err_arcsec"], flux, config),
+            "dec_err_arcsec": _errors(errors["dec_err_arcsec"], flux, config),
+            "flux_mjy": flux,
+            "flux_err_mjy": np.where(flux_err > 0, flux_err, np.nan),
+            "flux_peak_mjy_beam": kept.get("flux_peak_mjy_beam", nothing),
+            "spectral_index": kept.get("spectral_index", nothing),
+            "healpix_29": healpix_29(ra, dec),
+        }
+    )
+    table = _sorted_by_cell(table)
+    table["catalog_source_id"] = _distinct(table)
+    return table
+
+
+def _load(opened: OpenedCatalog) -> Columns:
+    """All columns that are needed; identifiers and parts of positions as text."""
+    numbers, texts = [], []
+    for ours, one in opened.found.items():
+        if ours == "catalog_source_id":
+            texts.append(one.column)
+        elif one.column in opened.container.names:
+            numbers.append(one.column)
+        else:
+            texts += one.column.split(" ")
+    numbers += _motion_columns(opened).values()
+    if opened.dialect is not None:
+        numbers += [name for name in opened.dialect.usable if name in opened.container.names]
+    return opened.container.load(list(dict.fromkeys(numbers)), list(dict.fromkeys(texts)))
+
+
+def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np.ndarray:
+    """Values of one of our columns in our unit."""
+    one = opened.found[ours]
+    if one.column not in loaded.numbers:
+        return _of_parts(ours, one, loaded)
+    if ours in _REQUIRED:
+        return _position(ours, one, loaded, path)
+    wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
+    if len(wrong):
+        raise InputError(f"{path}: row {wrong[0] + 1}, column {one.column!r}: {texts[0]!r} is not a number")
+    values = loaded.numbers[one.column]
+    if one.source is not None:
+        for sentinel in one.source.missing:
+            values = np.where(values == sentinel, np.nan, values)
+        if one.source.missing_if_negative:
+            values = np.where(values < 0, np.nan, values)
+    return values * _factor(ours, one, path)
+
+
+def _position(ours: str, one: Found, loaded: Columns, path: Path) -> np.ndarray:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            angle = Angle(text.to_numpy(dtype=str)[~missing], unit=u.hourangle if hours and not degrees else u.deg)
-    except ValueError as error:
-        raise InputError(f"{path}: column {column!r} holds what is no angle: {error}") from error
-    result[~missing] = angle.deg
-    return result
+        values = degrees_of(loaded, one.column, one.unit, hours=ours == "ra_deg")
+    except (ValueError, TypeError) as error:
+        raise _no_unit(ours, one, path) from error
+    wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
+    if len(wrong):
+        raise InputError(f"{path}: column {one.column!r} holds what is no angle: {texts[0]!r} in row {wrong[0] + 1}")
+    return values
+
+
+def _of_parts(ours: str, one: Found, loaded: Columns) -> np.ndarray:
+    """Sexagesimal positions over several columns; the sign of a declination may have a column of its own."""
+    texts = [loaded.texts[name] for name in one.column.split(" ")]
+    if len(texts) == 4:
+        texts = [pc.binary_join_element_wise(pc.fill_null(texts[0], ""), texts[1], ""), *texts[2:]]
+    return sexagesimal(pc.binary_join_element_wise(*texts, " "), hours=ours == "ra_deg")
+
+
+def _factor(ours: str, one: Found, path: Path) -> float:
+    """From the file's unit to ours; our own unit where nobody says one."""
+    if one.unit is None or ours not in UNITS:
+        return 1.0
+    convert = right_ascension_factor if ours == "ra_err_arcsec" else factor
+    try:
+        return convert(one.unit, UNITS[ours])
+    except (ValueError, TypeError) as error:
+        raise _no_unit(ours, one, path) from error
+
+
+def _no_unit(ours: str, one: Found, path: Path) -> InputError:
+    return InputError(
+        f"{path}: column {one.column!r} is in {one.unit!r}, which is no unit of {ours} ({UNITS[ours]}); "
+        "say its unit in the catalogue's columns"
+    )
+
+
+def _into_icrs(columns: dict[str, np.ndarray], frame: Frame) -> None:
+    """Bring positions and their errors into the ICRS."""
+    if frame == ICRS:
+        return
+    columns["ra_deg"], columns["dec_deg"], turn = to_icrs(columns["ra_deg"], columns["dec_deg"], frame)
+    if set(_ERRORS) <= set(columns):
+        east, north = turned_errors(columns["ra_err_arcsec"], columns["dec_err_arcsec"], turn)
+        columns["ra_err_arcsec"], columns["dec_err_arcsec"] = east, north
+
+
+def _unflagged(opened: OpenedCatalog, loaded: Columns) -> np.ndarray:
+    """Rows that the survey's flags call usable; those without a flag are."""
+    usable = np.ones(len(loaded.lines), bool)
+    for name, allowed in (opened.dialect.usable if opened.dialect is not None else {}).items():
+        if name in loaded.numbers:
+            flags = loaded.numbers[name]
+            usable &= np.isin(flags, list(allowed)) | np.isnan(flags)
+    return usable
+
+
+def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:
+    """Columns of proper motions and their epoch; none where there are no motions."""
+    lower = {name.lower(): name for name in reversed(opened.container.names)}
+    found = {
+        what: lower[next(name for name in names if name in lower)]
+        for what, (names, _) in _MOTIONS.items()
+        if any(name in lower for name in names)
+    }
+    return found if {"pm_ra", "pm_dec", "epoch"} <= set(found) else {}
+
+
+def has_motions(path: Path, table: str | None = None) -> bool:
+    """Whether a catalog's file has proper motions and the time that its positions are of."""
+    config = CatalogConfig.model_validate({"path": path, "freq_mhz": 1000.0, "table": table})
+    with ExitStack() as held:
+        try:
+            opened = open_catalog(path.name, config, path, held)
+        except InputError:
+            return False
+        return bool(_motion_columns(opened))
+
+
+def _motions(opened: OpenedCatalog, loaded: Columns) -> Motions | None:
+    columns = _motion_columns(opened)
+    if not columns or opened.frame.name != "icrs":
+        return None
+    nothing = np.zeros(len(loaded.lines))
+    return Motions(*(loaded.numbers[columns[what]] if what in columns else nothing for what in _MOTIONS))
 
 
 def _errors(values: np.ndarray, flux_mjy: np.ndarray, config: CatalogConfig) -> np.ndarray:
@@ -245,17 +559,13 @@ def _errors(values: np.ndarray, flux_mjy: np.ndarray, config: CatalogConfig) -> 
     return np.hypot(error, config.position_err_floor_arcsec)
 
 
-def _names(raw: pd.DataFrame, usable: np.ndarray, config: CatalogConfig, ra: np.ndarray, dec: np.ndarray) -> pd.Series:
+def _names(opened: OpenedCatalog, loaded: Columns, usable: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> pd.Series:
     """The catalog's own names, and IAU names from the position where it has none."""
-    found = column_in_file("catalog_source_id", _names_of(raw), config)
+    found = opened.found.get("catalog_source_id")
     if found is None:
         return pd.Series(iau_names(ra, dec), dtype="str")
-    values = raw.loc[usable, found].reset_index(drop=True)
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        # A catalog's own number, read as float because of a gap.
-        values = values.astype("Int64")
-    own: pd.Series = values.astype("str").str.strip()
-    nameless = np.flatnonzero(values.isna().to_numpy() | (own == "").to_numpy())
+    own: pd.Series = loaded.texts[found.column].filter(pa.array(usable)).to_pandas().astype("str")
+    nameless = np.flatnonzero(own.isna().to_numpy())
     own.iloc[nameless] = iau_names(ra[nameless], dec[nameless])
     return own
 

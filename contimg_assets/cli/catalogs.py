@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,8 +12,13 @@ from rich.markup import escape
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.cli.products import SourceArgument, open_products
-from contimg_assets.config import find_config_file, load_config
+from contimg_assets.config import CatalogConfig, Config, Ingest, find_config_file, load_config
 from contimg_assets.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from contimg_assets.catalogs.inspect import Inspection
 
 catalog_app = typer.Typer(help="Reference catalogs.", no_args_is_help=True)
 match_app = typer.Typer(help="Accept, reject or comment on counterparts.", no_args_is_help=True)
@@ -33,16 +38,21 @@ def add(
     freq_mhz: Annotated[float | None, typer.Option(help="Frequency of its fluxes [MHz]")] = None,
     beam_arcsec: Annotated[float | None, typer.Option(help="Resolution, FWHM [arcsec]")] = None,
     position_err_arcsec: Annotated[float | None, typer.Option(help="Error where no column gives one")] = None,
+    table: Annotated[str | None, typer.Option(help="Table, of a file that has several: its number or name")] = None,
+    frame: Annotated[str | None, typer.Option(help="Frame of its positions, such as galactic or 'fk4 1950'")] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(metavar="OURS=THEIRS[:UNIT]", help="A column by hand, such as flux_mjy=S_total:Jy; repeatable"),
     ] = None,
 ) -> None:
-    """Write a catalog into contimg.yaml, after reading it to see that it is usable."""
+    """Write a catalog into contimg.yaml, after reading it to see that it is usable, and say what was taken."""
+    from contimg_assets.catalogs.inspect import inspect_reference
     from contimg_assets.catalogs.manage import add_catalog
-    from contimg_assets.catalogs.read import columns_taken
+    from contimg_assets.catalogs.read import columns_taken, has_motions
 
-    config_file = find_config_file()
+    config_file, name = find_config_file(), name.lower()
+    images = _images_so_far(config_file)
+    mjd = float(images["mjd_mid"].mean()) if len(images) else None
     n_rows = add_catalog(
         config_file,
         name,
@@ -51,6 +61,9 @@ def add(
         freq_mhz=freq_mhz,
         beam_arcsec=beam_arcsec,
         position_err_arcsec=position_err_arcsec,
+        positions_at_mjd=mjd if has_motions(file, table) else None,
+        table=table,
+        frame=frame,
         columns=dict(_column(text) for text in column or ()),
     )
     config = load_config(config_file)
@@ -59,7 +72,129 @@ def add(
         shown = escape(f"{theirs} [{unit}]" if unit else str(theirs))
         doubt = "" if stated else "  [yellow]assumed: the file names no unit; say another with --column[/]"
         console.print(f"  {ours} is {shown}{doubt}", soft_wrap=True)
+    _tell_settings(config.catalogs[name], given=(freq_mhz, beam_arcsec))
+    found = inspect_reference(config.catalog_path(name), config.catalogs[name])
+    _tell_rest(found)
+    for sentence in _misgivings(config, name, images):
+        console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(f"Catalogue {escape(name)} has {n_rows} sources; `contimg run` matches every epoch to it.")
+
+
+def _images_so_far(config_file: Path) -> pd.DataFrame:
+    """Images of the last epochs that were delivered, as their manifests have them; none where there is no project."""
+    import pandas as pd
+
+    from contimg_assets.errors import InputError
+    from contimg_assets.ingest.manifest import read_manifest
+    from contimg_assets.pipeline.deliveries import find_deliveries
+
+    config = load_config(config_file) if config_file.exists() else None
+    found = []
+    if config is not None and config.incoming.is_dir():
+        for delivery in find_deliveries(config.incoming)[-_LOOKED_AT:]:
+            try:
+                found.append(read_manifest(delivery.folder, config).images)
+            except InputError:
+                continue
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+# Epochs that a catalog is held against when it is added.
+_LOOKED_AT = 5
+
+
+def _misgivings(config: Config, name: str, images: pd.DataFrame) -> list[str]:
+    from contimg_assets.catalogs.inspect import misgivings
+    from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog
+
+    if not len(images):
+        return []
+    catalog = ReferenceCatalog(name, build_catalog(name, config.catalogs[name], config.root))
+    return misgivings(catalog, images, config.matching.spectral_index)
+
+
+def _tell_settings(settings: CatalogConfig, given: tuple[float | None, float | None]) -> None:
+    """Frequency, beam and errors that count, and who says them."""
+    by = f"preset {settings.preset}" if settings.preset is not None else "default"
+    parts = [
+        f"{settings.freq_mhz:g} MHz ({'you' if given[0] is not None else by})",
+        f"beam {settings.beam_arcsec:g} arcsec ({'you' if given[1] is not None else by})",
+        f"position errors {settings.position_err_arcsec:g} arcsec where no column gives them",
+    ]
+    if settings.positions_at_mjd is not None:
+        parts.append(
+            f"proper motions: positions moved to MJD {settings.positions_at_mjd:.0f}, the mean of your images "
+            "(positions_at_mjd), their errors grown"
+        )
+    console.print("  " + escape("; ".join(parts)), highlight=False, soft_wrap=True)
+
+
+def _tell_rest(found: Inspection) -> None:
+    """Frame, what was not found, what would be set aside, and warnings."""
+    console.print(f"  frame: {escape(found.frame)}", highlight=False, soft_wrap=True)
+    if found.missing:
+        listed = ", ".join(
+            f"{ours} ({' or '.join(names)})" if tuple(names) != (ours,) else ours
+            for ours, names in found.missing.items()
+        )
+        console.print(f"  looked for and not found: {escape(listed)}", highlight=False, soft_wrap=True)
+    for reason, count in found.set_aside.items():
+        console.print(f"  {count} of {found.n_rows} rows set aside: {escape(str(reason))}", soft_wrap=True)
+    for sentence in found.warnings:
+        console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+
+
+@command(app, "inspect")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A catalog of detections, or a reference catalog")],
+    format_: Annotated[str | None, typer.Option("--format", help="As images.csv may state it")] = None,
+    table: Annotated[str | None, typer.Option(help="Table, of a file that has several: its number or name")] = None,
+    frame: Annotated[str | None, typer.Option(help="Frame of its positions, such as galactic or 'fk4 1950'")] = None,
+    preset: Annotated[str | None, typer.Option(help="Survey, for a reference catalog")] = None,
+) -> None:
+    """Say what a file is and what is taken from it: container, finder, columns, units, frame, rows set aside."""
+    from contimg_assets.catalogs.inspect import inspect_file
+
+    config_file = find_config_file()
+    config = load_config(config_file) if config_file.exists() else Config()
+    said = {key: value for key, value in (("table", table), ("frame", frame)) if value is not None}
+    parameters = Ingest.model_validate(config.ingest.model_dump() | said) if said else config.ingest
+    found = inspect_file(file, parameters, format_, preset)
+    _tell_inspection(file, found)
+
+
+def _tell_inspection(file: Path, found: Inspection) -> None:
+    of = f", table {found.table} of {', '.join(found.tables)}" if found.table else ""
+    known = found.format or "nobody we know"
+    console.print(f"{escape(str(file))}: {escape(found.kind + of)}", highlight=False, soft_wrap=True)
+    kind = "detections" if found.read_as == "detections" else "a reference catalog"
+    console.print(
+        f"  read as {kind}; written by: {escape(known)}; {found.n_rows} rows", highlight=False, soft_wrap=True
+    )
+    for ours, theirs, unit_, by, converted in found.columns.astype(str).to_numpy().tolist():
+        unit = f" [{unit_}]" if unit_ else ""
+        said = (
+            "  [yellow]assumed: nobody says the unit[/]" if by == "assumed" else escape(f" (unit: {by})") if by else ""
+        )
+        line = escape(f"  {ours} is {theirs}{unit}") + said + escape(f" {converted}".rstrip())
+        console.print(line, highlight=False, soft_wrap=True)
+    _tell_rest(found)
+    if found.ignored:
+        console.print(f"  not asked for: {escape(', '.join(found.ignored)[:1000])}", highlight=False, soft_wrap=True)
+    if found.refused:
+        console.print(f"  no catalog of detections: {escape(found.refused)}", highlight=False, soft_wrap=True)
+    if len(found.first):
+        console.print("First rows:")
+        console.print(escape(found.first.T.to_string(header=False)), highlight=False, soft_wrap=True)
+
+
+@command(catalog_app, "remove")
+def remove(name: CatalogArgument) -> None:
+    """Take a catalog out of contimg.yaml; its file stays where it is."""
+    from contimg_assets.catalogs.manage import remove_catalog
+
+    remove_catalog(find_config_file(), name)
+    console.print(f"Catalogue {escape(name.lower())} is no longer configured; `contimg run` takes its matches out.")
 
 
 def _column(text: str) -> tuple[str, dict[str, str]]:
@@ -109,7 +244,7 @@ def _decide(action: str, source: str, catalog: str, counterpart: str | None, com
     database = open_products()
     source_id = database.find_source(source)
     matching = matching_of(open_project().config)
-    database.decide_match(action, source_id, catalog, counterpart, comment, getpass.getuser(), matching)
+    database.decide_match(action, source_id, catalog.lower(), counterpart, comment, getpass.getuser(), matching)
     console.print(f"Noted: {action} {escape(catalog)} {escape(counterpart or '(all)')} for source {source_id}.")
 
 

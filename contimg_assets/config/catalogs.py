@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from contimg_assets.config.frames import FrameName
 from contimg_assets.config.presets import with_preset
 from contimg_assets.config.section import ColumnSource, Section, check_columns
 from contimg_assets.schemas.catalogs import REFERENCE
@@ -15,11 +16,24 @@ from contimg_assets.schemas.catalogs import REFERENCE
 class CatalogConfig(Section):
     """One reference catalog. A preset fills in whatever is not given."""
 
+    added = frozenset({"frame", "positions_at_mjd", "min_matched_fraction"})
+
     preset: str | None = Field(
         None, description="Survey whose columns, frequency, beam and errors apply where not given (nvss, first, ...)"
     )
     path: Path = Field(description="FITS, VOTable, CSV, Parquet or SQLite file")
-    table: str | None = Field(None, description="Table of an SQLite file or HDU of a FITS file; the first if empty")
+    table: str | None = Field(
+        None, description="Number or name of the table in files that hold several; the first with positions if empty"
+    )
+    frame: FrameName | None = Field(
+        None,
+        description="Frame of its positions: icrs, fk5, fk4, galactic, ecliptic, with an equinox behind (`fk4 1950`); "
+        "as the file says if empty",
+    )
+    positions_at_mjd: float | None = Field(
+        None,
+        description="Time that positions are moved to where the file has proper motions [MJD]; not moved if empty",
+    )
     freq_mhz: float = Field(gt=0, description="Frequency of its fluxes [MHz]")
     beam_arcsec: float = Field(10.0, gt=0, description="Resolution, FWHM [arcsec]")
     columns: dict[str, ColumnSource] = Field(
@@ -43,6 +57,13 @@ class CatalogConfig(Section):
         True, description="Whether errors of right ascension are on the sky; false: of the coordinate, without cos(dec)"
     )
     epoch_mjd: float | None = Field(None, description="Mean time of its observations [MJD]")
+
+    min_matched_fraction: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of this catalog, instead of checks.min_matched_fraction [fraction]",
+    )
 
     @field_validator("columns")
     @classmethod

@@ -51,10 +51,14 @@ class Config(Section):
     @field_validator("catalogs")
     @classmethod
     def _catalog_names(cls, value: dict[str, CatalogConfig]) -> dict[str, CatalogConfig]:
-        for name in value:
+        # People write NVSS; one catalog has one name.
+        lower = {name.lower(): settings for name, settings in value.items()}
+        for name in lower:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"catalogue name {name!r} must be lower-case letters, digits, '-' or '_'")
-        return value
+        if len(lower) < len(value):
+            raise ValueError(f"two catalogs differ only in capitals: {', '.join(value)}; rename one")
+        return lower
 
     @model_validator(mode="after")
     def _ties_exist(self) -> Config:

@@ -20,11 +20,17 @@ class Section(BaseModel):
 
     # Parameters that no stored row depends on.
     unversioned: ClassVar[frozenset[str]] = frozenset()
+    # Parameters that came later than results which are still kept: at their defaults they change no version.
+    added: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def version(self) -> str:
         """Changes exactly when a value changes that rows are made with."""
-        return version_of_value(self.model_dump(mode="json", exclude=set(self.unversioned)))
+        fields = type(self).model_fields
+        unused = {
+            name for name in self.added if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return version_of_value(self.model_dump(mode="json", exclude=unused | self.unversioned))
 
 
 def _known_unit(unit: str) -> str:

@@ -5,7 +5,7 @@ Belongs here: what is common to all readers. Does not belong here: whether a row
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,25 +16,54 @@ import pyarrow as pa
 
 from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import Container
-from contimg_assets.ingest.containers import open_container
-from contimg_assets.ingest.readers import choose_reader, is_catalog
-from contimg_assets.ingest.readers.base import Reader, Rows, Source
+from contimg_assets.ingest.readers import Chosen, choose_reader, is_catalog
+from contimg_assets.ingest.readers.base import Rows, Source
+from contimg_assets.reading.columns import About, Columns, Container
+from contimg_assets.reading.containers import open_container
+from contimg_assets.reading.positions import degrees_of
 from contimg_assets.schemas.detections import DETECTIONS
-from contimg_assets.schemas.units import column_factor
+from contimg_assets.schemas.units import column_factor, factor, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.frames import frame_of_file, parse_frame, to_icrs, turned_errors
 
 OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Where one of our columns was taken from.
+
+    Parameters
+    ----------
+    ours, theirs : the column here and in the file
+    unit : that it was read in
+    stated : who says the unit: "the file", "you", or nobody
+    factor : that its values were multiplied with
+    """
+
+    ours: str
+    theirs: str
+    unit: str
+    stated: str
+    factor: float = 1.0
+
+
 @dataclass
 class DeliveredCatalog:
-    """A catalog as read: its rows, its format, and the columns that no one asked for."""
+    """A catalog as read: its rows, its format, and the columns that no one asked for.
+
+    ``about`` says what the file is, ``frame`` what became of its positions, ``taken`` where each column is from, and
+    ``sought`` what was looked for under which names and is not there.
+    """
 
     path: Path
     format: str
     rows: Rows
     ignored: tuple[str, ...]
+    about: About
+    frame: str
+    taken: tuple[Taken, ...]
+    sought: Mapping[str, tuple[str, ...]]
 
 
 def read_delivered(path: Path, stated_format: str | None, parameters: Ingest) -> DeliveredCatalog:
@@ -42,8 +71,8 @@ def read_delivered(path: Path, stated_format: str | None, parameters: Ingest) ->
 
     Parameters
     ----------
-    path : CSV, fixed-width text, FITS, VOTable or Parquet; gzip is fine
-    stated_format : name of the reader, or None to find it by content and name
+    path : CSV, fixed-width text, FITS, VOTable, Parquet or SQLite; gzip is fine
+    stated_format : name of the reader, or of one of ``ingest.formats``, or None to find it by content and name
     parameters : section `ingest`
 
     Raises
@@ -53,38 +82,68 @@ def read_delivered(path: Path, stated_format: str | None, parameters: Ingest) ->
     """
     with ExitStack() as held:
         recognised = partial(is_catalog, path=path, stated=stated_format, parameters=parameters)
-        container = open_container(path, recognised, parameters.max_unpacked_mb, held)
-        return _read(container, stated_format, parameters)
+        own = parameters.formats.get(stated_format or parameters.default_format or "")
+        table = (own.table if own is not None else None) or parameters.table
+        container = open_container(path, recognised, parameters.max_unpacked_mb, held, table)
+        return _read(container, choose_reader(container, stated_format, parameters))
 
 
-def _read(container: Container, stated_format: str | None, parameters: Ingest) -> DeliveredCatalog:
-    reader = choose_reader(container, stated_format, parameters)
-    found = _find_columns(container, reader)
+def no_detections(path: Path) -> DeliveredCatalog:
+    """What an image without detections has for a catalog."""
+    rows = Rows(Columns({}, {}, np.empty(0, np.int64)), {}, {}, {})
+    _nothing(rows)
+    return DeliveredCatalog(path, "none", rows, (), About("no catalog"), "", (), {})
+
+
+def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
+    reader = chosen.reader
+    sources = chosen.sources(container.names, container.path)
+    found = find_columns(container.names, sources)
     numbers = [name for name, source in found.values() if not source.text]
     texts = [name for name, source in found.values() if source.text]
     delivered = container.load(list(dict.fromkeys(numbers)), list(dict.fromkeys(texts)))
     rows = Rows(delivered, {}, {}, {ours: name for ours, (name, _) in found.items()})
+    taken = []
     for ours, (name, source) in found.items():
         if source.text:
             rows.texts[ours] = delivered.texts[name]
+            taken.append(Taken(ours, name, "", ""))
         else:
-            rows.numbers[ours] = _convert(container, name, source, delivered.numbers[name])
-    reader.finish(rows)
-    _require(container, reader, {*rows.numbers, *rows.texts})
+            rows.numbers[ours], one = _convert(container, name, source, delivered, chosen.key)
+            taken.append(one)
+    if container.names:
+        reader.finish(rows)
+        _require(container, chosen, {*rows.numbers, *rows.texts})
+    else:
+        _nothing(rows)
+    frame = _to_icrs(rows, container, chosen)
     asked = {name for name, _ in found.values()}
     return DeliveredCatalog(
-        container.path, reader.name, rows, tuple(name for name in container.names if name and name not in asked)
+        container.path,
+        reader.name,
+        rows,
+        tuple(name for name in container.names if name and name not in asked),
+        container.about,
+        frame,
+        tuple(taken),
+        {source.ours: source.names for source in sources if source.ours not in found},
     )
 
 
-def _find_columns(container: Container, reader: Reader) -> dict[str, tuple[str, Source]]:
+def _nothing(rows: Rows) -> None:
+    """The columns that everybody needs, of a catalog of which comments alone are left."""
+    rows.numbers |= {ours: np.empty(0) for ours in ("ra_deg", "dec_deg", "flux_peak_mjy_beam", "flux_int_mjy")}
+    rows.texts["component_id"] = pa.array([], pa.string())
+
+
+def find_columns(names: Sequence[str], sources: Sequence[Source]) -> dict[str, tuple[str, Source]]:
     """Our column -> the file's column and its source; exact names first, else whatever the case."""
-    present = {name for name in container.names if name}
+    present = {name for name in names if name}
     by_lower: dict[str, str] = {}
-    for name in container.names:
+    for name in names:
         by_lower.setdefault(name.lower(), name)
     found: dict[str, tuple[str, Source]] = {}
-    for source in reader.sources(container.names):
+    for source in sources:
         exact = [name for name in source.names if name in present]
         alike = [by_lower[name.lower()] for name in source.names if name.lower() in by_lower]
         if exact or alike:
@@ -92,29 +151,69 @@ def _find_columns(container: Container, reader: Reader) -> dict[str, tuple[str, 
     return found
 
 
-def _convert(container: Container, name: str, source: Source, values: Floats) -> Floats:
+def _convert(container: Container, name: str, source: Source, delivered: Columns, key: str) -> tuple[Floats, Taken]:
+    file = container.units.get(name)
+    unit = source.unit if source.declared or file is None else file
+    stated = "you" if source.declared else "the file" if file is not None else ""
+    values = delivered.numbers[name]
     for sentinel in source.missing:
         values = np.where(values == sentinel, np.nan, values)
     if source.missing_if_negative:
         values = np.where(values < 0, np.nan, values)
     ours = OUR_UNITS.get(source.ours, "")
+    if source.ours in ("ra_deg", "dec_deg"):
+        return _position(container, name, source, delivered, unit if stated else None, key), Taken(
+            source.ours, name, unit, stated
+        )
     if not ours:
-        return values
-    stated = source.unit if source.declared else container.units.get(name, source.unit)
-    scale = column_factor(str(container.path), name, stated, ours)
+        return values, Taken(source.ours, name, "", "")
+    convert = right_ascension_factor if source.ours == "ra_err_arcsec" else factor
+    scale = column_factor(str(container.path), name, unit, ours, key, convert)
     # What is too large to be held becomes infinite, and its row is set aside.
     with np.errstate(over="ignore"):
-        return values if scale == 1.0 else values * scale
+        return values if scale == 1.0 else values * scale, Taken(source.ours, name, unit, stated, scale)
 
 
-def _require(container: Container, reader: Reader, ours: Collection[str]) -> None:
-    for choice in reader.needs():
+def _position(
+    container: Container, name: str, source: Source, delivered: Columns, unit: str | None, key: str
+) -> Floats:
+    try:
+        return degrees_of(delivered, name, unit, hours=source.ours == "ra_deg")
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{container.path}: column {name!r} has the unit {unit!r}, which does not convert to 'deg' ({error}); "
+            f"correct the file, or state the unit in {key}"
+        ) from error
+
+
+def _to_icrs(rows: Rows, container: Container, chosen: Chosen) -> str:
+    """Bring positions, their errors and position angles into the ICRS; what is said of the frame."""
+    frames = container.about.frames
+    name = rows.columns.get("ra_deg", "")
+    if chosen.frame is not None:
+        frame = parse_frame(chosen.frame)
+        told = f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
+    else:
+        frame, told = frame_of_file(frames.get(name, frames.get("")))
+    if frame.name != "icrs":
+        numbers = rows.numbers
+        numbers["ra_deg"], numbers["dec_deg"], turn = to_icrs(numbers["ra_deg"], numbers["dec_deg"], frame)
+        if {"ra_err_arcsec", "dec_err_arcsec"} <= set(numbers):
+            errors = turned_errors(numbers["ra_err_arcsec"], numbers["dec_err_arcsec"], turn)
+            numbers["ra_err_arcsec"], numbers["dec_err_arcsec"] = errors
+        if "pa_deg" in numbers:
+            numbers["pa_deg"] = numbers["pa_deg"] + turn
+    return told
+
+
+def _require(container: Container, chosen: Chosen, ours: Collection[str]) -> None:
+    for choice in chosen.reader.needs():
         if not any(name in ours for name in choice):
-            sources = {source.ours: source.names[0] for source in reader.sources(container.names)}
+            sources = {source.ours: source.names[0] for source in chosen.sources(container.names, container.path)}
             wanted = " or ".join(repr(sources.get(name, name)) for name in choice)
             raise InputError(
-                f"{container.path}: column {wanted} is missing (format {reader.name}); "
-                "add it, or declare another in ingest.column_map"
+                f"{container.path}: column {wanted} is missing (format {chosen.reader.name}); "
+                f"add it, or declare another in {chosen.key}, such as {choice[0]}: {{column: NAME, unit: UNIT}}"
             )
 
 

@@ -18,7 +18,7 @@ from contimg_assets.config import Config
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
-from contimg_assets.ingest.delivered import DeliveredCatalog, read_delivered
+from contimg_assets.ingest.delivered import DeliveredCatalog, no_detections, read_delivered
 from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import Manifest, read_manifest
 from contimg_assets.ingest.manifest_text import MANIFEST
@@ -42,6 +42,7 @@ class EpochDetections:
         measurement_id
     ignored_columns : "format: column" of all columns that no reader asked for
     unlisted_files : files of the folder that the manifest does not name
+    unknown_columns : columns of the manifest that mean nothing here
     """
 
     images: pd.DataFrame
@@ -50,6 +51,7 @@ class EpochDetections:
     coverage: pd.DataFrame
     ignored_columns: tuple[str, ...] = ()
     unlisted_files: tuple[str, ...] = ()
+    unknown_columns: tuple[str, ...] = ()
 
 
 def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool = True) -> EpochDetections:
@@ -105,7 +107,7 @@ class _Image:
 
 def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Image:
     image = manifest.images.iloc[row]
-    catalog = read_delivered(manifest.catalogs[row], image["format"], config.ingest)
+    catalog = _catalog_of(manifest, row, config)
     field = Field(*(float(image[c]) for c in ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec")))
     accepted, faults = check_rows(catalog, field, config.ingest)
     rejected = rejected_table(image["image"], image["catalogue"], faults, broken_lines(catalog))
@@ -125,6 +127,22 @@ def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Im
     given = manifest.footprints[row]
     moc = None if given is None else moc_as_text(given, f"{where}, column 'footprint'")
     return _Image(catalog.format, catalog.ignored, columns, rejected, n_rows, float(rms), coverage, moc)
+
+
+def _catalog_of(manifest: Manifest, row: int, config: Config) -> DeliveredCatalog:
+    """An image's catalog, with as many rows as the manifest may state."""
+    image, file = manifest.images.iloc[row], manifest.catalogs[row]
+    stated = image["n_detections"]
+    if file is None or (stated == 0 and not file.stat().st_size):
+        return no_detections(file or manifest.file)
+    catalog = read_delivered(file, image["format"], config.ingest)
+    n_rows = len(catalog.rows) + len(catalog.rows.delivered.broken)
+    if not np.isnan(stated) and stated != n_rows:
+        raise InputError(
+            f"{manifest.file}: line {image['line']}, column 'n_detections': {stated:g} are stated, but "
+            f"{image['catalogue']} has {n_rows} rows; correct the number, or deliver the catalog again"
+        )
+    return catalog
 
 
 def _median_rms(columns: dict[str, Values | pa.Array]) -> float:
@@ -154,7 +172,9 @@ def _accepted_columns(
     columns["snr"] = _signal_to_noise(numbers, n)
     columns["has_siblings"] = _siblings(texts, n)
     columns["flags"] = np.nan_to_num(numbers.get("flags", np.zeros(n))).astype(np.int64)
-    columns["forced"] = _truth(texts["forced"]) if "forced" in texts else np.full(n, rows.forced)
+    columns["forced"] = (
+        _truth(texts["forced"]) if "forced" in texts else np.broadcast_to(rows.forced, len(rows))[accepted].copy()
+    )
     return columns
 
 
@@ -204,6 +224,7 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
         COVERAGE.to_arrow(coverage).to_pandas(),
         tuple(ignored),
         manifest.unlisted,
+        manifest.unknown,
     )
 
 
@@ -271,6 +292,13 @@ def _report(epoch: str, result: EpochDetections) -> None:
         )
     if result.unlisted_files:
         _LOG.warning("epoch %s: not in %s, hence not read: %s", epoch, MANIFEST, ", ".join(result.unlisted_files))
+    if result.unknown_columns:
+        _LOG.warning(
+            "epoch %s: columns of %s that are not known are ignored: %s",
+            epoch,
+            MANIFEST,
+            ", ".join(result.unknown_columns),
+        )
     empty = result.images.loc[result.images["n_rows"] == 0, "catalogue"]
     if len(empty):
         _LOG.warning("epoch %s: catalogs without any row: %s", epoch, ", ".join(empty))

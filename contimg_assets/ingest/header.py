@@ -27,8 +27,8 @@ def image_from_header(path: Path) -> dict[str, float]:
     -------
     dict with some of mjd_mid, ra_deg, dec_deg, radius_deg, bmaj_arcsec, bmin_arcsec, bpa_deg, freq_mhz: what the header
     does not have is not there. The center is the WCS position of the middle pixel, the radius the separation of the
-    farthest corner. The time is the middle of the observation: MJD-AVG or DATE-AVG, the mean of DATE-BEG and DATE-END,
-    or DATE-OBS plus half of the exposure.
+    farthest corner. The time is the middle of the observation: MJD-AVG or DATE-AVG, the mean of DATE-BEG and DATE-END
+    (or MJD-BEG and MJD-END), or DATE-OBS plus half of the exposure; MJD-OBS where DATE-OBS has no time of day.
 
     Raises
     ------
@@ -86,16 +86,34 @@ def _field(header: fits.Header) -> dict[str, float | None]:
 
 def _time(header: fits.Header) -> dict[str, float | None]:
     if "MJD-AVG" in header:
-        return {"mjd_mid": float(header["MJD-AVG"])}
+        return {"mjd_mid": _in_range(header["MJD-AVG"])}
     if "DATE-AVG" in header:
         return {"mjd_mid": _mjd(header["DATE-AVG"])}
     if "DATE-BEG" in header and "DATE-END" in header:
         return {"mjd_mid": (_mjd(header["DATE-BEG"]) + _mjd(header["DATE-END"])) / 2}
-    start = _mjd(header["DATE-OBS"]) if "DATE-OBS" in header else header.get("MJD-OBS")
+    if "MJD-BEG" in header and "MJD-END" in header:
+        return {"mjd_mid": (_in_range(header["MJD-BEG"]) + _in_range(header["MJD-END"])) / 2}
+    start = _start(header)
     if start is None:
         return {}
     seconds = next((float(header[key]) for key in _SECONDS if key in header), 0.0)
     return {"mjd_mid": float(start) + seconds / 86400 / 2}
+
+
+def _start(header: fits.Header) -> float | None:
+    """Beginning of the observation; a date without a time of day counts only where nothing says the time."""
+    date = str(header.get("DATE-OBS", "")).strip()
+    if date and "T" not in date and "TIME-OBS" in header:
+        return _mjd(f"{date}T{str(header['TIME-OBS']).strip()}")
+    if date and ("T" in date or "MJD-OBS" not in header):
+        return _mjd(date)
+    return _in_range(header["MJD-OBS"]) if "MJD-OBS" in header else None
+
+
+def _in_range(mjd: float) -> float:
+    if not _MJD_OF_1900 < float(mjd) < _MJD_OF_2200:
+        raise ValueError(f"the date MJD {mjd} is not one of an observation")
+    return float(mjd)
 
 
 def _mjd(date: str) -> float:

@@ -5,6 +5,7 @@ Belongs here: which images an epoch has, and what is known of them. Pixels are n
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -18,10 +19,20 @@ import pandas as pd
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import EXCERPT
-from contimg_assets.ingest.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
 from contimg_assets.ingest.header import image_from_header
-from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, number_of, read_manifest_text
+from contimg_assets.ingest.manifest_text import (
+    MANIFEST,
+    MJD_OF_1900,
+    MJD_OF_2200,
+    TIME_COLUMNS,
+    ManifestText,
+    mjd_of,
+    number_of,
+    read_manifest_text,
+    time_column,
+)
+from contimg_assets.reading.columns import EXCERPT
+from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
 
 NUMBERS = (
     "mjd_mid",
@@ -34,12 +45,13 @@ NUMBERS = (
     "freq_mhz",
     "rms_mjy_beam",
 )
+_KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS)
 _TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "footprint")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 # What is allowed, and the cure where it is likely something else.
 _RANGES: dict[str, tuple[float, float, str]] = {
-    "mjd_mid": (1.0, 1e6, "a modified Julian date in days is needed (a Julian date minus 2400000.5)"),
+    "mjd_mid": (MJD_OF_1900, MJD_OF_2200, "a modified Julian date in days is needed (a Julian date minus 2400000.5)"),
     "ra_deg": (0.0, 360.0, "degrees from 0 to 360 are needed"),
     "dec_deg": (-90.0, 90.0, "degrees from -90 to 90 are needed"),
     "radius_deg": (1e-6, 180.0, "degrees above 0 are needed"),
@@ -60,18 +72,20 @@ class Manifest:
     file : the manifest itself
     images : one row an image, columns of `NUMBERS` (NaN where `rms_mjy_beam` is unknown) and image, catalogue, format,
         path, rms_map, footprint (None where not stated), line
-    catalogs : where each image's catalog is, by row
+    catalogs : where each image's catalog is, by row; None for an image that is said to have no detections
     rms_maps : where each image's rms map is, None without one
     footprints : where each image's MOC is, or the MOC itself as text, None without one
     unlisted : files of the folder that the manifest does not name
+    unknown : columns of the manifest that mean nothing here
     """
 
     file: Path
     images: pd.DataFrame
-    catalogs: tuple[Path, ...]
+    catalogs: tuple[Path | None, ...]
     rms_maps: tuple[Path | None, ...]
     footprints: tuple[Path | str | None, ...]
     unlisted: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def read_manifest(folder: Path, config: Config) -> Manifest:
@@ -86,18 +100,21 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     if not os.path.lexists(path) and os.access(folder, os.X_OK):
         raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
     roots = config.image_roots
-    table = _parse(path)
+    text = read_manifest_text(path)
+    table = _parse(path, text)
     catalogs = _catalogs(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
-    _check(table, path)
+    _check(table, path, text.names)
     _check_sums(table, path, catalogs)
     table["ra_deg"] = np.where(table["ra_deg"] == 360.0, 0.0, table["ra_deg"])
     rms_maps = [_named(name, "rms_map", line, path, folder, roots) for name, line in _lines(table, "rms_map")]
     footprints = [_footprint(text, line, path, folder, roots) for text, line in _lines(table, "footprint")]
-    named = {MANIFEST, *(catalog.name for catalog in catalogs), *table["path"].dropna()}
+    table["catalogue"] = table["catalogue"].fillna("")
+    named = {MANIFEST, *(catalog.name for catalog in catalogs if catalog is not None), *table["path"].dropna()}
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
-    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted)
+    unknown = tuple(name for name in text.names if name and name not in (*_KNOWN, *_TEXTS))
+    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted, unknown)
 
 
 def _lines(table: pd.DataFrame, column: str) -> list[tuple[str | None, int]]:
@@ -120,20 +137,64 @@ def _footprint(text: str | None, line: int, path: Path, folder: Path, roots: Seq
     return text
 
 
-def _parse(path: Path) -> pd.DataFrame:
-    text = read_manifest_text(path)
+def _parse(path: Path, text: ManifestText) -> pd.DataFrame:
     for needed in ("image", "catalogue"):
         if needed not in text.names:
-            raise InputError(f"{path}: line 1: column {needed!r} is missing; it needs at least image and catalogue")
+            raise InputError(
+                f"{path}: line 1: column {needed!r} is missing; it needs at least image and catalogue"
+                f"{_meant(needed, text.names)}"
+            )
+    _refuse_misspelt(path, text.names)
     for broken in text.broken:
         raise InputError(f"{path}: line {broken.line}: {broken.reason}; correct the line")
-    numbers = {name: _numbers(text, name, path) for name in NUMBERS}
+    numbers = {name: _numbers(text, name, path) for name in (*NUMBERS, "n_detections") if name != "mjd_mid"}
+    numbers["mjd_mid"] = _times(text, path)
     if not text.rows:
         raise InputError(f"{path}: lists no image; add one row an image, or remove the folder")
     table = pd.DataFrame({"line": np.asarray(text.lines, np.int64)})
     for name in _TEXTS:
         table[name] = pd.Series(text.column(name), dtype=object)
     return table.assign(**numbers)
+
+
+# What may be left out, so that nothing else would tell of a name that is written otherwise.
+_OPTIONAL = ("rms_mjy_beam", "rms_map", "footprint", "sha256", "format", "path", "n_detections")
+_ALIKE = 0.7
+
+
+def _refuse_misspelt(path: Path, names: Sequence[str]) -> None:
+    """Columns that are nearly called like one that may be left out: it would be left out without a word."""
+    known = (*_KNOWN, *_TEXTS)
+    absent = [name for name in _OPTIONAL if name not in names]
+    for name in names:
+        if not name or name in known:
+            continue
+        near = difflib.get_close_matches(name, absent, 1, _ALIKE)
+        near = near or [other for other in absent if name.split("_")[0] == "rms" and other == "rms_mjy_beam"]
+        if near:
+            raise InputError(
+                f"{path}: line 1: column {name!r} is not known; is {near[0]!r} meant? Rename it, or take it out"
+            )
+
+
+def _meant(needed: str, names: Sequence[str]) -> str:
+    """A hint at a column that is nearly called like one that is needed."""
+    unknown = [name for name in names if name and name not in (*_KNOWN, *_TEXTS)]
+    start = needed.split("_")[0]
+    near = difflib.get_close_matches(needed, unknown, 1, _ALIKE) or [n for n in unknown if n.split("_")[0] == start]
+    return f"; is {near[0]!r} meant to be it?" if near else ""
+
+
+def _times(text: ManifestText, path: Path) -> npt.NDArray[np.float64]:
+    values = np.full(len(text.rows), np.nan)
+    column = time_column(text.names)
+    for row, (cell, line) in enumerate(zip(text.column(column or "mjd_mid"), text.lines, strict=True)):
+        if cell is not None:
+            try:
+                values[row] = mjd_of(cell, column or "mjd_mid")
+            except ValueError as error:
+                raise InputError(f"{path}: line {line}, column {column!r}: {error}") from error
+    return values
 
 
 def _numbers(text: ManifestText, column: str, path: Path) -> npt.NDArray[np.float64]:
@@ -148,14 +209,16 @@ def _numbers(text: ManifestText, column: str, path: Path) -> npt.NDArray[np.floa
     return values
 
 
-def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path]:
-    """Where the catalogs are; images and catalogs must be named, once each."""
+def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path | None]:
+    """Where the catalogs are; images and catalogs must be named, once each, but for images without detections."""
+    nothing = (table["n_detections"] == 0).to_numpy()
     for name in ("image", "catalogue"):
-        empty = table[name].isna()
+        empty = (table[name].isna() & ~(nothing & (name == "catalogue"))).to_numpy()
         if empty.any():
             row = int(np.argmax(empty))
-            raise InputError(f"{path}: line {table['line'].iloc[row]}: column {name!r} is empty; fill it in")
-        twice = table[name].duplicated()
+            hint = " (or state n_detections 0, if the image has none)" if name == "catalogue" else ""
+            raise InputError(f"{path}: line {table['line'].iloc[row]}: column {name!r} is empty; fill it in{hint}")
+        twice = (table[name].duplicated() & table[name].notna()).to_numpy()
         if twice.any():
             row = int(np.argmax(twice))
             raise InputError(
@@ -167,13 +230,16 @@ def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Pat
             raise InputError(
                 f"{path}: line {line}: {image[:80]!r} is no image name; use up to 200 characters without '/'"
             )
-    found: dict[Path, int] = {}
+    found: list[Path | None] = []
     for line, name in zip(table["line"], table["catalogue"], strict=True):
+        if name is None:
+            found.append(None)
+            continue
         catalog = resolve_inside(name, folder, roots, f"{path}: line {line}, column 'catalogue'")
         if catalog in found or catalog == (folder / MANIFEST).resolve():
             raise InputError(f"{path}: line {line}: {name!r} is the same file as another's; list each catalogue once")
-        found[catalog] = line
-    return list(found)
+        found.append(catalog)
+    return found
 
 
 def _with_headers(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> pd.DataFrame:
@@ -189,16 +255,23 @@ def _with_headers(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence
     return table.assign(**values)
 
 
-def _check(table: pd.DataFrame, path: Path) -> None:
+_WORDS = {"freq_mhz": "the frequency is not known: ", "mjd_mid": "the time is not known: "}
+
+
+def _check(table: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
     for column, (low, high, cure) in _RANGES.items():
         values = table[column].to_numpy()
         missing = np.isnan(values)
         if missing.any() and column != "rms_mjy_beam":
             row = int(np.argmax(missing))
-            where = "the FITS header" if table["path"][row] else "no FITS image is named in 'path' that"
+            where = (
+                "the FITS header does not give it"
+                if table["path"][row]
+                else "no FITS image is named in 'path' that would give it"
+            )
             raise InputError(
-                f"{path}: line {table['line'][row]} (image {table['image'][row]}): column {column!r} is missing and "
-                f"{where} does not give it; add it to the manifest"
+                f"{path}: line {table['line'][row]} (image {table['image'][row]}): {_WORDS.get(column, '')}column "
+                f"{column!r} is missing and {where}; add it to the manifest{_meant(column, names)}"
             )
         wrong = ~missing & ~((values >= low) & (values <= high))
         if wrong.any():
@@ -214,10 +287,10 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _check_sums(table: pd.DataFrame, path: Path, catalogs: Sequence[Path]) -> None:
+def _check_sums(table: pd.DataFrame, path: Path, catalogs: Sequence[Path | None]) -> None:
     """Catalogs whose SHA-256 the manifest states are what was sent: nothing else shows a digit that was changed."""
     for line, stated, catalog in zip(table["line"], table["sha256"], catalogs, strict=True):
-        if stated is None:
+        if stated is None or catalog is None:
             continue
         try:
             with catalog.open("rb") as file:

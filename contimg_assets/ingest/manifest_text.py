@@ -1,7 +1,7 @@
 """The manifest as text: its columns, rows and lines, for all who look into it.
 
 Belongs here: the one parser of `images.csv`, fast enough for thousands of them and with a limit of its own. Does not
-belong here: what the columns mean (`manifest`), and which files make up an epoch (`pipeline.deliveries`).
+belong here: what the other columns mean (`manifest`), and which files make up an epoch (`pipeline.deliveries`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,35 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import NUMBER, Broken
-from contimg_assets.ingest.files import read_bytes
-from contimg_assets.ingest.text import TextContainer
+from contimg_assets.reading.columns import NUMBER, Broken
+from contimg_assets.reading.files import read_bytes
+from contimg_assets.reading.text import TextContainer
 
 MANIFEST = "images.csv"
 
 MAX_MANIFEST_BYTES = 20_000_000
 """Largest manifest, unpacked: a hundred thousand images without footprints, two hundred with the longest ones."""
 
+_OTHERWISE = {"catalog": "catalogue", "image_name": "image"}
+
+TIME_COLUMNS = {
+    **dict.fromkeys(("mjd_mid", "mjd", "time_mjd", "mid_mjd"), "MJD"),
+    **dict.fromkeys(("jd_mid", "jd", "time_jd", "mid_jd"), "JD"),
+    **dict.fromkeys(("time", "time_mid", "mid_time", "time_iso", "date_mid", "datetime", "time_utc"), "either"),
+}
+"""Columns that may state the middle of an observation, the first that is there: in days, or as a date with a time."""
+
+_MJD_OF_JD0 = 2_400_000.5
+_MJD_OF_UNIX = 40_587.0
+MJD_OF_1900, MJD_OF_2200 = 15_020.0, 124_593.0
+"""Dates before and after these are no observations."""
+
 _NUMBER = re.compile(NUMBER)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?P<time>[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?$")
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,17 @@ def read_manifest_text(path: Path) -> ManifestText:
     with ExitStack() as held:
         container = TextContainer(path, read_bytes(path, MAX_MANIFEST_BYTES / 1e6, held), whole_lines=False)
     rows, lines, broken = container.rows()
-    return ManifestText(container.names, rows, lines, broken)
+    return ManifestText(_known_names(path, container.names), rows, lines, broken)
+
+
+def _known_names(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns without capitals and blanks, and the one spelling of those that have two."""
+    lower = [name.strip().lower().replace(" ", "_") for name in names]
+    known = tuple(_OTHERWISE.get(name, name) if _OTHERWISE.get(name, name) not in lower else name for name in lower)
+    twice = next((name for name in known if name and known.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: line 1: two columns are called {twice!r}; rename one")
+    return known
 
 
 def is_too_large(path: Path | str) -> bool:
@@ -76,6 +102,73 @@ def is_too_large(path: Path | str) -> bool:
         return os.stat(path).st_size > MAX_MANIFEST_BYTES  # noqa: PTH116 - thousands of times
     except OSError:
         return False
+
+
+def time_column(names: Sequence[str]) -> str | None:
+    """The column of a manifest that states times, None without one."""
+    return next((name for name in TIME_COLUMNS if name in names), None)
+
+
+def times_of(text: ManifestText) -> list[float | None]:
+    """Middle of each row's observation [MJD]; None where it is not stated, or not readable as a time."""
+    column = time_column(text.names)
+    if column is None:
+        return [None] * len(text.rows)
+    result: list[float | None] = []
+    for cell in text.column(column):
+        try:
+            result.append(None if cell is None else mjd_of(cell, column))
+        except ValueError:
+            result.append(None)
+    return result
+
+
+def mjd_of(cell: str, column: str) -> float:
+    """A time as it stands in a column: MJD or JD in days, or ISO 8601 in UTC.
+
+    Raises
+    ------
+    ValueError
+        With what is wrong and the cure, if it is none.
+    """
+    value = number_of(cell)
+    if value is None:
+        return _mjd_of_date(cell, column)
+    scale = TIME_COLUMNS[column]
+    if scale != "MJD" and value > _MJD_OF_JD0:
+        value -= _MJD_OF_JD0
+    elif scale == "JD":
+        raise ValueError(f"{cell} is no Julian date; write it in mjd_mid if it is a modified one")
+    if 1900 <= value <= 2200:
+        days = 51_544.5 + (value - 2000.0) * 365.25
+        raise ValueError(
+            f"{cell} is not allowed: it looks like a year with decimals; a modified Julian date is needed (this would "
+            f"be about {days:.2f}), or a date such as 2026-01-25T22:00:00 in a column `time`"
+        )
+    if not MJD_OF_1900 < value < MJD_OF_2200:
+        raise ValueError(
+            f"{value:g} is not allowed; a modified Julian date in days is needed (a Julian date minus 2400000.5), "
+            "between the years 1900 and 2200"
+        )
+    return value
+
+
+def _mjd_of_date(cell: str, column: str) -> float:
+    match = _DATE.match(cell.strip())
+    if match is None:
+        kind = "is not a number" if TIME_COLUMNS[column] != "either" else "is no time"
+        raise ValueError(f"{cell[:80]!r} {kind}; write a modified Julian date, or a date such as 2026-01-25T22:00:00")
+    if match["time"] is None:
+        raise ValueError(f"{cell!r} is a date without a time of day; write it out, such as {cell.strip()}T22:00:00")
+    try:
+        moment = datetime.fromisoformat(cell.strip())
+    except ValueError as error:
+        raise ValueError(f"{cell!r} is no time ({error}); correct it") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    mjd = _MJD_OF_UNIX + (moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
+    if not MJD_OF_1900 < mjd < MJD_OF_2200:
+        raise ValueError(f"{cell!r} is not between the years 1900 and 2200; correct it")
+    return mjd
 
 
 def number_of(cell: str) -> float | None:

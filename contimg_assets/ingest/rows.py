@@ -116,13 +116,15 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
     the others of a fit that failed.
 
     1. damaged: text where a number belongs; an infinite number;
-    2. damaged: no position, RA outside [0, 360] (360 itself is 0), Dec outside [-90, 90];
+    2. damaged: no position, RA outside [0, 360] (360 itself is 0; RA from -180 to 0 were turned by the reader), Dec
+       outside [-90, 90];
     3. damaged: no identifier, one longer than `MAX_TEXT`, one that repeats in the file (all its rows: they cannot be
        told apart);
     4. damaged: a position farther than `field_margin` field radii from the image's center;
-    5. no flux density, or one that is zero; for a detection: a fitted axis that is zero or negative, or narrower than
-       `min_axis_beam_fraction` of the beam; any other value outside its column's range, or no integer where one
-       belongs.
+    5. no flux density, or one that is zero; a fit that the finder says failed; for a detection: a fitted axis that is
+       zero or negative, or narrower than `min_axis_beam_fraction` of the beam, and a position error larger than
+       `max_position_err_arcsec` or, without one, the beam's major axis; any other value outside its column's range, or
+       no integer where one belongs.
     """
     rows = catalog.rows
     faults = Faults(len(rows))
@@ -142,8 +144,12 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
     )
     faults.add(away > limit, _named(catalog, "ra_deg"), ra, reason, True)
     _check_fluxes(catalog, faults)
-    if not rows.forced:
-        _check_axes(catalog, image, parameters, faults)
+    for failed, ours, reason in rows.failed:
+        faults.add(failed, _named(catalog, ours), rows.numbers[ours], reason, False)
+    detected = ~np.broadcast_to(np.asarray(rows.forced, bool), len(rows))
+    if detected.any():
+        _check_axes(catalog, image, parameters, faults, detected)
+        _check_position_errors(catalog, image, parameters, faults, detected)
     _check_ranges(catalog, faults)
     return ~faults.rejected, faults.table(rows.delivered.lines, text_column(rows, "component_id"))
 
@@ -210,16 +216,32 @@ def _check_fluxes(catalog: DeliveredCatalog, faults: Faults) -> None:
         faults.add(values == 0, _named(catalog, ours), values, "a flux density of zero is no detection", False)
 
 
-def _check_axes(catalog: DeliveredCatalog, image: Field, parameters: Ingest, faults: Faults) -> None:
+def _check_position_errors(
+    catalog: DeliveredCatalog, image: Field, parameters: Ingest, faults: Faults, detected: Flags
+) -> None:
+    """A position that is known worse than the beam would found a source anywhere."""
+    limit = parameters.max_position_err_arcsec
+    reason = (
+        f"the position error is larger than {f'the beam ({image.bmaj_arcsec:.4g} arcsec)' if limit is None else limit}"
+        f"{'' if limit is None else ' arcsec (ingest.max_position_err_arcsec)'}: the position is not known"
+    )
+    for ours in ("ra_err_arcsec", "dec_err_arcsec"):
+        values = catalog.rows.numbers.get(ours)
+        if values is not None:
+            above = values > (image.bmaj_arcsec if limit is None else limit)
+            faults.add(detected & above, _named(catalog, ours), values, reason, False)
+
+
+def _check_axes(catalog: DeliveredCatalog, image: Field, parameters: Ingest, faults: Faults, detected: Flags) -> None:
     fraction = parameters.min_axis_beam_fraction
     for ours, beam in (("bmaj_arcsec", image.bmaj_arcsec), ("bmin_arcsec", image.bmin_arcsec)):
         values = catalog.rows.numbers.get(ours)
         if values is None:
             continue
         name = _named(catalog, ours)
-        faults.add(values <= 0, name, values, "the fitted axis is not positive: the fit failed", False)
+        faults.add(detected & (values <= 0), name, values, "the fitted axis is not positive: the fit failed", False)
         reason = f"the fitted axis is narrower than {fraction:.3g} of the beam ({beam:.4g} arcsec)"
-        faults.add(values <= fraction * beam, name, values, reason, False)
+        faults.add(detected & (values <= fraction * beam), name, values, reason, False)
 
 
 def _check_ranges(catalog: DeliveredCatalog, faults: Faults) -> None:

@@ -22,9 +22,9 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
-from contimg_assets.ingest.files import is_file, is_inside, is_moc_text, visible_names
-from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, number_of, read_manifest_text
+from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
+from contimg_assets.reading.files import is_file, is_inside, is_moc_text, visible_names
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
@@ -273,8 +273,7 @@ def _read_glance(manifest: str) -> _Glance:
     except InputError:
         return _NOTHING
     folder = manifest.rpartition(os.sep)[0] + os.sep
-    times = (number_of(cell) for cell in text.column("mjd_mid") if cell is not None)
-    mjd = min((time for time in times if time is not None and math.isfinite(time)), default=math.inf)
+    mjd = min((time for time in times_of(text) if time is not None), default=math.inf)
     wholly = [name for name in text.column("rms_map") if name is not None]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
     names = [name for column in ("catalogue", "path") for name in text.column(column) if name is not None]

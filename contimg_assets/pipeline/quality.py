@@ -6,12 +6,16 @@ Each returns sentences, one a problem, and none if all is well. Checks of readin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Checks, Corrections
+from contimg_assets.identity.ids import hash_text
 from contimg_assets.sky.sphere import separation_arcsec
 
 
@@ -33,6 +37,64 @@ def positions_outside_field(images: pd.DataFrame, detections: pd.DataFrame, marg
     ]
 
 
+@dataclass(frozen=True)
+class MatchVerdict:
+    """Catalogs that know hardly any of an epoch's measurements that they should know, each with the reason.
+
+    Parameters
+    ----------
+    judged : catalogs of which enough sources are expected for a verdict
+    failed : those of them that fail, and why
+    """
+
+    judged: tuple[str, ...]
+    failed: Mapping[str, str]
+
+    @property
+    def of_epoch(self) -> list[str]:
+        """What speaks against the epoch: where every catalog fails, its positions cannot be right."""
+        return list(self.failed.values()) if len(self.failed) == len(self.judged) else []
+
+    @property
+    def of_catalogs(self) -> dict[str, str]:
+        """What speaks against some catalogs alone, because others know the epoch."""
+        return {} if self.of_epoch else dict(self.failed)
+
+
+def judge_matches(
+    summary: pd.DataFrame,
+    limits: Checks,
+    expected: Mapping[str, int] | None = None,
+    fractions: Mapping[str, float] | None = None,
+) -> MatchVerdict:
+    """Whether each catalog that covers an epoch knows enough of its measurements.
+
+    Parameters
+    ----------
+    summary : schema MATCH_SUMMARY
+    limits : `min_matched_fraction`, `min_covered`
+    expected : of each catalog, how many of its own sources the images should show; more counterparts than that cannot
+        be asked for, and without a number all measurements are
+    fractions : of some catalogs, a threshold of their own
+    """
+    totals = summary.groupby("catalog")[["n_covered", "n_matched"]].sum()
+    known = totals.index.map(lambda name: (expected or {}).get(name, np.inf)).to_numpy(float)
+    asked = np.minimum(totals["n_covered"].to_numpy(float), known)
+    judged = [str(name) for name in totals.index[asked >= limits.min_covered]]
+    failed = {}
+    for (catalog, n_covered, n_matched), n_asked in zip(totals.itertuples(), asked, strict=True):
+        fraction = (fractions or {}).get(catalog, limits.min_matched_fraction)
+        if catalog in judged and n_matched < fraction * n_asked:
+            shown = f"{int(n_covered)} measurements that {catalog!r} covers"
+            if n_asked < n_covered:
+                shown = f"{int(n_asked)} sources of {catalog!r} that the images should show"
+            failed[str(catalog)] = (
+                f"only {int(n_matched)} of {shown} have a counterpart, at least {fraction:.0%} are expected; look at "
+                f"the images' positions, lower checks.min_matched_fraction or catalogs.{catalog}.min_matched_fraction"
+            )
+    return MatchVerdict(tuple(judged), failed)
+
+
 def too_few_matches(summary: pd.DataFrame, limits: Checks) -> list[str]:
     """Catalogues that cover the epoch but know hardly any of its measurements: its positions cannot be right.
 
@@ -40,15 +102,34 @@ def too_few_matches(summary: pd.DataFrame, limits: Checks) -> list[str]:
     ----------
     summary : schema MATCH_SUMMARY
     """
-    totals = summary.groupby("catalog")[["n_covered", "n_matched"]].sum()
-    totals = totals[totals["n_covered"] >= limits.min_covered]
-    share = totals["n_matched"] / totals["n_covered"]
-    return [
-        f"only {int(n_matched)} of {int(n_covered)} measurements that {catalog!r} covers have a counterpart there, at "
-        f"least {limits.min_matched_fraction:.0%} are expected; look at the images' positions, or lower "
-        f"checks.min_matched_fraction"
-        for catalog, n_covered, n_matched in totals[share < limits.min_matched_fraction].itertuples()
-    ]
+    return list(judge_matches(summary, limits).failed.values())
+
+
+def expected_counterparts(catalog: ReferenceCatalog, images: pd.DataFrame, spectral_index: float) -> int:
+    """How many sources of a catalog the images of an epoch should show: inside them, and well above their noise.
+
+    Sources without a flux density are not expected: stars are none of our sources.
+
+    Parameters
+    ----------
+    images : schema IMAGES
+    spectral_index : S ~ nu^alpha, for the way to the images' frequency
+    """
+    shown: set[int] = set()
+    columns = ("ra_deg", "dec_deg", "radius_deg", "freq_mhz", "rms_mjy_beam")
+    for centre_ra, centre_dec, radius_deg, freq_mhz, rms in images[list(columns)].to_numpy(float):
+        table, near = catalog.covering(centre_ra, centre_dec, radius_deg * 3600.0)
+        rows = table.take(pa.array(near))
+        flux = rows.column("flux_mjy").to_numpy() * (freq_mhz / catalog.freq_mhz) ** spectral_index
+        ra, dec = rows.column("ra_deg").to_numpy(), rows.column("dec_deg").to_numpy()
+        inside = separation_arcsec(centre_ra, centre_dec, ra, dec) <= radius_deg * 3600.0
+        seen = inside & (flux > _WELL_ABOVE * rms)
+        shown.update(hash_text(rows.column("catalog_source_id").to_pandas()[seen]).tolist())
+    return len(shown)
+
+
+# Noise at the edge of a field is several times that of its middle, and spectra scatter.
+_WELL_ABOVE = 20.0
 
 
 def association_rate(diagnostics: Mapping[str, Any]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 import astropy.units as u
@@ -11,7 +12,20 @@ from contimg_assets.errors import InputError
 
 _POWER_OF_TEN = re.compile(r"10\^\{?([+-]?\d+)\}?")
 _WORD = re.compile(r"[A-Za-z]+")
-_CAPITALS = {"JY": "Jy", "BEAM": "beam", "DEG": "deg", "DEGREES": "deg", "degrees": "deg", "ARCSEC": "arcsec"}
+# How files spell units that astropy knows by another word; AIPS writes capitals. Never where they are ambiguous (MJY).
+_SPELLINGS = {
+    **dict.fromkeys(("JY", "jy", "Jansky", "JANSKY"), "Jy"),
+    **dict.fromkeys(("mjy", "milliJy"), "mJy"),
+    **dict.fromkeys(("ujy", "microJy", "uJY"), "uJy"),
+    **dict.fromkeys(("BEAM", "Beam", "bm", "BM", "beams"), "beam"),
+    **dict.fromkeys(("DEG", "Deg", "DEGS", "degs", "DEGREE", "DEGREES", "Degree", "Degrees", "degrees"), "deg"),
+    **dict.fromkeys(("ARCSEC", "ARCSECS", "Arcsec", "asec", "ASEC", "arcsecs", "arcseconds"), "arcsec"),
+    **dict.fromkeys(("ARCMIN", "Arcmin", "amin", "arcminutes"), "arcmin"),
+    **dict.fromkeys(("MAS", "masec"), "mas"),
+    **dict.fromkeys(("hours", "HOURS", "HOUR", "Hours", "hms", "HMS"), "hour"),
+    **dict.fromkeys(("sec", "SEC", "seconds"), "s"),
+}
+_WHOLE = {'"': "arcsec", "''": "arcsec", "'": "arcmin", "deg.": "deg", "mJybeam-1": "mJy/beam", "Jybeam-1": "Jy/beam"}
 
 
 @lru_cache(maxsize=1024)
@@ -46,30 +60,39 @@ def right_ascension_factor(delivered: str, ours: str) -> float:
     ValueError
         As `factor`.
     """
-    of_time = {"deg": ("h", "hr", "hour"), "arcsec": ("s",)}
+    of_time = {"deg": ("h", "hr", "hour", "hourangle"), "arcsec": ("s",)}
+    word = _SPELLINGS.get(delivered.strip(), delivered.strip())
     # An hour is 15 degrees, a second of time 15 arcsec.
-    return 15.0 if delivered.strip() in of_time.get(ours, ()) else factor(delivered, ours)
+    return 15.0 if word in of_time.get(ours, ()) else factor(delivered, ours)
 
 
 def _unit(text: str) -> u.UnitBase:
-    """The unit, also in the capitals of older FITS tables; never where they are ambiguous (MJY)."""
+    """The unit, also as files spell it otherwise than the standard does."""
     try:
         return u.Unit(text)
     except ValueError:
-        return u.Unit(_WORD.sub(lambda word: _CAPITALS.get(word.group(), word.group()), text))
+        text = _WHOLE.get(text, text).replace(" per ", " / ")
+        return u.Unit(_WORD.sub(lambda word: _SPELLINGS.get(word.group(), word.group()), text))
 
 
-def column_factor(file: str, column: str, delivered: str, ours: str) -> float:
-    """`factor`, with a message that names file and column.
+def column_factor(
+    file: str,
+    column: str,
+    delivered: str,
+    ours: str,
+    key: str = "ingest.column_map",
+    convert: Callable[[str, str], float] = factor,
+) -> float:
+    """`factor`, with a message that names file and column, and where in the configuration a unit is stated.
 
     Raises
     ------
     InputError
     """
     try:
-        return factor(delivered, ours)
+        return convert(delivered, ours)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{file}: column {column!r} has the unit {delivered!r}, which does not convert to {ours!r} ({error}); "
-            f"correct the file, or state the unit in ingest.column_map"
+            f"correct the file, or state the unit in {key}"
         ) from error

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contimg_assets.catalogs.formats import read_any
+from contimg_assets.catalogs.read import columns_taken
+from contimg_assets.config import CatalogConfig
 from contimg_assets.errors import InputError
 from contimg_assets.files.stated_sizes import votable_excess
-from contimg_assets.ingest.containers import open_container
+from contimg_assets.reading.containers import open_container
 
 VOTABLE = """<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE name="t"{rows}>
@@ -39,7 +40,8 @@ def test_what_may_be_true_is_believed(tmp_path: Path, rows: str, size: str) -> N
     assert votable_excess(content) is None
     (tmp_path / "a.vot").write_bytes(content)
     if rows != ' nrows=""':
-        assert len(read_any(tmp_path / "a.vot")[0]) == 1
+        config = CatalogConfig(path=tmp_path / "a.vot", freq_mhz=1400.0)
+        assert columns_taken(config, tmp_path / "a.vot")["ours"].tolist() == ["catalog_source_id", "ra_deg"]
 
 
 @pytest.mark.parametrize(("rows", "size"), STATED, ids=range(len(STATED)))
@@ -51,7 +53,7 @@ def test_nothing_is_allocated_for_what_cannot_be(tmp_path: Path, rows: str, size
     try:
         with pytest.raises(InputError, match=r"a\.vot.*it states"), ExitStack() as held:
             if read == "reference":
-                read_any(file)
+                columns_taken(CatalogConfig(path=file, freq_mhz=1400.0), file)
             else:
                 open_container(file, lambda columns: True, 256.0, held)
         assert tracemalloc.get_traced_memory()[1] < 20_000_000

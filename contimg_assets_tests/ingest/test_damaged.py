@@ -23,9 +23,9 @@ from astropy.table import MaskedColumn, Table
 
 from contimg_assets.config import Config, Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.ingest import files
 from contimg_assets.ingest.checks import rows_add_up
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
+from contimg_assets.reading import files
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
 from contimg_assets_tests.ingest import build
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import Columns
-from contimg_assets.ingest.text import TextContainer
+from contimg_assets.reading.columns import Columns
+from contimg_assets.reading.text import TextContainer
 
 
 def load(content: str, numbers: tuple[str, ...] = ("x",), texts: tuple[str, ...] = ("id",)) -> Columns:

@@ -2,42 +2,82 @@
 
 Positions and their errors in degrees, axes (FWHM) in arcsec, fluxes in Jy and Jy/beam. Aegean writes -1 as the error of
 a fit that failed. A component is named by its island and its number in the island.
+
+Rows with the flag of prioritized fitting (64) were measured at a position that was given: they are forced. Columns may
+have a prefix (``--colprefix``).
 """
 
 from __future__ import annotations
 
-from contimg_assets.ingest.readers.base import FinderReader, Rows, Source, joined
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
+import numpy as np
 
-def _finish(rows: Rows) -> None:
-    if "island_id" in rows.texts and "_source" in rows.texts:
-        rows.texts["component_id"] = joined(rows.texts["island_id"], rows.texts["_source"])
-        rows.columns["component_id"] = "source"
+from contimg_assets.ingest.readers.base import NEEDS, Rows, Source, joined, wrote
 
+FLAG_PRIORIZED = 64
 
-READER = FinderReader(
-    "aegean",
-    (frozenset({"island", "source", "ra", "dec", "peak_flux"}),),
-    (
-        Source("island_id", ("island",), text=True),
-        Source("_source", ("source",), text=True),
-        Source("ra_deg", ("ra",), "deg"),
-        Source("dec_deg", ("dec",), "deg"),
-        Source("ra_err_arcsec", ("err_ra",), "deg", missing_if_negative=True),
-        Source("dec_err_arcsec", ("err_dec",), "deg", missing_if_negative=True),
-        Source("flux_peak_mjy_beam", ("peak_flux",), "Jy / beam"),
-        Source("flux_peak_err_mjy_beam", ("err_peak_flux",), "Jy / beam", missing_if_negative=True),
-        Source("flux_int_mjy", ("int_flux",), "Jy"),
-        Source("flux_int_err_mjy", ("err_int_flux",), "Jy", missing_if_negative=True),
-        Source("local_rms_mjy_beam", ("local_rms",), "Jy / beam", missing=(0.0,)),
-        Source("bmaj_arcsec", ("a",), "arcsec"),
-        Source("bmaj_err_arcsec", ("err_a",), "arcsec", missing_if_negative=True),
-        Source("bmin_arcsec", ("b",), "arcsec"),
-        Source("bmin_err_arcsec", ("err_b",), "arcsec", missing_if_negative=True),
-        Source("pa_deg", ("pa",), "deg"),
-        Source("pa_err_deg", ("err_pa",), "deg", missing_if_negative=True),
-        Source("spectral_index", ("alpha",)),
-        Source("flags", ("flags",)),
-    ),
-    _finish,
+_SIGNATURE = frozenset({"island", "source", "ra", "dec", "peak_flux"})
+_SOURCES = (
+    Source("island_id", ("island",), text=True),
+    Source("_source", ("source",), text=True),
+    Source("ra_deg", ("ra",), "deg"),
+    Source("dec_deg", ("dec",), "deg"),
+    Source("ra_err_arcsec", ("err_ra",), "deg", missing_if_negative=True),
+    Source("dec_err_arcsec", ("err_dec",), "deg", missing_if_negative=True),
+    Source("flux_peak_mjy_beam", ("peak_flux",), "Jy / beam"),
+    Source("flux_peak_err_mjy_beam", ("err_peak_flux",), "Jy / beam", missing_if_negative=True),
+    Source("flux_int_mjy", ("int_flux",), "Jy"),
+    Source("flux_int_err_mjy", ("err_int_flux",), "Jy", missing_if_negative=True),
+    Source("local_rms_mjy_beam", ("local_rms",), "Jy / beam", missing=(0.0,)),
+    Source("bmaj_arcsec", ("a",), "arcsec"),
+    Source("bmaj_err_arcsec", ("err_a",), "arcsec", missing_if_negative=True),
+    Source("bmin_arcsec", ("b",), "arcsec"),
+    Source("bmin_err_arcsec", ("err_b",), "arcsec", missing_if_negative=True),
+    Source("pa_deg", ("pa",), "deg"),
+    Source("pa_err_deg", ("err_pa",), "deg", missing_if_negative=True),
+    Source("spectral_index", ("alpha",)),
+    Source("flags", ("flags",)),
 )
+
+
+class AegeanReader:
+    """Components of Aegean, blind and prioritized."""
+
+    name = "aegean"
+
+    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
+        return _prefix(columns) is not None
+
+    def sources(self, columns: Collection[str]) -> Sequence[Source]:
+        prefix = _prefix(columns)
+        if not prefix:
+            return _SOURCES
+        return tuple(replace(source, names=tuple(prefix + name for name in source.names)) for source in _SOURCES)
+
+    def needs(self) -> Sequence[tuple[str, ...]]:
+        return NEEDS
+
+    def wrote(self, comments: Sequence[str]) -> bool:
+        return wrote(comments, ("Aegean version",))
+
+    def finish(self, rows: Rows) -> None:
+        if "island_id" in rows.texts and "_source" in rows.texts:
+            rows.texts["component_id"] = joined(rows.texts["island_id"], rows.texts["_source"])
+            rows.columns["component_id"] = rows.columns["_source"]
+        flags = rows.numbers.get("flags")
+        if flags is not None:
+            sound = np.isfinite(flags) & (np.abs(flags) < 2**31)
+            forced = (np.where(sound, flags, 0).astype(np.int64) & FLAG_PRIORIZED) != 0
+            rows.forced = forced if forced.any() else False
+
+
+def _prefix(columns: Collection[str]) -> str | None:
+    """What stands before all names, mostly nothing; None where the columns are not Aegean's."""
+    present = set(columns)
+    prefixes = ["", *(name.removesuffix("island") for name in columns if name.endswith("_island"))]
+    return next((prefix for prefix in prefixes if {prefix + name for name in _SIGNATURE} <= present), None)
+
+
+READER = AegeanReader()

@@ -6,16 +6,17 @@ Belongs here: the protocol and the few things all readers share. Does not belong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.ingest.columns import Columns
-from contimg_assets.sky.arrays import Floats
+from contimg_assets.config import ColumnSource
+from contimg_assets.reading.columns import Columns
+from contimg_assets.sky.arrays import Flags, Floats
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,17 @@ class Source:
 class Rows:
     """Rows of one catalog in our columns and units, before they are checked.
 
-    ``numbers`` and ``texts`` are by our names; ``columns`` says which column of the file each came from.
+    ``numbers`` and ``texts`` are by our names; ``columns`` says which column of the file each came from. ``forced``
+    says whether the flux was measured at a given position, of all rows or of each; ``failed`` are rows of fits that
+    failed, each group with our column that shows it and the reason.
     """
 
     delivered: Columns
     numbers: dict[str, Floats]
     texts: dict[str, pa.Array]
     columns: dict[str, str]
-    forced: bool = False
+    forced: bool | Flags = False
+    failed: list[tuple[Flags, str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.delivered.lines)
@@ -79,10 +83,17 @@ class Reader(Protocol):
         """Our columns that must be there; of each tuple, one suffices."""
         ...
 
+    def wrote(self, comments: Sequence[str]) -> bool:
+        """Whether these comments are this finder's, which has nothing else to write of an image without sources."""
+        ...
+
     def finish(self, rows: Rows) -> None:
         """What is more than taking a column over: composed identifiers, forced fluxes. Changes ``rows``."""
         ...
 
+
+AS_TEXT = frozenset({"component_id", "island_id", "has_siblings", "forced"})
+"""Our columns that are read as text."""
 
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("component_id",),
@@ -103,6 +114,10 @@ class FinderReader:
     signature: tuple[frozenset[str], ...]
     columns: tuple[Source, ...]
     finishing: Callable[[Rows], None] | None = None
+    words: tuple[str, ...] = ()
+
+    def wrote(self, comments: Sequence[str]) -> bool:
+        return wrote(comments, self.words)
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         present = set(columns)
@@ -117,6 +132,21 @@ class FinderReader:
     def finish(self, rows: Rows) -> None:
         if self.finishing is not None:
             self.finishing(rows)
+
+
+def wrote(comments: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether a comment has one of a finder's words."""
+    return any(word.lower() in comment.lower() for comment in comments for word in words)
+
+
+def overruled(sources: Sequence[Source], column_map: Mapping[str, ColumnSource]) -> tuple[Source, ...]:
+    """A finder's sources with what a person declared in their place, and beside them."""
+    known = {source.ours: source for source in sources}
+    for ours, declared in column_map.items():
+        usual = known.get(ours, Source(ours, (ours,), text=ours in AS_TEXT))
+        unit = usual.unit if declared.unit is None else declared.unit
+        known[ours] = replace(usual, names=(declared.column,), unit=unit, declared=declared.unit is not None)
+    return tuple(known.values())
 
 
 def joined(*parts: pa.Array, separator: str = "_") -> pa.Array:

@@ -59,6 +59,9 @@ class Dsa110Reader:
     def sources(self, columns: Collection[str]) -> Sequence[Source]:
         return _SEEDED if "dsa_ra_deg" in columns else _FORCED
 
+    def wrote(self, comments: Sequence[str]) -> bool:
+        return False
+
     def needs(self) -> Sequence[tuple[str, ...]]:
         return NEEDS
 

@@ -1,7 +1,8 @@
 """Selavy component catalogs (ASKAPsoft; Whiting & Humphreys 2012): fixed-width text, CSV, VOTable.
 
 Positions in degrees, sizes and position errors in arcsec, fluxes in mJy and mJy/beam. Selavy writes -99 for a spectral
-index that it did not fit; VOTables of the archive prefix the columns with ``col_``.
+index that it did not fit; VOTables of the archive prefix the columns with ``col_``. Its catalog of islands is no
+catalog of components, and is told apart by its columns.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from contimg_assets.ingest.readers.base import FinderReader, Source
 def _source(ours: str, name: str, unit: str = "", missing: tuple[float, ...] = (), text: bool = False) -> Source:
     return Source(ours, (name, f"col_{name}"), unit, missing, text=text)
 
+
+ISLANDS = (frozenset({"island_id", "n_components", "ra_deg_cont"}), frozenset({"col_island_id", "col_n_components"}))
+"""Columns that, together, only its catalog of islands has."""
 
 READER = FinderReader(
     "selavy",
@@ -42,4 +46,5 @@ READER = FinderReader(
         _source("has_siblings", "has_siblings", text=True),
         _source("flags", "flag_c4"),
     ),
+    words=("Selavy", "ASKAPsoft"),
 )

@@ -53,6 +53,9 @@ class TableReader:
             result[column.name] = Source(column.name, (name,), unit, missing, text=text, declared=stated)
         return result
 
+    def wrote(self, comments: Sequence[str]) -> bool:
+        return False
+
     def needs(self) -> Sequence[tuple[str, ...]]:
         return NEEDS
 

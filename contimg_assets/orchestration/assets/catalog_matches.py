@@ -15,12 +15,12 @@ from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.plots import plot_matches
 from contimg_assets.pipeline.chain import make_each
 from contimg_assets.pipeline.outcomes import Check, Content
-from contimg_assets.pipeline.quality import too_few_matches
+from contimg_assets.pipeline.quality import MatchVerdict, expected_counterparts, judge_matches
 from contimg_assets.pipeline.stages import CATALOG_MATCHES_STAGE as STAGE
 from contimg_assets.pipeline.store import StoredEpochs
 from contimg_assets.pipeline.survey_tables import made_catalogs
 
-ENOUGH_MATCHED = "enough_matched"
+ENOUGH_MATCHED, EACH_CATALOG_MATCHED = "enough_matched", "each_catalog_matched"
 
 
 def make(
@@ -32,19 +32,42 @@ def make(
     config: Config,
 ) -> Content:
     """Candidates of one epoch's measurements, and a summary per image and catalog."""
+    images = raw_detections.read(epoch, "images")
     found = match_catalogs(
         measurements.read(epoch, "measurements"),
-        raw_detections.read(epoch, "images"),
+        images,
         list(catalogs),
         config.matching,
         associated_sources.read(epoch, "associations"),
     )
+    verdict = _verdict(found.summary, images, catalogs, config)
+    # A catalog that does not know what the others know is of no use here.
+    matches = found.matches[~found.matches["catalog"].isin(list(verdict.of_catalogs))]
     return Content(
-        tables={"catalog_matches": found.matches, "match_summary": found.summary},
+        tables={"catalog_matches": matches.reset_index(drop=True), "match_summary": found.summary},
         facts=_numbers(found.summary) | {"scale error common to a catalogue": config.matching.flux_scale_err},
         figures=lambda: {"matches": plot_matches(found.matches)},
-        checks=[Check.of(ENOUGH_MATCHED, too_few_matches(found.summary, config.checks))],
+        checks=[
+            Check.of(ENOUGH_MATCHED, verdict.of_epoch),
+            Check.of(EACH_CATALOG_MATCHED, list(verdict.of_catalogs.values())),
+        ],
     )
+
+
+def _verdict(
+    summary: pd.DataFrame, images: pd.DataFrame, catalogs: Sequence[ReferenceCatalog], config: Config
+) -> MatchVerdict:
+    """Whether the catalogs know the epoch; what they should know is counted only where one seems not to."""
+    settings = {
+        one.name: config.catalogs[one.name].min_matched_fraction for one in catalogs if one.name in config.catalogs
+    }
+    fractions = {name: fraction for name, fraction in settings.items() if fraction is not None}
+    verdict = judge_matches(summary, config.checks, fractions=fractions)
+    doubted = [one for one in catalogs if one.name in verdict.failed]
+    if not doubted:
+        return verdict
+    expected = {one.name: expected_counterparts(one, images, config.matching.spectral_index) for one in doubted}
+    return judge_matches(summary, config.checks, expected, fractions)
 
 
 def build(config: Config) -> list[dg.AssetsDefinition]:
@@ -63,7 +86,13 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
                 "In every catalog that covers the epoch, at least `checks.min_matched_fraction` of its measurements "
                 "have a counterpart: else its positions cannot be right.",
                 blocking=True,
-            )
+            ),
+            quality_check(
+                STAGE,
+                EACH_CATALOG_MATCHED,
+                "Each catalog knows enough of its own sources that the images should show; one that does not, while "
+                "others do, is left out of the epoch's matches.",
+            ),
         ],
         description="Candidates of every measurement in every reference catalog: offsets [arcsec] from measurement "
         "to catalog, de Ruiter radius, probability, flux ratio at our frequency. Empty where no catalog is "

@@ -1,6 +1,6 @@
 """Text files to columns: delimited, or parted by blanks, with or without a line of units.
 
-Belongs here: how a text splits into lines and cells, and which line of the file is which.
+Belongs here: how a text splits into lines and cells. Does not belong here: which line has the names (`headers`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,26 +16,32 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.columns import (
+from contimg_assets.reading.columns import (
     EXCERPT,
     NULLS,
-    NUMBER,
+    About,
     Broken,
     Columns,
     clean_text,
+    distinct,
     first_line_of,
     one_chunk,
     parse_numbers,
+    refuse_repeated,
     to_floats,
 )
+from contimg_assets.reading.headers import Header, IsCatalog, find_header
+from contimg_assets.reading.slots import Slots, cells_in, slots_of
 from contimg_assets.sky.arrays import Integers
 
 _SEPARATOR = b"\x1f"
 # Neither text nor ends of lines; one of them is the separator above.
 _CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
 _MISSING = frozenset(NULLS)
-_QUOTED = re.compile(r'"[^"]*"')
-_UNIT_WORD = re.compile(r"\[[^\]]*\]|-{1,2}")
+_ANYTHING = re.compile(rb"\S")
+_COMMENT_LINE = re.compile(rb"^#[^\n]*", re.MULTILINE)
+_QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*"')
+_PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
 def check_text(path: Path, content: bytes) -> None:
@@ -52,21 +57,33 @@ def check_text(path: Path, content: bytes) -> None:
             content.decode("utf-8")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise InputError(f"{path}: line {line}: not UTF-8 text; save the file as UTF-8") from error
+            raise InputError(
+                f"{path}: line {line}: not UTF-8 text; save the file as UTF-8, such as with `iconv -f latin1 -t utf-8`"
+            ) from error
 
 
 class TextContainer:
     """Delimited text (comma, tab, semicolon, bar) or columns parted by blanks, with a header line.
 
-    Lines that begin with ``#`` before the first row are comments; the last of them is the header if no plain header
-    line follows. A line of ``[unit]`` and ``--`` under the header gives units, as Selavy writes it.
+    Lines that begin with ``#`` are comments; before the first row, the last of them is the header if no plain header
+    line follows. A line of ``[unit]`` and ``--`` under the header gives units, as Selavy writes it, and so does one
+    above a line of dashes, as VizieR has it.
 
     Parameters
     ----------
     whole_lines : whether a last row that no line's end finishes is set aside, because it may be cut
+    is_catalog : tells the header among the comments of a file without rows
+    names : of the columns, for a text without a header
     """
 
-    def __init__(self, path: Path, content: bytes, whole_lines: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        content: bytes,
+        whole_lines: bool = True,
+        is_catalog: IsCatalog | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         check_text(path, content)
         self.path = path
         self._whole_lines = whole_lines
@@ -76,44 +93,38 @@ class TextContainer:
         self._ends_with_newline = content.endswith(b"\n")
         if not content.endswith(b"\n") or content.endswith(b"\n\n"):
             content = content.rstrip(b"\n") + b"\n"
-        header, units, first, offset = _header(path, content)
-        self.names = tuple(header.names)
-        self.units: Mapping[str, str] = units
-        self._first_line = first
+        header = Header(tuple(names), " ") if names is not None else find_header(path, content, is_catalog)
+        self.names, self._repeated = distinct(header.names)
+        self.units: Mapping[str, str] = header.units
+        self.about = About(f"text parted by {_PARTED_BY[header.delimiter]}", comments=header.comments)
+        self._first_line = header.first_line
         self._delimiter = header.delimiter
-        self._content = content[offset:] if offset else content
-        self._check_names()
+        self._slots: Slots = header.slots
+        content = content[header.offset :] if header.offset else content
+        # A row that is commented out is none; its line stays, so that lines are counted rightly.
+        if content.startswith(b"#") or b"\n#" in content:
+            content = _COMMENT_LINE.sub(b"", content)
+        self._content = content
+        self._line_of: Integers | None = None
 
-    def _check_names(self) -> None:
-        seen: set[str] = set()
-        for name in self.names:
-            if name and name in seen:
-                raise InputError(
-                    f"{self.path}: line {self._first_line - 1}: two columns are called {name!r}; rename one"
-                )
-            seen.add(name)
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no row."""
+        return not _ANYTHING.search(self._content)
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
-        if not self._content:
+        refuse_repeated(f"{self.path}: line {self._first_line - 1}", [*numbers, *texts], self._repeated)
+        if self.is_empty:
             self._refuse_unfinished_header()
             return _empty(numbers, texts)
-        text = self._delimited()
-        broken: list[Broken] = []
         # Names may be empty or odd: for parsing, every column is called by its number.
         keys = {name: str(index) for index, name in enumerate(self.names)}
-        as_text = {keys[name]: pa.string() for name in (*numbers, *texts)}
-        as_numbers = {**as_text, **{keys[name]: pa.float64() for name in numbers}}
-        try:
-            table = _read_csv(text, len(self.names), as_numbers)
-        except pa.ArrowInvalid:
-            try:
-                table = _read_csv(text, len(self.names), as_text, self._first_line, broken)
-            except pa.ArrowInvalid as error:
-                raise InputError(
-                    f"{self.path}: cannot be parsed as text with {len(self.names)} columns ({first_line_of(error)}); "
-                    "correct the file, or deliver it again"
-                ) from error
+        text, table, broken = self._parsed([keys[name] for name in numbers], [keys[name] for name in texts])
         lines = self._lines(table.num_rows, text.content.count(b"\n"), broken)
+        if lines is None:
+            # Cells hold lines' ends: with blanks in their place, the same cells stand on one line each.
+            self._join_quoted_lines()
+            return self.load(numbers, texts)
         last_line = int(lines[-1]) if len(lines) else 0
         blank = _blank_lines(text.content, self._first_line)
         if len(blank):
@@ -123,7 +134,79 @@ class TextContainer:
         result.broken = [row for row in broken if row.reason]
         if self._unfinished(last_line, numbers, texts):
             self._set_last_row_aside(result)
+        if self._line_of is not None:
+            result.lines = self._line_of[result.lines - self._first_line]
         return result
+
+    def _parsed(self, numbers: Sequence[str], texts: Sequence[str]) -> tuple[_Delimited, pa.Table, list[Broken]]:
+        """The columns of these numbers, and lines that do not split rightly."""
+        text = self._delimited()
+        broken: list[Broken] = []
+        as_text = {key: pa.string() for key in (*numbers, *texts)}
+        as_numbers = {**as_text, **{key: pa.float64() for key in numbers}}
+        try:
+            return text, _read_csv(text, len(self.names), as_numbers), broken
+        except pa.ArrowInvalid:
+            if self._delimiter == " " and not self._slots:
+                text = self._with_slots(text)
+        try:
+            return text, _read_csv(text, len(self.names), as_text, self._first_line, broken), broken
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{self.path}: cannot be parsed as text with {len(self.names)} columns ({first_line_of(error)}); "
+                "correct the file, or deliver it again"
+            ) from error
+
+    def _with_slots(self, text: _Delimited) -> _Delimited:
+        """The same text, lines that blanks do not part rightly split at the places where the others are blank."""
+        n_columns, free_end = len(self.names), self._comment_last
+        parted, whole = text.content.split(b"\n")[:-1], self._content.split(b"\n")[:-1]
+        wrong = [n for n, line in enumerate(parted) if line and line.count(_SEPARATOR) != n_columns - 1]
+        if not wrong:
+            return text
+        skip = set(wrong)
+        slots = slots_of([line for n, line in enumerate(whole) if n not in skip], n_columns, free_end)
+        if slots is None:
+            return text
+        for n in wrong:
+            cells = cells_in(whole[n], slots, free_end)
+            if cells is not None:
+                parted[n] = _SEPARATOR.join(cells)
+        return text._replace(content=b"\n".join(parted) + b"\n")
+
+    @property
+    def _comment_last(self) -> bool:
+        return self.names[-1].lower() == "comment"
+
+    def _join_quoted_lines(self) -> None:
+        """Put blanks for the lines' ends inside quotes, where all quotes are in pairs about whole cells.
+
+        Raises
+        ------
+        InputError
+            If they are not: a quote that is never closed would swallow rows.
+        """
+        content, delimiter = self._content, self._delimiter.encode()
+        ends = (b"", b"\n", delimiter)
+        joined, removed, at = [], [], 0
+        sound = content.count(b'"') % 2 == 0 and self._line_of is None
+        for match in _QUOTED_CELL.finditer(content) if sound else ():
+            before, after = content[max(match.start() - 1, 0) : match.start()], content[match.end() : match.end() + 1]
+            sound = sound and before in ends and after in ends
+            if b"\n" in match.group():
+                removed += [match.start() + n for n, byte in enumerate(match.group()) if byte == 10]
+                joined += [content[at : match.start()], match.group().replace(b"\n", b" ")]
+                at = match.end()
+        joined.append(content[at:])
+        if not (sound and removed):
+            raise InputError(
+                f"{self.path}: a quote is opened and not closed, or stands inside a cell; correct the quotes"
+            )
+        ends_at = np.flatnonzero(np.frombuffer(content, np.uint8) == 10)
+        kept = ~np.isin(ends_at, removed)
+        starts = np.concatenate([[True], kept[:-1]])
+        self._line_of = (np.arange(len(ends_at), dtype=np.int64) + self._first_line)[starts]
+        self._content = b"".join(joined)
 
     def rows(self) -> tuple[list[list[str | None]], list[int], list[Broken]]:
         """Cells of each row, their lines, and what is broken: for small files, of which many are read a second."""
@@ -178,15 +261,16 @@ class TextContainer:
     def _delimited(self) -> _Delimited:
         if self._delimiter != " ":
             return _Delimited(self._content, self._delimiter, True)
-        comment_last = self.names[-1].lower() == "comment"
-        return _Delimited(_join_blanks(self._content, len(self.names), comment_last), _SEPARATOR.decode(), False)
+        if self._slots:
+            content = _cut_at(self._content, self._slots)
+        else:
+            content = _join_blanks(self._content, len(self.names), self._comment_last)
+        return _Delimited(content, _SEPARATOR.decode(), False)
 
-    def _lines(self, n_rows: int, n_lines: int, broken: Sequence[Broken]) -> Integers:
+    def _lines(self, n_rows: int, n_lines: int, broken: Sequence[Broken]) -> Integers | None:
+        """Number of each row's line; None where cells hold lines' ends."""
         if n_rows + len(broken) != n_lines:
-            raise InputError(
-                f"{self.path}: {n_lines} lines hold {n_rows + len(broken)} rows: a quote is opened and not closed on "
-                "the same line; correct the quotes"
-            )
+            return None
         lines = np.arange(self._first_line, self._first_line + n_lines, dtype=np.int64)
         return np.delete(lines, [row.line - self._first_line for row in broken]) if broken else lines
 
@@ -195,6 +279,9 @@ class TextContainer:
         if self._ends_with_newline or not self._whole_lines:
             return False
         is_last = last_line == self._first_line + self._content.count(b"\n") - 1
+        # A word for "missing" has no digits to lose.
+        if self._content.rsplit(maxsplit=1)[-1].rpartition(self._delimiter.encode())[2].decode() in _MISSING:
+            return False
         return is_last and (self._delimiter == " " or self.names[-1] in (*numbers, *texts))
 
     def _set_last_row_aside(self, columns: Columns) -> None:
@@ -263,93 +350,6 @@ def _read_csv(
     )
 
 
-@dataclass(frozen=True)
-class _Header:
-    names: list[str]
-    delimiter: str
-
-
-def _header(path: Path, content: bytes) -> tuple[_Header, dict[str, str], int, int]:
-    """Header, units, number of the first data line, and where it starts in the content."""
-    comments: list[str] = []
-    offset, number = 0, 1
-    while offset < len(content):
-        end = content.index(b"\n", offset)
-        start = content[offset : min(end, offset + 1024)].strip()
-        if start and not start.startswith(b"#"):
-            break
-        comments.append(content[offset:end].decode("utf-8").strip().lstrip("#").strip())
-        offset, number = end + 1, number + 1
-    end = content.find(b"\n", offset)
-    if end - offset > 10_000_000:
-        raise InputError(
-            f"{path}: line {number} has {end - offset} characters; a header line of column names is needed"
-        )
-    line = content[offset:end].decode("utf-8") if end >= 0 else ""
-    units: dict[str, str] = {}
-    if line and not _looks_like_data(line, below_units=any(_is_units(comment.split()) for comment in comments)):
-        header = _split_names(line)
-        offset, number = end + 1, number + 1
-    else:
-        header, units = _header_of_comments(path, comments, line)
-        return header, units, number, offset
-    end = content.find(b"\n", offset)
-    words = _words(content[offset:end].decode("utf-8"), header.delimiter) if end >= 0 else []
-    if _is_units(words):
-        units = _units(header.names, words)
-        offset, number = end + 1, number + 1
-    return header, units, number, offset
-
-
-def _header_of_comments(path: Path, comments: list[str], data: str) -> tuple[_Header, dict[str, str]]:
-    unit_words: list[str] = []
-    for comment in reversed(comments):
-        words = comment.split()
-        if _is_units(words):
-            unit_words = words
-            continue
-        if len(words) < 2:
-            continue
-        header = _split_names(comment)
-        expected = len(_words(data, header.delimiter)) if data else len(header.names)
-        free_end = header.names[-1].lower() == "comment" and expected > len(header.names)
-        if len(header.names) - expected in (0, 1) or free_end:
-            return header, _units(header.names, unit_words)
-    raise InputError(f"{path}: line {len(comments) + 1}: no header line of column names above the first row; add one")
-
-
-def _split_names(line: str) -> _Header:
-    outside_quotes = _QUOTED.sub("", line)
-    delimiter = next((delimiter for delimiter in "\t,;|" if delimiter in outside_quotes), " ")
-    return _Header(_words(line, delimiter), delimiter)
-
-
-def _words(line: str, delimiter: str) -> list[str]:
-    """Cells of a line; a quoted one may hold the delimiter."""
-    if delimiter == " ":
-        return line.split()
-    try:
-        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-    except csv.Error:  # a cell that is too long for it, in which nobody means a quote
-        cells = line.split(delimiter)
-    return [cell.strip().strip('"').strip() for cell in cells]
-
-
-def _is_units(words: Sequence[str]) -> bool:
-    return bool(words) and all(_UNIT_WORD.fullmatch(word) for word in words)
-
-
-def _looks_like_data(line: str, below_units: bool) -> bool:
-    """Whether a line has a number for a cell, which no header has; below a line of units, blanks part the cells."""
-    cells = line.split() if below_units else _split_names(line).names
-    return any(re.match(NUMBER, cell) for cell in cells)
-
-
-def _units(names: list[str], words: list[str]) -> dict[str, str]:
-    stripped = (word.strip("[]") if word.startswith("[") else "" for word in words)
-    return {name: unit for name, unit in zip(names, stripped, strict=False) if unit}
-
-
 def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> bytes:
     """Text parted by runs of blanks as text parted by one separator, line by line.
 
@@ -362,6 +362,14 @@ def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> bytes:
     joined = (_SEPARATOR.join(line.split(None, n_columns - 1)) for line in lines)
     filled = [line + _SEPARATOR if line.count(_SEPARATOR) == n_columns - 2 else line for line in joined]
     return b"\n".join(filled) + b"\n"
+
+
+def _cut_at(content: bytes, slots: Slots) -> bytes:
+    """Text with columns at fixed places as text parted by one separator; the last column runs to the line's end."""
+    lines = content.split(b"\n")[:-1]
+    places = [*slots[:-1], (slots[-1][0], None)]
+    cut = (_SEPARATOR.join([line[start:end].strip() for start, end in places]) if line else b"" for line in lines)
+    return b"\n".join(cut) + b"\n"
 
 
 def _blank_lines(content: bytes, first_line: int) -> Integers:

@@ -114,7 +114,8 @@ def read_bytes(path: Path, max_unpacked_mb: float, held: ExitStack) -> bytes:
         content = _decompress(content, path, max_unpacked_mb, held)
     if not _ANYTHING.search(content):
         raise InputError(
-            f"{path}: the file is empty; deliver it again (a catalog without detections still has its header line)"
+            f"{path}: the file is empty; deliver it again (a catalog without detections still has its header line; or "
+            "state n_detections 0 for its image in images.csv)"
         )
     return content
 

@@ -11,7 +11,7 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,20 @@ import pyarrow.parquet as pq
 
 from contimg_assets.errors import InputError
 from contimg_assets.files.stated_sizes import votable_excess
-from contimg_assets.ingest.columns import Columns, clean_text, first_line_of, one_chunk, parse_numbers, to_floats
-from contimg_assets.ingest.files import MAX_BYTES
-from contimg_assets.ingest.text import check_text
+from contimg_assets.reading.columns import (
+    About,
+    Columns,
+    clean_text,
+    distinct,
+    first_line_of,
+    one_chunk,
+    parse_numbers,
+    refuse_repeated,
+    to_floats,
+)
+from contimg_assets.reading.files import MAX_BYTES
+from contimg_assets.reading.headers import IsCatalog
+from contimg_assets.reading.text import check_text
 from contimg_assets.sky.arrays import Floats, Indices
 
 # What the parsers of binary formats raise on damaged bytes, gathered by tests with damaged files.
@@ -43,9 +54,6 @@ _PARSER_FAULTS = (
     struct.error,
     Warning,
 )
-# Whether some reader takes a table with these columns for a catalog.
-IsCatalog = Callable[[Sequence[str]], bool]
-
 _NO_FAULTS: tuple[Indices, list[str]] = (np.empty(0, np.intp), [])
 
 # astropy filters warnings through a global of the interpreter.
@@ -58,16 +66,15 @@ class ArrowContainer:
     def __init__(self, path: Path, file: pq.ParquetFile) -> None:
         self.path, self._file = path, file
         schema = file.schema_arrow
-        self.names = tuple(schema.names)
+        self.names, self._repeated = distinct(schema.names)
+        self.about = About("Parquet")
         metadata = {f.name: f.metadata or {} for f in schema}
         self.units: Mapping[str, str] = {
             name: values[b"unit"].decode("utf-8", "replace") for name, values in metadata.items() if values.get(b"unit")
         }
-        repeated = {name for name in self.names if self.names.count(name) > 1}
-        if repeated:
-            raise InputError(f"{path}: two columns are called {sorted(repeated)[0]!r}; rename one")
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
+        refuse_repeated(str(self.path), [*numbers, *texts], self._repeated)
         n_rows = self._file.metadata.num_rows
         # A column of one value is kept in a few bytes, however often it is stated to stand there.
         if n_rows * max(1, len(numbers) + len(texts)) * 8 > MAX_BYTES:
@@ -116,9 +123,11 @@ def _whole_numbers(values: pa.Array) -> pa.Array:
         return values
 
 
-def open_parquet(path: Path, content: bytes) -> ArrowContainer:
+def open_parquet(path: Path, content: bytes | None) -> ArrowContainer:
+    """A Parquet file; of a large one, given without its content, only what is asked for is read."""
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        source = path if content is None else pa.BufferReader(content)
+        file = pq.ParquetFile(source, page_checksum_verification=True)
     except (pa.ArrowException, *_PARSER_FAULTS) as error:
         raise _damaged(path, "Parquet", error) from error
     return ArrowContainer(path, file)
@@ -128,13 +137,22 @@ class AstropyContainer:
     """A table that astropy has read: FITS, VOTable, described text."""
 
     def __init__(
-        self, path: Path, columns: Mapping[str, np.ma.MaskedArray], units: Mapping[str, str], first_line: int = 1
+        self,
+        path: Path,
+        columns: Mapping[str, np.ma.MaskedArray],
+        units: Mapping[str, str],
+        about: About,
+        first_line: int = 1,
+        repeated: frozenset[str] = frozenset(),
     ) -> None:
         self.path, self._columns, self._first_line = path, columns, first_line
         self.names = tuple(columns)
         self.units = units
+        self.about = about
+        self._repeated = repeated
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
+        refuse_repeated(str(self.path), [*numbers, *texts], self._repeated)
         n_rows = len(next(iter(self._columns.values()))) if self._columns else 0
         result = Columns({}, {}, np.arange(self._first_line, self._first_line + n_rows, dtype=np.int64))
         for name in numbers:
@@ -168,27 +186,38 @@ class AstropyContainer:
             ) from error
 
 
-def _the_catalog(path: Path, tables: Mapping[str, tuple[Any, Sequence[str]]], is_catalog: IsCatalog) -> Any:
+def _the_catalog(path: Path, tables: Mapping[str, Sequence[str]], is_catalog: IsCatalog, wanted: str | None) -> str:
     """The one table of a file that is a catalog; where none is, the first, whose columns the message then names.
 
     Parameters
     ----------
-    tables : at least one table and its columns, by what it is called in messages
+    tables : at least one; its columns, by "number name"
+    wanted : its number or name, where a person says it
 
     Raises
     ------
     InputError
-        If several are catalogs: none of their rows may be lost, and one image has one catalog.
+        If there is none as wanted, or several are catalogs: none of their rows may be lost, and one image has one
+        catalog.
     """
-    found = [name for name, (_, columns) in tables.items() if is_catalog([column.strip() for column in columns])]
+    listed = ", ".join(f"table {name}" for name in tables)[:200]
+    if wanted is not None:
+        exact = [name for name in tables if wanted.lower() in (name.lower(), *name.lower().split(" ", 1))]
+        if len(exact) != 1:
+            raise InputError(f"{path}: no table {wanted!r}; there are {listed}: say its number or name")
+        return exact[0]
+    found = [name for name, columns in tables.items() if is_catalog([column.strip() for column in columns])]
     if len(tables) > 1 and len(found) > 1:
+        named = ", ".join(f"table {name}" for name in found)[:200]
         raise InputError(
-            f"{path}: {len(found)} of its tables are catalogs ({', '.join(found)[:200]}); deliver one table a file"
+            f"{path}: {len(found)} of its tables are catalogs ({named}); deliver one table a file, "
+            "or say which it is (the option --table, the key `table` in contimg.yaml)"
         )
-    return tables[found[0] if found else next(iter(tables))][0]
+    return found[0] if found else next(iter(tables))
 
 
-def open_fits(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyContainer:
+def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: str | None = None) -> AstropyContainer:
+    """A table of a FITS file; a large file is given without its content."""
     from astropy.io import fits
     from astropy.table import Table
 
@@ -199,19 +228,43 @@ def open_fits(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyConta
             "error", message=".*(truncated|Checksum verification failed|Datasum verification failed).*"
         )
         try:
-            with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
-                tables = {
-                    f"HDU {n} {hdu.name}".strip(): (hdu, hdu.columns.names)
+            source = path if content is None else io.BytesIO(content)
+            with fits.open(source, memmap=content is None, checksum=content is not None) as hdus:
+                found = {
+                    f"{n} {hdu.name}".strip(): hdu
                     for n, hdu in enumerate(hdus)
                     # SExtractor's FITS_LDAC has the image's header in a table of its own before the catalog.
                     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and hdu.name != "LDAC_IMHEAD"
                 }
-                if not tables:
+                if not found:
                     raise InputError(f"{path}: this FITS file has no table; name a catalog in images.csv")
-                table = Table.read(_the_catalog(path, tables, is_catalog), character_as_bytes=True)
-                return AstropyContainer(path, _masked_columns(table), _table_units(table))
+                tables = {name: list(hdu.columns.names) for name, hdu in found.items()}
+                chosen = _the_catalog(path, tables, is_catalog, wanted)
+                hdu = found[chosen]
+                names, repeated = distinct(hdu.columns.names)
+                if repeated:
+                    for column, name in zip(hdu.columns, names, strict=True):
+                        column.name = name
+                frame = _frame_of_header(hdu.header) or _frame_of_header(hdus[0].header)
+                about = About(
+                    "FITS", chosen if len(tables) > 1 else "", tuple(tables), {"": frame} if frame is not None else {}
+                )
+                table = Table.read(hdu, character_as_bytes=True)
+                return AstropyContainer(path, _masked_columns(table), _table_units(table), about, repeated=repeated)
         except (*_PARSER_FAULTS, fits.VerifyError) as error:
             raise _damaged(path, "FITS", error) from error
+
+
+def _frame_of_header(header: Any) -> str | None:
+    """Frame and equinox in words, where a FITS header states them."""
+    system = header.get("RADESYS", header.get("RADECSYS"))
+    equinox = header.get("EQUINOX", header.get("EPOCH") if system is not None else None)
+    if system is None and equinox is None:
+        return None
+    if not isinstance(equinox, int | float):
+        return None if system is None else str(system).strip()
+    standard = str(system).strip() if system is not None else ("FK4" if equinox < 1984 else "FK5")
+    return f"{standard} {equinox:g}"
 
 
 def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContainer:
@@ -221,20 +274,26 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
     check_text(path, content)
     lines = content.decode("utf-8").splitlines()
     header = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines)) + (kind == "ecsv")
+    if kind == "sextractor" and re.match(r"#\s*0\s", lines[0]):
+        lines[:header] = [_FROM_0.sub(lambda found: f"#{int(found[1]) + 1:4d}", line) for line in lines[:header]]
+    about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)"}[kind])
     with _ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             table = Table.read(lines, format=f"ascii.{kind}")
-            return AstropyContainer(path, _masked_columns(table), _table_units(table), header + 1)
+            return AstropyContainer(path, _masked_columns(table), _table_units(table), about, header + 1)
         except _PARSER_FAULTS as error:
             raise _damaged(path, kind.upper(), error) from error
 
 
+# Numbers of columns in the header of SExtractor's text, which some writers count from 0.
+_FROM_0 = re.compile(r"#\s*(\d+)")
 _ENTITY = re.compile(rb"<!\s*(ENTITY|DOCTYPE)", re.IGNORECASE)
 _STREAM = re.compile(rb"<(?:[A-Za-z0-9_.-]+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
 
 
-def open_votable(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyContainer:
+def open_votable(path: Path, content: bytes, is_catalog: IsCatalog, wanted: str | None = None) -> AstropyContainer:
+    """A table of a VOTable file, columns by their names and not their IDs."""
     from astropy.io import votable
 
     check_text(path, content)
@@ -247,23 +306,37 @@ def open_votable(path: Path, content: bytes, is_catalog: IsCatalog) -> AstropyCo
         warnings.simplefilter("ignore")
         try:
             parsed = votable.parse(io.BytesIO(content), verify="ignore", filename=path.name)
-            tables = {
-                f"TABLE {n} {table.name or ''}".strip(): (table, [f.name for f in table.fields])
-                for n, table in enumerate(parsed.iter_tables(), 1)
-                if table.fields
-            }
-            if not tables:
+            found = {f"{n} {table.name or ''}".strip(): table for n, table in enumerate(parsed.iter_tables(), 1)}
+            found = {name: table for name, table in found.items() if table.fields}
+            if not found:
                 raise InputError(f"{path}: this VOTable has no table; deliver a catalog")
-            found = _the_catalog(path, tables, is_catalog)
-            table = found.to_table(use_names_over_ids=True)
-            units = {
-                f.name: f.unit.to_string() if hasattr(f.unit, "to_string") else str(f.unit)
-                for f in found.fields
-                if f.unit
-            }
-            return AstropyContainer(path, _masked_columns(table), units)
+            tables = {name: [f.name for f in table.fields] for name, table in found.items()}
+            chosen = _the_catalog(path, tables, is_catalog, wanted)
+            return _of_votable(path, parsed, found[chosen], chosen if len(found) > 1 else "", tuple(tables))
         except _PARSER_FAULTS as error:
             raise _damaged(path, "VOTable", error) from error
+
+
+def _of_votable(path: Path, parsed: Any, found: Any, chosen: str, tables: tuple[str, ...]) -> AstropyContainer:
+    fields = found.fields
+    names, repeated = distinct([f.name for f in fields])
+    table = found.to_table(use_names_over_ids=True)
+    table.rename_columns(table.colnames, list(names))
+    units = {
+        name: f.unit.to_string() if hasattr(f.unit, "to_string") else str(f.unit)
+        for name, f in zip(names, fields, strict=True)
+        if f.unit
+    }
+    systems = {system.ID: _frame_of_coosys(system) for system in parsed.iter_coosys()}
+    frames = {name: systems[f.ref] for name, f in zip(names, fields, strict=True) if f.ref in systems}
+    if len(set(systems.values())) == 1:
+        frames[""] = next(iter(systems.values()))
+    about = About("VOTable", chosen, tables, frames)
+    return AstropyContainer(path, _masked_columns(table), units, about, repeated=repeated)
+
+
+def _frame_of_coosys(system: Any) -> str:
+    return " ".join(str(part) for part in (system.system, system.equinox) if part)
 
 
 def _masked_columns(table: object) -> dict[str, np.ma.MaskedArray]:

@@ -8,7 +8,7 @@ from alembic import op
 
 from contimg_assets.variability.significance import log10_survival
 
-revision: str = "0007"
+revision: str = "0006"
 down_revision: str | None = "0005"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None

@@ -15,10 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contimg_assets.errors import InputError
 from contimg_assets.sky.arrays import Floats, Indices, Integers
 
-NULLS = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NONE", "--", "N/A", "n/a", "masked"]
+NULLS = [
+    *("", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NONE", "--", "N/A", "n/a", "masked"),
+    # VizieR and older tables; pandas; PSRCAT; databases.
+    *("---", "----", "...", "<NA>", "NA", "*", "<null>", "\\N"),
+]
 """What stands for a missing value in a text file."""
+
+_NO_NUMBERS = [*NULLS, "-"]
+# A dash alone is a missing number, but as a text it may be the sign of a declination.
 
 NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?|[iI][nN][fF]([iI][nN][iI][tT][yY])?)\s*$"
 """What is a number, as a regular expression."""
@@ -34,6 +42,26 @@ class Broken:
     line: int
     text: str
     reason: str
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file is, apart from its columns.
+
+    Parameters
+    ----------
+    kind : of file, in words: "FITS", "text parted by commas"
+    table : what the table is called that is read, empty where the file has only one
+    tables : what all tables of the file are called
+    frames : of positions, as the file states them: column -> frame; "" for all others
+    comments : lines of text that say something of the file
+    """
+
+    kind: str
+    table: str = ""
+    tables: tuple[str, ...] = ()
+    frames: Mapping[str, str] = field(default_factory=dict)
+    comments: tuple[str, ...] = ()
 
 
 @dataclass
@@ -58,6 +86,7 @@ class Container(Protocol):
     path: Path
     names: tuple[str, ...]
     units: Mapping[str, str]
+    about: About
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         """Read these columns only."""
@@ -67,7 +96,7 @@ class Container(Protocol):
 def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:
     """Texts as numbers, and the rows (with their texts) that are not."""
     trimmed = pc.utf8_trim_whitespace(values)
-    nothing = pc.is_in(trimmed, pa.array(NULLS))
+    nothing = pc.is_in(trimmed, pa.array(_NO_NUMBERS))
     good = pc.fill_null(pc.match_substring_regex(trimmed, NUMBER), False)
     bad = np.flatnonzero(~np.asarray(pc.or_(pc.or_(good, nothing), pc.is_null(values))))
     plain = pc.replace_substring_regex(pc.if_else(good, trimmed, None), "[dD]", "e")
@@ -90,6 +119,31 @@ def clean_text(values: pa.Array) -> pa.Array:
 def one_chunk(values: pa.ChunkedArray) -> pa.Array:
     joined = values.combine_chunks()
     return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Names of columns with a number behind those that repeat, and which these are: nobody may ask for them."""
+    repeated = (
+        frozenset(name for name in names if name and names.count(name) > 1) if len(set(names)) < len(names) else ()
+    )
+    counts: dict[str, int] = {}
+    result = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        result.append(f"{name} ({counts[name]})" if name in repeated and counts[name] > 1 else name)
+    return tuple(result), frozenset(repeated)
+
+
+def refuse_repeated(where: str, asked: Sequence[str], repeated: frozenset[str]) -> None:
+    """Refuse to choose between columns of one name.
+
+    Raises
+    ------
+    InputError
+    """
+    for name in asked:
+        if name in repeated:
+            raise InputError(f"{where}: two columns are called {name!r}; rename one")
 
 
 def first_line_of(error: BaseException) -> str:

@@ -1,0 +1,114 @@
+"""Opening a table, whatever its format: found by its first bytes, and for text by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from contimg_assets.errors import InputError
+from contimg_assets.reading.binary import open_described_text, open_fits, open_parquet, open_votable
+from contimg_assets.reading.columns import Container
+from contimg_assets.reading.files import plain_name, read_bytes
+from contimg_assets.reading.headers import IsCatalog
+from contimg_assets.reading.sky_models import is_sky_model, open_sky_model
+from contimg_assets.reading.sqlite import open_sqlite
+from contimg_assets.reading.text import TextContainer
+
+_SEXTRACTOR = re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*")
+_SQLITE = b"SQLite format 3\0"
+# Beyond this, no more of a file is read than is asked for, where its format allows that.
+_LARGE = 256_000_000
+
+_CURES: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "write its table as Parquet or FITS"),
+    (b"PK\x03\x04", "a zip archive (a spreadsheet is one too)", "unpack it, or save the table as CSV"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old format", "save the table as CSV"),
+    (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
+    (b"\xfd7zXZ\0", "packed with xz", "unpack it, or pack it with gzip"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it, or pack it with gzip"),
+    (b"\x1f\x9d", "packed with compress", "unpack it, or pack it with gzip"),
+    (b"ARROW1", "a Feather file", "write the table as Parquet"),
+    (b"\x93NUMPY", "an array of numpy", "write the table as Parquet or FITS"),
+    (b"%PDF", "a PDF document", "deliver the table as CSV, FITS, VOTable or Parquet"),
+    (b"{", "JSON", "write the table as CSV or Parquet"),
+)
+
+
+def open_container(
+    path: Path,
+    is_catalog: IsCatalog,
+    max_unpacked_mb: float,
+    held: ExitStack,
+    table: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Container:
+    """Open a catalog; the format is found by its first bytes, and for text by its name.
+
+    Parameters
+    ----------
+    is_catalog : tells the catalog among the tables of a file that holds several
+    max_unpacked_mb, held : as `read_bytes` takes them; ``held`` to be closed once the columns are loaded
+    table : number or name of the table, where a person says which
+    names : of the columns, for a text without a header
+
+    Raises
+    ------
+    InputError
+        If the file is empty, of no known format, or too damaged to have columns.
+    """
+    head = _head(path)
+    if head.startswith(_SQLITE):
+        return open_sqlite(path, is_catalog, table)
+    large = path.is_file() and path.stat().st_size > _LARGE
+    if large and head.startswith(b"PAR1"):
+        return open_parquet(path, None)
+    if large and head.startswith(b"SIMPLE  ="):
+        return open_fits(path, None, is_catalog, table)
+    content = read_bytes(path, max_unpacked_mb, held)
+    if content.startswith(b"PAR1"):
+        return open_parquet(path, content)
+    if content.startswith(b"SIMPLE  ="):
+        return open_fits(path, content, is_catalog, table)
+    if content.startswith(b"# %ECSV"):
+        return open_described_text(path, content, "ecsv")
+    if _SEXTRACTOR.match(content):
+        return open_described_text(path, content, "sextractor")
+    if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return open_votable(path, content, is_catalog, table)
+    _refuse_others(path, content)
+    if names is None and is_sky_model(content):
+        return open_sky_model(path, content)
+    return TextContainer(path, content, is_catalog=is_catalog, names=names)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes; none where the file cannot be read, which `read_bytes` says."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(32)
+    except OSError:
+        return b""
+
+
+def _refuse_others(path: Path, content: bytes) -> None:
+    """Say what a file is that is no table of ours.
+
+    Raises
+    ------
+    InputError
+    """
+    for start, what, cure in _CURES:
+        if content.startswith(start):
+            raise InputError(f"{path}: this is {what}, which is not read; {cure}")
+    if content.startswith(_SQLITE):
+        raise InputError(f"{path}: an SQLite database is not read while it is packed; unpack it")
+    name = plain_name(path)
+    for suffixes, kind in (
+        ((".fits", ".fit"), "FITS"),
+        ((".parquet", ".pq"), "Parquet"),
+        ((".xml", ".vot", ".votable"), "VOTable"),
+    ):
+        if name.endswith(suffixes):
+            raise InputError(f"{path}: named like a {kind} file but does not begin like one; deliver it again")

@@ -1,0 +1,91 @@
+"""Positions as files write them: degrees, hours, sexagesimal; right ascensions that run from -180.
+
+Belongs here: what becomes of the cells. Does not belong here: the frame that they are in (`frames`).
+"""
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contimg_assets.reading.columns import Columns, to_floats
+from contimg_assets.schemas.units import factor, right_ascension_factor
+from contimg_assets.sky.arrays import Floats
+
+# 12:34:56.7, 12 34 56.7, 12h34m56.7s, +12d34m56s, 12°34'56", +12.34.56.7 (BBS), and the same without seconds.
+_SEXAGESIMAL = (
+    r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})(?:\s*[:hd°]\s*|\s+)"
+    r"(?P<minutes>\d{1,2}(?:\.\d*)?)(?:(?:\s*[:m'′]\s*|\s+)(?:(?P<seconds>\d{1,2}(?:\.\d*)?)\s*(?:s|\"|″|'')?)?)?\s*$"
+)
+_DOTTED = r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?)\s*$"
+_SUFFIXED = r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>deg|rad|°)\s*$"
+_NOTATIONS = ("h:m:s", "d:m:s", "hms", "dms")
+_DEGREES_AN_HOUR = float(u.hourangle.to(u.deg))
+
+
+def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Floats:
+    """A column of positions in degrees, right ascensions from 0 to 360.
+
+    A column that holds no plain number is taken for sexagesimal. What is neither stays in ``columns.not_numbers``.
+
+    Parameters
+    ----------
+    name : of the column
+    unit : that the file or a person states, None without one
+    hours : whether it is a right ascension: sexagesimal ones are in hours, unless their unit is degrees
+
+    Raises
+    ------
+    ValueError
+        If the unit is none of an angle.
+    """
+    values = columns.numbers[name]
+    stated = "" if unit is None else unit.strip(' "')
+    index, texts = columns.not_numbers.get(name, (np.empty(0, np.intp), []))
+    parsed = sexagesimal(pa.array(texts, pa.string()), hours and not stated.startswith("d"))
+    if len(index) and not np.isfinite(values).any() and np.isfinite(parsed).any():
+        values = values.copy()
+        values[index] = parsed
+        neither = np.isnan(parsed)
+        del columns.not_numbers[name]
+        if neither.any():
+            kept = [text for text, keep in zip(texts, neither, strict=True) if keep]
+            columns.not_numbers[name] = (index[neither], kept)
+    elif stated and not stated.startswith(_NOTATIONS):
+        scale = right_ascension_factor(stated, "deg") if hours else factor(stated, "deg")
+        values = values if scale == 1.0 else values * scale
+    return wrapped(values) if hours else values
+
+
+def wrapped(ra_deg: Floats) -> Floats:
+    """Right ascensions from -180 to 0 as those from 180 to 360 that they are; all others as they are."""
+    below = (ra_deg < 0) & (ra_deg >= -180)
+    if not below.any():
+        return ra_deg
+    turned = np.where(below, ra_deg + 360.0, ra_deg)
+    # A hair below zero is nearest to 360, which is zero.
+    return np.where(below & (turned >= 360.0), 0.0, turned)
+
+
+def sexagesimal(texts: pa.Array, hours: bool) -> Floats:
+    """Texts in degrees, NaN where they are no angles; shape (n,)."""
+    result = np.full(len(texts), np.nan)
+    for pattern in (_SEXAGESIMAL, _DOTTED):
+        parts = pc.extract_regex(texts, pattern)
+        whole, minutes, seconds = (_floats(parts, part) for part in ("whole", "minutes", "seconds"))
+        seconds = np.where(np.isnan(seconds), 0.0, seconds)
+        negative = np.asarray(pc.fill_null(pc.equal(pc.struct_field(parts, "sign"), "-"), False))
+        value = np.where(negative, -1.0, 1.0) * (whole + minutes / 60.0 + seconds / 3600.0)
+        sound = (minutes < 60) & (seconds <= 60)
+        result = np.where(sound, value * (_DEGREES_AN_HOUR if hours else 1.0), result)
+    parts = pc.extract_regex(texts, _SUFFIXED)
+    number = _floats(parts, "number")
+    in_rad = np.asarray(pc.fill_null(pc.equal(pc.struct_field(parts, "unit"), "rad"), False))
+    return np.where(np.isnan(number), result, np.where(in_rad, np.degrees(number), number))
+
+
+def _floats(parts: pa.Array, name: str) -> Floats:
+    text = pc.struct_field(parts, name)
+    return to_floats(pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text).cast(pa.float64()))

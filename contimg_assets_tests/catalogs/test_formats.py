@@ -1,0 +1,263 @@
+"""Surveys as they publish their tables, each as a small file of our own; one reader for deliveries and references."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from astropy.time import Time
+
+from contimg_assets.catalogs.inspect import inspect_file, inspect_reference
+from contimg_assets.catalogs.read import read_catalog
+from contimg_assets.config import CatalogConfig, Config, Ingest
+from contimg_assets.errors import InputError
+from contimg_assets.ingest.epoch import read_epoch
+from contimg_assets_tests.ingest import build
+
+VALUES = ["catalog_source_id", "ra_deg", "dec_deg", "ra_err_arcsec", "dec_err_arcsec", "flux_mjy", "flux_peak_mjy_beam"]
+
+
+def reference(path: Path, **settings: object) -> pd.DataFrame:
+    config = CatalogConfig.model_validate(
+        {"path": path} | ({} if "preset" in settings else {"freq_mhz": 1e3}) | settings
+    )
+    return read_catalog("it", config, path)[0].to_pandas()
+
+
+# Text of a file, its preset, and the first row as VALUES; NaN where the survey's own errors and noise decide.
+SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
+    "vlass": (
+        "Component_name,Component_id,Isl_id,RA,DEC,E_RA,E_DEC,Total_flux,E_Total_flux,Peak_flux,E_Peak_flux,Maj,Min,PA,"
+        "Isl_rms,S_Code,Duplicate_flag,Quality_flag\n"
+        "VLASS1QLCIR J0,0,0,10.5,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,0\n"
+        "VLASS1QLCIR J1,1,1,10.6,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,2,0\n"
+        "VLASS1QLCIR J2,2,2,10.7,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,1,4\n"
+        "VLASS1QLCIR J3,3,3,10.8,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,2\n",
+        "vlass",
+        ["VLASS1QLCIR J0", 10.5, -3.25, np.hypot(0.36, 0.25), np.hypot(0.72, 0.25), 3.5, 3.1],
+    ),
+    "lotss": (
+        "Source_Name,RA,E_RA,DEC,E_DEC,Peak_flux,E_Peak_flux,Total_flux,E_Total_flux,Maj,Min,PA,S_Code,Mosaic_ID,Isl_rms\n"
+        "ILTJ0,10.5,0.3,33.25,0.4,3.1,0.1,3.5,0.2,7,6,0,S,P1,0.09\n",
+        "lotss",
+        ["ILTJ0", 10.5, 33.25, np.hypot(0.3, 0.2), np.hypot(0.4, 0.2), 3.5, 3.1],
+    ),
+    "tgss": (
+        "Source_name\tRA\tE_RA\tDEC\tE_DEC\tTotal_flux\tE_Total_flux\tPeak_flux\tE_Peak_flux\tRMS_noise\tMosaic_name\n"
+        "TGSSADR J0\t10.5\t2.0\t-3.25\t2.1\t35.0\t4\t31.0\t3\t3.5\tR1\n",
+        "tgss",
+        ["TGSSADR J0", 10.5, -3.25, 2.0, 2.1, 35.0, 31.0],
+    ),
+    "racs of CASDA": (
+        "catalogue_id,source_name,source_id,ra,dec,e_ra,e_dec,total_flux_source,e_total_flux_source,peak_flux,noise\n"
+        "1,RACS J0,s1,10.5,-3.25,0.3,0.4,3.5,0.2,3.1,0.25\n",
+        "racs-low",
+        ["RACS J0", 10.5, -3.25, np.hypot(0.3, 0.5), np.hypot(0.4, 0.5), 3.5, 3.1],
+    ),
+    "gleam": (
+        "Name,RAJ2000,DEJ2000,err_RAJ2000,err_DEJ2000,int_flux_wide,err_int_flux_wide,peak_flux_wide,alpha\n"
+        "GLEAM J0,10.5,-3.25,0.0005,0.0005,1.2,0.1,1.1,-0.8\n",
+        "gleam",
+        ["GLEAM J0", 10.5, -3.25, 1.8, 1.8, 1200.0, 1100.0],
+    ),
+    "gleam-x": (
+        "src_name,RAJ2000,DEJ2000,err_RAJ2000,err_DEJ2000,int_flux,err_int_flux,peak_flux,local_rms\n"
+        "GLEAM-X J0,10.5,-3.25,0.0005,0.0005,0.12,0.01,0.11,0.001\n",
+        "gleam-x",
+        ["GLEAM-X J0", 10.5, -3.25, 1.8, 1.8, 120.0, 110.0],
+    ),
+    "sumss": (
+        "00 42 00.00 -00 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0  0.0 0.0 0.0 J0000M56 1 100 200\n"
+        "00 43 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0  0.0 0.0 0.0 J0000M56 1 100 200\n",
+        "sumss",
+        [None, 10.5, -0.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    "mgps": (
+        "J004200-501500 00 42 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0 J0000M56\n",
+        "mgps",
+        ["J004200-501500", 10.5, -50.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    "first": (
+        "# FIRST catalog, version 2014dec17\n#\n#  RA          Dec        Side  Peak Int. RMS\n"
+        "00 42 00.000 -03 15 00.00 0.014 3.10 3.50 0.14 5.0 4.0 10.0 6.0 5.0 10.0 00420-03150E\n",
+        "first",
+        [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
+    ),
+    "mrc of VizieR": (
+        '#RESOURCE=yCat_8016\nMRC;RAJ2000;DEJ2000;S408;e_S408\n ;"h:m:s";"d:m:s";Jy;Jy'
+        "\n---;----------;---------;----;---\n0039-035;00 42 00.0;-03 15 00;1.2;0.1\n#END#\n",
+        "mrc",
+        ["0039-035", 10.5, -3.25, 5.0, 5.0, 1200.0, np.nan],
+    ),
+    "vlssr": (
+        "VLSSr,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Si,e_Si\n1,10.5,-3.25,3.0,3.1,1.2,0.1\n",
+        "vlssr",
+        ["1", 10.5, -3.25, 3.0, 3.1, 1200.0, np.nan],
+    ),
+    "psrcat": (
+        "#;NAME;PSRJ;RAJ;DECJ;S1400;PMRA;PMDEC;POSEPOCH\n;;;(hms);(dms);(mJy);(mas/yr);(mas/yr);(MJD)\n"
+        "1;B0039-03;J0042-0315;00:42:00;-03:15:00;1.2;*;*;*\n2;J1;J1;00:43:00;-03:15;*;*;*;*\n",
+        "psrcat",
+        ["J0042-0315", 10.5, -3.25, 1.0, 1.0, 1.2, np.nan],
+    ),
+}
+
+
+@pytest.mark.parametrize("survey", SURVEYS)
+def test_surveys_as_they_are_published(tmp_path: Path, survey: str) -> None:
+    text, preset, expected = SURVEYS[survey]
+    (tmp_path / "it.txt").write_text(text)
+    table = reference(tmp_path / "it.txt", preset=preset).sort_values("ra_deg")
+    got = table.iloc[0]
+    if expected[0] is not None:
+        assert got["catalog_source_id"] == expected[0]
+    for name, value in zip(VALUES[1:], expected[1:], strict=True):
+        if not np.isnan(value) or "err" not in name:  # type: ignore[arg-type]
+            assert got[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name
+    if survey == "vlass":
+        assert table["ra_deg"].tolist() == [10.5, 10.7]
+
+
+def test_the_sign_of_a_declination_in_a_column_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "it.csv").write_text("Name,RAh,RAm,RAs,DE-,DEd,DEm,DEs\nA,0,42,0.0,-,0,15,0\nB,0,42,0.0,+,0,15,0\n")
+    got = reference(tmp_path / "it.csv").set_index("catalog_source_id")
+    assert got.loc["A", ["ra_deg", "dec_deg"]].tolist() == pytest.approx([10.5, -0.25])
+    assert got.loc["B", "dec_deg"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("names", "frame"), [(("GLON", "GLAT"), "galactic"), (("RAB1950", "DEB1950"), "fk4")])
+def test_positions_in_other_frames(tmp_path: Path, names: tuple[str, str], frame: str) -> None:
+    sky = SkyCoord([10.5, 200.0], [-3.25, 60.0], unit="deg")
+    there = sky.transform_to(frame).spherical
+    pd.DataFrame({"Name": ["A", "B"], names[0]: there.lon.deg, names[1]: there.lat.deg}).to_csv(tmp_path / "it.csv")
+    got = reference(tmp_path / "it.csv").set_index("catalog_source_id").loc[["A", "B"]]
+    assert SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg").separation(sky).arcsec.max() < 1e-3
+
+
+def test_proper_motions_are_followed(tmp_path: Path) -> None:
+    star = {"source_id": [1], "ra": [10.5], "dec": [60.0], "ra_error": [0.1], "dec_error": [0.1], "ref_epoch": [2016.0]}
+    star |= {"pmra": [3000.0], "pmdec": [-5000.0], "pmra_error": [20.0], "pmdec_error": [30.0]}
+    pd.DataFrame(star).to_csv(tmp_path / "gaia.csv", index=False)
+    mjd = Time(2026.0, format="jyear").mjd
+    stays, goes = (reference(tmp_path / "gaia.csv", positions_at_mjd=at).iloc[0] for at in (None, mjd))
+    assert stays[["ra_deg", "dec_deg"]].tolist() == [10.5, 60.0]
+    assert (goes["dec_deg"] - 60.0) * 3600 == pytest.approx(-50.0, abs=0.01)
+    assert (goes["ra_deg"] - 10.5) * 3600 * np.cos(np.radians(60.0)) == pytest.approx(30.0, abs=0.02)
+    assert goes[["ra_err_arcsec", "dec_err_arcsec"]].tolist() == pytest.approx([0.2, 0.3], abs=1e-3)
+
+
+# --- one reader ---------------------------------------------------------------------------------------------------
+
+SKY = build.sky(30)
+
+
+def sqlite(path: Path) -> bytes:
+    path.unlink(missing_ok=True)
+    with sqlite3.connect(path) as connection:
+        SKY.to_sql("anything", connection, index=False)
+    connection.close()
+    return path.read_bytes()
+
+
+def ecsv(path: Path) -> bytes:
+    Table.from_pandas(SKY).write(path, format="ascii.ecsv", overwrite=True)
+    return path.read_bytes()
+
+
+SAMPLES: dict[str, Callable[[Path], bytes]] = {
+    "our.csv": lambda path: build.csv(SKY),
+    "semicolon.csv": lambda path: build.csv(SKY, sep=";"),
+    "tab.txt": lambda path: build.csv(SKY, sep="\t"),
+    "packed.csv.gz": lambda path: build.gzipped(build.csv(SKY)),
+    "our.xml": lambda path: build.votable_bytes(SKY, path),
+    "our.fits": lambda path: build.fits_bytes(SKY, path),
+    "our.ecsv": ecsv,
+    "our.sqlite": sqlite,
+    "selavy.txt": lambda path: build.selavy_text(SKY),
+    "selavy_plain.txt": lambda path: build.selavy_text(SKY, commented=False),
+    "selavy.csv": lambda path: build.csv(build.finder_table(SKY, build.SELAVY)),
+    "aegean.csv": lambda path: build.csv(build.aegean_table(SKY)),
+    "aegean.fits": lambda path: build.fits_bytes(build.aegean_table(SKY), path),
+    "pybdsf.csv": lambda path: build.csv(build.pybdsf_table(SKY)),
+    "pybdsf_gaul.xml": lambda path: build.votable_bytes(build.pybdsf_table(SKY, True), path),
+    "pybdsf_comments.csv": lambda path: b"# Generated by PyBDSF\n\n# " + build.csv(build.pybdsf_table(SKY), sep=";"),
+    "negative.csv": lambda path: build.csv(SKY.assign(ra_deg=SKY["ra_deg"] - 360 * (SKY["ra_deg"] > 180))),
+    "capitals.fits": lambda path: build.fits_bytes(SKY, path, {"ra_deg": "DEGREE", "flux_peak_mjy_beam": "mJy/BEAM"}),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_delivery_is_read_as_a_reference_with_the_same_result(tmp_path: Path, name: str) -> None:
+    folder = build.epoch_folder(tmp_path, SAMPLES[name](tmp_path / "t"), name)
+    detections = read_epoch(folder, "e1", Config(root=tmp_path)).detections.sort_values(["ra_deg", "dec_deg"])
+    assert len(detections) == len(SKY)
+    # Floors and noise aside, which are of surveys.
+    table = reference(
+        folder / name,
+        columns={"flux_mjy": {"column": "flux_int_mjy"}} if "flux_int_mjy" in _names(folder / name) else {},
+    )
+    table = table.sort_values(["ra_deg", "dec_deg"])
+    for theirs, ours in (("flux_mjy", "flux_int_mjy"), *((same, same) for same in VALUES[1:5]), (VALUES[6], VALUES[6])):
+        np.testing.assert_allclose(table[theirs], detections[ours], rtol=1e-12, err_msg=theirs)
+
+
+def _names(path: Path) -> list[str]:
+    return inspect_file(path, Ingest()).columns["theirs"].tolist()
+
+
+# --- what is said of a file ---------------------------------------------------------------------------------------
+
+
+def test_inspect_says_what_is_taken_and_what_is_not_there(tmp_path: Path) -> None:
+    table = build.pybdsf_table(SKY).drop(columns="E_Maj")
+    table.loc[0, "Maj"] = -1.0
+    (tmp_path / "x.csv").write_bytes(build.csv(table))
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert (found.read_as, found.format, found.kind, found.n_rows) == (
+        "detections",
+        "pybdsf",
+        "text parted by commas",
+        30,
+    )
+    columns = found.columns.set_index("ours")
+    assert columns.loc["flux_int_mjy", ["theirs", "unit", "unit_from", "converted"]].tolist() == [
+        *("Total_flux", "Jy", "pybdsf", "x 1000 to mJy")
+    ]
+    assert found.missing["bmaj_err_arcsec"] == ("E_Maj",)
+    assert found.set_aside == {"the value -1 of PyBDSF: the fit failed": 1}
+    assert len(found.first) == 5
+    assert found.ignored == ("S_Code",)
+
+
+def test_inspect_of_a_reference_says_why_it_is_no_delivery(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(SURVEYS["gleam"][0])
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert (found.read_as, found.format) == ("reference", "gleam")
+    assert "a table needs component_id" in found.refused
+    assert found.columns.set_index("ours").loc["flux_mjy", ["theirs", "unit", "unit_from"]].tolist() == [
+        *("int_flux_wide", "Jy", "gleam")
+    ]
+
+
+def test_a_preset_that_names_what_is_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("NVSS,RAJ2000,DEJ2000\nA,10.5,-3.25\n")
+    config = CatalogConfig(preset="nvss", path=tmp_path / "x.csv")
+    found = inspect_reference(tmp_path / "x.csv", config)
+    assert "the preset nvss names columns that the file lacks: e_RAJ2000 for ra_err_arcsec" in found.warnings[0]
+    assert "no flux density was found: nothing is tied to its flux scale" in found.warnings
+
+
+def test_a_table_of_several_is_chosen(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        for name in ("one", "two"):
+            SKY.assign(flux_int_mjy=1.0 if name == "one" else 2.0).to_sql(name, connection, index=False)
+    connection.close()
+    assert set(inspect_file(tmp_path / "x.db", Ingest(table="two")).first["flux_int_mjy"]) == {2.0}
+    with pytest.raises(InputError, match="no table 'three'; there are one, two"):
+        inspect_file(tmp_path / "x.db", Ingest(table="three"))
