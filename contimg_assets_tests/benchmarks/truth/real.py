@@ -41,7 +41,7 @@ FEWEST_IN_BIN, FEWEST_IN_FIELD, BRIGHT = 30, 3, 20.0
 # Constant sources scatter by about this share of their flux, beyond noise.
 CONSTANT_SCATTER = 0.03
 # Right ascension and declination [deg] of pulsars in the northern plane that vary beyond doubt.
-PULSARS = {"J1932+1059": (293.058, 10.993), "J1921+2153": (290.437, 21.884), "J1935+1616": (293.928, 16.278)}
+PULSARS = {"J1932+1059": (293.058, 10.993), "J1921+2153": (290.437, 21.884), "J1935+1616": (293.949, 16.278)}
 BROKEN_IMAGE = "_SB56804"
 
 
