@@ -24,10 +24,9 @@ SHOWN = [
     "ddec_arcsec",
     "ddec_err_arcsec",
     "n_position",
-    "flux_scale",
-    "flux_scale_err",
     "flux_mult",
     "flux_mult_err",
+    "flux_tie_err",
     "n_flux",
     "flux_outlier_fraction",
     "reason",
@@ -53,8 +52,8 @@ def images(
 ) -> None:
     """List every image: its offset and flux scale with errors, outliers, whether it is used, and why not.
 
-    Offsets are what is added to positions, scales our flux over the catalog's, as measured; `flux_mult` is what fluxes
-    are multiplied by.
+    Offsets are what is to be added to positions, as measured; fluxes are multiplied by `flux_mult`. Its error is the
+    image's own; `flux_tie_err` is that of the absolute scale, as a fraction, common to the images of a field.
     """
     found = _chosen(epoch or (), [one.value for one in verdict or ()])
     if sort is not None:

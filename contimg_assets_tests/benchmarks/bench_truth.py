@@ -73,7 +73,10 @@ REAL = {
     "broken_selected": Wanted("variables seen in SBID 56804", high=0, form="g"),
 }
 # What the smallest real set has reached, where that is not yet what is wanted: no change may make it worse.
-REACHED: dict[str, Wanted] = REAL | {}
+REACHED: dict[str, Wanted] = REAL | {
+    # Of the fields whose images agree to a per cent as delivered, three thousandths are left, not one.
+    "scale_scatter": Wanted("image scales after / before, median and worst field", high=0.40, form=".3f"),
+}
 PULSARS_FIRST = Wanted("known pulsars among the first 10", 3, form="g")
 # Recall and precision of commit 378c7db, to the last digit that one pair in ten thousand moves; none may fall.
 ASSOCIATION = {

@@ -210,19 +210,21 @@ def _limits_of_steady(one: Compared) -> pd.DataFrame:
 
 def limits(surveys: list[Compared]) -> dict[str, object]:
     rows = pd.concat([_limits_of_steady(one) for one in surveys], ignore_index=True)
-    n_twins = 0
-    for one in surveys:
-        sources = one.products.sources
-        pairs = close_pairs(sources)
-        shown = one.shown["true_source"].reindex(sources["id"]).to_numpy(object)
-        # Components of a double may be that close in truth.
-        n_twins += int((shown[pairs[:, 0]] == shown[pairs[:, 1]]).sum())
     return {
         "limits_above_true_flux": float((rows["upper_limit_mjy_beam"] > rows["true_peak_mjy_beam"]).mean()),
         "limits_counts": len(rows),
         "limits_beside_detections": sum(limits_beside_detections(one.products) for one in surveys),
-        "twins_per_source": n_twins / sum(len(one.products.sources) for one in surveys),
+        "twins_per_source": sum(map(_n_twins, surveys)) / sum(len(one.products.sources) for one in surveys),
     }
+
+
+def _n_twins(one: Compared) -> int:
+    """Pairs of sources that are one in truth; components of doubles may be as close, and blends belong to two."""
+    sources = one.products.sources
+    first, second = (one.shown.reindex(sources["id"].to_numpy()[rows]) for rows in close_pairs(sources).T)
+    same = first["true_source"].to_numpy(object) == second["true_source"].to_numpy(object)
+    clear = ~(first["blended"].eq(True).to_numpy() | second["blended"].eq(True).to_numpy())
+    return int((same & clear).sum())
 
 
 def _residuals(one: Compared) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
@@ -13,7 +14,6 @@ from scipy.stats import chi2
 from contimg_assets.config import Variability, load_config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
-from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets.pipeline.project import Project
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
@@ -23,7 +23,8 @@ TWIN_ARCSEC = 10.0
 def made(folder: Path) -> Products:
     """The products of a project's folder, brought up to date first: at once where they are."""
     project = Project(load_config(folder / "contimg.yaml"))
-    with open_instance(folder) as instance:
+    # One in memory: one on disk would lie where the benchmark is called.
+    with dg.DagsterInstance.ephemeral() as instance:
         report = bring_up_to_date(project, instance)
     assert report.complete, (report.errors, report.problems, report.troubles, report.failed)
     return Products(project.products)
