@@ -107,7 +107,7 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "3",
+    "4",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
     ("matching", "corrections", "variability"),
     (),
