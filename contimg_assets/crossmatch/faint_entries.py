@@ -14,9 +14,10 @@ from contimg_assets.crossmatch.offsets import Cloud, systematic
 from contimg_assets.crossmatch.search import CatalogPairs, Sky
 from contimg_assets.sky.arrays import Floats, Indices
 
-# Pairs of each step in flux: their scatter is known to an eighth, and what is no more than a fourth is none.
+# Pairs of each step in flux: their scatter is known to an eighth, and what is no more than a third is none.
 _PAIRS_PER_STEP, _MOST_STEPS = 100, 10
-_CLEAR = 1.25
+_CLEAR = 1.3
+_LEAST_TRUE, _TRUE_SHARE = 50, 0.5
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class FaintErrors:
 
 
 def faint_errors(sky: Sky, pairs: CatalogPairs, radius_arcsec: float, unrelated: float) -> FaintErrors | None:
-    """The errors that the scatter of a catalog's matches demands beyond those of its brightest entries.
+    """The errors that the scatter of a catalog's matches demands beyond those of its bright entries.
 
     Parameters
     ----------
@@ -76,14 +77,16 @@ def faint_errors(sky: Sky, pairs: CatalogPairs, radius_arcsec: float, unrelated:
     )
     found = np.bincount(step, minlength=n_steps)
     true = np.maximum(found - cloud.unrelated_per_arcsec2 * np.pi * radius_arcsec**2, 0.0)
-    added = systematic(cloud, true)
-    own = _typical(cloud.sigma_x, step, n_steps), _typical(cloud.sigma_y, step, n_steps)
-    east, north = (_beyond_the_brightest(more, sigma) for more, sigma in zip(added, own, strict=True))
-    if not (east.any() or north.any()):
+    # Where most pairs are chance, nothing is learnt.
+    there = np.flatnonzero((true >= _LEAST_TRUE) & (true > _TRUE_SHARE * found))
+    if len(there) < 2:
         return None
-    middle = np.array([np.median(ln_flux[step == k]) if found[k] else np.nan for k in range(n_steps)])
-    there = np.isfinite(middle)
-    return FaintErrors(middle[there], east[there], north[there])
+    middle = np.array([np.median(ln_flux[step == k]) for k in there])
+    errors = [
+        _beyond_the_bright(added[there], _typical(sigma, step, n_steps)[there])
+        for added, sigma in zip(systematic(cloud, true), (cloud.sigma_x, cloud.sigma_y), strict=True)
+    ]
+    return FaintErrors(middle, *errors) if any(error.any() for error in errors) else None
 
 
 def _typical(sigma: Floats, step: Indices, n_steps: int) -> Floats:
@@ -93,9 +96,9 @@ def _typical(sigma: Floats, step: Indices, n_steps: int) -> Floats:
     return error
 
 
-def _beyond_the_brightest(added: Floats, sigma: Floats) -> Floats:
-    """What steps need beyond the least that any needs, which is an error of the images; 0 where it is not clear."""
-    common = added.min()
+def _beyond_the_bright(added: Floats, sigma: Floats) -> Floats:
+    """What steps need beyond the brighter half, whose need is an error of the images; 0 where it is not clear."""
+    common = float(np.median(added[len(added) // 2 :]))
     clear = added**2 + sigma**2 > _CLEAR**2 * (common**2 + sigma**2)
     more: Floats = np.where(clear, np.sqrt(np.maximum(added**2 - common**2, 0.0)), 0.0)
     return more

@@ -167,3 +167,44 @@ def test_chance_pairs_teach_nothing() -> None:
     found = default(ra, dec, np.repeat([0, 1], n), rng.random(2 * n))
     assert (found.kept >= 0).any()
     assert np.nanmax(found.separation_arcsec) <= 2.5 + 1e-6
+
+
+def test_doubles_are_not_given_out_crosswise() -> None:
+    """Of two images 4 arcsec off against each other: the nearest pair of all is a wrong one, and leaves two without."""
+    dec = np.array([0.0, 5.0, 2.0, 7.6]) / 3600
+    image, centre = np.array([0, 0, 1, 1]), np.array([1.0, 1.1, 2.0, 2.1])
+    found = default(np.full(4, 10.0), dec, image, centre, sigma_arcsec=1.3)
+    assert found.kept.tolist() == [-1, -1, 0, 1]
+    # One of an image alone takes the nearer one, whatever else the other image has near.
+    alone = default(np.full(3, 10.0), dec[[0, 2, 3]], image[[0, 2, 3]], centre[[0, 2, 3]], sigma_arcsec=1.3)
+    assert alone.kept.tolist() == [-1, 0, -1]
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (180.0, -50.0), (7.0, 89.0)])
+def test_the_warp_between_images_is_followed(place: tuple[float, float]) -> None:
+    """Two images agree in the middle and are 4 arcsec off at the edge, which no one shift takes out."""
+    rng = np.random.default_rng(3)
+    east, north = rng.uniform(-3600, 3600, (2, 900))
+    ra, dec = displaced(np.full(900, place[0]), np.full(900, place[1]), east, north)
+    warp = 4.0 * (np.hypot(east, north) / 3600.0) ** 2
+    angle = np.arctan2(north, east)
+    noise = 0.2 * rng.standard_normal((2, 900))
+    other = displaced(ra, dec, warp * np.cos(angle) + noise[0], warp * np.sin(angle) + noise[1])
+    rows = np.r_[ra, other[0]], np.r_[dec, other[1]], np.repeat([0, 1], 900), np.repeat([1.0, 2.0], 900)
+    kept = default(*rows, sigma_arcsec=0.2).kept[900:]
+    assert np.mean(kept == np.arange(900)) > 0.995
+    assert set(np.unique(kept - np.arange(900))) <= {0, *(-1 - np.flatnonzero(kept < 0))}
+
+
+def test_a_lone_pair_at_the_tail_of_its_errors_is_one_source() -> None:
+    rng = np.random.default_rng(8)
+    ra, dec = 10 + 2 * rng.random(60), 2 * rng.random(60)
+    other = displaced(ra, dec, *(0.3 * rng.standard_normal((2, 60))))
+    other[1][0] = dec[0] + 3.0 / 3600  # six errors of the pair
+    rows = np.r_[ra, other[0]], np.r_[dec, other[1]], np.repeat([0, 1], 60), np.repeat([1.0, 2.0], 60)
+    assert default(*rows, sigma_arcsec=0.35).kept[60] == 0
+    # Not if another one is near that it may be.
+    more = tuple(
+        np.append(values, extra) for values, extra in zip(rows, (ra[0], dec[0] - 5.0 / 3600, 1, 2.0), strict=True)
+    )
+    assert default(*more, sigma_arcsec=0.35).kept[60] == -1
