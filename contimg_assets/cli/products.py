@@ -129,9 +129,11 @@ def variables(
         Flux | None, typer.Option(help="Statistics of peak or integrated flux; peak where there are any, if not given")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many")] = 50,
-    max_q: Annotated[
+    q_value: Annotated[
         float | None,
-        typer.Option("--q", min=0, max=1, help="Largest q-value: the share of constant sources expected in the list"),
+        typer.Option(
+            "--q-value", "--q", min=0, max=1, help="Largest q-value: share of constant sources expected in the list"
+        ),
     ] = None,
 ) -> None:
     """List the sources that vary, most significant first.
@@ -140,19 +142,19 @@ def variables(
     said there: of the sources listed, this share is expected to be constant.
     """
     database = open_products()
-    if eta is v is p_value is max_q is None:
-        max_q = open_project().config.variability.max_q
+    if eta is v is p_value is q_value is None:
+        q_value = open_project().config.variability.max_q
     kind = database.flux_kind() if flux is None else flux.value
-    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1, max_q=max_q)
+    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1, q_value=q_value)
     shown = found[:limit]
     hidden = ("n_sibl", "n_rel", "n_lim", "modulation", "p_value", *(() if shown["n_untrusted"].any() else ("n_untr",)))
     columns = [name for name in map(str, found) if not name.startswith(hidden)]
     print_frame(shown.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
     if len(found) > limit:
         note(f"There are more than these {limit}: --limit shows more.")
-    limits = {"q at most": max_q, "eta at least": eta, "V at least": v, "p-value at most": p_value}
+    limits = {"q-value at most": q_value, "eta at least": eta, "V at least": v, "p-value at most": p_value}
     used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
-    note(f"Thresholds: {used}; choose with --q, --p-value, --eta and --v.")
+    note(f"Thresholds: {used}; choose with --q-value, --p-value, --eta and --v.")
     if len(shown):
         only_q = eta is v is p_value is None
         note(_expected_false(float(shown[f"q_value_{kind}"].max()), len(shown), only_q))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{16}")
 # Rows are asked for by name so many at once; of more, all are read.
-_NAMED_AT_ONCE, _MANY = 500, 20_000
+_NAMED_AT_ONCE, _MANY = 500, 100_000
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
 
 
@@ -352,7 +352,7 @@ class Queries:
         kind: str | None = None,
         sample: str = "detections",
         limit: int | None = None,
-        max_q: float | None = None,
+        q_value: float | None = None,
     ) -> pd.DataFrame:
         """Find the sources that vary; without a threshold, all that were measured at least twice.
 
@@ -370,7 +370,7 @@ class Queries:
             Which measurements.
         limit : int, optional
             At most this many rows.
-        max_q : float, optional
+        q_value : float, optional
             Largest q-value: of the sources up to it, this share is expected to be constant.
 
         Returns
@@ -393,7 +393,8 @@ class Queries:
             chosen = np.ones(len(judged), dtype=bool)
             for name, least in (("eta", eta), ("v", v)):
                 chosen &= (judged[f"{name}_{kind}"] >= least).to_numpy() if least is not None else True
-            for name, most in (("p_value", p_value), ("q_value", max_q)):
+            log10_p = None if p_value is None else np.log10(p_value) if p_value > 0 else -np.inf
+            for name, most in (("log10_p_value", log10_p), ("q_value", q_value)):
                 chosen &= (judged[f"{name}_{kind}"] <= most).to_numpy() if most is not None else True
             # eta counts per degree of freedom, so it does not compare sources of different numbers of measurements.
             order = [f"log10_p_value_{kind}", f"eta_{kind}", "source_id"]
@@ -416,10 +417,10 @@ class Queries:
         Returns
         -------
         pandas.DataFrame
-            Of every source that was measured at least twice, in the order of ids: source_id, and of this kind of flux
-            n, eta, v, p_value, log10_p_value, weighted mean and its error [mJy/beam or mJy]; log10_p_null: logarithm
-            of the p-value with the errors that the survey itself shows; q_value: share of constant sources to be
-            expected in a list down to this one.
+            Of every source that was measured at least twice, in no order: source_id, and of this kind of flux eta, v,
+            n, log10_p_value, weighted mean and its error [mJy/beam or mJy]; log10_p_null: logarithm of the p-value with
+            the errors that the survey itself shows; q_value: share of constant sources to be expected in a list down to
+            this one.
 
         Raises
         ------

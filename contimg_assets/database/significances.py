@@ -11,24 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.models import TABLES
-from contimg_assets.schemas.variability import FLUX_KINDS
+from contimg_assets.database.models import TABLES, significance_columns
 from contimg_assets.variability.significance import significances
 
 
 def read_significances(connection: Connection, kind: str, sample: str) -> pd.DataFrame:
-    """The sources that have a scatter, in the order of their ids, and how sure it is that they vary.
+    """The sources that have a scatter, in no order, and how sure it is that they vary.
 
     Returns
     -------
-    DataFrame: source_id; n, eta, v, p_value, log10_p_value and flux_..._weighted_mean with its error of this kind of
-        flux, as in the table `variability`; log10_p_null and q_value, see `significances`
+    DataFrame: source_id; eta, v, n, log10_p_value and flux_..._weighted_mean with its error of this kind of flux, as in
+        the table `variability`; log10_p_null and q_value, see `significances`
     """
     c = TABLES["variability"].c
-    unit = FLUX_KINDS[kind]
-    names = [f"{name}_{kind}" for name in ("n", "eta", "v", "p_value", "log10_p_value")]
-    names += [f"flux_{kind}_{name}_{unit}" for name in ("weighted_mean", "weighted_mean_err")]
+    names = significance_columns(kind)[1:]
     query = sa.select(c.source_id, *(c[name] for name in names))
-    query = query.where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None)).order_by(c.source_id)
-    found = bulk.fetch(connection, query)
+    found = bulk.fetch(connection, query.where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None)))
     return found.join(significances(found, kind))

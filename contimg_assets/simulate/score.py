@@ -20,9 +20,10 @@ from contimg_assets.config import Variability
 from contimg_assets.simulate.survey import SurveyTruth
 from contimg_assets.sky.arrays import Floats
 from contimg_assets.variability.significance import benjamini_hochberg, significances
+from contimg_assets.variability.statistics import VARIABLE_P_VALUE
 
-# A variable counts as recoverable if its true fluxes are so improbable for a constant source, and vary by so much.
-_RECOVERABLE_P_VALUE, _RECOVERABLE_V = 1e-4, 0.1
+# A variable counts as recoverable if its true fluxes vary by so much.
+_RECOVERABLE_V = 0.1
 
 
 @dataclass(frozen=True)
@@ -415,7 +416,7 @@ def score_variables(
     expected_p = pd.Series(chi2.sf(chi_squared, (n - 1).clip(lower=1)), index=n.index)
     v = grouped["true_flux_mjy"].std() / grouped["true_flux_mjy"].mean()
     names = _of_class(truth, "variable")
-    able = n.index[(n >= min_epochs) & (expected_p < _RECOVERABLE_P_VALUE) & (v >= _RECOVERABLE_V)]
+    able = n.index[(n >= min_epochs) & (expected_p < VARIABLE_P_VALUE) & (v >= _RECOVERABLE_V)]
     return _found(
         chosen["source_id"],
         associations,

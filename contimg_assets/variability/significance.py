@@ -33,8 +33,9 @@ _BIN_ERROR, _MAX_BINS = 0.07, 20
 _BINS_PER_GROUP, _MAX_GROUPS = 6, 3
 # With a larger error in all there is nothing to be learnt: theory stands.
 _MAX_ERROR = 0.25
-# By so many of its errors the factor must lie below 1 before constant sources are taken to scatter less than theory.
-_DEMANDED = 3.0
+# Constant sources are taken to scatter less than theory only down to so many times the factor that is measured, and its
+# errors: at the finder's threshold, light curves are cut off, and their bulk scatters less, but not their tail.
+_CAUTION, _CAUTION_ERRORS = 2.0, 3.0
 # A smaller spread cannot be told from none; with a larger one nothing would ever be called variable.
 _MIN_SPREAD = 0.05
 _SPREADS = tuple(round(0.05 * i, 2) for i in range(1, 13))
@@ -122,7 +123,7 @@ class EmpiricalNull:
     Attributes
     ----------
     snr : median signal to noise ratio of each bin, ascending, shape (b,)
-    scale : typical factor, shape (b,): at least 1, except where the data demand less
+    scale : typical factor, shape (b,): at least 1, except where the data demand far less
     spread : scatter of ln factor from source to source, shape (b,); 0 if all sources of a bin have the same
     measured, measured_err : the typical factor as it was measured, and its standard error, shape (b,)
     """
@@ -185,8 +186,8 @@ def empirical_null(chi_squared: Floats, dof: Floats, snr: Floats) -> EmpiricalNu
             scale = _scale(chi_squared[part], dof[part], spread)
             bins.append((float(np.median(snr[part])), scale, scale * _standard_error(dof[part]), spread))
     place, scale, scale_err, spread = np.array(bins).T
-    narrow = scale + _DEMANDED * scale_err < 1.0
-    return EmpiricalNull(place, np.where(narrow, scale, np.maximum(scale, 1.0)), spread, scale, scale_err)
+    least = np.minimum(_CAUTION * (scale + _CAUTION_ERRORS * scale_err), 1.0)
+    return EmpiricalNull(place, np.maximum(scale, least), spread, scale, scale_err)
 
 
 def _below(k: Floats, spread: float) -> tuple[Floats, Floats]:

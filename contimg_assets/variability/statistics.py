@@ -25,6 +25,9 @@ from contimg_assets.variability.significance import log10_survival
 from contimg_assets.variability.steps import without_steps
 from contimg_assets.variability.two_epoch import pair_maxima
 
+# A chance that hardly any constant source of a survey has.
+VARIABLE_P_VALUE = 1e-4
+
 
 def total_error(
     flux: Floats,

@@ -15,14 +15,18 @@ depends_on: str | Sequence[str] | None = None
 
 _FLOAT: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 _INT: sa.types.TypeEngine[int] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_KINDS = ("peak", "int")
+_UNITS = {"peak": "mjy_beam", "int": "mjy"}
 
 
 def upgrade() -> None:
-    for kind in _KINDS:
+    for kind in _UNITS:
         comment = f"Decimal logarithm of p_value_{kind}, also where that is too small for a number"
         op.add_column("variability", sa.Column(f"log10_p_value_{kind}", _FLOAT, nullable=True, comment=comment))
         _fill(kind)
+        op.drop_index(f"ix_variability_sample_eta_{kind}", "variability")
+        names = [f"{name}_{kind}" for name in ("eta", "v", "n", "log10_p_value")]
+        names += [f"flux_{kind}_{name}_{_UNITS[kind]}" for name in ("weighted_mean", "weighted_mean_err")]
+        op.create_index(f"ix_variability_significance_{kind}", "variability", ["sample", *names])
     comment = "Measurements of images that are not trusted, which no statistic counts"
     column = sa.Column("n_untrusted", _INT, nullable=False, server_default=sa.text("0"), comment=comment)
     op.add_column("sources", column)
@@ -48,5 +52,7 @@ def _fill(kind: str) -> None:
 
 def downgrade() -> None:
     op.drop_column("sources", "n_untrusted")
-    for kind in _KINDS:
+    for kind in _UNITS:
+        op.drop_index(f"ix_variability_significance_{kind}", "variability")
+        op.create_index(f"ix_variability_sample_eta_{kind}", "variability", ["sample", f"eta_{kind}"])
         op.drop_column("variability", f"log10_p_value_{kind}")
