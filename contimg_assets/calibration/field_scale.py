@@ -27,14 +27,17 @@ from contimg_assets.calibration.relative_scale import (
     RelativeScale,
     block_correlation,
     blocks,
+    error_of_scale,
     fit_relative_scale,
     scatter_model,
 )
 from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
 from contimg_assets.config import Corrections
-from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec
 
+# In standard errors: a source this far above the threshold is practically always there.
+_ABOVE_THRESHOLD = 4.0
 # Scatter of ln flux ratios beyond the errors, where nothing has shown it yet.
 _USUAL_SCATTER = 0.01
 # Scatter of the scales of a field's images, of which a few do not say much: as if two had been seen with it.
@@ -49,7 +52,9 @@ def tie_fluxes(
 ) -> pd.DataFrame:
     """Fluxes of isolated, compact sources: what images may be compared by.
 
-    Duplicates are told apart: they say what images that overlap differ by.
+    Duplicates are told apart: they say what images that overlap differ by. Of fluxes near the image's threshold only
+    those that noise made bright are there: sources count from four standard errors above it on, or from ``min_snr`` on
+    where that is less.
 
     Parameters
     ----------
@@ -58,9 +63,9 @@ def tie_fluxes(
 
     Returns
     -------
-    source_id, image, flux_mjy, flux_err_mjy, snr, repeated (whether it is a duplicate of another image's), east_deg,
-    north_deg (from the image's center), sorted by image and source; a source that an image has twice is left out. Not
-    cut by SNR.
+    source_id, image, flux_mjy, flux_err_mjy, snr, least_snr (of a source that counts, in this image), repeated (whether
+    it is a duplicate of another image's), east_deg, north_deg (from the image's center), sorted by image and source; a
+    source that an image has twice is left out. Not cut by SNR.
     """
     owners = _with_duplicates(measurements, associations)
     repeated = owners.loc[owners["repeated"], "measurement_id"]
@@ -79,8 +84,28 @@ def tie_fluxes(
         table["dec_deg"].to_numpy(dtype=float),
     )
     table = table.assign(east_deg=east / 3600.0, north_deg=north / 3600.0)
-    columns = ["source_id", "image", "flux_mjy", "flux_err_mjy", "snr", "repeated", "east_deg", "north_deg"]
+    table["least_snr"] = _least_snr(measurements, table["image"], parameters.min_snr)
+    columns = [
+        "source_id",
+        "image",
+        "flux_mjy",
+        "flux_err_mjy",
+        "snr",
+        "least_snr",
+        "repeated",
+        "east_deg",
+        "north_deg",
+    ]
     return table.sort_values(["image", "source_id"])[columns].reset_index(drop=True)
+
+
+def _least_snr(measurements: pd.DataFrame, image: pd.Series, min_snr: float) -> Floats:
+    """SNR from which on the threshold of its image does not select a source by its noise."""
+    if "snr" not in measurements:
+        return np.full(len(image), min_snr)
+    threshold = measurements.loc[measurements["snr"] > 0].groupby("image")["snr"].min()
+    found = image.map(threshold).to_numpy(dtype=float) + _ABOVE_THRESHOLD
+    return np.fmin(found, min_snr)
 
 
 def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> pd.DataFrame:
@@ -102,8 +127,7 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corre
     ----------
     fluxes : `tie_fluxes` of one epoch
     known : KNOWN_FLUXES of the epochs before
-    parameters : section `corrections`: ``min_snr`` (of the mean of the earlier fluxes: a limit on this image's own
-        would prefer what noise made bright), and which sources are known to vary
+    parameters : section `corrections`: which sources are known to vary
 
     Returns
     -------
@@ -112,27 +136,7 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corre
     outlier_fraction, tie_err (of the sources' scale, NaN where nothing tied it), ln_usual, ln_usual_err (what the
     field's scale is in other images).
     """
-    fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))]
-    row = pd.Index(known["source_id"]).get_indexer(fluxes["source_id"])
-    found = known.take(np.maximum(row, 0)) if len(known) else known.reindex(np.zeros(len(row), dtype=int))
-    n, mean, weight = (found[name].to_numpy(dtype=float) for name in ("n", "mean_mjy", "weight_per_mjy2"))
-    is_known = (row >= 0) & (mean > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error2 = 1.0 / weight
-        usable = is_known & (mean**2 >= parameters.min_snr**2 * n * error2)
-        ties = fluxes.assign(
-            usable=usable,
-            is_known=is_known,
-            bright=fluxes["snr"].to_numpy(dtype=float) >= parameters.min_snr,
-            ratio=fluxes["flux_mjy"].to_numpy(dtype=float) / mean,
-            noise=(fluxes["flux_err_mjy"].to_numpy(dtype=float) / mean) ** 2,
-            known_noise=error2 / mean**2,
-            squares=found["squares_mjy2"].to_numpy(dtype=float) / mean**2,
-            n=n,
-            tie_err=np.where(found["n_tied"].to_numpy(dtype=float) > 0, found["tie_err"].to_numpy(dtype=float), np.nan),
-            ln_scale=found["ln_scale"].to_numpy(dtype=float),
-            ln_scale_squares=found["ln_scale_squares"].to_numpy(dtype=float),
-        )
+    ties = _with_known(fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))], known)
     parts = [(str(image), rows) for image, rows in ties.groupby("image", sort=True)]
     samples = [_ratios(_chosen(rows)) for _, rows in parts]
     fits = _fitted(samples)
@@ -140,9 +144,64 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corre
     return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image")
 
 
+def _with_known(fluxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """`tie_fluxes` with what is known of their sources, and ``usable``: which of them tie their image."""
+    row = pd.Index(known["source_id"]).get_indexer(pd.Index(fluxes["source_id"]))
+    found = known.take(np.maximum(row, 0)) if len(known) else known.reindex(np.zeros(len(row), dtype=int))
+    n, mean, weight, n_tied, tie_err = (
+        found[name].to_numpy(dtype=float) for name in ("n", "mean_mjy", "weight_per_mjy2", "n_tied", "tie_err")
+    )
+    flux, flux_err, least = (fluxes[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy", "least_snr"))
+    is_known = (row >= 0) & (mean > 0)
+    image = fluxes["image"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = flux / mean
+        own_var, earlier_var = _noise_of_all(flux_err**2, n / weight, np.where(is_known, n, 0.0), image)
+        surely = pd.Series(np.where(is_known & (mean >= 1.5 * least * np.sqrt(own_var)), ratio, np.nan))
+        scale = surely.groupby(image).transform("median").fillna(1.0).to_numpy()
+        # By the mean of all fluxes, this one among them: a limit on the earlier ones alone, or on this one, would
+        # prefer those that noise made bright, on one side of the ratio. Of Gaussian noise, weighted by its variance,
+        # such a mean says nothing about the ratio.
+        in_scale = own_var / scale**2
+        together = (mean * n / earlier_var + flux / scale / in_scale) / (n / earlier_var + 1.0 / in_scale)
+        usable = is_known & (together >= least * np.sqrt(np.maximum(in_scale, earlier_var)))
+        return fluxes.assign(
+            usable=usable,
+            is_known=is_known,
+            bright=fluxes["snr"].to_numpy(dtype=float) >= least,
+            ratio=ratio,
+            noise=own_var / mean**2,
+            known_noise=earlier_var / n / mean**2,
+            squares=found["squares_mjy2"].to_numpy(dtype=float) / mean**2,
+            n=n,
+            tie_err=np.where(n_tied > 0, tie_err, np.nan),
+            ln_scale=found["ln_scale"].to_numpy(dtype=float),
+            ln_scale_squares=found["ln_scale_squares"].to_numpy(dtype=float),
+        )
+
+
+def _noise_of_all(own_var: Floats, earlier_var: Floats, n: Floats, image: Values) -> tuple[Floats, Floats]:
+    """Variances of this image's fluxes and of single earlier ones, without what noise does to them.
+
+    A fit that noise makes large has a large flux and a large error: weighted by it, fluxes would come out too faint.
+    Averaged over all fluxes of a source, this one no more than the others, the error prefers no side of the ratio.
+
+    Parameters
+    ----------
+    own_var, earlier_var : shape (n_fluxes,)
+    n : earlier fluxes, 0 where there are none
+    image : name of the image of each
+    """
+    apart = pd.Series(np.where(n > 0, np.log(own_var / earlier_var), np.nan))
+    of_image = apart.groupby(image).transform("median").fillna(0.0).to_numpy()
+    # The source's own excess over what the image's noise makes of it, shared by all its fluxes.
+    mean = np.log(earlier_var) + (np.log(own_var / earlier_var) - of_image) / (n + 1.0)
+    return np.where(n > 0, np.exp(mean + of_image), own_var), np.exp(mean)
+
+
 _RELATIVE = (
     *("n_relative", "n_candidates", "n_known", "scale", "own_err", "known_err", "scatter", "outlier_fraction"),
-    *("tie_err", "ln_usual", "ln_usual_err", "noise_err"),
+    *("tie_err", "ln_usual", "ln_usual_err", "noise_err", "repeated_share"),
 )
 
 
@@ -199,7 +258,8 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
         "ln_usual": usual,
         "ln_usual_err": usual_err,
         # What its sources would tie it by, were their fluxes known.
-        "noise_err": information**-0.5 if information else np.nan,
+        "noise_err": error_of_scale(information, len(bright)),
+        "repeated_share": float(bright["repeated"].mean()) if len(bright) else 0.0,
     }
 
 
@@ -226,8 +286,9 @@ def field_scales(
     relative = relative_scales(fluxes, known, parameters).reindex(names)
     counts = ["n_relative", "n_candidates", "n_known"]
     relative[counts] = relative[counts].fillna(0).astype(int)
+    relative["repeated_share"] = relative["repeated_share"].fillna(0.0)
     catalog = _catalog_ties(corrections, parameters).set_axis(names)
-    covered = is_covered(relative, parameters.min_matches)
+    covered = is_covered(relative)
     refusals = [
         trust.refuse_relative(row["scale"], row["outlier_fraction"], row["scatter"], parameters) if here else None
         for row, here in zip(relative.to_dict("records"), covered, strict=True)
@@ -244,7 +305,7 @@ def field_scales(
         new = ~covered & ~wrong
         if not new.any():
             break
-        solved = image_ties(relative[~wrong], new[~wrong], catalog[~wrong], fluxes, parameters)
+        solved = image_ties(relative[~wrong], new[~wrong], catalog[~wrong], fluxes)
         table.loc[new, solved.columns] = solved.to_numpy()
         scale, error = (table[name].to_numpy(dtype=float) for name in ("field_scale", "field_err"))
         found = new & (np.abs(scale - 1) - 3 * scale * error > parameters.max_scale_change)

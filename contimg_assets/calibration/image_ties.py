@@ -13,7 +13,6 @@ import pandas as pd
 from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 
-from contimg_assets.config import Corrections
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.robust import MEDIAN_TO_MEAN, scatter
 
@@ -25,7 +24,7 @@ _COVERED = 0.5
 # Primary beams are worst where images overlap: over 510 pairs of ASKAP images with some 50 sources in common at their
 # edges, the differences scatter by this much more than the sources make them.
 _EDGE_ERR = 0.025
-_FEWEST_SHARED, _FEWEST_KNOWN = 5, 3
+_FEWEST_SHARED, _FEWEST_KNOWN, _FEWEST_ALONE = 5, 3, 5
 # What a group of images that nothing ties is held by: its scales are 1 within this, in ln.
 _UNTIED = 3.0
 
@@ -53,23 +52,26 @@ class _Observations:
         )
 
 
-def is_covered(relative: pd.DataFrame, min_sources: int) -> Flags:
-    """Whether earlier epochs have covered an image's place so that they alone give its scale.
+def is_covered(relative: pd.DataFrame) -> Flags:
+    """Whether earlier epochs have covered an image's place so well that they alone give its scale.
 
     Parameters
     ----------
     relative : `relative_scales`
-    min_sources : that tie it, at least
     """
-    share = relative["n_known"].to_numpy(dtype=float) / np.maximum(relative["n_candidates"].to_numpy(dtype=float), 1.0)
-    enough = (relative["n_relative"].to_numpy(dtype=float) >= min_sources) & (share >= _COVERED)
+    enough = (relative["n_relative"].to_numpy(dtype=float) >= _FEWEST_ALONE) & (_known_share(relative) >= _COVERED)
     covered: Flags = enough & np.isfinite(relative["scale"].to_numpy(dtype=float))
     return covered
 
 
-def image_ties(
-    relative: pd.DataFrame, new: Flags, catalog: pd.DataFrame, fluxes: pd.DataFrame, parameters: Corrections
-) -> pd.DataFrame:
+def _known_share(relative: pd.DataFrame) -> Floats:
+    """Share of each image's constant sources that are known."""
+    n_known, n_candidates = (relative[name].to_numpy(dtype=float) for name in ("n_known", "n_candidates"))
+    share: Floats = n_known / np.maximum(n_candidates, 1.0)
+    return share
+
+
+def image_ties(relative: pd.DataFrame, new: Flags, catalog: pd.DataFrame, fluxes: pd.DataFrame) -> pd.DataFrame:
     """Scales of the images of new places.
 
     Parameters
@@ -78,7 +80,6 @@ def image_ties(
     new : which of them are of places that are not covered, shape (n_images,)
     catalog : of the same images: ``scale``, ``err`` (fractional), ``usable``
     fluxes : `tie_fluxes` of the epoch
-    parameters : section `corrections`
 
     Returns
     -------
@@ -87,18 +88,24 @@ def image_ties(
     """
     names = relative.index
     rows = [*_catalog_rows(catalog, new), *_known_rows(relative, new)]
-    rows += _overlap_rows(fluxes, names, new, relative, parameters.min_snr)
+    rows += _overlap_rows(fluxes, names, new, relative)
     seen = _Observations.of(rows)
     ln_scale, error = _solved(seen, len(names))
     tied_to = _connected_to_ties(seen, len(names))
-    own = relative["noise_err"].to_numpy(dtype=float)
-    own = np.where(np.isfinite(own), own, error)
+    own, known_tie = (relative[name].to_numpy(dtype=float) for name in ("noise_err", "tie_err"))
+    # A place that is covered has its scale already: all that this image's is off by is its own.
+    seen_before = _known_share(relative) >= _COVERED
+    own = np.where(np.isfinite(own) & ~seen_before, own, error)
+    tie_err = np.where(seen_before, known_tie, np.sqrt(np.maximum(error**2 - own**2, 0.0)))
+    # Later images are compared with all sources here: where those are other images', theirs is another tie.
+    others = np.sqrt(2.0) * relative["repeated_share"].to_numpy(dtype=float) * np.where(seen_before, 0.0, tie_err)
+    own = np.hypot(own, np.nan_to_num(others))
     found = pd.DataFrame(
         {
             "tied_by": _sources(seen, catalog, new),
             "field_scale": np.exp(ln_scale),
             "field_err": own,
-            "field_tie_err": np.where(tied_to, np.sqrt(np.maximum(error**2 - own**2, 0.0)), np.nan),
+            "field_tie_err": np.where(tied_to, tie_err, np.nan),
         },
         index=names,
     )
@@ -114,8 +121,7 @@ def _catalog_rows(catalog: pd.DataFrame, new: Flags) -> list[tuple[int, int, flo
 def _known_rows(relative: pd.DataFrame, new: Flags) -> list[tuple[int, int, float, float, bool]]:
     """Known sources of a part of the image; and, for few of them, what the scale is in the field's other images."""
     rows = []
-    n_known, n_candidates = (relative[name].to_numpy(dtype=float) for name in ("n_known", "n_candidates"))
-    share = n_known / np.maximum(n_candidates, 1.0)
+    share = _known_share(relative)
     tied = relative["tie_err"].notna().to_numpy()
     for i in np.flatnonzero(new):
         one = relative.iloc[i]
@@ -129,10 +135,10 @@ def _known_rows(relative: pd.DataFrame, new: Flags) -> list[tuple[int, int, floa
 
 
 def _overlap_rows(
-    fluxes: pd.DataFrame, names: pd.Index, new: Flags, relative: pd.DataFrame, min_snr: float
+    fluxes: pd.DataFrame, names: pd.Index, new: Flags, relative: pd.DataFrame
 ) -> list[tuple[int, int, float, float, bool]]:
     """Images that share bright sources, at least one of them of a new place."""
-    shared = _shared_fluxes(fluxes, names, new, min_snr)
+    shared = _shared_fluxes(fluxes, names, new)
     candidates = relative["n_candidates"].to_numpy(dtype=float)
     ln_scale = np.log(relative["scale"].to_numpy(dtype=float))
     own_err, tied = relative["own_err"].to_numpy(dtype=float), relative["tie_err"].notna().to_numpy()
@@ -159,10 +165,10 @@ def _overlap_rows(
     return rows
 
 
-def _shared_fluxes(fluxes: pd.DataFrame, names: pd.Index, new: Flags, min_snr: float) -> pd.DataFrame:
+def _shared_fluxes(fluxes: pd.DataFrame, names: pd.Index, new: Flags) -> pd.DataFrame:
     """i < j, ln_ratio: ln of the fluxes of image i over those of image j of the sources that both have."""
     row = names.get_indexer(pd.Index(fluxes["image"]))
-    bright = (row >= 0) & (fluxes["snr"].to_numpy(dtype=float) >= min_snr)
+    bright = (row >= 0) & (fluxes["snr"] >= fluxes["least_snr"]).to_numpy()
     one = pd.DataFrame(
         {"source_id": fluxes["source_id"], "i": row, "ln_flux": np.log(fluxes["flux_mjy"].to_numpy(dtype=float))}
     )[bright]

@@ -28,6 +28,8 @@ _SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 10.0
 _SOURCE_PRIOR = 2.0
 _BINS, _FEWEST_IN_BIN = 8, 25
 _LEAST_VARIANCE = 1e-8
+# Least variance of a source, as a share of the median.
+_LEAST_SHARE = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,7 @@ class Ratios:
         free = np.maximum(self.n_fluxes - 1.0, 0.0)
         typical = model.variance(self.known_noise * self.n_fluxes)
         excess = (_SOURCE_PRIOR * typical + self.squares) / ((_SOURCE_PRIOR + free) * typical)
-        own, known = model.variance(self.noise / scale**2), typical / self.n_fluxes
-        return own * excess, known * excess
+        return model.variance(self.noise / scale**2) * excess, typical * excess / self.n_fluxes
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,10 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         # An image that is noisier than the others of the epoch: its own residuals say so.
         stretch = _stretch(residual / np.sqrt(own + known))
         variance = stretch * (own + known)
-        inside = np.maximum(1.0 - residual**2 / (_BIWEIGHT**2 * variance), 0.0)
-        weight = inside**2 / variance
+        # No source may speak for the whole image, however bright: it may vary, or be extended.
+        taken = np.maximum(variance, _LEAST_SHARE * float(np.median(variance)))
+        inside = np.maximum(1.0 - residual**2 / (_BIWEIGHT**2 * taken), 0.0)
+        weight = inside**2 / taken
         total = float(weight.sum())
         if not total > 0:
             return RelativeScale(n)
@@ -164,9 +167,8 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         if abs(change) < _CONVERGED / np.sqrt(total):
             break
     own_share = float((weight**2 * own).sum() / (weight**2 * (own + known)).sum())
-    # Few sources do not tell their scatter well: Student's distribution has a larger variance.
-    freedom = max(n - 1.0, 1.0)
-    spread = correlation / (_EFFICIENCY * total) * (freedom / max(freedom - 2.0, 0.5))
+    information = total**2 / float((weight**2 * variance).sum())
+    spread = correlation * error_of_scale(information, n) ** 2
     left = ratios.ratio / scale - 1.0
     chi2, n_blocks = _block_chi2(left, weight, ratios.block)
     noise = ratios.noise / scale**2 + ratios.known_noise
@@ -180,6 +182,15 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         block_chi2=chi2,
         n_blocks=n_blocks,
     )
+
+
+def error_of_scale(information: float, n: int) -> float:
+    """Fractional error of a scale from n sources whose inverse variances have this sum; NaN of none."""
+    if not information > 0:
+        return np.nan
+    # Few sources do not tell their scatter well: Student's distribution has a larger variance.
+    freedom = max(n - 1.0, 1.0)
+    return float(np.sqrt(freedom / max(freedom - 2.0, 0.5) / (_EFFICIENCY * information)))
 
 
 def _stretch(normalized: Floats) -> float:
