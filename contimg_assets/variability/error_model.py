@@ -85,7 +85,7 @@ class ErrorTerms:
     @property
     def is_plain(self) -> bool:
         """Whether the finder's errors stay as they are."""
-        return bool((self.noise == 1.0).all() and not self.floor.any())
+        return bool((self.noise == 1.0).all() and not self.floor.any() and not self.step.any())
 
     @property
     def squares(self) -> Floats:
