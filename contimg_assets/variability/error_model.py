@@ -72,10 +72,10 @@ class ErrorTerms:
         object.__setattr__(self, "_tables", tables)
 
     @classmethod
-    def fixed(cls, noise_factor: float = 1.0, floor: float = 0.0) -> ErrorTerms:
-        """The same factor at every signal to noise, and the same floor everywhere."""
+    def fixed(cls, noise_factor: float = 1.0, floor: float = 0.0, step: float = 0.0) -> ErrorTerms:
+        """The same factor at every signal to noise, and the same floor and step everywhere."""
         nothing = np.zeros(len(RADIUS_NODES))
-        return cls(np.full(len(SNR_NODES), noise_factor**2), nothing + floor**2, nothing)
+        return cls(np.full(len(SNR_NODES), noise_factor**2), nothing + floor**2, nothing + step**2)
 
     @classmethod
     def of_squares(cls, squares: Floats) -> ErrorTerms:
@@ -85,7 +85,7 @@ class ErrorTerms:
     @property
     def is_plain(self) -> bool:
         """Whether the finder's errors stay as they are."""
-        return bool((self.noise == 1.0).all() and not self.floor.any())
+        return bool((self.noise == 1.0).all() and not self.floor.any() and not self.step.any())
 
     @property
     def squares(self) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contimg_assets.sky.arrays import Floats, Integers
+from contimg_assets.sky.arrays import Floats, Indices, Integers
 from contimg_assets.variability.segments import Segments
 
 
@@ -37,8 +37,11 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
     at = np.flatnonzero(segments.spread(several) & valid)
     source = segments.spread(np.arange(len(segments)))[at]
-    groups, group = np.unique(source * (int(configuration.max()) + 1) + configuration[at], return_inverse=True)
-    owner = np.asarray(groups // (int(configuration.max()) + 1), np.intp)
+    # By counting, not sorting: there are few configurations a source, and many points.
+    _, number = _numbered(configuration[at])
+    n_configurations = int(number.max()) + 1 if len(number) else 1
+    groups, group = _numbered(source * n_configurations + number)
+    owner = groups // n_configurations
     w: Floats = 1.0 / err[at] ** 2
     weight = np.bincount(group, w)
     mean = np.bincount(group, w * flux[at]) / weight
@@ -53,3 +56,9 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     moved: Floats = flux.copy()
     moved[at] += ((1.0 - np.sqrt(u / weight)) * (middle - mean))[group]
     return moved
+
+
+def _numbered(values: Integers | Indices) -> tuple[Indices, Indices]:
+    """The different values, ascending, and the place of each value among them: whole numbers from 0."""
+    present = np.bincount(values) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[values]

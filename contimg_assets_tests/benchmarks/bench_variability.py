@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.config import Variability
+from contimg_assets.variability.error_model import ErrorModel, ErrorTerms
 from contimg_assets.variability.segments import LightCurves
 from contimg_assets.variability.statistics import flux_statistics, variability_table
 from contimg_assets.variability.two_epoch import pair_maxima
@@ -41,6 +42,7 @@ def light_curves(n_sources: int, n_epochs: int, variable: float) -> LightCurves:
         "forced": np.zeros(n, dtype=bool),
         "flux_scale_err": np.full(n, 0.01),
     }
+    columns |= {"radius": rng.uniform(0, 1.1, n), "configuration": np.zeros(n, np.int64)}
     for kind in ("peak", "int"):
         columns |= {f"flux_{kind}": flux.ravel(), f"flux_{kind}_err": err.ravel()}
     return LightCurves.from_rows(source, columns)
@@ -65,6 +67,8 @@ def main() -> None:
     few = light_curves(arguments.sources, arguments.epochs, 0.05)
     all_ = light_curves(arguments.sources, arguments.epochs, 1.0)
     parameters = Variability()
+    measured = ErrorModel({kind: ErrorTerms.fixed(1.2, 0.02, 0.05) for kind in ("peak", "int")})
+    two = LightCurves(few.source, few.segments, few.order, {**few.rows, "configuration": (few.rows["mjd"] > 40) * 1})
     frame = pd.DataFrame({"source": few.segments.spread(few.source), "flux": few["flux_peak"]})
 
     def statistics() -> None:
@@ -80,6 +84,8 @@ def main() -> None:
         "pair maxima, 5 % variable": lambda: pairs(few),
         "pair maxima, all variable": lambda: pairs(all_),
         "the table `variability`, all in": lambda: variability_table(few, parameters),
+        "the same, errors measured": lambda: variability_table(few, parameters, measured),
+        "the same, with two configurations": lambda: variability_table(two, parameters, measured),
         "pandas groupby, mean and std alone": lambda: frame.groupby("source")["flux"].agg(["mean", "std"]),
     }
     seconds = {name: best_of(arguments.repeats, run) for name, run in work.items()}

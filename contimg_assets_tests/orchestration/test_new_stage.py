@@ -90,9 +90,9 @@ def test_a_stage_between_corrections_and_products(tmp_path: Path, survey: Path) 
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     table = copy / "pipeline" / "stages.py"
     text = table.read_text(encoding="utf-8")
-    before = "    CORRECTIONS_STAGE,\n    EPOCH_SCALES_STAGE,\n"
+    before = "    ERROR_MODEL_STAGE,\n    EPOCH_SCALES_STAGE,\n"
     assert text.count(before) == 1
-    table.write_text(text.replace(before, "    CORRECTIONS_STAGE,\n" + _ENTRY + "    EPOCH_SCALES_STAGE,\n"))
+    table.write_text(text.replace(before, "    ERROR_MODEL_STAGE,\n" + _ENTRY + "    EPOCH_SCALES_STAGE,\n"))
     (copy / "orchestration" / "assets" / "looked_at.py").write_text(_MODULE)
     (copy / "looked_at").mkdir()
     (copy / "looked_at" / "__init__.py").write_text(_SCIENCE)
@@ -106,12 +106,13 @@ def test_a_stage_between_corrections_and_products(tmp_path: Path, survey: Path) 
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["complete"], said
-    assert said["stages"][:7] == [
+    assert said["stages"][:8] == [
         "raw_detections",
         "measurements",
         "associated_sources",
         "catalog_matches",
         "corrections",
+        "error_model",
         "looked_at",
         "products",
     ]

@@ -1,0 +1,94 @@
+"""The error model in the products: one table, and the statistics that are made with it, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contimg_assets.config import Variability
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.variability.error_model import ErrorTerms, model_rows
+from contimg_assets_tests.database.conftest import assert_same_rows, dump
+from contimg_assets_tests.database.survey import Survey
+
+
+def rows(noise_factor: float, floor: float, step: float = 0.0) -> pd.DataFrame:
+    """Of a model that is the same everywhere."""
+    terms = ErrorTerms.fixed(noise_factor, floor, step)
+    kinds = [model_rows(kind, terms, np.full(len(terms.squares), 1e-4), 1000) for kind in ("peak", "int")]
+    return pd.concat(kinds, ignore_index=True)
+
+
+def detections(database: ProductsDatabase) -> pd.DataFrame:
+    found = database.read_table("variability")
+    return found[found["sample"] == "detections"].set_index("source_id")
+
+
+def test_another_model_makes_all_statistics_again_and_the_same_one_none(database: ProductsDatabase) -> None:
+    survey = Survey()
+    database.replace_epochs(survey.epochs()[:3])
+    plain = detections(database)
+    report = database.replace_epochs([survey.epoch(3)], error_model=rows(2.0, 0.05))
+    assert report.n_recomputed == report.n_sources
+    changed = detections(database)
+    both = changed["n_int"] == plain["n_int"].reindex(changed.index)
+    many = both & (changed["n_int"] > 1)
+    assert many.any()
+    assert (changed.loc[many, "eta_int"] < plain["eta_int"].reindex(changed.index)[many] / 3.9).all()
+    assert len(database.read_table("error_model")) == 2 * len(ErrorTerms.fixed().squares)
+    before = dump(database)
+    assert database.replace_epochs([survey.epoch(3)], error_model=rows(2.0, 0.05)).n_recomputed == 0
+    # Who says nothing of it keeps it.
+    assert database.replace_epochs([]).n_recomputed == 0
+    assert_same_rows(dump(database), before)
+    database.rebuild(survey.epochs())
+    assert_same_rows(dump(database), before)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_models_on_the_way_leave_no_trace(database: ProductsDatabase, order: tuple[int, ...]) -> None:
+    survey = Survey(n_sources=25)
+    for k in order:
+        database.replace_epochs([survey.epoch(k)], error_model=rows(1.0 + 0.1 * k, 0.01))
+    database.replace_epochs([], error_model=rows(1.3, 0.03))
+    changed = dump(database)
+    database.rebuild(survey.epochs(), error_model=rows(1.3, 0.03))
+    assert_same_rows(dump(database), changed)
+
+
+def test_configuration_of_the_project_goes_before_the_measured_model(database: ProductsDatabase) -> None:
+    epochs = Survey().epochs()
+    database.replace_epochs(epochs, Variability(error_model="none"), error_model=rows(2.0, 0.05))
+    plain = detections(database)
+    database.rebuild(epochs, Variability(error_model="fixed", error_noise_factor=2.0, error_floor=0.05))
+    fixed = detections(database)
+    database.rebuild(epochs, Variability(), error_model=rows(2.0, 0.05))
+    assert detections(database)["eta_int"].to_numpy() == pytest.approx(fixed["eta_int"].to_numpy(), nan_ok=True)
+    assert fixed["eta_int"].median() < plain["eta_int"].median() / 4
+
+
+def test_configurations_of_images_take_steps_out(database: ProductsDatabase) -> None:
+    survey = Survey(n_epochs=6, detected=1.0)
+    factors = (1.0, 1.0, 1.0, 1.2, 1.2, 1.2)
+    epochs = [survey.epoch(k, flux_factor=factor) for k, factor in enumerate(factors)]
+    model = rows(1.0, 0.0, 0.15)
+    database.replace_epochs(epochs, error_model=model)
+    one = detections(database)
+    configured = [
+        replace(
+            epoch,
+            configurations=pd.DataFrame({"image": epoch.images["image"], "configuration": [int(factor > 1)]}),
+        )
+        for epoch, factor in zip(epochs, factors, strict=True)
+    ]
+    report = database.replace_epochs(configured, error_model=model)
+    assert len(report.written) == 6
+    two = detections(database)
+    bright = one["flux_int_mean_mjy"] > 30
+    assert (two.loc[bright, "eta_int"] < one.loc[bright, "eta_int"]).mean() > 0.9
+    # What was measured stays.
+    for name in ("flux_int_mean_mjy", "flux_int_max_mjy", "v_int"):
+        assert two[name].to_numpy() == pytest.approx(one[name].to_numpy())
