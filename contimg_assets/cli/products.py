@@ -34,6 +34,7 @@ LIGHT_CURVE_COLUMNS = [
     "flux_int_err_corr_mjy",
     "upper_limit_mjy_beam",
     "snr",
+    "trusted",
     "separation_arcsec",
 ]
 DECISION_COLUMNS = ["catalog", "catalog_source_id", "action", "comment", "author", "created_at"]
@@ -129,25 +130,45 @@ def variables(
         Flux | None, typer.Option(help="Statistics of peak or integrated flux; peak where there are any, if not given")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many")] = 50,
+    q_value: Annotated[
+        float | None,
+        typer.Option(
+            "--q-value", "--q", min=0, max=1, help="Largest q-value: share of constant sources expected in the list"
+        ),
+    ] = None,
 ) -> None:
     """List the sources that vary, most significant first.
 
-    Without a threshold, those with a p-value below 0.0001: fewer than one constant source in 10,000 scatters so much.
+    Without a threshold, those with a q-value of at most variability.max_q of contimg.yaml, 0.05 if nothing else is
+    said there: of the sources listed, this share is expected to be constant.
     """
-    from contimg_assets.variability.statistics import VARIABLE_P_VALUE
-
     database = open_products()
-    if eta is v is p_value is None:
-        p_value = VARIABLE_P_VALUE
+    if eta is v is p_value is q_value is None:
+        q_value = open_project().config.variability.max_q
     kind = database.flux_kind() if flux is None else flux.value
-    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1)
-    columns = [name for name in map(str, found) if not name.startswith(("n_sibl", "n_rel", "n_lim", "modulation"))]
-    print_frame(found[:limit].dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
+    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1, q_value=q_value)
+    shown = found[:limit]
+    hidden = ("n_sibl", "n_rel", "n_lim", "modulation", "p_value", *(() if shown["n_untrusted"].any() else ("n_untr",)))
+    columns = [name for name in map(str, found) if not name.startswith(hidden)]
+    print_frame(shown.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
     if len(found) > limit:
         note(f"There are more than these {limit}: --limit shows more.")
-    limits = {"eta at least": eta, "V at least": v, "p-value at most": p_value}
+    limits = {"q-value at most": q_value, "eta at least": eta, "V at least": v, "p-value at most": p_value}
     used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
-    note(f"Thresholds: {used}; choose with --p-value, --eta and --v.")
+    note(f"Thresholds: {used}; choose with --q-value, --p-value, --eta and --v.")
+    if len(shown):
+        only_q = eta is v is p_value is None
+        note(_expected_false(float(shown[f"q_value_{kind}"].max()), len(shown), only_q))
+
+
+def _expected_false(largest_q: float, n_sources: int, only_q: bool) -> str:
+    """How many of the sources listed are expected not to vary."""
+    meaning = "q of a source is the share of constant ones to be expected in the list of all sources down to it"
+    if not only_q:
+        return f"Here q is at most {largest_q:.2g}; {meaning}."
+    some = f"about {largest_q * n_sources:.1f}" if largest_q * n_sources >= 0.1 else "fewer than 0.1"
+    number = f"{n_sources} sources" if n_sources > 1 else "1 source"
+    return f"Of the {number} listed, {some} are expected to be constant; {meaning}."
 
 
 @command(app)
@@ -187,7 +208,9 @@ def new(
 
 @command(app)
 def export(
-    table: Annotated[str, typer.Argument(help="Table or view, or 'pairs': all pairs of measurements (Parquet)")],
+    table: Annotated[
+        str, typer.Argument(help="Table or view; 'variables': sources with q-values; 'pairs': all pairs (Parquet)")
+    ],
     out: Annotated[Path | None, typer.Option(help="File to write; <table>.<format> here if not given")] = None,
     format: Annotated[
         Literal["parquet", "votable", "csv", "fits"] | None, typer.Option(help="By the suffix of --out if not given")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import astropy.units as u
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -18,10 +18,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    # Parameters that no stored row depends on.
+    unversioned: ClassVar[frozenset[str]] = frozenset()
+
     @property
     def version(self) -> str:
-        """Changes exactly when a value changes."""
-        return version_of_value(self.model_dump(mode="json"))
+        """Changes exactly when a value changes that rows are made with."""
+        return version_of_value(self.model_dump(mode="json", exclude=set(self.unversioned)))
 
 
 def _known_unit(unit: str) -> str:

@@ -40,7 +40,9 @@ _VALUES = {
     "flux_peak_isl_ratio": "flux_peak_isl_ratio",
     "flux_int_isl_ratio": "flux_int_isl_ratio",
 }
-_FLAGS = {"forced": "forced", "siblings": "has_siblings"}
+_FLAGS = {"forced": "forced", "siblings": "has_siblings", "trusted": "trusted"}
+# Light-curve columns that blocks of earlier versions lack, and what their points are taken to have.
+_ADDED = {"trusted": np.uint8(1)}
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.
     within : only sources from the first to the second hash, inclusive; all if not given
     """
     points = {name: block[name].to_numpy() for name in block.column_names}
+    points |= {name: np.full(block.num_rows, value) for name, value in _ADDED.items() if name not in points}
     source, measurement = copied["source"].to_numpy(), copied["measurement"].to_numpy()
     if within is not None:
         chosen = (source >= within[0]) & (source <= within[1])

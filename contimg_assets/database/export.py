@@ -27,13 +27,14 @@ from contimg_assets.schemas.variability import (
     LIGHT_CURVE,
     PAIRS,
     PHOTOMETRY,
+    Q_VALUES,
     SOURCES,
     VARIABILITY,
     VARIABILITY_STATS,
 )
 from contimg_assets.variability.two_epoch import all_pairs
 
-PAIRS_NAME = "pairs"
+PAIRS_NAME, VARIABLES_NAME = "pairs", "variables"
 
 _SCHEMAS: dict[str, TableSchema] = {
     "images": IMAGES,
@@ -62,13 +63,17 @@ def exportable() -> list[str]:
 def export(
     database: ProductsDatabase, name: str, file: Path, format: str | None = None, min_abs_vs: float = 0.0
 ) -> int:
-    """Write a table, a view or the pairs to a file, see `export_table` and `export_pairs`. Returns the number of rows.
+    """Write a table, a view, the variables or the pairs to a file. Returns the number of rows.
+
+    See `export_table`, `export_variables` and `export_pairs`.
 
     Raises
     ------
     InputError
         If the table or the format is unknown, or the file cannot be written.
     """
+    if name == VARIABLES_NAME:
+        return export_variables(database, file, format)
     if name != PAIRS_NAME:
         return export_table(database, name, file, format)
     if format_of(file, format) != "parquet":
@@ -98,10 +103,33 @@ def export_table(database: ProductsDatabase, name: str, file: Path, format: str 
         return write(_pieces(connection, name, schema), schema, name, kind, temporary)
 
 
+def export_variables(database: ProductsDatabase, file: Path, format: str | None = None) -> int:
+    """Write how sure it is that sources vary, the most significant first, with q-values. Returns the number of rows.
+
+    Parameters
+    ----------
+    database : what to read; `ProductsDatabase.variables` without a threshold, of the kind of flux that is best there
+    file : where to write; replaced if it is there
+    format : parquet, votable, csv or fits; by the file's suffix where not given
+
+    Raises
+    ------
+    InputError
+        If the format is unknown, or the file cannot be written.
+    """
+    kind = format_of(file, format)
+    rows = database.variables()
+    described = {column.name: column for column in (*SOURCES, *VARIABILITY, *Q_VALUES)}
+    schema = pa.schema([described[name].arrow for name in map(str, rows)])
+    with replacing(file) as temporary:
+        table = pa.Table.from_pandas(rows, schema, preserve_index=False)
+        return write(table.to_batches(), schema, VARIABLES_NAME, kind, temporary)
+
+
 def export_pairs(
     database: ProductsDatabase, file: Path, sources: Sequence[str] | None = None, min_abs_vs: float = 0.0
 ) -> int:
-    """Write all pairs of measurements of sources to Parquet, a piece at a time. Returns the number of pairs.
+    """Write all pairs of trusted measurements of sources to Parquet, a piece at a time. Returns the number of pairs.
 
     Parameters
     ----------
@@ -122,7 +150,7 @@ def export_pairs(
         pq.ParquetWriter(temporary, PAIRS.arrow) as writer,
     ):
         for curves in read_light_curves(connection, sources, _SOURCES_AT_ONCE):
-            for pairs in all_pairs(curves, min_abs_vs):
+            for pairs in all_pairs(curves.only(curves["trusted"]), min_abs_vs):
                 writer.write_table(PAIRS.to_arrow(pairs))
                 total += len(pairs)
     return total

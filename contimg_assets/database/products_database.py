@@ -62,7 +62,7 @@ class ProductsDatabase(Queries):
     >>> with ca.ProductsDatabase(Path(folder.name) / "products.sqlite3") as db:
     ...     revision = db.upgrade()  # makes the tables; a project's database has them
     ...     near = db.cone(SkyCoord("22h53m57.7s +16d08m53.6s"), radius_arcsec=60)
-    ...     varying = db.variables(p_value=1e-4)
+    ...     varying = db.variables(q_value=0.05)
     >>> len(near), len(varying)
     (0, 0)
     >>> folder.cleanup()

@@ -17,9 +17,11 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
+from contimg_assets.sky.arrays import Values
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.sphere import separation_arcsec
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
 _ID = re.compile(r"[0-9a-f]{16}")
+# Rows are asked for by name so many at once; of more, all are read.
+_NAMED_AT_ONCE, _MANY = 500, 100_000
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
 
 
@@ -349,6 +353,7 @@ class Queries:
         kind: str | None = None,
         sample: str = "detections",
         limit: int | None = None,
+        q_value: float | None = None,
     ) -> pd.DataFrame:
         """Find the sources that vary; without a threshold, all that were measured at least twice.
 
@@ -366,11 +371,16 @@ class Queries:
             Which measurements.
         limit : int, optional
             At most this many rows.
+        q_value : float, optional
+            Largest q-value: of the sources up to it, this share is expected to be constant.
 
         Returns
         -------
         pandas.DataFrame
-            Id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first.
+            Id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first, by its
+            logarithm. ``q_value_<kind>`` is the share of constant sources to be expected among all sources that are as
+            significant or more, whatever the thresholds are here; how significant a source is, is judged there by the
+            errors that the survey itself shows.
 
         Raises
         ------
@@ -379,32 +389,49 @@ class Queries:
         """
         kind = self.flux_kind(sample) if kind is None else kind
         _check_statistics(kind, sample)
-        table, sources = TABLES["variability"], TABLES["sources"]
-        unit = FLUX_KINDS[kind]
-        names = [f"n_{kind}", *(f"flux_{kind}_{name}_{unit}" for name in ("weighted_mean", "min", "max"))]
-        names += [f"{name}_{kind}" for name in ("eta", "v", "p_value", "vs", "m", "modulation")]
-        of_source = ("n_limits", "n_siblings", "n_relations", "is_new")
-        c, eta_column, p_column = table.c, table.c[f"eta_{kind}"], table.c[f"p_value_{kind}"]
-        thresholds = [
-            *([eta_column >= eta] if eta is not None else []),
-            *([c[f"v_{kind}"] >= v] if v is not None else []),
-            *([p_column <= p_value] if p_value is not None else []),
-        ]
-        query = (
-            sa.select(
-                c.source_id,
-                sources.c.ra_deg,
-                sources.c.dec_deg,
-                *(c[name] for name in names),
-                *(sources.c[name] for name in of_source),
-            )
-            .join(sources, sources.c.id == c.source_id)
-            .where(c["sample"] == sample, eta_column.is_not(None), *thresholds)
+        with reading(self.engine) as connection:
+            judged = read_significances(connection, kind, sample)
+            chosen = np.ones(len(judged), dtype=bool)
+            for name, least in (("eta", eta), ("v", v)):
+                chosen &= (judged[f"{name}_{kind}"] >= least).to_numpy() if least is not None else True
+            log10_p = None if p_value is None else np.log10(p_value) if p_value > 0 else -np.inf
+            for name, most in (("log10_p_value", log10_p), ("q_value", q_value)):
+                chosen &= (judged[f"{name}_{kind}"] <= most).to_numpy() if most is not None else True
             # eta counts per degree of freedom, so it does not compare sources of different numbers of measurements.
-            .order_by(p_column, eta_column.desc(), c.source_id)
-            .limit(limit)
-        )
-        return self._rows(query)
+            order = [f"log10_p_value_{kind}", f"eta_{kind}", "source_id"]
+            judged = judged[chosen].sort_values(order, ascending=[True, False, True], ignore_index=True)[:limit]
+            rows = _rows_of_variables(connection, kind, sample, judged["source_id"].to_numpy())
+        place = rows.columns.tolist().index(f"p_value_{kind}")
+        rows.insert(place + 1, f"q_value_{kind}", judged[f"q_value_{kind}"].to_numpy())
+        return rows
+
+    def significances(self, kind: str | None = None, sample: str = "detections") -> pd.DataFrame:
+        """Judge how sure it is that sources vary, each among all sources.
+
+        Parameters
+        ----------
+        kind : {'peak', 'int'}, optional
+            Which flux; `flux_kind` if not given.
+        sample : {'detections', 'forced', 'all'}, optional
+            Which measurements.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Of every source that was measured at least twice, in no order: source_id, and of this kind of flux eta, v,
+            n, log10_p_value, weighted mean and its error [mJy/beam or mJy]; log10_p_null: logarithm of the p-value with
+            the errors that the survey itself shows; q_value: share of constant sources to be expected in a list down to
+            this one.
+
+        Raises
+        ------
+        InputError
+            If kind or sample is unknown.
+        """
+        kind = self.flux_kind(sample) if kind is None else kind
+        _check_statistics(kind, sample)
+        with reading(self.engine) as connection:
+            return read_significances(connection, kind, sample)
 
     def v_and_eta(self, kind: str = "peak", sample: str = "detections") -> pd.DataFrame:
         """Read V and eta of every source: what people plot against each other.
@@ -489,6 +516,34 @@ class Queries:
         table = TABLES[name]
         columns = [table.c[column] for column in order]
         return self._rows_of(source_id, lambda one: sa.select(table).where(table.c.source_id == one).order_by(*columns))
+
+
+def _rows_of_variables(connection: Connection, kind: str, sample: str, ids: Values) -> pd.DataFrame:
+    """Position and statistics of some sources, in their order."""
+    table, sources = TABLES["variability"], TABLES["sources"]
+    unit, c = FLUX_KINDS[kind], TABLES["variability"].c
+    names = [f"n_{kind}", *(f"flux_{kind}_{name}_{unit}" for name in ("weighted_mean", "min", "max"))]
+    names += [f"{name}_{kind}" for name in ("eta", "v", "log10_p_value", "p_value", "vs", "m", "modulation")]
+    of_source = ("n_limits", "n_untrusted", "n_siblings", "n_relations", "is_new")
+    query = (
+        sa.select(
+            c.source_id,
+            sources.c.ra_deg,
+            sources.c.dec_deg,
+            *(c[name] for name in names),
+            *(sources.c[name] for name in of_source),
+        )
+        .select_from(table.join(sources, sources.c.id == c.source_id))
+        .where(c["sample"] == sample)
+    )
+    if len(ids) > _MANY:
+        parts = [query]
+    else:
+        pieces = np.array_split(ids, max(1, -(-len(ids) // _NAMED_AT_ONCE)))
+        parts = [query.where(c.source_id.in_([str(one) for one in piece])) for piece in pieces]
+    found = pd.concat([bulk.fetch(connection, part) for part in parts], ignore_index=True)
+    place = pd.Index(found["source_id"]).get_indexer(pd.Index(ids))
+    return pd.DataFrame(found.iloc[place].reset_index(drop=True))
 
 
 def _check_statistics(kind: str, sample: str) -> None:

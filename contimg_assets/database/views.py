@@ -24,7 +24,8 @@ VIEWS = {
     "light_curves": f"""
     SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
         m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_int_corr_mjy, m.flux_int_err_corr_mjy,
-        m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, a.separation_arcsec, a.de_ruiter
+        m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, m.trusted, a.separation_arcsec,
+        a.de_ruiter
     FROM {_POINTS}
     WHERE m.duplicate_of IS NULL""",  # noqa: S608
     # One row a source and measurement; measured_at is Unix time in the middle of the observation.

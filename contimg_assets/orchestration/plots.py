@@ -73,21 +73,27 @@ def plot_matches(matches: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def plot_variability(variability: pd.DataFrame) -> bytes:
+def plot_variability(variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0) -> bytes:
     """Variability index V against eta: constant sources lie lower left, variables upper right.
 
     Parameters
     ----------
-    variability : columns eta_peak and v_peak of schema VARIABILITY
+    variability : columns eta_<kind> and v_<kind> of schema VARIABILITY; q_value_<kind>, where there is such a column
+    kind : which flux
+    max_q : sources up to this q-value are marked
     """
     figure, (axes,) = _figure(1)
-    shown = variability[(variability["eta_peak"] > 0) & (variability["v_peak"] > 0)]
+    eta, v = f"eta_{kind}", f"v_{kind}"
+    shown = variability[(variability[eta] > 0) & (variability[v] > 0)]
     if len(shown):
-        grid = axes.hexbin(
-            shown["eta_peak"], shown["v_peak"], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1
-        )
+        grid = axes.hexbin(shown[eta], shown[v], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1)
         figure.colorbar(grid, label="sources")
-    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)", title=f"{len(shown)} light curves, peak flux")
+    if max_q and f"q_value_{kind}" in shown:
+        chosen = shown[shown[f"q_value_{kind}"] <= max_q]
+        axes.plot(chosen[eta], chosen[v], "r+", ms=4, mew=0.7, label=f"{len(chosen)} with q <= {max_q:g}")
+        axes.legend(fontsize=7, loc="lower right")
+    what = {"peak": "peak flux", "int": "integrated flux"}[kind]
+    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)", title=f"{len(shown)} light curves, {what}")
     return _png(figure)
 
 

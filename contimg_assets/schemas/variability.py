@@ -21,6 +21,7 @@ _RA = Column(
     maximum_exclusive=True,
     ucd="pos.eq.ra;meta.main",
 )
+_TRUSTED = "Whether the image is trusted; where it is not, no statistic counts the point"
 _DEC = Column("dec_deg", FLOAT, "deg", "Declination, ICRS", minimum=-90, maximum=90, ucd="pos.eq.dec;meta.main")
 
 
@@ -148,9 +149,38 @@ SOURCES = TableSchema(
             nullable=True,
         ),
         Column("new_image", TEXT, "", "That image, as epoch/image", nullable=True),
+        Column(
+            "n_untrusted", INT, "", "Measurements of images that are not trusted, which no statistic counts", minimum=0
+        ),
     ),
     key=("id",),
 )
+
+_LOG10_P_VALUES = tuple(
+    Column(
+        f"log10_p_value_{kind}",
+        FLOAT,
+        "",
+        f"Decimal logarithm of p_value_{kind}, also where that is too small for a number",
+        nullable=True,
+        maximum=0,
+    )
+    for kind in FLUX_KINDS
+)
+
+Q_VALUES = tuple(
+    Column(
+        f"q_value_{kind}",
+        FLOAT,
+        "",
+        f"Share of constant sources to be expected in a list down to this one, by {_WORD[kind]}",
+        nullable=True,
+        minimum=0,
+        maximum=1,
+    )
+    for kind in FLUX_KINDS
+)
+"""What is asked of the table `variability` as a whole. A night changes it for every source: it is not stored."""
 
 VARIABILITY = TableSchema(
     "variability",
@@ -160,6 +190,7 @@ VARIABILITY = TableSchema(
         Column("sample", TEXT, "", "'detections'; 'forced' and 'all' only for sources with forced measurements"),
         *_flux_columns("peak"),
         *_flux_columns("int"),
+        *_LOG10_P_VALUES,
     ),
     key=("source_id", "sample"),
 )
@@ -244,6 +275,7 @@ LIGHT_CURVE = TableSchema(
         Column("snr", FLOAT, "", "Signal to noise ratio", nullable=True, ucd="stat.snr"),
         Column("forced", BOOL, "", "Whether the flux was measured at a given position"),
         Column("is_limit", BOOL, "", "Whether this is an upper limit and not a measurement"),
+        Column("trusted", BOOL, "", _TRUSTED, nullable=True),
         Column("separation_arcsec", FLOAT, "arcsec", "From the source's position before this epoch", nullable=True),
         Column("de_ruiter", FLOAT, "", "de Ruiter radius at association", nullable=True),
     ),

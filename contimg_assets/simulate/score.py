@@ -16,9 +16,14 @@ import pandas as pd
 from rich.table import Table
 from scipy.stats import chi2
 
+from contimg_assets.config import Variability
 from contimg_assets.simulate.survey import SurveyTruth
 from contimg_assets.sky.arrays import Floats
+from contimg_assets.variability.significance import benjamini_hochberg, significances
 from contimg_assets.variability.statistics import VARIABLE_P_VALUE
+
+# A variable counts as recoverable if its true fluxes vary by so much.
+_RECOVERABLE_V = 0.1
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ def score_survey(
     corrections : epoch, image, position_applied, flux_applied, dra_applied_arcsec, ddec_applied_arcsec, dra_err_arcsec,
         ddec_err_arcsec, flux_mult, flux_mult_err
     sources : those that are new, as `ProductsDatabase.new_sources` returns them: id (or source_id), is_new
-    variability : source_id, v_peak, p_value_peak; one row a source (or a column ``sample``)
+    variability : as `score_variables` takes it
     cross_matches : source_id, catalog_type, catalog_source_id, rank, probability; not scored if not given
     """
     kept = measurements.loc[measurements["duplicate_of"].isna(), "measurement_id"]
@@ -377,19 +382,26 @@ def score_variables(
     associations: pd.DataFrame,
     truth: SurveyTruth,
     *,
-    max_p_value: float = VARIABLE_P_VALUE,
-    min_v: float = 0.1,
+    max_q: float | None = None,
     min_epochs: int = 3,
 ) -> FoundScore:
-    """Variables among the sources whose eta a constant source would hardly reach and whose V is not tiny.
+    """Variables among the sources whose q-value is small: the share of constant ones to be expected among them.
 
-    A true variable counts as recoverable if it was detected alone in ``min_epochs`` epochs and its true fluxes there,
-    with the noise of the images, are expected to pass the same two cuts. Transients that are selected are no mistake.
+    A true variable counts as recoverable if it was detected alone in ``min_epochs`` epochs, its true fluxes there have
+    V >= 0.1, and with the noise of the images they are expected to scatter as one in ten thousand constant sources
+    does. Transients that are selected are no mistake.
+
+    Parameters
+    ----------
+    variability : the table of that name, of all sources; or source_id and p_value_peak, which then are taken as right
+    associations : source_id, measurement_id
+    max_q : largest q-value; that of the configuration's default if not given
     """
+    max_q = Variability().max_q if max_q is None else max_q
     table = variability
     if "sample" in table:
         table = table[table["sample"] == "detections"]
-    chosen = table[(table["p_value_peak"] < max_p_value) & (table["v_peak"] >= min_v)]
+    chosen = table[_q_values(table) <= max_q]
     seen = _seen(truth)
     seen = seen[seen["second_source"].isna()]
     points = seen.drop_duplicates(["true_source", "epoch"])
@@ -404,16 +416,24 @@ def score_variables(
     expected_p = pd.Series(chi2.sf(chi_squared, (n - 1).clip(lower=1)), index=n.index)
     v = grouped["true_flux_mjy"].std() / grouped["true_flux_mjy"].mean()
     names = _of_class(truth, "variable")
-    able = n.index[(n >= min_epochs) & (expected_p < max_p_value) & (v >= min_v) & n.index.isin(names)]
+    able = n.index[(n >= min_epochs) & (expected_p < VARIABLE_P_VALUE) & (v >= _RECOVERABLE_V)]
     return _found(
         chosen["source_id"],
         associations,
         truth,
         names=names,
-        recoverable=set(able),
+        recoverable=names & set(able),
         allowed=_of_class(truth, "transient"),
-        criterion=f"p(eta) < {max_p_value:g} and V >= {min_v:g}, peak fluxes",
+        criterion=f"q <= {max_q:g}, peak fluxes",
     )
+
+
+def _q_values(variability: pd.DataFrame) -> Floats:
+    """Q-value of each source by its peak fluxes, as people are given it."""
+    if "eta_peak" in variability:
+        return significances(variability, "peak")["q_value_peak"].to_numpy(dtype=float)
+    with np.errstate(divide="ignore"):
+        return benjamini_hochberg(np.log10(variability["p_value_peak"].to_numpy(dtype=float)))
 
 
 def score_transients(

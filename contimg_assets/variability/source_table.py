@@ -66,10 +66,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     where there is no peak) and first_flux_err_mjy_beam (the error of the image's scale included).
     """
     segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows
-    # Forced rows were put where they are, not found there: they count only for a source that has no others.
-    detected = ~rows["forced"]
-    undetected = sums.sum(detected) == 0
-    use = detected | undetected[sums.owner]
+    use = _best_rows(rows, sums)
     in_order, points = use[curves.order], np.arange(segments.rows)
     first = segments.minimum(np.where(in_order, points, len(points)))
     last = segments.maximum(np.where(in_order, points, -1))
@@ -89,6 +86,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     table["first_flux_err_mjy_beam"] = np.hypot(err, curves.at("flux_scale_err", first) * flux)
     table["n_measurements"] = segments.counts
     table["n_forced"] = sums.sum(rows["forced"]).astype(np.int64)
+    table["n_untrusted"] = sums.sum(~rows["trusted"]).astype(np.int64)
     table["n_epochs"] = seen.sum(axis=1)
     table["n_siblings"] = sums.sum(rows["siblings"]).astype(np.int64)
     for name in ("freq_mhz", "beam_arcsec"):
@@ -103,8 +101,24 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     return table
 
 
+def _best_rows(rows: Mapping[str, Values], sums: RowSums) -> Flags:
+    """The rows of each source that say what and where it is, shape (n,).
+
+    Forced rows were put where they are, not found there, and images that are not trusted may be wrong: they count only
+    for a source that has nothing better.
+    """
+    forced, trusted = rows["forced"], rows["trusted"]
+    use, found = np.zeros(len(forced), dtype=bool), np.zeros(sums.n_sources, dtype=bool)
+    for rank in (~forced & trusted, ~forced, trusted, np.ones(len(forced), dtype=bool)):
+        use |= rank & ~found[sums.owner]
+        found = sums.sum(use) > 0
+        if found.all():
+            break
+    return use
+
+
 def mean_fluxes(source: Hashes, variability: pd.DataFrame) -> dict[str, Floats]:
-    """Weighted mean fluxes of the detections of some sources; NaN for a source never detected.
+    """Weighted mean fluxes of the detections of some sources; NaN for a source never detected in a trusted image.
 
     Parameters
     ----------

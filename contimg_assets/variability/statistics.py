@@ -20,9 +20,10 @@ from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, requi
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
 from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
 from contimg_assets.variability.segments import LightCurves, Segments
+from contimg_assets.variability.significance import log10_survival
 from contimg_assets.variability.two_epoch import pair_maxima
 
-# The chance of a constant source that is small enough to call it variable, where nothing else is asked for.
+# A chance that hardly any constant source of a survey has.
 VARIABLE_P_VALUE = 1e-4
 
 
@@ -58,7 +59,8 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
         v : std / mean, where the mean is positive (Swinbank et al. 2015, eq. 2)
         v_weighted : the same with weighted mean and weighted scatter: one bad point does not carry it
         eta : reduced chi-squared against the weighted mean (Swinbank et al. 2015, eq. 3)
-        p_value : chance that a constant source reaches this eta
+        p_value : chance that a constant source reaches this eta; 0 where it is too small for a float
+        log10_p_value : its decimal logarithm, however small it is
         excess_variance : std^2 - mean err^2, negative if the scatter is less than the errors explain
         modulation : sign * sqrt(|excess variance|) / mean, the debiased modulation index (Barvainis et al. 2005)
         max_deviation : largest |flux - weighted mean| / err
@@ -85,6 +87,7 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
         weighted_residual = w * residual
         chi2 = segments.sum(weighted_residual * residual) - segments.sum(weighted_residual) ** 2 / sum_w
         chi2 = np.where(many, np.maximum(chi2, 0.0), np.nan)
+        eta = chi2 / (n - 1)
         excess = variance - np.where(some, segments.sum(points.only_valid(e * e)) / n, np.nan)
         positive = mean > 0
         return {
@@ -100,8 +103,10 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
             "v_weighted": np.where(
                 weighted_mean > 0, np.sqrt(chi2 / sum_w * n / np.maximum(n - 1, 1)) / weighted_mean, np.nan
             ),
-            "eta": chi2 / (n - 1),
+            "eta": eta,
             "p_value": special.chdtrc(np.where(many, n - 1, np.nan), chi2),
+            # From eta as it is stored: whoever has the row finds the same digits.
+            "log10_p_value": log10_survival(eta * (n - 1), n - 1),
             "excess_variance": excess,
             "modulation": np.where(positive, np.sign(excess) * np.sqrt(np.abs(excess)) / mean, np.nan),
             "max_deviation": np.where(many, segments.maximum(np.abs(residual) / e), np.nan),
@@ -138,20 +143,25 @@ def light_curve_statistics(curves: LightCurves, parameters: Variability) -> dict
 
     Parameters
     ----------
-    curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err
+    curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err; points that are not
+        `trusted`, where there is such a column, do not count
     parameters : thresholds, and whether the flux scale's error counts
     """
     result: dict[str, Values] = {}
+    trusted = curves["trusted"] if "trusted" in curves.rows else np.ones(curves.segments.rows, dtype=bool)
+    all_trusted = bool(trusted.all())
     for kind, unit in FLUX_KINDS.items():
         flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
         if parameters.scale_error:
             err = total_error(flux, err, curves["flux_scale_err"])
+        if not all_trusted:
+            flux = np.where(trusted, flux, np.nan)
         values = flux_statistics(flux, err, curves.segments)
         pairs = pair_maxima(flux, err, curves.segments, parameters.min_abs_vs)
         result |= {f"n_{kind}": values["n"], f"n_invalid_{kind}": values["n_invalid"]}
         for name in ("mean", "weighted_mean", "weighted_mean_err", "std", "min", "max"):
             result[f"flux_{kind}_{name}_{unit}"] = values[name]
-        for name in ("v", "v_weighted", "eta", "p_value", "modulation", "max_deviation"):
+        for name in ("v", "v_weighted", "eta", "p_value", "log10_p_value", "modulation", "max_deviation"):
             result[f"{name}_{kind}"] = values[name]
         result[f"excess_variance_{kind}_{unit}2"] = values["excess_variance"]
         result |= {f"{name}_{kind}": pairs[name] for name in ("vs", "m", "vs_max")}
@@ -169,9 +179,9 @@ def variability_table(
         One row a point, of any number of sources: ``source_id``; peak fluxes, integrated ones or both, with their
         1-sigma errors: ``flux_peak_corr_mjy_beam`` and ``flux_peak_err_corr_mjy_beam``, else ``flux_peak_mjy_beam`` and
         ``flux_peak_err_mjy_beam``; the same with ``flux_int`` and ``mjy``. Used where present: ``flux_scale_err``
-        (error of the image's scale as a fraction), ``forced``, ``is_limit`` (limits do not count). Rows may be in any
-        order. `ProductsDatabase.light_curve` returns such a table; `associate_measurements` with `apply_corrections`
-        makes one.
+        (error of the image's scale as a fraction), ``forced``, ``is_limit`` (limits do not count), ``trusted`` (nor do
+        points of images that are not). Rows may be in any order. `ProductsDatabase.light_curve` returns such a table;
+        `associate_measurements` with `apply_corrections` makes one.
     parameters : contimg_assets.config.Variability, optional
         All parameters at once.
     **overrides : object
@@ -182,9 +192,11 @@ def variability_table(
     DataFrame
         A row a source and ``sample``: "detections" of every source; "forced", and "all" together, of sources that have
         forced measurements; sorted by sample, source. For peak and integrated fluxes: means, ``v``, ``eta``,
-        ``p_value``, ``vs``, ``m``, ``modulation`` and others, as described in `contimg_assets.schemas.variability`;
-        NaN with one point. ``p_value`` is the chance that a constant source scatters this much, not the chance that the
-        source is constant. Of LightCurves, ``source_id`` is the source's hash.
+        ``p_value``, ``log10_p_value``, ``vs``, ``m``, ``modulation`` and others, as described in
+        `contimg_assets.schemas.variability`; NaN with one point. ``p_value`` is the chance that a constant source
+        scatters this much, not the chance that the source is constant; which of many sources vary, with a known share
+        of false ones, `contimg_assets.variability.significance.significances` tells of this table. Of LightCurves,
+        ``source_id`` is the source's hash.
 
     Raises
     ------
@@ -255,11 +267,16 @@ def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index]:
             if "flux_scale_err" in present
             else np.zeros(len(points))
         ),
-        "forced": (
-            points["forced"].fillna(False).to_numpy(dtype=bool) if "forced" in present else np.zeros(len(points), bool)
-        ),
+        **{name: _flags(points, name, otherwise) for name, otherwise in (("forced", False), ("trusted", True))},
     }
     return LightCurves.from_rows(number.astype(np.uint64), columns), pd.Index(ids)
+
+
+def _flags(points: pd.DataFrame, name: str, otherwise: bool) -> Flags:
+    """A column of flags; what is missing is as said."""
+    if name not in points.columns:
+        return np.full(len(points), otherwise)
+    return points[name].astype("boolean").fillna(otherwise).to_numpy(dtype=bool)
 
 
 def _table_of(curves: LightCurves, parameters: Variability) -> pd.DataFrame:

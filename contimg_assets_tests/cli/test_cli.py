@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -151,7 +152,9 @@ def test_rejected_rows_can_be_read(in_finished: Path) -> None:
 
 
 def test_questions_answer_with_tables(in_finished: Path) -> None:
-    assert "Thresholds: p-value at most 0.0001" in call("variables").stderr
+    told = call("variables").stderr
+    assert "Thresholds: q-value at most 0.05;" in told
+    assert re.search(r"Of the \d+ sources listed, (about [\d.]+|fewer than 0.1) are expected to be constant", told)
     first = call("variables", "--p-value", "1", "--limit", "1").stdout.splitlines()
     every = call("variables", "--p-value", "1", "--limit", "100000")
     assert len(every.stdout.splitlines()) > 2
@@ -160,6 +163,9 @@ def test_questions_answer_with_tables(in_finished: Path) -> None:
     assert len(strict.stdout.splitlines()) == 2
     assert "There are more than these 1: --limit shows more." in strict.stderr
     assert "Thresholds: V at least 0.001, p-value at most 0.99;" in strict.stderr
+    assert "Here q is at most" in strict.stderr
+    none = call("variables", "--q", "1e-300")
+    assert "Thresholds: q-value at most 1e-300;" in none.stderr and "constant" not in none.stderr
     source_id = dict(zip(first[0].split("\t"), first[1].split("\t"), strict=True))["source_id"]
     assert source_id in call("source", source_id).output
     curve = call("lightcurve", source_id, "--no-limits").output.splitlines()

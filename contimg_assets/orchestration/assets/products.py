@@ -152,7 +152,7 @@ def _publish(
     """Tell Dagster of every table of every epoch; raise at the end if an epoch failed."""
     made, failures = sorted_out(outcomes)
     # What is true of a table as a whole goes with the newest epoch: events are kept for ever.
-    of_table = {key: _of_table(key.path[-1], database) for key in PRODUCT_KEYS}
+    of_table = {key: _of_table(key.path[-1], database, work.world.config) for key in PRODUCT_KEYS}
     if len(made) == 1 and not failures:
         for key in PRODUCT_KEYS:
             yield dg.MaterializeResult(
@@ -169,10 +169,12 @@ def _publish(
         raise epochs_failed(failures, len(made))
 
 
-def _of_table(table: str, database: ProductsDatabase) -> dict[str, Any]:
+def _of_table(table: str, database: ProductsDatabase, config: Config) -> dict[str, Any]:
     """What the UI shows of a table as a whole: where its columns come from, a plot."""
     columns = [column.name for column in describe_table(table).columns]
     shown: dict[str, Any] = {COLUMN_LINEAGE: product_lineage(table, columns, _STAGES_OF_TABLE[table])}
     if table == "variability":
-        shown["V against eta"] = embedded(plot_variability(database.v_and_eta()), "V against eta")
+        kind = database.flux_kind()
+        plot = plot_variability(database.significances(kind), kind, config.variability.max_q)
+        shown["V against eta"] = embedded(plot, "V against eta")
     return shown

@@ -1,0 +1,30 @@
+"""How sure it is that sources vary: asked of all sources together, when it is asked, and stored nowhere.
+
+A q-value depends on every source of the survey. Stored in rows, each night would change all of them; read and formed
+anew, it costs a second for a million sources, and no order of arrival can change it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contimg_assets.database import bulk
+from contimg_assets.database.models import TABLES, significance_columns
+from contimg_assets.variability.significance import significances
+
+
+def read_significances(connection: Connection, kind: str, sample: str) -> pd.DataFrame:
+    """The sources that have a scatter, in no order, and how sure it is that they vary.
+
+    Returns
+    -------
+    DataFrame: source_id; eta, v, n, log10_p_value and flux_..._weighted_mean with its error of this kind of flux, as in
+        the table `variability`; log10_p_null and q_value, see `significances`
+    """
+    c = TABLES["variability"].c
+    names = significance_columns(kind)[1:]
+    query = sa.select(c.source_id, *(c[name] for name in names))
+    found = bulk.fetch(connection, query.where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None)))
+    return found.join(significances(found, kind))
