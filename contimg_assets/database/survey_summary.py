@@ -94,7 +94,7 @@ def listed(database: ProductsDatabase, parameters: Variability) -> Listed:
     judged = database.significances(kind)
     q_values = judged[f"q_value_{kind}"]
     varies = (q_values <= parameters.max_q).to_numpy()
-    new = database.new_sources()
+    new = database.new_sources(parameters=parameters)
     with reading(database.engine) as connection:
         n_sources = _count(connection, sa.select(TABLES["sources"].c.id))
         m = TABLES["measurements"].c

@@ -10,7 +10,6 @@ import pandas as pd
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from contimg_assets.config import Variability
 from contimg_assets.pipeline.staleness import State
 from contimg_assets_tests.projects import TestProject
 
@@ -61,9 +60,11 @@ def test_rms_maps_reach_limits_and_new_sources(project: TestProject) -> None:
     scale = rows["corrections"].set_index(["epoch", "image"])["flux_mult"]
     of_first = rows["measurements"].query("epoch == @first and is_limit == 1")
     factor = scale.loc[list(zip(of_first["epoch"], of_first["image"], strict=True))].to_numpy()
-    expected = Variability().upper_limit_sigma * 1000.0 * np.where(np.isnan(factor), 1.0, factor)
+    in_sigma = of_first["upper_limit_mjy_beam"] / (1000.0 * np.where(np.isnan(factor), 1.0, factor))
     assert len(of_first)
-    np.testing.assert_allclose(of_first["upper_limit_mjy_beam"], expected, rtol=1e-6)
+    # The threshold of 5 and what makes a detection nearly certain; less where several images cover the place.
+    assert in_sigma.between(4.5, 8.0).all()
+    assert in_sigma.median() > 6.0
 
     runs = len(project.materialized("measurements"))
     for file in folder.glob("*.rms.fits"):
