@@ -15,17 +15,30 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 # A run takes a range of epochs by these tags of Dagster's.
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def registered_epochs(instance: dg.DagsterInstance) -> list[str]:
+    """The epochs that Dagster knows, in its order."""
+    return list(instance.get_dynamic_partitions(EPOCH_PARTITIONS))
 
 
 def register_epochs(instance: dg.DagsterInstance, in_time_order: Sequence[str]) -> list[str]:
     """Make exactly these epochs the partitions, in this order; return the newly added ones.
 
-    A crash half-way loses no epoch for good: the next call completes the list.
+    A crash half-way loses no epoch for good: the next call completes the list. While a run is under way, new epochs are
+    put at the end and nothing is taken out, for the run fails if it misses one of its own for a moment; a later call
+    puts them in order. So ranges of epochs go by `registered_epochs`.
     """
-    known = list(instance.get_dynamic_partitions(EPOCH_PARTITIONS))
+    known = registered_epochs(instance)
     wanted = list(in_time_order)
     if known == wanted:
         return []
+    if instance.get_runs_count(dg.RunsFilter(statuses=_AT_WORK)):
+        added = [epoch for epoch in wanted if epoch not in set(known)]
+        if added:
+            instance.add_dynamic_partitions(EPOCH_PARTITIONS, added)
+        return sorted(added)
     agree = 0
     while agree < min(len(known), len(wanted)) and known[agree] == wanted[agree]:
         agree += 1

@@ -6,6 +6,7 @@ for stages whose epochs stand alone (`make_each`) and for those that fold (`fold
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -141,7 +142,10 @@ class Work:
 
 
 def _kind(error: Exception) -> str:
-    if isinstance(error, StoreError):
+    cause = error.__cause__
+    # A permission or a disk that is lost comes back, and nothing about the files shows it.
+    refused = isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT)
+    if isinstance(error, StoreError) or (refused and isinstance(error, ContimgError)):
         return OF_STORE
     return BAD_INPUT if isinstance(error, ContimgError) else INTERNAL
 

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 RECORD, FAILURE = "record.json", "failure.json"
 DELETED = "buried"
-# Kinds of failure: a bad input fails again until it changes; trouble with what is stored, and errors that nobody
+# Kinds of failure: a bad input fails again until it changes; trouble with where files are kept, and errors that nobody
 # foresaw, may have passed by the next night.
 BAD_INPUT, OF_STORE, INTERNAL = "input", "store", "internal"
 

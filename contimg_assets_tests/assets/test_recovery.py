@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,55 @@ def test_an_epoch_that_a_run_makes_again_while_it_is_deleted_stays_deleted(
     assert epoch not in finished.project.epochs()
     assert epoch not in finished.rows()["epochs"]["epoch"].tolist()
     assert nothing_stale(finished.project).passed
+
+
+@pytest.mark.parametrize("place", ["store", "products", "incoming"])
+def test_permissions_lost_midway_are_told_once_and_cured_by_the_next_run(
+    finished: TestProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """Tests run as root, whom nothing is refused: the system's answer is put in the place of a lost permission."""
+    finished.deliver(finished.epochs[3])
+    delivered = finished.folder / "incoming" / finished.epochs[3]
+    calls = iter(range(1000))
+    functions = {"store": (pq, "write_table"), "products": (sa.engine.default.DefaultDialect, "do_begin")}
+    owner, name = functions.get(place, (Path, "read_bytes"))
+    function = getattr(owner, name)
+
+    def refused(*arguments: Any, **keywords: Any) -> Any:
+        if place == "store" and next(calls) < 5:
+            return function(*arguments, **keywords)
+        if place == "incoming" and not str(arguments[0]).startswith(str(delivered)):
+            return function(*arguments, **keywords)
+        if place == "products":
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, refused)
+        report = finished.run()
+    assert not report.complete
+    assert not tell_troubles(report)
+    told = "".join(capsys.readouterr())
+    cures = {"store": "allow the user who runs contimg to write", "products": "ask for permission"}
+    assert told.count(cures.get(place, "Permission denied")) == 1, told
+    assert "Traceback" not in told
+    report = finished.run()
+    assert report.complete, report.failed["reason"].tolist()
+    assert set(finished.epochs) == set(finished.rows()["epochs"]["epoch"])
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_by_an_hour_makes_nothing_stale(
+    finished: TestProject, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600.0 * hours)
+    assert finished.run().run_ids == []
+    finished.deliver(finished.epochs[3])
+    assert finished.run().complete
+    assert finished.run().run_ids == []
+    monkeypatch.setattr(time, "time", now)
+    assert finished.run().run_ids == []
 
 
 def test_an_older_copy_of_the_products_put_back_is_brought_up_to_date(finished: TestProject) -> None:

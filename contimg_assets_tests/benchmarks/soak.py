@@ -93,8 +93,9 @@ def read_on(folder: Path, survey: Path, enough: Any) -> None:
 def _begin(folder: Path) -> None:
     """Work in the project's folder, as people do, and without pictures."""
     os.chdir(folder)
-    # What Dagster and other libraries say of a disk that is full on purpose is of no interest.
-    sys.stderr = Path(folder, "errors.log").open("a", encoding="utf-8")
+    # What Dagster and other libraries say of a disk that is full on purpose is for those who look for it.
+    with Path(folder, "errors.log").open("ab") as log:
+        os.dup2(log.fileno(), 2)
     quick().__enter__()
 
 

@@ -16,7 +16,7 @@ CONSISTENT = {
         SELECT count(*) FROM epochs e WHERE e.n_associations <> (
             SELECT count(*) FROM associations a JOIN measurements m
             ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id
-            WHERE a.epoch = e.epoch AND NOT m.is_limit)""",
+            WHERE coalesce(a.copied_by, a.epoch) = e.epoch AND NOT m.is_limit)""",
     "source without a measurement": """
         SELECT count(*) FROM sources s WHERE NOT EXISTS (SELECT 1 FROM associations a WHERE a.source_id = s.id)""",
     "association without a source": """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError
 from contimg_assets.identity.epochs import check_epoch_key, contiguous_ranges
-from contimg_assets.orchestration.partitions import register_epochs
+from contimg_assets.orchestration.partitions import register_epochs, registered_epochs
 
 NAMES = st.lists(st.sampled_from("abcdefghij"), unique=True)
 
@@ -45,3 +45,20 @@ def test_ranges_hold_each_epoch_once_and_have_no_gap(order: list[str], chosen: s
         assert order[first : first + len(one)] == one
     for before, after in itertools.pairwise(ranges):
         assert order.index(after[0]) - order.index(before[-1]) > 1
+
+
+def test_a_run_at_work_misses_no_epoch_of_its_own() -> None:
+    """To put a late epoch where it belongs, those after it are taken out for a moment; what runs would fail for it."""
+
+    @dg.job
+    def work() -> None:
+        pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_epochs(instance, ["b", "c"])
+        run = instance.create_run_for_job(work, status=dg.DagsterRunStatus.STARTED)
+        assert register_epochs(instance, ["a", "c"]) == ["a"]
+        assert registered_epochs(instance) == ["b", "c", "a"]
+        instance.report_run_failed(run)
+        assert register_epochs(instance, ["a", "c"]) == []
+        assert registered_epochs(instance) == ["a", "c"]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from contimg_assets.catalogs.store import catalog_file
 from contimg_assets.orchestration.assets import SCALES_STAGES, stage_keys
-from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
+from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs, registered_epochs
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_survey, ranges_to_make, work_to_do
 from contimg_assets.pipeline.survey_files import damage_mark
@@ -29,7 +29,7 @@ def runs_to_launch(
             asset_selection=stage_keys(part.stages),
             tags={RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]},
         )
-        for part in ranges_to_make(assessment, in_order)
+        for part in ranges_to_make(assessment, registered_epochs(instance))
     ]
 
 

@@ -18,7 +18,12 @@ from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.orchestration.assets import SCALES_STAGES, build_assets, stage_keys
 from contimg_assets.orchestration.assets.reference import catalog_file_key
 from contimg_assets.orchestration.epoch_assets import FORCE_TAG, seen_outside
-from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
+from contimg_assets.orchestration.partitions import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    register_epochs,
+    registered_epochs,
+)
 from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
 from contimg_assets.pipeline import progress
@@ -98,8 +103,8 @@ def bring_up_to_date(
     solved: set[str] = set()
     for _ in range(_MAX_ROUNDS):
         _make_catalogs(project, launcher)
-        in_order = project.epochs()
-        register_epochs(instance, in_order)
+        register_epochs(instance, project.epochs())
+        in_order = registered_epochs(instance)
         report.assessment = project.assess()
         tags = {FORCE_TAG: "true"} if rounds.forced else {}
         ranges = rounds.next(report.assessment, in_order)
