@@ -194,6 +194,8 @@ class TextContainer:
             before, after = content[max(match.start() - 1, 0) : match.start()], content[match.end() : match.end() + 1]
             sound = sound and before in ends and after in ends
             if b"\n" in match.group():
+                # As many delimiters as a row has: two stray quotes, with rows between them.
+                sound = sound and match.group().count(delimiter) < len(self.names) - 1
                 removed += [match.start() + n for n, byte in enumerate(match.group()) if byte == 10]
                 joined += [content[at : match.start()], match.group().replace(b"\n", b" ")]
                 at = match.end()
