@@ -169,7 +169,7 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
         if one is None and given is not None and not _from_preset(ours, given, config):
             raise InputError(
                 f"{path}: no column {given.column!r}, which is configured as {ours}; "
-                f"the file has {', '.join(container.names)}"
+                f"the file has {_listed(container.names)}"
             )
         if one is not None:
             found[ours] = one
@@ -353,12 +353,16 @@ def _frame(container: Container, found: Mapping[str, Found], config: CatalogConf
     return frame_of_file(frames.get(column, frames.get("")))
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:100])[:1000]
+
+
 def _table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, int]:
     config, found = opened.config, opened.found
     if not set(_REQUIRED) <= set(found):
         raise InputError(
             f"{path}: no column of positions found; say which they are in catalogs.{name}.columns "
-            f"(the file has {', '.join(opened.container.names)})"
+            f"(the file has {_listed(opened.container.names)})"
         )
     loaded = _load(opened)
     broken = [row for row in loaded.broken if row.line < max(loaded.lines, default=0)]

@@ -26,6 +26,9 @@ from contimg_assets.schemas.units import column_factor, factor, right_ascension_
 from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.frames import frame_of_file, parse_frame, to_icrs, turned_errors
 
+NO_CATALOG = "none"
+"""Format of an image that is said to have no detections."""
+
 OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
 
 
@@ -92,7 +95,7 @@ def no_detections(path: Path) -> DeliveredCatalog:
     """What an image without detections has for a catalog."""
     rows = Rows(Columns({}, {}, np.empty(0, np.int64)), {}, {}, {})
     _nothing(rows)
-    return DeliveredCatalog(path, "none", rows, (), About("no catalog"), "", (), {})
+    return DeliveredCatalog(path, NO_CATALOG, rows, (), About("no catalog"), "", (), {})
 
 
 def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:

@@ -18,7 +18,7 @@ from contimg_assets.config import Config
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
-from contimg_assets.ingest.delivered import DeliveredCatalog, no_detections, read_delivered
+from contimg_assets.ingest.delivered import NO_CATALOG, DeliveredCatalog, no_detections, read_delivered
 from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import Manifest, read_manifest
 from contimg_assets.ingest.manifest_text import MANIFEST
@@ -299,6 +299,6 @@ def _report(epoch: str, result: EpochDetections) -> None:
             MANIFEST,
             ", ".join(result.unknown_columns),
         )
-    empty = result.images.loc[result.images["n_rows"] == 0, "catalogue"]
+    empty = result.images.loc[(result.images["n_rows"] == 0) & (result.images["format"] != NO_CATALOG), "catalogue"]
     if len(empty):
         _LOG.warning("epoch %s: catalogs without any row: %s", epoch, ", ".join(empty))

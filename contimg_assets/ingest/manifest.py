@@ -264,15 +264,12 @@ def _check(table: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
         missing = np.isnan(values)
         if missing.any() and column != "rms_mjy_beam":
             row = int(np.argmax(missing))
-            where = (
-                "the FITS header does not give it"
-                if table["path"][row]
-                else "no FITS image is named in 'path' that would give it"
-            )
-            raise InputError(
-                f"{path}: line {table['line'][row]} (image {table['image'][row]}): {_WORDS.get(column, '')}column "
-                f"{column!r} is missing and {where}; add it to the manifest{_meant(column, names)}"
-            )
+            told = f"{_WORDS.get(column, '')}column {column!r} is missing"
+            where = f"{path}: line {table['line'][row]} (image {table['image'][row]})"
+            cure = f"add it to the manifest{_meant(column, names)}"
+            if table["path"][row]:
+                raise InputError(f"{where}: {told} and the FITS header does not give it; {cure}")
+            raise InputError(f"{where}: {told} and no FITS image is named in 'path' that would give it; {cure}")
         wrong = ~missing & ~((values >= low) & (values <= high))
         if wrong.any():
             row = int(np.argmax(wrong))

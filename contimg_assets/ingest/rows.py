@@ -229,7 +229,8 @@ def _check_position_errors(
         values = catalog.rows.numbers.get(ours)
         if values is not None:
             above = values > (image.bmaj_arcsec if limit is None else limit)
-            faults.add(detected & above, _named(catalog, ours), values, reason, False)
+            if above.any():
+                faults.add(detected & above, _named(catalog, ours), values, reason, False)
 
 
 def _check_axes(catalog: DeliveredCatalog, image: Field, parameters: Ingest, faults: Faults, detected: Flags) -> None:

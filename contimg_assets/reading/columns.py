@@ -6,6 +6,7 @@ neither. Does not belong here: any one format (`text`, `binary`), and what a col
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,15 +124,15 @@ def one_chunk(values: pa.ChunkedArray) -> pa.Array:
 
 def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of columns with a number behind those that repeat, and which these are: nobody may ask for them."""
-    repeated = (
-        frozenset(name for name in names if name and names.count(name) > 1) if len(set(names)) < len(names) else ()
-    )
+    if len(set(names)) == len(names):
+        return tuple(names), frozenset()
+    repeated = frozenset(name for name, count in Counter(names).items() if name and count > 1)
     counts: dict[str, int] = {}
     result = []
     for name in names:
         counts[name] = counts.get(name, 0) + 1
         result.append(f"{name} ({counts[name]})" if name in repeated and counts[name] > 1 else name)
-    return tuple(result), frozenset(repeated)
+    return tuple(result), repeated
 
 
 def refuse_repeated(where: str, asked: Sequence[str], repeated: frozenset[str]) -> None:

@@ -44,8 +44,10 @@ def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Fl
     values = columns.numbers[name]
     stated = "" if unit is None else unit.strip(' "')
     index, texts = columns.not_numbers.get(name, (np.empty(0, np.intp), []))
-    parsed = sexagesimal(pa.array(texts, pa.string()), hours and not stated.startswith("d"))
-    if len(index) and not np.isfinite(values).any() and np.isfinite(parsed).any():
+    parsed = np.empty(0)
+    if len(index) and not np.isfinite(values).any():
+        parsed = sexagesimal(pa.array(texts, pa.string()), hours and not stated.startswith("d"))
+    if np.isfinite(parsed).any():
         values = values.copy()
         values[index] = parsed
         neither = np.isnan(parsed)
@@ -61,9 +63,9 @@ def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Fl
 
 def wrapped(ra_deg: Floats) -> Floats:
     """Right ascensions from -180 to 0 as those from 180 to 360 that they are; all others as they are."""
-    below = (ra_deg < 0) & (ra_deg >= -180)
-    if not below.any():
+    if not (ra_deg < 0).any():
         return ra_deg
+    below = (ra_deg < 0) & (ra_deg >= -180)
     turned = np.where(below, ra_deg + 360.0, ra_deg)
     # A hair below zero is nearest to 360, which is zero.
     return np.where(below & (turned >= 360.0), 0.0, turned)

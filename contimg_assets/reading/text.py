@@ -102,7 +102,7 @@ class TextContainer:
         self._slots: Slots = header.slots
         content = content[header.offset :] if header.offset else content
         # A row that is commented out is none; its line stays, so that lines are counted rightly.
-        if content.startswith(b"#") or b"\n#" in content:
+        if b"#" in content and (content.startswith(b"#") or b"\n#" in content):
             content = _COMMENT_LINE.sub(b"", content)
         self._content = content
         self._line_of: Integers | None = None
@@ -174,6 +174,25 @@ class TextContainer:
                 parted[n] = _SEPARATOR.join(cells)
         return text._replace(content=b"\n".join(parted) + b"\n")
 
+    def _without_shifted(self, content: bytes) -> bytes:
+        """Rows whose comment is no comment but cells that a stray sign shifted, made ones that do not split."""
+        parted, whole = content.split(b"\n")[:-1], self._content.split(b"\n")[:-1]
+        full = len(self.names) - 1
+        commented = [
+            n for n, line in enumerate(parted) if not line.endswith(_SEPARATOR) and line.count(_SEPARATOR) == full
+        ]
+        if not commented or len(commented) == len(parted):
+            return content
+        skip = set(commented)
+        slots = slots_of([line for n, line in enumerate(whole) if n not in skip], len(self.names) - 1, False)
+        if slots is None:
+            return content
+        free = [*slots, (slots[-1][1] + 1, max(map(len, whole)) + 1)]
+        for n in commented:
+            if cells_in(whole[n], free, True) is None:
+                parted[n] = b" ".join(whole[n].split())
+        return b"\n".join(parted) + b"\n"
+
     @property
     def _comment_last(self) -> bool:
         return self.names[-1].lower() == "comment"
@@ -194,6 +213,8 @@ class TextContainer:
             before, after = content[max(match.start() - 1, 0) : match.start()], content[match.end() : match.end() + 1]
             sound = sound and before in ends and after in ends
             if b"\n" in match.group():
+                # As many delimiters as a row has: two stray quotes, with rows between them.
+                sound = sound and match.group().count(delimiter) < len(self.names) - 1
                 removed += [match.start() + n for n, byte in enumerate(match.group()) if byte == 10]
                 joined += [content[at : match.start()], match.group().replace(b"\n", b" ")]
                 at = match.end()
@@ -264,7 +285,9 @@ class TextContainer:
         if self._slots:
             content = _cut_at(self._content, self._slots)
         else:
-            content = _join_blanks(self._content, len(self.names), self._comment_last)
+            content, commented = _join_blanks(self._content, len(self.names), self._comment_last)
+            if commented:
+                content = self._without_shifted(content)
         return _Delimited(content, _SEPARATOR.decode(), False)
 
     def _lines(self, n_rows: int, n_lines: int, broken: Sequence[Broken]) -> Integers | None:
@@ -350,18 +373,19 @@ def _read_csv(
     )
 
 
-def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> bytes:
-    """Text parted by runs of blanks as text parted by one separator, line by line.
+def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> tuple[bytes, bool]:
+    """Text parted by runs of blanks as text parted by one separator, line by line, and whether a line has a comment.
 
     A last column called comment may hold blanks, or nothing at all.
     """
     # Splitting line by line is faster, and simpler, than any work on arrays of bytes.
     lines = content.split(b"\n")[:-1]
     if not comment_last:
-        return b"\n".join([_SEPARATOR.join(line.split()) for line in lines]) + b"\n"
-    joined = (_SEPARATOR.join(line.split(None, n_columns - 1)) for line in lines)
-    filled = [line + _SEPARATOR if line.count(_SEPARATOR) == n_columns - 2 else line for line in joined]
-    return b"\n".join(filled) + b"\n"
+        return b"\n".join([_SEPARATOR.join(line.split()) for line in lines]) + b"\n", False
+    joined = [_SEPARATOR.join(line.split(None, n_columns - 1)) for line in lines]
+    counts = [line.count(_SEPARATOR) for line in joined]
+    filled = [line + _SEPARATOR if n == n_columns - 2 else line for line, n in zip(joined, counts, strict=True)]
+    return b"\n".join(filled) + b"\n", n_columns - 1 in counts
 
 
 def _cut_at(content: bytes, slots: Slots) -> bytes:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from contimg_assets.catalogs.manage import add_catalog, list_catalogs, list_presets
+from contimg_assets.catalogs.inspect import misgivings
+from contimg_assets.catalogs.manage import add_catalog, list_catalogs, list_presets, remove_catalog
 from contimg_assets.catalogs.read import columns_taken
-from contimg_assets.catalogs.store import build_catalog, catalog_file, write_catalog
+from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, write_catalog
 from contimg_assets.config import CatalogConfig, load_config
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
@@ -140,3 +142,55 @@ def test_the_configuration_keeps_its_permissions(folder: Path) -> None:
     file.chmod(0o644)
     add_catalog(file, "nvss", folder / "some.csv")
     assert file.stat().st_mode & 0o777 == 0o644
+
+
+YAML = (
+    "# ours\nmatching:\n  radius_arcsec: 12.0\ncatalogs:\n  # deep\n  deep:\n    path: some.csv\n    freq_mhz: 888.0\n"
+)
+MORE = (
+    "  nvss:\n    preset: nvss\n    path: some.csv\n    columns:\n      flux_mjy: {column: flux_mjy}\n\n"
+    "# end\nchecks:\n  min_covered: 5\n"
+)
+
+
+@pytest.mark.parametrize("name", ["deep", "NVSS"])
+def test_a_catalog_is_taken_out_and_nothing_else(folder: Path, name: str) -> None:
+    file = folder / "contimg.yaml"
+    file.write_text(YAML + MORE)
+    before = load_config(file)
+    remove_catalog(file, name)
+    after = load_config(file)
+    assert set(after.catalogs) == {"deep", "nvss"} - {name.lower()}
+    assert (after.matching, after.checks) == (before.matching, before.checks)
+    assert "# end" in file.read_text()
+    remove_catalog(file, *after.catalogs)
+    assert load_config(file).catalogs == {}
+    with pytest.raises(ConfigError, match="no catalog 'deep'; there are none"):
+        remove_catalog(file, "deep")
+
+
+def test_names_in_any_case(folder: Path) -> None:
+    file = folder / "contimg.yaml"
+    add_catalog(file, "NVSS", folder / "some.csv")
+    assert load_config(file).catalogs["nvss"].preset == "nvss"
+    file.write_text("catalogs:\n  NVSS:\n    preset: NVSS\n    path: some.csv\n")
+    assert list(load_config(file).catalogs) == ["nvss"]
+    with pytest.raises(ConfigError, match="'nvss' is there already"):
+        add_catalog(file, "Nvss", folder / "some.csv")
+
+
+def test_what_speaks_against_a_catalog_is_said(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    table = {"name": [f"s{n}" for n in range(400)], "ra": rng.uniform(9, 11, 400), "dec": rng.uniform(-1, 1, 400)}
+    images = pd.DataFrame({"ra_deg": [10.0], "dec_deg": [0.0], "radius_deg": [1.0], "freq_mhz": [1e3]})
+    images["rms_mjy_beam"] = 0.1
+
+    def told(**columns: object) -> str:
+        pd.DataFrame(table | columns).to_csv(folder / "c.csv", index=False)
+        config = CatalogConfig(path=folder / "c.csv", freq_mhz=1e3)
+        return "; ".join(misgivings(ReferenceCatalog("c", build_catalog("c", config, folder)), images, -0.7))
+
+    assert told(flux=1.0) == ""
+    assert "shallow: its faint sources are 5000 times the noise" in told(flux=500.0)
+    assert "sparse" in told(flux=1.0, dec=np.where(np.arange(400) < 4, table["dec"], 30.0))
+    assert "none of its sources lies in the 1 images looked at; the nearest is" in told(flux=1.0, dec=60.0)

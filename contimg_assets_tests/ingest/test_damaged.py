@@ -141,7 +141,7 @@ def rejected(root: Path, table: pd.DataFrame, config: Ingest = LENIENT, **manife
 
 BAD_CELLS = [
     ("ra_deg", 361.0, "361", "not allowed: 0 <= ra_deg < 360", True),
-    ("ra_deg", -0.1, "-0.1", "not allowed: 0 <= ra_deg < 360", True),
+    ("ra_deg", -180.1, "-180.1", "not allowed: 0 <= ra_deg < 360", True),
     ("ra_deg", np.nan, None, "the right ascension is missing", True),
     ("ra_deg", "10h00m", "10h00m", "a number belongs here, not text", True),
     ("ra_deg", np.inf, "inf", "the number is infinite", True),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Checks, Corrections
 from contimg_assets.pipeline.quality import (
     association_rate,
+    expected_counterparts,
     implausible_corrections,
+    judge_matches,
     positions_outside_field,
     too_few_associations,
     too_few_matches,
@@ -40,6 +43,29 @@ def test_too_few_matches():
     assert "'nvss'" in sentence
     assert too_few_matches(summary, Checks(min_matched_fraction=0.01)) == []
     assert too_few_matches(summary.iloc[:0], Checks()) == []
+
+
+def test_a_catalog_is_judged_by_its_own_sources():
+    """A catalog of 46 sources cannot have more counterparts than that; one that fails does so alone."""
+    summary = pd.DataFrame({"catalog": ["icrf", "nvss"], "n_covered": [12442, 12442], "n_matched": [31, 9000]})
+    alone = judge_matches(summary, Checks())
+    assert list(alone.of_catalogs) == ["icrf"]
+    assert alone.of_epoch == []
+    assert judge_matches(summary, Checks(), {"icrf": 46}).failed == {}
+    verdict = judge_matches(summary, Checks(), {"icrf": 2000})
+    assert verdict.failed["icrf"].startswith("only 31 of 2000 sources of 'icrf' that the images should show")
+    assert judge_matches(summary, Checks(), {"icrf": 2000}, {"icrf": 0.01}).failed == {}
+    lost = judge_matches(summary.assign(n_matched=3), Checks())
+    assert len(lost.of_epoch) == 2
+    assert lost.of_catalogs == {}
+
+
+def test_what_images_should_show_of_a_catalog():
+    rows = {"catalog_source_id": list("abcd"), "ra_deg": [359.9, 0.1, 0.2, 90.0], "dec_deg": 16.0}
+    table = pd.DataFrame(rows | {"flux_mjy": [100.0, np.nan, 1.0, 100.0]})
+    catalog = ReferenceCatalog("c", table, freq_mhz=1e3, beam_arcsec=10)
+    images = IMAGES.assign(freq_mhz=1e3, rms_mjy_beam=1.0)
+    assert expected_counterparts(catalog, pd.concat([images, images]), -0.7) == 1
 
 
 def test_too_few_associations():
