@@ -32,7 +32,14 @@ NOTEBOOK = DOCS / "first_light_curve.ipynb"
 # Pages that are files of the checkout's top: name on the site -> name there.
 FROM_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 # What the writer of the database keeps for itself.
-INTERNAL_TABLES = ("epoch_versions", "epoch_blocks", "epoch_limits", "image_coverage", "recomputed_with")
+INTERNAL_TABLES = (
+    "epoch_versions",
+    "epoch_blocks",
+    "epoch_limits",
+    "image_coverage",
+    "image_depths",
+    "recomputed_with",
+)
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _ELSEWHERE = re.compile(rb'"https://unpkg\.com/[^"]*"')

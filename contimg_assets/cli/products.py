@@ -195,8 +195,10 @@ def new(
     parameters = open_project().config.variability
     largest = parameters.new_max_false_chance if max_false_chance is None else max_false_chance
     candidates = open_products().new_sources(min_significance, since_mjd, 1.0, parameters)
-    # By default, what the thresholds of the earlier images leave open is not a candidate.
-    found = open_products().new_sources(min_significance, since_mjd, max_false_chance, parameters)
+    chosen = candidates["false_chance"] <= largest
+    if min_significance is None and max_false_chance is None:
+        chosen &= candidates["is_new"]
+    found = candidates[chosen].reset_index(drop=True)
     print_frame(found.dropna(axis=1, how="all"), "New sources", NEW_COLUMNS)
     note(f"Each is not new with a chance of at most {largest:g}; choose with --max-false-chance.")
     if len(candidates) > len(found):

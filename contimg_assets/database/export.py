@@ -52,7 +52,7 @@ _SCHEMAS: dict[str, TableSchema] = {
     "variability_stats": VARIABILITY_STATS,
 }
 # Packed copies of other tables: of no use outside.
-_INTERNAL = ("epoch_blocks", "epoch_limits", "image_coverage")
+_INTERNAL = ("epoch_blocks", "epoch_limits", "image_coverage", "image_depths")
 _ROWS_AT_ONCE = 100_000
 _SOURCES_AT_ONCE = 1000
 

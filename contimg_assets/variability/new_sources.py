@@ -41,6 +41,8 @@ BRIGHT_LIMITS = 1.5
 """A known source this many times the upper limit of an image is missed there by accident, not for its flux."""
 
 _CHUNK = 4096
+# A detection this many beams away leaves no limit: duplicates that were removed lie a little off the row that was kept.
+_BESIDE_BEAMS = 1.2
 # Counterparts in catalogs at least this likely count.
 _LIKELY = 0.05
 # Scatter of spectral indices, and of fluxes in ln: of calibration, resolution and moderate variability.
@@ -285,7 +287,7 @@ def uncovered_detections(
 
 
 def undetected(ra_deg: Floats, dec_deg: Floats, vectors: Floats, beam_arcsec: Floats) -> Flags:
-    """Whether no detection lies within a beam of a place, shape (n,): there a limit would contradict the detection.
+    """Whether no detection lies within the beam about a place, shape (n,): there a limit would contradict it.
 
     Parameters
     ----------
@@ -294,12 +296,13 @@ def undetected(ra_deg: Floats, dec_deg: Floats, vectors: Floats, beam_arcsec: Fl
     beam_arcsec : major axis of the beam of each detection (FWHM), shape (m,)
     """
     free = np.ones(len(ra_deg), dtype=bool)
-    widest = float(np.nanmax(beam_arcsec, initial=0.0))
+    radius = _BESIDE_BEAMS * np.nan_to_num(beam_arcsec)
+    widest = float(np.max(radius, initial=0.0))
     if len(ra_deg) and len(vectors) and widest > 0:
         places = unit_vectors(ra_deg, dec_deg)
         i, j = indices_within(tree_of(places), tree_of(vectors), widest)
         separation = np.linalg.norm(places[i] - vectors[j], axis=-1)
-        free[i[separation <= chord(np.nan_to_num(beam_arcsec[j]))]] = False
+        free[i[separation <= chord(radius[j])]] = False
     return free
 
 
@@ -375,7 +378,7 @@ def catalogs_missed(first: pd.DataFrame, sample: KnownSources) -> Floats:
     """
     flux = first["flux_peak_mjy_beam"].to_numpy(dtype=float)
     chance = np.ones(len(first))
-    use = np.flatnonzero(np.isfinite(flux))
+    use = np.flatnonzero(np.isfinite(flux) & first["ra_deg"].notna().to_numpy())
     total = len(sample.ra_deg)
     if not len(use) or not total or not sample.in_catalog:
         return chance

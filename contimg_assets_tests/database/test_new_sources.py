@@ -240,3 +240,26 @@ def test_an_rms_map_says_how_deep_a_place_was_seen(database: ProductsDatabase) -
     database.replace_epochs([survey.epoch(1)])
     database.replace_epochs([epochs[0]], delete=[survey.names[1]])
     assert_same_rows(dump(database), before)
+
+
+def test_limits_and_new_sources_do_not_depend_on_the_order(database: ProductsDatabase) -> None:
+    """Sources are so dense that many have another one within the beam, in some epochs alone."""
+    survey = Survey(n_sources=500, n_epochs=4, detected=0.6, n_images=2)
+    epochs = survey.epochs()
+    database.replace_epochs(epochs)
+    without = ("source_aliases",)
+    expected, new = dump(database, without), database.new_sources(max_false_chance=1.0)
+    missed = (~survey.seen).sum()
+    n_limits = int(database.query("SELECT count(*) AS n FROM measurements WHERE is_limit")["n"][0])
+    assert 0.8 * missed < n_limits < missed
+    assert len(new)
+    for order in ((3, 1, 0, 2), (2, 3, 0, 1)):
+        database.replace_epochs([], delete=survey.names)
+        for number in order:
+            # Ids of sources are those of the whole survey: here the fold is not what is tested.
+            database.replace_epochs([epochs[number]])
+        assert_same_rows(dump(database, without), expected)
+        pd.testing.assert_frame_equal(database.new_sources(max_false_chance=1.0), new)
+    before = dump(database)
+    assert database.replace_epochs(epochs).written == []
+    assert_same_rows(dump(database), before)

@@ -13,8 +13,20 @@ from hypothesis import strategies as st
 
 from contimg_assets.sky.cells import coarser, healpix_29
 from contimg_assets.sky.coverage import Coverage, merged
-from contimg_assets.sky.sphere import separation_arcsec
-from contimg_assets.variability.new_sources import covering, new_sources, uncovered_detections
+from contimg_assets.sky.sphere import displaced, separation_arcsec, unit_vectors
+from contimg_assets.variability.finder import fit_depth, place_in_image
+from contimg_assets.variability.new_sources import (
+    DEPTH_COLUMNS,
+    KnownSources,
+    catalogs_missed,
+    covering,
+    earlier_neighbors,
+    false_chances,
+    known_before,
+    new_sources,
+    uncovered_detections,
+    undetected,
+)
 
 
 def images(**columns: object) -> pd.DataFrame:
@@ -180,3 +192,108 @@ def test_vast_new_sources(shared: Path, run: str) -> None:
     )  # fmt: skip
     expected = pd.read_csv(folder / "expected" / run / "sources.csv").set_index("id").loc[members["source_id"]]
     assert new_sources(born, table, 5.0)["is_new"].tolist() == expected["new"].tolist()
+
+
+# --- limits beside detections, and what else makes a source known -------------------------------------------------
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (359.999, -45.0), (123.0, 89.999), (0.0, -90.0)])
+def test_no_limit_within_the_beam_of_a_detection(ra: float, dec: float) -> None:
+    around = displaced(np.full(4, ra), np.full(4, dec), np.array([0.0, 50.0, 0.0, -200.0]), np.array([5.0, 0, -80, 0]))
+    beam = np.array([60.0])
+    free = undetected(*around, unit_vectors([ra], [dec]), beam)
+    assert free.tolist() == [False, False, True, True]
+    assert undetected(*around, np.empty((0, 3)), np.empty(0)).all()
+    assert undetected(*around, unit_vectors([ra], [dec]), np.array([np.nan])).all()
+    assert undetected(np.empty(0), np.empty(0), unit_vectors([ra], [dec]), beam).shape == (0,)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (359.999, -45.0), (123.0, 89.999)])
+def test_an_earlier_source_within_the_beam_is_the_same(ra: float, dec: float) -> None:
+    other_ra, other_dec = displaced(ra, dec, [20.0, 20.0, 20.0, 90.0, 0.0], [0.0] * 5)
+    sources = pd.DataFrame(
+        {
+            "id": ["earlier", "later", "together", "far", "own"],
+            "ra_deg": other_ra, "dec_deg": other_dec, "first_mjd": [1.0, 9.0, 4.9, 1.0, 5.0],
+            "first_epoch": ["a", "z", "e", "a", "e"],
+        }
+    )  # fmt: skip
+    late = pd.DataFrame(
+        {"source_id": ["own"], "epoch": ["e"], "mjd": [5.0], "ra_deg": [ra], "dec_deg": [dec], "bmaj_arcsec": [60.0]}
+    )
+    assert earlier_neighbors(late, sources).tolist() == [True]
+    for harmless in ("later", "together", "far", "own"):
+        assert earlier_neighbors(late, sources[sources["id"] == harmless]).tolist() == [False]
+    missing = late.assign(ra_deg=np.nan, dec_deg=np.nan, bmaj_arcsec=np.nan)
+    assert earlier_neighbors(missing, sources).tolist() == [False]
+
+
+def test_a_counterpart_counts_at_a_flux_that_agrees() -> None:
+    names = ["same", "brighter", "fainter", "unlikely", "rejected", "accepted", "steep", "none", "no flux"]
+    n = len(names)
+    late = pd.DataFrame({"source_id": names, "flux_peak_mjy_beam": 100.0, "flux_peak_err_mjy_beam": 2.0})
+    matches = pd.DataFrame(
+        {
+            "source_id": names,
+            "probability": [0.99, 0.99, 0.99, 0.01, 0.99, 0.01, 0.99, np.nan, 0.99],
+            "match_quality": ["A", "A", "A", "D", "rejected", "accepted", "B", "D", "A"],
+            "flux_ratio": [1.1, 0.2, 8.0, 1.0, 1.0, 1.0, 2.0, 1.0, np.nan],
+            "flux_int_mjy": 100.0,
+            # A catalog at another frequency says less of the flux.
+            "freq_ratio": [1.0] * 6 + [0.2, 1.0, 1.0],
+        }
+    )
+    assert dict(zip(names, known_before(late, matches), strict=True)) == {
+        "same": True, "brighter": True, "fainter": False, "unlikely": False, "rejected": False, "accepted": True,
+        "steep": True, "none": False, "no flux": True,
+    }  # fmt: skip
+    assert known_before(late, matches.iloc[:0]).tolist() == [False] * n
+
+
+def test_a_catalog_counts_where_it_reaches() -> None:
+    """One lists all sources east of RA 0, the other those over 50 mJy everywhere."""
+    rng = np.random.default_rng(1)
+    ra, dec = rng.uniform(-4, 4, 3000), rng.uniform(-2, 2, 3000)
+    flux = 5.0 * (1 - rng.random(3000)) ** -1.0
+    late = pd.DataFrame({"ra_deg": [2.5, 357.5, 2.5, 357.5, np.nan], "dec_deg": 0.0, "flux_peak_mjy_beam": 80.0})
+    late.loc[2:3, "flux_peak_mjy_beam"] = 15.0
+
+    def chance(**catalogs: np.ndarray) -> np.ndarray:
+        return catalogs_missed(late, KnownSources(ra % 360, dec, flux, catalogs))
+
+    east, bright = chance(east=ra > 0), chance(bright=flux > 50.0)
+    assert (east[[0, 2]] < 0.02).all() and (east[[1, 3, 4]] == 1.0).all()
+    assert (bright[:2] < 0.02).all() and (bright[2:] == 1.0).all()
+    np.testing.assert_allclose(chance(east=ra > 0, bright=flux > 50.0), east * bright)
+    assert chance().tolist() == [1.0] * 5
+
+
+def test_a_single_peak_may_be_noise() -> None:
+    table = images(field_radius_deg=[1.5], bmaj_arcsec=[50.0], bmin_arcsec=[40.0], threshold_snr=[5.0])
+    late = pd.DataFrame(
+        {
+            "epoch": ["e0", "e0", "e0", None], "image": ["i0", "i0", "i0", None], "snr": [5.2, 5.2, 12.0, np.nan],
+            "n_detected": [1, 2, 1, 0],
+        }
+    )  # fmt: skip
+    chance = false_chances(late, table, np.array([1e-5, 1e-5, 1e-5, 1e-5]))
+    assert chance[0] > 0.05
+    assert chance[1:3] == pytest.approx([1e-5, 1e-5], rel=0.1)
+    assert chance[3] == 1.0
+
+
+def test_the_rms_of_the_rows_decides_at_the_edge() -> None:
+    """The noise doubles to the edge: there the same flux is less significant, and its limit is twice as high."""
+    ra, dec = displaced(np.zeros(200), np.zeros(200), *(3600 * np.random.default_rng(1).uniform(-0.7, 0.7, (2, 200))))
+    place = place_in_image(ra, dec, (np.zeros(1), np.zeros(1)), np.ones(1))
+    depth = fit_depth(place, 1.0 + (place**2).sum(axis=1), 1.0)
+    table = images(ra_deg=[0.0]).assign(**dict(zip(DEPTH_COLUMNS, depth.model, strict=True)), flux_mult=1.0)
+    where = first([0.0, 0.95], [0.0, 0.0], flux=10.0)
+    found = new_sources(where, table, 5.0)
+    assert found["new_significance"].tolist() == pytest.approx([10.0, 10.0 / 1.9], rel=0.06)
+    assert found["chance_missed"].is_monotonic_increasing
+    rms = uncovered_detections(where, table, np.zeros((2, 1), bool), ["e0"])["rms_mjy_beam"]
+    assert rms.tolist() == pytest.approx([1.0, 1.9], rel=0.06)
+    # On the corrected scale everything is as much brighter.
+    scaled = new_sources(where, table.assign(flux_mult=2.0), 5.0)
+    np.testing.assert_allclose(scaled["new_significance"], found["new_significance"] / 2.0)
