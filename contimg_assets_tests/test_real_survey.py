@@ -146,3 +146,13 @@ def test_one_reference_source_is_one_source(real: RealSurvey) -> None:
     share = float((n_sources == 1).mean())
     print(f"{share:.2%} of {len(n_sources)} reference sources are one source")
     assert share >= 0.99
+
+
+def test_the_pulsars_are_among_the_first_variables_of_a_list_that_is_short(real: RealSurvey) -> None:
+    """J1932+1059, J1921+2153 and J1935+1616; by p < 1e-4 alone a fifth of all sources would be listed."""
+    products = real.project.products
+    found = products.variables(q_value=real.project.config.variability.max_q)
+    for ra_deg, dec_deg in ((PULSAR_RA_DEG, PULSAR_DEC_DEG), (290.437, 21.884), (293.949, 16.278)):
+        apart = separation_arcsec(found["ra_deg"], found["dec_deg"], ra_deg, dec_deg)
+        assert (apart[:10] < 15).any()
+    assert len(found) < 0.04 * len(products.variables())

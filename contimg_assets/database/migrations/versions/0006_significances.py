@@ -48,6 +48,10 @@ def _fill(kind: str) -> None:
         sa.update(table).where(this).values({log10_p: sa.bindparam("found")}),
         [{"of_source": row[0], "of_sample": row[1], "found": v} for row, v in zip(rows, values.tolist(), strict=True)],
     )
+    if connection.dialect.name == "postgresql":
+        # It looks at foreign keys of changed rows now or never lets the table be changed within this transaction.
+        op.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        op.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def downgrade() -> None:
