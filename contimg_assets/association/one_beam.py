@@ -19,7 +19,7 @@ from contimg_assets.association.scene import Scene
 from contimg_assets.association.source_pairs import SourcePairs, tangent_offsets
 from contimg_assets.association.state import FoldState
 from contimg_assets.identity.ids import mix
-from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
+from contimg_assets.sky.arrays import Flags, Floats, Hashes, Indices, Values
 from contimg_assets.sky.sphere import chord, displaced
 
 # Share of the measurements whose positions are off by more than their errors say, and by how much of the beam (1 sigma
@@ -30,6 +30,8 @@ _HALF = 0.5
 # Of a normal distribution in two dimensions 95 % lie within this many sigma.
 _WITHIN_95 = 2.4477
 _NOT_MEASURED = -1
+# Fluxes of one source in two images of an epoch are within this many times `flux_scatter` of each other.
+_SAME_FLUX = 2.5
 
 
 def with_outliers(scene: Scene, pairs: SourcePairs, decision: Decision) -> tuple[SourcePairs, Decision]:
@@ -138,7 +140,7 @@ class Healed:
 def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, newborn: Hashes) -> Healed:
     """Merge twins: sources within half a beam that were never seen together in one image.
 
-    A source that is born within half a beam of another has it for a twin, until both are measured in the same image.
+    A source that is born within half a beam of another has it for a twin, until an epoch tells them apart.
     When either is measured, they become one if that costs less than two sources do, at the positions that they have by
     then. The older one stays.
 
@@ -154,14 +156,14 @@ def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, n
     beam_arcsec = float(scene.beam_arcsec.min())
     twin = after.twin.copy()
     seen = np.full(len(after), _NOT_MEASURED)
-    seen[np.searchsorted(after.source, source)] = scene.observation.image[measurement]
+    seen[np.searchsorted(after.source, source)] = measurement
     born = np.searchsorted(after.source, np.sort(newborn))
     twin[born] = _twins_at_birth(after, scene, born, beam_arcsec)
     one = np.flatnonzero(twin)
     if not len(one):
         return Healed(after, nothing, nothing)
     other = np.searchsorted(after.source, twin[one])
-    together = (seen[one] == seen[other]) & (seen[one] != _NOT_MEASURED)
+    together = _told_apart(scene, seen[one], seen[other])
     twin[one[together]] = 0
     news = ~together & ((seen[one] != _NOT_MEASURED) | (seen[other] != _NOT_MEASURED))
     one, other = one[news], other[news]
@@ -175,6 +177,20 @@ def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, n
     cost = _cost(scene, pairs, after.vectors[one], np.full(len(one), beam_arcsec), flux)
     pairs = pairs.keep((cost < 0.0) & (pairs.separation_arcsec <= _HALF * beam_arcsec))
     return _merged(replace(after, twin=twin), pairs)
+
+
+def _told_apart(scene: Scene, one: Indices, other: Indices) -> Flags:
+    """Which pairs of measurements of the epoch (-1: not measured) show that their sources are two.
+
+    Two of one image do. So do two of different images whose fluxes differ: one image told apart what is a blend in the
+    other.
+    """
+    both = (one != _NOT_MEASURED) & (other != _NOT_MEASURED)
+    image, ln_flux = scene.observation.image, scene.observation.ln_flux
+    with np.errstate(invalid="ignore"):
+        differs = np.abs(ln_flux[one] - ln_flux[other]) > _SAME_FLUX * scene.parameters.flux_scatter
+    apart: Flags = both & ((image[one] == image[other]) | differs)
+    return apart
 
 
 def _twins_at_birth(after: FoldState, scene: Scene, born: Indices, beam_arcsec: float) -> Hashes:

@@ -130,6 +130,16 @@ def test_a_twin_of_the_same_epoch_in_another_image_never_gets_a_name() -> None:
     assert len(second.rows.source) == len(EAST) + 1
 
 
+def test_what_one_image_tells_apart_and_another_blends_stays_two() -> None:
+    first = fold(None, epoch("e0", PLACES[0], [(0.0, 0.0, "x")]), None, images(*PLACES[0], "x"))
+    measured = epoch("e1", PLACES[0], [(0.0, 0.0, "x"), (4.0, 0.0, "y")])
+    for faint, n_new in ((19.0, 0), (8.0, 1)):
+        flux = np.where(measured["image"] == "y", faint, 20.0)
+        about = images(*PLACES[0], "x", "y")
+        second = fold(first.state, measured.assign(flux_peak_mjy_beam=flux), None, about)
+        assert len(second.state) == len(first.state) + n_new
+
+
 def test_sources_seen_together_in_one_image_stay_two() -> None:
     *_, before, after = folded(PLACES[0], *TWIN[:2], [(0.0, 0.0, "x"), (6.3, 0.0, "x")], TWIN[2])
     assert not before.state.twin.any()

@@ -1,0 +1,85 @@
+"""Errors of mean positions: 95 % of faint sources within them, although only what noise made brighter was detected."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contimg_assets.variability.position_errors import excess_of_faint, position_errors
+
+COLUMNS = ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
+
+
+def survey(seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec: float = 40.0) -> pd.DataFrame:
+    """Sources with Euclidean counts in epochs of one depth, with their true positional offset east."""
+    rng = np.random.default_rng(seed)
+    true = 2.0 * rng.random(n) ** (-1 / 1.5)
+    snr = true[:, None] + rng.normal(size=(n, n_epochs))
+    seen = snr > threshold
+    sigma_true = beam_arcsec / 2.355 / true[:, None]
+    # What a finder quotes: from the SNR and the size that it measured.
+    quoted = beam_arcsec / 2.355 / snr * np.exp(rng.normal(0.0, 1.0, (n, n_epochs)) / np.maximum(snr, 2.0))
+    offset = sigma_true * rng.normal(size=(n, n_epochs))
+    weight = np.where(seen, quoted**-2.0, 0.0)
+    found = seen.any(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (weight * offset).sum(axis=1) / weight.sum(axis=1)
+        error = 1.0 / np.sqrt(weight.sum(axis=1))
+    return pd.DataFrame(
+        {
+            **dict.fromkeys(COLUMNS, error),
+            "offset": mean,
+            "min_snr": np.where(seen, snr, np.inf).min(axis=1),
+            "max_snr": np.where(seen, snr, -np.inf).max(axis=1),
+            "n_measurements": seen.sum(axis=1),
+            "n_forced": 0,
+            "n_limits": n_epochs - seen.sum(axis=1),
+        }
+    )[found]
+
+
+@pytest.mark.parametrize("n_epochs", [1, 6, 20])
+def test_95_percent_are_within_1_96_errors_however_often_they_were_seen(n_epochs: int) -> None:
+    sources = survey(1, 60_000, n_epochs)
+    errors = position_errors(sources)
+    kinds = pd.cut(sources["n_measurements"], [0, 1, 3, 1000], labels=["1", "2-3", "4+"])
+    for name in COLUMNS:
+        raw = (sources["offset"].abs() < 1.96 * sources[name]).groupby(kinds, observed=True).mean()
+        good = (sources["offset"].abs() < 1.96 * errors[name]).groupby(kinds, observed=True).mean()
+        print(n_epochs, raw.round(3).to_dict(), good.round(3).to_dict())
+        assert good.between(0.93, 0.97).all()
+        assert n_epochs == 1 or raw["1"] < 0.87
+
+
+def test_the_more_images_missed_it_the_fainter_it_is() -> None:
+    factors = [excess_of_faint(*(np.array([value]) for value in (5.5, 5.5, 1.0, m))).item() for m in (0.0, 1.0, 5.0)]
+    assert 1.0 < factors[0] < factors[1] < factors[2] < 2.0
+    seen_often = excess_of_faint(np.full(2, 6.0), np.full(2, 5.0), np.array([2.0, 50.0]), np.zeros(2))
+    assert seen_often[0] > seen_often[1] >= 1.0
+    # Half of very many is as half of ten.
+    assert np.isfinite(excess_of_faint(np.array([6.0]), np.array([5.0]), np.array([1e4]), np.array([1e4]))).all()
+
+
+def test_bright_sources_and_those_without_detections_keep_their_errors() -> None:
+    sources = pd.DataFrame(
+        {
+            "uncertainty_ew_arcsec": [1.0, 1.0, 1.0],
+            "uncertainty_ns_arcsec": [2.0, 2.0, 2.0],
+            "min_snr": [500.0, np.nan, 5.0],
+            "max_snr": [600.0, np.nan, 5.0],
+            "n_measurements": [3, 3, 2],
+            "n_forced": [0, 0, 2],
+            "n_limits": [4, 4, 4],
+        }
+    )
+    errors = position_errors(sources)
+    np.testing.assert_allclose(errors["uncertainty_ew_arcsec"], [1.0, 1.0, 1.0], rtol=1e-4)
+    np.testing.assert_allclose(errors["uncertainty_ns_arcsec"], [2.0, 2.0, 2.0], rtol=1e-4)
+    assert position_errors(sources.iloc[:0])["uncertainty_ew_arcsec"].shape == (0,)
+
+
+def test_the_order_and_the_company_of_sources_do_not_matter() -> None:
+    sources = survey(2, 3000, 6).reset_index(drop=True)
+    errors = position_errors(sources)["uncertainty_ew_arcsec"]
+    order = np.random.default_rng(0).permutation(len(sources))
+    np.testing.assert_array_equal(position_errors(sources.iloc[order])["uncertainty_ew_arcsec"], errors[order])
+    np.testing.assert_array_equal(position_errors(sources.iloc[:7])["uncertainty_ew_arcsec"], errors[:7])
