@@ -63,15 +63,15 @@ STAGE_VERSIONS = {
         "measurements": "43a60a38846af4ff",
         "associated_sources": "8e37a21f914a9c23",
         "catalog_matches": "c57335dc57356589",
-        "corrections": "dd1cb01b209a8f48",
-        "products": "81fec5eff6c19478",
+        "corrections": "91c463a8a1957c12",
+        "products": "565c927e2a12ef0e",
     },
     "scales between epochs": {
         "raw_detections": "a514d410f4fd7b30",
         "measurements": "43a60a38846af4ff",
         "associated_sources": "8d28a2e6f1fb8757",
         "catalog_matches": "c57335dc57356589",
-        "corrections": "9aa57717b5c2c966",
+        "corrections": "a0a396f45943ddba",
         "products": "02146afecb9585c6",
     },
     "other errors and matches": {
@@ -79,20 +79,20 @@ STAGE_VERSIONS = {
         "measurements": "157e8de933219193",
         "associated_sources": "8e37a21f914a9c23",
         "catalog_matches": "ee26bb00d9fed2ed",
-        "corrections": "b6fa7be98d76bd86",
-        "products": "b3264a5845073fba",
+        "corrections": "b9b005c9734bd1c6",
+        "products": "54b8516e77b13611",
     },
 }
 
 # Assets that have no epochs: made once for the survey.
 SURVEY_ASSET_VERSIONS = {
-    "defaults": {"epoch_scales": "853999eb231d5826"},
+    "defaults": {"epoch_scales": "4d83531fc8d513d9"},
     "scales between epochs": {
         "epoch_scales": "7b309f24b3c46b6e",
         "reference/nvss": "7b726e13870c9831",
         "reference/own": "be8921f6766ea295",
     },
-    "other errors and matches": {"epoch_scales": "1f1344294c034d8a", "reference/first": "93d397cb7ca3f22d"},
+    "other errors and matches": {"epoch_scales": "003cc0d461ecfc17", "reference/first": "93d397cb7ca3f22d"},
 }
 
 SECTION_VERSIONS = {
@@ -102,7 +102,7 @@ SECTION_VERSIONS = {
         "measurements": "6307f8015cc2cb55",
         "association": "1503acd9b48589b5",
         "matching": "63c335c846caa234",
-        "corrections": "a5ea72063d1f2203",
+        "corrections": "cdcef092b7200a4a",
         "variability": "e44a5d0bceac878e",
         "checks": "91cf9c5d9e5c4b1b",
         "automation": "9b8fa88fafc28b44",
@@ -126,7 +126,7 @@ SECTION_VERSIONS = {
         "measurements": "0b63945237ab2e65",
         "association": "1503acd9b48589b5",
         "matching": "c6b6346882804783",
-        "corrections": "adbb7d959e947206",
+        "corrections": "897445c2dd17f1e0",
         "variability": "8999b61397137245",
         "checks": "014b7098317a03fe",
         "automation": "a8a650debe4e9cbe",
@@ -191,7 +191,7 @@ def test_versions_of_sections(configured: tuple[str, Config]) -> None:
 
 
 def test_version_of_what_a_fold_begins_with() -> None:
-    assert NOTHING_BEFORE == {"associated_sources": "e4a6a0577479b2b4", "corrections": "8c97b58f191010db"}
+    assert NOTHING_BEFORE == {"associated_sources": "e4a6a0577479b2b4", "corrections": "40874f450a4f83c6"}
 
 
 def test_version_of_what_a_catalog_is_made_from(tmp_path: Path) -> None:
