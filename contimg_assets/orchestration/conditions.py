@@ -85,13 +85,12 @@ def on_any_epoch() -> Any:
     """For assets that take all epochs together: content of any epoch changed, once nobody works on any.
 
     An epoch that is missing upstream, because it failed, holds the others back no more than elsewhere; and where there
-    is no epoch at all there is nothing to make. Nor is it asked for together with what it reads: it has no epoch to
-    share a run with, so its own might come first, and would settle what the other one changes after it.
+    is no epoch at all there is nothing to make.
     """
     content_changed = upstream_content_changed()
     changed = content_changed | AutomationCondition.code_version_changed()
     wanted = changed.since(_handled) | since_request(content_changed)
-    return (wanted & ~upstream_is_requested() & ~lately_worked_on()).with_label("on_any_epoch")
+    return (wanted & ~lately_worked_on()).with_label("on_any_epoch")
 
 
 def on_upstream_change(outside: dg.AssetSelection | None = None) -> AutomationCondition[Any]:

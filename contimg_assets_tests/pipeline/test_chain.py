@@ -61,6 +61,9 @@ class MemoryStore:
     def deleted_epochs(self) -> list[str]:
         return []
 
+    def is_deleted(self, epoch: str) -> bool:
+        return False
+
     def damage(self, stage: str, epoch: str) -> str | None:
         return None
 
