@@ -110,9 +110,11 @@ def test_aegean_prioritized_fits_are_forced(tmp_path: Path) -> None:
     assert got["flux_peak_mjy_beam"].iloc[0] == pytest.approx(-0.4)
 
 
-def test_aegean_with_a_prefix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rename", ["epoch1_{}", "{}_1"])
+def test_aegean_with_renamed_columns(tmp_path: Path, rename: str) -> None:
     table = build.aegean_table(TRUTH)
-    got = read(tmp_path, build.csv(table.add_prefix("epoch1_"))).detections.sort_values("line", ignore_index=True)
+    renamed = table.rename(columns=rename.format)
+    got = read(tmp_path, build.csv(renamed)).detections.sort_values("line", ignore_index=True)
     expected = read(tmp_path, build.csv(table)).detections.sort_values("line", ignore_index=True)
     pd.testing.assert_frame_equal(got, expected)
 
