@@ -25,12 +25,12 @@ FOREIGN = {"auth_basic", "auth_basic_user_file", "proxy_pass", "proxy_http_versi
 FOREIGN |= {"max_concurrent_runs"}
 # of vast-pipeline, vast-post-processing and dsa110-contimg.
 FOREIGN |= {"wavg_ra", "new_high_sigma", "last_measured_at", "max_flux_mjy", "min_flux_mjy", "sep_from_center_deg"}
-FOREIGN |= {"updated_at"}
+FOREIGN |= {"updated_at", "ref_epoch"}
 
 
 def _known_names() -> set[str]:
     """Everything of ours that a page may name in backticks."""
-    names = {"mjd_mid", "rms_map", "simulate_detections", "associate_measurements"}
+    names = {"mjd_mid", "jd_mid", "n_detections", "rms_map", "simulate_detections", "associate_measurements"}
     for group in describe():
         names |= set(group.name.split("."))
         for entry in group.entries:

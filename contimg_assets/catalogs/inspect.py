@@ -123,6 +123,8 @@ def _of_detections(catalog: DeliveredCatalog, parameters: Ingest) -> Inspection:
     warnings = []
     if forced:
         warnings.append(f"{forced} of {n_rows} rows are forced: measured at a given position, not detected")
+    if catalog.format == "sky_model":
+        warnings.append("components are kept as they stand, those of one source are not summed; axes are not taken")
     if survey is not None and catalog.format == "table":
         warnings.append(f"its columns are those of the survey {survey.survey}: is it a reference catalog?")
     return Inspection(

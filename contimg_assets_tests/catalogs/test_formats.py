@@ -152,6 +152,20 @@ def test_proper_motions_are_followed(tmp_path: Path) -> None:
     assert goes[["ra_err_arcsec", "dec_err_arcsec"]].tolist() == pytest.approx([0.2, 0.3], abs=1e-3)
 
 
+def test_columns_above_dashes_and_hours(tmp_path: Path) -> None:
+    """VizieR's text in fixed columns: cells may hold blanks, or nothing."""
+    rows = ["Name     RAJ2000     DEJ2000     S1.4  ", '         "h:m:s"     "d:m:s"     Jy    ']
+    rows += ["-------- ----------- ----------- ------", "A b      00 42 00.00 -03 15 00.0   1.5"]
+    rows += ["C        00 43 00.00 -03 15 00.0       ", "# the end", ""]
+    (tmp_path / "it.txt").write_text("# text\n" + "\n".join(rows))
+    got = reference(tmp_path / "it.txt", columns={"flux_mjy": {"column": "S1.4"}}).set_index("catalog_source_id")
+    assert got.loc["A b", ["ra_deg", "dec_deg", "flux_mjy"]].tolist() == pytest.approx([10.5, -3.25, 1500.0])
+    assert np.isnan(got.loc["C", "flux_mjy"])
+    (tmp_path / "it.csv").write_text("name,ra,dec\nA,0.7,-3.25\n")
+    hours = reference(tmp_path / "it.csv", columns={"ra_deg": {"column": "ra", "unit": "hourangle"}})
+    assert hours["ra_deg"].tolist() == pytest.approx([10.5])
+
+
 # --- one reader ---------------------------------------------------------------------------------------------------
 
 SKY = build.sky(30)

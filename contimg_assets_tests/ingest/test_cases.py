@@ -110,9 +110,11 @@ def test_aegean_prioritized_fits_are_forced(tmp_path: Path) -> None:
     assert got["flux_peak_mjy_beam"].iloc[0] == pytest.approx(-0.4)
 
 
-def test_aegean_with_a_prefix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rename", ["epoch1_{}", "{}_1"])
+def test_aegean_with_renamed_columns(tmp_path: Path, rename: str) -> None:
     table = build.aegean_table(TRUTH)
-    got = read(tmp_path, build.csv(table.add_prefix("epoch1_"))).detections.sort_values("line", ignore_index=True)
+    renamed = table.rename(columns=rename.format)
+    got = read(tmp_path, build.csv(renamed)).detections.sort_values("line", ignore_index=True)
     expected = read(tmp_path, build.csv(table)).detections.sort_values("line", ignore_index=True)
     pd.testing.assert_frame_equal(got, expected)
 
@@ -393,3 +395,58 @@ def test_stated_detections_must_be_there(tmp_path: Path) -> None:
         InputError, match=r"'n_detections': 11 are stated, but x\.csv has 12 rows|field_a\.csv has 12 rows"
     ):
         read_epoch(folder, "e1", Config(root=tmp_path))
+
+
+# --- containers ---------------------------------------------------------------------------------------------------
+
+
+def _table(frame: pd.DataFrame) -> Table:
+    return Table({name: frame[name].to_numpy(dtype=str if frame[name].dtype == "str" else None) for name in frame})
+
+
+def test_large_files_are_read_in_part_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    TRUTH.to_parquet(tmp_path / "t.parquet")
+    contents = {"x.fits": build.fits_bytes(TRUTH, tmp_path / "t"), "x.parquet": (tmp_path / "t.parquet").read_bytes()}
+    for name, content in contents.items():
+        whole = read(tmp_path, content, name).detections
+        with monkeypatch.context() as patched:
+            patched.setattr("contimg_assets.reading.containers._LARGE", 0)
+            pd.testing.assert_frame_equal(read(tmp_path, content, name).detections, whole)
+
+
+def test_a_votable_states_its_frame(tmp_path: Path) -> None:
+    sky = SkyCoord(TRUTH["ra_deg"], TRUTH["dec_deg"], unit="deg").fk4
+    _table(TRUTH.assign(ra_deg=sky.ra.deg, dec_deg=sky.dec.deg)).write(tmp_path / "t", format="votable")
+    text = (tmp_path / "t").read_text()
+    for system, equinox, converted in (("eq_FK4", "B1950", True), ("eq_FK5", "J2000", False)):
+        stated = f'<COOSYS ID="c" system="{system}" equinox="{equinox}"/><TABLE'
+        got = read(
+            tmp_path, text.replace("<TABLE", stated, 1).replace(' name="ra_deg"', ' name="ra_deg" ref="c"'), "x.xml"
+        )
+        got = got.detections.set_index("component_id").loc[TRUTH["component_id"]]
+        expected = TRUTH["dec_deg"] if converted else sky.dec.deg
+        np.testing.assert_allclose(got["dec_deg"], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["fits", "xml"])
+def test_doubled_columns_of_binary_tables(tmp_path: Path, kind: str) -> None:
+    table = _table(TRUTH.assign(odd=1.0, even=2.0))
+    if kind == "fits":
+        hdu = fits.table_to_hdu(table)
+        hdu.header[f"TTYPE{len(table.colnames)}"] = "odd"
+        hdu.writeto(tmp_path / "t")
+    else:
+        table.write(tmp_path / "t", format="votable")
+        (tmp_path / "t").write_text((tmp_path / "t").read_text().replace('name="even"', 'name="odd"'))
+    assert len(read(tmp_path, (tmp_path / "t").read_bytes(), f"x.{kind}").detections) == 12
+
+
+def test_a_catalog_in_sqlite(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "t") as connection:
+        TRUTH.to_sql("found", connection, index=False)
+        pd.DataFrame({"key": ["author"]}).to_sql("about", connection, index=False)
+    connection.close()
+    got = read(tmp_path, (tmp_path / "t").read_bytes(), "x.db").detections.set_index("component_id")
+    np.testing.assert_array_equal(got.loc[TRUTH["component_id"], "flux_int_mjy"], TRUTH["flux_int_mjy"])

@@ -230,3 +230,18 @@ def test_images_keep_their_own_values(folder: Path) -> None:
     assert epoch.images["freq_mhz"].tolist() == [1405.0, 887.5]
     assert epoch.images["n_rows"].tolist() == [7, 5]
     assert epoch.detections.groupby("image").size().to_dict() == {"b": 7, "z": 5}
+
+
+@pytest.mark.parametrize(
+    ("keys", "mjd"),
+    [
+        ({"DATE-OBS": "2026-01-25", "MJD-OBS": 61065.9}, 61065.9 + 150 / 86400),
+        ({"DATE-OBS": "2026-01-25", "TIME-OBS": "12:00:00"}, 61065.5 + 150 / 86400),
+        ({"DATE-OBS": "2026-01-25", "MJD-AVG": 61065.9}, 61065.9),
+        ({"DATE-OBS": None, "MJD-BEG": 61065.8, "MJD-END": 61065.9}, 61065.85),
+        ({"DATE-OBS": "2026-01-25T12:00:00", "MJD-OBS": 61000.0}, 61065.5 + 150 / 86400),
+    ],
+)
+def test_the_middle_of_the_exposure_by_other_headers(tmp_path: Path, keys: dict, mjd: float) -> None:
+    found = image_from_header(write_header(tmp_path / "i.fits", image_header(**keys)))
+    assert found["mjd_mid"] == pytest.approx(mjd, abs=1e-7)

@@ -4,7 +4,7 @@ Positions and their errors in degrees, axes (FWHM) in arcsec, fluxes in Jy and J
 a fit that failed. A component is named by its island and its number in the island.
 
 Rows with the flag of prioritized fitting (64) were measured at a position that was given: they are forced. Columns may
-have a prefix (``--colprefix``).
+have a prefix (``--colprefix``), or the number that TOPCAT puts behind the names of tables it joins (``ra_1``).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class AegeanReader:
     name = "aegean"
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
-        return _prefix(columns) is not None
+        return _affixes(columns) is not None
 
     def sources(self, columns: Collection[str]) -> Sequence[Source]:
-        prefix = _prefix(columns)
-        if not prefix:
+        before, behind = _affixes(columns) or ("", "")
+        if not before and not behind:
             return _SOURCES
-        return tuple(replace(source, names=tuple(prefix + name for name in source.names)) for source in _SOURCES)
+        return tuple(replace(one, names=tuple(before + name + behind for name in one.names)) for one in _SOURCES)
 
     def needs(self) -> Sequence[tuple[str, ...]]:
         return NEEDS
@@ -73,11 +73,13 @@ class AegeanReader:
             rows.forced = forced if forced.any() else False
 
 
-def _prefix(columns: Collection[str]) -> str | None:
-    """What stands before all names, mostly nothing; None where the columns are not Aegean's."""
+def _affixes(columns: Collection[str]) -> tuple[str, str] | None:
+    """What stands before and behind all names, mostly nothing; None where the columns are not Aegean's."""
     present = set(columns)
-    prefixes = ["", *(name.removesuffix("island") for name in columns if name.endswith("_island"))]
-    return next((prefix for prefix in prefixes if {prefix + name for name in _SIGNATURE} <= present), None)
+    starts = [(name.removesuffix("island"), "") for name in columns if name.endswith("_island")]
+    ends = [("", name.removeprefix("island")) for name in columns if name.startswith("island_")]
+    choices = [("", ""), *starts, *ends]
+    return next(((pre, post) for pre, post in choices if {pre + name + post for name in _SIGNATURE} <= present), None)
 
 
 READER = AegeanReader()

@@ -1,0 +1,47 @@
+"""`contimg inspect`, and what `contimg catalog add` and `remove` say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from contimg_assets.cli.app import app
+from contimg_assets_tests.ingest import build
+
+runner = CliRunner()
+
+
+def call(*arguments: str, status: int = 0) -> str:
+    result = runner.invoke(app, list(arguments), env={"COLUMNS": "300"})
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_inspect_of_a_finders_catalog(folder: Path) -> None:
+    (folder / "x.txt").write_bytes(build.selavy_text(build.sky(12)))
+    told = call("inspect", "x.txt")
+    assert "read as detections; written by: selavy; 12 rows" in told
+    assert "flux_int_mjy is flux_int [mJy] (unit: the file)" in told
+    assert "looked for and not found: " in told
+    assert "frame: none stated, taken for ICRS" in told
+    assert "galactic as you say, converted to ICRS" in call("inspect", "x.txt", "--frame", "galactic")
+    (folder / "contimg.yaml").write_text("ingest:\n  frame: fk4 1950\n")
+    assert "FK4 B1950 as you say, converted to ICRS" in call("inspect", "x.txt")
+
+
+def test_add_says_all_that_it_took_and_remove_takes_it_out(folder: Path) -> None:
+    (folder / "n.csv").write_text("NVSS,RAJ2000,DEJ2000\nA,10.5,-3.25\nB,10.6,-95\n")
+    told = call("catalog", "add", "NVSS", "n.csv")
+    assert "1400 MHz (preset nvss); beam 45 arcsec (preset nvss); position errors 1 arcsec" in told
+    assert "note: the preset nvss names columns that the file lacks: e_RAJ2000 for ra_err_arcsec" in told
+    assert "1 of 2 rows set aside" in told
+    assert "no longer configured" in call("catalog", "remove", "Nvss")
+    assert "No reference catalog is configured" in call("catalog", "list")
