@@ -390,12 +390,12 @@ class Queries:
         kind = self.flux_kind(sample) if kind is None else kind
         _check_statistics(kind, sample)
         with reading(self.engine) as connection:
-            judged = read_significances(connection, kind, sample)
+            also = [] if p_value is None else [f"p_value_{kind}"]
+            judged = read_significances(connection, kind, sample, also)
             chosen = np.ones(len(judged), dtype=bool)
             for name, least in (("eta", eta), ("v", v)):
                 chosen &= (judged[f"{name}_{kind}"] >= least).to_numpy() if least is not None else True
-            log10_p = None if p_value is None else np.log10(p_value) if p_value > 0 else -np.inf
-            for name, most in (("log10_p_value", log10_p), ("q_value", q_value)):
+            for name, most in (("p_value", p_value), ("q_value", q_value)):
                 chosen &= (judged[f"{name}_{kind}"] <= most).to_numpy() if most is not None else True
             # eta counts per degree of freedom, so it does not compare sources of different numbers of measurements.
             order = [f"log10_p_value_{kind}", f"eta_{kind}", "source_id"]

@@ -6,6 +6,8 @@ anew, it costs a second for a million sources, and no order of arrival can chang
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,8 +17,12 @@ from contimg_assets.database.models import TABLES, significance_columns
 from contimg_assets.variability.significance import significances
 
 
-def read_significances(connection: Connection, kind: str, sample: str) -> pd.DataFrame:
+def read_significances(connection: Connection, kind: str, sample: str, also: Sequence[str] = ()) -> pd.DataFrame:
     """The sources that have a scatter, in no order, and how sure it is that they vary.
+
+    Parameters
+    ----------
+    also : further columns of the table `variability`, for which its wide rows must be read
 
     Returns
     -------
@@ -24,7 +30,7 @@ def read_significances(connection: Connection, kind: str, sample: str) -> pd.Dat
         the table `variability`; log10_p_null and q_value, see `significances`
     """
     c = TABLES["variability"].c
-    names = significance_columns(kind)[1:]
+    names = [*significance_columns(kind)[1:], *also]
     query = sa.select(c.source_id, *(c[name] for name in names))
     found = bulk.fetch(connection, query.where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None)))
     return found.join(significances(found, kind))
