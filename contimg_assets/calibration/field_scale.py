@@ -141,7 +141,7 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corre
     samples = [_ratios(_chosen(rows)) for _, rows in parts]
     fits = _fitted(samples)
     records = [{"image": image, **_record(rows, fit)} for (image, rows), fit in zip(parts, fits, strict=True)]
-    return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image")
+    return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image").astype(float)
 
 
 def _with_known(fluxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

@@ -217,7 +217,7 @@ def _mixture(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.G
     data = mixture.Ratios(pairs.ln_ratio, pairs.variance, pairs.reference / unit, unit)
     free = np.ones(mixture.N_PARAMETERS, dtype=bool)
     free[mixture.C] = False
-    best, found = mixture.maximize(mixture.start(data), data, free=free)
+    best, found = mixture.maximize_from_starts(data, free=free)
     with_offset = np.ones(mixture.N_PARAMETERS, dtype=bool)
     if offset == "auto":
         # Rao's score test, which needs no second fit: far below what is asked for after it, the fit is not worth it.

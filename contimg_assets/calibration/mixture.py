@@ -28,6 +28,9 @@ _PRIOR_MEAN = np.array([0.0, 0.0, np.log(0.05), 0.0, 0.0, np.log(0.7)])
 _PRIOR_WIDTH = np.array([np.inf, np.inf, 1.0, np.inf, 0.7, 0.5])
 _BETA = (1.0, 19.0)
 
+# How long all starts climb, and how many of them go on to the end.
+_FIRST_ITERATIONS, _FINALISTS = 15, 2
+
 _MAX_STEP = np.array([0.3, np.inf, 1.0, 1.5, 0.5, 0.5])
 _LOWER = np.array([-np.inf, -np.inf, np.log(1e-5), -14.0, -5.0, np.log(0.1)])
 _UPPER = np.array([np.inf, np.inf, np.log(3.0), 6.0, 5.0, np.log(5.0)])
@@ -186,6 +189,50 @@ def start(data: Ratios) -> Floats:
     spread = float(robust.scatter(data.y, centre, factor=robust.MAD_TO_SIGMA_4))
     s = np.sqrt(max(spread**2 - float(np.median(data.variance)), (0.3 * spread) ** 2, 1e-6))
     return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
+
+
+def starts(data: Ratios) -> Floats:
+    """Starting values that lead to different maxima, shape (n_starts, 6), the robust ones first.
+
+    Where many are outliers the median lies between the two components, and from there the climb may end with the core
+    and the outliers exchanged, or with one component that takes in both. So it also begins at the densest place, with a
+    narrow core and a third of the matches outside it: on both sides, above, or below.
+    """
+    usual = start(data)
+    spread = float(np.exp(usual[0, LN_S]))
+    mode = _densest(data.y)
+    others = []
+    for centre, width, share, shift, outer in (
+        (mode, 0.4 * spread, 0.35, 0.0, 0.3),
+        (mode, 0.4 * spread, 0.35, 0.2, 0.2),
+        (mode, 0.4 * spread, 0.35, -0.2, 0.2),
+        (mode, 0.1 * spread, 0.5, float(np.mean(data.y)) - mode, 0.15),
+        (float(usual[0, MU]), 1.3 * spread, 0.02, 0.0, 1.0),
+    ):
+        others.append([centre, 0.0, np.log(max(width, 1e-3)), np.log(share / (1 - share)), shift, np.log(outer)])
+    return np.vstack([usual, others])
+
+
+def _densest(values: Floats) -> float:
+    """The half-sample mode (Robertson & Cryer 1974): again and again the shortest half of what is left."""
+    left = np.sort(values)
+    while len(left) > 3:
+        half = (len(left) + 1) // 2
+        widths = left[half - 1 :] - left[: len(left) - half + 1]
+        first = int(np.argmin(widths))
+        left = left[first : first + half]
+    return float(np.mean(left))
+
+
+def maximize_from_starts(data: Ratios, *, free: Flags) -> tuple[Floats, _Derivatives]:
+    """The highest of the maxima that `starts` lead to, shape (1, 6), and the derivatives there."""
+    climbed, found = maximize(starts(data), data, free=free, max_iterations=_FIRST_ITERATIONS, tolerance=1e-2)
+    # Those that climb on may still pass each other.
+    best = np.argsort(-found.value, kind="stable")[:_FINALISTS]
+    finished, found = maximize(climbed[best], data, free=free)
+    first = int(np.argmax(found.value))
+    winner = finished[first : first + 1]
+    return winner, derivatives(winner, data)
 
 
 def maximize(

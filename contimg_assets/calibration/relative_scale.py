@@ -23,7 +23,7 @@ _EFFICIENCY = 0.95
 _ITERATIONS = 30
 _CONVERGED = 1e-3
 # How many sources the scatter of the other images of the epoch counts for, and how many blocks "no correlation" does.
-_SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 10.0
+_SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 5.0
 # How many earlier fluxes of a source the model of its scatter counts for.
 _SOURCE_PRIOR = 2.0
 _BINS, _FEWEST_IN_BIN = 8, 25
@@ -170,7 +170,7 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
     information = total**2 / float((weight**2 * variance).sum())
     spread = correlation * error_of_scale(information, n) ** 2
     left = ratios.ratio / scale - 1.0
-    chi2, n_blocks = _block_chi2(left, weight, ratios.block)
+    chi2, n_blocks = _block_chi2(left, weight, variance, ratios.block)
     noise = ratios.noise / scale**2 + ratios.known_noise
     return RelativeScale(
         n,
@@ -200,13 +200,15 @@ def _stretch(normalized: Floats) -> float:
     return max((n * found + _SCATTER_PRIOR) / (n + _SCATTER_PRIOR), 1.0)
 
 
-def _block_chi2(residual: Floats, weight: Floats, block: Indices) -> tuple[float, int]:
+def _block_chi2(residual: Floats, weight: Floats, variance: Floats, block: Indices) -> tuple[float, int]:
+    """Sum of squares of the blocks' mean residuals in units of what sources that stand alone give; blocks."""
     n_blocks = int(block.max()) + 1
     if n_blocks < 2:
         return 0.0, 0
-    total = np.bincount(block, weight, minlength=n_blocks)
-    mean = np.bincount(block, weight * residual, minlength=n_blocks) / np.maximum(total, 1e-300)
-    return float((total * mean**2).sum()), int((total > 0).sum())
+    shift2 = np.bincount(block, weight * residual, minlength=n_blocks) ** 2
+    expected = np.bincount(block, weight**2 * variance, minlength=n_blocks)
+    there = expected > 0
+    return float((shift2[there] / expected[there]).sum()), int(there.sum())
 
 
 def scatter_model(ratios: list[Ratios], scales: list[float]) -> ScatterModel:

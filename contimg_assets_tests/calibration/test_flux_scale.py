@@ -254,3 +254,20 @@ def test_arguments_that_are_none_are_named(arguments: dict, words: str) -> None:
         calculate_flux_scale(table, **arguments)
     with pytest.raises(InputError, match="row 1, column 'flux_err_mjy' is infinite"):
         calculate_flux_scale(table.assign(flux_err_mjy=[0.1, np.inf, 0.1]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.1, 0.47), shift=st.sampled_from([-0.4, -0.2, 0.0, 0.2, 0.4]))
+def test_no_start_ends_higher_than_those_of_the_fit(seed: int, share: float, shift: float) -> None:
+    rng = np.random.default_rng(seed)
+    n, error = int(rng.integers(25, 200)), rng.uniform(0.01, 0.06)
+    outlier = rng.random(n) < share
+    y = np.where(outlier, rng.normal(shift, rng.uniform(0.1, 0.6), n), rng.normal(0, rng.uniform(0.005, 0.08), n))
+    data = mixture.Ratios(y + error * rng.standard_normal(n), np.full(n, error**2), 10 ** rng.uniform(-1, 1, n))
+    free = np.ones(mixture.N_PARAMETERS, dtype=bool)
+    free[mixture.C] = False
+    _, found = mixture.maximize_from_starts(data, free=free)
+    anywhere = np.repeat(mixture.start(data), 8, axis=0)
+    anywhere += rng.normal(0, (0.1, 0.0, 1.0, 1.5, 0.3, 0.5), anywhere.shape)
+    _, elsewhere = mixture.maximize(anywhere, data, free=free)
+    assert found.value[0] >= elsewhere.value.max() - 1e-3
