@@ -31,6 +31,8 @@ FOREIGN |= {"updated_at", "ref_epoch"}
 def _known_names() -> set[str]:
     """Everything of ours that a page may name in backticks."""
     names = {"mjd_mid", "jd_mid", "n_detections", "rms_map", "simulate_detections", "associate_measurements"}
+    # Computed when somebody asks, and in no table.
+    names |= {"false_chance", "q_value"}
     for group in describe():
         names |= set(group.name.split("."))
         for entry in group.entries:
