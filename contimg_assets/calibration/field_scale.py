@@ -242,9 +242,8 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
         n = known["n"].to_numpy(dtype=float)
         variance = (known["ln_scale_squares"] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
         usual, usual_err = float(known["ln_scale"].median()), float(np.sqrt(variance.median()))
-    scatter2 = _USUAL_SCATTER**2 if not np.isfinite(fit.scatter) else fit.scatter**2
     relative = (bright["flux_err_mjy"] / bright["flux_mjy"]).to_numpy(dtype=float)
-    information = float((1.0 / (relative**2 + scatter2)).sum())
+    information = float((1.0 / (relative**2 + _USUAL_SCATTER**2)).sum())
     return {
         "n_relative": fit.n,
         "n_candidates": len(bright),
