@@ -237,6 +237,9 @@ def _ratios(rows: pd.DataFrame) -> Ratios:
 def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
     bright, known, used = rows[rows["bright"]], rows[rows["is_known"]], _chosen(rows)
     tied = used["tie_err"].notna()
+    # Where images overlap, others gave the earlier fluxes: what noise does to these is not in this image's first tie.
+    others = float(np.sqrt(used["repeated"].mean()) * fit.known_err) if len(used) else 0.0
+    tie_err = float(np.hypot(used.loc[tied, "tie_err"].mean(), np.nan_to_num(others))) if tied.mean() >= 0.5 else np.nan
     usual, usual_err = np.nan, np.nan
     if len(known):
         n = known["n"].to_numpy(dtype=float)
@@ -253,7 +256,7 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
         "known_err": fit.known_err,
         "scatter": fit.scatter,
         "outlier_fraction": fit.outlier_fraction,
-        "tie_err": float(used.loc[tied, "tie_err"].mean()) if tied.mean() >= 0.5 else np.nan,
+        "tie_err": tie_err,
         "ln_usual": usual,
         "ln_usual_err": usual_err,
         # What its sources would tie it by, were their fluxes known.
