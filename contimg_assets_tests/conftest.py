@@ -1,11 +1,15 @@
 """Fixtures that every folder of tests uses."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from contimg_assets.orchestration import plots
+from contimg_assets.pipeline import chain
 from contimg_assets_tests.projects import TestProject, make_project, make_survey
 
 # Machines are noisy and shared: how long an example takes says nothing.
@@ -15,6 +19,7 @@ hypothesis.settings.load_profile("contimg")
 # Processes that tests start spend most of their first seconds on compiling what they import, unless it is kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+_PNG = plots._png
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 # A real daemon's story waits more than it works: begun first, it shares the machine with all the rest.
 FIRST = ["test_faults.py", "test_arrivals.py", "test_backfill.py"]
@@ -23,6 +28,22 @@ FIRST = ["test_faults.py", "test_arrivals.py", "test_backfill.py"]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; `--no-loadscope-reorder` keeps pytest-xdist from putting them last again."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_drawn() -> Iterator[None]:
+    """Runs in this process draw no figures, which take as long as all the rest; the fixture `drawn` lets them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain, "EPOCHS_DRAWN", 0)
+        patch.setattr(plots, "_png", lambda figure: b"not drawn in tests")
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn as for users."""
+    monkeypatch.setattr(chain, "EPOCHS_DRAWN", 1)
+    monkeypatch.setattr(plots, "_png", _PNG)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +58,28 @@ def shared() -> Path:
 def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated survey: incoming/, catalogs/, truth/."""
     return make_survey(tmp_path_factory.mktemp("survey"))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> TestProject:
+    """The small survey, everything made; to be copied and not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = make_project(tmp_path_factory.mktemp("made") / "project", survey)
+        patch.chdir(project.folder)
+        project.deliver()
+        assert project.run().complete
+    return project
+
+
+@pytest.fixture
+def finished(made: TestProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestProject:
+    """A copy of it, in the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(made.folder, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("CONTIMG_CONFIG", raising=False)
+    return TestProject(folder, made.survey)
 
 
 @pytest.fixture

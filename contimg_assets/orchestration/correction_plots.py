@@ -16,7 +16,30 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from contimg_assets.calibration.selection import Selection
 
 _DPI = 60
+# Events are kept for ever, twice, and this many figures are most of 200 kB.
+_MOST_FIGURES = 6
 _USED, _LEFT_OUT, _FIT = "#1f6fb4", "#bbbbbb", "#c44e25"
+
+
+def worth_a_look(selected: Selection, corrections: pd.DataFrame, at_most: int = _MOST_FIGURES) -> pd.DataFrame:
+    """Rows of the images that somebody should see: those left as they are first, then those most unlike the others.
+
+    Parameters
+    ----------
+    selected : of `measure.selection_of`
+    corrections : CORRECTIONS of the images
+    at_most : number of rows
+
+    Returns
+    -------
+    rows of ``corrections``; images without matches have nothing to be seen and are left out
+    """
+    shown = corrections[corrections["image"].isin(selected.table["image"])]
+    measured = shown[["dra_arcsec", "ddec_arcsec", "flux_scale"]].astype(float)
+    off = (measured - measured.median()).abs()
+    unlike = (off / np.maximum(off.median(), 1e-9)).max(axis=1).fillna(0.0)
+    order = np.lexsort((shown["image"].to_numpy(dtype=str), -unlike.to_numpy(), shown["applied"].to_numpy(dtype=bool)))
+    return shown.iloc[order[:at_most]]
 
 
 def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator[tuple[str, bytes]]:

@@ -30,6 +30,8 @@ OWNERS = ["team:contimg"]
 FORCE_TAG = "contimg/force"
 NONE_FAILED = "no_epoch_failed"
 _MAX_NAMED = 20
+# Events are kept for ever: a table in one is what fits on a page.
+_MOST_ROWS = 50
 # An error that nobody foresaw (a full disk, a lost mount) is tried once more; a bad input is not: `epochs_failed`.
 RETRY_INTERNAL_ERRORS = dg.RetryPolicy(max_retries=1, delay=2)
 
@@ -130,8 +132,17 @@ def sorted_out(outcomes: Iterable[Outcome]) -> tuple[list[Made], list[Failed]]:
 
 def shown(one: Made) -> dict[str, Any]:
     """What the UI shows of an epoch: numbers, tables, figures."""
-    tables = {name: _as_table(value) for name, value in one.all_metadata.items()}
-    return tables | {title: embedded(png, title) for title, png in one.figures.items()}
+    tables = dict(_shortened(name, value) for name, value in one.all_metadata.items())
+    return {name: _as_table(value) for name, value in tables.items()} | {
+        title: embedded(png, title) for title, png in one.figures.items()
+    }
+
+
+def _shortened(name: str, value: Any) -> tuple[str, Any]:
+    """A list of no more rows than a page shows, under a name that says so."""
+    if not isinstance(value, list) or len(value) <= _MOST_ROWS:
+        return name, value
+    return f"{name} (first {_MOST_ROWS} of {len(value)})", value[:_MOST_ROWS]
 
 
 def _as_table(value: Any) -> Any:

@@ -39,8 +39,9 @@ from contimg_assets.schemas.detections import REJECTED
 
 S = TypeVar("S")
 Make = Callable[[str, Mapping[str, str]], Content]
-# Each figure is kept for ever and takes longer than the work on a small epoch.
-_MAX_FIGURES = 3
+# Epochs of a run, the newest ones, that are shown in figures: each is kept for ever and takes longer to draw than the
+# work on a small epoch.
+EPOCHS_DRAWN = 1
 
 
 class Log(Protocol):
@@ -126,10 +127,8 @@ class Work:
 
     def made(self, record: EpochRecord, content: Content) -> Made:
         """An epoch that was asked for and made."""
-        figures = dict(content.figures()) if record.epoch in self.in_order[-_MAX_FIGURES:] else {}
-        if record.epoch == self.in_order[-1]:
-            figures |= content.details()
-        return Made(record, content.metadata, figures)
+        newer = len(self.in_order) - 1 - self.in_order.index(record.epoch)
+        return Made(record, content.metadata, dict(content.figures()) if newer < EPOCHS_DRAWN else {})
 
     def refolded(self, record: EpochRecord, content: Content, before: EpochRecord | None) -> Made:
         """An epoch that was made again because an earlier one changed; told of only if its content changed."""

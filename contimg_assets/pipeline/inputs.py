@@ -102,10 +102,15 @@ class World:
         return self.store.record(stage.name, epoch)
 
 
+def times_of_epochs(store: EpochStore) -> dict[str, float]:
+    """MJD of the first image of every epoch whose detections were read."""
+    records = {epoch: store.record(RAW_DETECTIONS.name, epoch) for epoch in store.epochs(RAW_DETECTIONS.name)}
+    return {epoch: float(record.facts["mjd_first"]) for epoch, record in records.items() if record}
+
+
 def epochs_in_time_order(store: EpochStore) -> list[str]:
     """Epochs whose detections were read."""
-    records = {epoch: store.record(RAW_DETECTIONS.name, epoch) for epoch in store.epochs(RAW_DETECTIONS.name)}
-    return time_order({epoch: float(record.facts["mjd_first"]) for epoch, record in records.items() if record})
+    return time_order(times_of_epochs(store))
 
 
 def in_time_order(epochs: Iterable[str], store: EpochStore) -> list[str]:
@@ -156,10 +161,21 @@ def catalog_inputs(world: World) -> dict[str, str]:
     NotMadeYet
         If one of them has not been made.
     """
-    missing = [f"reference/{name}" for name, version in world.catalogs.items() if version is None]
-    if missing:
-        raise NotMadeYet(f"{missing[0]} has not been made yet; `contimg run` makes it", missing)
+    require_made(name for name, version in world.catalogs.items() if version is None)
     return {f"reference/{name}": version for name, version in world.catalogs.items() if version is not None}
+
+
+def require_made(missing: Iterable[str]) -> None:
+    """Refuse to go on without reference catalogs.
+
+    Raises
+    ------
+    NotMadeYet
+        If any is missing.
+    """
+    keys = [f"reference/{name}" for name in missing]
+    if keys:
+        raise NotMadeYet(f"{keys[0]} has not been made yet; `contimg run` makes it", keys)
 
 
 def _delivered(epoch: str, world: World) -> str:

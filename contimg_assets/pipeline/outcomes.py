@@ -41,8 +41,7 @@ class Content:
     inputs : versions that were read, where they are others than announced
     facts : numbers and texts that are kept with the epoch and shown
     metadata : more of them that are only shown
-    figures : draws PNG images by title; called for the newest few epochs of a run, which somebody may look at
-    details : draws more of them, called for the newest epoch of a run alone
+    figures : draws PNG images by title; called for the newest epoch of a run alone, which somebody may look at
     checks : outcomes of the stage's quality checks
     """
 
@@ -51,7 +50,6 @@ class Content:
     facts: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     figures: Callable[[], Mapping[str, bytes]] = dict
-    details: Callable[[], Mapping[str, bytes]] = dict
     checks: Sequence[Check] = ()
 
 

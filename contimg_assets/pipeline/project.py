@@ -22,9 +22,9 @@ from contimg_assets.pipeline.deliveries import (
     find_deliveries,
     unusable_folders,
 )
-from contimg_assets.pipeline.inputs import World, epochs_in_time_order
+from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of_epochs
 from contimg_assets.pipeline.products import recorded_products
-from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.staleness import assess
 from contimg_assets.pipeline.store import BAD_INPUT, EpochStore, open_store
 from contimg_assets.pipeline.survey_tables import (
@@ -72,11 +72,7 @@ class Project:
         delivered : what `deliveries` gives, where it has just been asked
         """
         times = {delivery.epoch: delivery.mjd for delivery in (self.deliveries() if delivered is None else delivered)}
-        for epoch in self.store.epochs(RAW_DETECTIONS.name):
-            record = self.store.record(RAW_DETECTIONS.name, epoch)
-            if record is not None:
-                times[epoch] = float(record.facts["mjd_first"])
-        return time_order(times)
+        return time_order(times | times_of_epochs(self.store))
 
     def epochs_in_store(self) -> list[str]:
         """Epochs whose detections were read, in time order."""

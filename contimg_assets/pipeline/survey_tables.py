@@ -17,7 +17,7 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.deliveries import file_version
-from contimg_assets.pipeline.inputs import SCALES, NotMadeYet, SurveyTable, epochs_in_time_order
+from contimg_assets.pipeline.inputs import SCALES, SurveyTable, epochs_in_time_order, require_made
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE, REFERENCE_STAGE, SCALES_TABLE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, stated
@@ -95,9 +95,7 @@ def made_catalogs(config: Config) -> dict[str, ReferenceCatalog]:
         If one of them has not been made.
     """
     readable = readable_catalogs(config)
-    missing = [f"reference/{name}" for name in config.catalogs if name not in readable]
-    if missing:
-        raise NotMadeYet(f"{missing[0]} has not been made yet; `contimg run` makes it", missing)
+    require_made(name for name in config.catalogs if name not in readable)
     return readable
 
 

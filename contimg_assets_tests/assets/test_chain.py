@@ -18,14 +18,9 @@ from contimg_assets_tests.projects import TestProject, assert_same_rows, make_pr
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> dict[str, pd.DataFrame]:
+def from_scratch(made: TestProject) -> dict[str, pd.DataFrame]:
     """Rows of a run from scratch: what every history must end in."""
-    with pytest.MonkeyPatch.context() as patch:
-        made = make_project(tmp_path_factory.mktemp("finished"), survey)
-        patch.chdir(made.folder)
-        made.deliver()
-        assert made.run().complete
-        return made.rows()
+    return made.rows()
 
 
 def test_every_stage_of_every_epoch_is_made_in_one_run(project: TestProject) -> None:
@@ -40,47 +35,43 @@ def test_every_stage_of_every_epoch_is_made_in_one_run(project: TestProject) -> 
     assert not stale_tables(project.project)
 
 
-def test_all_rows_are_accounted_for(finished: dict[str, pd.DataFrame], survey: Path) -> None:
+def test_all_rows_are_accounted_for(from_scratch: dict[str, pd.DataFrame], survey: Path) -> None:
     delivered = sum(
         len(pd.read_csv(file)) for file in (survey / "incoming").glob("*/*.csv") if file.name != "images.csv"
     )
-    measurements = finished["measurements"]
+    measurements = from_scratch["measurements"]
     measured = measurements[measurements["is_limit"] == 0]
     assert len(measured) == delivered
     kept = measured[measured["duplicate_of"].isna()]
     # Upper limits belong to sources too, but are no measurements of theirs.
     limits = set(measurements.loc[measurements["is_limit"] == 1, "measurement_id"])
-    assert set(kept["measurement_id"]) == set(finished["associations"]["measurement_id"]) - limits
+    assert set(kept["measurement_id"]) == set(from_scratch["associations"]["measurement_id"]) - limits
 
 
-def test_a_second_run_has_nothing_to_do(project: TestProject) -> None:
-    project.deliver()
-    project.run()
-    before = project.rows()
-    assert project.run().run_ids == []
-    assert_same_rows(project.rows(), before)
+def test_a_second_run_has_nothing_to_do(finished: TestProject) -> None:
+    before = finished.rows()
+    assert finished.run().run_ids == []
+    assert_same_rows(finished.rows(), before)
 
 
-def test_materialising_an_epoch_twice_leaves_the_same_rows(project: TestProject) -> None:
-    project.deliver()
-    project.run()
-    before = project.rows()
-    report = project.run([project.epochs[1]], force=True)
+def test_materialising_an_epoch_twice_leaves_the_same_rows(finished: TestProject) -> None:
+    before = finished.rows()
+    report = finished.run([finished.epochs[1]], force=True)
     assert len(report.run_ids) == 1
     assert report.complete
-    assert_same_rows(project.rows(), before)
+    assert_same_rows(finished.rows(), before)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[5::6], ids=str)
 def test_any_order_of_arrival_ends_in_the_same_rows(
-    project: TestProject, finished: dict[str, pd.DataFrame], order: tuple[int, ...]
+    project: TestProject, from_scratch: dict[str, pd.DataFrame], order: tuple[int, ...]
 ) -> None:
     for place in order:
         project.deliver(project.epochs[place])
         assert project.run().complete
     # Aliases tell of names that were in use on the way; everything else is a function of the data alone.
-    assert_same_rows(project.rows(), finished, without=["source_aliases"])
+    assert_same_rows(project.rows(), from_scratch, without=["source_aliases"])
 
 
 def test_a_late_epoch_changes_only_later_ones(project: TestProject) -> None:
@@ -98,42 +89,38 @@ def test_a_late_epoch_changes_only_later_ones(project: TestProject) -> None:
     assert measured.count(first) == measured.count(later[0])
 
 
-def test_a_changed_epoch_ends_as_from_scratch(project: TestProject, tmp_path: Path, survey: Path) -> None:
-    project.deliver()
-    project.run()
-    changed = project.folder / "incoming" / project.epochs[1]
+def test_a_changed_epoch_ends_as_from_scratch(finished: TestProject, tmp_path: Path, survey: Path) -> None:
+    changed = finished.folder / "incoming" / finished.epochs[1]
     catalogue = next(path for path in sorted(changed.glob("*.csv")) if path.name != "images.csv")
     rows = pd.read_csv(catalogue, dtype=str).iloc[5:]
     rows.to_csv(catalogue, index=False)
-    assert project.run().complete
+    assert finished.run().complete
 
     scratch = make_project(tmp_path / "scratch", survey)
     shutil.rmtree(scratch.folder / "incoming")
-    shutil.copytree(project.folder / "incoming", scratch.folder / "incoming")
+    shutil.copytree(finished.folder / "incoming", scratch.folder / "incoming")
     assert scratch.run().complete
-    assert_same_rows(project.rows(), scratch.rows(), without=["source_aliases"])
+    assert_same_rows(finished.rows(), scratch.rows(), without=["source_aliases"])
 
 
-def test_touched_and_reordered_files_stop_where_content_is_equal(project: TestProject) -> None:
-    project.deliver()
-    project.run()
-    before = project.rows()
-    folder = project.folder / "incoming" / project.epochs[0]
+def test_touched_and_reordered_files_stop_where_content_is_equal(finished: TestProject) -> None:
+    before = finished.rows()
+    folder = finished.folder / "incoming" / finished.epochs[0]
     for file in folder.iterdir():
         file.touch()
-    assert project.run().run_ids == []
+    assert finished.run().run_ids == []
 
     catalogue = next(path for path in sorted(folder.glob("*.csv")) if path.name != "images.csv")
     rows = pd.read_csv(catalogue, dtype=str)
     rows.iloc[::-1].to_csv(catalogue, index=False)
-    versions = {stage.name: project.project.store.record(stage.name, project.epochs[0]) for stage in EPOCH_STAGES[:5]}
-    assert project.run().complete
+    versions = {stage.name: finished.project.store.record(stage.name, finished.epochs[0]) for stage in EPOCH_STAGES[:5]}
+    assert finished.run().complete
     for name, old in versions.items():
-        new = project.project.store.record(name, project.epochs[0])
+        new = finished.project.store.record(name, finished.epochs[0])
         assert old is not None
         assert new is not None
         assert new.data_version == old.data_version
-    after = project.rows()
+    after = finished.rows()
     lines = ["line"]
     pd.testing.assert_frame_equal(
         after["measurements"].drop(columns=lines, errors="ignore"),
@@ -141,32 +128,30 @@ def test_touched_and_reordered_files_stop_where_content_is_equal(project: TestPr
     )
 
 
-def test_a_deleted_epoch_leaves_what_a_run_without_it_gives(project: TestProject, tmp_path: Path, survey: Path) -> None:
-    project.deliver()
-    project.run()
-    gone = project.epochs[1]
-    shutil.rmtree(project.folder / "incoming" / gone)
-    assert delete_epoch(project.project, project.instance, gone).complete
-    assert gone not in project.instance.get_dynamic_partitions("epoch")
+def test_a_deleted_epoch_leaves_what_a_run_without_it_gives(
+    finished: TestProject, tmp_path: Path, survey: Path
+) -> None:
+    gone = finished.epochs[1]
+    shutil.rmtree(finished.folder / "incoming" / gone)
+    assert delete_epoch(finished.project, finished.instance, gone).complete
+    assert gone not in finished.instance.get_dynamic_partitions("epoch")
 
     scratch = make_project(tmp_path / "scratch", survey)
-    scratch.deliver(*(epoch for epoch in project.epochs if epoch != gone))
+    scratch.deliver(*(epoch for epoch in finished.epochs if epoch != gone))
     assert scratch.run().complete
-    assert_same_rows(project.rows(), scratch.rows(), without=["source_aliases"])
+    assert_same_rows(finished.rows(), scratch.rows(), without=["source_aliases"])
 
 
-def test_changed_parameters_are_recomputed_from_their_stage_on(project: TestProject) -> None:
-    project.deliver()
-    project.run()
-    project.configure(corrections={"min_matches": 11})
-    stale = project.project.assess()
+def test_changed_parameters_are_recomputed_from_their_stage_on(finished: TestProject) -> None:
+    finished.configure(corrections={"min_matches": 11})
+    stale = finished.project.assess()
     states = dict(zip(zip(stale["epoch"], stale["stage"], strict=True), stale["state"], strict=True))
-    epoch = project.epochs[0]
+    epoch = finished.epochs[0]
     assert states[epoch, "catalog_matches"] == State.FRESH
     assert states[epoch, "corrections"] == State.STALE
-    report = project.run()
+    report = finished.run()
     assert report.complete
-    run = project.instance.get_run_by_id(report.run_ids[0])
+    run = finished.instance.get_run_by_id(report.run_ids[0])
     assert run is not None
     assert run.asset_selection is not None
     assert "measurements" not in {key.path[0] for key in run.asset_selection}
@@ -230,17 +215,15 @@ def test_a_late_epoch_measures_later_ones_again_only_where_it_makes_a_variable_k
             assert new.facts["measured_from"] == old.facts["measured_from"]
 
 
-def test_a_changed_catalogue_is_matched_again(project: TestProject) -> None:
-    project.deliver()
-    project.run()
-    file = project.folder / "catalogs" / "nvss_like.parquet"
+def test_a_changed_catalogue_is_matched_again(finished: TestProject) -> None:
+    file = finished.folder / "catalogs" / "nvss_like.parquet"
     table = pd.read_parquet(file)
     table.assign(flux_mjy=table["flux_mjy"] * 1.5).to_parquet(file)
-    assert stale_tables(project.project) == ["reference/nvss_like"]
-    before = {epoch: project.project.store.record("associated_sources", epoch) for epoch in project.epochs}
-    assert project.run().complete
+    assert stale_tables(finished.project) == ["reference/nvss_like"]
+    before = {epoch: finished.project.store.record("associated_sources", epoch) for epoch in finished.epochs}
+    assert finished.run().complete
     for epoch, record in before.items():
-        assert project.project.store.record("associated_sources", epoch) == record
+        assert finished.project.store.record("associated_sources", epoch) == record
 
 
 BAD_INPUTS = {
@@ -258,26 +241,25 @@ def _with_cell(text: str, column: str, value: str) -> str:
 
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
-def test_a_bad_catalogue_fails_its_epoch_alone(project: TestProject, name: str) -> None:
+def test_a_bad_catalogue_fails_its_epoch_alone(finished: TestProject, name: str) -> None:
     damage, word = BAD_INPUTS[name]
-    project.deliver()
-    bad = project.epochs[2]
-    file = sorted(path for path in (project.folder / "incoming" / bad).glob("*.csv") if path.name != "images.csv")[0]
+    bad = finished.epochs[2]
+    file = sorted(path for path in (finished.folder / "incoming" / bad).glob("*.csv") if path.name != "images.csv")[0]
     good = file.read_text(encoding="utf-8")
     file.write_text(damage(good), encoding="utf-8")
-    report = project.run()
+    report = finished.run()
 
     assert list(report.failed["epoch"]) == [bad]
     message = report.failed["reason"].iloc[0]
     assert file.name in message
     assert word in message
-    finished = report.assessment[report.assessment["epoch"] != bad]
-    assert (finished["state"] == State.FRESH).all()
+    others = report.assessment[report.assessment["epoch"] != bad]
+    assert (others["state"] == State.FRESH).all()
     # Nothing is tried again until something changes.
-    assert project.run().run_ids == []
+    assert finished.run().run_ids == []
 
     file.write_text(good, encoding="utf-8")
-    assert project.run().complete
+    assert finished.run().complete
 
 
 def test_a_manifest_that_names_a_missing_file_fails_its_epoch_alone(project: TestProject) -> None:

@@ -36,15 +36,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> TestProject:
     return project
 
 
-@pytest.fixture
-def finished(made: TestProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestProject:
-    """A copy of it."""
-    folder = tmp_path / "project"
-    shutil.copytree(made.folder, folder)
-    monkeypatch.chdir(folder)
-    return TestProject(folder, made.survey)
-
-
 def spoil(project: TestProject, stage: str, epoch: str) -> None:
     """Other bytes of the same number in the main table's file."""
     (file,) = (project.folder / "store" / stage / epoch).glob(f"{stage}-*.parquet")

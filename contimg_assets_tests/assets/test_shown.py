@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from dagster_shared.serdes import serialize_value
 
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.database.models import TABLES
@@ -22,8 +24,10 @@ from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
+from contimg_assets_tests.projects import TestProject
 
 PNG = b"\x89PNG\r\n\x1a\n"
+PICTURE = "data:image/png;base64," + base64.b64encode(PNG).decode()[:10]
 CONFIG = Config(catalogs={"nvss": CatalogConfig(path="nvss.csv", freq_mhz=1400.0, beam_arcsec=45.0)})
 
 
@@ -54,6 +58,17 @@ def matches() -> pd.DataFrame:
     )
 
 
+@pytest.mark.usefixtures("drawn")
+def test_an_event_shows_figures_and_stays_small(project: TestProject) -> None:
+    project.deliver()
+    project.run()
+    for asset in ("corrections", "catalog_matches", "products/variability"):
+        (event,) = project.instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=1).records
+        shown = [name for name, value in event.asset_materialization.metadata.items() if PICTURE in str(value.value)]
+        assert len(shown) == {"corrections": 1 + 3}.get(asset, 1)  # all images, and each of three
+        assert len(serialize_value(event.event_log_entry)) < 200_000
+
+
 @pytest.mark.parametrize(
     ("plot", "table"),
     [
@@ -65,6 +80,7 @@ def matches() -> pd.DataFrame:
         (plot_variability, pd.DataFrame({"eta_peak": [], "v_peak": []})),
     ],
 )
+@pytest.mark.usefixtures("drawn")
 def test_plots_are_small_pictures_and_always_the_same(plot, table):
     first = plot(table)
     assert first.startswith(PNG)

@@ -23,11 +23,13 @@ import yaml
 from contimg_assets.cli.templates import write_templates
 from contimg_assets.config import load_config
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.orchestration.assets import stage_keys
 from contimg_assets.orchestration.epoch_assets import DATA_VERSION_TAG
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.staleness import work_to_do
+from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,6 +63,10 @@ _SENSORS = """query Sensors($s: RepositorySelector!) { sensorsOrError(repository
     results { name sensorState { id } } } } }"""
 _STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
 _START = "mutation Start($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
+_BACKFILL = """mutation Backfill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_BACKFILL_STATUS = """query Status($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status } } }"""
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "contimg_assets.definitions"}
 
 
@@ -291,6 +297,27 @@ class Deployment:
         self.wait_for_ticks("deliveries", 2)
         answer = self.graphql(_START, {"s": _REPOSITORY | {"sensorName": "automation"}})["startSensor"]
         assert answer["__typename"] == "Sensor", answer
+
+    def launch_backfill(self, epochs: Sequence[str]) -> str:
+        """Launch a backfill of every stage of some epochs, as people do from the UI; return its id."""
+        selection = [{"path": key.path} for key in stage_keys([stage.name for stage in EPOCH_STAGES])]
+        parameters = {"assetSelection": selection, "partitionNames": list(epochs), "fromFailure": False}
+        answer = self.graphql(_BACKFILL, {"params": parameters})["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def backfill_finished(self, backfill: str) -> bool:
+        """Whether Dagster calls a backfill complete."""
+        status = self.graphql(_BACKFILL_STATUS, {"id": backfill})["partitionBackfillOrError"]["status"]
+        assert status in ("REQUESTED", "COMPLETED_SUCCESS", "COMPLETED"), status
+        return str(status).startswith("COMPLETED")
+
+    def wait_for_epochs(self, seconds: float) -> None:
+        """Wait until every stage of every epoch is fresh.
+
+        Scales between epochs have no epochs to backfill: `automation` makes them, if it is not stopped.
+        """
+        self.wait_for(lambda: (of_epochs(self.project.assess())["state"] == "fresh").all(), "all epochs", seconds)
 
     def made_twice(self, runs: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
         """Assets and epochs that more than one of these runs made in the same version: needless work."""

@@ -22,7 +22,7 @@ from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Corrections, Matching
 from contimg_assets.crossmatch.matches import match_catalogs
 from contimg_assets.errors import InputError
-from contimg_assets.orchestration.correction_plots import plot_corrections
+from contimg_assets.orchestration.correction_plots import plot_corrections, worth_a_look
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
@@ -490,6 +490,20 @@ def test_plot_of_an_image(case: str) -> None:
     # A figure is used for image after image, and nothing of one is left in the next.
     twice = [png for _, png in plot_corrections(chosen, pd.concat([table, table]))]
     assert twice == [picture, picture]
+
+
+def test_figures_are_of_the_images_most_unlike_the_others() -> None:
+    measurements, matches, images = epoch(12, 40)
+    table = measure_corrections(measurements, matches, images, Corrections())
+    table.loc[3, "flux_scale"] *= 1.5
+    table.loc[7, "applied"] = False
+    selected = selection_of(measurements, matches, images, Corrections())
+    shown = worth_a_look(selected, table, at_most=3)["image"].tolist()
+    assert shown[:2] == [table["image"][7], table["image"][3]]
+    assert len(shown) == 3
+    # Of an image without matches there is nothing to see.
+    without = selection_of(measurements, matches.head(0), images, Corrections())
+    assert worth_a_look(without, table).empty
 
 
 def test_empty_tables_of_the_schemas() -> None:

@@ -110,7 +110,7 @@ def test_killed_at_any_moment(sqlite_url: str, empty_database: Path, tmp_path: P
     file = sqlite_url.removeprefix("sqlite:///")
     moments = random.Random(7)
     written = 0
-    for _ in range(50):
+    for _ in range(25):
         ready = PROCESSES.Event()
         writer = PROCESSES.Process(target=_write_for_ever, args=(sqlite_url, ready))
         writer.start()

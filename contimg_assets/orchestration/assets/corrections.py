@@ -25,7 +25,7 @@ from contimg_assets.calibration import (
 from contimg_assets.config import Config, Corrections
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.orchestration.conditions import on_upstream_change
-from contimg_assets.orchestration.correction_plots import plot_corrections
+from contimg_assets.orchestration.correction_plots import plot_corrections, worth_a_look
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.plots import plot_offsets_and_scales
@@ -65,9 +65,11 @@ class Epoch:
         return calibrated_fluxes(self.measurements, self.associations, self.images, corrections)
 
     def figures(self, corrections: pd.DataFrame, parameters: Corrections) -> dict[str, bytes]:
-        """What each image's offset and scale were measured from."""
+        """All offsets and scales, and what those of the images most worth a look were measured from."""
         selected = selection_of(self.measurements, self.matches, self.images, parameters, self.known_variables)
-        return {f"image {image}": png for image, png in plot_corrections(selected, corrections)}
+        chosen = worth_a_look(selected, corrections)
+        images = {f"image {image}": png for image, png in plot_corrections(selected, chosen)}
+        return {"offsets and scales": plot_offsets_and_scales(corrections)} | images
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,7 @@ class Calibration:
                 MEASURED_FROM: made_from,
             },
             metadata=_counts(table),
-            figures=lambda: {"offsets and scales": plot_offsets_and_scales(table)},
-            details=lambda: read.figures(table, parameters),
+            figures=lambda: read.figures(table, parameters),
             checks=[
                 Check.of(ALL_CORRECTED, reasons),
                 Check.of(PLAUSIBLE, implausible_corrections(table, parameters)),
