@@ -41,6 +41,8 @@ def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:
     uncertainty_ew_arcsec, uncertainty_ns_arcsec, shape (n,); as they are where the SNR is not known, and for sources
     that were never detected
     """
+    if not len(sources):
+        return {"uncertainty_ew_arcsec": np.empty(0), "uncertainty_ns_arcsec": np.empty(0)}
     mean_snr = 0.5 * (sources["min_snr"] + sources["max_snr"]).to_numpy(dtype=float)
     n_seen = (sources["n_measurements"] - sources["n_forced"]).to_numpy(dtype=float)
     factor = np.ones(len(sources))

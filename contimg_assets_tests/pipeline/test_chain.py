@@ -378,3 +378,17 @@ def test_figures_are_drawn_of_the_newest_epoch_alone() -> None:
     for epoch in work.in_order:
         shown[epoch] = set(work.made(EpochRecord(STAGE.name, epoch, "", "", {}, {}), content).figures)
     assert shown == {"e0": set(), "e1": set(), "e2": set(), "e3": set(), "e4": {"overview"}}
+
+
+def test_a_late_epoch_that_changes_no_source_leaves_what_later_ones_kept_as_changes_readable() -> None:
+    parameters = Association(method="optimal", radius_arcsec=8.0, align_images="always", alignment_min_pairs=3)
+    store = MemoryStore()
+    for changes, asked in (({"e4": 0, "e2": 0}, []), ({"e5": 0, "e3": 0}, ["e2", "e4"]), ({"e4": 1}, ["e4"])):
+        for epoch, version in changes.items():
+            store.current[epoch] = survey_epoch(epoch, 134, version)
+        store.bring_up_to_date(parameters, asked=asked)
+    assert not len(store.current["e3"])
+    assert store.bring_up_to_date(parameters, asked=["e3"]) == ["e3"]
+    assert store.bring_up_to_date(parameters, asked=["e5"]) == ["e5"]
+    assert not store.failed
+    assert_same(store, from_scratch(store.current, parameters))
