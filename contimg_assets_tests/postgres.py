@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -51,7 +52,8 @@ def running(folder: Path) -> Iterator[str]:
             _wait_for(f"{url}/postgres", server)
             yield url
         finally:
-            server.terminate()
+            # Fast: without waiting for connections that somebody has left open.
+            server.send_signal(signal.SIGINT)
             server.wait(timeout=60)
 
 

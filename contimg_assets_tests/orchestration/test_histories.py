@@ -73,6 +73,7 @@ def test_redeliveries_of_several_epochs(sky: Sky, tmp_path: Path, steps: list[St
     walk(sky, tmp_path, (WHOLE, WHOLE, WHOLE), steps)
 
 
+@pytest.mark.skipif(not MANY, reason="takes half a minute; test_conditions.py tells the same stories, one by one")
 def test_the_daemons_conditions_end_as_from_scratch(sky: Sky, tmp_path: Path) -> None:
     walk(sky, tmp_path, (WHOLE, ABSENT, WHOLE), [Step(((0, IN_PART), (1, WHOLE)), "conditions")])
 
