@@ -125,14 +125,16 @@ def _groups(model: type[Section], prefix: str) -> Iterator[Group]:
         section, repeated = _section_of(field.annotation)
         path = f"{prefix}.{name}" if prefix else name
         if section is not None:
-            nested.append((f"{path}.{'<name>' if name == 'catalogs' else _COLUMN}" if repeated else path, section))
+            nested.append(
+                (f"{path}.{'<name>' if name in ('catalogs', 'formats') else _COLUMN}" if repeated else path, section)
+            )
         if section is None or repeated:
             own.append(_entry(name, field))
     if prefix:
         yield Group(prefix, _first_paragraph(model), tuple(own))
     for path, section in nested:
-        # Columns of a catalogue are described where those of a delivery are.
-        if not (path.startswith("catalogs.") and path.endswith(_COLUMN)):
+        # Columns of a catalogue or a format are described where those of a delivery are.
+        if not (path.startswith(("catalogs.", "ingest.formats.")) and path.endswith(_COLUMN)):
             yield from _groups(section, path)
 
 
