@@ -138,7 +138,10 @@ SECTION_VERSIONS = {
 # Stages whose rules, or the shape of whose tables, were changed since on purpose, and what is made from them: they are
 # made again in surveys of before. All others must be found fresh, and be the same to the bit.
 CHANGED = frozenset(
-    {"measurements", "associated_sources", "catalog_matches", "corrections", "epoch_scales", "error_model", "products"}
+    {
+        *("raw_detections", "measurements", "associated_sources", "catalog_matches"),
+        *("corrections", "epoch_scales", "error_model", "products"),
+    }
 )
 
 # Sections that have more parameters since, or another default, all of them read by these stages alone.

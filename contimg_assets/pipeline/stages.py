@@ -66,7 +66,7 @@ class Stage:
         return combine_versions(*name, self.algorithm, *parameters, *shapes)
 
 
-RAW_DETECTIONS = Stage("raw_detections", "1", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
+RAW_DETECTIONS = Stage("raw_detections", "2", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
 MEASUREMENTS_STAGE = Stage("measurements", "2", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",

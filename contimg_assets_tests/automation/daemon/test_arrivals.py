@@ -90,7 +90,7 @@ def test_changed_configuration_recomputes_from_there(deployment, happens, as_fro
     deployment.graphql(_RELOAD)
     happens()
     changed = {stage for (stage, epoch), held in _written(deployment.project).items() if held != before[stage, epoch]}
-    assert changed == {"corrections"}
+    assert changed == {"corrections", "error_model"}
 
 
 def _written(project: Project) -> dict[tuple[str, str], str]:
