@@ -34,7 +34,8 @@ def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:
     Parameters
     ----------
     sources : uncertainty_ew_arcsec, uncertainty_ns_arcsec (from the quoted errors), min_snr, max_snr, n_measurements,
-        n_forced, n_limits (epochs that covered the source without a detection)
+        n_forced, n_untrusted (of images that are not trusted), n_limits (epochs that covered the source without a
+        detection)
 
     Returns
     -------
@@ -44,7 +45,7 @@ def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:
     if not len(sources):
         return {"uncertainty_ew_arcsec": np.empty(0), "uncertainty_ns_arcsec": np.empty(0)}
     mean_snr = 0.5 * (sources["min_snr"] + sources["max_snr"]).to_numpy(dtype=float)
-    n_seen = (sources["n_measurements"] - sources["n_forced"]).to_numpy(dtype=float)
+    n_seen = (sources["n_measurements"] - sources["n_forced"] - sources["n_untrusted"]).to_numpy(dtype=float)
     factor = np.ones(len(sources))
     known = np.flatnonzero((n_seen > 0) & (mean_snr > 0))
     factor[known] = np.sqrt(1.0 + _TAILS / np.maximum(mean_snr[known], _FAINTEST) ** 2)

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from contimg_assets.cli.app import app, tell_troubles
 from contimg_assets.database.engine import writing
 from contimg_assets.database.schema import alembic_config, newest_revision
+from contimg_assets.database.views import drop_views
 from contimg_assets.orchestration.automation.checks import nothing_stale
 from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.pipeline.staleness import State
@@ -221,6 +222,7 @@ def test_lost_scales_between_epochs_are_solved_again(finished: TestProject) -> N
 def test_a_database_of_an_older_version_is_brought_up_to_date(finished: TestProject) -> None:
     before = finished.rows()
     with finished.project.products as database, writing(database.engine) as connection:
+        drop_views(connection)
         command.downgrade(alembic_config(connection), "0002")
     assert stale_tables(finished.project)
     assert CliRunner().invoke(app, ["status"]).exit_code == 0

@@ -15,7 +15,15 @@ from contimg_assets_tests.automation.deployment import QUICK, make_project, smal
 from contimg_assets_tests.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
 from contimg_assets_tests.projects import stale_tables
 
-ALL = ("raw_detections", "measurements", "associated_sources", "catalog_matches", "corrections", "products")
+ALL = (
+    "raw_detections",
+    "measurements",
+    "associated_sources",
+    "catalog_matches",
+    "corrections",
+    "error_model",
+    "products",
+)
 FROM_MATCHES = ALL[3:]
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from contimg_assets.cli.app import app
 from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets_tests.projects import TestProject
 
 runner = CliRunner()
@@ -74,7 +75,7 @@ def test_run_outside_a_project_says_what_to_do(tmp_path: Path, monkeypatch: pyte
 
 def test_status_shows_every_stage_fresh(in_finished: Path) -> None:
     output = call("status").output
-    assert output.count("fresh") == 2 * 6
+    assert output.count("fresh") == 2 * len(EPOCH_STAGES)
     assert "stale" not in output
 
 
@@ -194,6 +195,7 @@ def test_rejected_rows_can_be_read(in_finished: Path) -> None:
 def test_questions_answer_with_tables(in_finished: Path) -> None:
     told = call("variables").stderr
     assert "Thresholds: q-value at most 0.05;" in told
+    told = call("variables", "--q-value", "1").stderr
     assert re.search(r"Of the \d+ sources listed, (about [\d.]+|fewer than 0.1) are expected to be constant", told)
     first = call("variables", "--p-value", "1", "--limit", "1").stdout.splitlines()
     every = call("variables", "--p-value", "1", "--limit", "100000")

@@ -28,7 +28,7 @@ def test_every_image_has_its_correction_in_the_order_of_time(database: ProductsD
 def test_lists_are_counted_as_people_are_given_them(filled_database: ProductsDatabase) -> None:
     parameters = Variability()
     counts = listed(filled_database, parameters)
-    varying = filled_database.variables(max_q=parameters.max_q)
+    varying = filled_database.variables(q_value=parameters.max_q)
     assert counts.flux_kind == "peak"
     assert counts.has_peaks
     assert counts.n_sources == len(filled_database.read_table("sources"))

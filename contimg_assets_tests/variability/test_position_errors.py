@@ -32,6 +32,7 @@ def survey(seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec
             "max_snr": np.where(seen, snr, -np.inf).max(axis=1),
             "n_measurements": seen.sum(axis=1),
             "n_forced": 0,
+            "n_untrusted": 0,
             "n_limits": n_epochs - seen.sum(axis=1),
         }
     )[found]
@@ -68,6 +69,7 @@ def test_bright_sources_and_those_without_detections_keep_their_errors() -> None
             "max_snr": [600.0, np.nan, 5.0],
             "n_measurements": [3, 3, 2],
             "n_forced": [0, 0, 2],
+            "n_untrusted": [0, 0, 0],
             "n_limits": [4, 4, 4],
         }
     )

@@ -94,7 +94,7 @@ class Products:
     @property
     def variables(self) -> pd.Series:
         """Sources of `contimg variables` at its defaults, in its order."""
-        return self.database.variables(kind=self.kind, max_q=Variability().max_q)["source_id"]
+        return self.database.variables(kind=self.kind, q_value=Variability().max_q)["source_id"]
 
     @property
     def new(self) -> pd.DataFrame:
