@@ -224,11 +224,16 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(finished: TestProj
     with finished.project.products as database, writing(database.engine) as connection:
         drop_views(connection)
         command.downgrade(alembic_config(connection), "0002")
+        kept = {name: [one["name"] for one in sa.inspect(connection).get_columns(name)] for name in before
+                if sa.inspect(connection).has_table(name)}  # fmt: skip
     assert stale_tables(finished.project)
     assert CliRunner().invoke(app, ["status"]).exit_code == 0
     assert finished.run().complete
     assert finished.project.products.current() == newest_revision()
-    assert_same_rows(finished.rows(), before, without={"images"})  # whose coverage the older version did not keep
+    # What the older version did not keep is made by the algorithms that came with it, which here are the same.
+    now = finished.rows()
+    both = {name: [column for column in kept[name] if column in before[name]] for name in kept}
+    assert_same_rows({name: now[name][both[name]] for name in both}, {name: before[name][both[name]] for name in both})
 
 
 def test_an_epoch_that_only_the_products_hold_is_shown_and_can_be_deleted(finished: TestProject) -> None:
