@@ -30,6 +30,9 @@ _ROUNDING = 1 + 1e-12
 # A pair that nothing else competes with is one source up to this many times ``sigma``: position errors have tails, and
 # two sources that are each seen in one image only, this near to each other, are rarer still.
 _ALONE = 2.0
+# Images that share few sources, or are off by more than half a beam, are shifted as others of the epoch are: so many
+# shifts tell by how much.
+_FEWEST_SHIFTS = 3
 # Pairs whose median tells how two images lie against each other around a place, and the least number of pairs for it.
 _NEAREST, _FEWEST_FOR_WARP = 15, 45
 # The shift around a place must predict pairs that it was not formed from better than one shift for all by this factor.
@@ -103,12 +106,14 @@ def find_duplicates(
     1. The shift between each two images is the median offset of their mutually nearest measurements within half a beam,
        and is taken out before pairs are compared (images of real surveys are off by several arcsec against each other,
        and not by the same everywhere: the scatter about the shift is taken as the position error where it is larger).
-       With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is neither shift nor scatter.
+       With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is no shift, and the scatter is
+       that of the shifts of the other images of the epoch, where there are at least three.
        Where what is left differs over the two images, as at the edges of real fields, the median of the nearest pairs
        around a place is taken out too.
     2. Two measurements can be the same source if they are closer than ``radius_arcsec``, or than ``sigma`` combined
        position errors (but never farther than half a beam); up to twice ``sigma`` where the shift was measured and no
-       other measurement of the two images is within half a beam of either.
+       other measurement of the two images is within half a beam of either. Where it was not, but those of other images
+       were, up to one beam, if no other measurement of the two is within a beam of either.
     3. Between each two images a measurement has at most one partner. Where several compete, partners are those of the
        one-to-one assignment of greatest total likelihood. One blend therefore never removes two components that another
        image resolves, and the components of a double are not given out crosswise.
@@ -126,10 +131,10 @@ def find_duplicates(
     sigma : pairs closer than this many combined errors are candidates
     """
     vectors = unit_vectors(ra_deg, dec_deg)
-    limit = max(radius_arcsec, beam_arcsec / 2)
-    pairs = _pairs(vectors, image, limit * np.sqrt(2))
+    limit, whole = max(radius_arcsec, beam_arcsec / 2), max(radius_arcsec, beam_arcsec)
+    pairs = _pairs(vectors, image, max(limit * np.sqrt(2), whole))
     east, north = offsets_arcsec(ra_deg[pairs.i], dec_deg[pairs.i], ra_deg[pairs.j], dec_deg[pairs.j])
-    shifts = _image_shifts(pairs, image, vectors, (east, north), pairs.separation_arcsec <= limit)
+    shifts = _image_shifts(pairs, image, vectors, (east, north), limit)
     east, north = east - shifts.east, north - shifts.north
     residual = np.hypot(east, north)
     error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
@@ -139,7 +144,9 @@ def find_duplicates(
     )
     alone = shifts.measured & _alone(pairs, image, residual <= limit)
     reach = np.where(alone, _ALONE * sigma, sigma)
-    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalized <= reach) & (residual <= limit))
+    usual = ~shifts.measured & (shifts.scatter_east > 0)
+    farthest = np.where(usual & _alone(pairs, image, residual <= whole), whole, limit)
+    candidate = (residual <= radius_arcsec * _ROUNDING) | ((normalized <= reach) & (residual <= farthest))
     pairs = pairs.where(candidate)
     pairs = pairs.where(_one_to_one(pairs, image, normalized[candidate], sigma))
     kept = _keep_in_order(pairs, _Order.of(dist_from_centre_deg))
@@ -282,7 +289,8 @@ class _ImageShifts(NamedTuple):
     """How the two images of each pair lie against each other, shape (number of pairs,), arcsec.
 
     ``east`` and ``north`` are the shift from the image of i to that of j; ``scatter_east`` and ``scatter_north`` the
-    robust scatter about it; ``measured`` is false where there are too few pairs, or mostly chance pairs.
+    robust scatter about it; ``measured`` is false where there are too few pairs, or mostly chance pairs: there the
+    shift is 0, and the scatter that of the other images' shifts; 0 if that is not known either.
     """
 
     east: Floats
@@ -297,12 +305,11 @@ def _image_shifts(
     image: npt.NDArray[np.integer],
     vectors: Floats,
     offsets: tuple[Floats, Floats],
-    inside: Flags,
+    limit_arcsec: float,
 ) -> _ImageShifts:
-    """Shift and scatter of each two images from their mutually nearest pairs that are ``inside`` the limit.
+    """Shift and scatter of each two images from their mutually nearest pairs within the limit.
 
-    The other pairs are those of a ring of the same area: where they are not much fewer, the pairs are mostly chance,
-    and nothing is learnt from them.
+    The pairs of a ring of the same area say how many are by chance: where they are not much fewer, nothing is learnt.
 
     Parameters
     ----------
@@ -314,6 +321,7 @@ def _image_shifts(
     n_images = int(image.max(initial=0)) + 1
     low, high = np.minimum(image[pairs.i], image[pairs.j]), np.maximum(image[pairs.i], image[pairs.j])
     both = low.astype(np.int64) * n_images + high
+    inside = pairs.separation_arcsec <= limit_arcsec
     mutual = np.zeros(len(both), bool)
     mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
     all_offsets = sign[:, None] * np.stack(offsets, axis=1)
@@ -322,9 +330,13 @@ def _image_shifts(
     scatter = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
     found = middle.join(scatter.add_prefix("scatter_"))
     n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
-    chance = pd.Series(both[~inside]).value_counts().reindex(found.index, fill_value=0)
+    ring = ~inside & (pairs.separation_arcsec <= np.sqrt(2) * limit_arcsec)
+    chance = pd.Series(both[ring]).value_counts().reindex(found.index, fill_value=0)
     believed = (n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)
-    known = found[believed].reindex(both).fillna(0.0).to_numpy()
+    shifts = found.loc[believed, ["east", "north"]]
+    usual = MAD_TO_SIGMA * shifts.abs().median() if len(shifts) >= _FEWEST_SHIFTS else shifts.abs().sum() * 0.0
+    unknown = {"east": 0.0, "north": 0.0, "scatter_east": usual["east"], "scatter_north": usual["north"]}
+    known = found[believed].reindex(both).fillna(unknown).to_numpy()
     for key in found.index[believed & (n_pairs >= _FEWEST_FOR_WARP)]:
         here = np.flatnonzero(both == key)
         used = mutual[here]

@@ -43,6 +43,8 @@ _SPREADS = tuple(round(0.05 * i, 2) for i in range(1, 13))
 # fewer degrees of freedom cannot tell it from variables.
 _MIN_GAIN, _MAX_FITTED, _MIN_FITTED_DOF = 2.0, 20_000, 3.0
 _MAX_ROUNDS, _MAX_TERMS = 200, 10_000
+# Fluxes that are all the same, as people make them up, have no scatter at all.
+_LEAST_SCALE = 1e-6
 # Smaller p-values are found by their logarithm.
 _SMALL = 1e-200
 
@@ -205,12 +207,12 @@ def _scale(chi_squared: Floats, dof: Floats, spread: float) -> float:
     """The typical factor of one bin."""
     k, row = np.unique(dof, return_inverse=True)
     limit, mean = (values[row] for values in _below(k, spread))
-    scale = max(float(np.quantile(chi_squared / special.chdtri(k, 1.0 - _START)[row], _START)), 1e-6)
+    scale = max(float(np.quantile(chi_squared / special.chdtri(k, 1.0 - _START)[row], _START)), _LEAST_SCALE)
     for _ in range(_MAX_ROUNDS):
         kept = chi_squared < scale * limit
         if not kept.any():
             break
-        last, scale = scale, float(chi_squared[kept].sum() / mean[kept].sum())
+        last, scale = scale, max(float(chi_squared[kept].sum() / mean[kept].sum()), _LEAST_SCALE)
         if abs(scale - last) <= 1e-9 * last:
             break
     return scale

@@ -9,6 +9,7 @@ import random
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,19 +76,31 @@ def _write_for_ever(url: str, ready: object) -> None:
                 database.replace_epochs(batch)
 
 
+def _n_epochs(file: str) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute("SELECT count(*) FROM epochs").fetchone()[0])
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment(sqlite_url: str, empty_database: Path, tmp_path: Path) -> None:
     with ProductsDatabase(sqlite_url) as database:
         database.upgrade()
     file = sqlite_url.removeprefix("sqlite:///")
     moments = random.Random(7)
-    written = 0
-    for _ in range(25):
+    written, one_writing = 0, 0.0
+    for number in range(25):
         ready = PROCESSES.Event()
         writer = PROCESSES.Process(target=_write_for_ever, args=(sqlite_url, ready))
         writer.start()
         assert ready.wait(60)
-        time.sleep(moments.uniform(0.0, 0.15))
+        began = time.monotonic()
+        if number:
+            time.sleep(moments.uniform(0.0, 1.5 * one_writing))
+        else:
+            # The first may finish once, which tells how long that takes on this machine.
+            while not _n_epochs(file) and writer.is_alive():
+                time.sleep(0.001)
+            one_writing = time.monotonic() - began
         assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
@@ -96,9 +109,9 @@ def test_killed_at_any_moment(sqlite_url: str, empty_database: Path, tmp_path: P
         assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert check.execute("PRAGMA foreign_key_check").fetchall() == []
         # All six epochs, or none.
-        assert check.execute("SELECT count(*) FROM epochs").fetchone()[0] in (0, 6)
-        written += check.execute("SELECT count(*) FROM epochs").fetchone()[0]
         check.close()
+        assert _n_epochs(file) in (0, 6)
+        written += _n_epochs(file)
     assert written
     with ProductsDatabase(sqlite_url) as database:
         assert inconsistencies(database) == {}

@@ -208,3 +208,29 @@ def test_a_lone_pair_at_the_tail_of_its_errors_is_one_source() -> None:
         np.append(values, extra) for values, extra in zip(rows, (ra[0], dec[0] - 5.0 / 3600, 1, 2.0), strict=True)
     )
     assert default(*more, sigma_arcsec=0.35).kept[60] == -1
+
+
+def _strip(shifts_arcsec: list[float], n_shared: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images side by side, each shifted to the north: right ascensions, declinations and images of their detections.
+
+    Neighbors see ``n_shared`` sources both.
+    """
+    rows = []
+    for pair, n in enumerate(n_shared):
+        for source in range(n):
+            place = 10.0 + pair + 0.03 * source
+            rows += [(place, shifts_arcsec[image] / 3600.0, image) for image in (pair, pair + 1)]
+    ra, dec, image = np.array(rows).T
+    return ra, dec, image.astype(np.intp)
+
+
+def test_images_that_share_few_sources_are_shifted_as_others_are() -> None:
+    # Shifts between neighbors: 2.4, -2.4, 2.4, and one of 4 arcsec, more than half a beam, that 3 sources see.
+    ra, dec, image = _strip([0.0, 2.4, 0.0, 2.4, 6.4], [8, 8, 8, 3])
+    found = default(ra, dec, image, np.where(np.arange(len(ra)) % 2, 2.0, 1.0), sigma_arcsec=0.1, beam_arcsec=6.0)
+    assert (found.kept >= 0).sum() == 8 + 8 + 8 + 3
+    # Where nothing tells how images are shifted, half a beam is the limit, as ever.
+    few = ra >= 13.0
+    alone = default(ra[few], dec[few], image[few], np.where(np.arange(few.sum()) % 2, 2.0, 1.0), sigma_arcsec=0.1,
+                    beam_arcsec=6.0)  # fmt: skip
+    assert (alone.kept < 0).all()
