@@ -33,6 +33,8 @@ _ALONE = 2.0
 # Images that share few sources, or are off by more than half a beam, are shifted as others of the epoch are: so many
 # shifts tell by how much.
 _FEWEST_SHIFTS = 3
+# Half of all lengths of vectors whose components have the standard deviation 1 are shorter.
+_MEDIAN_OF_RAYLEIGH = float(np.sqrt(2.0 * np.log(2.0)))
 # Pairs whose median tells how two images lie against each other around a place, and the least number of pairs for it.
 _NEAREST, _FEWEST_FOR_WARP = 15, 45
 # The shift around a place must predict pairs that it was not formed from better than one shift for all by this factor.
@@ -333,9 +335,9 @@ def _image_shifts(
     ring = ~inside & (pairs.separation_arcsec <= np.sqrt(2) * limit_arcsec)
     chance = pd.Series(both[ring]).value_counts().reindex(found.index, fill_value=0)
     believed = (n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)
-    shifts = found.loc[believed, ["east", "north"]]
-    usual = MAD_TO_SIGMA * shifts.abs().median() if len(shifts) >= _FEWEST_SHIFTS else shifts.abs().sum() * 0.0
-    unknown = {"east": 0.0, "north": 0.0, "scatter_east": usual["east"], "scatter_north": usual["north"]}
+    sizes = np.hypot(found.loc[believed, "east"], found.loc[believed, "north"])
+    usual = float(np.median(sizes)) / _MEDIAN_OF_RAYLEIGH if len(sizes) >= _FEWEST_SHIFTS else 0.0
+    unknown = {"east": 0.0, "north": 0.0, "scatter_east": usual, "scatter_north": usual}
     known = found[believed].reindex(both).fillna(unknown).to_numpy()
     for key in found.index[believed & (n_pairs >= _FEWEST_FOR_WARP)]:
         here = np.flatnonzero(both == key)
