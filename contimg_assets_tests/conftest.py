@@ -42,8 +42,13 @@ def nothing_drawn() -> Iterator[None]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn as for users."""
-    monkeypatch.setattr(chain, "EPOCHS_DRAWN", 1)
-    monkeypatch.setattr(plots, "_png", _PNG)
+    let_draw(monkeypatch)
+
+
+def let_draw(patch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn as for users, as long as the patch holds."""
+    patch.setattr(chain, "EPOCHS_DRAWN", 1)
+    patch.setattr(plots, "_png", _PNG)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from contimg_assets.orchestration.plots import embedded
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets_tests.automation.deployment import Deployment, deliver, deployed, make_project, small_survey
+from contimg_assets_tests.conftest import let_draw
 from contimg_assets_tests.orchestration.names import HOSTILE
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")
@@ -48,6 +49,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         patch.chdir(project.config.root)
+        let_draw(patch)
         with open_instance(project.config.root) as instance:
             assert bring_up_to_date(project, instance).complete
     with deployed(project) as running:
