@@ -32,6 +32,8 @@ MERGES = "merges"
 # Fact of a fold: epochs whose rows it copied. In what products are made from: those among them that are left out.
 COPIED_FROM = "copied_from"
 LEFT_OUT = "left_out"
+# Names of what `of_folds` gives.
+FOLDS = (ASSOCIATED_SOURCES.name, MERGES, LEFT_OUT)
 NO_SCALES = "none"
 
 
@@ -158,20 +160,28 @@ def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, st
         inputs[STATE_BEFORE] = before
     if stage.reads_scales and world.scales is not None:
         inputs[SCALES] = world.scales.get(epoch, NO_SCALES)
-    if stage.reads_merges and world.merged.get(epoch):
-        inputs[MERGES] = merges.version_of(world.merged[epoch])
-    if stage is PRODUCTS and (left_out := _left_out(epoch, world)):
-        inputs[LEFT_OUT] = ",".join(left_out)
+    if stage.reads_folds:
+        inputs |= of_folds(epoch, world)
     return inputs
 
 
-def _left_out(epoch: str, world: World) -> list[str]:
-    """Epochs whose rows the fold of this one copied, and that are not fit for the products, such as for a failed check.
+def of_folds(epoch: str, world: World) -> dict[str, str]:
+    """What products are made from of the folds of all epochs: the epoch's own, and what others say of its sources."""
+    folded = world.record(ASSOCIATED_SOURCES, epoch)
+    found = {} if folded is None else {ASSOCIATED_SOURCES.name: folded.data_version}
+    if merged := world.merged.get(epoch):
+        found[MERGES] = merges.version_of(merged)
+    if left_out := _left_out(folded, world):
+        found[LEFT_OUT] = ",".join(left_out)
+    return found
+
+
+def _left_out(folded: EpochRecord | None, world: World) -> list[str]:
+    """Epochs whose rows a fold copied, and that are not fit for the products, such as for a failed check.
 
     The copied rows wait for the epoch that they belong to; nothing else does.
     """
-    record = world.record(ASSOCIATED_SOURCES, epoch)
-    copied_from = record.facts.get(COPIED_FROM, ()) if record is not None else ()
+    copied_from = folded.facts.get(COPIED_FROM, ()) if folded is not None else ()
     return [name for name in copied_from if any(world.record(STAGE[stage], name) is None for stage in PRODUCTS.reads)]
 
 

@@ -19,7 +19,7 @@ from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.inputs import epochs_in_time_order, in_time_order, is_fresh
 from contimg_assets.pipeline.merges import with_heirs
 from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
-from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES, ERROR_MODEL_STAGE, PRODUCTS
+from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
 from contimg_assets.schemas.error_model import ERROR_MODEL
@@ -132,16 +132,15 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     that folding changed, and those of which sources were merged, are written together, whichever run they belong to;
     what else their own run makes follows with it.
     """
-    fold = ASSOCIATED_SOURCES
     changed: dict[str, dict[str, str]] = {}
     for epoch in complete_epochs(work.store):
-        recorded, folded = work.world.record(PRODUCTS, epoch), work.world.record(fold, epoch)
-        written = dict(recorded.inputs) if recorded is not None else {}
-        if epoch in work.asked or folded is None:
+        if epoch in work.asked:
             continue
-        inputs = inputs_.of(PRODUCTS, epoch, work.world)
-        if any(written.get(name) != inputs.get(name) for name in (fold.name, inputs_.MERGES, inputs_.LEFT_OUT)):
-            changed[epoch] = inputs
+        recorded = work.world.record(PRODUCTS, epoch)
+        written = {} if recorded is None else recorded.inputs
+        # Of every epoch no more than this: all that products are made from is put together where it differs.
+        if {name: written[name] for name in inputs_.FOLDS if name in written} != inputs_.of_folds(epoch, work.world):
+            changed[epoch] = inputs_.of(PRODUCTS, epoch, work.world)
     return changed
 
 

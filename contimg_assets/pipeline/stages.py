@@ -39,7 +39,7 @@ class Stage:
     folds : whether an epoch's result depends on the epochs before it
     reads_catalogs : whether it reads the reference catalogs
     reads_scales : whether it reads the scales between epochs, where the configuration applies them
-    reads_merges : whether it reads which sources later epochs merged
+    reads_folds : whether it reads what the folds of other epochs say of its sources: merged ones, copied rows
     per : whether it has a result for every epoch, or one for the whole survey
     kept_in : whether its tables are Parquet files of the store or tables of the products database
     """
@@ -53,7 +53,7 @@ class Stage:
     folds: bool = False
     reads_catalogs: bool = False
     reads_scales: bool = False
-    reads_merges: bool = False
+    reads_folds: bool = False
     per: Literal["epoch", "survey"] = "epoch"
     kept_in: Literal["store", "database"] = "store"
 
@@ -125,7 +125,7 @@ PRODUCTS = Stage(
     (),
     reads_catalogs=True,
     reads_scales=True,
-    reads_merges=True,
+    reads_folds=True,
     kept_in="database",
 )
 
