@@ -16,6 +16,7 @@ import pandas as pd
 from contimg_assets.calibration import vast_post_processing
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.association import of_one_source
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_text_ids
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Floats, Indices
@@ -301,13 +302,8 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
 
 
 def of_single_sources(measurements: pd.DataFrame, associations: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """`with_measurements` of the measurements that belong to one source, with its source_id.
-
-    A measurement of several sources is a blend or a fork, whose flux is nobody's; copied history is of other epochs.
-    """
-    own = associations[~associations["copied"].to_numpy(dtype=bool)] if "copied" in associations else associations
-    own = own.loc[~own["measurement_id"].duplicated(keep=False), ["source_id", "measurement_id"]]
-    return with_measurements(own.reset_index(drop=True), measurements, images)
+    """`with_measurements` of the measurements that belong to one source, with its source_id."""
+    return with_measurements(of_one_source(associations).reset_index(drop=True), measurements, images)
 
 
 def _floats(table: pd.DataFrame, name: str) -> Floats:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from contimg_assets.identity.ids import from_hex
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import unit_vectors
+from contimg_assets.variability.error_model import in_image_radii
 from contimg_assets.variability.segments import LightCurves, places
 
 Hashes = npt.NDArray[np.uint64]
@@ -83,8 +84,10 @@ def make_block(
     source, measurement, row = source[known], measurement[known], row[known]
     order = np.lexsort((measurement, source))
     source, measurement, row = source[order], measurement[order], row[order]
-    columns = {"source": source, "measurement": measurement, **_columns(images, kept, row)}
-    columns |= _error_columns(images, kept, row, configurations)
+    image = pc.index_in(kept["image"], images["image"]).to_numpy(zero_copy_only=False)[row]
+    columns = {"source": source, "measurement": measurement, **_columns(images, image, kept, row)}
+    distance = np.asarray(kept["dist_from_centre_deg"].to_numpy(), dtype=np.float64)[row]
+    columns |= _error_columns(images, image, distance, configurations)
     copied = associations.filter(associations["copied"])
     copies = {
         "source": from_hex(copied["source_id"].to_numpy()),
@@ -104,9 +107,8 @@ def _rows_of(wanted: Hashes, keys: Hashes) -> tuple[Indices, npt.NDArray[np.bool
     return (order[at] if len(keys) else at), found
 
 
-def _columns(images: pa.Table, measurements: pa.Table, rows: Indices) -> Points:
-    """What light curves need of some measurements and their images."""
-    image = pc.index_in(measurements["image"], images["image"]).to_numpy(zero_copy_only=False)[rows]
+def _columns(images: pa.Table, image: Indices, measurements: pa.Table, rows: Indices) -> Points:
+    """What light curves need of some measurements and their images; ``image``: the row of each one's."""
 
     def take(name: str) -> Floats:
         return np.asarray(np.asarray(measurements[name].to_numpy(), dtype=np.float64)[rows])
@@ -126,10 +128,14 @@ def _columns(images: pa.Table, measurements: pa.Table, rows: Indices) -> Points:
     }
 
 
-def _error_columns(images: pa.Table, measurements: pa.Table, rows: Indices, configurations: pa.Table | None) -> Points:
-    """What errors of fluxes depend on: distance from the image's center in its radii, and the configuration."""
-    image = pc.index_in(measurements["image"], images["image"]).to_numpy(zero_copy_only=False)[rows]
-    distance = np.asarray(measurements["dist_from_centre_deg"].to_numpy(), dtype=np.float64)[rows]
+def _error_columns(images: pa.Table, image: Indices, distance_deg: Floats, configurations: pa.Table | None) -> Points:
+    """What errors of fluxes depend on: distance from the image's center in its radii, and the configuration.
+
+    Parameters
+    ----------
+    image : row of the image of each measurement, shape (n,)
+    distance_deg : of each from the center of its image, shape (n,)
+    """
     field = np.asarray(images["radius_deg"].to_numpy(), dtype=np.float64)
     number = np.zeros(len(field), np.int64)
     if configurations is not None and configurations.num_rows:
@@ -137,8 +143,7 @@ def _error_columns(images: pa.Table, measurements: pa.Table, rows: Indices, conf
         number = np.where(at >= 0, configurations["configuration"].to_numpy()[at], 0)
     if not len(image):
         return {"radius": np.empty(0), "configuration": np.empty(0, np.int64)}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {"radius": np.where(field[image] > 0, distance / field[image], np.nan), "configuration": number[image]}
+    return {"radius": in_image_radii(distance_deg, field[image]), "configuration": number[image]}
 
 
 def pack(table: pa.Table, compression: str | None = None) -> bytes:

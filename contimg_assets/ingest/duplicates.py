@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.robust import MAD_TO_SIGMA, medians_of_groups, scatter_of_groups
+from contimg_assets.sky.robust import medians_of_groups, scatter, scatter_of_groups
 from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
@@ -329,8 +329,8 @@ def _image_shifts(
     all_offsets = sign[:, None] * np.stack(offsets, axis=1)
     near = pd.DataFrame(all_offsets[mutual], columns=["east", "north"])
     middle = medians_of_groups(near, both[mutual])
-    scatter = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
-    found = middle.join(scatter.add_prefix("scatter_"))
+    spread = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
+    found = middle.join(spread.add_prefix("scatter_"))
     n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
     ring = ~inside & (pairs.separation_arcsec <= np.sqrt(2) * limit_arcsec)
     chance = pd.Series(both[ring]).value_counts().reindex(found.index, fill_value=0)
@@ -346,7 +346,7 @@ def _image_shifts(
         warp = _warp(vectors[pairs.i[here]], left, used)
         if warp is not None:
             known[here, :2] += warp
-            known[here, 2:] = MAD_TO_SIGMA * np.median(np.abs(left - warp)[used], axis=0)
+            known[here, 2:] = scatter((left - warp)[used], axis=0)
     measured = np.isin(both, found.index[believed])
     return _ImageShifts(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3], measured)
 

@@ -1,5 +1,7 @@
 """Tables of the stage `associated_sources`: associations, relations, forks, the fold's state, alignment of images."""
 
+import pandas as pd
+
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
 
 _SOURCE = Column(
@@ -134,3 +136,16 @@ STATE = TableSchema(
     ),
     key=("source_id",),
 )
+
+
+def of_one_source(associations: pd.DataFrame) -> pd.DataFrame:
+    """source_id and measurement_id of an epoch's own measurements that belong to one source each.
+
+    A measurement of several sources is a blend or a fork, whose flux is nobody's; copied history is of other epochs.
+
+    Parameters
+    ----------
+    associations : ASSOCIATIONS; without `copied`, nothing is
+    """
+    own = associations[~associations["copied"].to_numpy(dtype=bool)] if "copied" in associations else associations
+    return own.loc[~own["measurement_id"].duplicated(keep=False), ["source_id", "measurement_id"]]

@@ -46,6 +46,12 @@ def radius_weights(radius: Floats) -> Floats:
     return _interpolation(radius, RADIUS_NODES)
 
 
+def in_image_radii(distance_deg: Floats, field_radius_deg: Floats) -> Floats:
+    """Distance from the image center in radii of the image, shape (n,); NaN where the image has no radius."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(field_radius_deg > 0, distance_deg / field_radius_deg, np.nan)
+
+
 def _interpolation(at: Floats, nodes: Floats) -> Floats:
     return np.stack([np.interp(at, nodes, one) for one in np.eye(len(nodes))], axis=-1)
 

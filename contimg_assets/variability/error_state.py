@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.identity.versions import combine_versions, version_of_table
+from contimg_assets.schemas.association import of_one_source
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.error_model import (
     CONFIGURATIONS,
@@ -36,7 +37,7 @@ from contimg_assets.variability.error_evidence import (
     fit,
     has_moved,
 )
-from contimg_assets.variability.error_model import ErrorModel, model_rows
+from contimg_assets.variability.error_model import ErrorModel, in_image_radii, model_rows
 
 STATE_TABLES: tuple[TableSchema, ...] = (ERROR_MODEL, CONFIGURATIONS, ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
 _KEY = ["source_id", "configuration"]
@@ -213,16 +214,14 @@ def constant_fluxes_of(corrected: pd.DataFrame, associations: pd.DataFrame, imag
     flux_scale_err, flux_<kind>, flux_<kind>_err. Left out are duplicates, forced measurements, those of several
     sources, and those in images that are not trusted; of two of a source the first by id.
     """
-    own = associations[~associations["copied"].to_numpy(dtype=bool)]
-    own = own.loc[~own["measurement_id"].duplicated(keep=False), ["source_id", "measurement_id"]]
+    own = of_one_source(associations)
     usable = corrected["duplicate_of"].isna() & ~corrected["forced"].to_numpy(dtype=bool)
     if "trusted" in corrected.columns:
         usable &= corrected["trusted"].to_numpy(dtype=bool)
     table = own.merge(corrected[usable], on="measurement_id", how="inner")
     table = table.sort_values(["source_id", "measurement_id"]).drop_duplicates("source_id")
     field = images.set_index("image")["radius_deg"].reindex(table["image"]).to_numpy(dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        radius = table["dist_from_centre_deg"].to_numpy(dtype=float) / np.where(field > 0, field, np.nan)
+    radius = in_image_radii(table["dist_from_centre_deg"].to_numpy(dtype=float), field)
     columns = {"source_id": table["source_id"], "image": table["image"], "radius": radius}
     columns["flux_scale_err"] = table["flux_scale_err"].fillna(0.0)
     for kind, unit in FLUX_KINDS.items():

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Floats, Indices
-from contimg_assets.sky.robust import MAD_TO_SIGMA
 from contimg_assets.sky.sphere import tangent_axes, unit_vectors
 
 N_TERMS = 7
@@ -153,7 +153,7 @@ def _robust_fit(terms: Floats, values: Floats) -> tuple[Floats, float]:
         weighted = terms * (weight / scatter**2)[:, None]
         coefficients = np.asarray(np.linalg.solve(terms.T @ weighted + prior, weighted.T @ values))
         residual = values - terms @ coefficients
-        scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(residual))), _LEAST_SCATTER)
+        scatter = max(float(robust.scatter(residual)), _LEAST_SCATTER)
         weight = np.asarray(np.minimum(1.0, _HUBER * scatter / np.maximum(np.abs(residual), 1e-300)))
     return coefficients, scatter
 
