@@ -11,6 +11,7 @@ the scale does not wander off.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,6 @@ import pandas as pd
 from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import FluxScale
 from contimg_assets.calibration.image_ties import KNOWN, START, image_ties, is_covered
-from contimg_assets.calibration.known_variables import known_variables
 from contimg_assets.calibration.positions import PositionOffset
 from contimg_assets.calibration.relative_scale import (
     Ratios,
@@ -120,14 +120,14 @@ def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> 
     return pd.concat([own, repeats.merge(kept, on="duplicate_of")[[*own.columns]]], ignore_index=True)
 
 
-def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
+def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str] = ()) -> pd.DataFrame:
     """Each image's scale against the mean earlier fluxes of its sources.
 
     Parameters
     ----------
     fluxes : `tie_fluxes` of one epoch
     known : KNOWN_FLUXES of the epochs before
-    parameters : section `corrections`: which sources are known to vary
+    variable_sources : source_id of sources known to vary: they tie nothing
 
     Returns
     -------
@@ -136,7 +136,7 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, parameters: Corre
     outlier_fraction, tie_err (of the sources' scale, NaN where nothing tied it), ln_usual, ln_usual_err (what the
     field's scale is in other images).
     """
-    ties = _with_known(fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))], known)
+    ties = _with_known(fluxes[~fluxes["source_id"].isin(set(variable_sources))], known)
     parts = [(str(image), rows) for image, rows in ties.groupby("image", sort=True)]
     samples = [_ratios(_chosen(rows)) for _, rows in parts]
     fits = _fitted(samples)
@@ -266,7 +266,11 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
 
 
 def field_scales(
-    fluxes: pd.DataFrame, known: pd.DataFrame, corrections: pd.DataFrame, parameters: Corrections
+    fluxes: pd.DataFrame,
+    known: pd.DataFrame,
+    corrections: pd.DataFrame,
+    parameters: Corrections,
+    variable_sources: Collection[str] = (),
 ) -> pd.DataFrame:
     """The scale of each image of an epoch in the scale of its field, judged.
 
@@ -276,6 +280,7 @@ def field_scales(
     known : KNOWN_FLUXES of the epochs before
     corrections : CORRECTIONS of the epoch, for what the catalog says of each image
     parameters : section `corrections`
+    variable_sources : source_id of sources known to vary, see `known_variables`
 
     Returns
     -------
@@ -285,7 +290,7 @@ def field_scales(
     (whether what was measured is refused as wrong)
     """
     names = corrections["image"].to_numpy()
-    relative = relative_scales(fluxes, known, parameters).reindex(names)
+    relative = relative_scales(fluxes, known, variable_sources).reindex(names)
     counts = ["n_relative", "n_candidates", "n_known"]
     relative[counts] = relative[counts].fillna(0).astype(int)
     relative["repeated_share"] = relative["repeated_share"].fillna(0.0)

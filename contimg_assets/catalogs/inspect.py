@@ -12,7 +12,7 @@ import pandas as pd
 
 from contimg_assets.catalogs.formats import dialect_of
 from contimg_assets.catalogs.read import UNITS as REFERENCE_UNITS
-from contimg_assets.catalogs.read import OpenedCatalog, open_catalog, read_catalog
+from contimg_assets.catalogs.read import OpenedCatalog, open_catalog, table_of
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import CatalogConfig, Ingest
 from contimg_assets.config.presets import PRESETS
@@ -167,7 +167,7 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
         opened = open_catalog("NAME", config, path, held)
         kind, table, tables = opened.container.about.kind, opened.container.about.table, opened.container.about.tables
         names = opened.container.names
-    rows, n_out = read_catalog("NAME", config, path)
+        rows, n_out = table_of("NAME", opened, path)
     taken = [
         (ours, one.column, one.unit or REFERENCE_UNITS.get(ours, ""), one.said_by or _assumed(ours), "")
         for ours, one in opened.found.items()

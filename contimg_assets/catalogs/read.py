@@ -144,7 +144,7 @@ def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table
     """
     with ExitStack() as held:
         opened = open_catalog(name, config, path, held)
-        return _table_of(name, opened, path)
+        return table_of(name, opened, path)
 
 
 def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) -> OpenedCatalog:
@@ -357,7 +357,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:100])[:1000]
 
 
-def _table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, int]:
+def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, int]:
+    """The table of an opened catalog, as `read_catalog` gives it."""
     config, found = opened.config, opened.found
     if not set(_REQUIRED) <= set(found):
         raise InputError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, note, print_frame
+from contimg_assets.pipeline.verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +31,6 @@ SHOWN = [
     "flux_outlier_fraction",
     "reason",
 ]
-
-
-class Verdict(StrEnum):
-    """What is thought of an image."""
-
-    GOOD = "good"
-    UNCORRECTED = "not corrected"
-    REFUSED = "refused"
 
 
 @command(app)

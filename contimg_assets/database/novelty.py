@@ -17,7 +17,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.image_coverage import StoredCoverage
-from contimg_assets.database.writing.stored import read_images, trusted
+from contimg_assets.database.writing.stored import read_images, trusted_images
 from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.variability.finder import share_lost
 from contimg_assets.variability.new_sources import (
@@ -59,7 +59,7 @@ def find_new(
     if sources.empty:
         return sources.assign(false_chance=np.empty(0), first_flux_mjy_beam=np.empty(0))
     first = _first_detections(connection, sources["id"])
-    images = trusted(read_images(connection), parameters.finder_threshold_sigma)
+    images = trusted_images(read_images(connection), parameters.finder_threshold_sigma)
     images = images.assign(share_lost=_share_lost(connection, images))
     judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
     missed = judged["chance_missed"].to_numpy() * _catalogs_missed(connection, first)

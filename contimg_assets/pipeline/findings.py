@@ -23,19 +23,17 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.survey_summary import NEEDED, Listed, image_corrections, listed, state_version
 from contimg_assets.files import replace_text
 from contimg_assets.pipeline.stages import PRODUCTS
+from contimg_assets.pipeline.verdicts import Verdict
 from contimg_assets.sky.arrays import Indices, Values
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
+from contimg_assets.variability.error_evidence import GOOD_ETA
 
-GOOD, UNCORRECTED, REFUSED = "good", "not corrected", "refused"
-VERDICTS = (GOOD, UNCORRECTED, REFUSED)
 # Pointings closer than this share of the field's radius are of one field.
 _SAME_FIELD = 0.25
 # A field whose images have fewer than this many times the least number of matches is tied by few.
 _FEW = 1.5
 # More sources than this share do not vary in any survey: errors are too small.
 _MANY_VARY = 0.1
-# Range of the median eta, over what it should be, that errors have which are right.
-_ETA_LOW, _ETA_HIGH = 0.8, 1.25
 _COLUMNS = ["subject", "what", "why", "cure"]
 
 Finding = tuple[str, str, str, str]
@@ -86,7 +84,8 @@ def verdicts(images: pd.DataFrame) -> Values:
     images : trusted, applied
     """
     trusted, applied = (images[name].to_numpy(dtype=bool) for name in ("trusted", "applied"))
-    return np.select([~trusted, ~applied], [REFUSED, UNCORRECTED], GOOD).astype(object)
+    words = [str(Verdict.REFUSED), str(Verdict.UNCORRECTED)]
+    return np.select([~trusted, ~applied], words, str(Verdict.GOOD)).astype(object)
 
 
 def fields(images: pd.DataFrame) -> Indices:
@@ -130,7 +129,7 @@ def findings(images: pd.DataFrame, counts: Listed, config: Config) -> pd.DataFra
 def headline(images: pd.DataFrame, counts: Listed) -> str:
     """How things are, in one line: images by verdict, and what lists name with what of it is expected to be chance."""
     verdict = images["verdict"].value_counts()
-    parts = [f"{verdict[word]} {word}" for word in VERDICTS if verdict.get(word, 0)]
+    parts = [f"{verdict[word]} {word}" for word in Verdict if verdict.get(word, 0)]
     chance = f", {_about(counts.n_variables_false)} by chance" if counts.n_variables else ""
     new_chance = ""
     if counts.n_new and counts.n_new_false is not None:
@@ -146,7 +145,7 @@ def _about(n: float) -> str:
 
 
 def _refused(images: pd.DataFrame) -> Iterator[Finding]:
-    for row in images[images["verdict"] == REFUSED].itertuples(index=False):
+    for row in images[images["verdict"] == Verdict.REFUSED].itertuples(index=False):
         yield (
             f"image {row.image} of epoch {row.epoch}",
             "refused: takes no part in light curves, variables, new sources, limits and later ties",
@@ -183,7 +182,7 @@ def _without(counts: Listed, config: Config) -> Iterator[Finding]:
 def _uncorrected(images: pd.DataFrame, parameters: Corrections) -> Iterator[Finding]:
     """Images that are left as they are, those of a field together."""
     rows = images.assign(field=fields(images))
-    rows = rows[rows["verdict"] == UNCORRECTED]
+    rows = rows[rows["verdict"] == Verdict.UNCORRECTED]
     lacks = np.where(rows["position_applied"].astype(bool), "", "positions ") + np.where(
         rows["flux_applied"].astype(bool), "", "fluxes"
     )
@@ -202,7 +201,7 @@ def _uncorrected(images: pd.DataFrame, parameters: Corrections) -> Iterator[Find
 
 def _few_ties(images: pd.DataFrame, parameters: Corrections) -> Iterator[Finding]:
     """Fields whose corrections rest on hardly more matches than are needed."""
-    rows = images[images["verdict"] == GOOD]
+    rows = images[images["verdict"] == Verdict.GOOD]
     for _, group in rows.groupby(fields(rows), sort=False):
         n = group[["n_position", "n_flux"]].median().set_axis(["positions", "fluxes"])
         few = n[(n > 0) & (n < _FEW * parameters.min_matches)]
@@ -217,12 +216,12 @@ def _few_ties(images: pd.DataFrame, parameters: Corrections) -> Iterator[Finding
 
 
 def _doubtful_errors(counts: Listed) -> Iterator[Finding]:
-    eta = counts.median_eta
-    if eta is not None and not _ETA_LOW <= eta <= _ETA_HIGH:
+    eta, (low, high) = counts.median_eta, GOOD_ETA
+    if eta is not None and not low <= eta <= high:
         yield (
             "errors of fluxes",
             f"constant sources scatter {np.sqrt(eta):.2f} times as much as their errors say",
-            f"the median eta of those not listed is {eta:.2f} of what it should be; {_ETA_LOW} to {_ETA_HIGH} are good",
+            f"the median eta of those not listed is {eta:.2f} of what it should be; {low} to {high} are good",
             "look at the errors of the finder and at the images' scales; p-values are not to be believed as they are",
         )
     share = counts.n_variables / max(counts.n_judged, 1)

@@ -379,7 +379,10 @@ def _widths(terms: ErrorTerms) -> Floats:
     return np.asarray(np.sqrt(np.maximum(square, 1e-4)))
 
 
-_FEWEST_JUDGED, _RATIO, _PARTS = 200, (0.8, 1.25), 8
+GOOD_ETA = (0.8, 1.25)
+"""Median eta of constant sources, over what it should be, that errors give which are right."""
+
+_FEWEST_JUDGED, _PARTS = 200, 8
 _SNR_GROUPS, _RING_GROUPS = (7.9, 15.8, 31.7, 89.6), (0.3, 0.54, 0.75, 0.95)
 
 
@@ -390,7 +393,7 @@ def misfits(evidence: Evidence, terms: ErrorTerms) -> list[str]:
     """
     table = median_ratios(evidence, terms)
     err = 2.0 * MAD_SIGMA_ERROR / np.sqrt(table["n"])
-    outside = (table["ratio"] + err < _RATIO[0]) | (table["ratio"] - err > _RATIO[1])
+    outside = (table["ratio"] + err < GOOD_ETA[0]) | (table["ratio"] - err > GOOD_ETA[1])
     wrong = table[(table["n"] >= _FEWEST_JUDGED) & outside]
     return [
         f"median squared difference of {row.n} fluxes at S / e {row.snr} and {row.radius} image radii is "

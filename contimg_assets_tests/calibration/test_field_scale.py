@@ -19,6 +19,7 @@ from contimg_assets.calibration import (
     without_additive,
 )
 from contimg_assets.calibration.image_ties import CATALOG, KNOWN, OVERLAP, START
+from contimg_assets.calibration.known_variables import known_variables
 from contimg_assets.calibration.relative_scale import (
     Ratios,
     ScatterModel,
@@ -120,7 +121,7 @@ def _folded(
     known, made = KNOWN_FLUXES.empty(), []
     for (measurements, associations, images), corrections in epochs:
         fluxes = without_additive(tie_fluxes(measurements, associations, images, parameters), corrections, parameters)
-        scales = field_scales(fluxes, known, corrections, parameters)
+        scales = field_scales(fluxes, known, corrections, parameters, known_variables(known, parameters))
         table = CORRECTIONS.to_arrow(with_field_scales(corrections, scales, parameters)).to_pandas()
         known = add_fluxes(known, calibrated_fluxes(measurements, associations, images, table, "relative"))
         known = KNOWN_FLUXES.to_arrow(known).to_pandas()

@@ -13,7 +13,7 @@ import pytest
 from contimg_assets.config import Config
 from contimg_assets.database.survey_summary import Listed, relative_eta
 from contimg_assets.pipeline import findings as module
-from contimg_assets.pipeline.findings import GOOD, REFUSED, UNCORRECTED, fields, findings, headline, look, verdicts
+from contimg_assets.pipeline.findings import fields, findings, headline, look, verdicts
 from contimg_assets_tests.projects import TestProject
 
 COUNTS = Listed(
@@ -73,7 +73,7 @@ def test_a_refused_image_is_named_first_with_its_reason() -> None:
         applied=[True, False, True, False, True, True],
         flux_applied=[True, False, True, False, True, True],
     )
-    assert table["verdict"].tolist() == [GOOD, UNCORRECTED, GOOD, REFUSED, GOOD, GOOD]
+    assert table["verdict"].tolist() == ["good", "not corrected", "good", "refused", "good", "good"]
     first, second = told(table)
     assert first.startswith("image e3_a of epoch e3: refused: takes no part in light curves")
     assert "the scale, 0.179" in first

@@ -18,7 +18,7 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.epochs import ASSOCIATION_KEY
 from contimg_assets.database.writing.sources import counts_of
 from contimg_assets.database.writing.statistics import Recomputed
-from contimg_assets.database.writing.stored import Observed
+from contimg_assets.database.writing.stored import Observed, trusted_images
 from contimg_assets.identity.ids import hash_text, mix, to_hex
 from contimg_assets.sky.cells import index_cells
 from contimg_assets.variability.finder import flux_limits
@@ -96,7 +96,7 @@ def update_limits(
     """
     limits = Limits(connection)
     limits.delete(np.union1d(recomputed.ids[elsewhere], vanished))
-    images = observed.trusted_images(parameters.finder_threshold_sigma)
+    images = trusted_images(observed.images, parameters.finder_threshold_sigma)
     if parameters.upper_limits and len(recomputed.ids) and len(images):
         missed = _missed(observed, images, recomputed, elsewhere, written)
         missed = missed[_nothing_there(connection, observed.epochs, missed, recomputed.sources)]

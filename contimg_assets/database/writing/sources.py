@@ -15,7 +15,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.writing.stored import Observed
+from contimg_assets.database.writing.stored import Observed, trusted_images
 from contimg_assets.identity.ids import from_hex, to_hex
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
@@ -74,7 +74,7 @@ def novelty(
     )
     judged = new_sources(
         first[~stays],
-        observed.trusted_images(parameters.finder_threshold_sigma),
+        trusted_images(observed.images, parameters.finder_threshold_sigma),
         parameters.new_min_significance,
         observed.coverage,
         CANDIDATE_CHANCE,

@@ -55,18 +55,15 @@ class Observed:
     images: pd.DataFrame
     coverage: Mapping[ImageKey, Coverage]
 
-    def trusted_images(self, threshold_snr: float | None) -> pd.DataFrame:
-        """The images without those that are refused as wrong: of what these show nothing follows for a source.
 
-        Parameters
-        ----------
-        threshold_snr : of the source finder; as measured if not given
-        """
-        return trusted(self.images, threshold_snr)
+def trusted_images(images: pd.DataFrame, threshold_snr: float | None) -> pd.DataFrame:
+    """The images without those that are refused as wrong: of what these show nothing follows for a source.
 
-
-def trusted(images: pd.DataFrame, threshold_snr: float | None) -> pd.DataFrame:
-    """See `Observed.trusted_images`."""
+    Parameters
+    ----------
+    images : of `read_images`
+    threshold_snr : of the source finder; as measured if not given
+    """
     kept = images[images["trusted"].to_numpy(dtype=bool)].reset_index(drop=True)
     measured = kept["threshold_snr"].fillna(DEFAULT_THRESHOLD)
     return kept.assign(threshold_snr=measured if threshold_snr is None else threshold_snr)

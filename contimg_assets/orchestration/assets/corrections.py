@@ -74,7 +74,8 @@ class Epoch:
         """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place."""
         fluxes = tie_fluxes(self.measurements, self.associations, self.images, parameters)
         fluxes = without_additive(fluxes, corrections, parameters)
-        return with_field_scales(corrections, field_scales(fluxes, known, corrections, parameters), parameters)
+        scales = field_scales(fluxes, known, corrections, parameters, self.known_variables)
+        return with_field_scales(corrections, scales, parameters)
 
     def fluxes(self, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
         """Its fluxes with the corrections applied."""

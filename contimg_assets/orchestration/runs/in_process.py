@@ -38,7 +38,7 @@ from contimg_assets.pipeline.survey_tables import reference_tables, scales_input
 _STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
 _MAX_ROUNDS = 100
-_MAX_BURIALS = 5
+_MAX_DELETIONS = 5
 _FORESEEN = {kind.__name__ for kind in ContimgError.__subclasses__()}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -183,7 +183,7 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
         )
     if epoch not in project.epochs_in_store() and epoch not in recorded_products(project.products):
         raise StoreError(f"there is no epoch {epoch!r}; `contimg status` lists them")
-    for _ in range(_MAX_BURIALS):
+    for _ in range(_MAX_DELETIONS):
         project.store.mark_deleted(epoch)
         report = bring_up_to_date(project, instance, on_work=on_work)
         # A daemon's run that was writing it when it was deleted may have been done after that.
