@@ -30,7 +30,7 @@ from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets.simulate.parameters import NVSS_LIKE
-from contimg_assets_tests.automation.ticks import Automaton
+from contimg_assets_tests.orchestration.automation.ticks import Automaton
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
 # Crowded, with pairs that are not always seen as two, so that sources fork.

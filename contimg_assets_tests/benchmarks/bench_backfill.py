@@ -18,7 +18,13 @@ import dagster as dg
 from contimg_assets.config import load_config
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
-from contimg_assets_tests.automation.deployment import deliver, deployed, make_project, products, small_survey
+from contimg_assets_tests.orchestration.automation.deployment import (
+    deliver,
+    deployed,
+    make_project,
+    products,
+    small_survey,
+)
 
 
 def main() -> None:

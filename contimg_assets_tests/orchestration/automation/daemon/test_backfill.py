@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contimg_assets_tests.automation.deployment import (
+from contimg_assets_tests.orchestration.automation.deployment import (
     assert_same_products,
     deliver,
     deployed,

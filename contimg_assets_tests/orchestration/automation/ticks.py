@@ -17,7 +17,7 @@ from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_
 from contimg_assets.pipeline.inputs import SCALES
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES
-from contimg_assets_tests.automation.deployment import deliver
+from contimg_assets_tests.orchestration.automation.deployment import deliver
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # So many evaluations after a request nothing more is asked of what it was about (`conditions.nothing_in_the_way`).

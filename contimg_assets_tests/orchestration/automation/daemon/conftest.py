@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contimg_assets_tests.automation.deployment import (
+from contimg_assets_tests.orchestration.automation.deployment import (
     Deployment,
     assert_same_products,
     deployed,

@@ -14,7 +14,7 @@ from contimg_assets.cli.templates import TEMPLATES, write_templates
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets.orchestration.runs.launcher import LocalRunLauncher
 
-TOP = Path(__file__).resolve().parents[2]
+TOP = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -17,8 +17,14 @@ import pytest
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
-from contimg_assets_tests.automation.deployment import Deployment, deliver, deployed, make_project, small_survey
 from contimg_assets_tests.conftest import let_draw
+from contimg_assets_tests.orchestration.automation.deployment import (
+    Deployment,
+    deliver,
+    deployed,
+    make_project,
+    small_survey,
+)
 from contimg_assets_tests.orchestration.names import HOSTILE
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")

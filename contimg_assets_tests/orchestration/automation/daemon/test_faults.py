@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from contimg_assets_tests.automation.deployment import Deployment, catalogue, deliver, overwrite
+from contimg_assets_tests.orchestration.automation.deployment import Deployment, catalogue, deliver, overwrite
 
 pytestmark = [pytest.mark.slow]
 

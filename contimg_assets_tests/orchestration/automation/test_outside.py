@@ -36,14 +36,14 @@ from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.staleness import of_epochs
 from contimg_assets.pipeline.store import Failure
-from contimg_assets_tests.automation.deployment import (
+from contimg_assets_tests.orchestration.automation.deployment import (
     assert_same_products,
     deliver,
     make_project,
     products,
     small_survey,
 )
-from contimg_assets_tests.automation.ticks import Automaton, automated
+from contimg_assets_tests.orchestration.automation.ticks import Automaton, automated
 
 
 @pytest.fixture(scope="module")

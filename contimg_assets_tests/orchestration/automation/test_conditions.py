@@ -11,8 +11,8 @@ import pytest
 from contimg_assets.config import Corrections
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_epochs
-from contimg_assets_tests.automation.deployment import QUICK, make_project, small_survey
-from contimg_assets_tests.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
+from contimg_assets_tests.orchestration.automation.deployment import QUICK, make_project, small_survey
+from contimg_assets_tests.orchestration.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
 from contimg_assets_tests.projects import stale_tables
 
 ALL = (

@@ -14,7 +14,7 @@ import yaml
 
 from contimg_assets.config import load_config
 from contimg_assets.pipeline.project import Project
-from contimg_assets_tests.automation.deployment import catalogue, deliver, overwrite
+from contimg_assets_tests.orchestration.automation.deployment import catalogue, deliver, overwrite
 
 pytestmark = [pytest.mark.slow]
 
