@@ -9,6 +9,7 @@ One module a section, named like it; `load` reads the file.
 
 from contimg_assets.config.association import Association
 from contimg_assets.config.automation import Automation
+from contimg_assets.config.bands import Bands
 from contimg_assets.config.catalogs import CatalogConfig
 from contimg_assets.config.checks import Checks
 from contimg_assets.config.config import Config
@@ -34,6 +35,7 @@ __all__ = [
     "FILE_NAME",
     "Association",
     "Automation",
+    "Bands",
     "CatalogConfig",
     "Checks",
     "ColumnSource",

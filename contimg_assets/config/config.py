@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from contimg_assets.config.association import Association
 from contimg_assets.config.automation import Automation
+from contimg_assets.config.bands import Bands
 from contimg_assets.config.catalogs import CatalogConfig
 from contimg_assets.config.checks import Checks
 from contimg_assets.config.corrections import Corrections
@@ -37,6 +38,7 @@ class Config(Section):
 
     paths: Paths = Field(default_factory=Paths)
     ingest: Ingest = Field(default_factory=Ingest)
+    bands: Bands = Field(default_factory=Bands)
     measurements: Measurements = Field(default_factory=Measurements)
     association: Association = Field(default_factory=Association)
     catalogs: dict[str, CatalogConfig] = Field(default_factory=dict, description="Reference catalogs by name")

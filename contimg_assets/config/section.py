@@ -26,11 +26,19 @@ class Section(BaseModel):
     @property
     def version(self) -> str:
         """Changes exactly when a value changes that rows are made with."""
+        return version_of_value(self.model_dump(mode="json", exclude=self._unused | self.unversioned))
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it says more than nothing: False of a section that came later and is at its defaults."""
+        return self._unused != set(type(self).model_fields)
+
+    @property
+    def _unused(self) -> set[str]:
         fields = type(self).model_fields
-        unused = {
+        return {
             name for name in self.added if getattr(self, name) == fields[name].get_default(call_default_factory=True)
         }
-        return version_of_value(self.model_dump(mode="json", exclude=unused | self.unversioned))
 
 
 def _known_unit(unit: str) -> str:

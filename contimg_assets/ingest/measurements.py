@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contimg_assets.config import Measurements, with_overrides
+from contimg_assets.config import Bands, Measurements, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import from_hex, hashes_of
+from contimg_assets.ingest.bands import bands_mhz
 from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import MEASUREMENTS
@@ -40,13 +41,16 @@ _CONDON_COLUMNS = (
 )
 
 
-def measure(detections: pd.DataFrame, images: pd.DataFrame, parameters: Measurements) -> pd.DataFrame:
+def measure(
+    detections: pd.DataFrame, images: pd.DataFrame, parameters: Measurements, bands: Bands | None = None
+) -> pd.DataFrame:
     """Measurements of one epoch, sorted by measurement_id; duplicates are marked by `duplicate_of`.
 
     Parameters
     ----------
     detections, images : schemas DETECTIONS, IMAGES
     parameters : section `measurements`
+    bands : section `bands`: only measurements of one band are duplicates of each other
 
     Returns
     -------
@@ -69,7 +73,7 @@ def measure(detections: pd.DataFrame, images: pd.DataFrame, parameters: Measurem
         "dist_from_centre_deg": _from_centre(detections, images, image),
     }
     columns |= _ratios(detections, images, image)
-    columns |= _duplicates(detections, columns, images, image, parameters)
+    columns |= _duplicates(detections, columns, _in_bands(images, bands), image, parameters)
     return pd.DataFrame({name: columns[name] for name in MEASUREMENTS.names}, copy=False)
 
 
@@ -80,13 +84,14 @@ def remove_duplicates(
     *,
     mark: bool = False,
     parameters: Measurements | None = None,
+    bands: Bands | None = None,
     **overrides: object,
 ) -> pd.DataFrame:
     """Measurements of one epoch without the repeats in overlapping images.
 
     Of measurements of one source in different images, the one nearest to the center of its image is kept. Shifts
     between images are measured and taken out before pairs are compared. Measurements of one image are never duplicates
-    of each other.
+    of each other, nor are those of images of different bands.
 
     Parameters
     ----------
@@ -94,13 +99,16 @@ def remove_duplicates(
         One row a measurement: ``measurement_id`` (text or integer), ``image``, ``ra_deg``, ``dec_deg``,
         ``uncertainty_ew_arcsec``, ``uncertainty_ns_arcsec`` (1 sigma on the sky).
     images : DataFrame, Table, QTable or pyarrow.Table
-        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its center), ``bmaj_arcsec``.
+        One row an image: ``image``, ``ra_deg``, ``dec_deg`` (of its center), ``bmaj_arcsec``; optional ``freq_mhz``,
+        which tells its band. Without it all are of one band.
     radius : float, Angle, Quantity or str, optional
         Pairs nearer than this are candidates whatever their errors, a plain number in arcsec; 2.5 arcsec if not given.
     mark : bool
         Whether all rows are returned, with those to be removed marked.
     parameters : contimg_assets.config.Measurements, optional
         All parameters at once; ``radius`` goes before its own.
+    bands : contimg_assets.config.Bands, optional
+        Which frequencies make a band; its defaults if not given.
     **overrides : object
         Single parameters of `contimg_assets.config.Measurements`, by name: ``dedup_sigma=4``, ``dedup_method="vast"``.
 
@@ -151,7 +159,7 @@ def remove_duplicates(
         raise InputError(f"measurement_id {name} comes more than once; give every measurement its own id")
     image = _image_numbers(ordered, images)
     columns["dist_from_centre_deg"] = _from_centre(ordered, images, image)
-    found = _duplicates(ordered, columns, images, image, chosen)
+    found = _duplicates(ordered, columns, _in_bands(images, bands), image, chosen)
     place = np.argsort(order, kind="stable")
     duplicate_of = pd.Series(found["duplicate_of"]).take(place).set_axis(measurements.index)
     if not mark:
@@ -296,6 +304,13 @@ def _share(flux: Floats, group: Indices) -> Floats:
         return np.where(total != 0, flux / total, np.nan)
 
 
+def _in_bands(images: pd.DataFrame, bands: Bands | None) -> pd.DataFrame:
+    """The images with `band_mhz`; 0 where no frequencies are known."""
+    if "freq_mhz" not in images.columns:
+        return images.assign(band_mhz=0)
+    return images.assign(band_mhz=bands_mhz(numbers_of(images, "freq_mhz", "images"), bands))
+
+
 def _duplicates(
     detections: pd.DataFrame,
     columns: dict[str, Any],
@@ -303,25 +318,40 @@ def _duplicates(
     image: Integers,
     parameters: Measurements,
 ) -> dict[str, Any]:
-    ra, dec = detections["ra_deg"].to_numpy(dtype=float), detections["dec_deg"].to_numpy(dtype=float)
-    centre = columns["dist_from_centre_deg"]
-    found: Duplicates
-    if parameters.dedup_method == "vast":
-        found = find_duplicates_vast(ra, dec, image, centre, parameters.dedup_radius_arcsec)
-    else:
-        found = find_duplicates(
-            ra,
-            dec,
-            columns["uncertainty_ew_arcsec"],
-            columns["uncertainty_ns_arcsec"],
-            image,
-            centre,
-            float(images["bmaj_arcsec"].max()) if len(images) else 0.0,
-            parameters.dedup_radius_arcsec,
-            parameters.dedup_sigma,
+    """Columns `duplicate_of` and `duplicate_separation_arcsec`; each band of the images by itself."""
+    place = {name: detections[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg")}
+    place |= {name: columns[name] for name in ("dist_from_centre_deg", *_UNCERTAINTIES)}
+    kept, separation = np.full(len(image), -1, np.intp), np.full(len(image), np.nan)
+    band = images["band_mhz"].to_numpy()
+    for one in np.unique(band):
+        rows = np.flatnonzero(band[image] == one)
+        beam_arcsec = float(images["bmaj_arcsec"].to_numpy(dtype=float)[band == one].max())
+        found = _of_one_band(
+            {name: values[rows] for name, values in place.items()}, image[rows], beam_arcsec, parameters
         )
-    kept = detections["measurement_id"].array.take(found.kept, allow_fill=True)
-    return {"duplicate_of": kept, "duplicate_separation_arcsec": found.separation_arcsec}
+        kept[rows] = np.where(found.kept >= 0, rows[found.kept], -1)
+        separation[rows] = found.separation_arcsec
+    names = detections["measurement_id"].array.take(kept, allow_fill=True)
+    return {"duplicate_of": names, "duplicate_separation_arcsec": separation}
+
+
+_UNCERTAINTIES = ("uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
+
+
+def _of_one_band(place: dict[str, Floats], image: Integers, beam_arcsec: float, parameters: Measurements) -> Duplicates:
+    ra, dec, centre = place["ra_deg"], place["dec_deg"], place["dist_from_centre_deg"]
+    if parameters.dedup_method == "vast":
+        return find_duplicates_vast(ra, dec, image, centre, parameters.dedup_radius_arcsec)
+    return find_duplicates(
+        ra,
+        dec,
+        *(place[name] for name in _UNCERTAINTIES),
+        image,
+        centre,
+        beam_arcsec,
+        parameters.dedup_radius_arcsec,
+        parameters.dedup_sigma,
+    )
 
 
 def _none_if_zero(values: Floats) -> Floats:

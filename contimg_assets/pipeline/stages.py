@@ -59,7 +59,8 @@ class Stage:
 
     def code_version(self, config: Config) -> str:
         """Changes when the algorithm, a parameter that the stage reads, or the shape of its tables changes."""
-        parameters = [getattr(config, section).version for section in self.sections]
+        sections = (getattr(config, section) for section in self.sections)
+        parameters = [section.version for section in sections if section.is_used]
         shapes = [str(schema.arrow) for schema in self.tables]
         # Results of stages of the survey were versioned without the name before they stood in this table.
         name = [self.name] if self.per == "epoch" else []
@@ -67,7 +68,7 @@ class Stage:
 
 
 RAW_DETECTIONS = Stage("raw_detections", "2", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
-MEASUREMENTS_STAGE = Stage("measurements", "2", ("raw_detections",), ("measurements",), (MEASUREMENTS,))
+MEASUREMENTS_STAGE = Stage("measurements", "2", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS,))
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,

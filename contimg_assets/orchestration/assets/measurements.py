@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from contimg_assets.config import Config, Measurements
+from contimg_assets.config import Config
 from contimg_assets.ingest.checks import measurements_add_up
 from contimg_assets.ingest.measurements import measure
 from contimg_assets.orchestration.conditions import on_upstream_change
@@ -19,10 +19,10 @@ from contimg_assets.pipeline.store import StoredEpochs
 NOTHING_LOST = "no_detection_lost"
 
 
-def make(epoch: str, raw_detections: StoredEpochs, parameters: Measurements) -> Content:
+def make(epoch: str, raw_detections: StoredEpochs, config: Config) -> Content:
     """Measurements of one epoch."""
     detections = raw_detections.read(epoch, "detections")
-    table = measure(detections, raw_detections.read(epoch, "images"), parameters)
+    table = measure(detections, raw_detections.read(epoch, "images"), config.measurements, config.bands)
     n_duplicates = int(table["duplicate_of"].notna().sum())
     return Content(
         tables={"measurements": table},
@@ -59,7 +59,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         store: dg.ResourceParam[EpochParquetIOManager],
     ) -> Iterator[Any]:
         work = work_of(context, STAGE, config, store.epochs)
-        outcomes = make_each(work, lambda epoch, inputs: make(epoch, raw_detections, config.measurements))
+        outcomes = make_each(work, lambda epoch, inputs: make(epoch, raw_detections, config))
         yield from publish(context, work, outcomes)
 
     return [measurements]
