@@ -145,7 +145,7 @@ CHANGED = frozenset(
 )
 
 # Sections that have more parameters since, or another default, all of them read by these stages alone.
-CHANGED_SECTIONS = frozenset({"corrections", "variability"})
+CHANGED_SECTIONS = frozenset({"association", "corrections", "variability"})
 
 PRODUCT_TABLES = (
     "associations",
@@ -350,7 +350,7 @@ def test_what_did_not_change_of_a_survey_made_before_is_left_as_it_is(
     # What people said, and rows of what was delivered.
     present = updated.rows()
     for table in ("match_overrides", "images"):
-        pd.testing.assert_frame_equal(present[table], rows[table])
+        pd.testing.assert_frame_equal(present[table][rows[table].columns], rows[table])
 
 
 def test_once_up_to_date_it_is_left_as_it_is(updated: FrozenProject, instance: dg.DagsterInstance) -> None:

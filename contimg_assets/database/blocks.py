@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.identity.ids import from_hex
-from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.ingest.bands import bands_mhz
+from contimg_assets.sky.arrays import Floats, Indices, Integers
 from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets.variability.error_model import in_image_radii
 from contimg_assets.variability.segments import LightCurves, places
@@ -53,7 +54,7 @@ class Block:
     Attributes
     ----------
     points : source and measurement (uint64), unit vector x y z, weights w_ew w_ns [arcsec^-2], fluxes [mJy/beam, mJy],
-        ...; one row an association, sorted by source, measurement
+        band [MHz], ...; one row an association, sorted by source, measurement
     copied : source, measurement (uint64), epoch
     """
 
@@ -68,7 +69,11 @@ class Block:
 
 
 def make_block(
-    images: pa.Table, measurements: pa.Table, associations: pa.Table, configurations: pa.Table | None = None
+    images: pa.Table,
+    measurements: pa.Table,
+    associations: pa.Table,
+    configurations: pa.Table | None = None,
+    band_mhz: Integers | None = None,
 ) -> Block:
     """Pack one epoch. Duplicates take no part in light curves, even if they were associated.
 
@@ -76,6 +81,7 @@ def make_block(
     ----------
     images, measurements, associations : tables of IMAGES, CORRECTED_MEASUREMENTS and ASSOCIATIONS
     configurations : table of IMAGE_CONFIGURATIONS; images that it does not name have configuration 0
+    band_mhz : band of each image [MHz]; by the frequency alone if not given
     """
     kept = measurements.filter(pc.is_null(measurements["duplicate_of"]))
     own = associations.filter(pc.invert(associations["copied"]))
@@ -88,6 +94,8 @@ def make_block(
     columns = {"source": source, "measurement": measurement, **_columns(images, image, kept, row)}
     distance = np.asarray(kept["dist_from_centre_deg"].to_numpy(), dtype=np.float64)[row]
     columns |= _error_columns(images, image, distance, configurations)
+    bands = bands_mhz(images["freq_mhz"].to_numpy()) if band_mhz is None else band_mhz
+    columns["band"] = bands[image] if len(image) else np.empty(0, np.int64)
     copied = associations.filter(associations["copied"])
     copies = {
         "source": from_hex(copied["source_id"].to_numpy()),
@@ -198,6 +206,9 @@ def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.
     """
     points = {name: block[name].to_numpy() for name in block.column_names}
     points |= {name: np.full(block.num_rows, value) for name, value in _ADDED.items() if name not in points}
+    if "band" not in points:
+        # Of before there were bands, hence before any were configured.
+        points["band"] = bands_mhz(points["freq_mhz"])
     source, measurement = copied["source"].to_numpy(), copied["measurement"].to_numpy()
     if within is not None:
         chosen = (source >= within[0]) & (source <= within[1])

@@ -10,13 +10,16 @@ from typing import TypeAlias
 import pandas as pd
 import pyarrow as pa
 
+from contimg_assets.config import Bands
 from contimg_assets.errors import SchemaError
 from contimg_assets.identity.versions import combine_versions, version_of_table
+from contimg_assets.ingest.bands import bands_mhz
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import COVERAGE, IMAGES
 from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
+from contimg_assets.sky.arrays import Integers
 
 Frame: TypeAlias = pd.DataFrame | pa.Table
 
@@ -33,6 +36,7 @@ class EpochProducts:
         (`duplicate_of`); associations hold copied rows of forks too (`copied`).
     coverage : table of schema COVERAGE: what images cover and how deep, where more than circle and rms is known
     configurations : table of schema IMAGE_CONFIGURATIONS: which images were taken alike; all of them if it is empty
+    bands : section `bands`: which frequencies make a band
     versions : data version of each input, by name; kept, and given back by `ProductsDatabase.recorded_versions`
     """
 
@@ -45,6 +49,7 @@ class EpochProducts:
     versions: Mapping[str, str] = field(default_factory=dict)
     coverage: Frame = field(default_factory=COVERAGE.empty)
     configurations: Frame = field(default_factory=IMAGE_CONFIGURATIONS.empty)
+    bands: Bands = field(default_factory=Bands)
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
@@ -75,9 +80,16 @@ class EpochProducts:
         return tables
 
     @cached_property
+    def band_mhz(self) -> Integers:
+        """Band of each image, in the order of the table `images` [MHz]."""
+        return bands_mhz(self.tables["images"]["freq_mhz"].to_numpy(), self.bands)
+
+    @cached_property
     def content_version(self) -> str:
         """Version of the content, whatever the order of rows."""
         versions = [version_of_table(table) for table in self.tables.values()]
+        if self.bands.is_used:
+            versions.append(self.bands.version)
         return combine_versions(self.epoch, *versions)
 
 

@@ -34,7 +34,7 @@ from sqlalchemy.types import TypeEngine
 from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
-from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.schemas.detections import BAND, IMAGES
 from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, LIGHT_CURVE, SOURCES, VARIABILITY
 
@@ -121,6 +121,11 @@ def _epoch() -> SqlColumn[str]:
     return SqlColumn("epoch", Text(), primary_key=True, nullable=False, comment="Epoch")
 
 
+def _band() -> SqlColumn[str]:
+    """The column that says what an image or a measurement is compared with."""
+    return SqlColumn(BAND.name, Text(), nullable=False, comment=comment_of(BAND))
+
+
 def _deferred(columns: list[str], targets: list[str]) -> ForeignKeyConstraint:
     """Checked at commit: an epoch's rows go and come back within one transaction."""
     return ForeignKeyConstraint(columns, targets, deferrable=True, initially="DEFERRED")
@@ -179,6 +184,7 @@ class Image(Base):
         Base.metadata,
         _epoch(),
         *described(IMAGES, key=["image"], always=_required(IMAGES)),
+        _band(),
         _deferred(["epoch"], ["epochs.epoch"]),
         **_CLUSTERED,
     )
@@ -265,6 +271,7 @@ class Measurement(Base):
         ),
         SqlColumn("is_limit", BOOL, nullable=False, comment="Whether the row is an upper limit and not a measurement"),
         SqlColumn("upper_limit_mjy_beam", FLOAT, comment=comment_of(LIGHT_CURVE["upper_limit_mjy_beam"])),
+        _band(),
         CheckConstraint(
             "(is_limit AND flux_peak_mjy_beam IS NULL AND flux_int_mjy IS NULL) OR upper_limit_mjy_beam IS NULL",
             name="a_limit_is_no_flux",
@@ -358,7 +365,7 @@ class Variability(Base):
     __table__ = Table(
         "variability",
         Base.metadata,
-        *described(VARIABILITY, key=["source_id", "sample"], always=_required(VARIABILITY)),
+        *described(VARIABILITY, key=["source_id", "band", "sample"], always=_required(VARIABILITY)),
         _deferred(["source_id"], ["sources.id"]),
         # What is asked of all sources together stands side by side: a row of the table is ten times as wide.
         *(Index(f"ix_variability_significance_{kind}", *significance_columns(kind)) for kind in FLUX_KINDS),

@@ -73,13 +73,14 @@ def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFram
 
     Returns
     -------
-    DataFrame, in the order of the sources: source_id, epoch, image, mjd, ra_deg, dec_deg, flux_peak_mjy_beam (the
-    integrated flux where there is no peak) and its error with the scale's own, snr, n_detected; missing values where no
-    trusted image detects it
+    DataFrame, in the order of the sources: source_id, epoch, image, band, mjd, ra_deg, dec_deg, flux_peak_mjy_beam
+    (the integrated flux where there is no peak) and its error with the scale's own, snr, n_detected; missing values
+    where no trusted image detects it
     """
     m, a = TABLES["measurements"], TABLES["associations"]
-    names = ("epoch", "image", "mjd", "measurement_id", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam",
-             "flux_int_corr_mjy", "flux_int_err_corr_mjy", "flux_scale_err", "snr")  # fmt: skip
+    names = ("epoch", "image", "band", "mjd", "measurement_id", "flux_peak_corr_mjy_beam",
+             "flux_peak_err_corr_mjy_beam", "flux_int_corr_mjy", "flux_int_err_corr_mjy", "flux_scale_err",
+             "snr")  # fmt: skip
     query = (
         sa.select(
             a.c.source_id,
@@ -128,7 +129,13 @@ def _share_lost(connection: Connection, images: pd.DataFrame) -> Floats:
         .select_from(s)
         .join(a, a.c.source_id == s.c.id)
         .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
-        .where(*_established(), s.c.n_limits > 0, m.c.is_limit, flux >= BRIGHT_LIMITS * m.c.upper_limit_mjy_beam)
+        .where(
+            *_established(),
+            s.c.n_limits > 0,
+            m.c.is_limit,
+            m.c.band == s.c.band,
+            flux >= BRIGHT_LIMITS * m.c.upper_limit_mjy_beam,
+        )
         .group_by(m.c.epoch, m.c.image)
     )
     counts = bulk.fetch(connection, query).set_index(["epoch", "image"])["missed"]

@@ -21,7 +21,6 @@ from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
-from contimg_assets.sky.arrays import Values
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.sphere import separation_arcsec
@@ -215,14 +214,15 @@ class Queries:
         Returns
         -------
         pandas.DataFrame
-            The columns of VARIABILITY, one row a sample: 'detections', and where there are any, 'forced' and 'all'.
+            The columns of VARIABILITY, one row a band and sample: 'detections', and where there are any, 'forced' and
+            'all'.
 
         Raises
         ------
         StoreError
             If there is no such source.
         """
-        return self._of_source("variability", source_id, "sample")
+        return self._of_source("variability", source_id, "band", "sample")
 
     def matches(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Read the counterparts of a source.
@@ -400,7 +400,7 @@ class Queries:
             # eta counts per degree of freedom, so it does not compare sources of different numbers of measurements.
             order = [f"log10_p_value_{kind}", f"eta_{kind}", "source_id"]
             judged = judged[chosen].sort_values(order, ascending=[True, False, True], ignore_index=True)[:limit]
-            rows = _rows_of_variables(connection, kind, sample, judged["source_id"].to_numpy())
+            rows = _rows_of_variables(connection, kind, sample, judged[["source_id", "band"]])
         place = rows.columns.tolist().index(f"p_value_{kind}")
         rows.insert(place + 1, f"q_value_{kind}", judged[f"q_value_{kind}"].to_numpy())
         return rows
@@ -518,8 +518,9 @@ class Queries:
         return self._rows_of(source_id, lambda one: sa.select(table).where(table.c.source_id == one).order_by(*columns))
 
 
-def _rows_of_variables(connection: Connection, kind: str, sample: str, ids: Values) -> pd.DataFrame:
-    """Position and statistics of some sources, in their order."""
+def _rows_of_variables(connection: Connection, kind: str, sample: str, wanted: pd.DataFrame) -> pd.DataFrame:
+    """Position and statistics of some sources and bands, in their order."""
+    ids = wanted["source_id"].unique()
     table, sources = TABLES["variability"], TABLES["sources"]
     unit, c = FLUX_KINDS[kind], TABLES["variability"].c
     names = [f"n_{kind}", *(f"flux_{kind}_{name}_{unit}" for name in ("weighted_mean", "min", "max"))]
@@ -532,6 +533,7 @@ def _rows_of_variables(connection: Connection, kind: str, sample: str, ids: Valu
             sources.c.dec_deg,
             *(c[name] for name in names),
             *(sources.c[name] for name in of_source),
+            c.band,
         )
         .select_from(table.join(sources, sources.c.id == c.source_id))
         .where(c["sample"] == sample)
@@ -542,7 +544,8 @@ def _rows_of_variables(connection: Connection, kind: str, sample: str, ids: Valu
         pieces = np.array_split(ids, max(1, -(-len(ids) // _NAMED_AT_ONCE)))
         parts = [query.where(c.source_id.in_([str(one) for one in piece])) for piece in pieces]
     found = pd.concat([bulk.fetch(connection, part) for part in parts], ignore_index=True)
-    place = pd.Index(found["source_id"]).get_indexer(pd.Index(ids))
+    key = ["source_id", "band"]
+    place = pd.MultiIndex.from_frame(found[key]).get_indexer(pd.MultiIndex.from_frame(wanted[key]))
     return pd.DataFrame(found.iloc[place].reset_index(drop=True))
 
 

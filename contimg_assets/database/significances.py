@@ -26,11 +26,11 @@ def read_significances(connection: Connection, kind: str, sample: str, also: Seq
 
     Returns
     -------
-    DataFrame: source_id; eta, v, n, log10_p_value and flux_..._weighted_mean with its error of this kind of flux, as in
-        the table `variability`; log10_p_null and q_value, see `significances`
+    DataFrame: source_id, band; eta, v, n, log10_p_value and flux_..._weighted_mean with its error of this kind of
+        flux, as in the table `variability`; log10_p_null and q_value, see `significances`
     """
     c = TABLES["variability"].c
     names = [*significance_columns(kind)[1:], *also]
-    query = sa.select(c.source_id, *(c[name] for name in names))
+    query = sa.select(c.source_id, c.band, *(c[name] for name in names))
     found = bulk.fetch(connection, query.where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None)))
     return found.join(significances(found, kind))

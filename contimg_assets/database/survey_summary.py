@@ -104,8 +104,8 @@ def listed(database: ProductsDatabase, parameters: Variability) -> Listed:
         flux_kind=kind,
         has_peaks=has_peaks,
         n_sources=n_sources,
-        n_judged=len(judged),
-        n_variables=int(varies.sum()),
+        n_judged=judged["source_id"].nunique(),
+        n_variables=judged.loc[varies, "source_id"].nunique(),
         # Of those down to the last one, its q-value is the share that is expected to be constant.
         n_variables_false=float(varies.sum() * q_values[varies].max()) if varies.any() else 0.0,
         median_eta=relative_eta(judged.loc[~varies, f"eta_{kind}"], judged.loc[~varies, f"n_{kind}"]),

@@ -36,7 +36,7 @@ VIEWS = {
     SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
         m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_int_corr_mjy, m.flux_int_err_corr_mjy,
         m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, m.trusted, a.separation_arcsec,
-        a.de_ruiter
+        a.de_ruiter, m.band
     FROM {_POINTS}
     WHERE m.duplicate_of IS NULL""",  # noqa: S608
     # One row a source and measurement; measured_at is Unix time in the middle of the observation.
@@ -52,8 +52,8 @@ VIEWS = {
     JOIN images i ON i.epoch = m.epoch AND i.image = m.image
     LEFT JOIN {_NVSS} n ON n.source_id = a.source_id
     WHERE m.duplicate_of IS NULL AND NOT m.is_limit""",  # noqa: S608
-    # One row a source; forced measurements included where there are any. sigma_deviation: largest distance from the
-    # mean, in standard deviations.
+    # One row a source, of the band that most of its detections are of; forced measurements included where there are
+    # any. sigma_deviation: largest distance from the mean, in standard deviations.
     "variability_stats": f"""
     SELECT s.id AS source_id, s.ra_deg, s.dec_deg, n.nvss_flux_mjy,
         v.flux_int_mean_mjy AS mean_flux_mjy, v.flux_int_std_mjy AS std_flux_mjy, v.eta_int AS chi2_nu,
@@ -64,7 +64,7 @@ VIEWS = {
         END AS sigma_deviation,
         v.eta_int AS eta_metric, v.n_int AS n_obs, s.last_mjd
     FROM sources s
-    JOIN variability v ON v.source_id = s.id
+    JOIN variability v ON v.source_id = s.id AND v.band = s.band
         AND v.sample = CASE WHEN s.n_forced > 0 THEN 'all' ELSE 'detections' END
     LEFT JOIN {_NVSS} n ON n.source_id = s.id""",  # noqa: S608
 }

@@ -8,8 +8,11 @@ same band in every survey, whatever was delivered before. The price: two frequen
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from contimg_assets.config import Bands
 from contimg_assets.errors import InputError
@@ -21,6 +24,7 @@ BAND_RATIO = 1.15
 # The middle of one band, chosen so that edges lie between the frequencies that surveys use: 1263 to 1453 MHz has those
 # about the hydrogen line, 831 to 955 MHz the low and 1453 to 1671 MHz the high band of ASKAP.
 _MIDDLE_MHZ = 1355.0
+_SEPARATOR = "@"
 
 
 def bands_mhz(freq_mhz: npt.ArrayLike, bands: Bands | None = None) -> Integers:
@@ -85,6 +89,60 @@ def band_names(band_mhz: npt.ArrayLike) -> npt.NDArray[np.object_]:
     values, place = np.unique(np.asarray(band_mhz, np.int64), return_inverse=True)
     names = np.array([f"{value}MHz" for value in values], dtype=object)
     return names[place] if len(values) else np.empty(0, dtype=object)
+
+
+def by_band(
+    associations: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, bands: Bands | None = None
+) -> pd.DataFrame:
+    """Associations whose source_id names the band too: what is called the same may be compared in flux.
+
+    Parameters
+    ----------
+    associations : pandas.DataFrame
+        ``source_id``, ``measurement_id`` and others, which stay; rows of measurements that are not given are left out.
+    measurements : pandas.DataFrame
+        ``measurement_id``, ``image``.
+    images : pandas.DataFrame
+        ``image``, ``freq_mhz``.
+    bands : contimg_assets.config.Bands, optional
+        Configured ranges.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``source_id`` such as "0123456789abcdef@1355MHz", which `source_of` takes apart.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> own = pd.DataFrame({"source_id": ["s", "s"], "measurement_id": ["a", "b"]})
+    >>> rows = pd.DataFrame({"measurement_id": ["a", "b"], "image": ["low", "high"]})
+    >>> images = pd.DataFrame({"image": ["low", "high"], "freq_mhz": [888.0, 1367.0]})
+    >>> by_band(own, rows, images)["source_id"].tolist()
+    ['s@891MHz', 's@1355MHz']
+    """
+    row = pd.Index(measurements["measurement_id"]).get_indexer(pd.Index(associations["measurement_id"]))
+    known = associations[row >= 0]
+    of_image = pd.Index(images["image"]).get_indexer(pd.Index(measurements["image"]))[row[row >= 0]]
+    name = pd.Series(_SEPARATOR + band_names(bands_mhz(images["freq_mhz"], bands)), dtype="str")
+    band = name.take(of_image).set_axis(known.index)
+    return known.assign(source_id=known["source_id"].astype("str") + band)
+
+
+def source_of(names: Iterable[str]) -> list[str]:
+    """The source of each name that `by_band` gives.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names.
+
+    Returns
+    -------
+    list of str
+        The ids without their bands, in the same order.
+    """
+    return [name.partition(_SEPARATOR)[0] for name in names]
 
 
 def divided(freq_mhz: npt.ArrayLike, bands: Bands | None = None) -> list[tuple[float, float]]:

@@ -96,6 +96,7 @@ class StoredProducts:
             corrections=corrections,
             coverage=table("raw_detections", "coverage"),
             configurations=table("error_model", "image_configurations"),
+            bands=self.config.bands,
             versions={**inputs, CODE: self.code},
         )
 

@@ -68,7 +68,7 @@ class Stage:
 
 
 RAW_DETECTIONS = Stage("raw_detections", "2", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
-MEASUREMENTS_STAGE = Stage("measurements", "2", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS,))
+MEASUREMENTS_STAGE = Stage("measurements", "3", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS,))
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,
@@ -90,18 +90,18 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "4",
+    "5",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
-    ("corrections",),
+    ("corrections", "bands"),
     (CORRECTIONS, CONSTANT_FLUXES, KNOWN_FLUXES),
     hidden=frozenset({KNOWN_FLUXES.name}),
     folds=True,
 )
 ERROR_MODEL_STAGE = Stage(
     "error_model",
-    "1",
+    "2",
     ("raw_detections", "measurements", "associated_sources", "corrections"),
-    (),
+    ("bands",),
     (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:]),
     hidden=frozenset(schema.name for schema in STATE_TABLES[1:]),
     folds=True,
@@ -120,9 +120,9 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "4",
+    "5",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
-    ("matching", "corrections", "variability"),
+    ("matching", "corrections", "variability", "bands"),
     (),
     reads_catalogs=True,
     reads_scales=True,

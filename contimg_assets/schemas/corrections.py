@@ -188,7 +188,7 @@ CONSTANT_FLUXES = TableSchema(
     "constant_fluxes",
     "Uncorrected fluxes of isolated, compact, bright sources not known to vary, which tie an epoch to the others",
     (
-        Column("source_id", TEXT, "", "Source"),
+        Column("source_id", TEXT, "", "Source, with the band"),
         Column("image", TEXT, "", "Image"),
         Column("flux_mjy", FLOAT, "mJy", "Integrated flux density; where there is none, the peak"),
         Column("flux_err_mjy", FLOAT, "mJy", "Its 1-sigma error", nullable=True, minimum=0),
@@ -199,7 +199,7 @@ KNOWN_FLUXES = TableSchema(
     "known_fluxes",
     "Running statistics of each source's calibrated fluxes, of all epochs up to this one",
     (
-        Column("source_id", TEXT, "", "Source"),
+        Column("source_id", TEXT, "", "Source, with the band"),
         Column("n", INT, "", "Fluxes so far", minimum=1),
         Column("mean_mjy", FLOAT, "mJy", "Their mean"),
         Column("squares_mjy2", FLOAT, "mJy2", "Sum of squared deviations from it", minimum=0),

@@ -8,6 +8,8 @@ _RA = Column(
 _DEC = Column("dec_deg", FLOAT, "deg", "Declination, ICRS", minimum=-90, maximum=90, ucd="pos.eq.dec")
 _IMAGE = Column("image", TEXT, "", "Name of the image, unique within its epoch", ucd="meta.id;obs.image")
 
+BAND = Column("band", TEXT, "", "Band of the image, named by its middle: fluxes are compared within a band only")
+
 IMAGES = TableSchema(
     "images",
     "The images of one epoch, from its manifest or their FITS headers",

@@ -78,7 +78,7 @@ ERROR_MEANS = TableSchema(
     "Weighted mean of each source's fluxes in each configuration up to this epoch, and its variance in parts",
     (
         _KIND,
-        Column("source_id", TEXT, "", "Source"),
+        Column("source_id", TEXT, "", "Source, with the band"),
         Column("configuration", INT, "", "Number of the configuration", minimum=0),
         Column("weight", FLOAT, "", "Sum of weights", minimum=0),
         Column("mean", FLOAT, "", "Weighted mean flux density"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS
+from contimg_assets.schemas.detections import BAND
 
 # Kind of flux -> unit as a name suffix.
 FLUX_KINDS = {"peak": "mjy_beam", "int": "mjy"}
@@ -155,6 +156,11 @@ SOURCES = TableSchema(
         Column(
             "n_untrusted", INT, "", "Measurements of images that are not trusted, which no statistic counts", minimum=0
         ),
+        replace(
+            BAND,
+            description="Band that most detections are of (the lowest of several): that of frequency, beam and fluxes",
+        ),
+        Column("n_bands", INT, "", "Bands with a measurement", minimum=1),
     ),
     key=("id",),
 )
@@ -187,15 +193,17 @@ Q_VALUES = tuple(
 
 VARIABILITY = TableSchema(
     "variability",
-    "Statistics of the corrected light curve of each source, for detections, forced measurements, and both together",
+    "Statistics of the corrected light curve of each source in each band, for detections, forced measurements, and "
+    "both together",
     (
         Column("source_id", TEXT, "", "The source", ucd="meta.id"),
+        replace(BAND, description="Band of the light curve, named by its middle"),
         Column("sample", TEXT, "", "'detections'; 'forced' and 'all' only for sources with forced measurements"),
         *_flux_columns("peak"),
         *_flux_columns("int"),
         *_LOG10_P_VALUES,
     ),
-    key=("source_id", "sample"),
+    key=("source_id", "band", "sample"),
 )
 
 CROSS_MATCHES = TableSchema(
@@ -281,6 +289,7 @@ LIGHT_CURVE = TableSchema(
         Column("trusted", BOOL, "", _TRUSTED, nullable=True),
         Column("separation_arcsec", FLOAT, "arcsec", "From the source's position before this epoch", nullable=True),
         Column("de_ruiter", FLOAT, "", "de Ruiter radius at association", nullable=True),
+        BAND,
     ),
     key=("source_id", "measurement_id"),
 )
@@ -297,7 +306,7 @@ SOURCE_MEASUREMENTS = TableSchema(
             for column in CORRECTED_MEASUREMENTS
             if not column.name.startswith("weight_")
         ),
-        *(LIGHT_CURVE[name] for name in ("is_limit", "upper_limit_mjy_beam", "separation_arcsec", "de_ruiter")),
+        *(LIGHT_CURVE[name] for name in ("is_limit", "upper_limit_mjy_beam", "separation_arcsec", "de_ruiter", "band")),
     ),
     key=("source_id", "measurement_id"),
 )

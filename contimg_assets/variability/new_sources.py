@@ -137,7 +137,8 @@ def new_sources(
     first : first detection of each source: epoch, mjd, ra_deg, dec_deg, flux_peak_mjy_beam (n rows), used where it is:
         flux_peak_err_mjy_beam
     images : epoch, image, mjd, ra_deg, dec_deg, radius_deg, rms_mjy_beam; used where they are: DEPTH_COLUMNS,
-        flux_mult, threshold_snr, rms_scatter, flux_scale_err, share_lost
+        flux_mult, threshold_snr, rms_scatter, flux_scale_err, share_lost; band, as of `first`: images of other bands
+        show nothing
     min_significance, max_false_chance : a source is new at this significance or more, and if the chance that the
         earlier images miss a constant source is not larger
     coverage : what images cover and how deep, where more is known than circle and rms; see `covering`
@@ -193,12 +194,24 @@ def _earlier(
     late = np.flatnonzero(first["mjd"].to_numpy() > mjd.min())
     first_mjd, first_epoch = first["mjd"].to_numpy()[late], first["epoch"].to_numpy(dtype=object)[late]
     ra, dec = first["ra_deg"].to_numpy()[late], first["dec_deg"].to_numpy()[late]
+    of_first, of_image = _bands_of(first, images)
+    of_first = of_first[late]
     for i, j, local in covering(ra, dec, images, coverage):
         earlier = (mjd[j] < first_mjd[i]) & (epoch[j] != first_epoch[i]) & (local > 0)
+        earlier &= of_image[j] == of_first[i]
         i, j, local = i[earlier], j[earlier], local[earlier]
         order = np.lexsort((j, local, i))
         if len(order):
             yield late[i[order]], j[order], local[order]
+
+
+def _bands_of(first: pd.DataFrame, images: pd.DataFrame) -> tuple[Indices, Indices]:
+    """Numbers of the bands of first detections and of images; all one where they are not known."""
+    if "band" not in first or "band" not in images:
+        return np.zeros(len(first), np.intp), np.zeros(len(images), np.intp)
+    both = np.concatenate([table["band"].to_numpy(dtype=object) for table in (first, images)])
+    numbers = np.asarray(pd.factorize(both)[0], np.intp)
+    return numbers[: len(first)], numbers[len(first) :]
 
 
 def seen_by(owner: Indices, row: Indices, rms: Floats, images: pd.DataFrame) -> Seen:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.schemas.variability import FLUX_KINDS
-from contimg_assets.sky.arrays import Flags, Floats, Hashes, Values
+from contimg_assets.sky.arrays import Flags, Floats, Hashes, Integers, Values
 from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import positions, tangent_axes
 from contimg_assets.variability.segments import LightCurves, RowSums, places
@@ -62,8 +62,9 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     Returns
     -------
     DataFrame with the columns of SOURCES except neighbors, relations, limits, fluxes and novelty; also freq_mhz,
-    beam_arcsec (means over the points), first_flux_mjy_beam (peak flux of the first detection, its integrated flux
-    where there is no peak) and first_flux_err_mjy_beam (the error of the image's scale included).
+    beam_arcsec (means over the points of the band), band [MHz], first_band_mhz, first_flux_mjy_beam (peak flux of the
+    first detection, its integrated flux where there is no peak) and first_flux_err_mjy_beam (the error of the image's
+    scale included).
     """
     segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows
     use = _best_rows(rows, sums)
@@ -89,9 +90,11 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     table["n_untrusted"] = sums.sum(~rows["trusted"]).astype(np.int64)
     table["n_epochs"] = seen.sum(axis=1)
     table["n_siblings"] = sums.sum(rows["siblings"]).astype(np.int64)
+    band, n_bands, alike = _main_band(rows, use, sums)
+    table["band"], table["n_bands"], table["first_band_mhz"] = band, n_bands, curves.at("band", first)
     for name in ("freq_mhz", "beam_arcsec"):
-        table[name] = sums.sum(rows[name]) / segments.counts
-    known = use & ~np.isnan(rows["compactness"])
+        table[name] = sums.sum(np.where(alike, rows[name], 0.0)) / sums.sum(alike)
+    known = use & alike & ~np.isnan(rows["compactness"])
     with np.errstate(invalid="ignore"):
         table["compactness"] = sums.sum(np.where(known, rows["compactness"], 0.0)) / sums.sum(known)
     snr = np.where(use, rows["snr"], np.nan)
@@ -99,6 +102,23 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     for name in ("flux_peak_isl_ratio", "flux_int_isl_ratio"):
         table[f"min_{name}"] = sums.smallest(rows[name])
     return table
+
+
+def _main_band(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> tuple[Integers, Integers, Flags]:
+    """The band that most of each source's rows in `use` are of, the lowest of several; bands it has; rows of that band.
+
+    Fluxes, compactness and beams of different bands have no common mean.
+    """
+    bands, code = np.unique(rows["band"], return_inverse=True)
+    if len(bands) == 1:
+        same = np.full(sums.n_sources, bands[0]), np.ones(sums.n_sources, np.int64)
+        return *same, np.ones(len(code), dtype=bool)
+    place = sums.owner * len(bands) + code
+    shape = (sums.n_sources, len(bands))
+    counts = np.bincount(place, weights=use, minlength=shape[0] * shape[1]).reshape(shape)
+    there = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape) > 0
+    main = np.argmax(counts, axis=1)
+    return bands[main], there.sum(axis=1), code == main[sums.owner]
 
 
 def _best_rows(rows: Mapping[str, Values], sums: RowSums) -> Flags:
@@ -117,19 +137,23 @@ def _best_rows(rows: Mapping[str, Values], sums: RowSums) -> Flags:
     return use
 
 
-def mean_fluxes(source: Hashes, variability: pd.DataFrame) -> dict[str, Floats]:
+def mean_fluxes(source: Hashes, variability: pd.DataFrame, band_mhz: Integers) -> dict[str, Floats]:
     """Weighted mean fluxes of the detections of some sources; NaN for a source never detected in a trusted image.
 
     Parameters
     ----------
-    source : hashes, shape (n,)
-    variability : as `variability_table` gives it, sorted by source within each sample
+    source : hashes, ascending, shape (n,)
+    variability : as `variability_table` gives it
+    band_mhz : band of each source's fluxes [MHz], shape (n,)
 
     Returns
     -------
     flux_peak_mjy_beam, flux_peak_err_mjy_beam, flux_int_mjy, flux_int_err_mjy, shape (n,)
     """
     detections = variability[variability["sample"] == "detections"]
+    if len(source):
+        of_source = places(detections["source_id"].to_numpy(), source)[0]
+        detections = detections[detections["band"].to_numpy() == band_mhz[of_source]].sort_values("source_id")
     row, known = places(source, detections["source_id"].to_numpy())
     fluxes = {}
     for kind, unit in FLUX_KINDS.items():

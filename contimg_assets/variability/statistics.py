@@ -227,8 +227,9 @@ def variability_table(
         1-sigma errors: ``flux_peak_corr_mjy_beam`` and ``flux_peak_err_corr_mjy_beam``, else ``flux_peak_mjy_beam`` and
         ``flux_peak_err_mjy_beam``; the same with ``flux_int`` and ``mjy``. Used where present: ``flux_scale_err``
         (error of the image's scale as a fraction), ``forced``, ``is_limit`` (limits do not count), ``trusted`` (nor do
-        points of images that are not). Rows may be in any order. `ProductsDatabase.light_curve` returns such a table;
-        `associate_measurements` with `apply_corrections` makes one.
+        points of images that are not), ``band`` (fluxes of different bands are not compared). Rows may be in any order.
+        `ProductsDatabase.light_curve` returns such a table; `associate_measurements` with `apply_corrections` makes
+        one.
     parameters : contimg_assets.config.Variability, optional
         All parameters at once.
     error_model : contimg_assets.variability.error_model.ErrorModel, optional
@@ -241,13 +242,13 @@ def variability_table(
     Returns
     -------
     DataFrame
-        A row a source and ``sample``: "detections" of every source; "forced", and "all" together, of sources that have
-        forced measurements; sorted by sample, source. For peak and integrated fluxes: means, ``v``, ``eta``,
-        ``p_value``, ``log10_p_value``, ``vs``, ``m``, ``modulation`` and others, as described in
-        `contimg_assets.schemas.variability`; NaN with one point. ``p_value`` is the chance that a constant source
-        scatters this much, not the chance that the source is constant; which of many sources vary, with a known share
-        of false ones, `contimg_assets.variability.significance.significances` tells of this table. Of LightCurves,
-        ``source_id`` is the source's hash.
+        A row a source, ``band`` where there is such a column, and ``sample``: "detections" of every source; "forced",
+        and "all" together, of sources that have forced measurements; sorted by band, sample, source. For peak and
+        integrated fluxes: means, ``v``, ``eta``, ``p_value``, ``log10_p_value``, ``vs``, ``m``, ``modulation`` and
+        others, as described in `contimg_assets.schemas.variability`; NaN with one point. ``p_value`` is the chance that
+        a constant source scatters this much, not the chance that the source is constant; which of many sources vary,
+        with a known share of false ones, `contimg_assets.variability.significance.significances` tells of this table.
+        Of LightCurves, ``source_id`` is the source's hash, and ``band`` its middle in MHz.
 
     Raises
     ------
@@ -277,13 +278,17 @@ def variability_table(
     chosen = with_overrides(Variability, parameters, overrides)
     if isinstance(curves, LightCurves):
         return _table_of(curves, chosen, error_model)
-    found, ids = _light_curves(as_frame(curves, "light curves"))
+    points = as_frame(curves, "light curves")
+    found, ids, bands = _light_curves(points)
     table = _table_of(found, chosen, error_model)
-    return table.assign(source_id=ids.take(table["source_id"].to_numpy(dtype=np.intp)))
+    named = {"source_id": ids.take(table["source_id"].to_numpy(dtype=np.intp))}
+    if "band" in table:
+        named["band"] = bands.take(table["band"].to_numpy(dtype=np.intp))
+    return table.assign(**named)
 
 
-def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index]:
-    """Points of a table of people's; sources are numbered in the order of their ids, which come beside."""
+def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index, pd.Index]:
+    """Points of a table of people's; sources and bands are numbered in the order of their names, which come beside."""
     require(points, ("source_id",), "light curves")
     if "is_limit" in points.columns:
         points = points[~points["is_limit"].fillna(False).to_numpy(dtype=bool)]
@@ -324,7 +329,10 @@ def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index]:
         columns["radius"] = numbers_of(points, "radius", "light curves")
     if "configuration" in present:
         columns["configuration"] = np.nan_to_num(numbers_of(points, "configuration", "light curves")).astype(np.int64)
-    return LightCurves.from_rows(number.astype(np.uint64), columns), pd.Index(ids)
+    bands = pd.Index([])
+    if "band" in present:
+        columns["band"], bands = pd.factorize(points["band"].astype("str"), sort=True)
+    return LightCurves.from_rows(number.astype(np.uint64), columns), pd.Index(ids), bands
 
 
 def _flags(points: pd.DataFrame, name: str, otherwise: bool) -> Flags:
@@ -335,10 +343,22 @@ def _flags(points: pd.DataFrame, name: str, otherwise: bool) -> Flags:
 
 
 def _table_of(curves: LightCurves, parameters: Variability, errors: ErrorModel | None) -> pd.DataFrame:
-    """Rows of the table `variability`: detections of every source; forced rows, and all rows, of sources that have any.
+    """Rows of the table `variability`, each band by itself; without a column `band` where points have none.
 
-    ``source_id`` is the source's hash (uint64); the writer turns it into text.
+    ``source_id`` is the source's hash (uint64) and ``band`` a number; the writer turns them into text.
     """
+    if "band" not in curves.rows:
+        return _of_one_band(curves, parameters, errors)
+    band = curves["band"]
+    tables = [
+        _of_one_band(curves.only(band == one), parameters, errors).assign(band=one)
+        for one in (np.unique(band) if len(band) else [0])
+    ]
+    return pd.concat(tables, ignore_index=True)[VARIABILITY.names]
+
+
+def _of_one_band(curves: LightCurves, parameters: Variability, errors: ErrorModel | None) -> pd.DataFrame:
+    """Detections of every source; forced rows, and all rows, of sources that have any."""
     forced = curves["forced"]
     samples = {"detections": curves.only(~forced)}
     if forced.any():
@@ -349,5 +369,5 @@ def _table_of(curves: LightCurves, parameters: Variability, errors: ErrorModel |
         for name, sample in samples.items()
         if len(sample.source)
     ]
-    columns = VARIABILITY.names
+    columns = [name for name in VARIABILITY.names if name != "band"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)

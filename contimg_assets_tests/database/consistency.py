@@ -25,7 +25,8 @@ CONSISTENT = {
         SELECT count(*) FROM sources s WHERE s.n_measurements + s.n_limits <>
             (SELECT count(*) FROM light_curves c WHERE c.source_id = s.id)""",
     "source whose statistics are of other points": """
-        SELECT count(*) FROM sources s JOIN variability v ON v.source_id = s.id AND v.sample = 'detections'
+        SELECT count(*) FROM sources s JOIN (SELECT source_id, sum(n_peak) AS n_peak FROM variability
+            WHERE sample = 'detections' GROUP BY source_id) v ON v.source_id = s.id
         WHERE v.n_peak <> s.n_measurements""",
     "image without an epoch": "SELECT count(*) FROM images WHERE epoch NOT IN (SELECT epoch FROM epochs)",
 }

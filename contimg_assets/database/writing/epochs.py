@@ -21,6 +21,7 @@ from contimg_assets.database.writing.image_coverage import insert_coverage
 from contimg_assets.database.writing.image_depths import insert_depths
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.errors import StoreError
+from contimg_assets.ingest.bands import band_names
 
 ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
 # Tables with an epoch's rows, those that refer to others first.
@@ -126,17 +127,20 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     epoch, tables = products.epoch, products.tables
     measurements, associations = tables["measurements"], tables["associations"]
     bulk.insert(connection, TABLES["epochs"], _epoch_row(products))
-    bulk.insert(connection, TABLES["images"], _with(tables["images"], epoch=epoch))
+    band = pa.array(band_names(products.band_mhz), pa.string())
+    bulk.insert(connection, TABLES["images"], _with(tables["images"], epoch=epoch).append_column("band", band))
     insert_coverage(connection, epoch, tables["images"], tables["coverage"])
     insert_depths(connection, epoch, tables["images"], measurements)
     bulk.insert(connection, TABLES["corrections"], _with(tables["corrections"], epoch=epoch))
     bulk.insert(connection, TABLES["source_relations"], _with(tables["relations"], epoch=epoch))
     kept = measurements.drop_columns(["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"])
-    bulk.insert(connection, TABLES["measurements"], _with(kept, epoch=epoch, is_limit=False))
+    of_image = band.take(pc.index_in(kept["image"], tables["images"]["image"]).combine_chunks())
+    measured = _with(kept, epoch=epoch, is_limit=False).append_column("band", of_image)
+    bulk.insert(connection, TABLES["measurements"], measured)
     by = pc.if_else(associations["copied"], pa.scalar(epoch), pa.scalar(None, pa.string()))
     rows = associations.append_column("copied_by", by)
     bulk.insert(connection, TABLES["associations"], rows.sort_by([(name, "ascending") for name in ASSOCIATION_KEY]))
-    block = make_block(tables["images"], measurements, associations, tables["configurations"])
+    block = make_block(tables["images"], measurements, associations, tables["configurations"], products.band_mhz)
     packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
     connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)
     connection.execute(sa.insert(TABLES["epoch_limits"]), {"epoch": epoch, "sources": b""})

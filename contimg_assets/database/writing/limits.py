@@ -46,7 +46,7 @@ class Limits:
                 self._present[epoch] = np.setdiff1d(present, gone)
 
     def insert(self, limits: pd.DataFrame) -> None:
-        """Add limits: columns source (hash), epoch, image, mjd, ra_deg, dec_deg, upper_limit_mjy_beam."""
+        """Add limits: columns source (hash), epoch, image, band, mjd, ra_deg, dec_deg, upper_limit_mjy_beam."""
         source, ids = limits["source"].to_numpy(), _limit_ids(limits["source"].to_numpy(), limits["epoch"].to_numpy())
         rows = limits.drop(columns="source").assign(
             measurement_id=ids,
@@ -167,6 +167,7 @@ def _limit_rows(
             "source": sources["id"].to_numpy()[row],
             "epoch": deepest["epoch"].to_numpy(dtype=object),
             "image": deepest["image"].to_numpy(dtype=object),
+            "band": images["band"].to_numpy(dtype=object)[of_image],
             "mjd": images["mjd"].to_numpy()[of_image],
             "ra_deg": sources["first_ra_deg"].to_numpy()[row],
             "dec_deg": sources["first_dec_deg"].to_numpy()[row],

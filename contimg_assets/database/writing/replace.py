@@ -115,9 +115,9 @@ def _recompute_sources(
     elsewhere = all_again | ~same_as_before(recomputed.sources, before.sources, ("first_ra_deg", "first_dec_deg"))[1]
     n_limits = update_limits(connection, observed, recomputed, elsewhere, vanished, change.written, parameters)
     watch.lap("limits")
-    sources = recomputed.sources.drop(columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam"]).assign(
-        **judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids)
-    )
+    sources = recomputed.sources.drop(
+        columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam", "first_band_mhz"]
+    ).assign(**judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids))
     sources = sources.assign(**position_errors(sources))
     write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
     watch.lap("write sources")

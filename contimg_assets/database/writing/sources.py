@@ -17,6 +17,7 @@ from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.stored import Observed, trusted_images
 from contimg_assets.identity.ids import from_hex, to_hex
+from contimg_assets.ingest.bands import band_names
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
 from contimg_assets.variability.new_sources import CANDIDATE_CHANCE, covering, new_sources
@@ -65,6 +66,7 @@ def novelty(
     first = pd.DataFrame(
         {
             "epoch": sources["first_epoch"],
+            "band": band_names(sources["first_band_mhz"]),
             "mjd": sources["first_mjd"],
             "ra_deg": sources["first_ra_deg"],
             "dec_deg": sources["first_dec_deg"],
@@ -112,13 +114,14 @@ def write_sources(connection: Connection, sources: pd.DataFrame, others: pd.Data
 
     Parameters
     ----------
-    sources : columns of SOURCES except neighbour_arcsec; `id` is the hash
+    sources : columns of SOURCES except neighbour_arcsec; `id` is the hash, `band` in MHz
     others : all sources that stay as they are: id, ra_deg, dec_deg, neighbour_arcsec
     """
     separation = _nearest(pd.concat([sources[["ra_deg", "dec_deg"]], others[["ra_deg", "dec_deg"]]]))
     own, now = separation[: len(sources)], separation[len(sources) :]
     ids = to_hex(sources["id"].to_numpy())
-    bulk.upsert(connection, TABLES["sources"], sources.assign(id=ids, neighbour_arcsec=own))
+    band = band_names(sources["band"])
+    bulk.upsert(connection, TABLES["sources"], sources.assign(id=ids, neighbour_arcsec=own, band=band))
     moved = ~((now == others["neighbour_arcsec"].to_numpy()) | (np.isnan(now) & others["neighbour_arcsec"].isna()))
     if moved.any():
         table = TABLES["sources"]
@@ -150,7 +153,10 @@ def write_variability(connection: Connection, variability: pd.DataFrame, touched
         # Sources may have lost their forced measurements.
         ids = bulk.set_of_ids(connection, to_hex(touched))
         connection.execute(sa.delete(table).where(extra, table.c.source_id.in_(ids)))
-    bulk.upsert(connection, table, variability.assign(source_id=to_hex(variability["source_id"].to_numpy())))
+    named = variability.assign(
+        source_id=to_hex(variability["source_id"].to_numpy()), band=band_names(variability["band"])
+    )
+    bulk.upsert(connection, table, named)
 
 
 def delete_sources(connection: Connection, vanished: Hashes) -> None:

@@ -89,14 +89,21 @@ def _of_sources(
     parameters, errors = judging
     variability = variability_table(curves, parameters, errors)
     seen = visits(curves, len(epochs))
-    sources = source_table(curves, epochs, seen).assign(**mean_fluxes(curves.source, variability))
-    return Recomputed(sources, variability, seen)
+    sources = source_table(curves, epochs, seen)
+    fluxes = mean_fluxes(curves.source, variability, sources["band"].to_numpy())
+    return Recomputed(sources.assign(**fluxes), variability, seen)
 
 
 def _nothing(n_epochs: int) -> Recomputed:
     """No source, with the columns that others look at."""
     names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_mjy_beam",
              "first_flux_err_mjy_beam")  # fmt: skip
-    sources = {"id": NO_HASHES, "first_epoch": np.empty(0, dtype=object), **{name: np.empty(0) for name in names}}
-    variability = VARIABILITY.empty().assign(source_id=NO_HASHES)
+    bands = {name: np.empty(0, np.int64) for name in ("band", "first_band_mhz")}
+    sources = {
+        "id": NO_HASHES,
+        **bands,
+        "first_epoch": np.empty(0, dtype=object),
+        **{name: np.empty(0) for name in names},
+    }
+    variability = VARIABILITY.empty().assign(source_id=NO_HASHES, band=np.empty(0, np.int64))
     return Recomputed(pd.DataFrame(sources), variability, np.empty((0, n_epochs), dtype=bool))

@@ -91,9 +91,9 @@ def read_images(connection: Connection) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame, sorted by epoch and image: epoch, image, mjd, ra_deg, dec_deg, bmaj_arcsec, bmin_arcsec; radius_deg of a
-    circle that holds what the image covers, field_radius_deg as delivered; detailed: whether its coverage itself is
-    stored; flux_mult, flux_scale_err, flux_tie_err, and rms_mjy_beam on the scale that it corrects to; trusted;
+    DataFrame, sorted by epoch and image: epoch, image, band, mjd, ra_deg, dec_deg, bmaj_arcsec, bmin_arcsec; radius_deg
+    of a circle that holds what the image covers, field_radius_deg as delivered; detailed: whether its coverage itself
+    is stored; flux_mult, flux_scale_err, flux_tie_err, and rms_mjy_beam on the scale that it corrects to; trusted;
     threshold_snr, rms_scatter, n_bright and DEPTH_COLUMNS: what its own detections say of its depth, as measured
     """
     image, correction, coverage = TABLES["images"], TABLES["corrections"], TABLES["image_coverage"]
@@ -103,6 +103,7 @@ def read_images(connection: Connection) -> pd.DataFrame:
         sa.select(
             image.c.epoch,
             image.c.image,
+            image.c.band,
             image.c.mjd,
             image.c.ra_deg,
             image.c.dec_deg,

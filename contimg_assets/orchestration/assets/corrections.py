@@ -29,6 +29,7 @@ from contimg_assets.calibration import (
 )
 from contimg_assets.config import Config, Corrections
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
+from contimg_assets.ingest.bands import by_band, source_of
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.correction_plots import plot_corrections, worth_a_look
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
@@ -50,7 +51,7 @@ ALL_CORRECTED, PLAUSIBLE = "all_images_corrected", "offsets_and_scales_plausible
 
 @dataclass(frozen=True)
 class Epoch:
-    """What the corrections of one epoch are measured from."""
+    """What the corrections of one epoch are measured from; sources of associations and variables with their bands."""
 
     measurements: pd.DataFrame
     associations: pd.DataFrame
@@ -64,7 +65,7 @@ class Epoch:
             # Significant in one image and not in the next, it would take images of a field apart.
             parameters = parameters.model_copy(update={"flux_offset": "never"})
         corrections = measure_corrections(
-            self.measurements, self.matches, self.images, parameters, self.known_variables
+            self.measurements, self.matches, self.images, parameters, source_of(self.known_variables)
         )
         return corrections, constant_sources(self.measurements, self.associations, self.images, parameters)
 
@@ -84,7 +85,9 @@ class Epoch:
 
     def figures(self, corrections: pd.DataFrame, parameters: Corrections) -> dict[str, bytes]:
         """All offsets and scales, and what those of the images most worth a look were measured from."""
-        selected = selection_of(self.measurements, self.matches, self.images, parameters, self.known_variables)
+        selected = selection_of(
+            self.measurements, self.matches, self.images, parameters, source_of(self.known_variables)
+        )
         chosen = worth_a_look(selected, corrections)
         images = {f"image {image}": png for image, png in plot_corrections(selected, chosen)}
         return {"offsets and scales": plot_offsets_and_scales(corrections)} | images
@@ -127,12 +130,14 @@ class Calibration:
         return self._content(read, table, constant, after, made_from), after
 
     def _read(self, epoch: str, known: pd.DataFrame) -> Epoch:
+        measurements, images = self.measurements.read(epoch, "measurements"), self.raw_detections.read(epoch, "images")
         associations = self.associated_sources.read(epoch, "associations")
+        associations = by_band(associations, measurements, images, self.config.bands)
         variables = known_variables(known, self.config.corrections)
         return Epoch(
-            self.measurements.read(epoch, "measurements"),
+            measurements,
             associations,
-            self.raw_detections.read(epoch, "images"),
+            images,
             self.catalog_matches.read(epoch, "catalog_matches"),
             variables[pd.Index(variables).isin(associations["source_id"])],
         )

@@ -12,6 +12,7 @@ import dagster as dg
 
 from contimg_assets.calibration import apply_corrections
 from contimg_assets.config import Config
+from contimg_assets.ingest.bands import by_band
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
@@ -37,6 +38,7 @@ class Errors:
     measurements: StoredEpochs
     associated_sources: StoredEpochs
     corrections: StoredEpochs
+    config: Config
 
     def nothing(self) -> ErrorState:
         return ErrorState.empty()
@@ -57,6 +59,7 @@ class Errors:
         corrections = self.corrections.read(epoch, "corrections")
         corrected = apply_corrections(self.measurements.read(epoch, "measurements"), corrections)
         associations = self.associated_sources.read(epoch, "associations")
+        associations = by_band(associations, corrected, images, self.config.bands)
         result = add_epoch(onto.state, constant_fluxes_of(corrected, associations, images), images)
         return self._content(result, len(onto.state.pointings.rows)), result.state
 
@@ -109,7 +112,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         store: dg.ResourceParam[EpochParquetIOManager],
     ) -> Iterator[Any]:
         work = work_of(context, STAGE, config, store.epochs)
-        step = Errors(store.epochs, raw_detections, measurements, associated_sources, corrections)
+        step = Errors(store.epochs, raw_detections, measurements, associated_sources, corrections, config)
         yield from publish(context, work, chain.fold(work, step))
 
     return [error_model]

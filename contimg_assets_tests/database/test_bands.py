@@ -1,0 +1,121 @@
+"""Two bands in the products: light curves, mean fluxes and new sources of each, whatever the order of arrival."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from contimg_assets.config import Bands, Variability
+from contimg_assets.database import EpochProducts, ProductsDatabase, schema
+from contimg_assets.database.engine import reading, writing
+from contimg_assets_tests.database.conftest import assert_same_rows, dump
+from contimg_assets_tests.database.consistency import inconsistencies
+from contimg_assets_tests.database.survey import Survey
+
+LOW, HIGH = 888.0, 1367.0
+FAINTER = (HIGH / LOW) ** -0.7
+
+
+def alternating(n_epochs: int = 4, n_sources: int = 30) -> list[EpochProducts]:
+    """Constant sources, epochs in one band and the other in turn."""
+    survey = Survey(n_sources=n_sources, n_epochs=n_epochs, detected=1.1)
+    rng = np.random.default_rng(3)
+    survey.flux = 20.0 + 10.0 * rng.pareto(1.5, n_sources)
+    survey.flux_seen = survey.flux + rng.normal(size=(n_epochs, n_sources))
+    low = [survey.epoch(k) for k in range(0, n_epochs, 2)]
+    survey.flux_seen = survey.flux * FAINTER + rng.normal(size=(n_epochs, n_sources))
+    high = [survey.epoch(k) for k in range(1, n_epochs, 2)]
+    both = [with_frequency(one, LOW) for one in low] + [with_frequency(one, HIGH) for one in high]
+    return sorted(both, key=lambda one: one.epoch)
+
+
+def with_frequency(products: EpochProducts, freq_mhz: float, bands: Bands | None = None) -> EpochProducts:
+    return replace(products, images=products.images.assign(freq_mhz=freq_mhz), bands=bands or Bands())
+
+
+def test_constant_sources_in_two_bands_are_no_variables(database: ProductsDatabase) -> None:
+    epochs = alternating()
+    database.replace_epochs(epochs)
+    rows = database.read_table("variability")
+    assert sorted(rows["band"].unique()) == ["1355MHz", "891MHz"]
+    assert len(rows) == 60
+    assert rows["p_value_peak"].min() > 1e-4
+    assert database.variables(q_value=0.05).empty
+    sources = database.read_table("sources")
+    assert sources["n_bands"].tolist() == [2] * 30
+    # As many detections in either: fluxes and frequency are those of the lower band.
+    assert set(sources["band"]) == {"891MHz"}
+    assert sources["freq_mhz"].tolist() == [LOW] * 30
+    low = rows[rows["band"] == "891MHz"].set_index("source_id")["flux_int_weighted_mean_mjy"]
+    assert sources.set_index("id")["flux_int_mjy"].equals(
+        low.reindex(sources["id"]).rename_axis("id").rename("flux_int_mjy")
+    )
+    curve = database.light_curve(sources["id"][0])
+    assert curve["band"].tolist() == ["891MHz", "1355MHz"] * 2
+    with reading(database.engine) as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM variability_stats")).scalar_one() == 30
+    # Taken together, as they are with one configured band, nearly all of them vary.
+    one = [replace(products, bands=Bands(ranges_mhz=((800.0, 1400.0),))) for products in epochs]
+    assert database.replace_epochs(one).written == [products.epoch for products in epochs]
+    assert len(database.variables(q_value=0.05)) >= 28
+    assert inconsistencies(database) == {}
+
+
+def test_any_order_of_arrival_ends_in_the_same_rows(database: ProductsDatabase) -> None:
+    epochs = alternating(3, 12)
+    database.replace_epochs(epochs)
+    expected = dump(database)
+    for order in list(permutations(range(3)))[1:4]:
+        database.replace_epochs([], delete=[one.epoch for one in epochs])
+        for k in order:
+            database.replace_epochs([epochs[k]])
+        assert_same_rows(dump(database), expected)
+    assert database.replace_epochs(epochs).written == []
+
+
+def test_images_of_another_band_make_no_source_new(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=20, n_epochs=2, detected=1.1)
+    survey.seen[0, 5:] = False
+    survey.flux_seen[:] = 100.0
+    first, second = survey.epochs()
+    parameters = Variability(new_min_significance=5.0)
+    database.replace_epochs([first, second], parameters)
+    assert database.read_table("sources")["is_new"].sum() == 15
+    database.replace_epochs([with_frequency(second, 2150.0)], parameters)
+    sources = database.read_table("sources")
+    assert not sources["is_new"].any()
+    assert sources["new_image"].isna().all()
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_older_databases_learn_their_bands(database: ProductsDatabase, two: bool) -> None:
+    epochs = alternating(2) if two else [with_frequency(one, LOW) for one in alternating(2)]
+    database.replace_epochs(epochs)
+    before = dump(database)
+    with schema._migrating(database.engine) as connection:
+        schema.views.drop_views(connection)
+        schema.command.downgrade(schema.alembic_config(connection), "0009")
+    database.upgrade()
+    assert database.check() == []
+    for table in ("images", "measurements"):
+        after = database.read_table(table)
+        assert set(after["band"]) == ({"891MHz", "1355MHz"} if two else {"891MHz"})
+    # Statistics of one band are right as they are; mixed ones are all made again with whatever is written next.
+    with writing(database.engine) as connection:
+        known = connection.execute(sa.text("SELECT version FROM recomputed_with WHERE name = 'variability'"))
+        assert (known.scalar_one() == "mixed bands") == two
+    report = database.replace_epochs(epochs)
+    assert report.n_recomputed == (30 if two else 0)
+    assert_same_rows(dump(database), before)
+
+
+def test_other_bands_are_another_content() -> None:
+    one = alternating(2, 5)[0]
+    ranges = replace(one, bands=Bands(ranges_mhz=((800.0, 1400.0),)))
+    assert ranges.content_version != one.content_version
+    assert pd.Index(ranges.band_mhz).tolist() == [1100]
