@@ -78,7 +78,7 @@ def associate_measurements(
         that state another unit are converted.
     association_radius : Angle, Quantity or str
         Largest separation for "basic" and "advanced". "deruiter" and "optimal" reach as far as the errors say
-        (``de_ruiter_radius``), up to ``max_separation_arcsec``, whatever this is.
+        (``de_ruiter_radius``), up to ``max_separation_arcsec`` (30 arcsec if not given), whatever this is.
     method : {"optimal", "basic", "advanced", "deruiter"}
         "basic" takes the nearest source, "advanced" all within the radius, "deruiter" all within the de Ruiter radius,
         "optimal" the assignment of least total cost, one to one.

@@ -21,6 +21,7 @@ from contimg_assets.association.decision import Decision
 from contimg_assets.association.observation import Observation
 from contimg_assets.association.one_beam import Healed, heal, weight_of_doubt, with_outliers
 from contimg_assets.association.optimal import optimal
+from contimg_assets.association.reach import LEAST_REACH_ARCSEC, Reach
 from contimg_assets.association.scene import Scene, beams_of
 from contimg_assets.association.source_pairs import SourcePairs, candidates, moved_towards
 from contimg_assets.association.state import FoldState
@@ -84,8 +85,8 @@ class FoldResult:
         One row an image, with its shift against the sources known before.
     diagnostics : dict
         Counts (``n_measurements``, ``n_matched``, ``n_new``, ``n_forked``, ``n_related``, ``n_merged``, ``n_sources``,
-        ``n_unmatched_in_coverage`` or None), ``median_de_ruiter``, ``de_ruiter_histogram`` (counts) and
-        ``de_ruiter_edges``.
+        ``n_unmatched_in_coverage`` or None), ``n_beyond_reach`` (about how many measurements lie too far from their
+        sources), ``median_de_ruiter``, ``de_ruiter_histogram`` (counts) and ``de_ruiter_edges``.
     measurements : DataFrame
         As given.
     """
@@ -201,7 +202,8 @@ def fold(
     images : DataFrame, Table, QTable or pyarrow.Table, optional
         ``image``, ``ra_deg``, ``dec_deg``, ``radius_deg`` of the epoch's images: where known sources could have been
         seen; optional ``bmin_arcsec``, FWHM of the minor axis of the beam: "optimal" then knows that closer together
-        than half of it nobody tells two sources apart.
+        than half of it nobody tells two sources apart; optional ``bmaj_arcsec``, which says how far measurements
+        may lie from their sources.
 
     Returns
     -------
@@ -258,6 +260,7 @@ def fold(
         "n_related": len(rows.related_from) // 2,
         "n_merged": len(healed.gone),
         "n_sources": len(healed.state),
+        "n_beyond_reach": _n_beyond_reach(scene, pairs.taken(decision.kept)),
         "n_unmatched_in_coverage": _unmatched_in_coverage(scene.sources, pairs.source[decision.kept], images),
         **_radii(pairs.de_ruiter[decision.kept]),
     }
@@ -267,7 +270,8 @@ def fold(
 def _scene(known: FoldState, observation: Observation, images: pd.DataFrame | None, parameters: Association) -> Scene:
     tree = cKDTree(known.vectors)
     beams = beams_of(observation, images) if parameters.method == "optimal" else None
-    return Scene(known, observation, _aligned(observation, tree, parameters), tree, parameters, beams)
+    reach = Reach.of(observation, known, images, parameters)
+    return Scene(known, observation, _aligned(observation, tree, parameters), tree, parameters, reach, beams)
 
 
 @dataclass(frozen=True)
@@ -316,6 +320,11 @@ def _rows(scene: Scene, pairs: SourcePairs, decision: Decision, sources: _EpochS
     )
 
 
+def _n_beyond_reach(scene: Scene, kept: SourcePairs) -> float:
+    """About how many measurements lie too far from their known sources to be theirs; 0 of methods with a radius."""
+    return scene.reach.n_beyond(kept) if scene.parameters.method in ("deruiter", "optimal") else 0.0
+
+
 def _radii(de_ruiter: Floats) -> dict[str, object]:
     """How far matched measurements are from their sources, for the diagnostics."""
     return {
@@ -349,8 +358,8 @@ def _decide(scene: Scene) -> tuple[SourcePairs, Decision]:
     reach = 0.0
     if n and len(state):
         widest = max(map(np.max, measured_variance)) + max(map(np.max, variance))
-        reach = min(parameters.de_ruiter_radius * float(np.sqrt(widest)), parameters.max_separation_arcsec)
-    pairs = within(reach)
+        reach = min(parameters.de_ruiter_radius * float(np.sqrt(widest)), scene.reach.widest_arcsec)
+    pairs = scene.reach.within(within(reach))
     pairs = pairs.keep(pairs.de_ruiter <= parameters.de_ruiter_radius)
     if parameters.method == "deruiter":
         return pairs, vast_pipeline.advanced(pairs, n, pairs.de_ruiter)
@@ -359,14 +368,19 @@ def _decide(scene: Scene) -> tuple[SourcePairs, Decision]:
 
 def _box(observation: Observation, images: pd.DataFrame | None, parameters: Association) -> tuple[Floats, Floats]:
     """Lowest and highest unit vector of the measurements and images, with a margin."""
-    margin = float(chord(_MARGIN_ARCSEC + parameters.radius_arcsec + parameters.max_separation_arcsec))
-    points, reach = observation.vectors, np.zeros((len(observation), 1))
+    reach = parameters.max_separation_arcsec
+    if reach is None:
+        widest = 0.0 if images is None or "bmaj_arcsec" not in images else float(images["bmaj_arcsec"].max())
+        # More only for beams that the margin does not hold: the density of a place must not change with the beam.
+        reach = widest if widest > _MARGIN_ARCSEC else LEAST_REACH_ARCSEC
+    margin = float(chord(_MARGIN_ARCSEC + parameters.radius_arcsec + reach))
+    points, radius = observation.vectors, np.zeros((len(observation), 1))
     if images is not None:
         centres, radii = _circles(images)
-        points, reach = np.concatenate([points, centres]), np.concatenate([reach, radii[:, None]])
+        points, radius = np.concatenate([points, centres]), np.concatenate([radius, radii[:, None]])
     if not len(points):
         return np.ones(3), -np.ones(3)
-    return (points - reach).min(axis=0) - margin, (points + reach).max(axis=0) + margin
+    return (points - radius).min(axis=0) - margin, (points + radius).max(axis=0) + margin
 
 
 def _continued(scene: Scene, decision: Decision, pairs: SourcePairs) -> FoldState:

@@ -59,7 +59,8 @@ def with_outliers(scene: Scene, pairs: SourcePairs, decision: Decision) -> tuple
     )[:, 0]
     alone = missed[source] & (others > beam[near])
     measurement, source = measurement[alone], source[alone]
-    more = _pairs(scene, measurement, source)
+    more = scene.reach.within(_pairs(scene, measurement, source))
+    measurement, source = more.measurement, more.source
     flux = scene.observation.ln_flux[measurement] - scene.known.ln_flux[source]
     more = more.keep(_cost(scene, more, scene.alignment.vectors[measurement], beams[measurement], flux) < 0.0)
     added = len(pairs) + np.arange(len(more))
@@ -175,7 +176,9 @@ def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, n
     )
     flux = after.ln_flux[one] - after.ln_flux[other]
     cost = _cost(scene, pairs, after.vectors[one], np.full(len(one), beam_arcsec), flux)
-    pairs = pairs.keep((cost < 0.0) & (pairs.separation_arcsec <= _HALF * beam_arcsec))
+    limit = scene.parameters.max_separation_arcsec
+    farthest = _HALF * beam_arcsec if limit is None else min(_HALF * beam_arcsec, limit)
+    pairs = pairs.keep((cost < 0.0) & (pairs.separation_arcsec <= farthest))
     return _merged(replace(after, twin=twin), pairs)
 
 

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from contimg_assets.association.alignment import Alignment
 from contimg_assets.association.observation import Observation
+from contimg_assets.association.reach import Reach
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.sky.arrays import Floats
@@ -25,6 +26,7 @@ class Scene:
     known : sources known before the epoch
     observation, alignment : the measurements, and their aligned positions and variances
     sources : tree of the unit vectors of the known sources
+    reach : how far measurements may lie from known sources
     beam_arcsec : FWHM of the minor axis of the beam that each measurement was seen with, shape (n,); None if not known
     """
 
@@ -33,6 +35,7 @@ class Scene:
     alignment: Alignment
     sources: cKDTree
     parameters: Association
+    reach: Reach
     beam_arcsec: Floats | None = None
 
     @cached_property

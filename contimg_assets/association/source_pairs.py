@@ -33,15 +33,17 @@ class SourcePairs:
 
     def keep(self, mask: Flags) -> SourcePairs:
         """The pairs where ``mask`` is true."""
-        if mask.all():
-            return self
+        return self if mask.all() else self.taken(mask)
+
+    def taken(self, rows: Flags | Indices) -> SourcePairs:
+        """Some of the pairs, by number or where a mask is true."""
         return SourcePairs(
-            self.measurement[mask],
-            self.source[mask],
-            self.separation_arcsec[mask],
-            self.de_ruiter[mask],
-            self.variance_ew[mask],
-            self.variance_ns[mask],
+            self.measurement[rows],
+            self.source[rows],
+            self.separation_arcsec[rows],
+            self.de_ruiter[rows],
+            self.variance_ew[rows],
+            self.variance_ns[rows],
         )
 
     def plus(self, others: SourcePairs) -> SourcePairs:

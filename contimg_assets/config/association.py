@@ -17,8 +17,11 @@ class Association(Section):
     )
     radius_arcsec: float = Field(10.0, ge=0, description="`basic`, `advanced`: largest separation [arcsec]")
     de_ruiter_radius: float = Field(5.68, gt=0, description="`deruiter`, `optimal`: largest de Ruiter radius")
-    max_separation_arcsec: float = Field(
-        30.0, gt=0, description="`deruiter`, `optimal`: no pair farther apart, whatever its errors [arcsec]"
+    max_separation_arcsec: float | None = Field(
+        None,
+        gt=0,
+        description="`deruiter`, `optimal`: no pair farther apart, whatever its errors [arcsec]; if empty the beam's "
+        "major axis or 4 times the source's position error, whichever is more, and never less than 30",
     )
     completeness: float = Field(
         0.9, gt=0, lt=1, description="`optimal`: chance that a known source in the field is detected again"

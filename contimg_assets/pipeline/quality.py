@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from contimg_assets.association.reach import too_short
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Checks, Corrections
 from contimg_assets.identity.ids import hash_text
@@ -136,6 +137,23 @@ def association_rate(diagnostics: Mapping[str, Any]) -> float | None:
     """Share of the known sources inside the epoch's images that were seen again; None where there were none."""
     seen, unseen = diagnostics["n_matched"], diagnostics["n_unmatched_in_coverage"]
     return seen / (seen + unseen) if unseen is not None and seen + unseen else None
+
+
+def short_reach(diagnostics: Mapping[str, Any]) -> list[str]:
+    """Whether the epoch's new sources are what a too short reach of association would give.
+
+    Parameters
+    ----------
+    diagnostics : of `association.fold.fold`
+    """
+    beyond, matched, new = diagnostics["n_beyond_reach"], diagnostics["n_matched"], diagnostics["n_new"]
+    if not too_short(beyond, matched, new):
+        return []
+    return [
+        f"about {beyond:.0f} of the measurements of the {matched + beyond:.0f} known sources lie too far from them to "
+        f"be taken for theirs, and {new} sources are called new: raise association.max_separation_arcsec, or leave it "
+        "out, and the beams decide"
+    ]
 
 
 def too_few_associations(diagnostics: Mapping[str, Any], limits: Checks) -> list[str]:

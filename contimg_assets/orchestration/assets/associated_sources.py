@@ -29,7 +29,7 @@ from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.inputs import COPIED_FROM, state_version
 from contimg_assets.pipeline.merges import merges_fact, merges_table
 from contimg_assets.pipeline.outcomes import Check, Content
-from contimg_assets.pipeline.quality import association_rate, too_few_associations
+from contimg_assets.pipeline.quality import association_rate, short_reach, too_few_associations
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
 from contimg_assets.schemas.association import STATE
@@ -121,7 +121,12 @@ class Association:
             | merges_fact(merges)
             | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
             metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
-            checks=[Check.of(SEEN_AGAIN, too_few_associations(result.diagnostics, self.config.checks))],
+            checks=[
+                Check.of(
+                    SEEN_AGAIN,
+                    [*too_few_associations(result.diagnostics, self.config.checks), *short_reach(result.diagnostics)],
+                )
+            ],
         )
 
     def _merges(self, result: FoldResult, onto: Onto[FoldState]) -> pd.DataFrame:
@@ -164,8 +169,8 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
             quality_check(
                 STAGE,
                 SEEN_AGAIN,
-                "At least `checks.min_association_rate` of the known sources inside the images are seen again. Nothing "
-                "is held back: the fold must go on.",
+                "At least `checks.min_association_rate` of the known sources inside the images are seen again, "
+                "and no more are called new than a long enough reach gives. Nothing is held back: the fold must go on.",
             )
         ],
         pool="fold",
