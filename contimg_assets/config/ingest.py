@@ -39,7 +39,7 @@ class Ingest(Section):
     """Reading catalogs (stage `raw_detections`)."""
 
     # Parameters that came later: a survey that does not use them is as it was.
-    added = frozenset({"formats", "frame", "table", "max_position_err_arcsec"})
+    added = frozenset({"formats", "frame", "table", "max_position_err_arcsec", "allow_same_content"})
 
     column_map: dict[str, ColumnSource] = Field(
         default_factory=dict,
@@ -79,6 +79,10 @@ class Ingest(Section):
         2.0, gt=0, description="Rows farther from the image's center than this many field radii are set aside"
     )
 
+    allow_same_content: bool = Field(
+        False,
+        description="Accept the same files under the name of another epoch, and the same rows as another image of one",
+    )
     max_unpacked_mb: float = Field(
         256.0, gt=0, le=2146, description="Largest gzip-compressed catalog once it is unpacked [MB]"
     )

@@ -79,12 +79,41 @@ def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool
             for job in jobs:
                 job.cancel()
     result = _assemble(manifest, parts)
+    if not config.ingest.allow_same_content:
+        _refuse_repeated_images(manifest, result.detections)
     if enforce_limits:
         problems = rejections_within_limits(result.images, result.rejected, config.ingest)
         if problems:
             raise InputError("\n".join(f"{folder / problem}" for problem in problems))
     _report(epoch, result)
     return result
+
+
+# So few rows may be equal by chance: where positions and fluxes are rounded, and there is one bright source.
+_FEWEST_ALIKE = 5
+_SAME = ("ra_deg", "dec_deg", "flux_peak_mjy_beam", "flux_int_mjy", "snr")
+
+
+def _refuse_repeated_images(manifest: Manifest, detections: pd.DataFrame) -> None:
+    """Raise InputError if two images of the epoch have the same rows, under whatever names and in whatever order."""
+    rows = pd.util.hash_pandas_object(detections[list(_SAME)], index=False).to_numpy()
+    images, names = pd.factorize(detections["image"])
+    # A sum does not depend on the order; of 64-bit hashes it is the same for the same rows alone.
+    sums = np.zeros(len(names), np.uint64)
+    np.add.at(sums, images, rows)
+    alike = pd.DataFrame({"image": names, "n": np.bincount(images, minlength=len(names)), "sum": sums})
+    alike = alike[alike["n"] >= _FEWEST_ALIKE]
+    line = manifest.images.set_index("image")["line"]
+    alike = alike.assign(line=line.reindex(alike["image"]).to_numpy()).sort_values("line")
+    again = alike[alike.duplicated(["n", "sum"])]
+    if len(again):
+        second = again.iloc[0]
+        first = alike[(alike["n"] == second["n"]) & (alike["sum"] == second["sum"])].iloc[0]
+        raise InputError(
+            f"{manifest.file}: line {second['line']}: image {second['image']!r} has the same {second['n']} rows as "
+            f"image {first['image']!r} of line {first['line']}; list each image once, or set "
+            "ingest.allow_same_content if both are meant"
+        )
 
 
 @dataclass

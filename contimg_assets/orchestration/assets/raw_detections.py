@@ -18,6 +18,7 @@ from contimg_assets.pipeline.deliveries import delivery_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import positions_outside_field
+from contimg_assets.pipeline.same_content import KnownContents
 from contimg_assets.pipeline.stages import RAW_DETECTIONS as STAGE
 
 INCOMING_SPEC = dg.AssetSpec(
@@ -118,6 +119,12 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         context: dg.AssetExecutionContext, store: dg.ResourceParam[EpochParquetIOManager]
     ) -> Iterator[Any]:
         work = work_of(context, STAGE, config, store.epochs)
-        yield from publish(context, work, make_each(work, lambda epoch, inputs: make(epoch, inputs, config)))
+        known = KnownContents(work.world)
+
+        def make_once(epoch: str, inputs: Mapping[str, str]) -> Content:
+            known.refuse_repeated(epoch, inputs[INCOMING])
+            return make(epoch, inputs, config)
+
+        yield from publish(context, work, make_each(work, make_once))
 
     return [INCOMING_SPEC, raw_detections]
