@@ -33,7 +33,7 @@ from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
 from contimg_assets.sky.sphere import chord, positions, unit_vectors
 
 # Part of the code version of everything that folds: raise it when results change.
-VERSION = "2"
+VERSION = "3"
 
 RELATION_KINDS = ("fork", "shared", "blend")
 # Known sources up to here beyond the epoch's measurements and images count, for the local density.

@@ -12,9 +12,26 @@ import yaml
 from contimg_assets.cli.app import app, make_project, run_and_report
 from contimg_assets.cli.console import command, console
 from contimg_assets.config import FILE_NAME, load_config
+from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
     from contimg_assets.simulate import SurveyParameters
+
+
+_BANDS = Annotated[
+    str, typer.Option(help="Frequencies at which every image is taken, one after the other, with commas between [MHz]")
+]
+
+
+def _frequencies(bands: str) -> list[float]:
+    """The frequencies that the option names [MHz]."""
+    try:
+        found = [float(part) for part in bands.split(",")]
+    except ValueError as error:
+        raise InputError(f"--bands {bands!r}: give frequencies in MHz, such as 1405,2150") from error
+    if len(set(found)) < len(found) or not all(10 <= one <= 1e6 for one in found):
+        raise InputError(f"--bands {bands!r}: give each frequency once, from 10 to 1,000,000 MHz")
+    return found
 
 
 @command(app)
@@ -24,11 +41,20 @@ def simulate(
     sources: Annotated[int, typer.Option(min=0, help="Number of true sources")] = 1500,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
     dec_deg: Annotated[float, typer.Option(min=-90, max=90, help="Declination of the strip [deg]")] = 16.0,
+    bands: _BANDS = "1405",
 ) -> None:
     """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
     from contimg_assets.simulate import SurveyParameters, simulate_survey
 
-    parameters = SurveyParameters(n_epochs=epochs, n_sources=sources, seed=seed, centre_dec_deg=dec_deg)
+    first, *others = _frequencies(bands)
+    parameters = SurveyParameters(
+        n_epochs=epochs,
+        n_sources=sources,
+        seed=seed,
+        centre_dec_deg=dec_deg,
+        freq_mhz=first,
+        other_bands_mhz=tuple(others),
+    )
     truth = simulate_survey(out, parameters)
     console.print(
         f"Wrote {len(truth.images)} images of {epochs} epoch(s) with {len(truth.measurements)} detections of "
@@ -41,11 +67,13 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Project folder to make")] = Path("demo"),
     epochs: Annotated[int, typer.Option(min=2, help="Number of epochs")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
+    bands: _BANDS = "1405",
 ) -> None:
     """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
     from contimg_assets.simulate import SurveyParameters, SurveyTruth, format_report, score_survey, simulate_survey
 
-    parameters = SurveyParameters(n_epochs=epochs, seed=seed)
+    first, *others = _frequencies(bands)
+    parameters = SurveyParameters(n_epochs=epochs, seed=seed, freq_mhz=first, other_bands_mhz=tuple(others))
     truth = simulate_survey(folder, parameters)
     console.print(
         f"Simulated {epochs} epochs of {parameters.images_per_epoch} images across RA 0: {len(truth.measurements)} "

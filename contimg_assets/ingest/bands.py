@@ -50,7 +50,6 @@ def bands_mhz(freq_mhz: npt.ArrayLike, bands: Bands | None = None) -> Integers:
         Examples
         --------
         >>> from contimg_assets.config import Bands
-    from contimg_assets.errors import InputError
         >>> bands_mhz([887.5, 943.5, 1367.5, 1405.0, 2150.0]).tolist()
         [891, 891, 1355, 1355, 2061]
         >>> bands_mhz([887.5, 943.5], Bands(ranges_mhz=[(800, 920)])).tolist()
@@ -126,7 +125,8 @@ def by_band(
     of_image = pd.Index(images["image"]).get_indexer(pd.Index(measurements["image"]))[row[row >= 0]]
     name = pd.Series(_SEPARATOR + band_names(bands_mhz(images["freq_mhz"], bands)), dtype="str")
     band = name.take(of_image).set_axis(known.index)
-    return known.assign(source_id=known["source_id"].astype("str") + band)
+    named: pd.DataFrame = known.assign(source_id=known["source_id"].astype("str") + band)
+    return named
 
 
 def source_of(names: Iterable[str]) -> list[str]:

@@ -340,12 +340,14 @@ _UNCERTAINTIES = ("uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
 
 def _of_one_band(place: dict[str, Floats], image: Integers, beam_arcsec: float, parameters: Measurements) -> Duplicates:
     ra, dec, centre = place["ra_deg"], place["dec_deg"], place["dist_from_centre_deg"]
+    east, north = (place[name] for name in _UNCERTAINTIES)
     if parameters.dedup_method == "vast":
         return find_duplicates_vast(ra, dec, image, centre, parameters.dedup_radius_arcsec)
     return find_duplicates(
         ra,
         dec,
-        *(place[name] for name in _UNCERTAINTIES),
+        east,
+        north,
         image,
         centre,
         beam_arcsec,

@@ -73,7 +73,7 @@ ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,
     ("raw_detections", "measurements"),
-    ("association",),
+    ("association", "bands"),
     (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, STATE),
     hidden=frozenset({STATE.name}),
     folds=True,

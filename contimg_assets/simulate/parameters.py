@@ -72,6 +72,9 @@ class SurveyParameters(Section):
     mean_gap_days: float = Field(2.0, ge=1, description="Mean gap between epochs, whole sidereal days [sidereal days]")
 
     freq_mhz: Positive = Field(1405.0, description="Observing frequency [MHz]")
+    other_bands_mhz: tuple[Positive, ...] = Field(
+        (), description="Frequencies at which every image is taken once more, right after, with errors of its own [MHz]"
+    )
     bmaj_arcsec: Positive = Field(58.8, description="Beam, FWHM major axis [arcsec]")
     bmin_arcsec: Positive = Field(33.1, description="Beam, FWHM minor axis [arcsec]")
     bpa_deg: float = Field(12.0, description="Beam position angle, east of north [deg]")

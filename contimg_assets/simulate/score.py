@@ -245,12 +245,14 @@ def score_duplicates(measurements: pd.DataFrame, truth: pd.DataFrame) -> Duplica
     Parameters
     ----------
     measurements : measurement_id, duplicate_of (the id of the row kept in its place; missing where kept)
-    truth : measurement_id, epoch, true_source, second_source
+    truth : measurement_id, epoch, true_source, second_source; freq_mhz where there are several bands, which repeat
+        nothing of each other
     """
-    blended = truth["second_source"].notna().groupby([truth["epoch"], truth["true_source"]]).transform("any")
+    key = [name for name in ("epoch", "true_source", "freq_mhz") if name in truth]
+    blended = truth["second_source"].notna().groupby([truth[name] for name in key]).transform("any")
     # Where one image sees a blend and the other does not, neither answer is right or wrong.
     clear = truth[truth["true_source"].notna() & ~blended.eq(True)]
-    n_true = len(clear) - len(clear.drop_duplicates(["epoch", "true_source"]))
+    n_true = len(clear) - len(clear.drop_duplicates(key))
     source = clear.set_index("measurement_id")["true_source"]
     removed = measurements[measurements["duplicate_of"].notna()]
     own = removed["measurement_id"].map(source)
@@ -401,8 +403,8 @@ def score_variables(
     table = variability
     if "sample" in table:
         table = table[table["sample"] == "detections"]
-    chosen = table[_q_values(table) <= max_q]
-    seen = _seen(truth)
+    chosen = table[_q_values(table) <= max_q].drop_duplicates("source_id")
+    seen = _first_band(_seen(truth), truth)
     seen = seen[seen["second_source"].isna()]
     points = seen.drop_duplicates(["true_source", "epoch"])
     grouped = points.groupby("true_source")
@@ -426,6 +428,14 @@ def score_variables(
         allowed=_of_class(truth, "transient"),
         criterion=f"q <= {max_q:g}, peak fluxes",
     )
+
+
+def _first_band(seen: pd.DataFrame, truth: SurveyTruth) -> pd.DataFrame:
+    """Detections in images at the survey's own frequency: what is expected of a light curve is expected of one band."""
+    if "freq_mhz" not in truth.images:
+        return seen
+    first = truth.images["freq_mhz"] == truth.images["freq_mhz"].iloc[0]
+    return seen[seen["image"].isin(truth.images.loc[first, "image"])]
 
 
 def _q_values(variability: pd.DataFrame) -> Floats:

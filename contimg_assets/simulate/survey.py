@@ -19,10 +19,13 @@ from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
+from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
 
 _MANIFEST = ["image", "catalogue", "mjd_mid", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec"]
 _MANIFEST += ["bpa_deg", "freq_mhz", "rms_mjy_beam"]
+# Between an image and the same at the next frequency.
+_NEXT_BAND_DAYS = 0.005
 _TRUTH_TABLES = ("sources", "measurements", "images", "light_curves", "counterparts")
 _CSV = WriteOptions(quoting_style="needed")
 _IN_TRUTH_ONLY = ["true_source", "second_source"]
@@ -110,10 +113,10 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
     flux = light_curves(p, sources, epoch_mjd.to_numpy(), np.random.default_rng([p.seed, 1]))
     groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
     found = []
+    images = _in_all_bands(p, images)
     for k, rows in images.groupby("epoch_index", sort=True):
-        rng = np.random.default_rng([p.seed, 2, int(str(k))])
         rows = rows.reset_index(drop=True)
-        table = detect(p, rows, sources, flux[int(str(k))], groups, rng)
+        table = _detect_in_all_bands(p, rows, sources, flux[int(str(k))], groups)
         _write_epoch(p, out / "incoming" / rows["epoch"].iloc[0], rows, table)
         found.append(table)
     counterparts = []
@@ -135,10 +138,43 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
     return truth
 
 
+def _in_all_bands(p: SurveyParameters, images: pd.DataFrame) -> pd.DataFrame:
+    """The images with their frequency, and after those of each epoch the same at the other frequencies."""
+    parts = [images.assign(freq_mhz=p.freq_mhz)]
+    for number, freq_mhz in enumerate(p.other_bands_mhz):
+        rng, n = np.random.default_rng([p.seed, 4, number]), len(images)
+        again = images.assign(
+            image=images["image"] + f"_{freq_mhz:g}MHz",
+            freq_mhz=freq_mhz,
+            mjd=images["mjd"] + (number + 1) * _NEXT_BAND_DAYS,
+            rms_mjy_beam=rng.uniform(*p.rms_mjy_beam, n),
+            flux_mult=np.exp(rng.normal(0.0, p.flux_scale_sigma, n)),
+        )
+        offsets = {name: rng.normal(0.0, p.offset_sigma_arcsec, n) for name in ("dra_arcsec", "ddec_arcsec")}
+        parts.append(again.assign(**offsets))
+    return pd.concat(parts, ignore_index=True).sort_values("epoch_index", kind="stable", ignore_index=True)
+
+
+def _detect_in_all_bands(
+    p: SurveyParameters, images: pd.DataFrame, sources: pd.DataFrame, flux_mjy: Floats, groups: Indices
+) -> pd.DataFrame:
+    """What the finder delivers for the images of one epoch, see `detect`; each source by its spectral index."""
+    epoch, parts = int(images["epoch_index"].iloc[0]), []
+    for number, freq_mhz in enumerate((p.freq_mhz, *p.other_bands_mhz)):
+        rng = np.random.default_rng([p.seed, 2, epoch] if not number else [p.seed, 5, epoch, number])
+        of_band = np.flatnonzero(images["freq_mhz"].to_numpy() == freq_mhz)
+        here = flux_mjy * (freq_mhz / p.freq_mhz) ** sources["spectral_index"].to_numpy(float) if number else flux_mjy
+        table = detect(p, images.iloc[of_band].reset_index(drop=True), sources, here, groups, rng)
+        table = table.assign(image_index=of_band[table["image_index"].to_numpy(np.intp)]) if number else table
+        parts.append(table.assign(freq_mhz=freq_mhz))
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
 def _claim(out: Path, p: SurveyParameters) -> None:
     """Make the folder this survey's own: two surveys in one folder would be delivered as one."""
     note = out / "truth" / "parameters.json"
-    written = p.model_dump_json(indent=2)
+    # Surveys of before are what they were.
+    written = p.model_dump_json(indent=2, exclude=None if p.other_bands_mhz else {"other_bands_mhz"})
     incoming = out / "incoming"
     occupied = incoming.is_dir() and any(incoming.iterdir())
     if occupied and not (note.is_file() and note.read_text(encoding="utf-8") == written):
@@ -229,13 +265,12 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
         bmaj_arcsec=p.bmaj_arcsec,
         bmin_arcsec=p.bmin_arcsec,
         bpa_deg=p.bpa_deg,
-        freq_mhz=p.freq_mhz,
     )
     manifest[_MANIFEST].to_csv(folder / "images.csv", index=False, float_format="%.12g")
 
 
 def _true_measurements(found: list[pd.DataFrame]) -> pd.DataFrame:
-    columns = ["epoch", "image", "component_id", "true_source", "second_source"]
+    columns = ["epoch", "image", "freq_mhz", "component_id", "true_source", "second_source"]
     columns += ["true_ra_deg", "true_dec_deg", "true_flux_mjy"]
     parts = [
         table[columns].assign(

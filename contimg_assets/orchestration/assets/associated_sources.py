@@ -16,8 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.association.fold import FoldResult, fold
+from contimg_assets.association.fold import FoldResult
 from contimg_assets.association.history import copy_fork_history
+from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
 from contimg_assets.errors import StoreError
@@ -98,7 +99,7 @@ class Association:
         table = self.measurements.read(epoch, "measurements", [*_READ, "duplicate_of"])
         kept = table.loc[table["duplicate_of"].isna(), _READ].assign(epoch=epoch)
         images = self.raw_detections.read(epoch, "images")
-        result = fold(onto.state, kept, self.config.association, images)
+        result = fold_bands(onto.state, kept, images, self.config.association, self.config.bands)
         return self._content(result, onto), result.state
 
     def _content(self, result: FoldResult, onto: Onto[FoldState]) -> Content:

@@ -1,6 +1,7 @@
 """Images, measurements and statistics say which band they are of."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -90,7 +91,7 @@ def _remake(added: sa.Column[str] | None, value: sa.ColumnElement[str] | None, k
     old = sa.Table("variability", sa.MetaData(), autoload_with=connection)
     kept = [column for column in old.columns if column.name != "band"]
     columns = [sa.Column(column.name, column.type, nullable=column.nullable) for column in kept]
-    values: list[sa.ColumnElement[object]] = list(kept)
+    values: list[sa.ColumnElement[Any]] = list(kept)
     if added is not None and value is not None:
         columns.insert(1, added)
         values.insert(1, value)
