@@ -24,6 +24,7 @@ from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.sphere import separation_arcsec
+from contimg_assets.variability.spectral_index import spectral_indices
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -327,6 +328,46 @@ class Queries:
             return points.order_by(view.c.mjd, view.c.measurement_id)
 
         return self._rows_of(source_id, query)
+
+    def spectral_indices(self, per_epoch: bool = False) -> pd.DataFrame:
+        """Form the spectral indices of the sources that are seen in several bands.
+
+        Parameters
+        ----------
+        per_epoch : bool, optional
+            Whether of the simultaneous bands of each epoch, rather than of the means over all epochs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of SPECTRAL_INDICES, by source and epoch; from integrated fluxes, or peak fluxes of catalogs
+            without them. Forced measurements and images that are not trusted do not count.
+        """
+        m, a, i, s = (TABLES[name] for name in ("measurements", "associations", "images", "sources"))
+        kind = (
+            "int" if not self._rows(sa.select(s.c.id).where(s.c.flux_int_mjy.is_not(None)).limit(1)).empty else "peak"
+        )
+        unit = FLUX_KINDS[kind]
+        query = (
+            sa.select(
+                a.c.source_id,
+                m.c.epoch,
+                m.c.band,
+                i.c.freq_mhz,
+                m.c[f"flux_{kind}_corr_{unit}"].label("flux_mjy"),
+                m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
+                m.c.flux_scale_err,
+                m.c.flux_tie_err,
+            )
+            .select_from(a)
+            .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
+            .join(i, sa.and_(i.c.epoch == m.c.epoch, i.c.image == m.c.image))
+            .join(s, s.c.id == a.c.source_id)
+            .where(s.c.n_bands > 1, m.c.duplicate_of.is_(None), sa.not_(m.c.is_limit), sa.not_(m.c.forced), m.c.trusted)
+            # Sums depend on the order of their terms: the same rows give the same digits.
+            .order_by(a.c.source_id, m.c.epoch, m.c.measurement_id)
+        )
+        return spectral_indices(self._rows(query), per_epoch)
 
     def flux_kind(self, sample: str = "detections") -> str:
         """Say by which kind of flux light curves are best judged here.

@@ -30,30 +30,30 @@ _SEPARATOR = "@"
 def bands_mhz(freq_mhz: npt.ArrayLike, bands: Bands | None = None) -> Integers:
     """The band of each frequency, as its middle in whole MHz.
 
-        Parameters
-        ----------
-        freq_mhz : array_like of float, shape (n,)
-            Frequencies [MHz], positive.
-        bands : contimg_assets.config.Bands, optional
-            Configured ranges, which come first; none if not given.
+    Parameters
+    ----------
+    freq_mhz : array_like of float, shape (n,)
+        Frequencies [MHz], positive.
+    bands : contimg_assets.config.Bands, optional
+        Configured ranges, which come first; none if not given.
 
-        Returns
-        -------
-        ndarray of int64, shape (n,)
-            Equal exactly for frequencies of one band [MHz].
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Equal exactly for frequencies of one band [MHz].
 
-        Raises
-        ------
-        InputError
-            If a frequency is missing or not positive.
+    Raises
+    ------
+    InputError
+        If a frequency is missing or not positive.
 
-        Examples
-        --------
-        >>> from contimg_assets.config import Bands
-        >>> bands_mhz([887.5, 943.5, 1367.5, 1405.0, 2150.0]).tolist()
-        [891, 891, 1355, 1355, 2061]
-        >>> bands_mhz([887.5, 943.5], Bands(ranges_mhz=[(800, 920)])).tolist()
-        [860, 891]
+    Examples
+    --------
+    >>> from contimg_assets.config import Bands
+    >>> bands_mhz([887.5, 943.5, 1367.5, 1405.0, 2150.0]).tolist()
+    [891, 891, 1355, 1355, 2061]
+    >>> bands_mhz([887.5, 943.5], Bands(ranges_mhz=[(800, 920)])).tolist()
+    [860, 891]
     """
     freq = np.asarray(freq_mhz, dtype=float)
     unusable = ~((freq > 0) & np.isfinite(freq))

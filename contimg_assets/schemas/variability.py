@@ -327,6 +327,24 @@ PAIRS = TableSchema(
     ),
 )
 
+SPECTRAL_INDICES = TableSchema(
+    "spectral_indices",
+    "Spectral index of each source seen in several bands, S ~ nu^alpha, of all epochs or of each",
+    (
+        Column("source_id", TEXT, "", "The source", ucd="meta.id"),
+        Column("epoch", TEXT, "", "Epoch whose simultaneous bands it is of; missing: of all epochs", nullable=True),
+        Column("n_bands", INT, "", "Bands with a positive mean flux", minimum=2),
+        Column("freq_min_mhz", FLOAT, "MHz", "Lowest mean frequency of a band", minimum=0, ucd="em.freq;stat.min"),
+        Column("freq_max_mhz", FLOAT, "MHz", "Highest mean frequency of a band", minimum=0, ucd="em.freq;stat.max"),
+        Column("alpha", FLOAT, "", "Spectral index", ucd="spect.index"),
+        Column("alpha_err", FLOAT, "", "Its 1-sigma error, those of the flux scales included", minimum=0),
+        Column("alpha_tie_err", FLOAT, "", "The part of it that all sources of a field have in common", minimum=0),
+        Column("curvature", FLOAT, "", "Coefficient of (ln nu)^2, of three bands or more", nullable=True),
+        Column("curvature_err", FLOAT, "", "Its 1-sigma error", nullable=True, minimum=0),
+    ),
+    key=("source_id", "epoch"),
+)
+
 PHOTOMETRY = TableSchema(
     "photometry",
     "Measurements of sources as existing DSA-110 readers look for them; normalized is corrected",

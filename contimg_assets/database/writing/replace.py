@@ -121,7 +121,8 @@ def _recompute_sources(
     sources = sources.assign(**position_errors(sources))
     write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
     watch.lap("write sources")
-    write_variability(connection, recomputed.variability, touched)
+    bands = set(before.images["band"]) | set(observed.images["band"])
+    write_variability(connection, recomputed.variability, touched, len(bands) > 1)
     watch.lap("write variability")
     return _Affected(recomputed.ids, vanished, len(observed.epochs.names))
 

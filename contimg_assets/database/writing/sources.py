@@ -139,18 +139,21 @@ def _nearest(sources: pd.DataFrame) -> Floats:
     return nearest_other(tree_of(unit_vectors(sources["ra_deg"], sources["dec_deg"]))) if len(sources) else np.empty(0)
 
 
-def write_variability(connection: Connection, variability: pd.DataFrame, touched: Hashes) -> None:
+def write_variability(
+    connection: Connection, variability: pd.DataFrame, touched: Hashes, several_bands: bool = False
+) -> None:
     """Write the statistics of recomputed sources; those of sources that are gone go with them.
 
     Parameters
     ----------
     variability : see `variability_table`
     touched : all sources that may have changed
+    several_bands : whether there are or were any: then a source may have lost its measurements of one
     """
     table = TABLES["variability"]
-    extra = table.c["sample"].in_(["forced", "all"])
+    extra = sa.true() if several_bands else table.c["sample"].in_(["forced", "all"])
     if connection.execute(sa.select(sa.literal(1)).select_from(table).where(extra).limit(1)).first():
-        # Sources may have lost their forced measurements.
+        # Sources may have lost their forced measurements, or all of a band.
         ids = bulk.set_of_ids(connection, to_hex(touched))
         connection.execute(sa.delete(table).where(extra, table.c.source_id.in_(ids)))
     named = variability.assign(
