@@ -211,7 +211,11 @@ def new(
 @command(app)
 def export(
     table: Annotated[
-        str, typer.Argument(help="Table or view; 'variables': sources with q-values; 'pairs': all pairs (Parquet)")
+        str,
+        typer.Argument(
+            help="Table or view; 'variables': sources with q-values; 'spectral_indices': of sources of several bands; "
+            "'pairs': all pairs (Parquet)"
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; <table>.<format> here if not given")] = None,
     format: Annotated[

@@ -30,12 +30,13 @@ from contimg_assets.schemas.variability import (
     Q_VALUES,
     SOURCE_MEASUREMENTS,
     SOURCES,
+    SPECTRAL_INDICES,
     VARIABILITY,
     VARIABILITY_STATS,
 )
 from contimg_assets.variability.two_epoch import all_pairs
 
-PAIRS_NAME, VARIABLES_NAME = "pairs", "variables"
+PAIRS_NAME, VARIABLES_NAME, SPECTRA_NAME = "pairs", "variables", SPECTRAL_INDICES.name
 
 _SCHEMAS: dict[str, TableSchema] = {
     "images": IMAGES,
@@ -67,7 +68,7 @@ def export(
 ) -> int:
     """Write a table, a view, the variables or the pairs to a file. Returns the number of rows.
 
-    See `export_table`, `export_variables` and `export_pairs`.
+    See `export_table`, `export_variables`, `export_spectral_indices` and `export_pairs`.
 
     Raises
     ------
@@ -76,6 +77,8 @@ def export(
     """
     if name == VARIABLES_NAME:
         return export_variables(database, file, format)
+    if name == SPECTRA_NAME:
+        return export_spectral_indices(database, file, format)
     if name != PAIRS_NAME:
         return export_table(database, name, file, format)
     if format_of(file, format) != "parquet":
@@ -126,6 +129,27 @@ def export_variables(database: ProductsDatabase, file: Path, format: str | None 
     with replacing(file) as temporary:
         table = pa.Table.from_pandas(rows, schema, preserve_index=False)
         return write(table.to_batches(), schema, VARIABLES_NAME, kind, temporary)
+
+
+def export_spectral_indices(database: ProductsDatabase, file: Path, format: str | None = None) -> int:
+    """Write the spectral indices of sources of several bands, of all epochs, then of each. Returns the number of rows.
+
+    Parameters
+    ----------
+    database : what to read; see `ProductsDatabase.spectral_indices`
+    file : where to write; replaced if it is there
+    format : parquet, votable, csv or fits; by the file's suffix where not given
+
+    Raises
+    ------
+    InputError
+        If the format is unknown, or the file cannot be written.
+    """
+    kind = format_of(file, format)
+    tables = [SPECTRAL_INDICES.to_arrow(database.spectral_indices(per_epoch)) for per_epoch in (False, True)]
+    table = pa.concat_tables(tables)
+    with replacing(file) as temporary:
+        return write(table.to_batches(), SPECTRAL_INDICES.arrow, SPECTRA_NAME, kind, temporary)
 
 
 def export_pairs(

@@ -25,7 +25,18 @@ from contimg_assets.identity.versions import combine_versions, version_of_value
 NEEDED = ("epochs", "images", "corrections", "sources", "variability", "reference_catalogs")
 # Light curves of fewer points, and fewer light curves, say little of errors.
 _LEAST_FREEDOM, _LEAST_SOURCES = 2, 30
-_OF_IMAGE = ("epoch", "image", "mjd", "ra_deg", "dec_deg", "radius_deg", "rms_mjy_beam", "n_rows", "n_rejected")
+_OF_IMAGE = (
+    "epoch",
+    "image",
+    "mjd",
+    "ra_deg",
+    "dec_deg",
+    "radius_deg",
+    "freq_mhz",
+    "rms_mjy_beam",
+    "n_rows",
+    "n_rejected",
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ def image_corrections(database: ProductsDatabase) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame: epoch, image, mjd, ra_deg, dec_deg, radius_deg, rms_mjy_beam, n_rows, n_rejected, and CORRECTIONS
+    DataFrame: epoch, image, mjd, ra_deg, dec_deg, radius_deg, freq_mhz, rms_mjy_beam, n_rows, n_rejected, and
+        CORRECTIONS
     """
     image, correction = TABLES["images"], TABLES["corrections"]
     query = (

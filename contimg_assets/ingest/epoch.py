@@ -43,6 +43,7 @@ class EpochDetections:
     ignored_columns : "format: column" of all columns that no reader asked for
     unlisted_files : files of the folder that the manifest does not name
     unknown_columns : columns of the manifest that mean nothing here
+    other_stokes : images that are not of total intensity, which are not used
     """
 
     images: pd.DataFrame
@@ -52,6 +53,7 @@ class EpochDetections:
     ignored_columns: tuple[str, ...] = ()
     unlisted_files: tuple[str, ...] = ()
     unknown_columns: tuple[str, ...] = ()
+    other_stokes: tuple[str, ...] = ()
 
 
 def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool = True) -> EpochDetections:
@@ -254,6 +256,7 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
         tuple(ignored),
         manifest.unlisted,
         manifest.unknown,
+        manifest.other_stokes,
     )
 
 
@@ -321,6 +324,10 @@ def _report(epoch: str, result: EpochDetections) -> None:
         )
     if result.unlisted_files:
         _LOG.warning("epoch %s: not in %s, hence not read: %s", epoch, MANIFEST, ", ".join(result.unlisted_files))
+    if result.other_stokes:
+        _LOG.warning(
+            "epoch %s: images that are not in Stokes I are not used: %s", epoch, ", ".join(result.other_stokes)
+        )
     if result.unknown_columns:
         _LOG.warning(
             "epoch %s: columns of %s that are not known are ignored: %s",

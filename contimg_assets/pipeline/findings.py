@@ -18,10 +18,11 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from contimg_assets.config import Config, Corrections
+from contimg_assets.config import Bands, Config, Corrections
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.survey_summary import NEEDED, Listed, image_corrections, listed, state_version
 from contimg_assets.files import replace_text
+from contimg_assets.ingest.bands import divided
 from contimg_assets.pipeline.stages import PRODUCTS
 from contimg_assets.pipeline.verdicts import Verdict
 from contimg_assets.sky.arrays import Indices, Values
@@ -122,6 +123,7 @@ def findings(images: pd.DataFrame, counts: Listed, config: Config) -> pd.DataFra
         *(_uncorrected(images, config.corrections) if config.catalogs else ()),
         *(_few_ties(images, config.corrections) if config.catalogs else ()),
         *_doubtful_errors(counts),
+        *_divided_bands(images, config.bands),
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -231,6 +233,17 @@ def _doubtful_errors(counts: Listed) -> Iterator[Finding]:
             f"{share:.0%} of the sources with two or more fluxes are called variable",
             "errors of fluxes are smaller than what constant sources scatter by",
             "look at the sources' errors and the images' scales before you believe the list",
+        )
+
+
+def _divided_bands(images: pd.DataFrame, bands: Bands) -> Iterator[Finding]:
+    """Frequencies nearly alike on both sides of an edge: what may be meant to be one band."""
+    for low, high in divided(images["freq_mhz"], bands) if "freq_mhz" in images else ():
+        yield (
+            f"images at {low:g} and {high:g} MHz",
+            "lie in different bands: their fluxes are not compared",
+            "an edge of the bands lies between them, though they differ by less than 15 %",
+            f"`bands.ranges_mhz` with [{low:g}, {high:g}], if they are meant to be one band",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from contimg_assets.config import Bands, Variability
 from contimg_assets.database import EpochProducts, ProductsDatabase, schema
 from contimg_assets.database.engine import reading, writing
+from contimg_assets.database.export import export
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.consistency import inconsistencies
 from contimg_assets_tests.database.survey import Survey
@@ -121,9 +123,11 @@ def test_other_bands_are_another_content() -> None:
     assert pd.Index(ranges.band_mhz).tolist() == [1100]
 
 
-def test_spectral_indices_are_asked_of_the_database(database: ProductsDatabase) -> None:
+def test_spectral_indices_are_asked_of_the_database(database: ProductsDatabase, tmp_path: Path) -> None:
     database.replace_epochs(alternating())
     found = database.spectral_indices()
+    assert export(database, "spectral_indices", tmp_path / "alpha.parquet") == 30
+    assert pd.read_parquet(tmp_path / "alpha.parquet")["alpha_err"].tolist() == found["alpha_err"].tolist()
     assert len(found) == 30
     assert found["alpha"].median() == pytest.approx(-0.7, abs=0.1)
     assert ((found["alpha"] + 0.7) / found["alpha_err"]).std() < 1.5

@@ -184,3 +184,11 @@ def test_a_project_is_looked_at_and_its_lists_counted_once(
     assert after is not None
     assert after.listed.n_sources == len(project.project.products.read_table("sources"))
     assert json.loads(kept.read_text(encoding="utf-8"))["listed"]["n_sources"] == after.listed.n_sources
+
+
+def test_frequencies_that_an_edge_of_bands_divides_are_told() -> None:
+    table = images(2, freq_mhz=np.array([1450.0, 1456.0]))
+    (sentence,) = told(table)
+    assert sentence.startswith("images at 1450 and 1456 MHz: lie in different bands")
+    assert "`bands.ranges_mhz` with [1450, 1456]" in sentence
+    assert told(table.assign(freq_mhz=[1400.0, 1405.0])) == []

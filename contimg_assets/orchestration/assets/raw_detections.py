@@ -63,6 +63,7 @@ def make(epoch: str, inputs: Mapping[str, str], config: Config) -> Content:
             "n_rows": int(images["n_rows"].sum()),
             "n_detections": len(found.detections),
             "n_rejected": len(found.rejected),
+            "n_images_other_stokes": len(found.other_stokes),
             "median_rms_mjy_beam": float(images["rms_mjy_beam"].median()),
         },
         checks=[
