@@ -89,7 +89,8 @@ def remove_duplicates(
 ) -> pd.DataFrame:
     """Measurements of one epoch without the repeats in overlapping images.
 
-    Of measurements of one source in different images, the one nearest to the center of its image is kept. Shifts
+    Of measurements of one source in different images, the one nearest to the center of its image is kept; where beams
+    differ by more than a factor of 1.5, one of the finer beam before any of a coarser one. Shifts
     between images are measured and taken out before pairs are compared. Measurements of one image are never duplicates
     of each other, nor are those of images of different bands.
 
@@ -322,19 +323,24 @@ def _duplicates(
     place = {name: detections[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg")}
     place |= {name: columns[name] for name in ("dist_from_centre_deg", *_UNCERTAINTIES)}
     kept, separation = np.full(len(image), -1, np.intp), np.full(len(image), np.nan)
-    band = images["band_mhz"].to_numpy()
+    band, beam = images["band_mhz"].to_numpy(), images["bmaj_arcsec"].to_numpy(dtype=float)
     for one in np.unique(band):
         rows = np.flatnonzero(band[image] == one)
-        beam_arcsec = float(images["bmaj_arcsec"].to_numpy(dtype=float)[band == one].max())
-        found = _of_one_band(
-            {name: values[rows] for name, values in place.items()}, image[rows], beam_arcsec, parameters
-        )
+        beam_arcsec = float(beam[band == one].max())
+        own = {name: values[rows] for name, values in place.items()}
+        coarse = beam[image[rows]] > _COARSER * beam[band == one].min()
+        if parameters.dedup_method == "default" and coarse.any():
+            # What a finer beam has measured is kept before anything that a coarser one has.
+            own["dist_from_centre_deg"] = own["dist_from_centre_deg"] + _BEHIND_DEG * coarse
+        found = _of_one_band(own, image[rows], beam_arcsec, parameters)
         kept[rows] = np.where(found.kept >= 0, rows[found.kept], -1)
         separation[rows] = found.separation_arcsec
     names = detections["measurement_id"].array.take(kept, allow_fill=True)
     return {"duplicate_of": names, "duplicate_separation_arcsec": separation}
 
 
+# Beams that differ by more than this factor are not alike; what is farther than anything on the sky.
+_COARSER, _BEHIND_DEG = 1.5, 360.0
 _UNCERTAINTIES = ("uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
 
 

@@ -77,3 +77,18 @@ def test_measurements_of_another_band_are_no_duplicates() -> None:
     assert len(ca.remove_duplicates(rows, images)) == 1
     joined = ca.remove_duplicates(rows, of_bands, bands=Bands(ranges_mhz=((800, 1400),)))
     assert joined["measurement_id"].tolist() == ["h"]
+
+
+def test_of_unlike_beams_the_finer_one_is_kept() -> None:
+    """The finer image sees the source at its edge, the coarser one at its center; alike, the center counts."""
+    images = pd.DataFrame(
+        {"image": ["coarse", "fine"], "ra_deg": [0.0, 0.9], "dec_deg": 16.0, "bmaj_arcsec": [30.0, 12.0]}
+    )
+    rows = pd.DataFrame(
+        {"measurement_id": ["c", "f"], "image": ["coarse", "fine"], "ra_deg": [0.0, 0.0002], "dec_deg": 16.0}
+        | {"uncertainty_ew_arcsec": 0.5, "uncertainty_ns_arcsec": 0.5}
+    )
+    for order in (rows, rows.iloc[::-1]):
+        assert ca.remove_duplicates(order, images)["measurement_id"].tolist() == ["f"]
+        alike = images.assign(bmaj_arcsec=[17.0, 12.0])
+        assert ca.remove_duplicates(order, alike)["measurement_id"].tolist() == ["c"]
