@@ -30,6 +30,8 @@ from contimg_assets.sky.sphere import displaced
 METHODS = ["basic", "advanced", "deruiter", "optimal"]
 STAGE = ASSOCIATED_SOURCES
 IMAGES = pd.DataFrame({"image": ["left", "right"], "ra_deg": 0.0, "dec_deg": 30.0, "radius_deg": 0.05})
+IMAGES = IMAGES.assign(bmaj_arcsec=20.0)
+ONE_BAND, TWO_BANDS = (IMAGES.assign(freq_mhz=freq) for freq in ([1405.0, 1405.0], [888.0, 1367.0]))
 
 
 CODE = {name: STAGES_BY_NAME[name].code_version(Config()) for name in STAGE.reads}
@@ -54,6 +56,7 @@ class MemoryStore:
     failed: dict[str, Failure] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
     versions: dict[int, tuple[str, pd.DataFrame]] = field(default_factory=dict)
+    images: pd.DataFrame = field(default_factory=lambda: ONE_BAND)
 
     def epochs(self, stage: str) -> list[str]:
         return sorted(self.committed if stage == STAGE.name else self.current)
@@ -111,7 +114,7 @@ class MemoryStore:
     def read(self, epoch: str, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Of the upstream stages."""
         if table == "images":
-            return IMAGES
+            return self.images
         self.reads.append(epoch)
         if self.current[epoch].attrs.get("bad"):
             raise OSError(f"{epoch} cannot be read")
@@ -175,8 +178,10 @@ def survey_epoch(epoch: str, seed: int, version: int = 0) -> pd.DataFrame:
     )
 
 
-def from_scratch(current: dict[str, pd.DataFrame], parameters: Association) -> MemoryStore:
-    store = MemoryStore(dict(current))
+def from_scratch(
+    current: dict[str, pd.DataFrame], parameters: Association, images: pd.DataFrame = ONE_BAND
+) -> MemoryStore:
+    store = MemoryStore(dict(current), images=images)
     assert store.bring_up_to_date(parameters) == sorted(current)
     return store
 
@@ -214,10 +219,17 @@ ACTIONS = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(actions=ACTIONS, seed=st.integers(0, 1000), method=st.sampled_from(METHODS))
-def test_any_history_of_arrivals_ends_in_the_run_from_scratch(actions: list, seed: int, method: str) -> None:
+@given(
+    actions=ACTIONS,
+    seed=st.integers(0, 1000),
+    method=st.sampled_from(METHODS),
+    images=st.sampled_from([ONE_BAND, TWO_BANDS]),
+)
+def test_any_history_of_arrivals_ends_in_the_run_from_scratch(
+    actions: list, seed: int, method: str, images: pd.DataFrame
+) -> None:
     parameters = Association(method=method, radius_arcsec=8.0, align_images="always", alignment_min_pairs=3)
-    store = MemoryStore()
+    store = MemoryStore(images=images)
     for action, number, version, stop_after in actions:
         epoch = f"e{number}"
         if action == "delete":
@@ -228,7 +240,7 @@ def test_any_history_of_arrivals_ends_in_the_run_from_scratch(actions: list, see
             store.current[epoch] = survey_epoch(epoch, seed, version)
         store.bring_up_to_date(parameters, stop_after)
     store.bring_up_to_date(parameters)
-    assert_same(store, from_scratch(store.current, parameters))
+    assert_same(store, from_scratch(store.current, parameters, images))
     assert store.bring_up_to_date(parameters) == []
     assert set(judged(store, parameters).values()) <= {State.FRESH}
 
