@@ -516,6 +516,7 @@ def test_a_source_is_asked_for_by_id_or_position(tmp_path: Path) -> None:
             connection.execute(TABLES["sources"].insert(), [row])
             variability = dict.fromkeys(VARIABILITY.names, None) | {
                 "source_id": "0" * 16,
+                "band": "1355MHz",
                 "sample": "detections",
                 "n_peak": 0,
                 "n_invalid_peak": 2,

@@ -206,9 +206,7 @@ def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.
     """
     points = {name: block[name].to_numpy() for name in block.column_names}
     points |= {name: np.full(block.num_rows, value) for name, value in _ADDED.items() if name not in points}
-    if "band" not in points:
-        # Of before there were bands, hence before any were configured.
-        points["band"] = bands_mhz(points["freq_mhz"])
+    points["band"] = band_of_points(block)
     source, measurement = copied["source"].to_numpy(), copied["measurement"].to_numpy()
     if within is not None:
         chosen = (source >= within[0]) & (source <= within[1])
@@ -224,6 +222,13 @@ def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.
         # A copy lets go of the rest of the block.
         points = {name: values[start:stop].copy() for name, values in points.items()}
     return EpochPoints(points, copies)
+
+
+def band_of_points(block: pa.Table) -> Integers:
+    """Band of each point of a block [MHz]; of blocks of before there were bands, by the frequency alone."""
+    if "band" in block.column_names:
+        return np.asarray(block["band"].to_numpy(), np.int64)
+    return bands_mhz(block["freq_mhz"].to_numpy())
 
 
 def light_curves(points: Sequence[EpochPoints], wanted: Hashes) -> LightCurves | None:

@@ -90,6 +90,27 @@ def band_names(band_mhz: npt.ArrayLike) -> npt.NDArray[np.object_]:
     return names[place] if len(values) else np.empty(0, dtype=object)
 
 
+def mhz_of_names(names: Iterable[str]) -> Integers:
+    """The bands of some names, ascending, each once.
+
+    Parameters
+    ----------
+    names : iterable of str
+        As `band_names` gives them.
+
+    Returns
+    -------
+    ndarray of int64
+        Their middles [MHz].
+
+    Examples
+    --------
+    >>> mhz_of_names(["1355MHz", "891MHz", "1355MHz"]).tolist()
+    [891, 1355]
+    """
+    return np.array(sorted({int(name.removesuffix("MHz")) for name in names}), dtype=np.int64)
+
+
 def by_band(
     associations: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, bands: Bands | None = None
 ) -> pd.DataFrame:

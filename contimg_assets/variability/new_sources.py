@@ -250,9 +250,9 @@ def uncovered_detections(
     Parameters
     ----------
     first : ra_deg, dec_deg of the first detection of each source (n rows)
-    images : epoch, image, ra_deg, dec_deg, radius_deg, rms_mjy_beam
+    images : epoch, image, ra_deg, dec_deg, radius_deg, rms_mjy_beam; where visits are not the epochs: visit
     seen : whether source i has a measurement in epochs[j], shape (n, len(epochs))
-    epochs : the epochs to look at; images of others are left out
+    epochs : the epochs, or visits, to look at; images of others are left out
     coverage : what images cover and how deep, where more is known than circle and rms; see `covering`
     every_image : one row for each covering image of the epoch instead, that which says most first
 
@@ -261,8 +261,8 @@ def uncovered_detections(
     DataFrame: source (row of first), epoch, image, image_row (row of images), rms_mjy_beam at the place: that of the
     covering image with the lowest rms there (ties: by the image's own rms, then name)
     """
-    number = {name: index for index, name in enumerate(epochs)}
-    here = images.assign(_row=np.arange(len(images)), _epoch=images["epoch"].map(number))
+    number, visit = {name: index for index, name in enumerate(epochs)}, "visit" if "visit" in images else "epoch"
+    here = images.assign(_row=np.arange(len(images)), _epoch=images[visit].map(number))
     here = here[here["_epoch"].notna() & (here["rms_mjy_beam"] > 0)]
     here = here.sort_values(["rms_mjy_beam", "epoch", "image"], kind="stable", ignore_index=True)
     epoch = here["_epoch"].to_numpy(dtype=np.intp)

@@ -50,6 +50,20 @@ def visits(curves: LightCurves, n_epochs: int) -> Flags:
     return seen
 
 
+def visits_in_bands(curves: LightCurves, n_epochs: int, bands_mhz: Integers) -> Flags:
+    """Whether each source has a point in each epoch and band, shape (k, n_epochs * n_bands), an epoch's side by side.
+
+    Parameters
+    ----------
+    bands_mhz : all bands there are, ascending
+    """
+    n_bands = len(bands_mhz)
+    seen = np.zeros((len(curves.segments), n_epochs * n_bands), dtype=bool)
+    band = np.searchsorted(bands_mhz, curves.rows["band"])
+    seen[RowSums.of(curves).owner, curves.rows["epoch"] * n_bands + band] = True
+    return seen
+
+
 def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.DataFrame:
     """What light curves alone say about each source; `id` is the hash (uint64).
 

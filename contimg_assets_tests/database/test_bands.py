@@ -143,3 +143,33 @@ def test_a_band_that_goes_takes_its_statistics_along(database: ProductsDatabase)
     database.replace_epochs(epochs)
     database.replace_epochs([], delete=[one.epoch for one in epochs if one.band_mhz[0] != 891])
     assert_same_rows(dump(database), expected)
+
+
+def in_both_bands(number: int, survey: Survey) -> EpochProducts:
+    """One epoch whose sources are detected in either of two images, which are of different bands."""
+    products = survey.epoch(number)
+    return replace(products, images=products.images.assign(freq_mhz=[LOW, HIGH]))
+
+
+def test_limits_are_of_the_band_that_did_not_detect(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=12, n_epochs=3, detected=1.1, n_images=2)
+    epochs = [in_both_bands(k, survey) for k in range(3)]
+    database.replace_epochs(epochs)
+    rows = database.read_table("measurements")
+    limits = rows[rows["is_limit"]]
+    # Each source is seen in one band of each epoch, and has a limit in the other.
+    assert len(limits) == 36
+    band = rows[~rows["is_limit"]].groupby(["epoch", "band"]).size()
+    expected = {(epoch, "891MHz" if name == "1355MHz" else "1355MHz"): n for (epoch, name), n in band.items()}
+    assert limits.groupby(["epoch", "band"]).size().to_dict() == expected
+    assert database.read_table("sources")["n_limits"].tolist() == [3] * 12
+    assert inconsistencies(database) == {}
+    before = dump(database)
+    for order in ((2, 0, 1), (1, 2, 0)):
+        database.replace_epochs([], delete=[one.epoch for one in epochs])
+        for k in order:
+            database.replace_epochs([epochs[k]])
+        assert_same_rows(dump(database), before)
+    database.replace_epochs([with_frequency(epochs[1], LOW)])
+    database.replace_epochs([epochs[1]])
+    assert_same_rows(dump(database), before)

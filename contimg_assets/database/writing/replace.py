@@ -23,7 +23,7 @@ from contimg_assets.database.recorded import record_recomputed_with
 from contimg_assets.database.writing.aliases import write_aliases
 from contimg_assets.database.writing.epochs import ChangedEpochs, replace_rows
 from contimg_assets.database.writing.error_model import write_error_model
-from contimg_assets.database.writing.limits import update_limits
+from contimg_assets.database.writing.limits import Missing, update_limits
 from contimg_assets.database.writing.matches import write_matches
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
 from contimg_assets.database.writing.sources import (
@@ -37,6 +37,7 @@ from contimg_assets.database.writing.sources import (
 )
 from contimg_assets.database.writing.statistics import recompute
 from contimg_assets.database.writing.stored import Present, read_observed, read_present
+from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.variability.error_model import ErrorModel
 from contimg_assets.variability.position_errors import position_errors
 
@@ -107,13 +108,15 @@ def _recompute_sources(
     images = _changed_images(before.images, observed.images, change)
     touched = np.union1d(change.sources, before.ids if all_again else covered(before.sources, images))
     watch.lap("touched")
-    recomputed = recompute(connection, observed.epochs, touched, parameters, watch, errors)
+    bands = mhz_of_names({*before.images["band"], *observed.images["band"]})
+    recomputed = recompute(connection, observed.epochs, touched, parameters, watch, bands, errors)
     vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
     since_mjd = -np.inf if all_again else float(images["mjd"].min())
     judged = novelty(recomputed.sources, before.sources, observed, parameters, since_mjd)
     watch.lap("new sources")
     elsewhere = all_again | ~same_as_before(recomputed.sources, before.sources, ("first_ra_deg", "first_dec_deg"))[1]
-    n_limits = update_limits(connection, observed, recomputed, elsewhere, vanished, change.written, parameters)
+    missing = Missing(observed, recomputed, elsewhere, change.written, bands)
+    n_limits = update_limits(connection, missing, vanished, parameters)
     watch.lap("limits")
     sources = recomputed.sources.drop(
         columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam", "first_band_mhz"]
@@ -121,7 +124,6 @@ def _recompute_sources(
     sources = sources.assign(**position_errors(sources))
     write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
     watch.lap("write sources")
-    bands = set(before.images["band"]) | set(observed.images["band"])
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)
     watch.lap("write variability")
     return _Affected(recomputed.ids, vanished, len(observed.epochs.names))

@@ -18,8 +18,9 @@ from contimg_assets.database.blocks import NO_HASHES, EpochPoints, Hashes, light
 from contimg_assets.database.light_curves import StoredEpochs, passes
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.schemas.variability import VARIABILITY
+from contimg_assets.sky.arrays import Integers
 from contimg_assets.variability.error_model import ErrorModel
-from contimg_assets.variability.source_table import mean_fluxes, source_table, visits
+from contimg_assets.variability.source_table import mean_fluxes, source_table, visits, visits_in_bands
 from contimg_assets.variability.statistics import variability_table
 
 # Points that a thread works on at once.
@@ -35,7 +36,7 @@ class Recomputed:
     ----------
     sources : rows of `source_table` with mean fluxes, sorted by `id`, the hash
     variability : rows of `variability_table`
-    seen : whether each source has a point in each epoch, shape (n_sources, n_epochs)
+    seen : whether each source has a point in each epoch and band, see `visits_in_bands`
     """
 
     sources: pd.DataFrame
@@ -54,9 +55,10 @@ def recompute(
     touched: Hashes,
     parameters: Variability,
     watch: Stopwatch,
+    bands_mhz: Integers,
     errors: ErrorModel | None = None,
 ) -> Recomputed:
-    """What light curves say about those of the touched sources that have points.
+    """What light curves say about those of the touched sources that have points; `bands_mhz` are all that there are.
 
     A large database is read in several passes, each for a range of sources; within a pass, sources are worked on some
     at a time, so that arrays stay small enough to be quick.
@@ -67,11 +69,11 @@ def recompute(
         for part, points in passes(connection, epochs, touched, whole_blocks=True):
             watch.lap("read light curves")
             n_chunks = max(1, -(-sum(len(here.own["source"]) for here in points) // CHUNK_POINTS))
-            of_sources = partial(_of_sources, epochs.names, points, (parameters, errors))
+            of_sources = partial(_of_sources, (epochs.names, bands_mhz), points, (parameters, errors))
             parts += [one for one in pool.map(of_sources, np.array_split(part, n_chunks)) if one is not None]
             watch.lap("statistics")
     if not parts:
-        return _nothing(len(epochs.names))
+        return _nothing(len(epochs.names) * len(bands_mhz))
     return Recomputed(
         pd.concat([part.sources for part in parts], ignore_index=True),
         pd.concat([part.variability for part in parts], ignore_index=True),
@@ -80,21 +82,24 @@ def recompute(
 
 
 def _of_sources(
-    epochs: list[str], points: Sequence[EpochPoints], judging: tuple[Variability, ErrorModel | None], wanted: Hashes
+    visited: tuple[list[str], Integers],
+    points: Sequence[EpochPoints],
+    judging: tuple[Variability, ErrorModel | None],
+    wanted: Hashes,
 ) -> Recomputed | None:
     """The same of a few sources, in one piece; None if they have no points."""
     curves = light_curves(points, wanted)
     if curves is None:
         return None
-    parameters, errors = judging
+    (parameters, errors), (epochs, bands_mhz) = judging, visited
     variability = variability_table(curves, parameters, errors)
-    seen = visits(curves, len(epochs))
-    sources = source_table(curves, epochs, seen)
+    sources = source_table(curves, epochs, visits(curves, len(epochs)))
     fluxes = mean_fluxes(curves.source, variability, sources["band"].to_numpy())
+    seen = visits_in_bands(curves, len(epochs), bands_mhz)
     return Recomputed(sources.assign(**fluxes), variability, seen)
 
 
-def _nothing(n_epochs: int) -> Recomputed:
+def _nothing(n_visits: int) -> Recomputed:
     """No source, with the columns that others look at."""
     names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_mjy_beam",
              "first_flux_err_mjy_beam")  # fmt: skip
@@ -106,4 +111,4 @@ def _nothing(n_epochs: int) -> Recomputed:
         **{name: np.empty(0) for name in names},
     }
     variability = VARIABILITY.empty().assign(source_id=NO_HASHES, band=np.empty(0, np.int64))
-    return Recomputed(pd.DataFrame(sources), variability, np.empty((0, n_epochs), dtype=bool))
+    return Recomputed(pd.DataFrame(sources), variability, np.empty((0, n_visits), dtype=bool))
