@@ -152,6 +152,31 @@ def _smoothed(mesh: Floats) -> Floats:
     return np.asarray(ndimage.median_filter(mesh, 3, mode="nearest"), np.float64)
 
 
+def box_medians(plane: Values, box_pix: int, *, positive: bool = False) -> Floats:
+    """A finder's map of rms or background on the mesh of a `NoiseMap`: medians of boxes, and of 3 x 3 of these.
+
+    Parameters
+    ----------
+    plane : array of shape (ny, nx)
+        May be mapped from a file: a strip of boxes is read at a time. Pixels that are not finite do not count.
+    box_pix : int
+        Width and height of a box [pixel].
+    positive : bool
+        Whether pixels that are not above 0 do not count either.
+    """
+    height, width = plane.shape
+    columns = -(-width // box_pix)
+    mesh = np.full((-(-height // box_pix), columns), np.nan)
+    for row in range(len(mesh)):
+        strip = np.asarray(plane[row * box_pix : (row + 1) * box_pix], np.float64)
+        strip = np.where(np.isfinite(strip) & ((strip > 0) | (not positive)), strip, np.nan)
+        strip = np.pad(strip, ((0, 0), (0, columns * box_pix - width)), constant_values=np.nan)
+        boxes = strip.reshape(len(strip), columns, box_pix).swapaxes(0, 1).reshape(columns, -1)
+        some = ~np.isnan(boxes).all(axis=1)
+        mesh[row, some] = np.nanmedian(boxes[some], axis=1)
+    return _smoothed(mesh)
+
+
 def measure_correlation(
     image: Values, noise: NoiseMap, beam: PixelBeam, reach_pix: tuple[int, int]
 ) -> NoiseCorrelation:
