@@ -65,16 +65,16 @@ def forced_photometry(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from astropy.coordinates import SkyCoord
     >>> import contimg_assets as ca
     >>> one = ca.SurveyParameters(n_epochs=1, images_per_epoch=1, n_sources=30, image_radius_deg=0.6, seed=3)
     >>> with TemporaryDirectory() as folder:
     ...     truth = ca.simulate_survey(folder, one, images=True)
-    ...     (file,) = truth.images["path"]
-    ...     places = truth.sources.nlargest(3, "flux_mjy")
-    ...     found = ca.forced_photometry(f"{folder}/incoming/{file}", places, others=truth.sources)
-    >>> (found["flux_peak_mjy_beam"] > 5 * found["flux_peak_err_mjy_beam"]).all()
+    ...     (file,) = Path(folder).glob("incoming/*/*.fits")
+    ...     bright = truth.sources.nlargest(3, "flux_mjy")
+    ...     found = ca.forced_photometry(file, bright, others=truth.sources.drop(bright.index))
+    >>> bool((found["flux_peak_mjy_beam"] > 5 * found["flux_peak_err_mjy_beam"]).all())
     True
     """
     places = _places(positions, "positions")

@@ -60,12 +60,48 @@ def add_point_sources(
         Peaks, in the unit of the image.
     beam : PixelBeam
     """
-    x, y, peak = (np.asarray(one, float) for one in (x_pix, y_pix, flux))
-    width, height = beam.reach_pix(_REACH_BEAMS)
-    dy, dx = (one.ravel() for one in np.mgrid[-height : height + 1, -width : width + 1])
-    column = np.rint(x).astype(np.intp)[:, None] + dx
-    row = np.rint(y).astype(np.intp)[:, None] + dy
-    values = peak[:, None] * beam(column - x[:, None], row - y[:, None])
-    inside = (column >= 0) & (column < image.shape[1]) & (row >= 0) & (row < image.shape[0])
-    at: Indices = row[inside] * image.shape[1] + column[inside]
-    return image + np.bincount(at, values[inside], image.size).reshape(image.shape)
+    n = np.size(x_pix)
+    return add_gaussians(image, x_pix, y_pix, flux, np.tile([beam.xx, beam.xy, beam.yy], (n, 1)))
+
+
+def add_gaussians(
+    image: Floats, x_pix: npt.ArrayLike, y_pix: npt.ArrayLike, peak: npt.ArrayLike, forms: Floats
+) -> Floats:
+    """The image with elliptical Gaussians added, each at exactly its position.
+
+    Parameters
+    ----------
+    image : array of shape (ny, nx)
+    x_pix, y_pix : array_like of shape (n,)
+        Positions [pixel]; parts that lie outside of the image are lost.
+    peak : array_like of shape (n,)
+        In the unit of the image.
+    forms : array of shape (n, 3)
+        Of each, the xx, xy and yy of a `PixelBeam` [pixel^-2].
+    """
+    x, y, height = (np.asarray(one, float) for one in (x_pix, y_pix, peak))
+    added = np.zeros(image.size)
+    for rows in _of_one_size(forms):
+        dx, dy = _box(forms[rows])
+        column = np.rint(x[rows]).astype(np.intp)[:, None] + dx
+        row = np.rint(y[rows]).astype(np.intp)[:, None] + dy
+        xx, xy, yy = forms[rows].T[..., None]
+        values = height[rows, None] * PixelBeam(xx, xy, yy)(column - x[rows, None], row - y[rows, None])
+        inside = (column >= 0) & (column < image.shape[1]) & (row >= 0) & (row < image.shape[0])
+        at: Indices = row[inside] * image.shape[1] + column[inside]
+        added += np.bincount(at, values[inside], image.size)
+    return image + added.reshape(image.shape)
+
+
+def _of_one_size(forms: Floats) -> list[Indices]:
+    """Rows of Gaussians of about the same size, so that one box serves all of them."""
+    width = np.exp2(np.ceil(np.log2(np.min(forms[:, [0, 2]], axis=1) ** -0.5))) if len(forms) else np.empty(0)
+    return [np.flatnonzero(width == one) for one in np.unique(width)]
+
+
+def _box(forms: Floats) -> tuple[Indices, Indices]:
+    """Offsets of the pixels that some Gaussians reach."""
+    determinant = forms[:, 0] * forms[:, 2] - forms[:, 1] ** 2
+    width, height = (int(np.ceil(_REACH_BEAMS * np.sqrt((forms[:, axis] / determinant).max()))) for axis in (2, 0))
+    dy, dx = np.mgrid[-height : height + 1, -width : width + 1]
+    return dx.ravel(), dy.ravel()

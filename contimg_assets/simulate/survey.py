@@ -17,6 +17,7 @@ from pyarrow.csv import WriteOptions, write_csv
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
+from contimg_assets.simulate.images import write_images
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
@@ -70,7 +71,9 @@ class SurveyTruth:
         return cls(**{name: pd.read_parquet(folder / f"{name}.parquet") for name in _TRUTH_TABLES})
 
 
-def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None) -> SurveyTruth:
+def simulate_survey(
+    out: Path | str, parameters: SurveyParameters | None = None, *, images: bool = False
+) -> SurveyTruth:
     """Write a survey with known truth into a folder: ``incoming/``, ``catalogs/`` and ``truth/``.
 
     Parameters
@@ -79,6 +82,8 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
         Folder; made where missing. The same survey may be written again; a different one needs another folder.
     parameters : SurveyParameters, optional
         The default is a small DSA-110 survey across RA 0.
+    images : bool
+        Write the images too, as FITS, and name them in ``images.csv``. Everything else is the same without.
 
     Returns
     -------
@@ -104,17 +109,20 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
     p, out = parameters or SurveyParameters(), Path(out)
     _claim(out, p)
     sky_rng = np.random.default_rng([p.seed, 0])
-    images = schedule(p, sky_rng)
-    sources = true_sources(p, images, sky_rng)
-    epoch_mjd = images.groupby("epoch_index")["mjd"].mean()
+    delivered = schedule(p, sky_rng)
+    sources = true_sources(p, delivered, sky_rng)
+    epoch_mjd = delivered.groupby("epoch_index")["mjd"].mean()
     flux = light_curves(p, sources, epoch_mjd.to_numpy(), np.random.default_rng([p.seed, 1]))
     groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
     found = []
-    for k, rows in images.groupby("epoch_index", sort=True):
-        rng = np.random.default_rng([p.seed, 2, int(str(k))])
-        rows = rows.reset_index(drop=True)
-        table = detect(p, rows, sources, flux[int(str(k))], groups, rng)
-        _write_epoch(p, out / "incoming" / rows["epoch"].iloc[0], rows, table)
+    for key, rows in delivered.groupby("epoch_index", sort=True):
+        k, rows = int(str(key)), rows.reset_index(drop=True)
+        table = detect(p, rows, sources, flux[k], groups, np.random.default_rng([p.seed, 2, k]))
+        folder = out / "incoming" / rows["epoch"].iloc[0]
+        if images:
+            noise_rng = np.random.default_rng([p.seed, 4, k])
+            rows = rows.assign(path=write_images(folder, p, rows, sources, flux[k], noise_rng))
+        _write_epoch(p, folder, rows, table)
         found.append(table)
     counterparts = []
     for index, reference in enumerate(p.catalogs):
@@ -127,8 +135,8 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
     truth = SurveyTruth(
         sources=sources,
         measurements=_true_measurements(found),
-        images=images.drop(columns="epoch_index"),
-        light_curves=_true_light_curves(images, sources, flux),
+        images=delivered.drop(columns="epoch_index"),
+        light_curves=_true_light_curves(delivered, sources, flux),
         counterparts=_true_counterparts(counterparts),
     )
     truth.write(out / "truth")
@@ -231,7 +239,8 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
         bpa_deg=p.bpa_deg,
         freq_mhz=p.freq_mhz,
     )
-    manifest[_MANIFEST].to_csv(folder / "images.csv", index=False, float_format="%.12g")
+    columns = [*_MANIFEST, "path"] if "path" in manifest else _MANIFEST
+    manifest[columns].to_csv(folder / "images.csv", index=False, float_format="%.12g")
 
 
 def _true_measurements(found: list[pd.DataFrame]) -> pd.DataFrame:
