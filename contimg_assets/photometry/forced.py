@@ -30,6 +30,8 @@ STAMP_BEAMS = 1.5
 _NEIGHBOR_BEAMS, _MAX_NEIGHBORS = 2.5, 8
 # Closer positions are one and the same to the beam, and only their sum could be measured [FWHM].
 _UNRESOLVED_BEAMS = 0.3
+# Positions that are the same but for rounding [pixel].
+_SAME_PIX = 1e-3
 # Pixels of a stamp are at least this part of the minor axis apart: what lies between is the same noise. Where the noise
 # is finer than the beam, so many pixels are the limit.
 _STEP_BEAMS, _MAX_PIXELS = 0.55, 400
@@ -94,7 +96,8 @@ def forced_fluxes(
     noise : ImageNoise
         Beam and noise of this image.
     also : pair of array_like of shape (m,), optional
-        Positions (x, y) of other sources, such as detections, that are fitted along where they are near [pixel].
+        Positions (x, y) of other sources, such as detections, that are fitted along where they are near [pixel]. Those
+        at the very place of a position are taken for that position.
 
     Returns
     -------
@@ -130,7 +133,7 @@ def forced_fluxes(
     x, y = np.atleast_1d(np.asarray(x_pix, float)), np.atleast_1d(np.asarray(y_pix, float))
     if np.ndim(image) != 2 or x.shape != y.shape or x.ndim != 1:
         raise ValueError("an image of two axes, and as many x as y, are needed")
-    places = np.stack([np.append(x, also[0]), np.append(y, also[1])], axis=-1)
+    places = np.concatenate([np.stack([x, y], axis=-1), _elsewhere(np.stack([x, y], axis=-1), also)])
     neighbors = _Neighbors.among(places, len(x), noise.beam)
     stamp = _Stamp.of(noise)
     found = {name: np.full(len(x), np.nan) for name in _VALUES}
@@ -162,6 +165,18 @@ def noise_of(image: Values, beam: PixelBeam, level: NoiseMap | None = None) -> I
 
 
 _VALUES = ("flux", "flux_err", "chi_squared", "dof", "background", "local_rms")
+
+
+def _elsewhere(places: Floats, also: tuple[npt.ArrayLike, npt.ArrayLike]) -> Floats:
+    """The other sources that are none of the positions, shape (m, 2)."""
+    others = np.stack([np.atleast_1d(np.asarray(one, float)) for one in also], axis=-1)
+    others = np.asarray(others[np.isfinite(others).all(axis=1)], np.float64)
+    known = places[np.isfinite(places).all(axis=1)]
+    if not len(known) or not len(others):
+        return others
+    apart, _ = cKDTree(known).query(others)
+    elsewhere: Floats = others[apart > _SAME_PIX]
+    return elsewhere
 
 
 def _chunks(order: Indices, size: int = _AT_ONCE) -> Iterator[Indices]:

@@ -20,6 +20,7 @@ from contimg_assets.sky.arrays import Floats
 
 _IN_MJY = {"flux": "flux_peak_mjy_beam", "flux_err": "flux_peak_err_mjy_beam"}
 _IN_MJY |= {"background": "background_mjy_beam", "local_rms": "local_rms_mjy_beam"}
+_NAMES = _IN_MJY | {"chi_squared": "chi_squared_fit"}
 
 
 def forced_photometry(
@@ -50,7 +51,7 @@ def forced_photometry(
     -------
     DataFrame
         A row a position, with its index: ``flux_peak_mjy_beam`` (signed; the integrated flux density too, of a point
-        source) and its error ``flux_peak_err_mjy_beam``, ``chi_squared`` and ``dof`` of the fit,
+        source) and its error ``flux_peak_err_mjy_beam``, ``chi_squared_fit`` and ``dof`` of the fit,
         ``background_mjy_beam``, ``local_rms_mjy_beam``, ``n_neighbors`` (positions fitted along), and ``reason``: why
         there is no flux, empty where there is one (`contimg_assets.photometry.forced.REASONS`).
 
@@ -96,7 +97,7 @@ def measure_positions(image: SkyImage, places: pd.DataFrame, beside: pd.DataFram
     x, y = image.to_pixels(places["ra_deg"], places["dec_deg"])
     found = forced_fluxes(image.pixels, x, y, noise, also=image.to_pixels(beside["ra_deg"], beside["dec_deg"]))
     scaled = {ours: found[name] * image.to_mjy_beam for name, ours in _IN_MJY.items()}
-    table = found.rename(columns=_IN_MJY).assign(**scaled)
+    table = found.rename(columns=_NAMES).assign(**scaled)
     return table.set_index(places.index)
 
 
