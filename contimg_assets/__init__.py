@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from contimg_assets.errors import ContimgError
     from contimg_assets.ingest.condon import CondonErrors, condon_errors
     from contimg_assets.ingest.measurements import remove_duplicates
+    from contimg_assets.photometry.images import forced_photometry
     from contimg_assets.schemas.tables import with_units
     from contimg_assets.simulate.parameters import SurveyParameters
     from contimg_assets.simulate.survey import SurveyTruth, simulate_survey
@@ -70,6 +71,9 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Light curves": {
         "variability_table": "variability.statistics",
+    },
+    "Fluxes from images": {
+        "forced_photometry": "photometry.images",
     },
     "Products of a project": {
         "ProductsDatabase": "database.products_database",
@@ -114,6 +118,7 @@ __all__ = [  # noqa: RUF022  as in GROUPS
     "measure_corrections",
     "apply_corrections",
     "variability_table",
+    "forced_photometry",
     "ProductsDatabase",
     "load_config",
     "Config",

@@ -23,7 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up. Every room has its storey here; a new one needs an entry.
 STOREYS: Mapping[str, tuple[str, ...]] = {
     "ground": ("config", "errors", "files", "identity", "schemas", "sky"),
-    "science": ("association", "calibration", "catalogs", "crossmatch", "ingest", "reading", "simulate", "variability"),
+    "science": (
+        "association",
+        "calibration",
+        "catalogs",
+        "crossmatch",
+        "ingest",
+        "photometry",
+        "reading",
+        "simulate",
+        "variability",
+    ),
     "database": ("database",),
     "pipeline": ("pipeline",),
     "orchestration": ("orchestration", "automation", "definitions"),

@@ -42,6 +42,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
     dec_deg: Annotated[float, typer.Option(min=-90, max=90, help="Declination of the strip [deg]")] = 16.0,
     bands: _BANDS = "1405",
+    images: Annotated[bool, typer.Option("--images", help="Write the images too, as FITS (4 MB each)")] = False,
 ) -> None:
     """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
     from contimg_assets.simulate import SurveyParameters, simulate_survey
@@ -55,7 +56,7 @@ def simulate(
         freq_mhz=first,
         other_bands_mhz=tuple(others),
     )
-    truth = simulate_survey(out, parameters)
+    truth = simulate_survey(out, parameters, images=images)
     console.print(
         f"Wrote {len(truth.images)} images of {epochs} epoch(s) with {len(truth.measurements)} detections of "
         f"{len(truth.sources)} true sources to {out / 'incoming'}; what is true of them is in {out / 'truth'}."

@@ -19,6 +19,7 @@ from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES, sql_type
 from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
+from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
@@ -33,6 +34,11 @@ _ID = re.compile(r"[0-9a-f]{16}")
 # Rows are asked for by name so many at once; of more, all are read.
 _NAMED_AT_ONCE, _MANY = 500, 100_000
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
+_OF_IMAGE = (
+    *("epoch", "image", "mjd", "path", "ra_deg", "dec_deg", "radius_deg"),
+    *("bmaj_arcsec", "bmin_arcsec", "bpa_deg"),
+)
+_OF_POINT = ("epoch", "image", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam")
 
 
 class Queries:
@@ -368,6 +374,39 @@ class Queries:
             .order_by(a.c.source_id, m.c.epoch, m.c.measurement_id)
         )
         return spectral_indices(self._rows(query), per_epoch)
+
+    def source_images(self, source_id: str | SkyCoord) -> pd.DataFrame:
+        """Find the images whose circle holds a source, whether they detected it or not.
+
+        Parameters
+        ----------
+        source_id : str or SkyCoord
+            Id of a present or past source; or its position, as `find_source` takes it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In time order: epoch, image, mjd [d], path (missing where the manifest names no FITS image); center and
+            radius [deg] and beam [arcsec, deg] of the image; flux_peak_corr_mjy_beam and its error, of the source
+            [mJy/beam], missing where it was not detected; and the other columns of CORRECTIONS.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        source = self.source(source_id)
+        image, correction = TABLES["images"], TABLES["corrections"]
+        columns = [correction.c[name] for name in CORRECTIONS.names if name not in _OF_IMAGE]
+        same = sa.and_(correction.c.epoch == image.c.epoch, correction.c.image == image.c.image)
+        query = sa.select(*(image.c[name] for name in _OF_IMAGE), *columns).join(correction, same)
+        images = self._rows(query.order_by(image.c.mjd, image.c.epoch, image.c.image))
+        apart = separation_arcsec(images["ra_deg"], images["dec_deg"], source["ra_deg"], source["dec_deg"])
+        covering = images[apart <= images["radius_deg"] * 3600.0]
+        points = self.light_curve(source["id"], limits=False)[list(_OF_POINT)]
+        # Few sources have two measurements in one image; either tells that it was detected.
+        points = points.drop_duplicates(["epoch", "image"])
+        return covering.merge(points, on=["epoch", "image"], how="left")
 
     def flux_kind(self, sample: str = "detections") -> str:
         """Say by which kind of flux light curves are best judged here.

@@ -5,7 +5,6 @@ Belongs here: everything that opens an rms map or a MOC. Nothing downstream of `
 
 from __future__ import annotations
 
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning, WcsError
+from astropy.wcs import WCS, FITSFixedWarning
 from astropy_healpix import HEALPix
 
 from contimg_assets.errors import InputError
-from contimg_assets.schemas.units import factor
+from contimg_assets.reading.fits_images import FAULTS, image_hdu, mjy_beam_of
 from contimg_assets.sky.arrays import Cells, Floats, Values
 from contimg_assets.sky.cells import FINEST_ORDER, cells_within
 from contimg_assets.sky.coverage import Coverage, merged, overlaid
@@ -31,7 +30,6 @@ _FINER = 2
 _MAX_CELLS = 1 << 20
 _CELLS_AT_ONCE = 1 << 15
 _PIXELS_AT_ONCE = 4_000_000
-_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, struct.error, WcsError, fits.VerifyError)
 
 
 def read_coverage(rms_map: Path | None, footprint: Path | str | None, where: str) -> Coverage | None:
@@ -124,11 +122,11 @@ def _of_map(path: Path, where: str) -> Coverage:
         try:
             # Sections are read from the file as they are asked for; scaled integers cannot be mapped to memory.
             with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
-                image = next((hdu for hdu in hdus if hdu.header.get("NAXIS", 0) >= 2 and hdu.is_image), None)
+                image = image_hdu(hdus)
                 if image is None:
                     raise InputError(f"{where}: {path} has no image; name the FITS image of the local rms")
-                found = _sampled(image, _to_mjy_beam(image.header, path, where), path, where)
-        except _FAULTS as error:
+                found = _sampled(image, mjy_beam_of(image.header, f"{where}: {path}"), path, where)
+        except FAULTS as error:
             raise InputError(
                 f"{where}: {path} cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); deliver "
                 "the rms map again, or leave the column empty"
@@ -138,18 +136,6 @@ def _of_map(path: Path, where: str) -> Coverage:
             f"{where}: {path} has no pixel above 0; name the FITS image of the local rms, or leave the column empty"
         )
     return found
-
-
-def _to_mjy_beam(header: fits.Header, path: Path, where: str) -> float:
-    unit = str(header.get("BUNIT", "")).strip()
-    if not unit:
-        raise InputError(f"{where}: {path} does not say its unit; set BUNIT in its header, such as 'Jy/beam'")
-    try:
-        return factor(unit, "mJy / beam")
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{where}: {path} has BUNIT {unit!r}, which is no flux density per beam; correct it, such as to 'Jy/beam'"
-        ) from error
 
 
 def _sampled(image: fits.ImageHDU, scale: float, path: Path, where: str) -> Coverage:

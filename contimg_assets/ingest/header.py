@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.time import Time
-from astropy.wcs import WCS, WcsError
 
 from contimg_assets.errors import InputError
+from contimg_assets.reading.fits_images import FAULTS, beam_of, field_of, image_hdu
 
-_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, struct.error, WcsError, fits.VerifyError)
-_AIPS_BEAM = re.compile(r"BMAJ=\s*([\d.E+-]+)\s+BMIN=\s*([\d.E+-]+)\s+BPA=\s*([\d.E+-]+)")
 _SECONDS = ("TELAPSE", "DURATION", "EXPTIME", "EXPOSURE", "INTTIME")
 _MJD_OF_1900, _MJD_OF_2200 = 15020.0, 124593.0
 
@@ -39,49 +35,17 @@ def image_from_header(path: Path) -> dict[str, float]:
         warnings.simplefilter("ignore")
         try:
             with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
-                header = next((hdu.header for hdu in hdus if hdu.header.get("NAXIS", 0) >= 2 and hdu.is_image), None)
-                if header is None:
+                image = image_hdu(hdus)
+                if image is None:
                     raise InputError(f"{path}: this FITS file has no image; name the image in images.csv")
-                return {
-                    name: float(value)
-                    for name, value in (_beam(header) | _field(header) | _time(header) | _frequency(header)).items()
-                    if value is not None and np.isfinite(value)
-                }
-        except _FAULTS as error:
+                header = image.header
+                found = beam_of(header, hdus) | field_of(header) | _time(header) | _frequency(header)
+                return {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
+        except FAULTS as error:
             raise InputError(
                 f"{path}: its FITS header cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); "
                 "deliver the image again, or state its values in images.csv"
             ) from error
-
-
-def _beam(header: fits.Header) -> dict[str, float | None]:
-    values = [header.get(key) for key in ("BMAJ", "BMIN", "BPA")]
-    if values[0] is None:
-        found = [_AIPS_BEAM.search(str(line)) for line in header.get("HISTORY", ())]
-        last = next((match for match in reversed(found) if match), None)
-        values = [float(text) for text in last.groups()] if last else values
-    major, minor, angle = values
-    return {
-        "bmaj_arcsec": None if major is None else float(major) * 3600,
-        "bmin_arcsec": None if minor is None else float(minor) * 3600,
-        "bpa_deg": None if angle is None else float(angle),
-    }
-
-
-def _field(header: fits.Header) -> dict[str, float | None]:
-    wcs = WCS(header, naxis=2)
-    if not wcs.has_celestial:
-        return {}
-    width, height = float(header["NAXIS1"]), float(header["NAXIS2"])
-    centre = wcs.pixel_to_world((width - 1) / 2, (height - 1) / 2).icrs
-    corners = wcs.pixel_to_world(
-        np.array([-0.5, width - 0.5, -0.5, width - 0.5]), np.array([-0.5, -0.5, height - 0.5, height - 0.5])
-    ).icrs
-    return {
-        "ra_deg": float(centre.ra.deg),
-        "dec_deg": float(centre.dec.deg),
-        "radius_deg": float(np.nanmax(centre.separation(corners).deg)),
-    }
 
 
 def _time(header: fits.Header) -> dict[str, float | None]:

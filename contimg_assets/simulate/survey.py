@@ -17,6 +17,7 @@ from pyarrow.csv import WriteOptions, write_csv
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
+from contimg_assets.simulate.images import write_images
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
 from contimg_assets.sky.arrays import Floats, Indices
@@ -73,7 +74,9 @@ class SurveyTruth:
         return cls(**{name: pd.read_parquet(folder / f"{name}.parquet") for name in _TRUTH_TABLES})
 
 
-def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None) -> SurveyTruth:
+def simulate_survey(
+    out: Path | str, parameters: SurveyParameters | None = None, *, images: bool = False
+) -> SurveyTruth:
     """Write a survey with known truth into a folder: ``incoming/``, ``catalogs/`` and ``truth/``.
 
     Parameters
@@ -82,6 +85,8 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
         Folder; made where missing. The same survey may be written again; a different one needs another folder.
     parameters : SurveyParameters, optional
         The default is a small DSA-110 survey across RA 0.
+    images : bool
+        Write the images too, as FITS, and name them in ``images.csv``. Everything else is the same without.
 
     Returns
     -------
@@ -107,17 +112,20 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
     p, out = parameters or SurveyParameters(), Path(out)
     _claim(out, p)
     sky_rng = np.random.default_rng([p.seed, 0])
-    images = schedule(p, sky_rng)
-    sources = true_sources(p, images, sky_rng)
-    epoch_mjd = images.groupby("epoch_index")["mjd"].mean()
+    delivered = schedule(p, sky_rng)
+    sources = true_sources(p, delivered, sky_rng)
+    epoch_mjd = delivered.groupby("epoch_index")["mjd"].mean()
     flux = light_curves(p, sources, epoch_mjd.to_numpy(), np.random.default_rng([p.seed, 1]))
     groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
     found = []
-    images = _in_all_bands(p, images)
-    for k, rows in images.groupby("epoch_index", sort=True):
-        rows = rows.reset_index(drop=True)
-        table = _detect_in_all_bands(p, rows, sources, flux[int(str(k))], groups)
-        _write_epoch(p, out / "incoming" / rows["epoch"].iloc[0], rows, table)
+    delivered = _in_all_bands(p, delivered)
+    for key, rows in delivered.groupby("epoch_index", sort=True):
+        k, rows = int(str(key)), rows.reset_index(drop=True)
+        table = _detect_in_all_bands(p, rows, sources, flux[k], groups)
+        folder = out / "incoming" / rows["epoch"].iloc[0]
+        if images:
+            rows = rows.assign(path=_write_images_of_all_bands(folder, p, rows, sources, flux[k]))
+        _write_epoch(p, folder, rows, table)
         found.append(table)
     counterparts = []
     for index, reference in enumerate(p.catalogs):
@@ -130,8 +138,8 @@ def simulate_survey(out: Path | str, parameters: SurveyParameters | None = None)
     truth = SurveyTruth(
         sources=sources,
         measurements=_true_measurements(found),
-        images=images.drop(columns="epoch_index"),
-        light_curves=_true_light_curves(images, sources, flux),
+        images=delivered.drop(columns="epoch_index"),
+        light_curves=_true_light_curves(delivered, sources, flux),
         counterparts=_true_counterparts(counterparts),
     )
     truth.write(out / "truth")
@@ -163,11 +171,32 @@ def _detect_in_all_bands(
     for number, freq_mhz in enumerate((p.freq_mhz, *p.other_bands_mhz)):
         rng = np.random.default_rng([p.seed, 2, epoch] if not number else [p.seed, 5, epoch, number])
         of_band = np.flatnonzero(images["freq_mhz"].to_numpy() == freq_mhz)
-        here = flux_mjy * (freq_mhz / p.freq_mhz) ** sources["spectral_index"].to_numpy(float) if number else flux_mjy
-        table = detect(p, images.iloc[of_band].reset_index(drop=True), sources, here, groups, rng)
+        here = images.iloc[of_band].reset_index(drop=True)
+        table = detect(p, here, sources, _flux_at(p, freq_mhz, sources, flux_mjy), groups, rng)
         table = table.assign(image_index=of_band[table["image_index"].to_numpy(np.intp)]) if number else table
         parts.append(table.assign(freq_mhz=freq_mhz))
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
+def _write_images_of_all_bands(
+    folder: Path, p: SurveyParameters, images: pd.DataFrame, sources: pd.DataFrame, flux_mjy: Floats
+) -> list[str]:
+    """Write the images of one epoch, see `write_images`, and return the names of their files."""
+    rng = np.random.default_rng([p.seed, 6, int(images["epoch_index"].iloc[0])])
+    names = pd.Series("", index=images.index)
+    for freq_mhz in (p.freq_mhz, *p.other_bands_mhz):
+        of_band = images["freq_mhz"] == freq_mhz
+        here = _flux_at(p, freq_mhz, sources, flux_mjy)
+        names[of_band] = write_images(folder, p, images[of_band], sources, here, rng)
+    return names.to_list()
+
+
+def _flux_at(p: SurveyParameters, freq_mhz: float, sources: pd.DataFrame, flux_mjy: Floats) -> Floats:
+    """Flux densities [mJy] at a frequency, by each source's spectral index from those at the survey's own."""
+    if freq_mhz == p.freq_mhz:
+        return flux_mjy
+    scaled: Floats = flux_mjy * (freq_mhz / p.freq_mhz) ** sources["spectral_index"].to_numpy(float)
+    return scaled
 
 
 def _claim(out: Path, p: SurveyParameters) -> None:
@@ -266,7 +295,8 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
         bmin_arcsec=p.bmin_arcsec,
         bpa_deg=p.bpa_deg,
     )
-    manifest[_MANIFEST].to_csv(folder / "images.csv", index=False, float_format="%.12g")
+    columns = [*_MANIFEST, "path"] if "path" in manifest else _MANIFEST
+    manifest[columns].to_csv(folder / "images.csv", index=False, float_format="%.12g")
 
 
 def _true_measurements(found: list[pd.DataFrame]) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Fluxes at given positions of an image, whether the finder saw anything there or not."""

@@ -1,0 +1,121 @@
+"""A piece of an image around a position: its pixels, its coordinates, and what is measured there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.nddata import Cutout2D, NoOverlapError
+
+from contimg_assets.errors import InputError
+from contimg_assets.photometry.images import image_noise, measure_positions
+from contimg_assets.reading.fits_images import SkyImage
+from contimg_assets.sky.arrays import Floats
+
+# Noise is measured in a piece of so many beams on a side: some thousand beams of noise, whatever the image's size.
+_NOISE_BEAMS = 60.0
+# Larger pieces are images of their own.
+_MOST_PIXELS = 4096
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A piece of an image, and the flux at its middle.
+
+    Attributes
+    ----------
+    image : SkyImage
+        The piece as an image: pixels in mJy/beam, NaN beyond the border; coordinates; beam.
+    ra_deg, dec_deg : float
+        The position that it is around, in the image's own frame [deg].
+    flux : pandas.Series
+        What `contimg_assets.photometry.images.forced_photometry` gives there.
+    """
+
+    image: SkyImage
+    ra_deg: float
+    dec_deg: float
+    flux: pd.Series
+
+    def header(self) -> fits.Header:
+        """A header with coordinates, unit, beam and the forced flux."""
+        header = self.image.wcs.to_header()
+        header["BUNIT"] = "mJy/beam"
+        for key, arcsec in (("BMAJ", self.image.bmaj_arcsec), ("BMIN", self.image.bmin_arcsec)):
+            header[key] = (arcsec / 3600.0, "[deg] restoring beam")
+        header["BPA"] = (self.image.bpa_deg, "[deg] east of north")
+        header["RA_POS"] = (self.ra_deg, "[deg] position of the flux in this frame")
+        header["DEC_POS"] = (self.dec_deg, "[deg]")
+        if not self.flux["reason"]:
+            header["FLUX"] = (float(self.flux["flux_peak_mjy_beam"]), "[mJy/beam] forced peak at the position")
+            header["FLUX_ERR"] = (float(self.flux["flux_peak_err_mjy_beam"]), "[mJy/beam]")
+        else:
+            header["NO_FLUX"] = (str(self.flux["reason"]), "why there is no forced flux")
+        return header
+
+
+def cutout_of(
+    image: SkyImage, ra_deg: float, dec_deg: float, size_arcsec: float, others: pd.DataFrame | None = None
+) -> Cutout:
+    """A square piece of an image around a position, with the forced flux there.
+
+    Parameters
+    ----------
+    image : SkyImage
+        Of `contimg_assets.reading.fits_images.open_image`; only the pixels around are read.
+    ra_deg, dec_deg : float
+        Position in the image's frame, ICRS [deg].
+    size_arcsec : float
+        Side of the square [arcsec].
+    others : DataFrame, optional
+        Other sources, ``ra_deg`` and ``dec_deg`` in the image's frame, that are fitted along where they are near [deg].
+
+    Raises
+    ------
+    InputError
+        If the position is not on the image, no pixel has a value, or the size is not allowed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import contimg_assets as ca
+    >>> from contimg_assets.photometry.cutouts import cutout_of
+    >>> from contimg_assets.reading.fits_images import open_image
+    >>> one = ca.SurveyParameters(n_epochs=1, images_per_epoch=1, n_sources=30, image_radius_deg=0.6, seed=3)
+    >>> with TemporaryDirectory() as folder:
+    ...     truth = ca.simulate_survey(folder, one, images=True)
+    ...     bright = truth.sources.nlargest(1, "flux_mjy").iloc[0]
+    ...     with open_image(next(Path(folder).glob("incoming/*/*.fits"))) as image:
+    ...         piece = cutout_of(image, bright["ra_deg"], bright["dec_deg"], 300.0)
+    >>> piece.image.pixels.shape, piece.flux["reason"]
+    ((27, 27), '')
+    """
+    pixel = float(np.sqrt(abs(np.linalg.det(image.pixel_matrix_arcsec))))
+    side = round(size_arcsec / pixel)
+    if not 3 <= side <= _MOST_PIXELS:
+        raise InputError(
+            f"a cutout of {size_arcsec:g} arcsec has {side} pixels of {image.path.name}; ask for "
+            f"{3 * pixel:.3g} to {_MOST_PIXELS * pixel:.6g} arcsec"
+        )
+    around = _piece(image, ra_deg, dec_deg, max(side, round(_NOISE_BEAMS * image.bmaj_arcsec / pixel)))
+    place = pd.DataFrame({"ra_deg": [ra_deg], "dec_deg": [dec_deg]})
+    flux = measure_positions(around, place, place[:0] if others is None else others, image_noise(around)).iloc[0]
+    return Cutout(_piece(around, ra_deg, dec_deg, side), ra_deg, dec_deg, flux)
+
+
+def _piece(image: SkyImage, ra_deg: float, dec_deg: float, side: int) -> SkyImage:
+    """A square of so many pixels, in mJy/beam, NaN beyond the border."""
+    try:
+        cut = Cutout2D(
+            image.pixels, SkyCoord(ra_deg, dec_deg, unit="deg"), side, image.wcs, mode="partial", fill_value=np.nan
+        )
+    except (NoOverlapError, ValueError) as error:
+        raise InputError(
+            f"{image.path}: the position {ra_deg:.5f}, {dec_deg:+.5f} is not on it; ask for other epochs"
+        ) from error
+    pixels: Floats = np.asarray(cut.data, np.float64) * image.to_mjy_beam
+    return replace(image, pixels=pixels, wcs=cut.wcs, to_mjy_beam=1.0)

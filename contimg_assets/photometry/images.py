@@ -1,0 +1,147 @@
+"""Forced fluxes at positions of the sky on an image in a file.
+
+Belongs here: from sky and units to pixels and back. The fit is in `forced`, the noise in `noise`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.errors import InputError
+from contimg_assets.photometry.beam import PixelBeam
+from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of
+from contimg_assets.photometry.noise import NoiseMap, box_medians, box_of, measure_noise
+from contimg_assets.reading.fits_images import SkyImage, open_image, open_map
+from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
+from contimg_assets.sky.arrays import Floats
+
+_IN_MJY = {"flux": "flux_peak_mjy_beam", "flux_err": "flux_peak_err_mjy_beam"}
+_IN_MJY |= {"background": "background_mjy_beam", "local_rms": "local_rms_mjy_beam"}
+_NAMES = _IN_MJY | {"chi_squared": "chi_squared_fit"}
+
+
+def forced_photometry(
+    image: Path | str,
+    positions: TableLike,
+    *,
+    others: TableLike | None = None,
+    rms_map: Path | str | None = None,
+    background_map: Path | str | None = None,
+) -> pd.DataFrame:
+    """Peak flux densities at fixed positions of a FITS image, whether anything was detected there or not.
+
+    Parameters
+    ----------
+    image : Path or str
+        FITS image in a unit of flux density per beam, with the beam in its header: 2 to 4 axes, plain, gzipped or
+        packed by fpack.
+    positions : DataFrame, Table, QTable, pyarrow.Table or SkyCoord
+        Columns ``ra_deg`` and ``dec_deg``, ICRS degrees.
+    others : DataFrame, Table, QTable, pyarrow.Table or SkyCoord, optional
+        Other sources, such as what the finder detected: those near a position are fitted along.
+    rms_map : Path or str, optional
+        FITS image of the local rms with the same pixels. Measured from the image if not given.
+    background_map : Path or str, optional
+        FITS image of the background, likewise.
+
+    Returns
+    -------
+    DataFrame
+        A row a position, with its index: ``flux_peak_mjy_beam`` (signed; the integrated flux density too, of a point
+        source) and its error ``flux_peak_err_mjy_beam``, ``chi_squared_fit`` and ``dof`` of the fit,
+        ``background_mjy_beam``, ``local_rms_mjy_beam``, ``n_neighbors`` (positions fitted along), and ``reason``: why
+        there is no flux, empty where there is one (`contimg_assets.photometry.forced.REASONS`).
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, maps have other pixels than the image, or a position is none.
+
+    References
+    ----------
+    Condon 1997, PASP 109, 166 (noise that is correlated by the beam).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import contimg_assets as ca
+    >>> one = ca.SurveyParameters(n_epochs=1, images_per_epoch=1, n_sources=30, image_radius_deg=0.6, seed=3)
+    >>> with TemporaryDirectory() as folder:
+    ...     truth = ca.simulate_survey(folder, one, images=True)
+    ...     (file,) = Path(folder).glob("incoming/*/*.fits")
+    ...     bright = truth.sources.nlargest(3, "flux_mjy")
+    ...     found = ca.forced_photometry(file, bright, others=truth.sources.drop(bright.index))
+    >>> bool((found["flux_peak_mjy_beam"] > 5 * found["flux_peak_err_mjy_beam"]).all())
+    True
+    """
+    places = _places(positions, "positions")
+    beside = places[:0] if others is None else _places(others, "others")
+    with open_image(Path(image)) as opened:
+        noise = image_noise(opened, rms_map, background_map)
+        return measure_positions(opened, places, beside, noise)
+
+
+def _places(table: TableLike, what: str) -> pd.DataFrame:
+    frame = as_frame(table, f"table {what}")
+    require(frame, ("ra_deg", "dec_deg"), what)
+    numbers = {name: numbers_of(frame, name, what) for name in ("ra_deg", "dec_deg")}
+    return pd.DataFrame(numbers, index=frame.index)
+
+
+def measure_positions(image: SkyImage, places: pd.DataFrame, beside: pd.DataFrame, noise: ImageNoise) -> pd.DataFrame:
+    """`forced_photometry` on an image that is open, with noise from `image_noise`; places have ra_deg and dec_deg."""
+    x, y = image.to_pixels(places["ra_deg"], places["dec_deg"])
+    found = forced_fluxes(image.pixels, x, y, noise, also=image.to_pixels(beside["ra_deg"], beside["dec_deg"]))
+    scaled = {ours: found[name] * image.to_mjy_beam for name, ours in _IN_MJY.items()}
+    table = found.rename(columns=_NAMES).assign(**scaled)
+    return table.set_index(places.index)
+
+
+def image_noise(
+    image: SkyImage, rms_map: Path | str | None = None, background_map: Path | str | None = None
+) -> ImageNoise:
+    """Noise of an open image, from the finder's maps where they are given.
+
+    Raises
+    ------
+    InputError
+        If a map cannot be used or has other pixels than the image, or the image has no pixel with a value.
+    """
+    beam = pixel_beam(image)
+    level = _level(image, beam, rms_map, background_map)
+    if not np.isfinite(level.rms).any():
+        raise InputError(f"{image.path}: no pixel has a value; deliver the image again")
+    return noise_of(image.pixels, beam, level)
+
+
+def pixel_beam(image: SkyImage) -> PixelBeam:
+    """The restoring beam on the image's pixels."""
+    return PixelBeam.of_sky(image.bmaj_arcsec, image.bmin_arcsec, image.bpa_deg, image.pixel_matrix_arcsec)
+
+
+def _level(image: SkyImage, beam: PixelBeam, rms_map: Path | str | None, background_map: Path | str | None) -> NoiseMap:
+    """By the maps that there are; what is not given is measured."""
+    box = min(box_of(beam), *image.pixels.shape)
+    rms = None if rms_map is None else _boxes(rms_map, image, box, positive=True)
+    background = None if background_map is None else _boxes(background_map, image, box)
+    if rms is not None and background is not None:
+        return NoiseMap(box, rms, background)
+    measured = measure_noise(image.pixels, beam)
+    return NoiseMap(
+        box, measured.rms if rms is None else rms, measured.background if background is None else background
+    )
+
+
+def _boxes(file: Path | str, image: SkyImage, box: int, *, positive: bool = False) -> Floats:
+    """Medians of a map's boxes, in the unit of the image."""
+    with open_map(Path(file)) as (pixels, to_mjy_beam):
+        if pixels.shape != image.pixels.shape:
+            raise InputError(
+                f"{file}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its image {image.path.name} "
+                f"{image.pixels.shape[1]} x {image.pixels.shape[0]}; name the map that belongs to the image"
+            )
+        return box_medians(pixels, box, positive=positive) * (to_mjy_beam / image.to_mjy_beam)

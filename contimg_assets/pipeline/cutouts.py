@@ -1,0 +1,164 @@
+"""Pieces of the delivered images around a source, one an image, with the flux that each has there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from contimg_assets.calibration.apply import apply_corrections
+from contimg_assets.config import Config
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.errors import InputError
+from contimg_assets.photometry.cutouts import Cutout, cutout_of
+from contimg_assets.reading.files import resolve_inside
+from contimg_assets.reading.fits_images import open_image
+from contimg_assets.sky.sphere import displaced, offsets_arcsec
+
+# Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
+SIZE_BEAMS, _NEIGHBOR_BEAMS = 10.0, 5.0
+_STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
+
+
+@dataclass(frozen=True)
+class SourceCutout:
+    """A source on one image.
+
+    Attributes
+    ----------
+    epoch, image : str
+    mjd : float
+        Mid-observation time, MJD UTC [d].
+    cutout : Cutout
+        Pixels as delivered [mJy/beam], around the place of the source in the image's own frame.
+    detected_mjy_beam, detected_err_mjy_beam : float
+        Corrected peak of the detection; NaN where there is none [mJy/beam].
+    forced_mjy_beam, forced_err_mjy_beam : float
+        Corrected forced peak; NaN where there is none, for the reason in ``cutout.flux`` [mJy/beam].
+    others : DataFrame
+        Other sources around: ``id``, and ``ra_deg`` and ``dec_deg`` in the image's own frame [deg].
+    """
+
+    epoch: str
+    image: str
+    mjd: float
+    cutout: Cutout
+    detected_mjy_beam: float
+    detected_err_mjy_beam: float
+    forced_mjy_beam: float
+    forced_err_mjy_beam: float
+    others: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class SourceCutouts:
+    """A source on all images that were asked for.
+
+    Attributes
+    ----------
+    source_id : str
+    cutouts : tuple of SourceCutout
+        In time order.
+    left_out : tuple of str
+        A sentence for each image without a cutout.
+    """
+
+    source_id: str
+    cutouts: tuple[SourceCutout, ...]
+    left_out: tuple[str, ...]
+
+
+def source_cutouts(
+    config: Config,
+    database: ProductsDatabase,
+    source_id: str,
+    *,
+    epochs: Collection[str] = (),
+    size_arcsec: float | None = None,
+) -> SourceCutouts:
+    """Cut the surroundings of a source from every image that covers it, and measure its flux there.
+
+    Parameters
+    ----------
+    config : Config
+        Says where deliveries are.
+    database : ProductsDatabase
+    source_id : str
+        Id of a present or past source, or its position as `ProductsDatabase.find_source` takes it.
+    epochs : collection of str, optional
+        Only these.
+    size_arcsec : float, optional
+        Side of a cutout; ten beams if not given [arcsec].
+
+    Raises
+    ------
+    InputError
+        If an epoch has no image there.
+    StoreError
+        If there is no such source.
+    """
+    source = database.source(source_id)
+    images = database.source_images(str(source["id"]))
+    unknown = sorted(set(epochs) - set(images["epoch"]))
+    if unknown:
+        raise InputError(
+            f"no image of epoch {', '.join(unknown)} covers source {source['id']}; those of "
+            f"{', '.join(dict.fromkeys(images['epoch'])) or 'no epoch'} do"
+        )
+    if epochs:
+        images = images[images["epoch"].isin(epochs)]
+    nothing = images["path"].isna()
+    left_out = [
+        f"{epoch}, image {image}: images.csv names no FITS image; add it in the column 'path'"
+        for epoch, image in images.loc[nothing, ["epoch", "image"]].itertuples(index=False)
+    ]
+    made = []
+    for row in images[~nothing].to_dict("records"):
+        try:
+            made.append(_on_image(config, database, source, row, size_arcsec))
+        except InputError as error:
+            left_out.append(f"{row['epoch']}, image {row['image']}: {error}")
+    return SourceCutouts(str(source["id"]), tuple(made), tuple(left_out))
+
+
+def _on_image(
+    config: Config,
+    database: ProductsDatabase,
+    source: pd.Series,
+    image: Mapping[Hashable, Any],
+    size_arcsec: float | None,
+) -> SourceCutout:
+    size = SIZE_BEAMS * image["bmaj_arcsec"] if size_arcsec is None else size_arcsec
+    reach = max(size, _NEIGHBOR_BEAMS * image["bmaj_arcsec"])
+    near = database.cone(source["ra_deg"], source["dec_deg"], reach)[["id", "ra_deg", "dec_deg"]]
+    near = near.assign(**dict(zip(("ra_deg", "dec_deg"), _as_measured(near, image), strict=True)))
+    place = near[near["id"] == source["id"]].iloc[0]
+    others = near[near["id"] != source["id"]].reset_index(drop=True)
+    folder = config.incoming / image["epoch"]
+    path = resolve_inside(image["path"], folder, config.image_roots, f"{folder / 'images.csv'}: column 'path'")
+    with open_image(path, {name: image[name] for name in _STATED}) as opened:
+        cutout = cutout_of(opened, place["ra_deg"], place["dec_deg"], size, others)
+    return SourceCutout(
+        epoch=image["epoch"],
+        image=image["image"],
+        mjd=image["mjd"],
+        cutout=cutout,
+        detected_mjy_beam=image["flux_peak_corr_mjy_beam"],
+        detected_err_mjy_beam=image["flux_peak_err_corr_mjy_beam"],
+        forced_mjy_beam=(cutout.flux["flux_peak_mjy_beam"] - image["flux_add_mjy"]) * image["flux_mult"],
+        forced_err_mjy_beam=cutout.flux["flux_peak_err_mjy_beam"] * image["flux_mult"],
+        others=others,
+    )
+
+
+def _as_measured(places: pd.DataFrame, image: Mapping[Hashable, Any]) -> tuple[Any, Any]:
+    """Where an image has what is corrected to be there: the correction of a place, taken off instead of added.
+
+    Over the arcseconds of a correction, it does not change.
+    """
+    measured = places[["ra_deg", "dec_deg"]].assign(image=image["image"])
+    moved = apply_corrections(measured, pd.DataFrame([dict(image)]))
+    east, north = offsets_arcsec(moved["ra_deg"], moved["dec_deg"], moved["ra_corr_deg"], moved["dec_corr_deg"])
+    return displaced(places["ra_deg"], places["dec_deg"], -east, -north)

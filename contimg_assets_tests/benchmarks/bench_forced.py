@@ -1,0 +1,84 @@
+"""Forced fluxes at 10,000 positions of an image of 8,192 x 8,192 pixels, noise and its correlation measured as well.
+
+    python -m contimg_assets_tests.benchmarks.bench_forced [--positions N] [--side N] [--seeds N]
+
+The image is read from a file through a memory map, as images of surveys are. A second part injects fluxes of -1 to 50
+rms, alone, in pairs of 0.7 to 1.5 beams and at edges, and prints how far found fluxes are from them, in their errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.photometry.beam import PixelBeam
+from contimg_assets.photometry.forced import forced_fluxes, noise_of
+from contimg_assets.simulate.pixels import beam_noise
+from contimg_assets_tests.photometry.test_forced import BEAM, injected
+
+BOUND_SECONDS, BOUND_MEGABYTES = 5.0, 600.0
+_TILE = 2048
+
+
+def write_noise(file: Path, side: int, beam: PixelBeam) -> None:
+    """Noise in tiles, so that the benchmark's own memory does not count."""
+    tile = beam_noise((min(_TILE, side),) * 2, beam, np.random.default_rng(1)).astype(">f4")
+    image = np.memmap(file, ">f4", "w+", shape=(side, side))
+    for top in range(0, side, len(tile)):
+        for left in range(0, side, len(tile)):
+            part = image[top : top + len(tile), left : left + len(tile)]
+            part[:] = tile[: part.shape[0], : part.shape[1]]
+    image.flush()
+
+
+def anonymous_megabytes() -> float:
+    """Memory of this process that is not a file's pages."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(float(line.split()[1]) / 1024.0 for line in lines if line.startswith("RssAnon"))
+
+
+def speed(n: int, side: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image"
+        write_noise(file, side, BEAM)
+        image = np.memmap(file, ">f4", "r", shape=(side, side))
+        x, y = np.random.default_rng(2).uniform(0, side - 1, (2, n))
+        start = time.process_time()
+        noise = noise_of(image, BEAM)
+        middle = time.process_time()
+        found = forced_fluxes(image, x, y, noise)
+        end = time.process_time()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    print(f"{n:,} positions on {side:,}^2: {(found['reason'] == '').sum():,} with fluxes")
+    print(f"noise {middle - start:.2f} s CPU, fluxes {end - middle:.2f} s CPU, bound {BOUND_SECONDS} s for both")
+    print(f"{anonymous_megabytes():.0f} MB at the end, bound {BOUND_MEGABYTES:.0f}; with the file at most {peak:.0f}")
+
+
+def truth(seeds: int) -> None:
+    parts = []
+    for seed in range(seeds):
+        image, places = injected(seed, 2000)
+        found = forced_fluxes(image, places["x"], places["y"], noise_of(image, BEAM))
+        parts.append(places.assign(pull=(found["flux"] - places["flux"]) / found["flux_err"]))
+    pulls = pd.concat(parts).groupby("kind")["pull"].agg(n="size", mean="mean", std="std")
+    print(pulls.assign(mean_err=pulls["std"] / pulls["n"] ** 0.5).round(4).to_string())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--positions", type=int, default=10_000)
+    parser.add_argument("--side", type=int, default=8192)
+    parser.add_argument("--seeds", type=int, default=10)
+    options = parser.parse_args()
+    speed(options.positions, options.side)
+    truth(options.seeds)
+
+
+if __name__ == "__main__":
+    main()
