@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     pass
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
-_NEVER_CUT = ("source_id", "id", "epoch", "first_epoch", "catalog_source_id")
+_NEVER_CUT = ("name", "source_id", "id", "epoch", "first_epoch", "catalog_source_id")
 _FORMATS = {"_deg": ".5f", "mjd": ".4f", "_arcsec": ".2f"}
 
 console = Console()

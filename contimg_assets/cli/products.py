@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID|RA,DEC",
-        help="Source id (past ids too), or a position in degrees or, with hours of RA, sexagesimal",
+        metavar="NAME|ID|RA,DEC",
+        help="Name of a source or a part of it (J0359+1535), its id, past ones too, a position in degrees or, with "
+        "hours of RA, sexagesimal, or the name of a counterpart",
     ),
 ]
 
@@ -49,7 +50,7 @@ MATCH_COLUMNS = [
     "comment",
 ]
 NEW_COLUMNS = [
-    "id",
+    "name",
     "ra_deg",
     "dec_deg",
     "first_epoch",
@@ -91,7 +92,7 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
     source_id = database.find_source(what, radius_arcsec)
     row = database.source(source_id)
     shown = row.dropna()
-    print_frame(pd.DataFrame({"column": shown.index, "value": shown.to_numpy()}), title=f"Source {source_id}")
+    print_frame(pd.DataFrame({"column": shown.index, "value": shown.to_numpy()}), title=str(row["name"]))
     tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
@@ -113,7 +114,7 @@ def lightcurve(
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
     curve = database.light_curve(source_id, limits).dropna(axis=1, how="all")
-    print_frame(curve, f"Light curve of {source_id}", LIGHT_CURVE_COLUMNS)
+    print_frame(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
 
 
 @command(app)
@@ -149,7 +150,7 @@ def variables(
     found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1, q_value=q_value)
     shown = found[:limit]
     hidden = ("n_sibl", "n_rel", "n_lim", "modulation", "p_value", *(() if shown["n_untrusted"].any() else ("n_untr",)))
-    columns = [name for name in map(str, found) if not name.startswith(hidden)]
+    columns = [name for name in map(str, found) if not name.startswith((*hidden, "source_id"))]
     print_frame(shown.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
     if len(found) > limit:
         note(f"There are more than these {limit}: --limit shows more.")

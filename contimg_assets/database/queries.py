@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -17,8 +17,10 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.names import names_of, source_of_counterpart, source_of_name
 from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
+from contimg_assets.identity.names import position_of_name
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.arrays import Values
@@ -39,7 +41,7 @@ class Queries:
     """Read-only questions; each sees one state of the database.
 
     Where a question is about a source, its id may be that of a past one: the present source that has its measurements
-    answers. Instead of an id its position may be given, as `find_source` takes it.
+    answers. Instead of an id its name or its position may be given, as `find_source` takes them.
     """
 
     engine: Engine
@@ -150,13 +152,15 @@ class Queries:
         return found.sort_values(["separation_arcsec", "id"], ignore_index=True)
 
     def find_source(self, text: str | SkyCoord, radius_arcsec: AngleLike = 30.0) -> str:
-        """Find the source that a person means by an id or a position.
+        """Find the source that a person means by a name, an id or a position.
 
         Parameters
         ----------
         text : str or SkyCoord
-            An id of 16 hexadecimal digits, past ones too; or a position, "RA,DEC" or "RA DEC", each in degrees or
-            sexagesimal, see `contimg_assets.sky.position_text.parse_position`.
+            A name such as "DSA J035912.3+153523", or a part of it that no other name has ("J0359+1535"); an id of 16
+            hexadecimal digits; past ones of both too. Or a position, "RA,DEC" or "RA DEC", each in degrees or
+            sexagesimal, see `contimg_assets.sky.position_text.parse_position`. Or the name of its best counterpart in
+            a reference catalog, alone or behind the catalog's ("nvss 035912+153523").
         radius_arcsec : float, Angle, Quantity or str, optional
             How far the nearest source may be from the position, a plain number in arcsec.
 
@@ -168,7 +172,7 @@ class Queries:
         Raises
         ------
         InputError
-            If the text is neither.
+            If the text is nothing of that, or a part of several names.
         StoreError
             If there is no such source.
         """
@@ -177,11 +181,37 @@ class Queries:
             text = "{!r},{!r}".format(*as_position(text, None, "the position"))
         if _ID.fullmatch(text.strip().lower()):
             return self.present_source(text.strip().lower())
-        ra, dec = parse_position(text)
+        with reading(self.engine) as connection:
+            if (named := source_of_name(connection, text)) is not None:
+                return _present(connection, named)
+        try:
+            # A name that no source has any more is still a place.
+            ra, dec = position_of_name(text) or parse_position(text)
+        except InputError:
+            with reading(self.engine) as connection:
+                if (named := source_of_counterpart(connection, text)) is not None:
+                    return named
+            raise
         found = self.cone(ra, dec, radius_arcsec)
         if found.empty:
             raise StoreError(f"no source within {radius_arcsec:g} arcsec of {ra:.5f}, {dec:+.5f}")
         return str(found["id"].iloc[0])
+
+    def names(self, ids: Sequence[str]) -> pd.Series:
+        """Read the names of some sources.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Ids of present sources.
+
+        Returns
+        -------
+        pandas.Series
+            Names in the order of the ids, which are the index; missing where there is no such source.
+        """
+        with reading(self.engine) as connection:
+            return names_of(connection, ids)
 
     def source(self, source_id: str | SkyCoord) -> pd.Series:
         """Read the row of a source.
@@ -189,7 +219,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -210,7 +240,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -230,7 +260,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -250,7 +280,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -277,7 +307,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -303,7 +333,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
         limits : bool, optional
             Whether epochs that covered the source and did not detect it are in, as upper limits.
 
@@ -377,10 +407,10 @@ class Queries:
         Returns
         -------
         pandas.DataFrame
-            Id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first, by its
-            logarithm. ``q_value_<kind>`` is the share of constant sources to be expected among all sources that are as
-            significant or more, whatever the thresholds are here; how significant a source is, is judged there by the
-            errors that the survey itself shows.
+            Name, id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first,
+            by its logarithm. ``q_value_<kind>`` is the share of constant sources to be expected among all sources that
+            are as significant or more, whatever the thresholds are here; how significant a source is, is judged there
+            by the errors that the survey itself shows.
 
         Raises
         ------
@@ -507,9 +537,9 @@ class Queries:
             return bulk.fetch(connection, query(_present(connection, named)))
 
     def _named(self, source: str | SkyCoord) -> str:
-        """The id that is given, or that of the source at the position that is given."""
-        is_name = isinstance(source, str) and not re.search(r"[\s,]", source.strip())
-        return str(source) if is_name else self.find_source(source)
+        """The id that is given, or that of the source of the name or position that is given."""
+        is_id = isinstance(source, str) and _ID.fullmatch(source)
+        return str(source) if is_id else self.find_source(source)
 
     def _of_source(self, name: str, source_id: str | SkyCoord, *order: str) -> pd.DataFrame:
         """The rows of a table that belong to a source."""
@@ -527,6 +557,7 @@ def _rows_of_variables(connection: Connection, kind: str, sample: str, ids: Valu
     of_source = ("n_limits", "n_untrusted", "n_siblings", "n_relations", "is_new")
     query = (
         sa.select(
+            sources.c.name,
             c.source_id,
             sources.c.ra_deg,
             sources.c.dec_deg,
