@@ -24,9 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 STOREYS: Mapping[str, tuple[str, ...]] = {
     "ground": ("config", "errors", "files", "identity", "schemas", "sky"),
     "science": ("association", "calibration", "catalogs", "crossmatch", "ingest", "reading", "simulate", "variability"),
+    "figures": ("figures",),
     "database": ("database",),
     "pipeline": ("pipeline",),
     "orchestration": ("orchestration", "automation", "definitions"),
+    "web": ("web",),
     "cli": ("cli",),
 }
 # What only some storeys may name.

@@ -36,7 +36,7 @@ ALLOWED = {
     "dagster": {"orchestration", "definitions"},
     "sqlalchemy": {"database"},
     "alembic": {"database"},
-    "matplotlib": {"orchestration", "cli"},
+    "matplotlib": {"figures"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -102,6 +103,18 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
     ]
     for title, frame, columns in tables:
         print_frame(frame.dropna(axis=1, how="all"), title, columns)
+    _sketch(database.light_curve(source_id), database.flux_kind())
+
+
+def _sketch(curve: pd.DataFrame, kind: str) -> None:
+    """A small picture of the light curve, in a terminal only."""
+    from contimg_assets.cli.sketch import sketch_light_curve
+
+    if sys.stdout.isatty():
+        unit = {"peak": "mJy/beam", "int": "mJy"}[kind]
+        console.print(f"[dim]{unit}; ● detected, ▽ upper limit, · image refused; `contimg plot lightcurve` draws it[/]")
+        for line in sketch_light_curve(curve, kind):
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 @command(app)

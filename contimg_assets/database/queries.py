@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
+from contimg_assets.database.light_curve import LightCurve
 from contimg_assets.database.models import TABLES, sql_type
 from contimg_assets.database.names import names_of, source_of_counterpart, source_of_name
 from contimg_assets.database.significances import read_significances
@@ -327,7 +328,7 @@ class Queries:
 
         return self._rows_of(source_id, query)
 
-    def light_curve(self, source_id: str | SkyCoord, limits: bool = True) -> pd.DataFrame:
+    def light_curve(self, source_id: str | SkyCoord, limits: bool = True) -> LightCurve:
         """Read the points of a source.
 
         Parameters
@@ -339,9 +340,9 @@ class Queries:
 
         Returns
         -------
-        pandas.DataFrame
-            The columns of LIGHT_CURVE in time order: times MJD UTC [d], corrected positions [deg], corrected fluxes
-            [mJy/beam, mJy].
+        LightCurve
+            A DataFrame with the columns of LIGHT_CURVE in time order: times MJD UTC [d], corrected positions [deg],
+            corrected fluxes [mJy/beam, mJy]. Its `plot()` draws it, `to_timeseries()` gives it units.
 
         Raises
         ------
@@ -356,7 +357,7 @@ class Queries:
                 points = points.where(sa.not_(view.c.is_limit))
             return points.order_by(view.c.mjd, view.c.measurement_id)
 
-        return self._rows_of(source_id, query)
+        return LightCurve(self._rows_of(source_id, query))
 
     def flux_kind(self, sample: str = "detections") -> str:
         """Say by which kind of flux light curves are best judged here.
