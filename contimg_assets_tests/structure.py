@@ -32,7 +32,7 @@ STOREYS: Mapping[str, tuple[str, ...]] = {
     "cli": ("cli",),
 }
 # What only some storeys may name.
-KEPT_APART = ("dagster", "sqlalchemy", "alembic", "matplotlib")
+KEPT_APART = ("dagster", "sqlalchemy", "alembic", "matplotlib", "bokeh", "starlette")
 
 # "late": inside a function; "typing": under TYPE_CHECKING, never executed.
 Kind = Literal["top", "late", "typing"]

@@ -37,6 +37,8 @@ ALLOWED = {
     "sqlalchemy": {"database"},
     "alembic": {"database"},
     "matplotlib": {"figures"},
+    "bokeh": {"web"},
+    "starlette": {"web"},
 }
 
 
