@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bokeh.embed import json_item
-from bokeh.models import ColumnDataSource, HoverTool
+from bokeh.models import ColumnDataSource, HoverTool, TapTool
 from bokeh.plotting import figure
 
 from contimg_assets.figures.canvas import LIMIT, MARKED, REFUSED, USED
@@ -20,6 +20,8 @@ MOST_POINTS = 3000
 _TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 # The page's script opens what is tapped in sources of this name.
 _LINKED = "linked"
+# A point is hit so many times its size around.
+_HIT = 2.5
 _UNITS = {"peak": "mJy/beam", "int": "mJy"}
 
 
@@ -79,8 +81,11 @@ def variability_chart(variables: pd.DataFrame, kind: str, max_q: float) -> dict[
     data = pd.DataFrame({"eta": points[eta], "v": points[v], "q": points[q], "name": points["name"]})
     data = data.assign(href=[f"source/{one}" for one in points["source_id"]])
     data = data.assign(color=np.where(points[q] <= max_q, MARKED, USED))
-    chart.scatter("eta", "v", source=_source(data, _LINKED), size=5, color="color", alpha=0.7)
-    chart.add_tools("tap", HoverTool(tooltips=[("name", "@name"), ("eta", "@eta"), ("V", "@v"), ("q", "@q")]))
+    drawn = chart.scatter(
+        "eta", "v", source=_source(data, _LINKED), size=5, color="color", alpha=0.7, hit_dilation=_HIT
+    )
+    tooltips = [("name", "@name"), ("eta", "@eta"), ("V", "@v"), ("q", "@q")]
+    chart.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=tooltips))
     return _json(chart)
 
 
@@ -122,23 +127,28 @@ def sky_chart(
         href=[f"source/{one}" for one in sources["id"]],
         what=np.select([sources["varies"], sources["is_new"]], ["varies", "new"], ""),
         color=np.where(marked, MARKED, USED),
-        size=np.where(marked, 9, 4),
+        size=np.where(marked, 9, 5),
     )
-    chart = _chart(f"east of RA {ra:.4f}° [deg]", f"north of Dec {dec:+.4f}° [deg]", 620)
-    chart.x_range.flipped, chart.match_aspect = True, True
+    # As wide as high, so that circles are round.
+    square = {"aspect_ratio": 1.0, "max_width": 760, "x_range": (radius, -radius), "y_range": (-radius, radius)}
+    chart = _chart(f"east of RA {ra:.4f}° [deg]", f"north of Dec {dec:+.4f}° [deg]", None, **square)
     image_ra, image_dec = offsets_arcsec(ra, dec, images["ra_deg"], images["dec_deg"])
     circles = pd.DataFrame({"x": image_ra / 3600, "y": image_dec / 3600, "radius": images["radius_deg"]})
     chart.circle("x", "y", radius="radius", source=_source(circles), fill_alpha=0, line_color="#cccccc")
     chosen = np.union1d(every, np.flatnonzero(inside & marked))
-    chart.scatter("east", "north", source=_source(data.iloc[chosen], _LINKED), size="size", color="color", alpha=0.7)
-    chart.add_tools("tap", HoverTool(tooltips=[("name", "@name"), ("", "@what")]))
+    points = _source(data.iloc[chosen], _LINKED)
+    drawn = chart.scatter("east", "north", source=points, size="size", color="color", alpha=0.7, hit_dilation=_HIT)
+    tooltips = [("name", "@name"), ("", "@what")]
+    chart.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=tooltips))
     return _json(chart)
 
 
 def images_chart(images: pd.DataFrame, column: str, error: str | None, label: str) -> dict[str, Any]:
     """A number of all images over time, with its error; those that are not trusted in grey."""
-    chart = _chart("MJD (UTC) [d]", label, 200)
     value = images[column].to_numpy(dtype=float)
+    # Nothing has no range of its own.
+    empty = {} if np.isfinite(value).any() else {"x_range": (0, 1), "y_range": (0, 1)}
+    chart = _chart("MJD (UTC) [d]", label, 240, **empty)
     err = images[error].fillna(0.0).to_numpy(dtype=float) if error else np.zeros(len(images))
     data = pd.DataFrame({"mjd": images["mjd"], "value": value, "low": value - err, "high": value + err})
     data = data.assign(image=images["image"], epoch=images["epoch"])
@@ -150,7 +160,7 @@ def images_chart(images: pd.DataFrame, column: str, error: str | None, label: st
     return _json(chart)
 
 
-def _chart(x: str, y: str, height: int, **options: Any) -> Any:
+def _chart(x: str, y: str, height: int | None, **options: Any) -> Any:
     chart = figure(height=height, sizing_mode="stretch_width", tools=_TOOLS, **options)
     chart.xaxis.axis_label, chart.yaxis.axis_label = x, y
     chart.toolbar.logo = None
