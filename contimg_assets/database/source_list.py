@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ COLUMNS: dict[str, Column] = {
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|!=|=|>|<|~)\s*(\S(?:.*\S)?)\s*")
 _AND = re.compile(r"\s*(?:,|;|&+|\band\b)\s*", re.IGNORECASE)
+_COMPARE: dict[str, Any] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -134,11 +143,10 @@ def _condition(text: str) -> sa.ColumnElement[bool]:
     if sign == "~":
         return column.cast(sa.Text()).contains(word, autoescape=True)
     value = _value(COLUMNS[name], word)
-    compare: dict[str, sa.ColumnElement[bool]] = {
-        ">": column > value, ">=": column >= value, "<": column < value, "<=": column <= value,
-        "=": column == value, "!=": column != value,
-    }  # fmt: skip
-    return compare[sign]
+    if isinstance(value, bool) and sign not in ("=", "!="):
+        raise InputError(f"{name} is true or false: ask {name} = true or {name} = false")
+    compared: sa.ColumnElement[bool] = _COMPARE[sign](column, value)
+    return compared
 
 
 def _value(column: Column, word: str) -> Any:
