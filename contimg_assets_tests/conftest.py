@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from contimg_assets.orchestration import plots
+from contimg_assets.figures import summaries
 from contimg_assets.pipeline import chain
 from contimg_assets_tests.projects import TestProject, make_project, make_survey
 
@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("contimg")
 # Processes that tests start spend most of their first seconds on compiling what they import, unless it is kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-_PNG = plots._png
+_PNG = summaries._png
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 # A real daemon's story waits more than it works: begun first, it shares the machine with all the rest.
 FIRST = ["test_faults.py", "test_arrivals.py", "test_backfill.py"]
@@ -35,7 +35,7 @@ def nothing_drawn() -> Iterator[None]:
     """Runs in this process draw no figures, which take as long as all the rest; the fixture `drawn` lets them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain, "EPOCHS_DRAWN", 0)
-        patch.setattr(plots, "_png", lambda figure: b"not drawn in tests")
+        patch.setattr(summaries, "_png", lambda figure: b"not drawn in tests")
         yield
 
 
@@ -48,7 +48,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def let_draw(patch: pytest.MonkeyPatch) -> None:
     """Figures are drawn as for users, as long as the patch holds."""
     patch.setattr(chain, "EPOCHS_DRAWN", 1)
-    patch.setattr(plots, "_png", _PNG)
+    patch.setattr(summaries, "_png", _PNG)
 
 
 @pytest.fixture(scope="session")

@@ -34,13 +34,15 @@ STOREYS: Mapping[str, tuple[str, ...]] = {
         "simulate",
         "variability",
     ),
+    "figures": ("figures",),
     "database": ("database",),
     "pipeline": ("pipeline",),
     "orchestration": ("orchestration", "automation", "definitions"),
+    "web": ("web",),
     "cli": ("cli",),
 }
 # What only some storeys may name.
-KEPT_APART = ("dagster", "sqlalchemy", "alembic", "matplotlib")
+KEPT_APART = ("dagster", "sqlalchemy", "alembic", "matplotlib", "bokeh", "starlette")
 
 # "late": inside a function; "typing": under TYPE_CHECKING, never executed.
 Kind = Literal["top", "late", "typing"]

@@ -36,7 +36,9 @@ ALLOWED = {
     "dagster": {"orchestration", "definitions"},
     "sqlalchemy": {"database"},
     "alembic": {"database"},
-    "matplotlib": {"orchestration", "cli"},
+    "matplotlib": {"figures"},
+    "bokeh": {"web"},
+    "starlette": {"web"},
 }
 
 

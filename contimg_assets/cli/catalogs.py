@@ -245,7 +245,8 @@ def _decide(action: str, source: str, catalog: str, counterpart: str | None, com
     source_id = database.find_source(source)
     matching = matching_of(open_project().config)
     database.decide_match(action, source_id, catalog.lower(), counterpart, comment, getpass.getuser(), matching)
-    console.print(f"Noted: {action} {escape(catalog)} {escape(counterpart or '(all)')} for source {source_id}.")
+    name = database.source(source_id)["name"]
+    console.print(f"Noted: {action} {escape(catalog)} {escape(counterpart or '(all)')} for {name}.")
 
 
 @command(match_app, "accept")

@@ -16,13 +16,13 @@ from rich.table import Table
 
 from contimg_assets.config import load_config
 from contimg_assets.errors import ContimgError
+from contimg_assets.schemas.shown import shown_columns
 
 if TYPE_CHECKING:
     pass
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
-_NEVER_CUT = ("source_id", "id", "epoch", "first_epoch", "catalog_source_id")
-_FORMATS = {"_deg": ".5f", "mjd": ".4f", "_arcsec": ".2f"}
+_NEVER_CUT = ("name", "source_id", "id", "epoch", "first_epoch", "catalog_source_id")
 
 console = Console()
 error_console = Console(stderr=True)
@@ -90,29 +90,27 @@ def print_frame(frame: pd.DataFrame, title: str | None = None, columns: Sequence
         console.print(f"{title}: none" if title else "none")
         return
     shown = frame[[name for name in columns if name in frame]] if columns else frame
+    # By all columns: errors that are not shown round what is.
+    texts = shown_columns(frame)
     if len(shown) <= _FEW_ROWS and len(shown.columns) > _MANY_COLUMNS:
         table = Table("column", *(str(i + 1) for i in range(len(shown))), title=title, show_header=len(shown) > 1)
-        for name in shown.columns:
-            table.add_row(str(name), *(_cell(name, value) for value in shown[name]))
+        for name, column in texts.items():
+            if name in shown:
+                table.add_row(name, *map(escape, column))
     else:
         table = Table(title=title)
         for name in shown.columns:
             numeric = pd.api.types.is_numeric_dtype(shown[name]) and not pd.api.types.is_bool_dtype(shown[name])
             # Words of a name may stand on lines of their own; ids and names of epochs may not be cut.
             table.add_column(
-                str(name).replace("_", " "), justify="right" if numeric else "left", no_wrap=name in _NEVER_CUT
+                str(name).replace("_", " "),
+                justify="right" if numeric else "left",
+                no_wrap=name in _NEVER_CUT,
+                overflow="fold",
             )
-        for row in shown.itertuples(index=False):
-            table.add_row(*(_cell(name, value) for name, value in zip(shown.columns, row, strict=True)))
+        for row in zip(*(texts[str(name)] for name in shown), strict=True):
+            table.add_row(*map(escape, row))
     console.print(table)
     if len(shown.columns) < len(frame.columns):
         hidden = len(frame.columns) - len(shown.columns)
         console.print(f"[dim]{hidden} more columns: send the output to a file or another program to see all.[/]")
-
-
-def _cell(name: Any, value: Any) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
-        return "-"
-    if isinstance(value, float):
-        return next((f"{value:{form}}" for end, form in _FORMATS.items() if str(name).endswith(end)), f"{value:.4g}")
-    return escape(str(value))

@@ -47,9 +47,9 @@ def cutout(
 def _write(found: SourceCutouts, out: Path) -> Path:
     from astropy.io import fits
 
+    from contimg_assets.figures.cutouts import plot_cutouts
     from contimg_assets.files.replacing import replacing
     from contimg_assets.files.troubles import writing_to
-    from contimg_assets.orchestration.cutout_strip import plot_cutouts
 
     folder = out / found.source_id
     strip = folder / f"{found.source_id}.png"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, note, open_project, print_frame
+from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import StoreError
+from contimg_assets.schemas.shown import shown_columns
 
 if TYPE_CHECKING:
     from contimg_assets.database import ProductsDatabase
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID|RA,DEC",
-        help="Source id (past ids too), or a position in degrees or, with hours of RA, sexagesimal",
+        metavar="NAME|ID|RA,DEC",
+        help="Name of a source or a part of it (J0359+1535), its id, past ones too, a position in degrees or, with "
+        "hours of RA, sexagesimal, or the name of a counterpart",
     ),
 ]
 
@@ -49,7 +53,7 @@ MATCH_COLUMNS = [
     "comment",
 ]
 NEW_COLUMNS = [
-    "id",
+    "name",
     "ra_deg",
     "dec_deg",
     "first_epoch",
@@ -91,32 +95,54 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
     source_id = database.find_source(what, radius_arcsec)
     row = database.source(source_id)
     shown = row.dropna()
-    print_frame(pd.DataFrame({"column": shown.index, "value": shown.to_numpy()}), title=f"Source {source_id}")
+    values: Any = shown.to_numpy()
+    if sys.stdout.isatty():
+        values = [texts[0] for texts in shown_columns(shown.to_frame().T.infer_objects()).values()]
+    print_frame(pd.DataFrame({"column": shown.index, "value": values}), title=str(row["name"]))
     tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
         ("What people say of them", database.decisions(source_id), DECISION_COLUMNS),
-        ("Related sources", database.relations(source_id), None),
+        ("Related sources", _with_names(database, database.relations(source_id)), None),
         ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
     ]
     for title, frame, columns in tables:
         print_frame(frame.dropna(axis=1, how="all"), title, columns)
+    _sketch(database.light_curve(source_id), database.flux_kind())
 
 
-@command(app)
+def _with_names(database: ProductsDatabase, relations: pd.DataFrame) -> pd.DataFrame:
+    """Names before ids."""
+    ends = ("from", "to")
+    names = {f"{end}_name": database.names(relations[f"{end}_source_id"].tolist()).to_numpy() for end in ends}
+    return pd.concat([pd.DataFrame(names, index=relations.index), relations], axis=1)
+
+
+def _sketch(curve: pd.DataFrame, kind: str) -> None:
+    """A small picture of the light curve, in a terminal only."""
+    from contimg_assets.cli.sketch import sketch_light_curve
+
+    if sys.stdout.isatty():
+        unit = {"peak": "mJy/beam", "int": "mJy"}[kind]
+        console.print(f"[dim]{unit}; ● detected, ▽ upper limit, · image refused; `contimg plot lightcurve` draws it[/]")
+        for line in sketch_light_curve(curve, kind):
+            console.print(line, highlight=False, soft_wrap=True)
+
+
+@listing(app)
 def lightcurve(
     what: SourceArgument,
     limits: Annotated[bool, typer.Option(help="Include upper limits of epochs that did not detect it")] = True,
     radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
-) -> None:
+) -> Listing:
     """Show the light curve of a source, corrected and in time order."""
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
-    curve = database.light_curve(source_id, limits).dropna(axis=1, how="all")
-    print_frame(curve, f"Light curve of {source_id}", LIGHT_CURVE_COLUMNS)
+    curve = database.light_curve(source_id, limits)
+    return Listing(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
 
 
-@command(app)
+@listing(app, limit=50)
 def variables(
     eta: Annotated[float | None, typer.Option(min=0, help="Smallest eta")] = None,
     v: Annotated[float | None, typer.Option(min=0, help="Smallest V")] = None,
@@ -129,14 +155,13 @@ def variables(
     flux: Annotated[
         Flux | None, typer.Option(help="Statistics of peak or integrated flux; peak where there are any, if not given")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many")] = 50,
     q_value: Annotated[
         float | None,
         typer.Option(
             "--q-value", "--q", min=0, max=1, help="Largest q-value: share of constant sources expected in the list"
         ),
     ] = None,
-) -> None:
+) -> Listing:
     """List the sources that vary, most significant first.
 
     Without a threshold, those with a q-value of at most variability.max_q of contimg.yaml, 0.05 if nothing else is
@@ -146,19 +171,24 @@ def variables(
     if eta is v is p_value is q_value is None:
         q_value = open_project().config.variability.max_q
     kind = database.flux_kind() if flux is None else flux.value
-    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, limit=limit + 1, q_value=q_value)
-    shown = found[:limit]
-    hidden = ("n_sibl", "n_rel", "n_lim", "modulation", "p_value", *(() if shown["n_untrusted"].any() else ("n_untr",)))
-    columns = [name for name in map(str, found) if not name.startswith(hidden)]
-    print_frame(shown.dropna(axis=1, how="all"), f"Sources that vary, by their {kind} fluxes", columns)
-    if len(found) > limit:
-        note(f"There are more than these {limit}: --limit shows more.")
+    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, q_value=q_value)
+    mean = next(name for name in map(str, found) if name.startswith(f"flux_{kind}_weighted_mean"))
+    columns = ["name", f"n_{kind}", mean, f"eta_{kind}", f"v_{kind}", f"q_value_{kind}", "is_new"]
+    columns += ["n_untrusted"] if found["n_untrusted"].any() else []
     limits = {"q-value at most": q_value, "eta at least": eta, "V at least": v, "p-value at most": p_value}
     used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
-    note(f"Thresholds: {used}; choose with --q-value, --p-value, --eta and --v.")
-    if len(shown):
-        only_q = eta is v is p_value is None
-        note(_expected_false(float(shown[f"q_value_{kind}"].max()), len(shown), only_q))
+    only_q = eta is v is p_value is None
+
+    def note_of(shown: pd.DataFrame) -> list[str]:
+        return [_expected_false(float(shown[f"q_value_{kind}"].max()), len(shown), only_q)] if len(shown) else []
+
+    return Listing(
+        found,
+        f"Sources that vary, by their {kind} fluxes",
+        columns,
+        [f"Thresholds: {used}; choose with --q-value, --p-value, --eta and --v."],
+        note_of,
+    )
 
 
 def _expected_false(largest_q: float, n_sources: int, only_q: bool) -> str:
@@ -171,7 +201,7 @@ def _expected_false(largest_q: float, n_sources: int, only_q: bool) -> str:
     return f"Of the {number} listed, {some} are expected to be constant; {meaning}."
 
 
-@command(app)
+@listing(app, limit=50)
 def new(
     min_significance: Annotated[
         float | None, typer.Option(min=0, help="First flux over the rms of the best earlier image, at least")
@@ -186,7 +216,7 @@ def new(
             "of its first flux, or that noise makes its only detection; 1 for all candidates",
         ),
     ] = None,
-) -> None:
+) -> Listing:
     """List the sources that appeared where earlier images would have shown them.
 
     The chance that a source is not new counts the local rms, the threshold of each image's source finder and how often
@@ -199,13 +229,13 @@ def new(
     if min_significance is None and max_false_chance is None:
         chosen &= candidates["is_new"]
     found = candidates[chosen].reset_index(drop=True)
-    print_frame(found.dropna(axis=1, how="all"), "New sources", NEW_COLUMNS)
-    note(f"Each is not new with a chance of at most {largest:g}; choose with --max-false-chance.")
+    notes = [f"Each is not new with a chance of at most {largest:g}; choose with --max-false-chance."]
     if len(candidates) > len(found):
-        note(
+        notes.append(
             f"There are {len(candidates) - len(found)} more that earlier images, catalogs or noise explain as well: "
             "--max-false-chance 1 shows them."
         )
+    return Listing(found, "New sources", NEW_COLUMNS, notes)
 
 
 @command(app)

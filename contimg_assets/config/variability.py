@@ -14,7 +14,14 @@ class Variability(Section):
 
     # Asked when the database is read: rows do not depend on it.
     unversioned: ClassVar[frozenset[str]] = frozenset({"max_q"})
+    added: ClassVar[frozenset[str]] = frozenset({"name_acronym"})
 
+    name_acronym: str = Field(
+        "DSA",
+        max_length=24,
+        pattern=r"[A-Za-z][A-Za-z0-9_-]*( [A-Za-z0-9_-]+)*|",
+        description="What names of sources begin with, before `J035912.3+153523`; nothing if empty",
+    )
     min_abs_vs: float = Field(4.3, gt=0, description="Pairs with a smaller |Vs| do not count as significant")
     scale_error: bool = Field(
         True, description="Add the error of each image's flux scale to the flux errors before eta and Vs are formed"

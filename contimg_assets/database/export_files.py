@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from contimg_assets import files
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from astropy.table import MaskedColumn
+    from astropy.io.votable.tree import VOTableFile
+    from astropy.table import MaskedColumn, Table
 
 FORMATS = ("parquet", "votable", "csv", "fits")
 _SUFFIXES = {".xml": "votable", ".vot": "votable", ".pq": "parquet", **{f".{name}": name for name in FORMATS}}
@@ -86,20 +88,58 @@ def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
     FITS has no missing flags: a column of flags that may be missing has 1, 0 and a null (TNULL) there. Missing texts
     are empty.
     """
-    from astropy.io.votable import from_table, writeto
+    from astropy.io.votable import writeto
+
+    if kind == "fits":
+        _astropy_table(data, name, kind).write(file, format="fits", overwrite=True)
+    else:
+        writeto(votable(data, name), str(file))
+    return int(data.num_rows)
+
+
+def _astropy_table(data: pa.Table, name: str, kind: str) -> Table:
     from astropy.table import Table
 
     table = Table(meta={"name": name})
     for field, values in zip(data.schema, data.itercolumns(), strict=True):
         table[field.name] = _astropy_column(field, values, kind)
-    if kind == "fits":
-        table.write(file, format="fits", overwrite=True)
-        return len(table)
+    return table
+
+
+def votable(data: pa.Table, name: str) -> VOTableFile:
+    """A table as VOTable, with units, UCDs and descriptions.
+
+    Parameters
+    ----------
+    data : columns' metadata may have 'unit', 'description' and 'ucd'
+    name : of the table
+    """
+    from astropy.io.votable import from_table
+
+    table = _astropy_table(data, name, "votable")
     document = from_table(table)
     for field in document.get_first_table().fields:
         field.ucd = table[field.name].meta.get("ucd")
-    writeto(document, str(file))
-    return len(table)
+    return document
+
+
+def as_bytes(data: pa.Table, name: str, kind: str) -> bytes:
+    """A table as the content of a file.
+
+    Parameters
+    ----------
+    data : as of `votable`
+    name : of the table
+    kind : 'votable' or 'csv'
+    """
+    buffer = io.BytesIO()
+    if kind == "csv":
+        pa_csv.write_csv(data, buffer)
+    else:
+        from astropy.io.votable import writeto
+
+        writeto(votable(data, name), buffer)
+    return buffer.getvalue()
 
 
 def _astropy_column(field: pa.Field, values: pa.ChunkedArray, kind: str) -> MaskedColumn:

@@ -290,6 +290,7 @@ class Source(Base):
         "sources",
         Base.metadata,
         *described(SOURCES, key=["id"], always=_required(SOURCES)),
+        Index(None, "name"),
         Index(None, "healpix"),
         Index(None, "new_significance"),
         **_STRICT,
@@ -349,6 +350,9 @@ class SourceAlias(Base):
         index=True, comment="Present source with most of its measurements; missing if none are left"
     )
     gone: Mapped[bool] = mapped_column(comment="Whether the alias is no source any more; else it only lost some")
+    name: Mapped[str | None] = mapped_column(
+        index=True, comment="Name that the source had when it went; missing if it went before sources had names"
+    )
     __table_args__ = (_deferred(["source_id"], ["sources.id"]), _CLUSTERED)
 
 

@@ -375,7 +375,7 @@ class ProductsDatabase(Queries):
         action : {'accept', 'reject', 'comment'}
             What to do.
         source_id : str
-            Id of a present or past source.
+            Id or name of a present or past source, see `find_source`.
         catalog : str
             Reference catalog of the counterpart, in any case ("NVSS" is "nvss").
         catalog_source_id : str, optional
@@ -394,7 +394,7 @@ class ProductsDatabase(Queries):
             If the decision is incomplete, the catalog unknown, or (where `matching` is given) has no such source.
         """
         # Names of catalogs are lower-case; people write NVSS.
-        present, catalog = self.present_source(source_id), catalog.lower()
+        present, catalog = self.present_source(self._named(source_id)), catalog.lower()
         if matching is not None and matching.check is not None and catalog_source_id:
             place = self.source(present)
             matching.check(catalog, catalog_source_id, float(place["ra_deg"]), float(place["dec_deg"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -16,9 +16,12 @@ from sqlalchemy.engine import Connection, Engine
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
+from contimg_assets.database.light_curve import LightCurve
 from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.names import names_of, source_of_counterpart, source_of_name
 from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
+from contimg_assets.identity.names import position_of_name
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
@@ -45,7 +48,7 @@ class Queries:
     """Read-only questions; each sees one state of the database.
 
     Where a question is about a source, its id may be that of a past one: the present source that has its measurements
-    answers. Instead of an id its position may be given, as `find_source` takes it.
+    answers. Instead of an id its name or its position may be given, as `find_source` takes them.
     """
 
     engine: Engine
@@ -156,13 +159,15 @@ class Queries:
         return found.sort_values(["separation_arcsec", "id"], ignore_index=True)
 
     def find_source(self, text: str | SkyCoord, radius_arcsec: AngleLike = 30.0) -> str:
-        """Find the source that a person means by an id or a position.
+        """Find the source that a person means by a name, an id or a position.
 
         Parameters
         ----------
         text : str or SkyCoord
-            An id of 16 hexadecimal digits, past ones too; or a position, "RA,DEC" or "RA DEC", each in degrees or
-            sexagesimal, see `contimg_assets.sky.position_text.parse_position`.
+            A name such as "DSA J035912.3+153523", or a part of it that no other name has ("J0359+1535"); an id of 16
+            hexadecimal digits; past ones of both too. Or a position, "RA,DEC" or "RA DEC", each in degrees or
+            sexagesimal, see `contimg_assets.sky.position_text.parse_position`. Or the name of its best counterpart in
+            a reference catalog, alone or behind the catalog's ("nvss 035912+153523").
         radius_arcsec : float, Angle, Quantity or str, optional
             How far the nearest source may be from the position, a plain number in arcsec.
 
@@ -174,7 +179,7 @@ class Queries:
         Raises
         ------
         InputError
-            If the text is neither.
+            If the text is nothing of that, or a part of several names.
         StoreError
             If there is no such source.
         """
@@ -183,11 +188,37 @@ class Queries:
             text = "{!r},{!r}".format(*as_position(text, None, "the position"))
         if _ID.fullmatch(text.strip().lower()):
             return self.present_source(text.strip().lower())
-        ra, dec = parse_position(text)
+        with reading(self.engine) as connection:
+            if (named := source_of_name(connection, text)) is not None:
+                return _present(connection, named)
+        try:
+            # A name that no source has any more is still a place.
+            ra, dec = position_of_name(text) or parse_position(text)
+        except InputError:
+            with reading(self.engine) as connection:
+                if (named := source_of_counterpart(connection, text)) is not None:
+                    return named
+            raise
         found = self.cone(ra, dec, radius_arcsec)
         if found.empty:
             raise StoreError(f"no source within {radius_arcsec:g} arcsec of {ra:.5f}, {dec:+.5f}")
         return str(found["id"].iloc[0])
+
+    def names(self, ids: Sequence[str]) -> pd.Series:
+        """Read the names of some sources.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Ids of present sources.
+
+        Returns
+        -------
+        pandas.Series
+            Names in the order of the ids, which are the index; missing where there is no such source.
+        """
+        with reading(self.engine) as connection:
+            return names_of(connection, ids)
 
     def source(self, source_id: str | SkyCoord) -> pd.Series:
         """Read the row of a source.
@@ -195,7 +226,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -216,7 +247,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -237,7 +268,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -257,7 +288,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -284,7 +315,7 @@ class Queries:
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
 
         Returns
         -------
@@ -304,21 +335,21 @@ class Queries:
 
         return self._rows_of(source_id, query)
 
-    def light_curve(self, source_id: str | SkyCoord, limits: bool = True) -> pd.DataFrame:
+    def light_curve(self, source_id: str | SkyCoord, limits: bool = True) -> LightCurve:
         """Read the points of a source.
 
         Parameters
         ----------
         source_id : str or SkyCoord
-            Id of a present or past source; or its position, as `find_source` takes it.
+            Id or name of a present or past source; or its position, as `find_source` takes it.
         limits : bool, optional
             Whether epochs that covered the source and did not detect it are in, as upper limits.
 
         Returns
         -------
-        pandas.DataFrame
-            The columns of LIGHT_CURVE in time order: times MJD UTC [d], corrected positions [deg], corrected fluxes
-            [mJy/beam, mJy].
+        LightCurve
+            A DataFrame with the columns of LIGHT_CURVE in time order: times MJD UTC [d], corrected positions [deg],
+            corrected fluxes [mJy/beam, mJy]. Its `plot()` draws it, `to_timeseries()` gives it units.
 
         Raises
         ------
@@ -333,7 +364,7 @@ class Queries:
                 points = points.where(sa.not_(view.c.is_limit))
             return points.order_by(view.c.mjd, view.c.measurement_id)
 
-        return self._rows_of(source_id, query)
+        return LightCurve(self._rows_of(source_id, query))
 
     def spectral_indices(self, per_epoch: bool = False) -> pd.DataFrame:
         """Form the spectral indices of the sources that are seen in several bands.
@@ -457,10 +488,10 @@ class Queries:
         Returns
         -------
         pandas.DataFrame
-            Id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first, by its
-            logarithm. ``q_value_<kind>`` is the share of constant sources to be expected among all sources that are as
-            significant or more, whatever the thresholds are here; how significant a source is, is judged there by the
-            errors that the survey itself shows.
+            Name, id, position [deg] and statistics of one kind of flux [mJy/beam or mJy], the smallest p-value first,
+            by its logarithm. ``q_value_<kind>`` is the share of constant sources to be expected among all sources that
+            are as significant or more, whatever the thresholds are here; how significant a source is, is judged there
+            by the errors that the survey itself shows.
 
         Raises
         ------
@@ -587,9 +618,9 @@ class Queries:
             return bulk.fetch(connection, query(_present(connection, named)))
 
     def _named(self, source: str | SkyCoord) -> str:
-        """The id that is given, or that of the source at the position that is given."""
-        is_name = isinstance(source, str) and not re.search(r"[\s,]", source.strip())
-        return str(source) if is_name else self.find_source(source)
+        """The id that is given, or that of the source of the name or position that is given."""
+        is_id = isinstance(source, str) and _ID.fullmatch(source)
+        return str(source) if is_id else self.find_source(source)
 
     def _of_source(self, name: str, source_id: str | SkyCoord, *order: str) -> pd.DataFrame:
         """The rows of a table that belong to a source."""
@@ -608,6 +639,7 @@ def _rows_of_variables(connection: Connection, kind: str, sample: str, wanted: p
     of_source = ("n_limits", "n_untrusted", "n_siblings", "n_relations", "is_new")
     query = (
         sa.select(
+            sources.c.name,
             c.source_id,
             sources.c.ra_deg,
             sources.c.dec_deg,

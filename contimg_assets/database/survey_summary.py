@@ -88,6 +88,26 @@ def image_corrections(database: ProductsDatabase) -> pd.DataFrame:
         return bulk.fetch(connection, query)
 
 
+def marked_sources(database: ProductsDatabase, parameters: Variability) -> pd.DataFrame:
+    """All sources as a map shows them.
+
+    Returns
+    -------
+    DataFrame: name, id, ra_deg, dec_deg; varies and is_new: whether the lists of variable and new sources name each at
+    their defaults
+    """
+    table = TABLES["sources"]
+    with reading(database.engine) as connection:
+        found = bulk.fetch(
+            connection, sa.select(table.c.name, table.c.id, table.c.ra_deg, table.c.dec_deg).order_by(table.c.id)
+        )
+    kind = database.flux_kind()
+    judged = database.significances(kind)
+    varying = judged.loc[judged[f"q_value_{kind}"] <= parameters.max_q, "source_id"]
+    new = database.new_sources(parameters=parameters)["id"]
+    return found.assign(varies=found["id"].isin(varying), is_new=found["id"].isin(new))
+
+
 def state_version(database: ProductsDatabase, parameters: Variability) -> str:
     """Version of everything that `listed` depends on, from small tables."""
     epochs, overrides = TABLES["epochs"], TABLES["match_overrides"]

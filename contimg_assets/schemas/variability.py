@@ -74,6 +74,13 @@ SOURCES = TableSchema(
     "sources",
     "What measurements of different epochs are measurements of; everything from corrected values",
     (
+        Column(
+            "name",
+            TEXT,
+            "",
+            "Name after the position of the first detection, cut off (not rounded) as the IAU asks",
+            ucd="meta.id",
+        ),
         Column("id", TEXT, "", "Hash of the measurement that gave birth to the source", ucd="meta.id;meta.main"),
         _RA,
         _DEC,

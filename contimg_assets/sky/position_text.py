@@ -22,8 +22,8 @@ def parse_position(text: str) -> tuple[float, float]:
     halves = [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])] if len(words) in (2, 6) else []
     parts = [part.strip() for part in text.split(",")] if "," in text else halves
     wrong = InputError(
-        f"{text!r} is neither a source id (16 hexadecimal digits) nor a position RA,DEC such as 187.70593,12.39112 or "
-        "12:30:49.4,+12:23:28"
+        f"{text!r} is neither a source id (16 hexadecimal digits), a name such as J035912.3+153523, nor a position "
+        "RA,DEC such as 187.70593,12.39112 or 12:30:49.4,+12:23:28"
     )
     if len(parts) != 2:
         raise wrong

@@ -22,7 +22,7 @@ from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Corrections, Matching
 from contimg_assets.crossmatch.matches import match_catalogs
 from contimg_assets.errors import InputError
-from contimg_assets.orchestration.correction_plots import plot_corrections, worth_a_look
+from contimg_assets.figures.corrections import plot_corrections, worth_a_look
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS
 from contimg_assets.schemas.matches import CATALOG_MATCHES

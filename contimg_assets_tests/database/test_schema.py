@@ -232,7 +232,7 @@ def test_tables_and_columns_are_described_in_words() -> None:
     described = describe_table("sources")
     assert described.description == "What measurements of different epochs are measurements of."
     assert [column.name for column in described.columns] == list(TABLES["sources"].columns.keys())
-    ra = described.columns[1]
+    ra = described.columns[2]
     assert (ra.name, ra.type, ra.nullable) == ("ra_deg", "DOUBLE", False)
     assert ra.description.endswith("[deg]")
 

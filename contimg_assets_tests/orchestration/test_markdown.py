@@ -40,7 +40,7 @@ def test_dollars_in_the_name_of_an_image_are_no_formula(name: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from contimg_assets.orchestration.correction_plots import title_figure
+    from contimg_assets.figures.corrections import title_figure
 
     figure = Figure()
     title_figure(figure, pd.Series({"image": name, "applied": True}))

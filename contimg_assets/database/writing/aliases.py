@@ -96,12 +96,22 @@ def _write(connection: Connection, heirs: Mapping[str, str], gone: list[str]) ->
             [{"which": alias, "heir": source} for alias, source in present.items()],
         )
     lost = {**present, **{alias: source for alias, source in heirs.items() if alias not in present}}
+    names = _names(connection, gone)
     rows = [
-        (alias, present.get(source, source) if source is not None else None, alias in present)
+        (alias, present.get(source, source) if source is not None else None, alias in present, names.get(alias))
         for alias, source in lost.items()
     ]
-    bulk.upsert(connection, table, pd.DataFrame(rows, columns=["alias", "source_id", "gone"]))
+    bulk.upsert(connection, table, pd.DataFrame(rows, columns=["alias", "source_id", "gone", "name"]))
     connection.execute(sa.delete(table).where(table.c.alias == table.c.source_id))
+
+
+def _names(connection: Connection, gone: list[str]) -> dict[str, str]:
+    """Names of sources that are about to go: people wrote them down."""
+    if not gone:
+        return {}
+    sources = TABLES["sources"]
+    query = sa.select(sources.c.id, sources.c.name).where(sources.c.id.in_(bulk.set_of_ids(connection, gone)))
+    return {row.id: row.name for row in connection.execute(query)}
 
 
 def _follow_births(connection: Connection, new: pd.DataFrame) -> None:

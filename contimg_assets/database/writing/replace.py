@@ -25,6 +25,7 @@ from contimg_assets.database.writing.epochs import ChangedEpochs, replace_rows
 from contimg_assets.database.writing.error_model import write_error_model
 from contimg_assets.database.writing.limits import Missing, update_limits
 from contimg_assets.database.writing.matches import write_matches
+from contimg_assets.database.writing.names import name_sources
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
 from contimg_assets.database.writing.sources import (
     covered,
@@ -121,7 +122,8 @@ def _recompute_sources(
     sources = recomputed.sources.drop(
         columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam", "first_band_mhz"]
     ).assign(**judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids))
-    sources = sources.assign(**position_errors(sources))
+    names = name_sources(connection, recomputed.sources, before.sources, touched, parameters.name_acronym)
+    sources = sources.assign(name=names, **position_errors(sources))
     write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)

@@ -9,10 +9,10 @@ import pandas as pd
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Config
 from contimg_assets.crossmatch.matches import match_catalogs
+from contimg_assets.figures.summaries import plot_matches
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
-from contimg_assets.orchestration.plots import plot_matches
 from contimg_assets.pipeline.chain import make_each
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import MatchVerdict, expected_counterparts, judge_matches

@@ -28,13 +28,13 @@ from contimg_assets.calibration import (
     without_additive,
 )
 from contimg_assets.config import Config, Corrections
+from contimg_assets.figures.corrections import plot_corrections, worth_a_look
+from contimg_assets.figures.summaries import plot_offsets_and_scales
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.ingest.bands import by_band, source_of
 from contimg_assets.orchestration.conditions import on_upstream_change
-from contimg_assets.orchestration.correction_plots import plot_corrections, worth_a_look
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
-from contimg_assets.orchestration.plots import plot_offsets_and_scales
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.inputs import STATE_BEFORE

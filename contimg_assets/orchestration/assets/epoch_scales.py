@@ -12,12 +12,13 @@ import pandas as pd
 
 from contimg_assets.calibration import calculate_epoch_scales, known_variables, scale_refusals
 from contimg_assets.config import Config, Corrections
+from contimg_assets.figures.summaries import plot_epoch_scales
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.conditions import on_any_epoch
 from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERRORS
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
-from contimg_assets.orchestration.plots import embedded, plot_epoch_scales
+from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE as STAGE
 from contimg_assets.pipeline.store import EpochRecord, StoredEpochs
 from contimg_assets.pipeline.survey_tables import READ_FROM, corrections_of_all_epochs, scales_input_version

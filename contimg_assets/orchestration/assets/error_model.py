@@ -12,11 +12,11 @@ import dagster as dg
 
 from contimg_assets.calibration import apply_corrections
 from contimg_assets.config import Config
+from contimg_assets.figures.summaries import plot_error_model
 from contimg_assets.ingest.bands import by_band
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
-from contimg_assets.orchestration.plots import plot_error_model
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.outcomes import Check, Content

@@ -13,6 +13,7 @@ import pandas as pd
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.models import describe_table
+from contimg_assets.figures.summaries import plot_variability
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of, columns_of_product
 from contimg_assets.orchestration.conditions import on_upstream_change
@@ -30,7 +31,7 @@ from contimg_assets.orchestration.epoch_assets import (
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, product_lineage
 from contimg_assets.orchestration.partitions import EPOCHS, SINGLE_RUN
-from contimg_assets.orchestration.plots import embedded, plot_variability
+from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.outcomes import Outcome
 from contimg_assets.pipeline.products import write_products

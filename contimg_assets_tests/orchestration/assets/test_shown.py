@@ -12,14 +12,10 @@ from dagster_shared.serdes import serialize_value
 
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.database.models import TABLES
+from contimg_assets.figures.summaries import plot_matches, plot_offsets_and_scales, plot_variability
 from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
-from contimg_assets.orchestration.plots import (
-    embedded,
-    plot_matches,
-    plot_offsets_and_scales,
-    plot_variability,
-)
+from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CORRECTIONS

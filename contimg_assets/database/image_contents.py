@@ -1,0 +1,50 @@
+"""What an image shows: its detections, each with its source."""
+
+from __future__ import annotations
+
+import pandas as pd
+import sqlalchemy as sa
+
+from contimg_assets.database import bulk
+from contimg_assets.database.engine import reading
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.products_database import ProductsDatabase
+
+_FLUXES = {"peak": ("flux_peak_corr_mjy_beam", "flux_peak_mjy_beam"), "int": ("flux_int_corr_mjy", "flux_int_mjy")}
+
+
+def image_measurements(database: ProductsDatabase, epoch: str, image: str, kind: str) -> pd.DataFrame:
+    """Detections of an image that belong to sources.
+
+    Parameters
+    ----------
+    database : what to read
+    epoch, image : which image
+    kind : 'peak' or 'int'
+
+    Returns
+    -------
+    DataFrame: name and id of the source, ra_deg, dec_deg (corrected), snr, flux_mjy and mean_flux_mjy: the corrected
+    flux here and the mean one of the source [mJy/beam or mJy]; the brightest first
+    """
+    m, a, s = (TABLES[name].c for name in ("measurements", "associations", "sources"))
+    here, mean = _FLUXES[kind]
+    same = sa.and_(a.epoch == m.epoch, a.measurement_id == m.measurement_id)
+    query = (
+        sa.select(
+            s.name,
+            s.id,
+            m.ra_corr_deg.label("ra_deg"),
+            m.dec_corr_deg.label("dec_deg"),
+            m.snr,
+            m[here].label("flux_mjy"),
+            s[mean].label("mean_flux_mjy"),
+        )
+        .select_from(TABLES["measurements"])
+        .join(TABLES["associations"], same)
+        .join(TABLES["sources"], s.id == a.source_id)
+        .where(m.epoch == epoch, m.image == image, sa.not_(m.is_limit), m.duplicate_of.is_(None))
+        .order_by(m[here].desc(), s.id)
+    )
+    with reading(database.engine) as connection:
+        return bulk.fetch(connection, query)

@@ -1,0 +1,167 @@
+"""Lists of sources as people ask for them: filtered, sorted and cut into pages by the database."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+from contimg_assets.database import bulk
+from contimg_assets.database.engine import reading
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.errors import InputError
+from contimg_assets.schemas.core import Column
+from contimg_assets.schemas.variability import SOURCES, VARIABILITY
+
+# A page of a browser, and what one answer may hold.
+MOST_ROWS = 1_000_000
+_MOST_IN_CONE = 20_000
+
+COLUMNS: dict[str, Column] = {
+    column.name: column for column in (*SOURCES, *VARIABILITY) if column.name not in VARIABILITY.key
+}
+"""Columns of lists: those of sources, and of their variability by detections."""
+
+_CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|!=|=|>|<|~)\s*(\S(?:.*\S)?)\s*")
+_AND = re.compile(r"\s*(?:,|;|&+|\band\b)\s*", re.IGNORECASE)
+_COMPARE: dict[str, Any] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class SourceQuery:
+    """Which sources, in which order.
+
+    Attributes
+    ----------
+    where : conditions such as "eta_peak > 3, v_peak >= 0.1, is_new = true"; `~` asks whether a text has a part
+    cone : ra_deg, dec_deg and radius_arcsec of a circle that the sources lie in
+    sort : column to sort by, with '-' before it for the largest first; missing values come last
+    offset, limit : which part of the list
+    """
+
+    where: str = ""
+    cone: tuple[float, float, float] | None = None
+    sort: str = "name"
+    offset: int = 0
+    limit: int = 50
+
+
+@dataclass(frozen=True)
+class SourcePage:
+    """A part of a list, and how long the list is."""
+
+    rows: pd.DataFrame
+    total: int
+
+
+def list_sources(database: ProductsDatabase, query: SourceQuery, columns: Sequence[str]) -> SourcePage:
+    """A part of the list of sources.
+
+    Parameters
+    ----------
+    database : what to read
+    query : which part
+    columns : of COLUMNS
+
+    Raises
+    ------
+    InputError
+        If there is no such column, a condition cannot be read, or the circle holds too many sources.
+    """
+    sources, variability = TABLES["sources"], TABLES["variability"]
+    joined = sources.outerjoin(
+        variability, sa.and_(variability.c.source_id == sources.c.id, variability.c["sample"] == "detections")
+    )
+    conditions = [_condition(text) for text in _AND.split(query.where.strip()) if text]
+    if query.cone is not None:
+        conditions.append(_within(database, query.cone))
+    # The wide table is joined only where it is asked for: counting and sorting sources alone is far quicker.
+    named = [column.name for condition in conditions for column in _columns_in(condition)]
+    counted = joined if set(named) - set(sources.c.keys()) else sources
+    chosen = sa.select(*(_column(name) for name in columns)).select_from(joined).where(*conditions)
+    ordered = chosen.order_by(*_order(query.sort)).offset(query.offset).limit(min(query.limit, MOST_ROWS))
+    with reading(database.engine) as connection:
+        rows = bulk.fetch(connection, ordered)
+        total = connection.execute(sa.select(sa.func.count()).select_from(counted).where(*conditions)).scalar_one()
+    return SourcePage(rows, int(total))
+
+
+def to_arrow(rows: pd.DataFrame) -> pa.Table:
+    """Rows of a list with units and meanings of their columns."""
+    schema = pa.schema([COLUMNS[name].arrow.with_nullable(True) for name in map(str, rows)])
+    return pa.Table.from_pandas(rows, schema, preserve_index=False)
+
+
+def _column(name: str) -> sa.Column[Any]:
+    """A column by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in COLUMNS:
+        near = difflib.get_close_matches(name, COLUMNS, 1)
+        raise InputError(f"there is no column {name!r}" + (f"; is {near[0]!r} meant?" if near else ""))
+    table = TABLES["sources"] if name in TABLES["sources"].c else TABLES["variability"]
+    return table.c[name]
+
+
+def _columns_in(condition: sa.ColumnElement[bool]) -> list[sa.Column[Any]]:
+    return [one for one in sa.sql.visitors.iterate(condition) if isinstance(one, sa.Column)]
+
+
+def _order(sort: str) -> list[sa.ColumnElement[Any]]:
+    column = _column(sort.removeprefix("-"))
+    direction = column.desc() if sort.startswith("-") else column.asc()
+    return [column.is_(None), direction, TABLES["sources"].c.id]
+
+
+def _condition(text: str) -> sa.ColumnElement[bool]:
+    """One condition in SQL; values are bound, never written into it."""
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise InputError(f"{text!r} is no condition; write column, comparison and value, such as eta_peak > 3")
+    name, sign, word = found.groups()
+    column = _column(name)
+    if sign == "~":
+        return column.cast(sa.Text()).contains(word, autoescape=True)
+    value = _value(COLUMNS[name], word)
+    if isinstance(value, bool) and sign not in ("=", "!="):
+        raise InputError(f"{name} is true or false: ask {name} = true or {name} = false")
+    compared: sa.ColumnElement[bool] = _COMPARE[sign](column, value)
+    return compared
+
+
+def _value(column: Column, word: str) -> Any:
+    """What a word means in a column."""
+    if pa.types.is_string(column.type):
+        return word.strip("'\"")
+    try:
+        return _FLAGS[word.lower()] if pa.types.is_boolean(column.type) else float(word)
+    except (KeyError, ValueError) as error:
+        kind = "true or false" if pa.types.is_boolean(column.type) else "a number"
+        raise InputError(f"{column.name} is {kind}, and {word!r} is none") from error
+
+
+def _within(database: ProductsDatabase, cone: tuple[float, float, float]) -> sa.ColumnElement[bool]:
+    found = database.cone(*cone)
+    if len(found) > _MOST_IN_CONE:
+        raise InputError(f"the circle holds {len(found)} sources; make it smaller, to at most {_MOST_IN_CONE}")
+    return TABLES["sources"].c.id.in_(found["id"].tolist())

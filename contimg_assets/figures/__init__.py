@@ -1,0 +1,1 @@
+"""Pictures of tables, with matplotlib: what assets, the command line and notebooks show."""

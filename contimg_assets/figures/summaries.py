@@ -1,0 +1,155 @@
+"""Small plots of what a stage made of an epoch: PNGs of a few kB each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from contimg_assets.figures.canvas import new_figure, plain
+
+_DPI = 60
+
+
+def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:
+    """Offset and flux scale of every image with their errors, refused ones in grey.
+
+    Parameters
+    ----------
+    corrections : schema CORRECTIONS
+    """
+    figure, (left, right) = _figure(2)
+    applied = corrections["applied"].to_numpy(bool)
+    place = np.arange(len(corrections))
+    for used, colour in ((applied, "tab:blue"), (~applied, "0.6")):
+        rows = corrections[used]
+        left.errorbar(
+            rows["dra_arcsec"], rows["ddec_arcsec"], rows["ddec_err_arcsec"], rows["dra_err_arcsec"], ".", color=colour
+        )
+        right.errorbar(place[used], rows["flux_scale"], rows["flux_scale_err"], fmt=".", color=colour)
+    left.axhline(0, color="k", lw=0.5)
+    left.axvline(0, color="k", lw=0.5)
+    left.invert_xaxis()
+    left.set(xlabel="catalogue - image, east [arcsec]", ylabel="north [arcsec]", title="position offsets")
+    right.axhline(1, color="k", lw=0.5)
+    right.set(xlabel="image", ylabel="our flux / catalogue's", title="flux scales (grey: not applied)")
+    return _png(figure)
+
+
+def plot_matches(matches: pd.DataFrame) -> bytes:
+    """Offsets of the best matches, and separations of all candidates by what they are worth.
+
+    Parameters
+    ----------
+    matches : schema CATALOG_MATCHES
+    """
+    figure, (left, right) = _figure(2)
+    best = matches[(matches["rank"] == 1) & (matches["probability"] > 0.5)]
+    for name, rows in best.groupby("catalog"):
+        left.plot(rows["dra_arcsec"], rows["ddec_arcsec"], ".", ms=2, label=f"{name} ({len(rows)})")
+    left.axhline(0, color="k", lw=0.5)
+    left.axvline(0, color="k", lw=0.5)
+    left.invert_xaxis()
+    left.set(xlabel="catalogue - ours, east [arcsec]", ylabel="north [arcsec]", title="matches with probability > 0.5")
+    if len(best):
+        left.legend(fontsize=7)
+    likely = (matches["probability"] > 0.5).to_numpy()
+    separation = matches["separation_arcsec"].to_numpy(float)
+    right.hist([separation[likely], separation[~likely]], bins=30, stacked=True, label=["> 0.5", "<= 0.5"])
+    right.set(xlabel="separation [arcsec]", ylabel="candidates", title="candidates by probability")
+    right.legend(fontsize=7)
+    return _png(figure)
+
+
+def plot_variability(variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0) -> bytes:
+    """`draw_variability` as a small picture."""
+    return _png(draw_variability(variability, kind, max_q))
+
+
+def draw_variability(
+    variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0, n_named: int = 0, title: str = ""
+) -> Figure:
+    """Variability index V against eta: constant sources lie lower left, variables upper right.
+
+    Parameters
+    ----------
+    variability : columns eta_<kind> and v_<kind> of schema VARIABILITY; q_value_<kind>, where there is such a column
+    kind : which flux
+    max_q : sources up to this q-value are marked
+    n_named : the names of so many of these are written beside them, the first ones; column `name`
+    """
+    if n_named:
+        figure, ((axes,),) = new_figure(width=7.0, height=5.5)
+    else:
+        figure, (axes,) = _figure(1)
+    eta, v = f"eta_{kind}", f"v_{kind}"
+    shown = variability[(variability[eta] > 0) & (variability[v] > 0)]
+    if len(shown):
+        grid = axes.hexbin(shown[eta], shown[v], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1)
+        figure.colorbar(grid, label="sources")
+    if max_q and f"q_value_{kind}" in shown:
+        chosen = shown[shown[f"q_value_{kind}"] <= max_q]
+        axes.plot(chosen[eta], chosen[v], "r+", ms=4, mew=0.7, label=f"{len(chosen)} with q <= {max_q:g}")
+        axes.legend(fontsize=7, loc="lower right")
+        for row in chosen[:n_named].to_dict("records"):
+            label = plain(row["name"])
+            axes.annotate(label, (row[eta], row[v]), (-4, 2), textcoords="offset points", ha="right", fontsize=6)
+    what = {"peak": "peak flux", "int": "integrated flux"}[kind]
+    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)")
+    axes.set_title(plain(title) or f"{len(shown)} light curves, {what}")
+    return figure
+
+
+def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str]) -> bytes:
+    """Flux scale between epochs of every image, by epoch.
+
+    Parameters
+    ----------
+    scales : schema EPOCH_SCALES
+    """
+    figure, (axes,) = _figure(1)
+    place = pd.Index(epochs_in_time_order).get_indexer(pd.Index(scales["epoch"]))
+    axes.errorbar(place, scales["epoch_scale"], scales["epoch_scale_err"], fmt=".", ms=3, lw=0.5)
+    axes.axhline(1, color="k", lw=0.5)
+    axes.set(xlabel="epoch, in time order", ylabel="our flux / true flux", title="flux scale of every image")
+    return _png(figure)
+
+
+def plot_error_model(rows: pd.DataFrame) -> bytes:
+    """Factor of the finder's errors by S / e, floor and step by distance from the image center.
+
+    Parameters
+    ----------
+    rows : schema ERROR_MODEL
+    """
+    figure, (left, right) = _figure(2)
+    styles = {("int", "noise"): "C0.-", ("peak", "noise"): "C1.-", ("int", "floor"): "C0.-", ("peak", "floor"): "C1.-"}
+    for (kind, term), of_term in rows.groupby(["flux_kind", "term"]):
+        axes, factor = (left, 1.0) if term == "noise" else (right, 100.0)
+        style = styles.get((str(kind), str(term)), "C0.--" if kind == "int" else "C1.--")
+        value, err = factor * of_term["value"], factor * of_term["value_err"]
+        axes.errorbar(of_term["at"], value, err, fmt=style[2:], color=style[:2], label=f"{kind} {term}", lw=1)
+    left.axhline(1, color="k", lw=0.5)
+    left.set(xlabel="S / e", ylabel="error / finder's error", title="noise", xscale="log")
+    right.set(xlabel="distance from center [image radii]", ylabel="percent of the flux", title="floor, steps (dashed)")
+    left.legend(fontsize="small")
+    return _png(figure)
+
+
+def _figure(n_panels: int) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.5 * n_panels, 3.6), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    # By hand: to find the layout, matplotlib draws everything twice, and a plot must not cost more than the work.
+    figure.subplots_adjust(left=0.16 / n_panels, right=0.97, bottom=0.15, top=0.9, wspace=0.3)
+    return figure, figure.subplots(1, n_panels, squeeze=False)[0]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,148 @@
+"""Data for programs and charts: JSON, CSV, VOTable, Simple Cone Search."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contimg_assets.database.export_files import as_bytes
+from contimg_assets.database.source_list import MOST_ROWS, SourcePage, list_sources, to_arrow
+from contimg_assets.errors import InputError
+from contimg_assets.web import charts
+from contimg_assets.web.asked import columns_of, query_of
+from contimg_assets.web.cone_search import MEDIA_TYPE, cone_search
+from contimg_assets.web.survey import Survey
+
+_CHARTS = {
+    "offset_east": ("dra_arcsec", "dra_err_arcsec", "offset east [arcsec]"),
+    "offset_north": ("ddec_arcsec", "ddec_err_arcsec", "offset north [arcsec]"),
+    "flux_factor": ("flux_mult", "flux_mult_err", "flux factor"),
+    "rms": ("rms_mjy_beam", None, "rms [mJy/beam]"),
+}
+IMAGE_CHARTS = tuple(_CHARTS)
+
+
+def survey_of(request: Request) -> Survey:
+    """The products that the application shows."""
+    survey: Survey = request.app.state.survey
+    return survey
+
+
+def is_for_programs(request: Request) -> bool:
+    """Whether an address is asked for by a program."""
+    return request.url.path.removeprefix(request.scope.get("root_path", "")).startswith(("/api", "/chart", "/scs"))
+
+
+def refusal(sentence: str, status: int) -> Response:
+    """An error as JSON."""
+    return _json({"error": sentence}, status)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    # Numbers that JSON does not know must have become null before.
+    return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")
+
+
+def _records(frame: pd.DataFrame) -> Any:
+    """Rows as objects; missing values are null."""
+    return json.loads(frame.to_json(orient="records", double_precision=15))
+
+
+def _listed(request: Request, limit: int | None = None) -> SourcePage:
+    survey = survey_of(request)
+    query = query_of(request.query_params, survey.database, limit)
+    return list_sources(survey.database, query, columns_of(request.query_params, survey.database))
+
+
+def sources_json(request: Request) -> Response:
+    """A page of the list of sources."""
+    page = _listed(request)
+    return _json({"total": page.total, "sources": _records(page.rows)})
+
+
+def sources_csv(request: Request) -> Response:
+    """The whole list as CSV."""
+    return _file(request, "csv", "text/csv", "sources.csv")
+
+
+def sources_votable(request: Request) -> Response:
+    """The whole list as VOTable."""
+    return _file(request, "votable", MEDIA_TYPE, "sources.xml")
+
+
+def _file(request: Request, kind: str, media_type: str, name: str) -> Response:
+    page = _listed(request, MOST_ROWS)
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(as_bytes(to_arrow(page.rows), "sources", kind), media_type=media_type, headers=headers)
+
+
+def source_json(request: Request) -> Response:
+    """All about one source."""
+    database = survey_of(request).database
+    source_id = database.find_source(request.path_params["source"])
+    return _json(
+        {
+            "source": _records(database.source(source_id).to_frame().T)[0],
+            "variability": _records(database.source_variability(source_id)),
+            "matches": _records(database.matches(source_id)),
+            "decisions": _records(database.decisions(source_id)),
+            "relations": _records(database.relations(source_id)),
+        }
+    )
+
+
+def light_curve_json(request: Request) -> Response:
+    """The points of a source."""
+    return _json(_records(survey_of(request).database.light_curve(request.path_params["source"])))
+
+
+def light_curve_chart(request: Request) -> Response:
+    """The chart of a light curve."""
+    return _json(charts.light_curve_chart(survey_of(request).database.light_curve(request.path_params["source"])))
+
+
+def eta_v_chart(request: Request) -> Response:
+    """The chart of V against eta."""
+    survey = survey_of(request)
+    variables = survey.variables()
+    kind = next((name.removeprefix("eta_") for name in map(str, variables) if name.startswith("eta_")), "peak")
+    return _json(charts.variability_chart(variables, kind, survey.config.variability.max_q))
+
+
+def sky_chart(request: Request) -> Response:
+    """The map; about a source or position where one is named."""
+    survey = survey_of(request)
+    query = query_of(request.query_params, survey.database)
+    center = None if query.cone is None else (query.cone[0], query.cone[1], query.cone[2] / 3600.0)
+    return _json(charts.sky_chart(survey.marked(), survey.images(), center))
+
+
+def image_chart(request: Request) -> Response:
+    """A number of all images over time."""
+    name = request.path_params["name"]
+    if name not in _CHARTS:
+        raise InputError(f"there is no chart {name!r}; there are {', '.join(_CHARTS)}")
+    return _json(charts.images_chart(survey_of(request).images(), *_CHARTS[name]))
+
+
+def cone(request: Request) -> Response:
+    """Simple Cone Search."""
+    return Response(cone_search(survey_of(request).database, dict(request.query_params)), media_type=MEDIA_TYPE)
+
+
+ROUTES = {
+    "/api/sources": sources_json,
+    "/api/sources.csv": sources_csv,
+    "/api/sources.xml": sources_votable,
+    "/api/sources/{source}": source_json,
+    "/api/sources/{source}/light_curve": light_curve_json,
+    "/chart/light_curve/{source}": light_curve_chart,
+    "/chart/eta-v": eta_v_chart,
+    "/chart/sky": sky_chart,
+    "/chart/images/{name}": image_chart,
+    "/scs": cone,
+}

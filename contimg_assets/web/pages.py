@@ -1,0 +1,201 @@
+"""Pages for people. What they hold comes from catalogs of strangers: templates escape all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from contimg_assets.database.source_list import COLUMNS, list_sources
+from contimg_assets.errors import StoreError
+from contimg_assets.web.asked import columns_of, query_of
+from contimg_assets.web.data import IMAGE_CHARTS, survey_of
+from contimg_assets.web.tables import Shown, shown_table
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("contimg_assets.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+_FEW = 10
+_NEIGHBOR_ARCSEC = 300.0
+_IMAGE_COLUMNS = ["epoch", "image", "verdict", "mjd", "dra_arcsec", "dra_err_arcsec", "ddec_arcsec", "ddec_err_arcsec"]
+_IMAGE_COLUMNS += ["flux_mult", "flux_mult_err", "rms_mjy_beam", "n_rows", "reason"]
+_MATCH_COLUMNS = ["catalog_type", "catalog_source_id", "separation_arcsec", "de_ruiter", "probability", "flux_ratio"]
+_MATCH_COLUMNS += ["match_quality", "blend", "comment"]
+_POINT_COLUMNS = ["epoch", "image", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam"]
+_POINT_COLUMNS += ["flux_int_corr_mjy", "flux_int_err_corr_mjy", "upper_limit_mjy_beam", "snr", "forced", "trusted"]
+
+
+def _page(request: Request, template: str, title: str, status: int = 200, **content: Any) -> HTMLResponse:
+    here = "/" + request.url.path.removeprefix(request.scope.get("root_path", "")).strip("/").split("/")[0]
+    common = {"root": request.app.state.root, "here": here, "charts": False, "title": title}
+    return HTMLResponse(_TEMPLATES.get_template(template).render({**common, **content}), status)
+
+
+def refusal(request: Request, sentence: str, status: int) -> Response:
+    """An error that a person can cure."""
+    return _page(request, "error.html", "That does not work", status, sentence=sentence)
+
+
+def _sources_table(request: Request, frame: pd.DataFrame, id_column: str = "id", **options: Any) -> Shown:
+    """A table of sources whose names lead to their pages."""
+    root, ids = request.app.state.root, frame[id_column].tolist()
+    links = {"name": lambda row: f"{root}/source/{ids[row]}"}
+    return shown_table(frame, links, hidden=(id_column, *options.pop("hidden", ())), **options)
+
+
+def overview(request: Request) -> Response:
+    """The survey at a glance, and what needs eyes."""
+    survey = survey_of(request)
+    found = survey.look()
+    if found is None:
+        raise StoreError("the products hold nothing yet; `contimg run` fills them")
+    variables, new = survey.variables(), survey.new()
+    names = [name for name in map(str, variables) if name.startswith(("name", "source_id", "n_", "eta", "v_", "q_"))]
+    new_names = ["name", "id", "first_epoch", "n_measurements", "flux_peak_mjy_beam", "flux_int_mjy", "false_chance"]
+    epochs = survey.database.read_table("epochs").drop(columns="content_version")
+    return _page(
+        request, "overview.html", "Overview",
+        headline=found.headline,
+        findings=shown_table(found.findings[:_FEW]),
+        new=_sources_table(request, new[new_names][:_FEW]),
+        varying=_sources_table(request, variables[names][:_FEW], "source_id"),
+        epochs=shown_table(epochs.sort_values("mjd_start", ascending=False)[:_FEW]),
+    )  # fmt: skip
+
+
+def find(request: Request) -> Response:
+    """The page of the source that a text means."""
+    database = survey_of(request).database
+    source_id = database.find_source(request.query_params.get("q", ""))
+    return RedirectResponse(f"{request.app.state.root}/source/{source_id}", 303)
+
+
+def sources(request: Request) -> Response:
+    """The list of sources: filtered, sorted, a page of it."""
+    survey, asked, root = survey_of(request), dict(request.query_params), request.app.state.root
+    query = query_of(asked, survey.database)
+    columns = columns_of(asked, survey.database)
+    page = list_sources(survey.database, query, columns)
+
+    def href(path: str = "/sources", **changed: Any) -> str:
+        given = {name: str(value) for name, value in {**asked, **changed}.items() if str(value)}
+        return f"{root}{path}?{urlencode(given)}"
+
+    def sort(name: str) -> str:
+        return href(sort=name if query.sort == f"-{name}" else f"-{name}", offset="")
+
+    last = query.offset + len(page.rows)
+    files = {"CSV": "/api/sources.csv", "VOTable": "/api/sources.xml", "JSON": "/api/sources"}
+    return _page(
+        request, "sources.html", "Sources",
+        asked={name: asked.get(name, "") for name in ("where", "about", "radius", "columns", "sort")},
+        sources=_sources_table(request, page.rows, sort=sort), total=page.total, first=query.offset + 1, last=last,
+        previous=href(offset=max(0, query.offset - query.limit) or "") if query.offset else "",
+        next=href(offset=last) if last < page.total else "",
+        files=[(kind, href(path)) for kind, path in files.items()],
+        known=[(name, column.description) for name, column in COLUMNS.items()],
+    )  # fmt: skip
+
+
+def source(request: Request) -> Response:
+    """All about one source."""
+    survey, root = survey_of(request), request.app.state.root
+    database = survey.database
+    source_id = database.find_source(request.path_params["source"])
+    row = database.source(source_id)
+    ra, dec = float(row["ra_deg"]), float(row["dec_deg"])
+    statistics = database.source_variability(source_id).drop(columns="source_id").dropna(axis=1, how="all")
+    near = database.cone(ra, dec, _NEIGHBOR_ARCSEC)
+    names = ["name", "id", "separation_arcsec", "n_measurements", "flux_peak_mjy_beam", "flux_peak_err_mjy_beam"]
+    relations = database.relations(source_id)
+    other = relations["from_source_id"].where(relations["from_source_id"] != source_id, relations["to_source_id"])
+    competed = pd.DataFrame(
+        {
+            "name": database.names(other.tolist()).to_numpy(),
+            "id": other,
+            "epoch": relations["epoch"],
+            "kind": relations["kind"],
+        }
+    )
+    return _page(
+        request, "source.html", str(row["name"]), charts=True,
+        id=source_id, place=f"RA {ra:.5f}°, Dec {dec:+.5f}° (ICRS)", elsewhere=_elsewhere(ra, dec),
+        curve_href=f"{root}/chart/light_curve/{source_id}",
+        statistics=shown_table(_upright(row, statistics)),
+        matches=shown_table(database.matches(source_id)[_MATCH_COLUMNS]),
+        decisions=shown_table(database.decisions(source_id).drop(columns=["id", "source_id"])),
+        neighbors=_sources_table(request, near.loc[near["id"] != source_id, names]),
+        relations=_sources_table(request, competed),
+        points=shown_table(database.light_curve(source_id)[_POINT_COLUMNS].dropna(axis=1, how="all")),
+    )  # fmt: skip
+
+
+def _upright(row: pd.Series, statistics: pd.DataFrame) -> pd.DataFrame:
+    """Numbers about a source, a line each, with what they mean."""
+    texts = shown_table(row.to_frame().T.infer_objects()), shown_table(statistics[statistics["sample"] == "detections"])
+    lines = [
+        (head.name, cell.text, head.meaning)
+        for table in texts
+        for head, cell in zip(table.heads, next(iter(table.rows), []), strict=False)
+        if cell.text != "-" and head.name not in ("name", "id", "sample", "healpix")
+    ]
+    return pd.DataFrame(lines, columns=["column", "value", "meaning"])
+
+
+def _elsewhere(ra: float, dec: float) -> list[tuple[str, str]]:
+    """Other people's pages about a place; a browser goes there only when somebody asks it to."""
+    place = f"{ra:.6f} {dec:+.6f}"
+    coordinates = quote(place)
+    return [
+        ("SIMBAD", f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={coordinates}&Radius=30&Radius.unit=arcsec"),
+        ("NED", f"https://ned.ipac.caltech.edu/conesearch?search_type=Near%20Position%20Search&ra={ra:.6f}&dec={dec:.6f}"
+                "&radius=0.5"),
+        ("TNS", f"https://www.wis-tns.org/search?ra={ra:.6f}&decl={dec:.6f}&radius=10&coords_unit=arcsec"),
+        ("Aladin Lite", f"https://aladin.cds.unistra.fr/AladinLite/?target={coordinates}&fov=0.2"),
+        ("VLASS and RACS cutouts", f"https://cirada.ca/vlasscatalogueql0?ra={ra:.6f}&dec={dec:.6f}"),
+    ]  # fmt: skip
+
+
+def eta_v(request: Request) -> Response:
+    """V against eta."""
+    root, max_q = request.app.state.root, survey_of(request).config.variability.max_q
+    words = f"Density of all sources; points: those that vary most, marked up to a q-value of {max_q:g}. A click on a "
+    return _page(
+        request, "chart.html", "V against η", charts=True, words=words + "point opens its source.",
+        drawn=[("eta-v", f"{root}/chart/eta-v")], frame=None,
+    )  # fmt: skip
+
+
+def sky(request: Request) -> Response:
+    """The map of the survey, or about a place."""
+    root, asked = request.app.state.root, urlencode(dict(request.query_params))
+    words = (
+        "Sources and images; marked: those that vary and new ones. East is left. A click on a point opens its source."
+    )
+    return _page(
+        request, "chart.html", "Sky", charts=True, words=words, drawn=[("sky", f"{root}/chart/sky?{asked}")], frame=None
+    )
+
+
+def images(request: Request) -> Response:
+    """All images over time with their corrections."""
+    root, found = request.app.state.root, survey_of(request).images()
+    newest = found[[name for name in _IMAGE_COLUMNS if name in found]][::-1][:500].reset_index(drop=True)
+    words = f"{len(found)} images over time; grey: not trusted. The newest first:"
+    drawn = [(name, f"{root}/chart/images/{name}") for name in IMAGE_CHARTS]
+    return _page(request, "chart.html", "Images", charts=True, words=words, drawn=drawn, frame=shown_table(newest))
+
+
+ROUTES = {
+    "/": overview,
+    "/find": find,
+    "/sources": sources,
+    "/source/{source}": source,
+    "/eta-v": eta_v,
+    "/sky": sky,
+    "/images": images,
+}

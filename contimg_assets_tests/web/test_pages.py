@@ -1,0 +1,206 @@
+"""Pages and data of `contimg web`: what they hold, that they escape it, and what they refuse."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io.votable import parse
+from starlette.testclient import TestClient
+
+from contimg_assets.config import Config
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.web.app import build_app
+from contimg_assets_tests.orchestration.names import HOSTILE
+
+PAGES = ("/", "/sources", "/eta-v", "/sky", "/images")
+CHARTS = ("eta-v", "sky", "images/offset_east", "images/offset_north", "images/flux_factor", "images/rms")
+
+KNOWN = (
+    "html head meta title link script body header nav a form label span input button main h1 h2 p ul li div table "
+    "thead tbody tr th td"
+)
+
+
+class _Page(HTMLParser):
+    """Tags, addresses and words of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture
+def source(products: ProductsDatabase) -> pd.Series:
+    return products.read_table("sources").iloc[0]
+
+
+def test_every_page_answers_with_all_it_needs_from_here(client: TestClient, source: pd.Series) -> None:
+    for path in (*PAGES, f"/source/{source['id']}"):
+        answer = client.get(path)
+        assert answer.status_code == 200, (path, answer.text[:500])
+        page = _Page(answer.text)
+        fetched = [values.get("src") or values.get("href") for tag, values in page.tags if tag in ("script", "link")]
+        for url in fetched:
+            assert url == "data:," or client.get(str(url)).status_code == 200, url
+        charts = [values["data-chart"] for _, values in page.tags if "data-chart" in values]
+        for url in charts:
+            assert client.get(str(url)).json()["target_id"] is None
+        assert bool(charts) == (path not in ("/", "/sources"))
+        # No script stands in a page, and nothing acts on an event.
+        assert not any(tag == "script" and not values.get("src") for tag, values in page.tags)
+        assert not any(name.startswith("on") for _, values in page.tags for name in values)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "script-src 'self';" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_hostile_names_are_text(client: TestClient, source: pd.Series) -> None:
+    page = _Page(client.get(f"/source/{source['id']}").text)
+    words = " ".join(page.words)
+    for name in HOSTILE:
+        shown = name if len(name) <= 300 else f"{name[:300]}…"
+        assert shown in words, name
+    assert {tag for tag, _ in page.tags} <= set(KNOWN.split())
+    hosts = {re.sub(r"(https?://[^/]*).*", r"\1", values["href"] or "") for tag, values in page.tags if tag == "a"}
+    assert not any("example.com" in host or host.startswith("javascript") for host in hosts)
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_hostile_addresses_are_refused_in_words(client: TestClient, words: str) -> None:
+    for path in ("/sources", "/find"):
+        answer = client.get(path, params={"where": words, "q": words})
+        assert answer.status_code in (400, 404)
+        assert {tag for tag, _ in _Page(answer.text).tags} & {"img", "script"} == set()
+    assert client.get("/source/%3Cscript%3Ealert(1)").status_code == 400
+
+
+def test_the_list_is_filtered_sorted_and_cut_by_the_database(client: TestClient, products: ProductsDatabase) -> None:
+    asked = {"where": "eta_peak > 0.5 and n_measurements >= 2, name ~ J", "sort": "-eta_peak", "limit": "7"}
+    answer = client.get("/api/sources", params={**asked, "columns": "n_limits"}).json()
+    statistics = products.read_table("variability")
+    everything = products.read_table("sources").merge(statistics, left_on="id", right_on="source_id")
+    right = everything[(everything["eta_peak"] > 0.5) & (everything["n_measurements"] >= 2)]
+    right = right.sort_values("eta_peak", ascending=False)
+    assert answer["total"] == len(right) > 7
+    assert [one["name"] for one in answer["sources"]] == right["name"][:7].tolist()
+    assert [one["n_limits"] for one in answer["sources"]] == right["n_limits"][:7].tolist()
+    second = client.get("/api/sources", params={**asked, "offset": "7"}).json()["sources"]
+    assert [one["name"] for one in second] == right["name"][7:14].tolist()
+    page = client.get("/sources", params=asked).text
+    assert right["name"].iloc[0] in page and "Next" in page
+    # CSV and VOTable have all of the list.
+    csv = pd.read_csv(io.StringIO(client.get("/api/sources.csv", params=asked).text))
+    assert csv["name"].tolist() == right["name"].tolist()
+    votable = parse(io.BytesIO(client.get("/api/sources.xml", params=asked).content)).get_first_table()
+    assert votable.array["id"].tolist() == right["id"].tolist()
+    assert votable.get_field_by_id("ra_deg").unit == "deg"
+
+
+def test_the_list_about_a_place(client: TestClient, products: ProductsDatabase, source: pd.Series) -> None:
+    asked = {"about": source["name"].split(" ")[1], "radius": "2000"}
+    near = products.cone(source["ra_deg"], source["dec_deg"], 2000.0)
+    answer = client.get("/api/sources", params=asked).json()
+    assert answer["total"] == len(near) > 1
+    assert {one["id"] for one in answer["sources"]} == set(near["id"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"where": "eta_paek > 3"}, "there is no column 'eta_paek'; is 'eta_peak' meant?"),
+        ({"where": "eta_peak"}, "'eta_peak' is no condition"),
+        ({"where": "eta_peak > many"}, "eta_peak is a number, and 'many' is none"),
+        ({"where": "is_new = maybe"}, "is_new is true or false"),
+        ({"where": "is_new > true"}, "is_new is true or false: ask is_new = true"),
+        ({"where": "1=1; DROP TABLE sources"}, "there is no column '1'"),
+        ({"sort": "id; DROP"}, "there is no column 'id; DROP'"),
+        ({"columns": "password"}, "there is no column 'password'"),
+        ({"limit": "0"}, "a limit from 1 to"),
+        ({"offset": "nan"}, "offset is 'nan', which is no number"),
+        ({"about": "nowhere at all"}, "neither a source id"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(client: TestClient, asked: dict[str, str], message: str) -> None:
+    answer = client.get("/api/sources", params=asked)
+    assert answer.status_code in (400, 404)
+    assert message in answer.json()["error"]
+
+
+def test_a_name_leads_to_its_source(client: TestClient, products: ProductsDatabase, source: pd.Series) -> None:
+    answer = client.get("/find", params={"q": source["name"].split(" ")[1]}, follow_redirects=False)
+    assert answer.headers["location"] == f"/source/{source['id']}"
+    assert client.get(f"/source/{source['name']}").status_code == 200
+    told = client.get(f"/api/sources/{source['id']}").json()
+    assert told["source"]["name"] == source["name"]
+    assert len(told["matches"]) == len(products.matches(source["id"]))
+    curve = client.get(f"/api/sources/{source['id']}/light_curve").json()
+    expected = products.light_curve(source["id"])
+    assert [one["mjd"] for one in curve] == expected["mjd"].tolist()
+    assert client.get("/api/sources/0123456789abcdef").status_code == 404
+
+
+def test_nothing_can_be_written_and_no_page_elsewhere_gets_in(client: TestClient, source: pd.Series) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert client.request(method, f"/source/{source['id']}").status_code == 405
+    # A name that somebody makes resolve to this computer.
+    answer = client.get("/", headers={"host": "rebound.example.com"})
+    assert answer.status_code == 400
+    assert "Overview" not in answer.text
+    assert client.get("/static/../app.py").status_code == 404
+    assert client.get("/nothing").status_code == 404
+
+
+def test_a_proxy_may_put_a_path_before_all_addresses(config: Config, products: ProductsDatabase) -> None:
+    behind = TestClient(build_app(config, products, root_path="/contimg/"), base_url="http://127.0.0.1")
+    page = _Page(behind.get("/sources").text)
+    inside = [values["href"] or "" for _, values in page.tags if "href" in values]
+    assert all(url.startswith(("/contimg/", "data:", "https:")) for url in inside)
+
+
+def test_an_empty_database_says_what_to_do(tmp_path, config: Config) -> None:
+    with ProductsDatabase(tmp_path / "empty.sqlite3") as empty:
+        empty.upgrade()
+        client = TestClient(build_app(config, empty), base_url="http://127.0.0.1")
+        assert "`contimg run` fills them" in client.get("/").text
+        assert client.get("/sources").status_code == 200
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_charts_have_no_number_that_json_does_not_know(client: TestClient, chart: str) -> None:
+    answer = client.get(f"/chart/{chart}")
+    assert answer.status_code == 200
+    assert "NaN" not in answer.text
+
+
+def test_many_sources_are_a_density_and_points(products: ProductsDatabase) -> None:
+    from contimg_assets.web.charts import MOST_POINTS, variability_chart
+
+    rng = np.random.default_rng(1)
+    n = 100_000
+    many = pd.DataFrame(
+        {
+            "name": "DSA J035912.3+153523",
+            "source_id": "0123456789abcdef",
+            "eta_peak": rng.lognormal(size=n),
+            "v_peak": rng.lognormal(size=n),
+            "q_value_peak": np.linspace(0, 1, n),
+        }
+    )
+    import json
+
+    text = json.dumps(variability_chart(many, "peak", 0.05))
+    assert len(text) < 3_000_000
+    assert text.count("source/0123456789abcdef") == MOST_POINTS
