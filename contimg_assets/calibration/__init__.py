@@ -11,7 +11,13 @@ from contimg_assets.calibration.epoch_scale import (
     scale_refusals,
     with_epoch_scales,
 )
-from contimg_assets.calibration.field_scale import field_scales, tie_fluxes, with_field_scales, without_additive
+from contimg_assets.calibration.field_scale import (
+    field_scales,
+    scale_pulls,
+    tie_fluxes,
+    with_field_scales,
+    without_additive,
+)
 from contimg_assets.calibration.flux_scale import FluxScale, calculate_flux_scale
 from contimg_assets.calibration.known_variables import add_fluxes, calibrated_fluxes, known_variables
 from contimg_assets.calibration.measure import filter_counts, measure_corrections, selection_of
@@ -31,6 +37,7 @@ __all__ = [
     "filter_counts",
     "known_variables",
     "measure_corrections",
+    "scale_pulls",
     "scale_refusals",
     "selection_of",
     "tie_fluxes",

@@ -12,9 +12,12 @@ from contimg_assets.calibration import positions
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, require
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Floats
 
 
-def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.DataFrame:
+def apply_corrections(
+    measurements: TableLike, corrections: TableLike, scale_pulls: TableLike | None = None
+) -> pd.DataFrame:
     """Measurements with corrected positions and fluxes; the raw columns stay.
 
     Parameters
@@ -25,6 +28,9 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
     corrections : DataFrame, Table or pyarrow.Table
         What `measure_corrections` returned: a row for every image of the measurements. Without ``trusted`` all images
         are, without ``flux_tie_err`` it is 0.
+    scale_pulls : DataFrame, Table or pyarrow.Table, optional
+        ``measurement_id`` and ``pull`` of the measurements that gave their image its scale, see
+        `contimg_assets.schemas.corrections`; none if not given.
 
     Returns
     -------
@@ -32,9 +38,10 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         The measurements, in their order, with ``ra_corr_deg``, ``dec_corr_deg``, ``flux_int_corr_mjy``,
         ``flux_peak_corr_mjy_beam``, their errors and ``corrected``, as described in
         `contimg_assets.schemas.corrections`. Errors of fluxes are the thermal ones, scaled; ``flux_scale_err`` is the
-        image's own error of the scale as a fraction, common to all its measurements, ``flux_tie_err`` that of the
-        absolute scale, common to the field; neither is part of them. ``trusted`` is the image's. Position errors grow
-        by the offset's standard error, of a model over the image by that at their place.
+        image's own error of the scale as a fraction, common to all its measurements but for those that the scale was
+        measured from, ``flux_tie_err`` that of the absolute scale, common to the field; neither is part of them.
+        ``trusted`` is the image's. Position errors grow by the offset's standard error, of a model over the image by
+        that at their place.
 
     Raises
     ------
@@ -100,10 +107,23 @@ def apply_corrections(measurements: TableLike, corrections: TableLike) -> pd.Dat
         "flux_int_corr_mjy": (of_measurement("flux_int_mjy") - add) * mult,
         "flux_int_err_corr_mjy": of_measurement("flux_int_err_mjy") * mult,
         "local_rms_corr_mjy_beam": of_measurement("local_rms_mjy_beam") * mult,
-        "flux_scale_err": of_image("flux_mult_err") / mult,
+        "flux_scale_err": _scale_errors(measurements, of_image("flux_mult_err") / mult, scale_pulls),
         # Corrections from elsewhere need not say these two.
         "flux_tie_err": of_image("flux_tie_err") if "flux_tie_err" in corrections else 0.0,
         "trusted": corrections["trusted"].to_numpy(dtype=bool)[row] if "trusted" in corrections else True,
         "corrected": corrections["applied"].to_numpy(dtype=bool)[row],
     }
     return measurements.assign(**columns)
+
+
+def _scale_errors(measurements: pd.DataFrame, of_image: Floats, scale_pulls: TableLike | None) -> Floats:
+    """What the error of its image's scale adds to each flux, shape (n,).
+
+    The scale g follows the noise of the fluxes that it was measured from: with covariance c, the variance of S / g is
+    that of S and g^2 - 2 c. Of many sources c is nothing; of a dozen it is most of g^2 of the bright ones.
+    """
+    if scale_pulls is None:
+        return of_image
+    pulls = as_frame(scale_pulls, "scale pulls").set_index("measurement_id")["pull"]
+    pull = pulls.reindex(measurements["measurement_id"]).fillna(0.0).to_numpy(dtype=float)
+    return np.sqrt(np.maximum(of_image**2 - 2.0 * pull, 0.0))

@@ -29,10 +29,12 @@ from contimg_assets.calibration.relative_scale import (
     blocks,
     error_of_scale,
     fit_relative_scale,
+    information_of,
     scatter_model,
 )
 from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
 from contimg_assets.config import Corrections
+from contimg_assets.schemas.corrections import SCALE_PULLS
 from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec
 
@@ -63,9 +65,9 @@ def tie_fluxes(
 
     Returns
     -------
-    source_id, image, flux_mjy, flux_err_mjy, snr, least_snr (of a source that counts, in this image), repeated (whether
-    it is a duplicate of another image's), east_deg, north_deg (from the image's center), sorted by image and source; a
-    source that an image has twice is left out. Not cut by SNR.
+    source_id, measurement_id, image, flux_mjy, flux_err_mjy, snr, least_snr (of a source that counts in this image),
+    repeated (whether it is a duplicate of another image's), east_deg, north_deg (from the image's center), sorted by
+    image and source; a source that an image has twice is left out. Not cut by SNR.
     """
     owners = _with_duplicates(measurements, associations)
     repeated = owners.loc[owners["repeated"], "measurement_id"]
@@ -87,6 +89,7 @@ def tie_fluxes(
     table["least_snr"] = _least_snr(measurements, table["image"], parameters.min_snr)
     columns = [
         "source_id",
+        "measurement_id",
         "image",
         "flux_mjy",
         "flux_err_mjy",
@@ -136,12 +139,37 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources:
     outlier_fraction, tie_err (of the sources' scale, NaN where nothing tied it), ln_usual, ln_usual_err (what the
     field's scale is in other images).
     """
-    ties = _with_known(fluxes[~fluxes["source_id"].isin(set(variable_sources))], known)
-    parts = [(str(image), rows) for image, rows in ties.groupby("image", sort=True)]
-    samples = [_ratios(_chosen(rows)) for _, rows in parts]
-    fits = _fitted(samples)
+    parts = _images(fluxes, known, variable_sources)
+    fits = _fitted([_ratios(_chosen(rows)) for _, rows in parts])
     records = [{"image": image, **_record(rows, fit)} for (image, rows), fit in zip(parts, fits, strict=True)]
     return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image").astype(float)
+
+
+def scale_pulls(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str] = ()) -> pd.DataFrame:
+    """By how much the noise of single measurements draws the scale of their image along.
+
+    Parameters
+    ----------
+    fluxes, known, variable_sources : as of `relative_scales`
+
+    Returns
+    -------
+    SCALE_PULLS: the measurements that `relative_scales` measured scales from; sorted by measurement_id
+    """
+    chosen = [_chosen(rows) for _, rows in _images(fluxes, known, variable_sources)]
+    pulls = [fit.pull for fit in _fitted([_ratios(rows) for rows in chosen])]
+    if not chosen:
+        return SCALE_PULLS.empty()
+    table = pd.concat(chosen)[["measurement_id"]].assign(pull=np.concatenate(pulls))
+    return table.sort_values("measurement_id").reset_index(drop=True)
+
+
+def _images(
+    fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str]
+) -> list[tuple[str, pd.DataFrame]]:
+    """Name of each image, sorted, and its `tie_fluxes` with what is known of the sources, without variables."""
+    ties = _with_known(fluxes[~fluxes["source_id"].isin(set(variable_sources))], known)
+    return [(str(image), rows) for image, rows in ties.groupby("image", sort=True)]
 
 
 def _with_known(fluxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -169,10 +197,12 @@ def _with_known(fluxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             usable=usable,
             is_known=is_known,
             bright=fluxes["snr"].to_numpy(dtype=float) >= least,
-            ratio=ratio,
-            noise=own_var / mean**2,
-            known_noise=earlier_var / n / mean**2,
-            squares=found["squares_mjy2"].to_numpy(dtype=float) / mean**2,
+            # In units of that same mean: those of the earlier mean would give sources that were bright by noise then,
+            # and are fainter now, more weight.
+            ratio=scale * (1.0 + (ratio / scale - 1.0) * mean / together),
+            noise=own_var / together**2,
+            known_noise=earlier_var / n / together**2,
+            squares=found["squares_mjy2"].to_numpy(dtype=float) / together**2,
             n=n,
             tie_err=np.where(n_tied > 0, tie_err, np.nan),
             ln_scale=found["ln_scale"].to_numpy(dtype=float),
@@ -206,12 +236,15 @@ _RELATIVE = (
 
 
 def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """The sources that give an image's scale.
+    """The sources that give an image's scale."""
+    return _without_repeats(rows[rows["usable"]])
 
-    Without duplicates: they lie where images overlap, and the earlier fluxes there are another image's, whose primary
-    beam is wrong in another way. Only an image that mostly repeats another one would have little left.
+
+def _without_repeats(used: pd.DataFrame) -> pd.DataFrame:
+    """Sources without duplicates: they lie where images overlap, and the earlier fluxes there are another image's.
+
+    Its primary beam is wrong in another way. Only an image that mostly repeats another one would have little left.
     """
-    used = rows[rows["usable"]]
     kept = used[~used["repeated"]]
     return kept if 2 * len(kept) >= len(used) else used
 
@@ -245,8 +278,8 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
         n = known["n"].to_numpy(dtype=float)
         variance = (known["ln_scale_squares"] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
         usual, usual_err = float(known["ln_scale"].median()), float(np.sqrt(variance.median()))
-    relative = (bright["flux_err_mjy"] / bright["flux_mjy"]).to_numpy(dtype=float)
-    information = float((1.0 / (relative**2 + _USUAL_SCATTER**2)).sum())
+    tying = _without_repeats(bright)
+    relative = (tying["flux_err_mjy"] / tying["flux_mjy"]).to_numpy(dtype=float)
     return {
         "n_relative": fit.n,
         "n_candidates": len(bright),
@@ -260,7 +293,7 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
         "ln_usual": usual,
         "ln_usual_err": usual_err,
         # What its sources would tie it by, were their fluxes known.
-        "noise_err": error_of_scale(information, len(bright)),
+        "noise_err": error_of_scale(information_of(relative**2 + _USUAL_SCATTER**2), len(tying)),
         "repeated_share": float(bright["repeated"].mean()) if len(bright) else 0.0,
     }
 

@@ -26,6 +26,9 @@ Model = Literal["constant", "linear", "smooth", "auto"]
 
 DEGREES = {"constant": 0, "linear": 1, "smooth": 3}
 _HUBER = 1.345
+# Fewer values have no order to speak of: their error is that of normal ones from the MAD, which about the median of two
+# or three, and with its own scatter, makes it too small by this factor.
+_FEW, _TOO_SMALL = 4, 7.0
 _ITERATIONS = 15
 # Standard errors by which a richer model must be better. Three, as two would be exceeded by chance in one image of 40.
 _SIGNIFICANT = 3.0
@@ -42,7 +45,7 @@ class PositionOffset:
     dra_arcsec, ddec_arcsec : float
         Median offset (of a model: its value at the center of the image), arcsec.
     dra_err_arcsec, ddec_err_arcsec : float
-        Standard errors, sqrt(pi / 2) 1.4826 MAD / sqrt(n); of a model: of its value.
+        Standard errors (Maritz & Jarrett 1978, JASA 73, 194); of a model: of its value.
     covariance_arcsec2 : float
         Of the two offsets.
     dra_mad_arcsec, ddec_mad_arcsec : float
@@ -141,16 +144,6 @@ def calculate_positional_offsets(
     return _constant(offsets) if chosen == "constant" else _polynomial(chosen, x, y, offsets, center)
 
 
-def _small_sample(n: int) -> float:
-    """Factor by which the MAD about the sample's own median, and its own scatter, make errors too small.
-
-    Fitted to 60,000 normal samples of each size from 4 to 40, so that 1.96 errors hold 95 %. An odd number is no better
-    than the even one below: one residual about its median is 0.
-    """
-    even = max(2 * (n // 2), 2)
-    return 1.0 + 2.5 / even + 12.0 / even**2 + 14.0 / even**3
-
-
 def _constant(offsets: Floats) -> PositionOffset:
     n = len(offsets)
     if n == 0:
@@ -158,7 +151,10 @@ def _constant(offsets: Floats) -> PositionOffset:
     center = np.median(offsets, axis=0)
     residual = offsets - center
     mad = robust.mad(residual, axis=0)
-    error = robust.error_of_median(mad, n, robust.MAD_TO_MEDIAN_ERROR) * _small_sample(n)
+    if n < _FEW:
+        error = robust.error_of_median(mad, n, robust.MAD_TO_MEDIAN_ERROR) * _TOO_SMALL
+    else:
+        error = robust.own_error_of_median(offsets)
     # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     return PositionOffset(

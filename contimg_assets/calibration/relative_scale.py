@@ -3,15 +3,17 @@
 A source's mean flux over the earlier epochs has no scatter of a catalog, no difference in frequency or beam, and less
 noise than any single flux. So hundreds of constant sources give an image's own scale to a few thousandths.
 
-The ratio S / mean is taken as it is, not its logarithm, and its variance from the mean flux, not from the flux itself:
-both would prefer sources that noise made bright, by as much as the scale's error where many are faint.
+The ratio S / mean is taken as it is, not its logarithm, and its variance from the mean of all fluxes, not from the flux
+itself or the earlier ones alone: they would prefer sources that noise made bright on one side, by as much as the
+scale's error where many are faint.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import special
 from scipy.optimize import nnls
 
 from contimg_assets.sky.arrays import Floats, Indices
@@ -24,8 +26,10 @@ _ITERATIONS = 30
 _CONVERGED = 1e-3
 # How many sources the scatter of the other images of the epoch counts for, and how many blocks "no correlation" does.
 _SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 5.0
-# How many earlier fluxes of a source the model of its scatter counts for.
-_SOURCE_PRIOR = 2.0
+# How many earlier fluxes of a source the model of its scatter counts for: by how much the sources differ; how many
+# sources "they do not differ" counts for.
+_SOURCE_PRIORS, _DIFFERENCES_PRIOR = (2.0, 50.0), 20.0
+_FEWEST_FREE = 1.0
 _BINS, _FEWEST_IN_BIN = 8, 25
 _LEAST_VARIANCE = 1e-8
 # Least variance of a source, as a share of the median.
@@ -37,11 +41,13 @@ class ScatterModel:
     """Variance of relative fluxes = factor * (error / flux)^2 + floor^2: what the errors lack, of faint and of bright.
 
     Finders understate errors by a factor, which faint sources show; primary beams, ionosphere and deconvolution scatter
-    the bright ones by a fraction of their flux.
+    the bright ones by a fraction of their flux. What a single source has scattered so far is believed against the model
+    as one with ``counts_for`` fluxes: few where sources differ.
     """
 
     factor: float = 1.0
     floor: float = 0.0
+    counts_for: float = _SOURCE_PRIORS[1]
 
     def variance(self, noise: Floats) -> Floats:
         found: Floats = self.factor * noise + self.floor**2 + _LEAST_VARIANCE
@@ -77,7 +83,8 @@ class Ratios:
         """
         free = np.maximum(self.n_fluxes - 1.0, 0.0)
         typical = model.variance(self.known_noise * self.n_fluxes)
-        excess = (_SOURCE_PRIOR * typical + self.squares) / ((_SOURCE_PRIOR + free) * typical)
+        prior = model.counts_for
+        excess = (prior * typical + self.squares) / ((prior + free) * typical)
         return model.variance(self.noise / scale**2) * excess, typical * excess / self.n_fluxes
 
 
@@ -94,6 +101,8 @@ class RelativeScale:
     scatter : of the ratios beyond the errors, a fraction
     outlier_fraction : share of the sources that have no weight
     block_chi2, n_blocks : sum of squares of the blocks' mean residuals in units of their errors; blocks, 0 if too few
+    pull : covariance of the scale and each source's flux as fractions, shape (n,): a source that is high by noise draws
+        the scale along, and is less off in it than others are
     """
 
     n: int
@@ -104,6 +113,7 @@ class RelativeScale:
     outlier_fraction: float = np.nan
     block_chi2: float = 0.0
     n_blocks: int = 0
+    pull: Floats = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
 
 def blocks(east: Floats, north: Floats) -> Indices:
@@ -156,12 +166,12 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         stretch = _stretch(residual / np.sqrt(own + known))
         variance = stretch * (own + known)
         # No source may speak for the whole image, however bright: it may vary, or be extended.
-        taken = np.maximum(variance, _LEAST_SHARE * float(np.median(variance)))
+        taken = _bounded(variance)
         inside = np.maximum(1.0 - residual**2 / (_BIWEIGHT**2 * taken), 0.0)
         weight = inside**2 / taken
         total = float(weight.sum())
         if not total > 0:
-            return RelativeScale(n)
+            return RelativeScale(n, pull=np.zeros(n))
         change = float((weight * residual).sum()) / total
         scale *= 1.0 + change
         if abs(change) < _CONVERGED / np.sqrt(total):
@@ -181,23 +191,41 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         outlier_fraction=float(np.mean(inside == 0.0)),
         block_chi2=chi2,
         n_blocks=n_blocks,
+        pull=weight * own / total,
     )
+
+
+def _bounded(variance: Floats) -> Floats:
+    """Variances that weights are from: no source may speak for the whole image, however bright."""
+    return np.maximum(variance, _LEAST_SHARE * float(np.median(variance)))
+
+
+def information_of(variance: Floats) -> float:
+    """Inverse variance of the mean of relative fluxes with these variances, shape (n,), weighted as scales are."""
+    if not len(variance):
+        return 0.0
+    weight = 1.0 / _bounded(variance)
+    return float(weight.sum() ** 2 / (weight**2 * variance).sum())
 
 
 def error_of_scale(information: float, n: int) -> float:
     """Fractional error of a scale from n sources whose inverse variances have this sum; NaN of none."""
     if not information > 0:
         return np.nan
-    # Few sources do not tell their scatter well: Student's distribution has a larger variance.
-    freedom = max(n - 1.0, 1.0)
-    return float(np.sqrt(freedom / max(freedom - 2.0, 0.5) / (_EFFICIENCY * information)))
+    # Few sources do not tell their scatter well: Student's distribution has a larger variance. The other images of the
+    # epoch tell it too.
+    freedom = max(n - 1.0, 1.0) + _SCATTER_PRIOR
+    return float(np.sqrt(freedom / (freedom - 2.0) / (_EFFICIENCY * information)))
 
 
 def _stretch(normalized: Floats) -> float:
-    """Factor of the variance, 1 or more, by which an image scatters more than the model; of few sources near 1."""
+    """Factor of the variance by which an image scatters more or less than the model; of few sources near 1.
+
+    Not cut off at 1: chance takes it to either side, and half of the chance would make all errors too large.
+    """
     n = len(normalized)
     found = float(scatter(normalized)) ** 2 * n / max(n - 1.0, 1.0)
-    return max((n * found + _SCATTER_PRIOR) / (n + _SCATTER_PRIOR), 1.0)
+    return (n * found + _SCATTER_PRIOR) / (n + _SCATTER_PRIOR)
 
 
 def _block_chi2(residual: Floats, weight: Floats, variance: Floats, block: Indices) -> tuple[float, int]:
@@ -222,6 +250,12 @@ def scatter_model(ratios: list[Ratios], scales: list[float]) -> ScatterModel:
     -------
     ScatterModel; of few sources its factor is 1
     """
+    model = _scatter_of_ratios(ratios, scales)
+    return replace(model, counts_for=_fluxes_that_count(ratios, model))
+
+
+def _scatter_of_ratios(ratios: list[Ratios], scales: list[float]) -> ScatterModel:
+    """Factor and floor."""
     noise = _joined(
         [one.noise / scale**2 * (1.0 + 1.0 / one.n_fluxes) for one, scale in zip(ratios, scales, strict=True)]
     )
@@ -243,6 +277,31 @@ def scatter_model(ratios: list[Ratios], scales: list[float]) -> ScatterModel:
     return ScatterModel(max(float(factor), 0.25), float(np.sqrt(floor2)))
 
 
+def _fluxes_that_count(ratios: list[Ratios], model: ScatterModel) -> float:
+    """How many fluxes of a source the model counts for, against what the source itself has scattered so far.
+
+    The variance that ln of the sources' own scatter has beyond chance (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3, 3,
+    section 6.2). Where sources do not differ, weights by what few fluxes scattered would prefer those that agreed by
+    chance, and errors would come out too small.
+    """
+    free = _joined([one.n_fluxes - 1.0 for one in ratios])
+    own = _joined([one.squares / (model.variance(one.known_noise * one.n_fluxes)) for one in ratios])
+    few, many = _SOURCE_PRIORS
+    # What agrees exactly was made up.
+    shown = (free >= _FEWEST_FREE) & (own > 0)
+    if not shown.any():
+        return many
+    half = free[shown] / 2.0
+    by_chance = special.polygamma(1, half)
+    off = np.log(own[shown] / free[shown]) - (special.digamma(half) - np.log(half))
+    weight = 1.0 / by_chance**2
+    beyond = float((weight * ((off - np.median(off)) ** 2 - by_chance)).sum()) / float(
+        weight.sum() * (1.0 + _DIFFERENCES_PRIOR / shown.sum())
+    )
+    numbers = np.geomspace(many, few, 200)
+    return float(np.interp(beyond, special.polygamma(1, numbers / 2.0), numbers))
+
+
 def _joined(parts: list[Floats]) -> Floats:
     joined: Floats = np.concatenate(parts) if parts else np.empty(0)
     return joined
@@ -251,13 +310,12 @@ def _joined(parts: list[Floats]) -> Floats:
 def block_correlation(scales: list[RelativeScale]) -> Floats:
     """Factor by which each image's variance of the scale is larger because residuals of neighbors go together.
 
-    From the blocks of the image itself and, as these are few, of the other images of the epoch. Never below 1: blocks
-    agree better than their errors by chance alone.
+    From the blocks of the image itself and, as these are few, of the other images of the epoch. Of all images together
+    never below 1: blocks agree better than their errors by chance alone.
     """
     chi2 = np.array([one.block_chi2 for one in scales])
     freedom = np.array([max(one.n_blocks - 1.0, 0.0) for one in scales])
     # Of each image at most ten times what chance makes of it: broken images are refused, not averaged.
     pooled = (_CORRELATION_PRIOR + np.minimum(chi2, 10.0 * freedom).sum()) / (_CORRELATION_PRIOR + freedom.sum())
-    own = (_CORRELATION_PRIOR * pooled + chi2) / (_CORRELATION_PRIOR + freedom)
-    factor: Floats = np.maximum(own, 1.0)
+    factor: Floats = (_CORRELATION_PRIOR * max(pooled, 1.0) + chi2) / (_CORRELATION_PRIOR + freedom)
     return factor

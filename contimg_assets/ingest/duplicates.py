@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
-from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 from contimg_assets.sky.robust import medians_of_groups, scatter, scatter_of_groups
 from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
 
@@ -33,6 +33,9 @@ _ALONE = 2.0
 # Images that share few sources, or are off by more than half a beam, are shifted as others of the epoch are: so many
 # shifts tell by how much.
 _FEWEST_SHIFTS = 3
+# Pairs reach from the shift of their images so many times their scatter; shifts are columns of that name.
+_CUT_OFF = 2.0
+_SHIFT = ["east", "north", "scatter_east", "scatter_north"]
 # Half of all lengths of vectors whose components have the standard deviation 1 are shorter.
 _MEDIAN_OF_RAYLEIGH = float(np.sqrt(2.0 * np.log(2.0)))
 # Pairs whose median tells how two images lie against each other around a place, and the least number of pairs for it.
@@ -105,9 +108,10 @@ def find_duplicates(
 ) -> Duplicates:
     """The default rule.
 
-    1. The shift between each two images is the median offset of their mutually nearest measurements within half a beam,
-       and is taken out before pairs are compared (images of real surveys are off by several arcsec against each other,
-       and not by the same everywhere: the scatter about the shift is taken as the position error where it is larger).
+    1. The shift between each two images is the median offset of their mutually nearest measurements within half a beam
+       (within one beam, where the images are off by so much that half a beam would cut off their pairs), and is taken
+       out before pairs are compared (images of real surveys are off by several arcsec against each other, and not by
+       the same everywhere: the scatter about the shift is taken as the position error where it is larger).
        With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is no shift, and the scatter is
        that of the shifts of the other images of the epoch, where there are at least three.
        Where what is left differs over the two images, as at the edges of real fields, the median of the nearest pairs
@@ -134,9 +138,9 @@ def find_duplicates(
     """
     vectors = unit_vectors(ra_deg, dec_deg)
     limit, whole = max(radius_arcsec, beam_arcsec / 2), max(radius_arcsec, beam_arcsec)
-    pairs = _pairs(vectors, image, max(limit * np.sqrt(2), whole))
+    pairs = _pairs(vectors, image, whole * np.sqrt(2))
     east, north = offsets_arcsec(ra_deg[pairs.i], dec_deg[pairs.i], ra_deg[pairs.j], dec_deg[pairs.j])
-    shifts = _image_shifts(pairs, image, vectors, (east, north), limit)
+    shifts = _image_shifts(pairs, image, vectors, (east, north), limit, whole)
     east, north = east - shifts.east, north - shifts.north
     residual = np.hypot(east, north)
     error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
@@ -308,10 +312,9 @@ def _image_shifts(
     vectors: Floats,
     offsets: tuple[Floats, Floats],
     limit_arcsec: float,
+    whole_arcsec: float,
 ) -> _ImageShifts:
-    """Shift and scatter of each two images from their mutually nearest pairs within the limit.
-
-    The pairs of a ring of the same area say how many are by chance: where they are not much fewer, nothing is learnt.
+    """Shift and scatter of each two images from their mutually nearest pairs within a limit, or within a whole beam.
 
     Parameters
     ----------
@@ -323,18 +326,16 @@ def _image_shifts(
     n_images = int(image.max(initial=0)) + 1
     low, high = np.minimum(image[pairs.i], image[pairs.j]), np.maximum(image[pairs.i], image[pairs.j])
     both = low.astype(np.int64) * n_images + high
-    inside = pairs.separation_arcsec <= limit_arcsec
-    mutual = np.zeros(len(both), bool)
-    mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
     all_offsets = sign[:, None] * np.stack(offsets, axis=1)
-    near = pd.DataFrame(all_offsets[mutual], columns=["east", "north"])
-    middle = medians_of_groups(near, both[mutual])
-    spread = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
-    found = middle.join(spread.add_prefix("scatter_"))
-    n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
-    ring = ~inside & (pairs.separation_arcsec <= np.sqrt(2) * limit_arcsec)
-    chance = pd.Series(both[ring]).value_counts().reindex(found.index, fill_value=0)
-    believed = (n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)
+    mutual, found = _shifts_within(pairs, image, both, all_offsets, limit_arcsec)
+    wide_mutual, wide = _shifts_within(pairs, image, both, all_offsets, whole_arcsec)
+    # Where images are off by so much that half a beam cuts off their pairs, one beam tells the shift.
+    farthest = np.hypot(wide["east"], wide["north"]) + _CUT_OFF * np.hypot(wide["scatter_east"], wide["scatter_north"])
+    cut = wide.index[wide["believed"] & ((farthest > limit_arcsec) | ~found["believed"].reindex(wide.index).eq(True))]
+    found = pd.concat([found.drop(cut, errors="ignore"), wide.loc[cut]]).sort_index()
+    mutual = np.where(np.isin(both, cut), wide_mutual, mutual)
+    believed, n_pairs = found["believed"].to_numpy(dtype=bool), found["n"].to_numpy()
+    found = found[_SHIFT]
     sizes = np.hypot(found.loc[believed, "east"], found.loc[believed, "north"])
     usual = float(np.median(sizes)) / _MEDIAN_OF_RAYLEIGH if len(sizes) >= _FEWEST_SHIFTS else 0.0
     unknown = {"east": 0.0, "north": 0.0, "scatter_east": usual, "scatter_north": usual}
@@ -349,6 +350,37 @@ def _image_shifts(
             known[here, 2:] = scatter((left - warp)[used], axis=0)
     measured = np.isin(both, found.index[believed])
     return _ImageShifts(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3], measured)
+
+
+def _shifts_within(
+    pairs: _RowPairs, image: npt.NDArray[np.integer], both: Integers, offsets: Floats, limit_arcsec: float
+) -> tuple[Flags, pd.DataFrame]:
+    """Which pairs are mutually nearest within a limit, and what they say of each two images.
+
+    The pairs of a ring of the same area say how many are by chance: where they are not much fewer, nothing is learnt.
+
+    Parameters
+    ----------
+    both : number of the two images of each pair
+    offsets : from the lower image to the higher, shape (n, 2) [arcsec]
+
+    Returns
+    -------
+    Flags of the pairs; a row for each two images that have such pairs: east, north, scatter_east, scatter_north, n,
+    believed
+    """
+    inside = pairs.separation_arcsec <= limit_arcsec
+    mutual = np.zeros(len(both), bool)
+    mutual[inside] = _mutual_nearest(pairs.where(inside), image, pairs.separation_arcsec[inside])
+    near = pd.DataFrame(offsets[mutual], columns=["east", "north"])
+    middle = medians_of_groups(near, both[mutual])
+    spread = scatter_of_groups(near, middle.reindex(both[mutual]).to_numpy(), both[mutual])
+    found = middle.join(spread.add_prefix("scatter_"))
+    n_pairs = pd.Series(both[mutual]).value_counts().reindex(found.index)
+    ring = ~inside & (pairs.separation_arcsec <= np.sqrt(2) * limit_arcsec)
+    chance = pd.Series(both[ring]).value_counts().reindex(found.index, fill_value=0)
+    believed = (n_pairs >= MIN_PAIRS_FOR_SHIFT) & (n_pairs > MIN_OVER_CHANCE * chance)
+    return mutual, found.assign(n=n_pairs, believed=believed)
 
 
 def _warp(places: Floats, left: Floats, used: Flags) -> Floats | None:

@@ -90,7 +90,9 @@ class StoredProducts:
         return EpochProducts(
             epoch=epoch,
             images=table("raw_detections", "images"),
-            measurements=apply_corrections(table("measurements", "measurements"), corrections),
+            measurements=apply_corrections(
+                table("measurements", "measurements"), corrections, table("corrections", "scale_pulls")
+            ),
             associations=associations,
             relations=with_heirs(table("associated_sources", "relations"), merged, ["from_source_id", "to_source_id"]),
             corrections=corrections,

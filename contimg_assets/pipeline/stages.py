@@ -17,7 +17,7 @@ from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
+from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES, SCALE_PULLS
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
 from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
@@ -93,7 +93,7 @@ CORRECTIONS_STAGE = Stage(
     "5",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections", "bands"),
-    (CORRECTIONS, CONSTANT_FLUXES, KNOWN_FLUXES),
+    (CORRECTIONS, CONSTANT_FLUXES, SCALE_PULLS, KNOWN_FLUXES),
     hidden=frozenset({KNOWN_FLUXES.name}),
     folds=True,
 )

@@ -195,6 +195,16 @@ CONSTANT_FLUXES = TableSchema(
     ),
 )
 
+SCALE_PULLS = TableSchema(
+    "scale_pulls",
+    "Measurements that the relative scale of their image was measured from, and how much each draws it along",
+    (
+        Column("measurement_id", TEXT, "", "Measurement"),
+        Column("pull", FLOAT, "", "Covariance of its flux and the image's scale, as fractions of both", minimum=0),
+    ),
+    key=("measurement_id",),
+)
+
 KNOWN_FLUXES = TableSchema(
     "known_fluxes",
     "Running statistics of each source's calibrated fluxes, of all epochs up to this one",

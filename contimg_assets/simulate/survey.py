@@ -183,12 +183,12 @@ def _write_images_of_all_bands(
 ) -> list[str]:
     """Write the images of one epoch, see `write_images`, and return the names of their files."""
     rng = np.random.default_rng([p.seed, 6, int(images["epoch_index"].iloc[0])])
-    names = pd.Series("", index=images.index)
+    names = np.full(len(images), "", dtype=object)
     for freq_mhz in (p.freq_mhz, *p.other_bands_mhz):
-        of_band = images["freq_mhz"] == freq_mhz
+        of_band = images["freq_mhz"].to_numpy() == freq_mhz
         here = _flux_at(p, freq_mhz, sources, flux_mjy)
         names[of_band] = write_images(folder, p, images[of_band], sources, here, rng)
-    return names.to_list()
+    return list(names)
 
 
 def _flux_at(p: SurveyParameters, freq_mhz: float, sources: pd.DataFrame, flux_mjy: Floats) -> Floats:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -54,6 +55,30 @@ def error_of_median(
     n : number of values; need not be whole
     """
     return np.asarray(factor * scatter_of_values / np.sqrt(n), dtype=np.float64)
+
+
+def own_error_of_median(values: Floats) -> Floats:
+    """Standard error of the median from the values alone, whatever their distribution, of each column, shape (k,).
+
+    Where values have errors of different sizes, the median is as good as those near it, while their scatter is that of
+    all: the error from the scatter would be a fifth too large for sources of a usual range of brightness.
+
+    Parameters
+    ----------
+    values : shape (n, k), finite
+
+    Notes
+    -----
+    The standard deviation of the median over bootstrap samples, in closed form (Maritz & Jarrett 1978, JASA 73, 194),
+    times a factor for small numbers, so that 1.96 of it hold 94 to 95 % of normal samples of 4 and more.
+    """
+    n = len(values)
+    half = (n + 1) / 2.0
+    weight = np.diff(special.betainc(half, half, np.arange(n + 1) / n))
+    ordered = np.sort(values - np.median(values, axis=0), axis=0)
+    mean, square = weight @ ordered, weight @ ordered**2
+    few = 1.0 + 0.1 / np.sqrt(n) + 2.5 / n**2
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0)) * few, dtype=np.float64)
 
 
 class Shift(NamedTuple):

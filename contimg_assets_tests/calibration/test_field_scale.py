@@ -14,10 +14,12 @@ from contimg_assets.calibration import (
     calibrated_fluxes,
     field_scales,
     measure_corrections,
+    scale_pulls,
     tie_fluxes,
     with_field_scales,
     without_additive,
 )
+from contimg_assets.calibration.field_scale import relative_scales
 from contimg_assets.calibration.image_ties import CATALOG, KNOWN, OVERLAP, START
 from contimg_assets.calibration.known_variables import known_variables
 from contimg_assets.calibration.relative_scale import (
@@ -183,6 +185,80 @@ def test_quoted_errors_of_relative_scales_hold() -> None:
             pulls.append((found.scale / 0.9 - 1) / np.hypot(found.own_err, found.known_err))
         assert 0.93 <= np.mean(np.abs(pulls) < 1.96) <= 0.995
         assert abs(np.mean(pulls)) < 0.2
+
+
+def test_errors_hold_where_sources_scattered_alike_by_chance() -> None:
+    """A dozen sources with six earlier fluxes each: those that agreed by chance deserve no more weight."""
+    rng = np.random.default_rng(8)
+    pulls, counts_for = [], []
+    for _ in range(60):
+        samples = []
+        for _ in range(10):
+            plain = _ratios(rng, 14, 1.0, 0.03, n_fluxes=6.0)
+            squares = 0.03**2 * rng.chisquare(5.0, 14)
+            samples.append(Ratios(plain.ratio, plain.noise, plain.known_noise, plain.n_fluxes, squares, plain.block))
+        model = scatter_model(samples, [1.0] * 10)
+        counts_for.append(model.counts_for)
+        fits = [fit_relative_scale(one, model) for one in samples]
+        pulls += [(fit.scale - 1) / np.hypot(fit.own_err, fit.known_err) for fit in fits]
+    assert np.median(counts_for) > 15
+    assert 0.92 <= np.mean(np.abs(pulls) < 1.96) <= 0.97
+    # Where half of the sources scatter three times as much, their own past counts.
+    differ = np.where(np.arange(140) % 2, 9.0, 1.0) * 0.03**2 * rng.chisquare(5.0, 140)
+    plain = _ratios(rng, 140, 1.0, 0.03, n_fluxes=6.0)
+    mixed = Ratios(plain.ratio, plain.noise, plain.known_noise, plain.n_fluxes, differ, plain.block)
+    assert scatter_model([mixed], [1.0]).counts_for < 5
+
+
+def test_a_source_draws_the_scale_of_its_image_along() -> None:
+    """What is left of its own noise in its calibrated flux: sigma^2 + g^2 - 2 pull."""
+    rng = np.random.default_rng(9)
+    left, expected, naive = [], [], []
+    for _ in range(3_000):
+        ratio = 1 + 0.03 * rng.standard_normal(12)
+        variance, n = np.full(12, 0.03**2), np.full(12, 1e6)
+        sample = Ratios(ratio, variance, variance / n, n, (n - 1) * variance, np.zeros(12, np.intp))
+        fit = fit_relative_scale(sample, ScatterModel())
+        left.append(np.mean((ratio / fit.scale - 1) ** 2))
+        naive.append(0.03**2 + fit.own_err**2)
+        expected.append(0.03**2 + fit.own_err**2 - 2 * fit.pull.mean())
+    assert np.mean(left) == pytest.approx(np.mean(expected), rel=0.03)
+    assert np.mean(left) < 0.9 * np.mean(naive)
+
+
+def test_only_measurements_that_gave_the_scale_are_less_off_in_it() -> None:
+    (first, tie), (second, _) = _survey(10, [1.0, 1.1], None, n=12)
+    known = add_fluxes(KNOWN_FLUXES.empty(), calibrated_fluxes(*first, tie.assign(trusted=True), "relative"))
+    fluxes = tie_fluxes(*second, PARAMETERS)
+    pulls = scale_pulls(fluxes, known, [])
+    assert pulls["measurement_id"].is_monotonic_increasing
+    assert set(pulls["measurement_id"]) <= set(fluxes["measurement_id"])
+    corrections = with_field_scales(tie, field_scales(fluxes, known, tie, PARAMETERS), PARAMETERS)
+    corrections = corrections.assign(image="image1", flux_mult=1.0, flux_mult_err=0.1)
+    chosen = second[0].iloc[:2]
+    pull = pd.DataFrame({"measurement_id": chosen["measurement_id"].iloc[:1], "pull": [0.0032]})
+    errors = apply_corrections(chosen, corrections, pull)["flux_scale_err"]
+    assert errors.tolist() == pytest.approx([0.06, 0.1])
+    pull["pull"] = 1.0
+    assert apply_corrections(chosen, corrections, pull)["flux_scale_err"].tolist() == [0.0, pytest.approx(0.1)]
+
+
+def test_faint_sources_prefer_neither_side_of_the_ratio() -> None:
+    """Those that noise made bright in the first image weigh no more than those that it made bright in the second."""
+    rng = np.random.default_rng(11)
+    n = 40_000
+    true = rng.uniform(10.0, 20.0, n)
+    flux, before = true + rng.standard_normal(n), true + rng.standard_normal(n)
+    ids = np.array([f"s{k:05d}" for k in range(n)], dtype=object)
+    fluxes = pd.DataFrame(
+        {"source_id": ids, "measurement_id": ids, "image": "a", "flux_mjy": flux, "flux_err_mjy": 1.0, "snr": flux,
+         "least_snr": 5.0, "repeated": False, "east_deg": rng.uniform(-1, 1, n), "north_deg": rng.uniform(-1, 1, n)}
+    )  # fmt: skip
+    earlier = pd.DataFrame(
+        {"source_id": ids, "flux_mjy": before, "flux_err_mjy": 1.0, "tie_err": np.nan, "ln_scale": 0.0}
+    )
+    found = relative_scales(fluxes, add_fluxes(KNOWN_FLUXES.empty(), earlier)).loc["a"]
+    assert found["scale"] == pytest.approx(1.0, abs=0.002)
 
 
 def test_neighbors_that_are_off_together_make_the_error_larger() -> None:

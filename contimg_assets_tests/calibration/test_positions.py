@@ -183,6 +183,20 @@ def test_errors_of_few_matches_hold_what_they_promise(n: int) -> None:
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
 
 
+def test_errors_hold_where_matches_are_of_any_brightness() -> None:
+    """Most matches are faint and scatter by far more than the few that the median is near to."""
+    rng = np.random.default_rng(3)
+    held, by_scatter = [], []
+    for _ in range(1_000):
+        snr = 5.0 * rng.random(80) ** -1.25
+        offsets = rng.normal(size=(80, 2)) * np.hypot(25.0 / snr, 0.4)[:, None]
+        got = calculate_positional_offsets(pd.DataFrame(offsets, columns=["dra_arcsec", "ddec_arcsec"]))
+        held += [abs(got.dra_arcsec) < 1.96 * got.dra_err_arcsec, abs(got.ddec_arcsec) < 1.96 * got.ddec_err_arcsec]
+        by_scatter.append(abs(got.dra_arcsec) < 1.96 * 1.858 * got.dra_mad_arcsec / np.sqrt(80))
+    assert 0.935 <= np.mean(held) <= 0.97
+    assert np.mean(by_scatter) > 0.97
+
+
 @pytest.mark.parametrize("model", ["linear", "smooth"])
 def test_errors_of_a_model_are_those_at_the_place(model: str) -> None:
     rng = np.random.default_rng(5)

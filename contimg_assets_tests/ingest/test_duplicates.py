@@ -234,3 +234,14 @@ def test_images_that_share_few_sources_are_shifted_as_others_are() -> None:
     alone = default(ra[few], dec[few], image[few], np.where(np.arange(few.sum()) % 2, 2.0, 1.0), sigma_arcsec=0.1,
                     beam_arcsec=6.0)  # fmt: skip
     assert (alone.kept < 0).all()
+
+
+def test_images_that_are_off_by_more_than_half_a_beam_are_compared_within_one() -> None:
+    """Half a beam would cut off most of the pairs, or leave those that noise brought nearer."""
+    rng = np.random.default_rng(6)
+    ra, dec = 40 + 2 * rng.random(30), 2 * rng.random(30)
+    for shift in (2.8, 3.6):
+        other = displaced(ra, dec, shift + 0.2 * rng.standard_normal(30), 0.2 * rng.standard_normal(30))
+        image, centre = np.repeat([0, 1], 30), np.repeat([1.0, 2.0], 30)
+        found = default(np.r_[ra, other[0]], np.r_[dec, other[1]], image, centre, sigma_arcsec=0.2, beam_arcsec=6.0)
+        assert found.kept.tolist() == [-1] * 30 + list(range(30))

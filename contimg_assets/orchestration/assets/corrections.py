@@ -22,6 +22,7 @@ from contimg_assets.calibration import (
     filter_counts,
     known_variables,
     measure_corrections,
+    scale_pulls,
     selection_of,
     tie_fluxes,
     with_field_scales,
@@ -42,7 +43,7 @@ from contimg_assets.pipeline.outcomes import Check, Content, medians
 from contimg_assets.pipeline.quality import implausible_corrections
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE as STAGE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
-from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES
+from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES, SCALE_PULLS
 
 MEASURED_FROM = "measured_from"
 _MEASURED = (CORRECTIONS.name, CONSTANT_FLUXES.name)
@@ -71,12 +72,13 @@ class Epoch:
 
     def in_scale_of_fields(
         self, corrections: pd.DataFrame, known: pd.DataFrame, parameters: Corrections
-    ) -> pd.DataFrame:
-        """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place."""
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place, and SCALE_PULLS."""
         fluxes = tie_fluxes(self.measurements, self.associations, self.images, parameters)
         fluxes = without_additive(fluxes, corrections, parameters)
         scales = field_scales(fluxes, known, corrections, parameters, self.known_variables)
-        return with_field_scales(corrections, scales, parameters)
+        pulls = scale_pulls(fluxes, known, self.known_variables)
+        return with_field_scales(corrections, scales, parameters), pulls
 
     def fluxes(self, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
         """Its fluxes with the corrections applied."""
@@ -124,10 +126,12 @@ class Calibration:
             table, constant = (self.store.read_recorded(onto.stored, name).to_pandas() for name in _MEASURED)
         else:
             table, constant = read.measured(parameters)
+        pulls = SCALE_PULLS.empty()
         if parameters.apply_flux == "relative":
-            table = read.in_scale_of_fields(table, known, parameters)
+            table, pulls = read.in_scale_of_fields(table, known, parameters)
         after = KNOWN_FLUXES.to_arrow(add_fluxes(known, read.fluxes(table, parameters)))
-        return self._content(read, table, constant, after, made_from), after
+        tables = {CORRECTIONS.name: table, CONSTANT_FLUXES.name: constant, SCALE_PULLS.name: pulls}
+        return self._content(read, {**tables, KNOWN_FLUXES.name: after}, made_from), after
 
     def _read(self, epoch: str, known: pd.DataFrame) -> Epoch:
         measurements, images = self.measurements.read(epoch, "measurements"), self.raw_detections.read(epoch, "images")
@@ -147,14 +151,12 @@ class Calibration:
         own = {name: version for name, version in inputs.items() if name != STATE_BEFORE}
         return combine_versions(STAGE.code_version(self.config), version_of_value(own), *read.known_variables)
 
-    def _content(
-        self, read: Epoch, table: pd.DataFrame, constant: pd.DataFrame, after: pa.Table, made_from: str
-    ) -> Content:
-        parameters = self.config.corrections
+    def _content(self, read: Epoch, tables: dict[str, Any], made_from: str) -> Content:
+        parameters, table = self.config.corrections, tables[CORRECTIONS.name]
         refused = table.loc[~table["applied"]]
         reasons = [f"{image}: {reason}" for image, reason in zip(refused["image"], refused["reason"], strict=True)]
         return Content(
-            tables={CORRECTIONS.name: table, CONSTANT_FLUXES.name: constant, KNOWN_FLUXES.name: after},
+            tables=tables,
             facts={
                 "n_images": len(table),
                 "n_uncorrected": len(refused),

@@ -56,8 +56,8 @@ class Errors:
     def make(self, epoch: str, onto: Onto[ErrorState]) -> tuple[Content, ErrorState]:
         """The model after one epoch, and the configurations of its images."""
         images = self.raw_detections.read(epoch, "images")
-        corrections = self.corrections.read(epoch, "corrections")
-        corrected = apply_corrections(self.measurements.read(epoch, "measurements"), corrections)
+        corrections, pulls = (self.corrections.read(epoch, name) for name in ("corrections", "scale_pulls"))
+        corrected = apply_corrections(self.measurements.read(epoch, "measurements"), corrections, pulls)
         associations = self.associated_sources.read(epoch, "associations")
         associations = by_band(associations, corrected, images, self.config.bands)
         result = add_epoch(onto.state, constant_fluxes_of(corrected, associations, images), images)
