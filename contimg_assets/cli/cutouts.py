@@ -14,7 +14,7 @@ from contimg_assets.cli.products import SourceArgument, open_products
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from contimg_assets.pipeline.cutouts import SourceCutout, SourceCutouts
+    from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts
 
 
 @command(app)

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
+from contimg_assets.photometry.cutouts import SourceCutout
 from contimg_assets.photometry.images import pixel_beam
-from contimg_assets.pipeline.cutouts import SourceCutout
 
 _DPI = 80
 _PER_ROW, _PANEL_INCHES = 8, 2.0

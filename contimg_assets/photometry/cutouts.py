@@ -57,6 +57,54 @@ class Cutout:
         return header
 
 
+@dataclass(frozen=True)
+class SourceCutout:
+    """A source on one image.
+
+    Attributes
+    ----------
+    epoch, image : str
+    mjd : float
+        Mid-observation time, MJD UTC [d].
+    cutout : Cutout
+        Pixels as delivered [mJy/beam], around the place of the source in the image's own frame.
+    detected_mjy_beam, detected_err_mjy_beam : float
+        Corrected peak of the detection; NaN where there is none [mJy/beam].
+    forced_mjy_beam, forced_err_mjy_beam : float
+        Corrected forced peak; NaN where there is none, for the reason in ``cutout.flux`` [mJy/beam].
+    others : DataFrame
+        Other sources around: ``id``, and ``ra_deg`` and ``dec_deg`` in the image's own frame [deg].
+    """
+
+    epoch: str
+    image: str
+    mjd: float
+    cutout: Cutout
+    detected_mjy_beam: float
+    detected_err_mjy_beam: float
+    forced_mjy_beam: float
+    forced_err_mjy_beam: float
+    others: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class SourceCutouts:
+    """A source on all images that were asked for.
+
+    Attributes
+    ----------
+    source_id : str
+    cutouts : tuple of SourceCutout
+        In time order.
+    left_out : tuple of str
+        A sentence for each image without a cutout.
+    """
+
+    source_id: str
+    cutouts: tuple[SourceCutout, ...]
+    left_out: tuple[str, ...]
+
+
 def cutout_of(
     image: SkyImage, ra_deg: float, dec_deg: float, size_arcsec: float, others: pd.DataFrame | None = None
 ) -> Cutout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ from contimg_assets.calibration.apply import apply_corrections
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
-from contimg_assets.photometry.cutouts import Cutout, cutout_of
+from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts, cutout_of
 from contimg_assets.reading.files import resolve_inside
 from contimg_assets.reading.fits_images import open_image
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
@@ -20,54 +19,6 @@ from contimg_assets.sky.sphere import displaced, offsets_arcsec
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
 SIZE_BEAMS, _NEIGHBOR_BEAMS = 10.0, 5.0
 _STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
-
-
-@dataclass(frozen=True)
-class SourceCutout:
-    """A source on one image.
-
-    Attributes
-    ----------
-    epoch, image : str
-    mjd : float
-        Mid-observation time, MJD UTC [d].
-    cutout : Cutout
-        Pixels as delivered [mJy/beam], around the place of the source in the image's own frame.
-    detected_mjy_beam, detected_err_mjy_beam : float
-        Corrected peak of the detection; NaN where there is none [mJy/beam].
-    forced_mjy_beam, forced_err_mjy_beam : float
-        Corrected forced peak; NaN where there is none, for the reason in ``cutout.flux`` [mJy/beam].
-    others : DataFrame
-        Other sources around: ``id``, and ``ra_deg`` and ``dec_deg`` in the image's own frame [deg].
-    """
-
-    epoch: str
-    image: str
-    mjd: float
-    cutout: Cutout
-    detected_mjy_beam: float
-    detected_err_mjy_beam: float
-    forced_mjy_beam: float
-    forced_err_mjy_beam: float
-    others: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class SourceCutouts:
-    """A source on all images that were asked for.
-
-    Attributes
-    ----------
-    source_id : str
-    cutouts : tuple of SourceCutout
-        In time order.
-    left_out : tuple of str
-        A sentence for each image without a cutout.
-    """
-
-    source_id: str
-    cutouts: tuple[SourceCutout, ...]
-    left_out: tuple[str, ...]
 
 
 def source_cutouts(

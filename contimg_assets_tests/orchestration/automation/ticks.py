@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance import CachingDynamicPartitionsLoader
 
 from contimg_assets.definitions import build_definitions
 from contimg_assets.identity.epochs import contiguous_ranges
@@ -69,7 +70,9 @@ class Automaton:
 
     def request(self) -> dict[tuple[str, ...], list[str]]:
         """One tick of the conditions: what they ask for, as stages -> epochs."""
-        result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
+        # As the daemon does: the epochs are asked for once a tick, not for each of thousands of subsets.
+        with dg.partition_loading_context(dynamic_partitions_store=CachingDynamicPartitionsLoader(self.instance)):
+            result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
         self.cursor = result.cursor
         by_epoch: dict[str, set[str]] = {}
         for one in result.results:
