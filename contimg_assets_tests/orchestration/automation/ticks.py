@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dagster as dg
-from dagster._core.instance import CachingDynamicPartitionsLoader
 
 from contimg_assets.definitions import build_definitions
 from contimg_assets.identity.epochs import contiguous_ranges
@@ -71,7 +72,8 @@ class Automaton:
     def request(self) -> dict[tuple[str, ...], list[str]]:
         """One tick of the conditions: what they ask for, as stages -> epochs."""
         # As the daemon does: the epochs are asked for once a tick, not for each of thousands of subsets.
-        with dg.partition_loading_context(dynamic_partitions_store=CachingDynamicPartitionsLoader(self.instance)):
+        keys = functools.cache(self.instance.get_dynamic_partitions)
+        with mock.patch.object(self.instance, "get_dynamic_partitions", keys):
             result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
         self.cursor = result.cursor
         by_epoch: dict[str, set[str]] = {}
