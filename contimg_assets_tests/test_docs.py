@@ -102,7 +102,7 @@ def test_commands_exist(page: Path) -> None:
     group = typer.main.get_command(app)
     commands = getattr(group, "commands", {})
     text = page.read_text(encoding="utf-8")
-    for line in re.findall(r"(?m)(?:^    |`|^\$ )(?:\S*/)?contimg ((?:[a-z]+ ?){1,2})", text):
+    for line in re.findall(r"(?m)(?:^    |`|^\$ )(?:\S*/)?contimg ((?:[a-z-]+ ?){1,2})", text):
         words = line.split()
         assert words[0] in commands, f"{page.name}: contimg {words[0]}"
         inner = getattr(commands[words[0]], "commands", None)

@@ -542,4 +542,4 @@ def test_with_units_knows_every_table_of_the_database(tmp_path: Path) -> None:
     with ca.ProductsDatabase(tmp_path / "products.sqlite3") as database:
         database.upgrade()
         table = ca.with_units(database.read_table("sources"))
-    assert table.colnames[:3] == ["id", "ra_deg", "dec_deg"]
+    assert table.colnames[:4] == ["name", "id", "ra_deg", "dec_deg"]
