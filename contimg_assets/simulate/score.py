@@ -223,7 +223,7 @@ def score_survey(
     measurements : measurement_id, duplicate_of (missing where kept)
     associations : source_id, measurement_id
     corrections : epoch, image, position_applied, flux_applied, dra_applied_arcsec, ddec_applied_arcsec, dra_err_arcsec,
-        ddec_err_arcsec, flux_mult, flux_mult_err
+        ddec_err_arcsec, flux_mult, flux_mult_err; used where it is: flux_tie_err
     sources : those that are new, as `ProductsDatabase.new_sources` returns them: id (or source_id), is_new
     variability : as `score_variables` takes it
     cross_matches : source_id, catalog_type, catalog_source_id, rank, probability; not scored if not given
@@ -328,7 +328,9 @@ def score_corrections(corrections: pd.DataFrame, truth: pd.DataFrame) -> Correct
     in_errors = residual / errors[position]
     true_scale = np.log(both["flux_mult_true"].to_numpy(float))
     scale = true_scale[flux] - np.log(both["flux_mult"].to_numpy(float)[flux])
-    relative = (both["flux_mult_err"].to_numpy(float) / both["flux_mult"].to_numpy(float))[flux]
+    relative = both["flux_mult_err"].to_numpy(float) / both["flux_mult"].to_numpy(float)
+    # What is common to the images of a field is as much off from the truth as what is an image's own.
+    relative = np.hypot(relative, both["flux_tie_err"].to_numpy(float) if "flux_tie_err" in both else 0.0)[flux]
     return CorrectionScore(
         n_images=len(truth),
         n_position_applied=int(position.sum()),
