@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-_FORMATS = {"_deg": ".5f", "mjd": ".4f", "_arcsec": ".2f"}
+# By a word of the column's name.
+_FORMATS = {"deg": ".5f", "mjd": ".4f", "arcsec": ".2f"}
 _UNITS = ("_mjy_beam", "_mjy", "_arcsec", "_deg", "")
 _MOST_DECIMALS = 8
 
@@ -50,7 +51,8 @@ def shown_value(name: Hashable, value: Any, err: Any = None) -> str:
     if isinstance(err, float) and math.isfinite(err) and err > 0 and math.isfinite(value):
         decimals = 1 - math.floor(math.log10(err))
         return f"{value:.{min(max(decimals, 0), _MOST_DECIMALS)}f}"
-    form = next((form for end, form in _FORMATS.items() if str(name).endswith(end)), ".4g")
+    words = str(name).split("_")
+    form = next((form for word, form in _FORMATS.items() if word in words), ".4g")
     return f"{value:{form}}"
 
 

@@ -21,6 +21,8 @@ from contimg_assets.schemas.variability import LIGHT_CURVE, SOURCES, VARIABILITY
         ("flux_int_mjy", 12.34567, np.nan, "12.35"),
         ("ra_deg", 359.9999951, None, "360.00000"),
         ("mjd", 61065.123456, None, "61065.1235"),
+        ("mjd_start", 61065.123456, None, "61065.1235"),
+        ("first_mjd", 61065.123456, None, "61065.1235"),
         ("separation_arcsec", 1.2345, None, "1.23"),
         ("eta_peak", 0.000123456, None, "0.0001235"),
         ("n_peak", 3, None, "3"),
