@@ -100,6 +100,7 @@ def demo(
     console.print(
         f"Next:  cd {folder}  then\n"
         "  dagster dev                  the same assets and runs in the browser, http://127.0.0.1:3000\n"
+        "  contimg web                  light curves, lists of sources and the sky in the browser\n"
         "  contimg status               every stage of every epoch\n"
         "  contimg variables            what varies\n"
         "  contimg source RA,DEC        one source with its light curve and counterparts"
