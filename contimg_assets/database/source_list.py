@@ -26,9 +26,9 @@ MOST_ROWS = 1_000_000
 _MOST_IN_CONE = 20_000
 
 COLUMNS: dict[str, Column] = {
-    column.name: column for column in (*SOURCES, *VARIABILITY) if column.name not in VARIABILITY.key
+    column.name: column for column in (*SOURCES, *(one for one in VARIABILITY if one.name not in VARIABILITY.key))
 }
-"""Columns of lists: those of sources, and of their variability by detections."""
+"""Columns of lists: those of sources, and of their variability by detections in the band of the source."""
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|!=|=|>|<|~)\s*(\S(?:.*\S)?)\s*")
 _AND = re.compile(r"\s*(?:,|;|&+|\band\b)\s*", re.IGNORECASE)
@@ -85,9 +85,9 @@ def list_sources(database: ProductsDatabase, query: SourceQuery, columns: Sequen
         If there is no such column, a condition cannot be read, or the circle holds too many sources.
     """
     sources, variability = TABLES["sources"], TABLES["variability"]
-    joined = sources.outerjoin(
-        variability, sa.and_(variability.c.source_id == sources.c.id, variability.c["sample"] == "detections")
-    )
+    # Statistics are of one band each: those of the source's own band, as are its fluxes.
+    of_source = sa.and_(variability.c.source_id == sources.c.id, variability.c.band == sources.c.band)
+    joined = sources.outerjoin(variability, sa.and_(of_source, variability.c["sample"] == "detections"))
     conditions = [_condition(text) for text in _AND.split(query.where.strip()) if text]
     if query.cone is not None:
         conditions.append(_within(database, query.cone))

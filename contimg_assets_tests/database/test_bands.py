@@ -15,6 +15,7 @@ from contimg_assets.config import Bands, Variability
 from contimg_assets.database import EpochProducts, ProductsDatabase, schema
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.export import export
+from contimg_assets.database.source_list import SourceQuery, list_sources
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.consistency import inconsistencies
 from contimg_assets_tests.database.survey import Survey
@@ -38,6 +39,15 @@ def alternating(n_epochs: int = 4, n_sources: int = 30) -> list[EpochProducts]:
 
 def with_frequency(products: EpochProducts, freq_mhz: float, bands: Bands | None = None) -> EpochProducts:
     return replace(products, images=products.images.assign(freq_mhz=freq_mhz), bands=bands or Bands())
+
+
+def test_a_list_has_each_source_once_with_the_statistics_of_its_own_band(database: ProductsDatabase) -> None:
+    database.replace_epochs(alternating())
+    page = list_sources(database, SourceQuery(), ["id", "band", "eta_peak"])
+    assert page.total == len(page.rows) == page.rows["id"].nunique() == 30
+    eta = database.read_table("variability").set_index(["source_id", "band"])["eta_peak"]
+    expected = [eta[one] for one in page.rows[["id", "band"]].itertuples(index=False, name=None)]
+    assert page.rows["eta_peak"].tolist() == expected
 
 
 def test_constant_sources_in_two_bands_are_no_variables(database: ProductsDatabase) -> None:
