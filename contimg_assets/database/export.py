@@ -126,9 +126,7 @@ def export_variables(database: ProductsDatabase, file: Path, format: str | None 
     rows = database.variables()
     described = {column.name: column for column in (*SOURCES, *VARIABILITY, *Q_VALUES)}
     schema = pa.schema([described[name].arrow for name in map(str, rows)])
-    with replacing(file) as temporary:
-        table = pa.Table.from_pandas(rows, schema, preserve_index=False)
-        return write(table.to_batches(), schema, VARIABLES_NAME, kind, temporary)
+    return _write_whole(pa.Table.from_pandas(rows, schema, preserve_index=False), VARIABLES_NAME, kind, file)
 
 
 def export_spectral_indices(database: ProductsDatabase, file: Path, format: str | None = None) -> int:
@@ -147,9 +145,13 @@ def export_spectral_indices(database: ProductsDatabase, file: Path, format: str 
     """
     kind = format_of(file, format)
     tables = [SPECTRAL_INDICES.to_arrow(database.spectral_indices(per_epoch)) for per_epoch in (False, True)]
-    table = pa.concat_tables(tables)
+    return _write_whole(pa.concat_tables(tables), SPECTRA_NAME, kind, file)
+
+
+def _write_whole(table: pa.Table, name: str, kind: str, file: Path) -> int:
+    """Write a table that is in memory. Returns the number of rows."""
     with replacing(file) as temporary:
-        return write(table.to_batches(), SPECTRAL_INDICES.arrow, SPECTRA_NAME, kind, temporary)
+        return write(table.to_batches(), table.schema, name, kind, temporary)
 
 
 def export_pairs(

@@ -132,13 +132,19 @@ def as_bytes(data: pa.Table, name: str, kind: str) -> bytes:
     name : of the table
     kind : 'votable' or 'csv'
     """
+    if kind != "csv":
+        return votable_bytes(votable(data, name))
     buffer = io.BytesIO()
-    if kind == "csv":
-        pa_csv.write_csv(data, buffer)
-    else:
-        from astropy.io.votable import writeto
+    pa_csv.write_csv(data, buffer)
+    return buffer.getvalue()
 
-        writeto(votable(data, name), buffer)
+
+def votable_bytes(document: VOTableFile) -> bytes:
+    """A VOTable as the content of a file."""
+    from astropy.io.votable import writeto
+
+    buffer = io.BytesIO()
+    writeto(document, buffer)
     return buffer.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "new_figure",
     "picture_format",
     "plain",
+    "png_of",
     "write_figure",
 ]
 
@@ -72,3 +74,10 @@ def write_figure(figure: Figure, file: Path, kind: str, dpi: float = 150.0) -> N
     # Ids within an SVG are hashes, which begin anew.
     with rc_context({"svg.hashsalt": "contimg"}):
         figure.savefig(file, format=kind, dpi=dpi, metadata=_WITHOUT_DATE[kind])
+
+
+def png_of(figure: Figure, dpi: float) -> bytes:
+    """A figure as the content of a PNG; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata=_WITHOUT_DATE["png"])
+    return buffer.getvalue()

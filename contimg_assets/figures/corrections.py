@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from contimg_assets.calibration.selection import Selection
+from contimg_assets.figures.canvas import png_of
 
 _DPI = 60
 # Events are kept for ever, twice, and this many figures are most of 200 kB.
@@ -78,10 +78,7 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
         _plot_offsets(left, selected, of_image, correction)
         _plot_ratios(right, selected, of_image, correction)
         title_figure(figure, correction)
-        buffer = io.BytesIO()
-        # Without the software's name and date equal content gives equal bytes.
-        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-        yield str(correction["image"]), buffer.getvalue()
+        yield str(correction["image"]), png_of(figure, _DPI)
 
 
 def title_figure(figure: Figure, correction: pd.Series) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
+from contimg_assets.figures.canvas import png_of
 from contimg_assets.photometry.cutouts import SourceCutout
 from contimg_assets.photometry.images import pixel_beam
 
@@ -38,9 +38,7 @@ def plot_cutouts(cutouts: Sequence[SourceCutout]) -> bytes:
     low, high = _limits(cutouts)
     for index, one in enumerate(cutouts):
         _panel(figure.add_subplot(rows, columns, index + 1), one, low, high)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    return png_of(figure, _DPI)
 
 
 def _limits(cutouts: Sequence[SourceCutout]) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from contimg_assets.figures.canvas import new_figure, plain
+from contimg_assets.figures.canvas import new_figure, plain, png_of
 
 _DPI = 60
 
@@ -150,6 +149,4 @@ def _figure(n_panels: int) -> tuple[Figure, Any]:
 
 
 def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure, _DPI)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 
 import pyarrow as pa
-from astropy.io.votable import writeto
 from astropy.io.votable.tree import Info, Resource, TableElement, VOTableFile
 
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.database.export_files import votable
+from contimg_assets.database.export_files import votable, votable_bytes
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.core import FLOAT, Column
 from contimg_assets.schemas.variability import SOURCES
@@ -38,13 +36,13 @@ def cone_search(database: ProductsDatabase, asked: Mapping[str, str]) -> bytes:
         ra, dec, radius = (_number(given, name) for name in ("RA", "DEC", "SR"))
         found = database.cone(ra, dec, radius * 3600.0)
     except InputError as error:
-        return _bytes(_refusal(str(error)))
+        return votable_bytes(_refusal(str(error)))
     rows = found if radius > 0 else found[:0]
     schema = pa.schema([column.arrow for column in (*SOURCES, _SEPARATION)])
     document = votable(pa.Table.from_pandas(rows[schema.names], schema, preserve_index=False), "sources")
     for column in document.get_first_table().fields:
         column.ucd = _UCDS.get(column.name, "meta.id" if column.ucd == "meta.id;meta.main" else column.ucd)
-    return _bytes(document)
+    return votable_bytes(document)
 
 
 def _number(given: Mapping[str, str], name: str) -> float:
@@ -61,9 +59,3 @@ def _refusal(sentence: str) -> VOTableFile:
     document.resources.append(resource)
     resource.tables.append(TableElement(document))
     return document
-
-
-def _bytes(document: VOTableFile) -> bytes:
-    buffer = BytesIO()
-    writeto(document, buffer)
-    return buffer.getvalue()

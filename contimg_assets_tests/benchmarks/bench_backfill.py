@@ -19,7 +19,6 @@ from contimg_assets.config import load_config
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
 from contimg_assets_tests.orchestration.automation.deployment import (
-    deliver,
     deployed,
     make_project,
     products,
@@ -48,12 +47,7 @@ def main() -> None:
 def backfill(project: Project, survey: list[Path]) -> float:
     """Seconds from launching a backfill of all epochs until all are fresh."""
     with deployed(project) as running:
-        running.settle()
-        running.stop_automation()
-        for epoch in survey:
-            deliver(epoch, project.config.incoming)
-        names = [epoch.name for epoch in survey]
-        running.wait_for(lambda: running.partitions() == names, "all epochs registered", 120)
+        names = running.deliver_without_automation(survey)
         start = time.perf_counter()
         running.launch_backfill(names)
         running.wait_for_epochs(900)

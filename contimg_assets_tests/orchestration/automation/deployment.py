@@ -301,6 +301,16 @@ class Deployment:
         answer = self.graphql(_START, {"s": _REPOSITORY | {"sensorName": "automation"}})["startSensor"]
         assert answer["__typename"] == "Sensor", answer
 
+    def deliver_without_automation(self, epochs: Sequence[Path]) -> list[str]:
+        """Deliver epochs that nothing is made of by itself; their names, once all are registered."""
+        self.settle()
+        self.stop_automation()
+        for epoch in epochs:
+            deliver(epoch, self.project.config.incoming)
+        names = [epoch.name for epoch in epochs]
+        self.wait_for(lambda: self.partitions() == names, "all epochs registered", 120)
+        return names
+
     def launch_backfill(self, epochs: Sequence[str]) -> str:
         """Launch a backfill of every stage of some epochs, as people do from the UI; return its id."""
         selection = [{"path": key.path} for key in stage_keys([stage.name for stage in EPOCH_STAGES])]

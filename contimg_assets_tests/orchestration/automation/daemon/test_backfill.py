@@ -6,7 +6,6 @@ import pytest
 
 from contimg_assets_tests.orchestration.automation.deployment import (
     assert_same_products,
-    deliver,
     deployed,
     from_scratch,
     make_project,
@@ -22,12 +21,7 @@ def test_backfill_of_many_epochs_is_one_run(tmp_path):
     survey = small_survey(tmp_path / "survey", 16)
     project = make_project(tmp_path / "project", survey[0].parents[1])
     with deployed(project) as running:
-        running.settle()
-        running.stop_automation()
-        for epoch in survey:
-            deliver(epoch, project.config.incoming)
-        names = [epoch.name for epoch in survey]
-        running.wait_for(lambda: running.partitions() == names, "all epochs registered", 60)
+        names = running.deliver_without_automation(survey)
         before = len(running.runs())
         backfill = running.launch_backfill(names)
         running.wait_for_epochs(400)
