@@ -49,12 +49,15 @@ CsvOption = Annotated[bool, typer.Option("--csv", help="All columns as CSV, with
 JsonOption = Annotated[bool, typer.Option("--json", help="All columns as JSON, one object a row")]
 
 
-def listing(app: typer.Typer, limit: int | None = None) -> Callable[[Callable[..., Listing]], Callable[..., Any]]:
+def listing(
+    app: typer.Typer, limit: int | None = None, name: str | None = None
+) -> Callable[[Callable[..., Listing]], Callable[..., Any]]:
     """Register a function as a command that prints its listing, with the options that all listings have.
 
     Parameters
     ----------
     limit : rows where the person names no number; all if none
+    name : of the command; that of the function if not given
     """
     options = {
         "columns": (ColumnsOption, None),
@@ -80,7 +83,7 @@ def listing(app: typer.Typer, limit: int | None = None) -> Callable[[Callable[..
             parameters=[*signature.parameters.values(), *added], return_annotation=None
         )
         listed.__annotations__ = {one.name: one.annotation for one in (*signature.parameters.values(), *added)}
-        command(app)(listed)
+        command(app, name)(listed)
         return function
 
     return register

@@ -85,3 +85,28 @@ def test_a_terminal_of_80_columns_shows_names_and_numbers(monkeypatch: pytest.Mo
     assert text.count(" 123.5 │") == 5
     assert "123.456" not in text and "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_sources_are_tagged_noted_and_found_by_it() -> None:
+    first, second = (one["name"] for one in json.loads(call("sources", "--limit", "2", "--json").stdout))
+    call("tag", "add", first, "needs-look", "odd")
+    call("tag", "add", second.split(" ")[1], "odd")
+    call("tag", "remove", first, "odd")
+    call("note", "add", first, "beside a side lobe")
+    call("favorite", "add", second)
+    assert [one["name"] for one in json.loads(call("sources", "--tag", "needs-look", "--json").stdout)] == [first]
+    (row,) = json.loads(call("tag", "list", "--tag", "odd", "--json").stdout)
+    assert (row["name"], row["tag"]) == (second, "odd") and row["author"] and row["created_at"].endswith("+00:00")
+    assert "beside a side lobe" in call("source", first).stdout
+    assert "beside a side lobe" in call("note", "list", "--csv").stdout
+    (row,) = json.loads(call("variables", "--q-value", "1", "--tag", "odd", "--json").stdout)
+    assert row["name"] == second
+    assert json.loads(call("new", "--max-false-chance", "1", "--tag", "none-has-it", "--json").stdout) == []
+    assert "no condition" in call("query", "save", "odd ones", "--where", "what?", status=2).stderr
+    assert "1 source(s) now" in call("query", "save", "odd ones", "--where", "tag = odd").stdout
+    found = json.loads(call("sources", "--query", "odd ones", "--more", "n_limits", "--json").stdout)
+    assert [one["name"] for one in found] == [second] and "n_limits" in found[0]
+    none = call("sources", "--query", "odd ones", "--where", "favorite != x, n_measurements < 0", "--json").stdout
+    assert json.loads(none) == []
+    call("query", "remove", "odd ones")
+    assert "no list is saved as 'odd ones'" in call("sources", "--query", "odd ones", status=2).stderr
