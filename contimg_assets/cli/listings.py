@@ -14,6 +14,7 @@ import pandas as pd
 import typer
 
 from contimg_assets.cli.console import command, note, print_frame
+from contimg_assets.cli.formats import CsvOption, JsonOption
 
 _UP = ":up"
 
@@ -45,8 +46,6 @@ SortOption = Annotated[
     str | None, typer.Option(help="Column to sort by, the largest first; COLUMN:up for the smallest first")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many rows")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="All columns as CSV, with all digits")]
-JsonOption = Annotated[bool, typer.Option("--json", help="All columns as JSON, one object a row")]
 
 
 def listing(

@@ -92,10 +92,21 @@ def open_products() -> ProductsDatabase:
 
 
 @command(app)
-def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0) -> None:
-    """Show one source: position, statistics, counterparts, relations, light curve."""
+def source(
+    what: SourceArgument,
+    radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
+    json: Annotated[bool, typer.Option("--json", help="All about it as one JSON object, with all digits")] = False,
+) -> None:
+    """Show one source: position, statistics, counterparts, relations, light curve. Example: contimg source J0359+15"""
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
+    if json:
+        from json import dumps
+
+        from contimg_assets.database.source_record import source_record
+
+        print(dumps(source_record(database, source_id), indent=1))
+        return
     row = database.source(source_id)
     shown = row.dropna()
     values: Any = shown.to_numpy()
