@@ -5,6 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from contimg_assets.config import Config, Variability
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.changes import epoch_changes, newest_epoch
 from contimg_assets.figures.html_page import HtmlPage
+from contimg_assets.orchestration import report as report_asset
 from contimg_assets.pipeline import report
 from contimg_assets_tests.database.survey import Survey
 from contimg_assets_tests.orchestration.names import HOSTILE
@@ -88,3 +90,12 @@ def test_hostile_names_are_text_in_a_page() -> None:
     tags = {tag for tag, _ in _Tags(page.text()).tags}
     known = "html head meta title style body h1 h2 p div table thead tbody tr th td"
     assert tags <= set(known.split())
+
+
+def test_dagster_makes_the_report_of_the_survey(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_CURVES", 1)
+    (asset,) = report_asset.build(Config(root=folder))
+    with ProductsDatabase(folder / "products.sqlite3") as database:
+        (event,) = dg.materialize([asset], resources={"database": database}).get_asset_materialization_events()
+    page = event.materialization.metadata["page"].value
+    assert str(page).startswith("file://") and (folder / "reports" / "survey.html").exists()
