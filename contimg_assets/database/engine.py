@@ -101,6 +101,24 @@ def url_of(place: str | Path) -> str:
     return place
 
 
+def open_log_file(url: str, wait_s: float) -> Engine:
+    """Engine for an SQLite file that others made and that tells what happened, with its own log switched on.
+
+    No transaction waits for the disk: a power cut may cost the last ones, never the file.
+
+    Parameters
+    ----------
+    wait_s : how long to wait for other writers [s]
+    """
+    engine = sa.create_engine(url, connect_args={"timeout": wait_s})
+
+    @sa.event.listens_for(engine, "connect")
+    def _(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
+
+
 def open_engine(url: str) -> Engine:
     """Engine for a products database; connects to nothing yet.
 
