@@ -1,4 +1,4 @@
-"""Images of the same sky in other Stokes parameters than I: which sources are polarized, and what the finder delivers."""
+"""Images of the same sky in other Stokes parameters than I: what is polarized, and what the finder delivers."""
 
 from __future__ import annotations
 

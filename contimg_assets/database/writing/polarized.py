@@ -37,9 +37,9 @@ def place_polarized(connection: Connection) -> int:
     if changed.empty:
         return 0
     key = sa.and_(table.c.epoch == sa.bindparam("at_epoch"), table.c.measurement_id == sa.bindparam("at_id"))
-    columns_of = changed[["epoch", "measurement_id", *_PLACED]].astype(object)
-    names = ["at_epoch", "at_id", *_PLACED]
-    values = columns_of.where(columns_of.notna(), None).set_axis(names, axis=1).to_dict("records")
+    placing = changed[["epoch", "measurement_id", *_PLACED]].astype(object)
+    rows_of = placing.where(placing.notna(), None).itertuples(index=False, name=None)
+    values = [dict(zip(("at_epoch", "at_id", *_PLACED), row, strict=True)) for row in rows_of]
     connection.execute(sa.update(table).where(key), values)
     return len(values)
 
