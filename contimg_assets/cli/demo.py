@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from contimg_assets.cli.app import app, make_project, run_and_report
 from contimg_assets.cli.console import command, console
-from contimg_assets.config import FILE_NAME, OTHER_STOKES, STOKES_I, load_config
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +28,8 @@ _STOKES = Annotated[
 
 def _parameters(stokes: str) -> list[str]:
     """The Stokes parameters beside I that the option names."""
+    from contimg_assets.config import OTHER_STOKES, STOKES_I
+
     found = [part.strip().upper() for part in stokes.split(",")]
     if "I" not in found or len(set(found)) < len(found) or not set(found) <= {STOKES_I, *OTHER_STOKES}:
         raise InputError(f"--stokes {stokes!r}: give I and any of {', '.join(OTHER_STOKES)}, each once, such as I,V")
@@ -87,6 +87,9 @@ def demo(
     stokes: _STOKES = "I",
 ) -> None:
     """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
+    import yaml
+
+    from contimg_assets.config import FILE_NAME, load_config
     from contimg_assets.simulate import SurveyParameters, SurveyTruth, format_report, score_survey, simulate_survey
 
     first, *others = _frequencies(bands)

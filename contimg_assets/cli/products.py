@@ -8,16 +8,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import StoreError
-from contimg_assets.schemas.shown import shown_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contimg_assets.database import ProductsDatabase
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -93,6 +93,9 @@ NEW_COLUMNS = [
 ]
 
 
+TagOption = Annotated[str | None, typer.Option(help="Only sources with this tag")]
+
+
 class Flux(StrEnum):
     """Which flux statistics are of."""
 
@@ -117,10 +120,25 @@ def open_products() -> ProductsDatabase:
 
 
 @command(app)
-def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0) -> None:
-    """Show one source: position, statistics, counterparts, relations, light curve."""
+def source(
+    what: SourceArgument,
+    radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
+    json: Annotated[bool, typer.Option("--json", help="All about it as one JSON object, with all digits")] = False,
+) -> None:
+    """Show one source: position, statistics, counterparts, relations, light curve. Example: contimg source J0359+15"""
+    import pandas as pd
+
+    from contimg_assets.schemas.shown import shown_columns
+
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
+    if json:
+        from json import dumps
+
+        from contimg_assets.database.source_record import source_record
+
+        print(dumps(source_record(database, source_id), indent=1))
+        return
     row = database.source(source_id)
     shown = row.dropna()
     values: Any = shown.to_numpy()
@@ -132,6 +150,9 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
         ("What people say of them", database.decisions(source_id), DECISION_COLUMNS),
+        ("Tags", database.tags(source_id)[["tag", "author", "created_at"]], None),
+        ("Notes", database.notes(source_id)[["note", "author", "created_at"]], None),
+        ("Favorite of", database.favorites(source_id)[["author", "created_at"]], None),
         ("Related sources", _with_names(database, database.relations(source_id)), None),
         ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
         ("Polarization", polarized, POLARIZATION_COLUMNS),
@@ -143,8 +164,20 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
     _sketch(database.light_curve(source_id), database.flux_kind())
 
 
+def _tagged(
+    database: ProductsDatabase, found: pd.DataFrame, tag: str | None, id_column: str = "source_id"
+) -> pd.DataFrame:
+    """Those with a tag; all where none is asked for."""
+    if tag is None:
+        return found
+    tags = database.tags()
+    return found[found[id_column].isin(tags.loc[tags["tag"] == tag, "source_id"])].reset_index(drop=True)
+
+
 def _with_names(database: ProductsDatabase, relations: pd.DataFrame) -> pd.DataFrame:
     """Names before ids."""
+    import pandas as pd
+
     ends = ("from", "to")
     names = {f"{end}_name": database.names(relations[f"{end}_source_id"].tolist()).to_numpy() for end in ends}
     return pd.concat([pd.DataFrame(names, index=relations.index), relations], axis=1)
@@ -214,6 +247,7 @@ def variables(
             "--q-value", "--q", min=0, max=1, help="Largest q-value: share of constant sources expected in the list"
         ),
     ] = None,
+    tag: TagOption = None,
 ) -> Listing:
     """List the sources that vary, most significant first.
 
@@ -224,13 +258,13 @@ def variables(
     if eta is v is p_value is q_value is None:
         q_value = open_project().config.variability.max_q
     kind = database.flux_kind() if flux is None else flux.value
-    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, q_value=q_value)
+    found = _tagged(database, database.variables(eta=eta, v=v, p_value=p_value, kind=kind, q_value=q_value), tag)
     mean = next(name for name in map(str, found) if name.startswith(f"flux_{kind}_weighted_mean"))
     columns = ["name", f"n_{kind}", mean, f"eta_{kind}", f"v_{kind}", f"q_value_{kind}", "is_new"]
     columns += ["n_untrusted"] if found["n_untrusted"].any() else []
     limits = {"q-value at most": q_value, "eta at least": eta, "V at least": v, "p-value at most": p_value}
     used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
-    only_q = eta is v is p_value is None
+    only_q = tag is None and eta is v is p_value is None
 
     def note_of(shown: pd.DataFrame) -> list[str]:
         return [_expected_false(float(shown[f"q_value_{kind}"].max()), len(shown), only_q)] if len(shown) else []
@@ -269,6 +303,7 @@ def new(
             "of its first flux, or that noise makes its only detection; 1 for all candidates",
         ),
     ] = None,
+    tag: TagOption = None,
 ) -> Listing:
     """List the sources that appeared where earlier images would have shown them.
 
@@ -277,7 +312,8 @@ def new(
     """
     parameters = open_project().config.variability
     largest = parameters.new_max_false_chance if max_false_chance is None else max_false_chance
-    candidates = open_products().new_sources(min_significance, since_mjd, 1.0, parameters)
+    database = open_products()
+    candidates = _tagged(database, database.new_sources(min_significance, since_mjd, 1.0, parameters), tag, "id")
     chosen = candidates["false_chance"] <= largest
     if min_significance is None and max_false_chance is None:
         chosen &= candidates["is_new"]

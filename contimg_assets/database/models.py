@@ -440,6 +440,59 @@ class MatchOverride(Base):
     __table_args__ = (CheckConstraint("action IN ('accept', 'reject', 'comment')", name="action"), _STRICT)
 
 
+ADDED, TAKEN_BACK = "add", "remove"
+"""What people do to a tag, a note, a favorite or a saved query."""
+
+
+def _said(name: str, *columns: SqlColumn[Any]) -> Table:
+    """A table of what people say: a row for each time that somebody adds something or takes it back."""
+    of_source = [column.name for column in columns if column.name == "source_id"]
+    return Table(
+        name,
+        Base.metadata,
+        SqlColumn("id", Text(), primary_key=True, comment="Hash of the other columns"),
+        *columns,
+        SqlColumn("action", Text(), nullable=False, comment=f"'{ADDED}' or '{TAKEN_BACK}'"),
+        SqlColumn("author", Text(), nullable=False, comment="Who"),
+        SqlColumn("created_at", Text(), nullable=False, comment="When, ISO 8601 UTC"),
+        CheckConstraint(f"action IN ('{ADDED}', '{TAKEN_BACK}')", name="action"),
+        *(Index(None, one) for one in of_source),
+        **_STRICT,
+    )
+
+
+def _said_of() -> SqlColumn[str]:
+    return SqlColumn("source_id", Text(), nullable=False, comment="The source, as it was named then")
+
+
+class SourceTag(Base):
+    """A word that a person put on a source. Only ever added to; follows the source through its aliases."""
+
+    __table__ = _said("source_tags", _said_of(), SqlColumn("tag", Text(), nullable=False, comment="The word"))
+
+
+class SourceNote(Base):
+    """What a person wrote about a source. Only ever added to; follows the source through its aliases."""
+
+    __table__ = _said("source_notes", _said_of(), SqlColumn("note", Text(), nullable=False, comment="The text"))
+
+
+class FavoriteSource(Base):
+    """A source that a person wants to find again. Only ever added to; follows the source through its aliases."""
+
+    __table__ = _said("favorite_sources", _said_of())
+
+
+class SavedQuery(Base):
+    """A list of sources under a name. Only ever added to: what was saved last under a name holds."""
+
+    __table__ = _said(
+        "saved_queries",
+        SqlColumn("name", Text(), nullable=False, comment="Name of the list"),
+        SqlColumn("query", Text(), nullable=False, comment="What the list asks for, as in the address of its page"),
+    )
+
+
 class RecomputedWith(Base):
     """Versions of what all sources were computed with; another version means computing all of them again."""
 
