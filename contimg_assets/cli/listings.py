@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
 from contimg_assets.cli.console import command, note, print_frame
 from contimg_assets.cli.formats import CsvOption, JsonOption
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _UP = ":up"
 

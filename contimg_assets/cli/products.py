@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import StoreError
-from contimg_assets.schemas.shown import shown_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contimg_assets.database import ProductsDatabase
 
+_ID = re.compile(r"[0-9a-f]{16}")
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -40,6 +42,32 @@ LIGHT_CURVE_COLUMNS = [
     "snr",
     "trusted",
     "separation_arcsec",
+]
+POLARIZATION_COLUMNS = [
+    "stokes",
+    "epoch",
+    "mjd",
+    "band",
+    "flux_peak_corr_mjy_beam",
+    "flux_peak_err_corr_mjy_beam",
+    "upper_limit_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "fraction_limit",
+    "significance",
+    "status",
+]
+POLARIZED_COLUMNS = [
+    "name",
+    "source_id",
+    "stokes",
+    "n_detections",
+    "n_limits",
+    "flux_peak_mean_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "max_significance",
+    "only_polarized",
 ]
 DECISION_COLUMNS = ["catalog", "catalog_source_id", "action", "comment", "author", "created_at"]
 MATCH_COLUMNS = [
@@ -98,6 +126,10 @@ def source(
     json: Annotated[bool, typer.Option("--json", help="All about it as one JSON object, with all digits")] = False,
 ) -> None:
     """Show one source: position, statistics, counterparts, relations, light curve. Example: contimg source J0359+15"""
+    import pandas as pd
+
+    from contimg_assets.schemas.shown import shown_columns
+
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
     if json:
@@ -113,6 +145,7 @@ def source(
     if sys.stdout.isatty():
         values = [texts[0] for texts in shown_columns(shown.to_frame().T.infer_objects()).values()]
     print_frame(pd.DataFrame({"column": shown.index, "value": values}), title=str(row["name"]))
+    polarized = database.polarization(source_id)
     tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
@@ -122,9 +155,12 @@ def source(
         ("Favorite of", database.favorites(source_id)[["author", "created_at"]], None),
         ("Related sources", _with_names(database, database.relations(source_id)), None),
         ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
+        ("Polarization", polarized, POLARIZATION_COLUMNS),
     ]
     for title, frame, columns in tables:
-        print_frame(frame.dropna(axis=1, how="all"), title, columns)
+        # Most surveys have no other Stokes parameters: not a word of them there.
+        if len(frame) or frame is not polarized:
+            print_frame(frame.dropna(axis=1, how="all"), title, columns)
     _sketch(database.light_curve(source_id), database.flux_kind())
 
 
@@ -140,6 +176,8 @@ def _tagged(
 
 def _with_names(database: ProductsDatabase, relations: pd.DataFrame) -> pd.DataFrame:
     """Names before ids."""
+    import pandas as pd
+
     ends = ("from", "to")
     names = {f"{end}_name": database.names(relations[f"{end}_source_id"].tolist()).to_numpy() for end in ends}
     return pd.concat([pd.DataFrame(names, index=relations.index), relations], axis=1)
@@ -167,6 +205,27 @@ def lightcurve(
     source_id = database.find_source(what, radius_arcsec)
     curve = database.light_curve(source_id, limits)
     return Listing(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
+
+
+@listing(app, limit=50)
+def polarized(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|ID|RA,DEC]", help="Source whose light curves are shown; a list of all if none"),
+    ] = None,
+    significance: Annotated[float, typer.Option(min=0, help="Smallest significance, of either sign")] = 5.0,
+) -> Listing:
+    """List the sources with flux in Stokes V, Q, U or L, or show one source's.
+
+    Fluxes and fractions are signed. Sources that only polarized flux shows (stokes.sources) come first.
+    """
+    database = open_products()
+    if what is None:
+        found = database.polarized_sources(significance)
+        return Listing(found, "Polarized sources", POLARIZED_COLUMNS, absolute=("fraction", "max_significance"))
+    known = _ID.fullmatch(what) is not None
+    curve = database.polarization(what if known else database.find_source(what))
+    return Listing(curve, f"Polarization of {what}", POLARIZATION_COLUMNS, absolute=("fraction", "significance"))
 
 
 @listing(app, limit=50)

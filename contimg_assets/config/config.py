@@ -18,6 +18,7 @@ from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import Section
+from contimg_assets.config.stokes import Stokes
 from contimg_assets.config.variability import Variability
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -45,6 +46,7 @@ class Config(Section):
     matching: Matching = Field(default_factory=Matching)
     corrections: Corrections = Field(default_factory=Corrections)
     variability: Variability = Field(default_factory=Variability)
+    stokes: Stokes = Field(default_factory=Stokes)
     checks: Checks = Field(default_factory=Checks)
     automation: Automation = Field(default_factory=Automation)
 

@@ -36,6 +36,7 @@ from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.detections import BAND, IMAGES
 from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, LIGHT_CURVE, SOURCES, VARIABILITY
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only; they refuse a text where a number belongs.
@@ -279,6 +280,28 @@ class Measurement(Base):
         _deferred(["epoch", "image"], ["images.epoch", "images.image"]),
         # The id alone tells a measurement from all others, so people join by it alone.
         Index(None, "measurement_id"),
+        **_CLUSTERED,
+    )
+
+
+class StokesMeasurement(Base):
+    """A flux in another Stokes parameter than I, a limit of one, or a negative detection in I."""
+
+    # No foreign key to a source: one of its own has no row among those in I.
+    __table__ = Table(
+        "stokes_measurements",
+        Base.metadata,
+        _epoch(),
+        *described(STOKES_MEASUREMENTS, key=["measurement_id"], always=_required(STOKES_MEASUREMENTS)),
+        _deferred(["epoch"], ["epochs.epoch"]),
+        Index(None, "source_id"),
+        # Those without a measurement in I, which are few, are placed again with every change.
+        Index(
+            "ix_stokes_measurements_unplaced",
+            "measurement_id",
+            sqlite_where=text("i_measurement_id IS NULL"),
+            postgresql_where=text("i_measurement_id IS NULL"),
+        ),
         **_CLUSTERED,
     )
 
