@@ -33,6 +33,8 @@ def _known_names() -> set[str]:
     names = {"mjd_mid", "jd_mid", "n_detections", "rms_map", "simulate_detections", "associate_measurements"}
     # Computed when somebody asks, and in no table.
     names |= {"false_chance", "q_value"}
+    # What Dagster shows of an epoch.
+    names |= {"n_negative"}
     for group in describe():
         names |= set(group.name.split("."))
         for entry in group.entries:

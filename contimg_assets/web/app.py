@@ -91,7 +91,7 @@ def build_app(
 
 
 def _routes(may_write: bool) -> list[Route | Mount]:
-    posts = writing.ROUTES if may_write else {}
+    posts = writing.READING | (writing.ROUTES if may_write else {})
     return [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in (pages.ROUTES | data.ROUTES).items()),
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),

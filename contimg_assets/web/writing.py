@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,6 +16,7 @@ from contimg_assets.database.sayings import checked_author
 from contimg_assets.errors import InputError
 from contimg_assets.pipeline.products import matching_of
 from contimg_assets.web.data import survey_of
+from contimg_assets.web.samp import send_table
 from contimg_assets.web.visitors import COOKIE, Visitors
 
 _MOST_BYTES, _MOST_FIELDS = 100_000, 20
@@ -145,6 +146,18 @@ def _query(request: Request, form: Form, author: str) -> str:
     survey_of(request).database.save_query(name, query, author, _removes(form))
     return f"/sources?{query}" if query and not _removes(form) else "/sources"
 
+
+async def send(request: Request) -> Response:
+    """Send a list to programs of this computer; it changes nothing here, so nobody needs the token."""
+    form, root = await _form(request), request.app.state.root
+    query = form.get("query", "")
+    place = f"{request.url.scheme}://{request.url.netloc}{root}/api/sources.xml?{urlencode(parse_qsl(query))}"
+    await run_in_threadpool(send_table, place, "sources")
+    return RedirectResponse(f"{root}/sources?{query}", 303)
+
+
+READING: dict[str, Endpoint] = {"/samp": send}
+"""Forms that change nothing."""
 
 ROUTES: dict[str, Endpoint] = {
     "/sign-in": sign_in,

@@ -21,6 +21,29 @@ from contimg_assets.web.app import build_app
 from contimg_assets_tests.database.survey import Survey
 from contimg_assets_tests.orchestration.names import HOSTILE
 
+NAMES = (
+    *HOSTILE,
+    *("'", '"', "`", "'\"><script>window.hostile=1</script>", "</td></tr></table><h1>x", "</script><script>alert(1)"),
+    *("{{ 7 * 7 }}", "{% raw %}", "${7*7}", "#{7*7}", "%3Cscript%3E", "&#60;script&#62;", "javascript:alert(1)"),
+    *(
+        "\u202eesrever",
+        "\u200f\u200e\u2066x\u2069",
+        "\ufeff\u200b",
+        "e\u0301" * 50,
+        "\U0001f4a5" * 20,
+        "ｓｃｒｉｐｔ＜＞",
+    ),
+    *("a\tb", "a\nb", "a\rb", "-1 OR 1=1; DROP TABLE sources; --", "' OR '1'='1", "../../etc/passwd", "C:\\x\\..\\y"),
+    *(
+        "<svg/onload=window.hostile=1>",
+        "<iframe src=//example.com>",
+        "=cmd|' /C calc'!A0",
+        "NaN",
+        "null",
+        "x" * 100_000,
+    ),
+)
+"""What catalogs and people may write, and pages must show as text."""
 SURVEY = Survey(n_sources=60, n_epochs=4, detected=0.8)
 
 
@@ -29,7 +52,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductsDatab
     """Sources with counterparts, whose names in the catalog and remarks would do something as HTML."""
     frame = pd.DataFrame(
         {
-            "catalog_source_id": [f"{HOSTILE[i % len(HOSTILE)]} {i}" for i in range(60)],
+            "catalog_source_id": [f"{NAMES[i % len(NAMES)]} {i}" for i in range(60)],
             "ra_deg": SURVEY.ra,
             "dec_deg": SURVEY.dec,
             "flux_mjy": SURVEY.flux,
@@ -41,9 +64,9 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductsDatab
         database.upgrade()
         database.replace_epochs(SURVEY.epochs(), matching=matching)
         first = str(database.read_table("sources")["id"][0])
-        for words in HOSTILE:
+        for words in NAMES:
             database.decide_match("comment", first, "nvss", None, words, words, matching)
-            database.note(first, words, words[:100])
+            database.note(first, words[:20_000], words[:100])
             database.save_query(words[:100], words[:1000], words[:100])
         yield database
 

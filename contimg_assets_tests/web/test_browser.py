@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,44 @@ def asked_for(browser: Any) -> set[str]:
     return {str(urlsplit(url).hostname) for url in urls if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, which looks for what keeps people from reading a page; from npm's registry."""
+    folder, npm = tmp_path_factory.mktemp("axe"), shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed: axe-core cannot be fetched")
+    packed = subprocess.run(
+        [npm, "pack", "axe-core@4.14.1"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    if packed.returncode:
+        pytest.skip(f"axe-core cannot be fetched: {packed.stderr.strip().splitlines()[-1:]}")
+    with tarfile.open(next(folder.glob("axe-core-*.tgz"))) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_serious_keeps_people_from_reading(
+    browser: Any, served: str, axe: str, products: ProductsDatabase, width: int
+) -> None:
+    """Names of what is no text, contrast, order of headings, what the keyboard reaches: no serious finding."""
+    source = products.read_table("sources")["id"][0]
+    browser.set_window_size(width, 1000)
+    for path in ("/", "/sources", "/eta-v", "/sky", "/images", "/catalogs", f"/source/{source}", "/find?q=nothing"):
+        browser.get(f"{served}{path}")
+        drawn(browser)
+        browser.execute_script(axe)
+        found = browser.execute_async_script("const done = arguments[arguments.length - 1]; axe.run().then(done)")
+        serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+        told = [(one["id"], one["help"], one["nodes"][0]["html"][:200]) for one in serious]
+        assert told == [] and len(found["passes"]) > 10, path
+        width_of = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert width_of[0] <= width_of[1], path
+    # That nothing is found is told by a page of its own status.
+    browser.get_log("browser")
+
+
 def test_a_reader_goes_from_the_overview_to_a_source(
     browser: Any, served: str, products: ProductsDatabase, tmp_path: Path
 ) -> None:
@@ -67,7 +107,7 @@ def test_a_reader_goes_from_the_overview_to_a_source(
 
     browser.get(f"{served}/")
     assert browser.title == "Overview – contimg"
-    for page, charts in (("η–V", 1), ("Sky", 1), ("Images", 4), ("Sources", 0)):
+    for page, charts in (("η–V", 4), ("Sky", 1), ("Images", 4), ("Catalogs", 0), ("Sources", 0)):
         browser.find_element("link text", page).click()
         WebDriverWait(browser, _SECONDS).until(
             lambda one, page=page: one.find_elements("css selector", "[aria-current]")

@@ -7,8 +7,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from astropy.samp import SAMPHubServer, SAMPIntegratedClient, conf
 from starlette.testclient import TestClient
 
 from contimg_assets.catalogs.store import ReferenceCatalog
@@ -119,3 +121,31 @@ def test_counterparts_are_decided_on_from_the_page(
     assert visitor.post(f"{page}/match", data=data).status_code == 200
     (row,) = database.decisions(match["source_id"]).query("action == 'reject'").itertuples()
     assert (row.author, row.comment, row.catalog_source_id) == ("ann", "a side lobe", data["catalog_source_id"])
+
+
+def test_a_list_is_sent_to_programs_of_this_computer(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'samp').as_uri()}")
+    nobody = client.post("/samp", data={"query": "where=tag+%3D+x"})
+    assert nobody.status_code == 400 and "start TOPCAT" in nobody.text
+    heard: list[dict[str, str]] = []
+
+    def load(*message: Any) -> None:
+        """As TOPCAT answers."""
+        heard.append(message[4])
+        listener.ereply(message[2], "samp.ok", result={})
+
+    with conf.set_temp("use_internet", False):
+        hub = SAMPHubServer(lockfile=str(tmp_path / "samp"), web_profile=False, mode="single")
+        hub.start()
+        listener = SAMPIntegratedClient()
+        listener.connect(hub)
+        listener.bind_receive_call("table.load.votable", load)
+        try:
+            answer = client.post("/samp", data={"query": "where=n_limits+%3E+0"}, follow_redirects=False)
+            assert answer.status_code == 303 and answer.headers["location"] == "/sources?where=n_limits+%3E+0"
+        finally:
+            listener.disconnect()
+            hub.stop()
+    assert heard[0]["url"] == "http://127.0.0.1:8765/api/sources.xml?where=n_limits+%3E+0"

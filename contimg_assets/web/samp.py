@@ -1,0 +1,46 @@
+"""Sending a list of sources to TOPCAT, Aladin and other programs of this computer by SAMP."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from astropy.samp import SAMPHubError, SAMPIntegratedClient, SAMPProxyError, conf
+
+from contimg_assets.errors import InputError
+
+_MESSAGE = "table.load.votable"
+# For a large table to be loaded, as text.
+_SECONDS = "60"
+
+
+def send_table(url: str, name: str) -> int:
+    """Ask every program that listens to load a VOTable. Returns how many do.
+
+    Parameters
+    ----------
+    url : where the table is
+    name : what it is called there
+
+    Raises
+    ------
+    InputError
+        If no program of SAMP runs here, or none takes tables.
+    """
+    client = SAMPIntegratedClient(name="contimg", description="Radio sources with light curves")
+    try:
+        # Not to look for the name of this computer on the network.
+        with conf.set_temp("use_internet", False):
+            client.connect()
+        listening = list(client.get_subscribed_clients(_MESSAGE))
+        for program in listening:
+            # Not a notification: who leaves at once takes it along.
+            client.ecall_and_wait(program, _MESSAGE, _SECONDS, url=url, name=name, **{"table-id": url})
+    except (SAMPHubError, SAMPProxyError, OSError) as error:
+        raise InputError("no program of SAMP runs on this computer; start TOPCAT or Aladin, then send again") from error
+    finally:
+        if client.is_connected:
+            with suppress(SAMPHubError, SAMPProxyError, OSError):
+                client.disconnect()
+    if not listening:
+        raise InputError("no program on this computer takes tables by SAMP; start TOPCAT or Aladin, then send again")
+    return len(listening)
