@@ -31,6 +31,7 @@ def web(
     Other programs find a Simple Cone Search at /scs and JSON at /api/sources.
     """
     import secrets
+    from threading import Thread
 
     import uvicorn
 
@@ -48,4 +49,5 @@ def web(
     if token is not None:
         console.print(f"Token for who may write: {token}", highlight=False)
     console.print(f"The products: http://{escape(f'[{host}]' if ':' in host else host)}:{port}/   (Ctrl-C ends)")
+    Thread(target=built.state.survey.warm_up, daemon=True).start()
     uvicorn.run(built, host=host, port=port, log_level="warning")

@@ -155,7 +155,7 @@ class Queries:
                 f"declination in [-90, 90], the radius in [0, {_HALF_THE_SKY_ARCSEC:g}]"
             )
         table = TABLES["sources"]
-        found = self._rows(sa.select(table).where(_near(table.c.healpix, ra_deg, dec_deg, radius_arcsec)))
+        found = self._rows(sa.select(table).where(near(table.c.healpix, ra_deg, dec_deg, radius_arcsec)))
         found = found.assign(separation_arcsec=separation_arcsec(found["ra_deg"], found["dec_deg"], ra_deg, dec_deg))
         found = found[found["separation_arcsec"] <= radius_arcsec]
         return found.sort_values(["separation_arcsec", "id"], ignore_index=True)
@@ -734,7 +734,7 @@ def _present(connection: Connection, source_id: str) -> str:
     return str(row.source_id)
 
 
-def _near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
+def near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
     """Cells about a position that hold everything within the radius."""
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()

@@ -106,7 +106,7 @@ def read(connection: Connection, kind: Kind, **where: str) -> pd.DataFrame:
     now, sources = current(kind).subquery(), TABLES["sources"]
     query = sa.select(now)
     if "source_id" in kind.key:
-        query = sa.select(sources.c.name, *now.c).join(now, now.c.source_id == sources.c.id)
+        query = sa.select(sources.c.name, *now.c).select_from(now.outerjoin(sources, now.c.source_id == sources.c.id))
     query = query.where(*(now.c[name] == value for name, value in where.items()))
     return bulk.fetch(connection, query.order_by(now.c.created_at.desc(), *(now.c[name] for name in kind.key)))
 

@@ -46,13 +46,11 @@ def largest_pairs(database: Queries) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame: name, source_id, vs and m, in no order
+    DataFrame: source_id, vs and m, in no order
     """
-    kind, c, s = database.flux_kind(), TABLES["variability"].c, TABLES["sources"].c
-    query = (
-        sa.select(s.name, c.source_id, c[f"vs_{kind}"].label("vs"), c[f"m_{kind}"].label("m"))
-        .join(TABLES["sources"], s.id == c.source_id)
-        .where(c["sample"] == "detections", c[f"vs_{kind}"].is_not(None))
+    kind, c = database.flux_kind(), TABLES["variability"].c
+    query = sa.select(c.source_id, c[f"vs_{kind}"].label("vs"), c[f"m_{kind}"].label("m")).where(
+        c["sample"] == "detections", c[f"vs_{kind}"].is_not(None)
     )
     with reading(database.engine) as connection:
         return bulk.fetch(connection, query)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk, sayings
 from contimg_assets.database.annotations import tag_texts
@@ -25,6 +26,9 @@ from contimg_assets.schemas.variability import SOURCES, VARIABILITY
 # A page of a browser, and what one answer may hold.
 MOST_ROWS = 1_000_000
 _MOST_IN_CONE = 20_000
+# Rows that are asked for by their ids.
+_SMALL_PAGE = 500
+_SAMPLE = "detections"
 
 _TAGS = Column("tags", TEXT, "", "Words that people put on the source", nullable=True)
 COLUMNS: dict[str, Column] = {
@@ -98,23 +102,87 @@ def list_sources(database: ProductsDatabase, query: SourceQuery, columns: Sequen
     sources, variability = TABLES["sources"], TABLES["variability"]
     # Statistics are of one band each: those of the source's own band, as are its fluxes.
     of_source = sa.and_(variability.c.source_id == sources.c.id, variability.c.band == sources.c.band)
-    joined = sources.outerjoin(variability, sa.and_(of_source, variability.c["sample"] == "detections"))
+    joined = sources.outerjoin(variability, sa.and_(of_source, variability.c["sample"] == _SAMPLE))
     wanted = [_parsed(text) for text in _AND.split(query.where.strip()) if text]
     conditions = [_condition(*one) for one in wanted]
     if query.cone is not None:
         conditions.append(_within(database, query.cone))
     # The wide table is joined only where it is asked for: counting and sorting sources alone is far quicker.
     counted = joined if {name for name, _, _ in wanted} - {*sources.c.keys(), *SAID} else sources
-    stored = [name for name in columns if name != _TAGS.name]
-    read = list(dict.fromkeys([*stored, "id"]))
-    chosen = sa.select(*(_column(name) for name in read)).select_from(joined).where(*conditions)
-    ordered = chosen.order_by(*_order(query.sort)).offset(query.offset).limit(min(query.limit, MOST_ROWS))
+    stored = list(dict.fromkeys([*(name for name in columns if name != _TAGS.name), "id"]))
     with reading(database.engine) as connection:
-        rows = bulk.fetch(connection, ordered)
         total = connection.execute(sa.select(sa.func.count()).select_from(counted).where(*conditions)).scalar_one()
+        asked = _Asked(query, conditions, joined, counted)
+        rows = (
+            _page(connection, asked, stored) if query.limit <= _SMALL_PAGE else _all_at_once(connection, asked, stored)
+        )
     if _TAGS.name in columns:
         rows = rows.assign(**{_TAGS.name: tag_texts(database, rows["id"])})
     return SourcePage(rows[list(columns)], int(total))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A list in terms of tables.
+
+    Attributes
+    ----------
+    conditions : on the tables
+    joined : sources with their statistics, where they have any
+    needed : `joined`, or sources alone where conditions ask for nothing else
+    """
+
+    query: SourceQuery
+    conditions: Sequence[sa.ColumnElement[bool]]
+    joined: sa.Join
+    needed: sa.FromClause
+
+
+def _all_at_once(connection: Connection, asked: _Asked, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows in their order."""
+    chosen = sa.select(*(_column(name) for name in columns)).select_from(asked.joined).where(*asked.conditions)
+    return bulk.fetch(connection, _cut(chosen.order_by(*_order(asked.query.sort)), asked.query))
+
+
+def _page(connection: Connection, asked: _Asked, columns: Sequence[str]) -> pd.DataFrame:
+    """A few rows: which, from as little as tells, then all that is wanted of these."""
+    ids = _ids(connection, asked)
+    wanted = sa.select(*(_column(name) for name in columns)).select_from(asked.joined)
+    rows = bulk.fetch(connection, wanted.where(TABLES["sources"].c.id.in_(ids)))
+    place = {one: number for number, one in enumerate(ids)}
+    order = rows["id"].map(place).sort_values(kind="stable").index
+    return rows.loc[order].reset_index(drop=True)
+
+
+def _ids(connection: Connection, asked: _Asked) -> list[str]:
+    """Ids of a page, in their order."""
+    sources, variability, query = TABLES["sources"], TABLES["variability"], asked.query
+    column = _column(query.sort.removeprefix("-"))
+    chosen = sa.select(sources.c.id).where(*asked.conditions).order_by(*_order(query.sort))
+    if column.table is not variability:
+        return list(connection.execute(_cut(chosen.select_from(asked.needed), query)).scalars())
+    # Missing values come last: where enough others are, an index may give them in order, whatever has none.
+    first: sa.FromClause = variability
+    if not asked.conditions:
+        # Bands that are not the sources' own are in it too, and taken out afterwards.
+        names = dict.fromkeys(("source_id", "band", "sample", column.name))
+        head = sa.select(*(variability.c[name] for name in names)).where(
+            variability.c["sample"] == _SAMPLE, column.is_not(None)
+        )
+        order = [one if one is not sources.c.id else variability.c.source_id for one in _order(query.sort)]
+        first = head.order_by(*order).limit(2 * (query.offset + query.limit)).subquery()
+        chosen = sa.select(sources.c.id).order_by(*_order_of(first.c[column.name], query.sort))
+    own = sa.and_(first.c.source_id == sources.c.id, first.c.band == sources.c.band, first.c["sample"] == _SAMPLE)
+    having = chosen.select_from(sources.join(first, own)).where(first.c[column.name].is_not(None))
+    ids = connection.execute(_cut(having, query)).scalars().all()
+    if len(ids) < query.limit:
+        whole = sa.select(sources.c.id).where(*asked.conditions).order_by(*_order(query.sort))
+        ids = connection.execute(_cut(whole.select_from(asked.joined), query)).scalars().all()
+    return list(ids)
+
+
+def _cut(chosen: sa.Select[Any], query: SourceQuery) -> sa.Select[Any]:
+    return chosen.offset(query.offset).limit(min(query.limit, MOST_ROWS))
 
 
 def to_arrow(rows: pd.DataFrame) -> pa.Table:
@@ -141,9 +209,18 @@ def _column(name: str) -> sa.Column[Any]:
 
 
 def _order(sort: str) -> list[sa.ColumnElement[Any]]:
-    column = _column(sort.removeprefix("-"))
+    return _order_of(_column(sort.removeprefix("-")), sort)
+
+
+def _order_of(column: sa.ColumnElement[Any], sort: str) -> list[sa.ColumnElement[Any]]:
+    """What to order by, given the column of a table or of a part of it."""
+    known, identity = _column(sort.removeprefix("-")), TABLES["sources"].c.id
     direction = column.desc() if sort.startswith("-") else column.asc()
-    return [column.is_(None), direction, TABLES["sources"].c.id]
+    # As far as an index has the same order.
+    may_be_missing = known.table is not TABLES["sources"] or known.nullable
+    first = direction.nulls_last() if may_be_missing else direction
+    # Names are as good as ids to tell sources apart.
+    return [first] if known.name in ("id", "name") else [first, identity]
 
 
 def _parsed(text: str) -> tuple[str, str, str]:

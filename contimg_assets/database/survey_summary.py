@@ -6,6 +6,7 @@ database, which `state_version` names; whoever asks often keeps the numbers besi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,14 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.queries import near
 from contimg_assets.database.recorded import recomputed_with
 from contimg_assets.identity.versions import combine_versions, version_of_value
 
 NEEDED = ("epochs", "images", "corrections", "sources", "variability", "reference_catalogs")
 # Light curves of fewer points, and fewer light curves, say little of errors.
 _LEAST_FREEDOM, _LEAST_SOURCES = 2, 30
+_NAMED_AT_ONCE = 500
 _OF_IMAGE = (
     "epoch",
     "image",
@@ -105,6 +108,39 @@ def marked_sources(database: ProductsDatabase, parameters: Variability) -> pd.Da
     judged = database.significances(kind)
     varying = judged.loc[judged[f"q_value_{kind}"] <= parameters.max_q, "source_id"]
     new = database.new_sources(parameters=parameters)["id"]
+    return found.assign(varies=found["id"].isin(varying), is_new=found["id"].isin(new))
+
+
+def mapped_sources(
+    database: ProductsDatabase,
+    varying: Sequence[str],
+    new: Sequence[str],
+    center: tuple[float, float, float] | None = None,
+    at_most: int = 20_000,
+) -> pd.DataFrame:
+    """Sources as a map of a browser shows them: those that vary and the new ones, and evenly as many others as it can.
+
+    Parameters
+    ----------
+    varying, new : ids that are marked
+    center : ra_deg, dec_deg and radius_deg of the map; all there is if not given
+    at_most : others
+
+    Returns
+    -------
+    DataFrame: as of `marked_sources`
+    """
+    table = TABLES["sources"]
+    columns = [table.c[name] for name in ("name", "id", "ra_deg", "dec_deg")]
+    here = sa.true() if center is None else near(table.c.healpix, center[0], center[1], 3600.0 * center[2])
+    # Ids are hashes: the first are a fair sample of all.
+    some = sa.select(*columns).where(here).order_by(table.c.id).limit(at_most)
+    with reading(database.engine) as connection:
+        marked = np.unique([*varying, *new])[:at_most].tolist()
+        pieces = [marked[start : start + _NAMED_AT_ONCE] for start in range(0, len(marked), _NAMED_AT_ONCE)]
+        queries = [some, *(sa.select(*columns).where(table.c.id.in_(piece)) for piece in pieces)]
+        parts = [bulk.fetch(connection, query) for query in queries]
+    found = pd.concat(parts, ignore_index=True).drop_duplicates("id").sort_values("id", ignore_index=True)
     return found.assign(varies=found["id"].isin(varying), is_new=found["id"].isin(new))
 
 

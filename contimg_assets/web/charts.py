@@ -16,9 +16,8 @@ from contimg_assets.figures.light_curves import best_kind, fluxes
 from contimg_assets.figures.survey import center_of
 from contimg_assets.sky.robust import scatter
 from contimg_assets.sky.sphere import offsets_arcsec
+from contimg_assets.web.survey import MOST_POINTS
 
-# A browser draws so many points at ease; of more, a chart shows the density and the outliers.
-MOST_POINTS = 3000
 _TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 # The page's script opens what is tapped in sources of this name.
 _LINKED = "linked"
@@ -69,54 +68,58 @@ def light_curve_chart(curve: pd.DataFrame) -> dict[str, Any]:
     return _json(chart)
 
 
-def variability_chart(variables: pd.DataFrame, kind: str, max_q: float) -> dict[str, Any]:
+def variability_chart(judged: pd.DataFrame, first: pd.DataFrame, kind: str, max_q: float) -> dict[str, Any]:
     """V against eta: the density of all sources, and points for those that vary most, which open their pages.
 
     Parameters
     ----------
-    variables : of `ProductsDatabase.variables`, the most significant first
+    judged : of `ProductsDatabase.significances`
+    first : those that are drawn as points, with names
     """
     eta, v, q = f"eta_{kind}", f"v_{kind}", f"q_value_{kind}"
-    shown = variables[(variables[eta] > 0) & (variables[v] > 0)]
-    chart = _chart("eta (reduced chi squared)", "V (std / mean)", 520, x_axis_type="log", y_axis_type="log")
-    if len(shown) > MOST_POINTS:
-        chart.quad(
-            "left", "right", "top", "bottom", source=_source(_density(shown[eta], shown[v])), fill_alpha="alpha",
-            line_alpha=0, fill_color=USED,
-        )  # fmt: skip
-    points = shown[:MOST_POINTS]
-    data = pd.DataFrame({"eta": points[eta], "v": points[v], "q": points[q], "name": points["name"]})
-    data = data.assign(href=[f"source/{one}" for one in points["source_id"]])
-    data = data.assign(color=np.where(points[q] <= max_q, MARKED, USED))
-    drawn = chart.scatter(
-        "eta", "v", source=_source(data, _LINKED), size=5, color="color", alpha=0.7, hit_dilation=_HIT
-    )
-    tooltips = [("name", "@name"), ("eta", "@eta"), ("V", "@v"), ("q", "@q")]
-    chart.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=tooltips))
-    return _json(chart)
+    points = pd.DataFrame({"x": first[eta], "y": first[v], "q": first[q], "name": first["name"]})
+    points = points.assign(source_id=first["source_id"], marked=first[q] <= max_q)
+    chart = _chart("eta (reduced chi squared)", "V (std / mean)", 520, **_LOG)
+    return _scattered(chart, (judged[eta], judged[v]), points, {"eta": "x", "V": "y", "q": "q"})
 
 
-def pairs_chart(pairs: pd.DataFrame) -> dict[str, Any]:
+def pairs_chart(every: pd.DataFrame, first: pd.DataFrame) -> dict[str, Any]:
     """Vs against |m| of the pair of epochs that differs most, of each source (Mooley et al. 2016).
 
     Parameters
     ----------
-    pairs : of `contimg_assets.database.significances.largest_pairs`
+    every : of `contimg_assets.database.significances.largest_pairs`
+    first : those that are drawn as points, with names
     """
-    shown = pd.DataFrame({"m": pairs["m"].abs(), "vs": pairs["vs"].abs(), "name": pairs["name"]})
-    shown = shown.assign(href=[f"source/{one}" for one in pairs["source_id"]])
-    shown = shown[(shown["m"] > 0) & (shown["vs"] > 0)].sort_values("vs", ascending=False)
+    points = pd.DataFrame({"x": first["m"].abs(), "y": first["vs"].abs(), "name": first["name"]})
+    points = points.assign(source_id=first["source_id"], marked=(points["y"] > PAIR_VS) & (points["x"] > PAIR_M))
     chart = _chart("|m| (difference over mean)", "|Vs| (difference over its error)", 420, **_LOG)
-    if len(shown) > MOST_POINTS:
-        density = _source(_density(shown["m"], shown["vs"]))
-        chart.quad("left", "right", "top", "bottom", source=density, fill_alpha="alpha", line_alpha=0, fill_color=USED)
-    points = shown[:MOST_POINTS]
-    far = (points["vs"] > PAIR_VS) & (points["m"] > PAIR_M)
-    data = _source(points.assign(color=np.where(far, MARKED, USED)), _LINKED)
-    drawn = chart.scatter("m", "vs", source=data, size=5, color="color", alpha=0.7, hit_dilation=_HIT)
     _mark(chart, PAIR_VS, "width")
     _mark(chart, PAIR_M, "height")
-    tooltips = [("name", "@name"), ("|m|", "@m"), ("|Vs|", "@vs")]
+    return _scattered(chart, (every["m"].abs(), every["vs"].abs()), points, {"|m|": "x", "|Vs|": "y"})
+
+
+def _scattered(
+    chart: Any, every: tuple[pd.Series, pd.Series], points: pd.DataFrame, told: dict[str, str]
+) -> dict[str, Any]:
+    """Points that open their sources' pages; under them the density of all where these are more.
+
+    Parameters
+    ----------
+    every : x and y of all
+    points : x, y, name, source_id, marked
+    told : word -> column, of what is told of a point
+    """
+    positive = (every[0] > 0) & (every[1] > 0)
+    if positive.sum() > len(points):
+        density = _source(_density(every[0][positive], every[1][positive]))
+        chart.quad("left", "right", "top", "bottom", source=density, fill_alpha="alpha", line_alpha=0, fill_color=USED)
+    shown = points[(points["x"] > 0) & (points["y"] > 0)]
+    data = shown.drop(columns=["source_id", "marked"]).assign(
+        href=[f"source/{one}" for one in shown["source_id"]], color=np.where(shown["marked"], MARKED, USED)
+    )
+    drawn = chart.scatter("x", "y", source=_source(data, _LINKED), size=5, color="color", alpha=0.7, hit_dilation=_HIT)
+    tooltips = [("name", "@name"), *((word, f"@{column}") for word, column in told.items())]
     chart.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=tooltips))
     return _json(chart)
 

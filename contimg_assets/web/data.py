@@ -101,23 +101,28 @@ def light_curve_chart(request: Request) -> Response:
 def eta_v_chart(request: Request) -> Response:
     """The chart of V against eta."""
     survey = survey_of(request)
-    variables = survey.variables()
-    kind = next((name.removeprefix("eta_") for name in map(str, variables) if name.startswith("eta_")), "peak")
-    return _json(charts.variability_chart(variables, kind, survey.config.variability.max_q))
+
+    def make() -> dict[str, Any]:
+        max_q = survey.config.variability.max_q
+        return charts.variability_chart(survey.judged(), survey.variables(), survey.kind(), max_q)
+
+    return _json(survey.chart("eta-v", make))
 
 
 def pairs_chart(request: Request) -> Response:
     """The chart of Vs against |m|."""
-    return _json(charts.pairs_chart(survey_of(request).pairs()))
+    survey = survey_of(request)
+    return _json(survey.chart("vs-m", lambda: charts.pairs_chart(*survey.pairs())))
 
 
 def histogram_chart(request: Request) -> Response:
     """How often values of eta or V occur."""
-    name, variables = request.path_params["name"], survey_of(request).variables()
+    name, survey = request.path_params["name"], survey_of(request)
     if name not in ("eta", "v"):
         raise InputError(f"there is no histogram of {name!r}; there are eta, v")
-    column = next(one for one in map(str, variables) if one in (f"{name}_peak", f"{name}_int"))
-    return _json(charts.histogram_chart(variables[column], {"eta": "eta", "v": "V"}[name]))
+    label = {"eta": "eta", "v": "V"}[name]
+    values = survey.judged()[f"{name}_{survey.kind()}"]
+    return _json(survey.chart(f"of {name}", lambda: charts.histogram_chart(values, label)))
 
 
 def epochs_chart(request: Request) -> Response:
@@ -151,7 +156,11 @@ def sky_chart(request: Request) -> Response:
     survey = survey_of(request)
     query = query_of(request.query_params, survey.database)
     center = None if query.cone is None else (query.cone[0], query.cone[1], query.cone[2] / 3600.0)
-    return _json(charts.sky_chart(survey.marked(), survey.images(), center))
+
+    def make() -> dict[str, Any]:
+        return charts.sky_chart(survey.on_the_map(center), survey.images(), center)
+
+    return _json(survey.chart("sky", make) if center is None else make())
 
 
 def image_chart(request: Request) -> Response:

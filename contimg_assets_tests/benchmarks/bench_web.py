@@ -40,7 +40,8 @@ _PAGES = ("/", "/sources", "/sources?sort=-eta_peak", "/sources?where=eta_peak+%
           "/sources?about={name}&radius=3600", "/sources?offset=500000", "/sky", "/images", "/catalogs",
           "/find?q={name}", "/source/{id}", "/source/{id}?list=sort%3D-eta_peak&at=40")  # fmt: skip
 _DATA = ("/chart/eta-v", "/chart/histogram/eta", "/chart/vs-m", "/chart/sky", "/chart/epochs",
-         "/chart/images/offset_east", "/chart/light_curve/{id}", "/api/sources/{id}", "/scs?RA=10&DEC=10&SR=0.2", "/moc")  # fmt: skip
+         "/chart/sky?about={name}&radius=3600", "/chart/images/offset_east", "/chart/light_curve/{id}",
+         "/api/sources/{id}", "/scs?RA=10&DEC=10&SR=0.2", "/moc")  # fmt: skip
 
 
 def fill(database: ProductsDatabase, n_sources: int, n_epochs: int, n_curves: int) -> None:
@@ -128,7 +129,8 @@ def _write_curves(
     ones = np.ones(k)
     measured = filled(
         CORRECTED_MEASUREMENTS, k, measurement_id=(source + epoch).astype(object), component_id=source, ra_deg=ra,
-        dec_deg=dec, ra_corr_deg=ra, dec_corr_deg=dec, image=epoch + "_00", mjd=61000.0 + np.tile(np.arange(n_epochs), n),
+        dec_deg=dec, ra_corr_deg=ra, dec_corr_deg=dec, image=epoch + "_00",
+        mjd=61000.0 + np.tile(np.arange(n_epochs), n),
         flux_peak_mjy_beam=here, flux_peak_err_mjy_beam=ones, flux_peak_corr_mjy_beam=here,
         flux_peak_err_corr_mjy_beam=ones, flux_scale_err=0.01 * ones, snr=here, healpix=index_cells(ra, dec),
         trusted=ones.astype(bool), corrected=ones.astype(bool),
@@ -136,7 +138,7 @@ def _write_curves(
     associated = pd.DataFrame({"epoch": epoch, "measurement_id": source + epoch, "source_id": source, "copied": False})
     with writing(database.engine) as connection:
         for name, frame in (("measurements", measured), ("associations", associated)):
-            kept = [column for column in TABLES[name].c.keys() if column in frame]
+            kept = [column for column in list(TABLES[name].c.keys()) if column in frame]
             bulk.insert(connection, TABLES[name], frame[kept])
 
 
@@ -146,13 +148,17 @@ def _of(n: int, value: str) -> np.ndarray:
 
 def measure(database: ProductsDatabase, folder: Path) -> None:
     """Every page and chart: first and later seconds, size."""
-    client = TestClient(build_app(Config(root=folder), database), base_url="http://127.0.0.1", follow_redirects=False)
+    app = build_app(Config(root=folder), database)
+    client = TestClient(app, base_url="http://127.0.0.1", follow_redirects=False)
+    start = time.perf_counter()
+    app.state.survey.warm_up()
+    print(f"  warming up, which `contimg web` does as it starts: {time.perf_counter() - start:.1f} s", flush=True)
     row = database.query("SELECT id, name FROM sources ORDER BY id LIMIT 1").iloc[0]
     for path in (*_PAGES, *_DATA):
         taken = []
         for _ in range(4):
             start = time.perf_counter()
-            answer = client.get(path.format(id=row["id"], name=row["name"].split(" ")[-1]))
+            answer = client.get(path.format(id=row["id"], name=row["id"]))
             taken.append(time.perf_counter() - start)
         size = len(answer.content) / 1e3
         print(

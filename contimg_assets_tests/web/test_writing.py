@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from astropy.samp import SAMPHubServer, SAMPIntegratedClient, conf
 from starlette.testclient import TestClient
 
 from contimg_assets.catalogs.store import ReferenceCatalog
@@ -19,6 +18,7 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.matching import source_matching
 from contimg_assets.web import writing
 from contimg_assets.web.app import build_app
+from contimg_assets.web.samp import samp
 from contimg_assets_tests.orchestration.names import HOSTILE
 
 TOKEN = "not so secret"
@@ -129,6 +129,7 @@ def test_a_list_is_sent_to_programs_of_this_computer(
     monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'samp').as_uri()}")
     nobody = client.post("/samp", data={"query": "where=tag+%3D+x"})
     assert nobody.status_code == 400 and "start TOPCAT" in nobody.text
+    library = samp()
     heard: list[dict[str, str]] = []
 
     def load(*message: Any) -> None:
@@ -136,10 +137,10 @@ def test_a_list_is_sent_to_programs_of_this_computer(
         heard.append(message[4])
         listener.ereply(message[2], "samp.ok", result={})
 
-    with conf.set_temp("use_internet", False):
-        hub = SAMPHubServer(lockfile=str(tmp_path / "samp"), web_profile=False, mode="single")
+    with library.conf.set_temp("use_internet", False):
+        hub = library.SAMPHubServer(lockfile=str(tmp_path / "samp"), web_profile=False, mode="single")
         hub.start()
-        listener = SAMPIntegratedClient()
+        listener = library.SAMPIntegratedClient()
         listener.connect(hub)
         listener.bind_receive_call("table.load.votable", load)
         try:
