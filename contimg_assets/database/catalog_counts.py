@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import FLOAT, TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 
 _LIKELY = 0.5
@@ -30,7 +30,7 @@ def catalog_counts(database: ProductsDatabase) -> pd.DataFrame:
         return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
     def mean(column: sa.ColumnElement[float]) -> sa.ColumnElement[float]:
-        return sa.func.avg(sa.case((likely, column)))
+        return sa.func.avg(sa.case((likely, column)), type_=FLOAT)
 
     doubt = sa.case((sa.and_(likely, sa.not_(accepted)), 1.0 - matches.probability), else_=0.0)
     query = (
@@ -39,7 +39,7 @@ def catalog_counts(database: ProductsDatabase) -> pd.DataFrame:
             catalogs.freq_mhz,
             catalogs.beam_arcsec,
             count(likely).label("n_sources"),
-            sa.func.coalesce(sa.func.sum(doubt), 0.0).label("n_false"),
+            sa.func.coalesce(sa.func.sum(doubt, type_=FLOAT), 0.0).label("n_false"),
             count(accepted).label("n_accepted"),
             count(rejected).label("n_rejected"),
             mean(matches.dra_arcsec).label("mean_dra_arcsec"),

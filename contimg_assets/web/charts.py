@@ -177,6 +177,7 @@ def matched_chart(fractions: pd.DataFrame) -> dict[str, Any]:
         source = _source(data.assign(catalog=name))
         chart.line("place", "fraction", source=source, color=color, legend_label=str(name)[:60])
         chart.scatter("place", "fraction", source=source, color=color, size=5)
+        chart.legend.location = "bottom_left"
     chart.add_tools(HoverTool(tooltips=[(word, f"@{word}") for word in ("catalog", "epoch", "fraction")]))
     return _json(chart)
 

@@ -248,7 +248,7 @@ def _in_words(row: pd.Series, statistics: pd.DataFrame) -> str:
         power = float(own[f"log10_p_value_{kind}"].iloc[0])
         said.append(
             f"Mean {'peak' if kind == 'peak' else 'integrated'} flux density {shown_value('flux', mean, err)} ± "
-            f"{shown_value('flux', err, err)} {unit}; V = {own[f'v_{kind}'].iloc[0]:.3g}, η = {eta.iloc[0]:.3g}: a "
+            f"{shown_value('flux', err, err)} {unit}; V = {own[f'v_{kind}'].iloc[0]:.3g}, η = {eta.iloc[0]:.4g}: a "
             f"constant source scatters at least this much with a chance of {_chance(power)}."
         )
         break

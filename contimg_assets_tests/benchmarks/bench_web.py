@@ -4,17 +4,19 @@
 
 The survey is simulated straight into the tables that pages read: every source with its statistics, light curves (all
 epochs) of the first `--curves` sources. A folder that is given keeps the database, and a second call uses it again.
-With `--readers 8` so many threads ask for pages while an epoch is written again and again.
+With `--readers 8` so many threads of another process ask for pages while an epoch is written again and again.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,28 +175,42 @@ def with_readers(n_readers: int, folder: Path) -> None:
     with ProductsDatabase(folder / "beside.sqlite3") as database:
         database.upgrade()
         database.replace_epochs(survey.epochs())
-        client = TestClient(build_app(Config(root=folder), database), base_url="http://127.0.0.1")
         alone = _writes(database, survey)
-        ended, answers = threading.Event(), []
+        context = multiprocessing.get_context("spawn")
+        ready, ended, found = context.Event(), context.Event(), context.Queue()
+        readers = context.Process(target=_read, args=(folder, n_readers, ready, ended, found))
+        readers.start()
+        ready.wait()
+        beside = _writes(database, survey)
+        ended.set()
+        answers = found.get()
+        readers.join()
+    wrong = sum(one != 200 for one in answers)
+    print(f"  a write alone {alone:.2f} s, beside {n_readers} readers {beside:.2f} s ({beside / alone:.2f} x);"
+          f" {len(answers)} pages, {wrong} errors")  # fmt: skip
+
+
+def _read(folder: Path, n_readers: int, ready: Any, ended: Any, found: Any) -> None:
+    """The server and its readers, in a process of their own."""
+    answers: list[int] = []
+    with ProductsDatabase(folder / "beside.sqlite3") as database:
+        client = TestClient(build_app(Config(root=folder), database), base_url="http://127.0.0.1")
+        client.get("/")
 
         def read() -> None:
             while not ended.is_set():
                 for path in ("/", "/sources?sort=-eta_peak", "/eta-v", "/chart/eta-v"):
-                    answer = client.get(path)
-                    answers.append(answer.status_code)
+                    answers.append(client.get(path).status_code)
                     # A person looks at a page before the next.
-                    ended.wait(0.5)
+                    ended.wait(1.0)
 
-        readers = [threading.Thread(target=read) for _ in range(n_readers)]
-        for one in readers:
+        threads = [threading.Thread(target=read) for _ in range(n_readers)]
+        for one in threads:
             one.start()
-        beside = _writes(database, survey)
-        ended.set()
-        for one in readers:
+        ready.set()
+        for one in threads:
             one.join()
-    wrong = sum(one != 200 for one in answers)
-    print(f"  a write alone {alone:.2f} s, beside {n_readers} readers {beside:.2f} s ({beside / alone:.2f} x);"
-          f" {len(answers)} pages, {wrong} errors")  # fmt: skip
+    found.put(answers)
 
 
 def _writes(database: ProductsDatabase, survey: Survey, n: int = 12) -> float:
