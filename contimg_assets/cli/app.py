@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from contimg_assets.cli.console import command, console, open_project, print_frame, show_tracebacks
+from contimg_assets.cli.console import command, console, open_project, print_frame, require_project, show_tracebacks
 from contimg_assets.cli.formats import CsvOption, JsonOption
 from contimg_assets.errors import InputError
 
@@ -232,6 +232,7 @@ def status(
     from contimg_assets.pipeline.staleness import NEVER_MADE, of_epochs, of_survey, work_to_do
 
     project = open_project()
+    require_project(project.config)
     whole = project.assess()
     assessment = of_epochs(whole)
     if epoch is not None:
@@ -281,6 +282,7 @@ def rejected(
 ) -> None:
     """Show the rows of an epoch's catalogs that were set aside: file, line, reason."""
     project = open_project()
+    _chosen_epochs([epoch], project.epochs())
     failure = project.store.failure("raw_detections", epoch)
     # Where too many rows are bad, they are kept with the failure: what people want to see.
     rows = project.store.read_failed("raw_detections", epoch, "rejected")

@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contimg_assets.errors import ContimgError
+from contimg_assets.errors import ConfigError, ContimgError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from contimg_assets.config import Config
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
 _NEVER_CUT = ("name", "source_id", "id", "epoch", "first_epoch", "catalog_source_id")
@@ -34,6 +36,24 @@ def open_project() -> Any:
     from contimg_assets.pipeline.project import Project
 
     return Project(load_config())
+
+
+def require_project(config: Config) -> None:
+    """Refuse a folder where there is neither a configuration nor anything of a project, before anything is made there.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from contimg_assets.config import find_config_file
+
+    file = find_config_file()
+    has_products = any(config.root.glob("*.sqlite3")) or not config.products_url.startswith("sqlite")
+    if not (file.exists() or config.incoming.is_dir() or has_products):
+        raise ConfigError(
+            f"{file.parent} is no project: there is no {file.name}; change to the project's folder, name it by "
+            "`contimg -C FOLDER`, or call `contimg init` to make one"
+        )
 
 
 def show_tracebacks(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.cli.console import command, console, open_project, print_frame, require_project
 from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import StoreError
 
@@ -93,6 +93,9 @@ NEW_COLUMNS = [
 ]
 
 
+DeclinationArgument = Annotated[
+    str | None, typer.Argument(metavar="[DEC]", help="Declination, where a blank and no comma is before it")
+]
 TagOption = Annotated[str | None, typer.Option(help="Only sources with this tag")]
 
 
@@ -113,7 +116,9 @@ def open_products() -> ProductsDatabase:
     """
     from contimg_assets.database.engine import shown_url
 
-    database: ProductsDatabase = open_project().products
+    project = open_project()
+    database: ProductsDatabase = project.products
+    require_project(project.config)
     if database.current() is None:
         raise StoreError(f"{shown_url(database.url)} holds nothing yet; `contimg run` fills it")
     return database
@@ -122,6 +127,7 @@ def open_products() -> ProductsDatabase:
 @command(app)
 def source(
     what: SourceArgument,
+    declination: DeclinationArgument = None,
     radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
     json: Annotated[bool, typer.Option("--json", help="All about it as one JSON object, with all digits")] = False,
 ) -> None:
@@ -131,7 +137,7 @@ def source(
     from contimg_assets.schemas.shown import shown_columns
 
     database = open_products()
-    source_id = database.find_source(what, radius_arcsec)
+    source_id = database.find_source(what if declination is None else f"{what} {declination}", radius_arcsec)
     if json:
         from json import dumps
 
@@ -197,12 +203,13 @@ def _sketch(curve: pd.DataFrame, kind: str) -> None:
 @listing(app)
 def lightcurve(
     what: SourceArgument,
+    declination: DeclinationArgument = None,
     limits: Annotated[bool, typer.Option(help="Include upper limits of epochs that did not detect it")] = True,
     radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
 ) -> Listing:
     """Show the light curve of a source, corrected and in time order."""
     database = open_products()
-    source_id = database.find_source(what, radius_arcsec)
+    source_id = database.find_source(what if declination is None else f"{what} {declination}", radius_arcsec)
     curve = database.light_curve(source_id, limits)
     return Listing(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
 

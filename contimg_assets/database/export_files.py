@@ -91,7 +91,9 @@ def _write_astropy(data: pa.Table, name: str, kind: str, file: Path) -> int:
     from astropy.io.votable import writeto
 
     if kind == "fits":
-        _astropy_table(data, name, kind).write(file, format="fits", overwrite=True)
+        table = _astropy_table(data, name, kind)
+        table.meta = {"EXTNAME": name.upper()}
+        table.write(file, format="fits", overwrite=True)
     else:
         writeto(votable(data, name), str(file))
     return int(data.num_rows)
@@ -115,12 +117,38 @@ def votable(data: pa.Table, name: str) -> VOTableFile:
     name : of the table
     """
     from astropy.io.votable import from_table
+    from astropy.io.votable.tree import CooSys, TimeSys
+
+    from contimg_assets.database.models import TABLES, describe_table
 
     table = _astropy_table(data, name, "votable")
     document = from_table(table)
-    for field in document.get_first_table().fields:
-        field.ucd = table[field.name].meta.get("ucd")
+    resource, first = document.resources[0], document.get_first_table()
+    # Elements of the document need ids that no column has.
+    resource.coordinate_systems.append(CooSys(ID="sky", system="ICRS"))
+    resource.time_systems.append(
+        TimeSys(
+            ID="time", timescale="UTC", refposition="TOPOCENTER", timeorigin="MJD-origin", config={"version": "1.4"}
+        )
+    )
+    if name in TABLES:
+        first.description = describe_table(name).description
+    for field in first.fields:
+        field.ucd = table[field.name].meta.get("ucd") or _ucd(field.name)
+        words = field.name.split("_")
+        if words[-1] == "mjd":
+            field.ref = "time"
+        elif words[-1] == "deg" and {"ra", "dec"} & set(words):
+            field.ref = "sky"
     return document
+
+
+def _ucd(name: str) -> str | None:
+    """What a column that has no UCD of its own is by its name: an error or a standard deviation."""
+    words = name.split("_")
+    if "err" in words or "uncertainty" in words:
+        return "stat.error"
+    return "stat.stdev" if "std" in words else None
 
 
 def as_bytes(data: pa.Table, name: str, kind: str) -> bytes:

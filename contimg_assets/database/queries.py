@@ -203,7 +203,11 @@ class Queries:
             raise
         found = self.cone(ra, dec, radius_arcsec)
         if found.empty:
-            raise StoreError(f"no source within {radius_arcsec:g} arcsec of {ra:.5f}, {dec:+.5f}")
+            swapped = -90 <= ra <= 90 and dec >= 0 and not self.cone(dec, ra, radius_arcsec).empty
+            hint = f"; there is one at {dec:.5f}, {ra:+.5f}: are right ascension and declination swapped?"
+            raise StoreError(
+                f"no source within {radius_arcsec:g} arcsec of {ra:.5f}, {dec:+.5f}" + (hint if swapped else "")
+            )
         return str(found["id"].iloc[0])
 
     def names(self, ids: Sequence[str]) -> pd.Series:

@@ -154,3 +154,17 @@ def test_a_fault_of_the_program_has_a_status_of_its_own(
         main()
     assert ended.value.code == INTERNAL_ERROR == 70
     assert "ZeroDivisionError: a slip" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_project_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("variables", "status", "sources"):
+        assert "is no project" in call(command, status=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_positions_with_a_blank_and_swapped_ones() -> None:
+    row = json.loads(call("sources", "--limit", "1", "--json").stdout)[0]
+    place = (f"{row['ra_deg']:.5f}", f"{row['dec_deg']:.5f}")
+    assert json.loads(call("source", *place, "--json").stdout)["source"]["name"] == row["name"]
+    assert "swapped?" in call("source", f"{place[1]},{place[0]}", status=2).stderr

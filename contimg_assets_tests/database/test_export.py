@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
+from astropy.io.votable import parse
 from astropy.table import Table
 
 from contimg_assets.config import Matching
@@ -124,3 +126,21 @@ def test_pairs_of_a_fork_count_what_it_copied(database: ProductsDatabase, tmp_pa
     assert export_pairs(database, tmp_path / "pairs.parquet", forks) == 3 * len(forks)
     for fork in forks:
         assert export_pairs(database, tmp_path / "one.parquet", [fork]) == 3
+
+
+def test_tables_say_their_frames_and_what_errors_are(
+    filled_database: ProductsDatabase, tmp_path: Path, survey: Survey
+) -> None:
+    export_table(filled_database, "sources", tmp_path / "sources.xml")
+    document = parse(tmp_path / "sources.xml")
+    (resource,) = document.resources
+    assert [one.system for one in resource.coordinate_systems] == ["ICRS"]
+    assert [one.timescale for one in resource.time_systems] == ["UTC"]
+    table = document.get_first_table()
+    fields = {field.name: field for field in table.fields}
+    assert table.description
+    assert (fields["ra_deg"].ref, fields["first_mjd"].ref) == ("sky", "time")
+    assert fields["flux_peak_err_mjy_beam"].ucd == "stat.error"
+    export_table(filled_database, "sources", tmp_path / "sources.fits")
+    with fits.open(tmp_path / "sources.fits") as hdus:
+        assert hdus[1].name == "SOURCES" and len(hdus[1].data) == len(table.array)
