@@ -26,6 +26,7 @@ from contimg_assets.config.load import (
 )
 from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
+from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import ColumnSource, Section
 from contimg_assets.config.variability import Variability
@@ -44,6 +45,7 @@ __all__ = [
     "Ingest",
     "Matching",
     "Measurements",
+    "Monitor",
     "Paths",
     "Section",
     "Variability",

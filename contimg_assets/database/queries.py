@@ -434,7 +434,8 @@ class Queries:
         images = self._rows(query.order_by(image.c.mjd, image.c.epoch, image.c.image))
         apart = separation_arcsec(images["ra_deg"], images["dec_deg"], source["ra_deg"], source["dec_deg"])
         covering = images[apart <= images["radius_deg"] * 3600.0]
-        points = self.light_curve(source["id"], limits=False)[list(_OF_POINT)]
+        points = self.light_curve(source["id"], limits=False)
+        points = points.loc[~points["forced"].astype(bool), list(_OF_POINT)]
         # Few sources have two measurements in one image; either tells that it was detected.
         points = points.drop_duplicates(["epoch", "image"])
         return covering.merge(points, on=["epoch", "image"], how="left")

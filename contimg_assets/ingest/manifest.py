@@ -46,7 +46,7 @@ NUMBERS = (
     "rms_mjy_beam",
 )
 _KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS)
-_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "footprint", "stokes")
+_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
 # Total intensity, and what is not: the other parameters, and linear polarization.
 _I, _OTHER_STOKES = "I", ("Q", "U", "V", "L")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
@@ -119,6 +119,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
         *polarized["catalogue"].dropna(),
         *(catalog.name for catalog in catalogs if catalog is not None),
         *table["path"].dropna(),
+        *table["background_map"].dropna(),
     }
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
@@ -186,7 +187,9 @@ def _of_total_intensity(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, 
 
 
 # What may be left out, so that nothing else would tell of a name that is written otherwise.
-_OPTIONAL = ("stokes", "rms_mjy_beam", "rms_map", "footprint", "sha256", "format", "path", "n_detections")
+_OPTIONAL = (
+    *("stokes", "rms_mjy_beam", "rms_map", "background_map", "footprint", "sha256", "format", "path", "n_detections"),
+)
 _ALIKE = 0.7
 
 

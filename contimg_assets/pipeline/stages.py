@@ -20,6 +20,7 @@ from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES, SCALE_PULLS
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
 from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
+from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
 
@@ -40,6 +41,8 @@ class Stage:
     reads_catalogs : whether it reads the reference catalogs
     reads_scales : whether it reads the scales between epochs, where the configuration applies them
     reads_folds : whether it reads what the folds of other epochs say of its sources: merged ones, copied rows
+    reads_images : whether it reads the FITS images, and the sources of all epochs that lie in them
+    of_images : whether it has no part in an epoch without FITS images
     per : whether it has a result for every epoch, or one for the whole survey
     kept_in : whether its tables are Parquet files of the store or tables of the products database
     """
@@ -54,6 +57,8 @@ class Stage:
     reads_catalogs: bool = False
     reads_scales: bool = False
     reads_folds: bool = False
+    reads_images: bool = False
+    of_images: bool = False
     per: Literal["epoch", "survey"] = "epoch"
     kept_in: Literal["store", "database"] = "store"
 
@@ -134,7 +139,22 @@ SCALES_TABLE = Stage(
     "products/epoch_scales", "1", ("epoch_scales",), (), (EPOCH_SCALES,), per="survey", kept_in="database"
 )
 
-STAGES = (*_BEFORE_PRODUCTS, PRODUCTS, SCALES_TABLE)
+# After the products, which say where the sources of all epochs are: no table of theirs is made from it.
+FORCED_STAGE = Stage(
+    "forced_photometry",
+    "1",
+    (PRODUCTS.name,),
+    (),
+    (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE),
+    hidden=frozenset({IMAGE_NOISE.name}),
+    reads_images=True,
+    of_images=True,
+)
+FORCED_PRODUCTS = Stage(
+    "products/forced_fluxes", "1", (FORCED_STAGE.name,), (), (FORCED_FLUXES,), of_images=True, kept_in="database"
+)
+
+STAGES = (*_BEFORE_PRODUCTS, PRODUCTS, SCALES_TABLE, FORCED_STAGE, FORCED_PRODUCTS)
 """All stages, in the order of the flow."""
 STAGE = {stage.name: stage for stage in STAGES}
 EPOCH_STAGES = tuple(stage for stage in STAGES if stage.per == "epoch")

@@ -27,15 +27,24 @@ from contimg_assets.orchestration.partitions import (
 from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
 from contimg_assets.pipeline import progress
-from contimg_assets.pipeline.deliveries import file_version
-from contimg_assets.pipeline.inputs import INCOMING
+from contimg_assets.pipeline.deliveries import NO_IMAGES, file_version, images_version
+from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import EpochRange, State, of_epochs, of_survey, ranges_to_make, work_to_do
+from contimg_assets.pipeline.staleness import (
+    EpochRange,
+    State,
+    of_epochs,
+    of_survey,
+    ranges_to_make,
+    stages_from,
+    work_to_do,
+)
 from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
 
-_STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
+# Those that wait until all others have been made.
+_LAST = frozenset({PRODUCTS.name, *(stage.name for stage in EPOCH_STAGES if stage.of_images)})
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
 _MAX_ROUNDS = 100
 _MAX_DELETIONS = 5
@@ -143,7 +152,8 @@ class _Rounds:
         self._seen.append(state)
         if forced:
             chosen = [epoch for epoch in in_order if self._epochs is None or epoch in self._epochs]
-            return [EpochRange(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
+            stages = tuple(stages_from(RAW_DETECTIONS.name, set(assessment["stage"])))
+            return [EpochRange(stages, tuple(part)) for part in contiguous_ranges(chosen, in_order)]
         return [] if known else _products_last(ranges_to_make(work, in_order), in_order)
 
     def _asked_for(self, work: pd.DataFrame) -> pd.DataFrame:
@@ -163,9 +173,9 @@ def _products_last(ranges: Sequence[EpochRange], in_order: Sequence[str]) -> Seq
     round. Written at once, their rows would be written twice: with the new fold, and with what follows from it.
     """
     alone = len(ranges) == 1 and ranges[0].epochs[-1] == in_order[-1]
-    if alone or all(part.stages == (PRODUCTS.name,) for part in ranges):
+    if alone or all(_LAST.issuperset(part.stages) for part in ranges):
         return ranges
-    before = [EpochRange(tuple(name for name in part.stages if name != PRODUCTS.name), part.epochs) for part in ranges]
+    before = [EpochRange(tuple(name for name in part.stages if name not in _LAST), part.epochs) for part in ranges]
     return [part for part in before if part.stages]
 
 
@@ -216,6 +226,9 @@ def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Co
         if delivery.epoch in epochs:
             event = seen_outside(dg.AssetKey(INCOMING), versions.version(delivery.folder), delivery.epoch)
             instance.report_runless_asset_event(event)
+            images = images_version(delivery.folder, project.config.image_roots)
+            if images not in (None, NO_IMAGES):
+                instance.report_runless_asset_event(seen_outside(dg.AssetKey(FITS_IMAGES), images, delivery.epoch))
 
 
 def _make_catalogs(project: Project, launcher: _Launcher) -> None:
