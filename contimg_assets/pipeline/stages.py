@@ -150,15 +150,14 @@ FORCED_STAGE = Stage(
     reads_images=True,
     of_images=True,
 )
-FORCED_PRODUCTS = Stage(
-    "products/forced_fluxes", "1", (FORCED_STAGE.name,), (), (FORCED_FLUXES,), of_images=True, kept_in="database"
-)
+FORCED_PRODUCTS = Stage("products/forced_fluxes", "1", (FORCED_STAGE.name,), (), (), of_images=True, kept_in="database")
 
 STAGES = (*_BEFORE_PRODUCTS, PRODUCTS, SCALES_TABLE, FORCED_STAGE, FORCED_PRODUCTS)
 """All stages, in the order of the flow."""
 STAGE = {stage.name: stage for stage in STAGES}
 EPOCH_STAGES = tuple(stage for stage in STAGES if stage.per == "epoch")
-"""Those that have a result for every epoch."""
+"""Those that have a result for every epoch, or for every one with images."""
+STAGES_OF_EVERY_EPOCH = tuple(stage for stage in EPOCH_STAGES if not stage.of_images)
 
 # Version of the state that the first epoch is folded onto, of each stage that folds.
 NOTHING_BEFORE = {

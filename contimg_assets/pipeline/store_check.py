@@ -81,7 +81,7 @@ def mend_store(project: Project, faults: Sequence[Fault]) -> list[Fault]:
 
 def _of_epochs(store: EpochStore, on_file: OnFile) -> Iterator[Fault]:
     for stage in EPOCH_STAGES:
-        for epoch in store.epochs(stage.name) if stage.kept_in == "store" else ():
+        for epoch in store.epochs(stage.name) if stage.tables else ():
             yield from _of_epoch(store, stage.name, epoch, on_file)
 
 

@@ -12,6 +12,7 @@ import contimg_assets.orchestration.assets
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.definitions import build_definitions
 from contimg_assets.orchestration.assets import stage_keys
+from contimg_assets.pipeline.inputs import FITS_IMAGES
 from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, STAGES, Stage
 
 _MODULES = sorted(Path(contimg_assets.orchestration.assets.__file__).parent.glob("[a-z]*.py"))

@@ -117,7 +117,12 @@ def bring_up_to_date(
         report.assessment = project.assess()
         tags = {FORCE_TAG: "true"} if rounds.forced else {}
         ranges = rounds.next(report.assessment, in_order)
-        if not ranges and not _make_epoch_scales(project, launcher, report.assessment, solved):
+        # Forced fluxes at sources that went with an epoch are measured no more: one more round.
+        if not (
+            ranges
+            or _make_epoch_scales(project, launcher, report.assessment, solved)
+            or _finish_deletions(project, report)
+        ):
             break
         for part in ranges:
             if on_work is not None:
@@ -126,7 +131,6 @@ def bring_up_to_date(
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
             launcher.launch(stage_keys(part.stages), tags | range_tags, on_done)
-    _finish_deletions(project, report)
     return report
 
 
@@ -204,19 +208,22 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     return report
 
 
-def _finish_deletions(project: Project, report: Report) -> None:
-    """Take deleted epochs out of the products, once the later ones no longer refer to them.
+def _finish_deletions(project: Project, report: Report) -> bool:
+    """Take deleted epochs out of the products, once the later ones no longer refer to them; whether there were any.
 
     That they were deleted is remembered until they are delivered again, for those who may still be at work on them.
     """
     gone = set(project.store.deleted_epochs()) - set(project.epochs())
+    removed = False
     for epoch in sorted(gone & set(recorded_products(project.products))):
         try:
             project.products.delete_epoch(
                 epoch, project.config.variability, matching_of(project.config), published_error_model(project.store)
             )
+            removed = True
         except StoreError as error:
             report.troubles.append(f"epoch {epoch!r} was deleted and is still in the products: {error}")
+    return removed
 
 
 def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Collection[str]) -> None:
