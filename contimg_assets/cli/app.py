@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from contimg_assets.cli.console import command, console, open_project, print_frame
-from contimg_assets.config import FILE_NAME, Config, load_config
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
+    from contimg_assets.config import Config
     from contimg_assets.orchestration.runs.in_process import Report
     from contimg_assets.pipeline.project import Project
 
@@ -55,6 +55,7 @@ def init(
 def make_project(folder: Path) -> list[Path]:
     """Write what a project's folder needs and does not have yet; return what was written."""
     from contimg_assets.cli.templates import write_templates
+    from contimg_assets.config import FILE_NAME
     from contimg_assets.config.reference_docs import render_example
 
     written = write_templates(folder)
@@ -74,6 +75,8 @@ def run(
     force: Annotated[bool, typer.Option(help="Make them again even if nothing changed")] = False,
 ) -> None:
     """Find epochs and make whatever is missing or stale, through Dagster, in this process."""
+    from contimg_assets.config import load_config
+
     run_and_report(load_config(), epochs, force=force)
 
 

@@ -12,13 +12,13 @@ from rich.markup import escape
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.cli.products import SourceArgument, open_products
-from contimg_assets.config import CatalogConfig, Config, Ingest, find_config_file, load_config
 from contimg_assets.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from contimg_assets.catalogs.inspect import Inspection
+    from contimg_assets.config import CatalogConfig, Config
 
 catalog_app = typer.Typer(help="Reference catalogs.", no_args_is_help=True)
 match_app = typer.Typer(help="Accept, reject or comment on counterparts.", no_args_is_help=True)
@@ -49,6 +49,7 @@ def add(
     from contimg_assets.catalogs.inspect import inspect_reference
     from contimg_assets.catalogs.manage import add_catalog
     from contimg_assets.catalogs.read import columns_taken, has_motions
+    from contimg_assets.config import find_config_file, load_config
 
     config_file, name = find_config_file(), name.lower()
     images = _images_so_far(config_file)
@@ -84,6 +85,7 @@ def _images_so_far(config_file: Path) -> pd.DataFrame:
     """Images of the last epochs that were delivered, as their manifests have them; none where there is no project."""
     import pandas as pd
 
+    from contimg_assets.config import load_config
     from contimg_assets.errors import InputError
     from contimg_assets.ingest.manifest import read_manifest
     from contimg_assets.pipeline.deliveries import find_deliveries
@@ -154,6 +156,7 @@ def inspect(
 ) -> None:
     """Say what a file is and what is taken from it: container, finder, columns, units, frame, rows set aside."""
     from contimg_assets.catalogs.inspect import inspect_file
+    from contimg_assets.config import Config, Ingest, find_config_file, load_config
 
     config_file = find_config_file()
     config = load_config(config_file) if config_file.exists() else Config()
@@ -192,6 +195,7 @@ def _tell_inspection(file: Path, found: Inspection) -> None:
 def remove(name: CatalogArgument) -> None:
     """Take a catalog out of contimg.yaml; its file stays where it is."""
     from contimg_assets.catalogs.manage import remove_catalog
+    from contimg_assets.config import find_config_file
 
     remove_catalog(find_config_file(), name)
     console.print(f"Catalogue {escape(name.lower())} is no longer configured; `contimg run` takes its matches out.")
@@ -233,6 +237,7 @@ def fetch(
     """Download a survey's published table and write it into contimg.yaml (needs the extra 'fetch')."""
     from contimg_assets.catalogs import fetch as remote
     from contimg_assets.catalogs.manage import fetch_catalog
+    from contimg_assets.config import find_config_file
 
     n_rows = fetch_catalog(find_config_file(), name, preset=preset, region=region, url=url or remote.VIZIER_TAP)
     console.print(f"Fetched {n_rows} sources as catalog {escape(name)}; `contimg run` matches every epoch to it.")

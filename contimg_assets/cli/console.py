@@ -8,18 +8,15 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contimg_assets.config import load_config
 from contimg_assets.errors import ContimgError
-from contimg_assets.schemas.shown import shown_columns
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
 _NEVER_CUT = ("name", "source_id", "id", "epoch", "first_epoch", "catalog_source_id")
@@ -30,6 +27,7 @@ error_console = Console(stderr=True)
 
 def open_project() -> Any:
     """The project of the current folder (`contimg.yaml`, or $CONTIMG_CONFIG)."""
+    from contimg_assets.config import load_config
     from contimg_assets.pipeline.project import Project
 
     return Project(load_config())
@@ -83,6 +81,10 @@ def print_frame(frame: pd.DataFrame, title: str | None = None, columns: Sequence
     columns : that people look at first; the screen shows these where they are there, and all others are left out. A
         frame of few rows and many columns is shown with a line per column.
     """
+    import pandas as pd
+
+    from contimg_assets.schemas.shown import shown_columns
+
     if not sys.stdout.isatty():
         frame.to_csv(sys.stdout, sep="\t", index=False)
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
@@ -14,6 +13,8 @@ from contimg_assets.cli.products import SourceArgument, open_products
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts
 
 
@@ -67,6 +68,8 @@ def _write(found: SourceCutouts, out: Path) -> Path:
 
 
 def _table(cutouts: tuple[SourceCutout, ...]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "epoch": [one.epoch for one in cutouts],

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from contimg_assets.cli.app import app, make_project, run_and_report
 from contimg_assets.cli.console import command, console
-from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,6 +69,9 @@ def demo(
     bands: _BANDS = "1405",
 ) -> None:
     """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
+    import yaml
+
+    from contimg_assets.config import FILE_NAME, load_config
     from contimg_assets.simulate import SurveyParameters, SurveyTruth, format_report, score_survey, simulate_survey
 
     first, *others = _frequencies(bands)

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
 from contimg_assets.cli.console import command, note, print_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _UP = ":up"
 

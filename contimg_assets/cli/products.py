@@ -7,16 +7,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 import typer
 
 from contimg_assets.cli.app import app
 from contimg_assets.cli.console import command, console, open_project, print_frame
 from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import StoreError
-from contimg_assets.schemas.shown import shown_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contimg_assets.database import ProductsDatabase
 
 SourceArgument = Annotated[
@@ -91,6 +91,10 @@ def open_products() -> ProductsDatabase:
 @command(app)
 def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0) -> None:
     """Show one source: position, statistics, counterparts, relations, light curve."""
+    import pandas as pd
+
+    from contimg_assets.schemas.shown import shown_columns
+
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
     row = database.source(source_id)
@@ -113,6 +117,8 @@ def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(mi
 
 def _with_names(database: ProductsDatabase, relations: pd.DataFrame) -> pd.DataFrame:
     """Names before ids."""
+    import pandas as pd
+
     ends = ("from", "to")
     names = {f"{end}_name": database.names(relations[f"{end}_source_id"].tolist()).to_numpy() for end in ends}
     return pd.concat([pd.DataFrame(names, index=relations.index), relations], axis=1)
