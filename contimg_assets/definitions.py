@@ -5,6 +5,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from contimg_assets.config import Config, load_config
+from contimg_assets.orchestration import report
 from contimg_assets.orchestration.assets import build_assets
 from contimg_assets.orchestration.automation.checks import build_checks
 from contimg_assets.orchestration.automation.jobs import build_jobs
@@ -37,7 +38,7 @@ def build_definitions(config: Config, read_config: Callable[[], Config] | None =
 
     automation = config.automation
     return dg.Definitions(
-        assets=build_assets(config),
+        assets=[*build_assets(config), *report.build(config)],
         asset_checks=build_checks(automation, open_project),
         resources=build_resources(config, project.products),
         sensors=[

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,16 +14,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.cli.console import command, console, open_project, print_frame, show_tracebacks
+from contimg_assets.cli.formats import CsvOption, JsonOption
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contimg_assets.config import Config
     from contimg_assets.orchestration.runs.in_process import Report
     from contimg_assets.pipeline.project import Project
 
 app = typer.Typer(
-    help="Catalogues of detections to a database of radio sources with light curves.",
+    # With an option alone too, such as --version.
+    invoke_without_command=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -36,9 +43,44 @@ _SIGNS = {
 }
 
 
+INTERNAL_ERROR = 70
+"""Exit status of a fault of this program: EX_SOFTWARE of sysexits.h."""
+
+
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        app()
+    except Exception:  # noqa: BLE001 (shown whole; the status tells it from what people can cure)
+        traceback.print_exc()
+        sys.exit(INTERNAL_ERROR)
+
+
+@app.callback()
+def common(
+    folder: Annotated[
+        Path | None, typer.Option("-C", "--project", help="Folder of the project, if not the current one")
+    ] = None,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Of an error, show also where in the program it arose")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end", is_eager=True)] = False,
+) -> None:
+    """Catalogues of detections to a database of radio sources with light curves.
+
+    Exit status: 0 done; 1 done, but something failed or differs, as was said; 2 not done: the sentence says why and the
+    cure; 70 a fault of this program.
+    """
+    if version:
+        import contimg_assets
+
+        print(contimg_assets.__version__)
+        raise typer.Exit
+    show_tracebacks(show_traceback)
+    if folder is not None:
+        if not folder.is_dir():
+            raise typer.BadParameter(f"{folder} is no folder")
+        os.chdir(folder)
 
 
 @command(app)
@@ -181,7 +223,10 @@ def tell_findings(project: Project) -> None:
 
 @command(app)
 def status(
+    epoch: Annotated[str | None, typer.Argument(help="Only this epoch; all if not given")] = None,
     stale_only: Annotated[bool, typer.Option("--stale", help="Only epochs with something that is not fresh")] = False,
+    csv: CsvOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Show what needs eyes, then every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
     from contimg_assets.pipeline.staleness import NEVER_MADE, of_epochs, of_survey, work_to_do
@@ -189,12 +234,34 @@ def status(
     project = open_project()
     whole = project.assess()
     assessment = of_epochs(whole)
+    if epoch is not None:
+        _chosen_epochs([epoch], assessment["epoch"].unique().tolist())
+        assessment = assessment[assessment["epoch"] == epoch]
+    if csv or json:
+        rows = assessment if epoch is not None else whole
+        rows = rows.loc[(rows["state"] != "fresh") | (not stale_only), ["epoch", "stage", "state", "reason"]]
+        print(rows.to_json(orient="records", indent=1) if json else rows.to_csv(index=False).rstrip("\n"))
+        return
     if assessment.empty:
         console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
         _print_unusable(project)
         return
     tell_findings(project)
-    wide = assessment.pivot(index="epoch", columns="stage", values="state").reindex(
+    console.print(_table_of_states(assessment, stale_only))
+    _print_missing(project.missing_catalogs())
+    for row in work_to_do(of_survey(whole)).itertuples(index=False):
+        console.print(f"{row.stage}: {_SIGNS[str(row.state)]}: {row.reason}")
+    _print_unusable(project)
+    # What was never made, or waits for a stage before it, says so by its sign.
+    waits = (assessment["state"] == "waiting") & (assessment["stage"] != "raw_detections")
+    notable = assessment[~assessment["reason"].isin(["", NEVER_MADE]) & ~waits]
+    for row in notable.itertuples(index=False):
+        console.print(f"{row.epoch} {row.stage} {_SIGNS[str(row.state)]}: {escape(str(row.reason))}", soft_wrap=True)
+
+
+def _table_of_states(assessment: pd.DataFrame, stale_only: bool) -> Table:
+    """A row an epoch, a column a stage."""
+    wide = assessment.pivot(index="epoch", columns="stage", values="state").reindex(  # noqa: PD010 (one value each)
         index=assessment["epoch"].unique(), columns=assessment["stage"].unique()
     )
     if stale_only:
@@ -205,16 +272,7 @@ def status(
         table.add_column(str(stage).replace("_", "\n"))
     for epoch, states in zip(wide.index, wide.to_numpy(), strict=True):
         table.add_row(str(epoch), *(_SIGNS[str(state)] for state in states))
-    console.print(table)
-    _print_missing(project.missing_catalogs())
-    for row in work_to_do(of_survey(whole)).itertuples(index=False):
-        console.print(f"{row.stage}: {_SIGNS[str(row.state)]}: {row.reason}")
-    _print_unusable(project)
-    # What was never made, or waits for a stage before it, says so by its sign.
-    waits = (assessment["state"] == "waiting") & (assessment["stage"] != "raw_detections")
-    notable = assessment[~assessment["reason"].isin(["", NEVER_MADE]) & ~waits]
-    for row in notable.itertuples(index=False):
-        console.print(f"{row.epoch} {row.stage} {_SIGNS[str(row.state)]}: {escape(str(row.reason))}", soft_wrap=True)
+    return table
 
 
 @command(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _FEW_ROWS, _MANY_COLUMNS = 3, 12
 _NEVER_CUT = ("name", "source_id", "id", "epoch", "first_epoch", "catalog_source_id")
 
+_tracebacks = False
+
 console = Console()
 error_console = Console(stderr=True)
 
@@ -33,6 +36,12 @@ def open_project() -> Any:
     return Project(load_config())
 
 
+def show_tracebacks(wanted: bool) -> None:
+    """Whether errors that people can cure are shown with where they arose."""
+    global _tracebacks
+    _tracebacks = wanted
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Errors that a user can cure are printed as their one sentence, without a traceback; exit status 2."""
@@ -43,6 +52,8 @@ def plain_errors() -> Iterator[None]:
         with telling_trouble("Dagster's storage, where dagster.yaml says,"):
             yield
     except ContimgError as error:
+        if _tracebacks:
+            traceback.print_exc()
         _print_error(str(error))
         raise typer.Exit(2) from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contimg_assets.cli.console import command, note, print_frame
+from contimg_assets.cli.formats import CsvOption, JsonOption
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,16 +48,17 @@ SortOption = Annotated[
     str | None, typer.Option(help="Column to sort by, the largest first; COLUMN:up for the smallest first")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many rows")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="All columns as CSV, with all digits")]
-JsonOption = Annotated[bool, typer.Option("--json", help="All columns as JSON, one object a row")]
 
 
-def listing(app: typer.Typer, limit: int | None = None) -> Callable[[Callable[..., Listing]], Callable[..., Any]]:
+def listing(
+    app: typer.Typer, limit: int | None = None, name: str | None = None
+) -> Callable[[Callable[..., Listing]], Callable[..., Any]]:
     """Register a function as a command that prints its listing, with the options that all listings have.
 
     Parameters
     ----------
     limit : rows where the person names no number; all if none
+    name : of the command; that of the function if not given
     """
     options = {
         "columns": (ColumnsOption, None),
@@ -82,7 +84,7 @@ def listing(app: typer.Typer, limit: int | None = None) -> Callable[[Callable[..
             parameters=[*signature.parameters.values(), *added], return_annotation=None
         )
         listed.__annotations__ = {one.name: one.annotation for one in (*signature.parameters.values(), *added)}
-        command(app)(listed)
+        command(app, name)(listed)
         return function
 
     return register

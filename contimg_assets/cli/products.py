@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from contimg_assets.database import ProductsDatabase
 
+_ID = re.compile(r"[0-9a-f]{16}")
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -40,6 +42,32 @@ LIGHT_CURVE_COLUMNS = [
     "snr",
     "trusted",
     "separation_arcsec",
+]
+POLARIZATION_COLUMNS = [
+    "stokes",
+    "epoch",
+    "mjd",
+    "band",
+    "flux_peak_corr_mjy_beam",
+    "flux_peak_err_corr_mjy_beam",
+    "upper_limit_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "fraction_limit",
+    "significance",
+    "status",
+]
+POLARIZED_COLUMNS = [
+    "name",
+    "source_id",
+    "stokes",
+    "n_detections",
+    "n_limits",
+    "flux_peak_mean_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "max_significance",
+    "only_polarized",
 ]
 DECISION_COLUMNS = ["catalog", "catalog_source_id", "action", "comment", "author", "created_at"]
 MATCH_COLUMNS = [
@@ -76,6 +104,9 @@ FADED_COLUMNS = [
 ]
 
 
+TagOption = Annotated[str | None, typer.Option(help="Only sources with this tag")]
+
+
 class Flux(StrEnum):
     """Which flux statistics are of."""
 
@@ -100,30 +131,58 @@ def open_products() -> ProductsDatabase:
 
 
 @command(app)
-def source(what: SourceArgument, radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0) -> None:
-    """Show one source: position, statistics, counterparts, relations, light curve."""
+def source(
+    what: SourceArgument,
+    radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
+    json: Annotated[bool, typer.Option("--json", help="All about it as one JSON object, with all digits")] = False,
+) -> None:
+    """Show one source: position, statistics, counterparts, relations, light curve. Example: contimg source J0359+15"""
     import pandas as pd
 
     from contimg_assets.schemas.shown import shown_columns
 
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
+    if json:
+        from json import dumps
+
+        from contimg_assets.database.source_record import source_record
+
+        print(dumps(source_record(database, source_id), indent=1))
+        return
     row = database.source(source_id)
     shown = row.dropna()
     values: Any = shown.to_numpy()
     if sys.stdout.isatty():
         values = [texts[0] for texts in shown_columns(shown.to_frame().T.infer_objects()).values()]
     print_frame(pd.DataFrame({"column": shown.index, "value": values}), title=str(row["name"]))
+    polarized = database.polarization(source_id)
     tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
         ("What people say of them", database.decisions(source_id), DECISION_COLUMNS),
+        ("Tags", database.tags(source_id)[["tag", "author", "created_at"]], None),
+        ("Notes", database.notes(source_id)[["note", "author", "created_at"]], None),
+        ("Favorite of", database.favorites(source_id)[["author", "created_at"]], None),
         ("Related sources", _with_names(database, database.relations(source_id)), None),
         ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
+        ("Polarization", polarized, POLARIZATION_COLUMNS),
     ]
     for title, frame, columns in tables:
-        print_frame(frame.dropna(axis=1, how="all"), title, columns)
+        # Most surveys have no other Stokes parameters: not a word of them there.
+        if len(frame) or frame is not polarized:
+            print_frame(frame.dropna(axis=1, how="all"), title, columns)
     _sketch(database.light_curve(source_id), database.flux_kind())
+
+
+def _tagged(
+    database: ProductsDatabase, found: pd.DataFrame, tag: str | None, id_column: str = "source_id"
+) -> pd.DataFrame:
+    """Those with a tag; all where none is asked for."""
+    if tag is None:
+        return found
+    tags = database.tags()
+    return found[found[id_column].isin(tags.loc[tags["tag"] == tag, "source_id"])].reset_index(drop=True)
 
 
 def _with_names(database: ProductsDatabase, relations: pd.DataFrame) -> pd.DataFrame:
@@ -160,6 +219,27 @@ def lightcurve(
 
 
 @listing(app, limit=50)
+def polarized(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|ID|RA,DEC]", help="Source whose light curves are shown; a list of all if none"),
+    ] = None,
+    significance: Annotated[float, typer.Option(min=0, help="Smallest significance, of either sign")] = 5.0,
+) -> Listing:
+    """List the sources with flux in Stokes V, Q, U or L, or show one source's.
+
+    Fluxes and fractions are signed. Sources that only polarized flux shows (stokes.sources) come first.
+    """
+    database = open_products()
+    if what is None:
+        found = database.polarized_sources(significance)
+        return Listing(found, "Polarized sources", POLARIZED_COLUMNS, absolute=("fraction", "max_significance"))
+    known = _ID.fullmatch(what) is not None
+    curve = database.polarization(what if known else database.find_source(what))
+    return Listing(curve, f"Polarization of {what}", POLARIZATION_COLUMNS, absolute=("fraction", "significance"))
+
+
+@listing(app, limit=50)
 def variables(
     eta: Annotated[float | None, typer.Option(min=0, help="Smallest eta")] = None,
     v: Annotated[float | None, typer.Option(min=0, help="Smallest V")] = None,
@@ -178,6 +258,7 @@ def variables(
             "--q-value", "--q", min=0, max=1, help="Largest q-value: share of constant sources expected in the list"
         ),
     ] = None,
+    tag: TagOption = None,
 ) -> Listing:
     """List the sources that vary, most significant first.
 
@@ -188,13 +269,13 @@ def variables(
     if eta is v is p_value is q_value is None:
         q_value = open_project().config.variability.max_q
     kind = database.flux_kind() if flux is None else flux.value
-    found = database.variables(eta=eta, v=v, p_value=p_value, kind=kind, q_value=q_value)
+    found = _tagged(database, database.variables(eta=eta, v=v, p_value=p_value, kind=kind, q_value=q_value), tag)
     mean = next(name for name in map(str, found) if name.startswith(f"flux_{kind}_weighted_mean"))
     columns = ["name", f"n_{kind}", mean, f"eta_{kind}", f"v_{kind}", f"q_value_{kind}", "is_new"]
     columns += ["n_untrusted"] if found["n_untrusted"].any() else []
     limits = {"q-value at most": q_value, "eta at least": eta, "V at least": v, "p-value at most": p_value}
     used = ", ".join(f"{what} {value:g}" for what, value in limits.items() if value is not None)
-    only_q = eta is v is p_value is None
+    only_q = tag is None and eta is v is p_value is None
 
     def note_of(shown: pd.DataFrame) -> list[str]:
         return [_expected_false(float(shown[f"q_value_{kind}"].max()), len(shown), only_q)] if len(shown) else []
@@ -233,6 +314,7 @@ def new(
             "of its first flux, or that noise makes its only detection; 1 for all candidates",
         ),
     ] = None,
+    tag: TagOption = None,
 ) -> Listing:
     """List the sources that appeared where earlier images would have shown them.
 
@@ -241,7 +323,8 @@ def new(
     """
     parameters = open_project().config.variability
     largest = parameters.new_max_false_chance if max_false_chance is None else max_false_chance
-    candidates = open_products().new_sources(min_significance, since_mjd, 1.0, parameters)
+    database = open_products()
+    candidates = _tagged(database, database.new_sources(min_significance, since_mjd, 1.0, parameters), tag, "id")
     chosen = candidates["false_chance"] <= largest
     if min_significance is None and max_false_chance is None:
         chosen &= candidates["is_new"]

@@ -19,11 +19,18 @@ def web(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port")] = 8765,
     root_path: Annotated[str, typer.Option(help="Path that a proxy puts before all addresses, such as /contimg")] = "",
+    write: Annotated[
+        bool, typer.Option("--write", help="Let who knows a token, which is printed, tag, note, save lists and decide")
+    ] = False,
 ) -> None:
-    """Show the products in a browser: sources, light curves, V against eta, the sky, images. It changes nothing.
+    """Show the products in a browser: sources, light curves, V against eta, the sky, images.
+
+    It changes nothing unless --write is given. Example: contimg web --port 8765
 
     Other programs find a Simple Cone Search at /scs and JSON at /api/sources.
     """
+    import secrets
+
     import uvicorn
 
     from contimg_assets.web.app import LOOPBACK, build_app
@@ -31,6 +38,9 @@ def web(
     is_local = host in ("127.0.0.1", "localhost", "::1")
     if not is_local:
         note(f"Everybody who reaches {host} can read the products; a proxy with a password is safer.")
-    built = build_app(open_project().config, open_products(), LOOPBACK if is_local else ("*",), root_path)
+    token = secrets.token_urlsafe(16) if write else None
+    built = build_app(open_project().config, open_products(), LOOPBACK if is_local else ("*",), root_path, token)
+    if token is not None:
+        console.print(f"Token for who may write: {token}", highlight=False)
     console.print(f"The products: http://{escape(f'[{host}]' if ':' in host else host)}:{port}/   (Ctrl-C ends)")
     uvicorn.run(built, host=host, port=port, log_level="warning")

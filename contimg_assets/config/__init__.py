@@ -29,11 +29,14 @@ from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import ColumnSource, Section
+from contimg_assets.config.stokes import OTHER_STOKES, STOKES_I, Stokes
 from contimg_assets.config.variability import Variability
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "FILE_NAME",
+    "OTHER_STOKES",
+    "STOKES_I",
     "Association",
     "Automation",
     "Bands",
@@ -48,6 +51,7 @@ __all__ = [
     "Monitor",
     "Paths",
     "Section",
+    "Stokes",
     "Variability",
     "check_association",
     "check_section",

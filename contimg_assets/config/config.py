@@ -19,6 +19,7 @@ from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import Section
+from contimg_assets.config.stokes import Stokes
 from contimg_assets.config.variability import Variability
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -47,6 +48,7 @@ class Config(Section):
     corrections: Corrections = Field(default_factory=Corrections)
     variability: Variability = Field(default_factory=Variability)
     monitor: Monitor = Field(default_factory=Monitor)
+    stokes: Stokes = Field(default_factory=Stokes)
     checks: Checks = Field(default_factory=Checks)
     automation: Automation = Field(default_factory=Automation)
 

@@ -23,6 +23,7 @@ from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES
 from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_PHOTOMETRY
+from contimg_assets.schemas.polarization import POLARIZATION, STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import (
     CROSS_MATCHES,
     LIGHT_CURVE,
@@ -52,6 +53,8 @@ _SCHEMAS: dict[str, TableSchema] = {
     "cross_matches": CROSS_MATCHES,
     "light_curves": LIGHT_CURVE,
     "photometry": PHOTOMETRY,
+    "polarization": POLARIZATION,
+    "stokes_measurements": STOKES_MEASUREMENTS,
     "source_measurements": SOURCE_MEASUREMENTS,
     "variability_stats": VARIABILITY_STATS,
 }

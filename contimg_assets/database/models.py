@@ -37,6 +37,7 @@ from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIO
 from contimg_assets.schemas.detections import BAND, IMAGES
 from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.schemas.forced import FORCED_FLUXES
+from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, LIGHT_CURVE, SOURCES, VARIABILITY
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only; they refuse a text where a number belongs.
@@ -284,6 +285,28 @@ class Measurement(Base):
     )
 
 
+class StokesMeasurement(Base):
+    """A flux in another Stokes parameter than I, a limit of one, or a negative detection in I."""
+
+    # No foreign key to a source: one of its own has no row among those in I.
+    __table__ = Table(
+        "stokes_measurements",
+        Base.metadata,
+        _epoch(),
+        *described(STOKES_MEASUREMENTS, key=["measurement_id"], always=_required(STOKES_MEASUREMENTS)),
+        _deferred(["epoch"], ["epochs.epoch"]),
+        Index(None, "source_id"),
+        # Those without a measurement in I, which are few, are placed again with every change.
+        Index(
+            "ix_stokes_measurements_unplaced",
+            "measurement_id",
+            sqlite_where=text("i_measurement_id IS NULL"),
+            postgresql_where=text("i_measurement_id IS NULL"),
+        ),
+        **_CLUSTERED,
+    )
+
+
 class Source(Base):
     """What measurements of different epochs are measurements of."""
 
@@ -440,6 +463,59 @@ class MatchOverride(Base):
     author: Mapped[str | None] = mapped_column(comment="Who")
     created_at: Mapped[str] = mapped_column(comment="When, ISO 8601 UTC")
     __table_args__ = (CheckConstraint("action IN ('accept', 'reject', 'comment')", name="action"), _STRICT)
+
+
+ADDED, TAKEN_BACK = "add", "remove"
+"""What people do to a tag, a note, a favorite or a saved query."""
+
+
+def _said(name: str, *columns: SqlColumn[Any]) -> Table:
+    """A table of what people say: a row for each time that somebody adds something or takes it back."""
+    of_source = [column.name for column in columns if column.name == "source_id"]
+    return Table(
+        name,
+        Base.metadata,
+        SqlColumn("id", Text(), primary_key=True, comment="Hash of the other columns"),
+        *columns,
+        SqlColumn("action", Text(), nullable=False, comment=f"'{ADDED}' or '{TAKEN_BACK}'"),
+        SqlColumn("author", Text(), nullable=False, comment="Who"),
+        SqlColumn("created_at", Text(), nullable=False, comment="When, ISO 8601 UTC"),
+        CheckConstraint(f"action IN ('{ADDED}', '{TAKEN_BACK}')", name="action"),
+        *(Index(None, one) for one in of_source),
+        **_STRICT,
+    )
+
+
+def _said_of() -> SqlColumn[str]:
+    return SqlColumn("source_id", Text(), nullable=False, comment="The source, as it was named then")
+
+
+class SourceTag(Base):
+    """A word that a person put on a source. Only ever added to; follows the source through its aliases."""
+
+    __table__ = _said("source_tags", _said_of(), SqlColumn("tag", Text(), nullable=False, comment="The word"))
+
+
+class SourceNote(Base):
+    """What a person wrote about a source. Only ever added to; follows the source through its aliases."""
+
+    __table__ = _said("source_notes", _said_of(), SqlColumn("note", Text(), nullable=False, comment="The text"))
+
+
+class FavoriteSource(Base):
+    """A source that a person wants to find again. Only ever added to; follows the source through its aliases."""
+
+    __table__ = _said("favorite_sources", _said_of())
+
+
+class SavedQuery(Base):
+    """A list of sources under a name. Only ever added to: what was saved last under a name holds."""
+
+    __table__ = _said(
+        "saved_queries",
+        SqlColumn("name", Text(), nullable=False, comment="Name of the list"),
+        SqlColumn("query", Text(), nullable=False, comment="What the list asks for, as in the address of its page"),
+    )
 
 
 class RecomputedWith(Base):

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from contimg_assets.config import Variability
 from contimg_assets.database import recorded, schema
+from contimg_assets.database.annotations import Annotations
 from contimg_assets.database.compaction import compact, size_bytes
 from contimg_assets.database.decisions import Decision, record_decision
 from contimg_assets.database.engine import open_engine, reading, url_of, writing
 from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.orphans import orphans
-from contimg_assets.database.queries import Queries
 from contimg_assets.database.writing.epoch_scales import write_epoch_scales
 from contimg_assets.database.writing.matches import rematch
 from contimg_assets.database.writing.replace import replace_epochs
@@ -26,7 +26,7 @@ from contimg_assets.identity.versions import version_of_table
 from contimg_assets.schemas.corrections import EPOCH_SCALES
 
 
-class ProductsDatabase(Queries):
+class ProductsDatabase(Annotations):
     """Epochs, sources, light curves and matches in SQLite or PostgreSQL.
 
     Opening it neither creates nor changes anything: `upgrade` makes the tables. Every question is answered, and every

@@ -22,8 +22,10 @@ from contimg_assets.database.names import names_of, source_of_counterpart, sourc
 from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.names import position_of_name
+from contimg_assets.polarization.summary import summed_up
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
+from contimg_assets.schemas.polarization import POLARIZATION
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
@@ -366,6 +368,55 @@ class Queries:
             return points.order_by(view.c.mjd, view.c.measurement_id)
 
         return LightCurve(self._rows_of(source_id, query))
+
+    def polarization(self, source_id: str | SkyCoord | None = None, limits: bool = True) -> pd.DataFrame:
+        """Read the light curves in other Stokes parameters than I.
+
+        Parameters
+        ----------
+        source_id : str or SkyCoord, optional
+            Source, as `light_curve` takes it, or the id of one that only polarized flux shows; all if not given.
+        limits : bool, optional
+            Whether epochs that covered a source and did not detect it are in, as upper limits.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of POLARIZATION by source, Stokes parameter and time. Fluxes are signed; `fraction` is that of
+            the flux in I of the same epoch and band, with `fraction_err` and `significance`.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        view = sa.table("polarization", *(sa.column(c.name, sql_type(c.type)) for c in POLARIZATION))
+        query = sa.select(view).order_by(view.c.source_id, view.c.stokes, view.c.mjd, view.c.measurement_id)
+        if not limits:
+            query = query.where(view.c.upper_limit_mjy_beam.is_(None))
+        if source_id is None:
+            return self._rows(query)
+        if isinstance(source_id, str) and _ID.fullmatch(source_id):
+            own = self._rows(query.where(view.c.source_id == source_id))
+            if len(own):
+                return own
+        return self._rows_of(source_id, lambda present: query.where(view.c.source_id == present))
+
+    def polarized_sources(self, min_significance: float = 5.0) -> pd.DataFrame:
+        """Find the sources with significant polarized flux.
+
+        Parameters
+        ----------
+        min_significance : float, optional
+            Smallest `max_significance`, of either sign.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of POLARIZED_SOURCES, one row a source, Stokes parameter and band; those that only polarized
+            flux shows first, then the most significant.
+        """
+        return summed_up(self.polarization(), min_significance)
 
     def spectral_indices(self, per_epoch: bool = False) -> pd.DataFrame:
         """Form the spectral indices of the sources that are seen in several bands.

@@ -13,22 +13,32 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from contimg_assets.database import bulk
+from contimg_assets.database import bulk, sayings
+from contimg_assets.database.annotations import tag_texts
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.errors import InputError
-from contimg_assets.schemas.core import Column
+from contimg_assets.schemas.core import TEXT, Column
 from contimg_assets.schemas.variability import SOURCES, VARIABILITY
 
 # A page of a browser, and what one answer may hold.
 MOST_ROWS = 1_000_000
 _MOST_IN_CONE = 20_000
 
+_TAGS = Column("tags", TEXT, "", "Words that people put on the source", nullable=True)
 COLUMNS: dict[str, Column] = {
-    column.name: column for column in (*SOURCES, *(one for one in VARIABILITY if one.name not in VARIABILITY.key))
+    column.name: column
+    for column in (*SOURCES, *(one for one in VARIABILITY if one.name not in VARIABILITY.key), _TAGS)
 }
-"""Columns of lists: those of sources, and of their variability by detections in the band of the source."""
+"""Columns of lists: those of sources, of their variability by detections in the band of the source, and their tags."""
+
+SAID: dict[str, tuple[sayings.Kind, str]] = {
+    "tag": (sayings.TAGS, "tag"),
+    "note": (sayings.NOTES, "note"),
+    "favorite": (sayings.FAVORITES, "author"),
+}
+"""What people say that conditions may name too, and the column of it that they compare."""
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|!=|=|>|<|~)\s*(\S(?:.*\S)?)\s*")
 _AND = re.compile(r"\s*(?:,|;|&+|\band\b)\s*", re.IGNORECASE)
@@ -49,7 +59,8 @@ class SourceQuery:
 
     Attributes
     ----------
-    where : conditions such as "eta_peak > 3, v_peak >= 0.1, is_new = true"; `~` asks whether a text has a part
+    where : conditions such as "eta_peak > 3, v_peak >= 0.1, is_new = true"; `~` asks whether a text has a part. Also
+        what people say: "tag = needs-look, tag != artefact, note ~ jet, favorite = NAME"
     cone : ra_deg, dec_deg and radius_arcsec of a circle that the sources lie in
     sort : column to sort by, with '-' before it for the largest first; missing values come last
     offset, limit : which part of the list
@@ -88,18 +99,22 @@ def list_sources(database: ProductsDatabase, query: SourceQuery, columns: Sequen
     # Statistics are of one band each: those of the source's own band, as are its fluxes.
     of_source = sa.and_(variability.c.source_id == sources.c.id, variability.c.band == sources.c.band)
     joined = sources.outerjoin(variability, sa.and_(of_source, variability.c["sample"] == "detections"))
-    conditions = [_condition(text) for text in _AND.split(query.where.strip()) if text]
+    wanted = [_parsed(text) for text in _AND.split(query.where.strip()) if text]
+    conditions = [_condition(*one) for one in wanted]
     if query.cone is not None:
         conditions.append(_within(database, query.cone))
     # The wide table is joined only where it is asked for: counting and sorting sources alone is far quicker.
-    named = [column.name for condition in conditions for column in _columns_in(condition)]
-    counted = joined if set(named) - set(sources.c.keys()) else sources
-    chosen = sa.select(*(_column(name) for name in columns)).select_from(joined).where(*conditions)
+    counted = joined if {name for name, _, _ in wanted} - {*sources.c.keys(), *SAID} else sources
+    stored = [name for name in columns if name != _TAGS.name]
+    read = list(dict.fromkeys([*stored, "id"]))
+    chosen = sa.select(*(_column(name) for name in read)).select_from(joined).where(*conditions)
     ordered = chosen.order_by(*_order(query.sort)).offset(query.offset).limit(min(query.limit, MOST_ROWS))
     with reading(database.engine) as connection:
         rows = bulk.fetch(connection, ordered)
         total = connection.execute(sa.select(sa.func.count()).select_from(counted).where(*conditions)).scalar_one()
-    return SourcePage(rows, int(total))
+    if _TAGS.name in columns:
+        rows = rows.assign(**{_TAGS.name: tag_texts(database, rows["id"])})
+    return SourcePage(rows[list(columns)], int(total))
 
 
 def to_arrow(rows: pd.DataFrame) -> pa.Table:
@@ -117,14 +132,12 @@ def _column(name: str) -> sa.Column[Any]:
         If there is none.
     """
     if name not in COLUMNS:
-        near = difflib.get_close_matches(name, COLUMNS, 1)
+        near = difflib.get_close_matches(name, [*COLUMNS, *SAID], 1)
         raise InputError(f"there is no column {name!r}" + (f"; is {near[0]!r} meant?" if near else ""))
+    if name == _TAGS.name:
+        raise InputError("tags are shown only; a condition asks for one of them: tag = needs-look")
     table = TABLES["sources"] if name in TABLES["sources"].c else TABLES["variability"]
     return table.c[name]
-
-
-def _columns_in(condition: sa.ColumnElement[bool]) -> list[sa.Column[Any]]:
-    return [one for one in sa.sql.visitors.iterate(condition) if isinstance(one, sa.Column)]
 
 
 def _order(sort: str) -> list[sa.ColumnElement[Any]]:
@@ -133,12 +146,19 @@ def _order(sort: str) -> list[sa.ColumnElement[Any]]:
     return [column.is_(None), direction, TABLES["sources"].c.id]
 
 
-def _condition(text: str) -> sa.ColumnElement[bool]:
-    """One condition in SQL; values are bound, never written into it."""
+def _parsed(text: str) -> tuple[str, str, str]:
+    """Column, comparison and value of a condition."""
     found = _CONDITION.fullmatch(text)
     if found is None:
         raise InputError(f"{text!r} is no condition; write column, comparison and value, such as eta_peak > 3")
     name, sign, word = found.groups()
+    return name, sign, word
+
+
+def _condition(name: str, sign: str, word: str) -> sa.ColumnElement[bool]:
+    """One condition in SQL; values are bound, never written into it."""
+    if name in SAID:
+        return _said(name, sign, word.strip("'\""))
     column = _column(name)
     if sign == "~":
         return column.cast(sa.Text()).contains(word, autoescape=True)
@@ -147,6 +167,18 @@ def _condition(text: str) -> sa.ColumnElement[bool]:
         raise InputError(f"{name} is true or false: ask {name} = true or {name} = false")
     compared: sa.ColumnElement[bool] = _COMPARE[sign](column, value)
     return compared
+
+
+def _said(name: str, sign: str, word: str) -> sa.ColumnElement[bool]:
+    """Whether people say something of a source, or do not."""
+    if sign not in ("=", "!=", "~"):
+        raise InputError(f"{name} {sign} {word}: ask {name} = {word}, {name} != {word} or {name} ~ {word}")
+    kind, column = SAID[name]
+    now = sayings.current(kind).subquery()
+    value = now.c[column]
+    fits = value.contains(word, autoescape=True) if sign == "~" else value == word
+    those = TABLES["sources"].c.id.in_(sa.select(now.c.source_id).where(fits))
+    return sa.not_(those) if sign == "!=" else those
 
 
 def _value(column: Column, word: str) -> Any:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
+from contimg_assets.schemas.polarization import BESIDE, POLARIZATION
 from contimg_assets.schemas.variability import SOURCE_MEASUREMENTS
 
 _NVSS = """(
@@ -48,6 +49,9 @@ _SOURCE_MEASUREMENTS = ", ".join(
     f"{'a' if name in _OF_ASSOCIATIONS else 'm'}.{name}" for name in SOURCE_MEASUREMENTS.names
 )
 
+_OF_SOURCES = ("source_id", "name", "epoch", "only_polarized")
+_POLARIZATION = ", ".join(f"p.{name}" for name in POLARIZATION.names if name not in _OF_SOURCES)
+
 VIEWS = {
     # Every column of a measurement with the source that it belongs to: both tables joined by their whole key.
     "source_measurements": f"""
@@ -76,6 +80,13 @@ VIEWS = {
     SELECT CASE WHEN f.monitored THEN NULL ELSE f.position END AS source_id, f.epoch,
         {_FORCED}
     FROM {_FORCED_POINTS}""",  # noqa: S608
+    # Light curves in other Stokes parameters, limits among them; sources of their own have no name.
+    "polarization": f"""
+    SELECT p.source_id, s.name, p.epoch, {_POLARIZATION},
+        (s.id IS NULL) AS only_polarized
+    FROM stokes_measurements p
+    LEFT JOIN sources s ON s.id = p.source_id
+    WHERE p.source_id IS NOT NULL AND p.duplicate_of IS NULL AND p.status <> '{BESIDE}'""",  # noqa: S608
     # One row a source and measurement; measured_at is Unix time in the middle of the observation.
     "photometry": f"""
     SELECT a.source_id, m.ra_deg, m.dec_deg,

@@ -18,7 +18,16 @@ from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES, SCALE_PULLS
-from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
+from contimg_assets.schemas.detections import (
+    COVERAGE,
+    DETECTIONS,
+    IMAGES,
+    MEASUREMENTS,
+    OTHER_DETECTIONS,
+    OTHER_IMAGES,
+    OTHER_MEASUREMENTS,
+    REJECTED,
+)
 from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
@@ -66,14 +75,23 @@ class Stage:
         """Changes when the algorithm, a parameter that the stage reads, or the shape of its tables changes."""
         sections = (getattr(config, section) for section in self.sections)
         parameters = [section.version for section in sections if section.is_used]
-        shapes = [str(schema.arrow) for schema in self.tables]
+        # The shape of a table that is not there says nothing; of one that is, the algorithm's version tells.
+        shapes = [str(schema.arrow) for schema in self.tables if not schema.optional]
         # Results of stages of the survey were versioned without the name before they stood in this table.
         name = [self.name] if self.per == "epoch" else []
         return combine_versions(*name, self.algorithm, *parameters, *shapes)
 
 
-RAW_DETECTIONS = Stage("raw_detections", "2", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
-MEASUREMENTS_STAGE = Stage("measurements", "3", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS,))
+RAW_DETECTIONS = Stage(
+    "raw_detections",
+    "3",
+    (),
+    ("ingest",),
+    (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
+)
+MEASUREMENTS_STAGE = Stage(
+    "measurements", "3", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
+)
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,
@@ -127,7 +145,7 @@ PRODUCTS = Stage(
     "products",
     "5",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
-    ("matching", "corrections", "variability", "bands"),
+    ("matching", "corrections", "variability", "bands", "stokes"),
     (),
     reads_catalogs=True,
     reads_scales=True,

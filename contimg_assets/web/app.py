@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import ContimgError, StoreError
-from contimg_assets.web import data, pages
+from contimg_assets.web import data, pages, writing
 from contimg_assets.web.survey import Survey
+from contimg_assets.web.visitors import Visitors
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _STATIC = Path(__file__).with_name("static")
@@ -58,7 +59,11 @@ class _Guarded:
 
 
 def build_app(
-    config: Config, database: ProductsDatabase, hosts: Sequence[str] = LOOPBACK, root_path: str = ""
+    config: Config,
+    database: ProductsDatabase,
+    hosts: Sequence[str] = LOOPBACK,
+    root_path: str = "",
+    token: str | None = None,
 ) -> Starlette:
     """The pages over the products of a project.
 
@@ -68,21 +73,25 @@ def build_app(
     database : its products
     hosts : names that a browser may call it by; others are refused, so that no page elsewhere can reach it
     root_path : path that a proxy puts before all addresses, such as "/contimg"
+    token : who knows it may write tags, notes, favorites, lists and decisions; nobody may if there is none
     """
     # The proxy takes it off before it asks.
     app = Starlette(
-        routes=_routes(),
+        routes=_routes(token is not None),
         middleware=[Middleware(_Guarded), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
         exception_handlers={ContimgError: _refused, HTTPException: _refused},
     )
     app.state.survey = Survey(config, database)
     app.state.root = root_path.rstrip("/")
+    app.state.visitors = Visitors(token)
     return app
 
 
-def _routes() -> list[Route | Mount]:
+def _routes(may_write: bool) -> list[Route | Mount]:
+    posts = writing.ROUTES if may_write else {}
     return [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in (pages.ROUTES | data.ROUTES).items()),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
         Route("/bokeh/bokeh.min.js", _bokeh, methods=["GET"]),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]

@@ -45,7 +45,7 @@ def columns_of(asked: Mapping[str, str], database: ProductsDatabase) -> list[str
     kind = database.flux_kind()
     unit = {"peak": "mjy_beam", "int": "mjy"}[kind]
     first = ["name", "id", "ra_deg", "dec_deg", "n_measurements", f"flux_{kind}_{unit}", f"flux_{kind}_err_{unit}"]
-    first += [f"eta_{kind}", f"v_{kind}", f"log10_p_value_{kind}", "is_new"]
+    first += [f"eta_{kind}", f"v_{kind}", f"log10_p_value_{kind}", "is_new", "tags"]
     further = [name.strip() for name in asked.get("columns", "").split(",") if name.strip()]
     return list(dict.fromkeys([*first, *further]))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pandas as pd
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contimg_assets.database.export_files import as_bytes
 from contimg_assets.database.source_list import MOST_ROWS, SourcePage, list_sources, to_arrow
+from contimg_assets.database.source_record import records, source_record
 from contimg_assets.errors import InputError
 from contimg_assets.web import charts
 from contimg_assets.web.asked import columns_of, query_of
@@ -47,11 +47,6 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")
 
 
-def _records(frame: pd.DataFrame) -> Any:
-    """Rows as objects; missing values are null."""
-    return json.loads(frame.to_json(orient="records", double_precision=15))
-
-
 def _listed(request: Request, limit: int | None = None) -> SourcePage:
     survey = survey_of(request)
     query = query_of(request.query_params, survey.database, limit)
@@ -61,7 +56,7 @@ def _listed(request: Request, limit: int | None = None) -> SourcePage:
 def sources_json(request: Request) -> Response:
     """A page of the list of sources."""
     page = _listed(request)
-    return _json({"total": page.total, "sources": _records(page.rows)})
+    return _json({"total": page.total, "sources": records(page.rows)})
 
 
 def sources_csv(request: Request) -> Response:
@@ -83,21 +78,12 @@ def _file(request: Request, kind: str, media_type: str, name: str) -> Response:
 def source_json(request: Request) -> Response:
     """All about one source."""
     database = survey_of(request).database
-    source_id = database.find_source(request.path_params["source"])
-    return _json(
-        {
-            "source": _records(database.source(source_id).to_frame().T)[0],
-            "variability": _records(database.source_variability(source_id)),
-            "matches": _records(database.matches(source_id)),
-            "decisions": _records(database.decisions(source_id)),
-            "relations": _records(database.relations(source_id)),
-        }
-    )
+    return _json(source_record(database, database.find_source(request.path_params["source"])))
 
 
 def light_curve_json(request: Request) -> Response:
     """The points of a source."""
-    return _json(_records(survey_of(request).database.light_curve(request.path_params["source"])))
+    return _json(records(survey_of(request).database.light_curve(request.path_params["source"])))
 
 
 def light_curve_chart(request: Request) -> Response:

@@ -15,11 +15,14 @@ from contimg_assets.errors import StoreError
 from contimg_assets.web.asked import columns_of, query_of
 from contimg_assets.web.data import IMAGE_CHARTS, survey_of
 from contimg_assets.web.tables import Shown, shown_table
+from contimg_assets.web.visitors import Visitors
 
 _TEMPLATES = Environment(
     loader=PackageLoader("contimg_assets.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
 _FEW = 10
+# What of an address makes a list.
+_SAVED_PARTS = ("where", "about", "radius", "columns", "sort")
 _NEIGHBOR_ARCSEC = 300.0
 _IMAGE_COLUMNS = ["epoch", "image", "verdict", "mjd", "dra_arcsec", "dra_err_arcsec", "ddec_arcsec", "ddec_err_arcsec"]
 _IMAGE_COLUMNS += ["flux_mult", "flux_mult_err", "rms_mjy_beam", "n_rows", "reason"]
@@ -30,8 +33,11 @@ _POINT_COLUMNS += ["flux_int_corr_mjy", "flux_int_err_corr_mjy", "upper_limit_mj
 
 
 def _page(request: Request, template: str, title: str, status: int = 200, **content: Any) -> HTMLResponse:
-    here = "/" + request.url.path.removeprefix(request.scope.get("root_path", "")).strip("/").split("/")[0]
-    common = {"root": request.app.state.root, "here": here, "charts": False, "title": title}
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    here, address = "/" + path.strip("/").split("/")[0], path + (f"?{request.url.query}" if request.url.query else "")
+    visitors: Visitors = request.app.state.visitors
+    common = {"root": request.app.state.root, "here": here, "address": address, "charts": False, "title": title}
+    common |= {"visitor": visitors.of(request), "may_write": visitors.token is not None}
     return HTMLResponse(_TEMPLATES.get_template(template).render({**common, **content}), status)
 
 
@@ -97,8 +103,25 @@ def sources(request: Request) -> Response:
         previous=href(offset=max(0, query.offset - query.limit) or "") if query.offset else "",
         next=href(offset=last) if last < page.total else "",
         files=[(kind, href(path)) for kind, path in files.items()],
-        known=[(name, column.description) for name, column in COLUMNS.items()],
+        known=[(name, column.description) for name, column in COLUMNS.items()], saved=_saved(request),
+        query=urlencode({name: asked[name] for name in _SAVED_PARTS if asked.get(name)}),
     )  # fmt: skip
+
+
+def _saved(request: Request) -> list[dict[str, str]]:
+    """The saved lists and where they lead."""
+    root, saved = request.app.state.root, survey_of(request).database.saved_queries()
+    return [
+        {"name": str(one.name), "author": str(one.author), "href": f"{root}/sources?{one.query}"}
+        for one in saved.itertuples(index=False)
+    ]
+
+
+def sign_in(request: Request) -> Response:
+    """Ask for the token."""
+    if request.app.state.visitors.token is None:
+        raise StoreError("these pages change nothing: `contimg web --write` serves pages that do")
+    return _page(request, "sign_in.html", "Sign in", next=request.query_params.get("next", "/"))
 
 
 def source(request: Request) -> Response:
@@ -109,7 +132,7 @@ def source(request: Request) -> Response:
     row = database.source(source_id)
     ra, dec = float(row["ra_deg"]), float(row["dec_deg"])
     statistics = database.source_variability(source_id).drop(columns="source_id").dropna(axis=1, how="all")
-    near = database.cone(ra, dec, _NEIGHBOR_ARCSEC)
+    near, matches = database.cone(ra, dec, _NEIGHBOR_ARCSEC), database.matches(source_id)
     names = ["name", "id", "separation_arcsec", "n_measurements", "flux_peak_mjy_beam", "flux_peak_err_mjy_beam"]
     relations = database.relations(source_id)
     other = relations["from_source_id"].where(relations["from_source_id"] != source_id, relations["to_source_id"])
@@ -126,12 +149,21 @@ def source(request: Request) -> Response:
         id=source_id, place=f"RA {ra:.5f}°, Dec {dec:+.5f}° (ICRS)", elsewhere=_elsewhere(ra, dec),
         curve_href=f"{root}/chart/light_curve/{source_id}",
         statistics=shown_table(_upright(row, statistics)),
-        matches=shown_table(database.matches(source_id)[_MATCH_COLUMNS]),
+        tags=_said(database.tags(source_id)), notes=_said(database.notes(source_id)),
+        favorite_of=database.favorites(source_id)["author"].tolist(), act=f"{root}/source/{source_id}",
+        matches=shown_table(matches[_MATCH_COLUMNS]),
+        counterparts=matches[["catalog_type", "catalog_source_id"]].to_dict("records"),
         decisions=shown_table(database.decisions(source_id).drop(columns=["id", "source_id"])),
         neighbors=_sources_table(request, near.loc[near["id"] != source_id, names]),
         relations=_sources_table(request, competed),
         points=shown_table(database.light_curve(source_id)[_POINT_COLUMNS].dropna(axis=1, how="all")),
     )  # fmt: skip
+
+
+def _said(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    """What people say, with times that people read."""
+    times = pd.to_datetime(rows["created_at"]).dt.strftime("%Y-%m-%d %H:%M UTC")
+    return rows.assign(created_at=times).to_dict("records")
 
 
 def _upright(row: pd.Series, statistics: pd.DataFrame) -> pd.DataFrame:
@@ -193,6 +225,7 @@ def images(request: Request) -> Response:
 ROUTES = {
     "/": overview,
     "/find": find,
+    "/sign-in": sign_in,
     "/sources": sources,
     "/source/{source}": source,
     "/eta-v": eta_v,

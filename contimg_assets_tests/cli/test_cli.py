@@ -79,6 +79,16 @@ def test_status_shows_every_stage_fresh(in_finished: Path) -> None:
     assert "stale" not in output
 
 
+def test_status_for_programs(in_finished: Path) -> None:
+    rows = json.loads(call("status", "--json").stdout)
+    assert {row["state"] for row in rows} == {"fresh"} and set(rows[0]) == {"epoch", "stage", "state", "reason"}
+    epoch = next(row["epoch"] for row in rows if row["epoch"])
+    one = call("status", epoch, "--csv").stdout.splitlines()
+    assert one[0] == "epoch,stage,state,reason" and all(line.startswith(epoch) for line in one[1:]) and len(one) > 3
+    assert json.loads(call("status", "--json", "--stale").stdout) == []
+    assert "no epoch never" in call("status", "never", status=2).output
+
+
 def test_run_and_status_say_how_the_products_stand_and_what_needs_eyes(in_finished: Path) -> None:
     told = [line for line in call("run").output.splitlines() if line.startswith("look:") or "image(s):" in line]
     assert " sources; " in told[0]

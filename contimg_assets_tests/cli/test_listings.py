@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from contimg_assets.cli import console
-from contimg_assets.cli.app import app
+from contimg_assets.cli.app import INTERNAL_ERROR, app, main
 from contimg_assets.database import ProductsDatabase
 from contimg_assets_tests.database.survey import Survey
 
@@ -57,6 +57,14 @@ def test_lists_are_sorted_cut_and_written() -> None:
     assert isinstance(json.loads(call("new", "--max-false-chance", "1", "--json").stdout), list)
 
 
+def test_a_survey_in_i_alone_has_no_polarized_sources() -> None:
+    assert json.loads(call("polarized", "--json").stdout) == []
+    name = json.loads(call("variables", "--p-value", "1", "--json").stdout)[0]["name"]
+    assert json.loads(call("polarized", name, "--json").stdout) == []
+    assert "Polarization" not in call("source", name).stdout
+    call("polarized", "0" * 16, status=1)
+
+
 def test_what_is_not_there_is_named_with_what_is_meant() -> None:
     for option in ("--sort", "--columns"):
         output = " ".join(call("variables", "--p-value", "1", option, "eta_paek", status=2).output.split())
@@ -85,3 +93,64 @@ def test_a_terminal_of_80_columns_shows_names_and_numbers(monkeypatch: pytest.Mo
     assert text.count(" 123.5 │") == 5
     assert "123.456" not in text and "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_sources_are_tagged_noted_and_found_by_it() -> None:
+    first, second = (one["name"] for one in json.loads(call("sources", "--limit", "2", "--json").stdout))
+    call("tag", "add", first, "needs-look", "odd")
+    call("tag", "add", second.split(" ")[1], "odd")
+    call("tag", "remove", first, "odd")
+    call("note", "add", first, "beside a side lobe")
+    call("favorite", "add", second)
+    assert [one["name"] for one in json.loads(call("sources", "--tag", "needs-look", "--json").stdout)] == [first]
+    (row,) = json.loads(call("tag", "list", "--tag", "odd", "--json").stdout)
+    assert (row["name"], row["tag"]) == (second, "odd") and row["author"] and row["created_at"].endswith("+00:00")
+    assert "beside a side lobe" in call("source", first).stdout
+    assert "beside a side lobe" in call("note", "list", "--csv").stdout
+    (row,) = json.loads(call("variables", "--q-value", "1", "--tag", "odd", "--json").stdout)
+    assert row["name"] == second
+    assert json.loads(call("new", "--max-false-chance", "1", "--tag", "none-has-it", "--json").stdout) == []
+    assert "no condition" in call("query", "save", "odd ones", "--where", "what?", status=2).stderr
+    assert "1 source(s) now" in call("query", "save", "odd ones", "--where", "tag = odd").stdout
+    found = json.loads(call("sources", "--query", "odd ones", "--more", "n_limits", "--json").stdout)
+    assert [one["name"] for one in found] == [second] and "n_limits" in found[0]
+    none = call("sources", "--query", "odd ones", "--where", "favorite != x, n_measurements < 0", "--json").stdout
+    assert json.loads(none) == []
+    call("query", "remove", "odd ones")
+    assert "no list is saved as 'odd ones'" in call("sources", "--query", "odd ones", status=2).stderr
+
+
+def test_a_source_is_one_object_for_programs() -> None:
+    first = json.loads(call("sources", "--limit", "1", "--json").stdout)[0]
+    found = json.loads(call("source", first["name"], "--json").stdout)
+    assert found["source"]["id"] == first["id"]
+    assert len(found["light_curve"]) >= first["n_measurements"]
+    assert set(found) >= {"variability", "matches", "decisions", "tags", "notes", "favorites", "relations"}
+
+
+def test_errors_say_where_they_arose_when_asked(folder: Path) -> None:
+    plain = call("source", "90,-80", status=2).stderr
+    assert "no source within" in plain and "Traceback" not in plain
+    assert "Traceback" in call("--traceback", "source", "90,-80", status=2).stderr
+    assert "Traceback" not in call("source", "90,-80", status=2).stderr
+
+
+def test_another_folder_and_the_version(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(call("-C", str(folder), "sources", "--limit", "1", "--json").stdout)
+    monkeypatch.chdir(tmp_path)
+    assert "none is no folder" in call("--project", "none", "sources", status=2).stderr
+    assert call("--version").stdout.strip()[0].isdigit()
+
+
+def test_a_fault_of_the_program_has_a_status_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a slip")
+
+    monkeypatch.setattr("contimg_assets.cli.app.app", broken)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == INTERNAL_ERROR == 70
+    assert "ZeroDivisionError: a slip" in capsys.readouterr().err

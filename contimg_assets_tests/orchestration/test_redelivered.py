@@ -38,10 +38,13 @@ def deliver_in_part(project: TestProject, epoch: str) -> None:
             pd.read_csv(file, dtype=str).sample(frac=0.7, random_state=1).sort_index().to_csv(file, index=False)
 
 
-@pytest.mark.parametrize("whole_first", [True, False])
-@pytest.mark.parametrize("association", [FORKING, {"method": "optimal"}], ids=["forking", "optimal"])
+@pytest.mark.parametrize(
+    ("association", "whole_first"),
+    [(FORKING, True), (FORKING, False), ({"method": "optimal"}, False)],
+    ids=["forking-whole first", "forking-in part first", "optimal-in part first"],
+)
 def test_two_epochs_that_are_no_neighbors_are_redelivered(
-    crowded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_first: bool, association: dict[str, object]
+    crowded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, association: dict[str, object], whole_first: bool
 ) -> None:
     project = make_project(tmp_path / "project", crowded)
     project.configure(association=association)

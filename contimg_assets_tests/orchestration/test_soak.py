@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ N_STEPS = 10
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("CONTIMG_HISTORIES" not in os.environ, reason="takes a minute; set CONTIMG_HISTORIES to run it")
 def test_whatever_befalls_a_project_it_ends_as_from_scratch(tmp_path: Path) -> None:
     with quick():
         soak = Soak(tmp_path / "project", Sky(tmp_path / "sky", CONFIGURATIONS["forking"]), seed=6)

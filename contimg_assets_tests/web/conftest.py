@@ -43,6 +43,8 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductsDatab
         first = str(database.read_table("sources")["id"][0])
         for words in HOSTILE:
             database.decide_match("comment", first, "nvss", None, words, words, matching)
+            database.note(first, words, words[:100])
+            database.save_query(words[:100], words[:1000], words[:100])
         yield database
 
 

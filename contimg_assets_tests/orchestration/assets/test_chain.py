@@ -63,7 +63,7 @@ def test_materialising_an_epoch_twice_leaves_the_same_rows(finished: TestProject
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[5::6], ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[11::12], ids=str)
 def test_any_order_of_arrival_ends_in_the_same_rows(
     project: TestProject, from_scratch: dict[str, pd.DataFrame], order: tuple[int, ...]
 ) -> None:
