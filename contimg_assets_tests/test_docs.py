@@ -14,7 +14,16 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.views import VIEWS
 from contimg_assets.definitions import build_definitions
 from contimg_assets.pipeline.stages import EPOCH_STAGES
-from contimg_assets.schemas import association, catalogs, corrections, detections, matches, polarization, variability
+from contimg_assets.schemas import (
+    association,
+    catalogs,
+    corrections,
+    detections,
+    forced,
+    matches,
+    polarization,
+    variability,
+)
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets_tests.docs import hooks
 
@@ -31,6 +40,8 @@ FOREIGN |= {"updated_at", "ref_epoch"}
 def _known_names() -> set[str]:
     """Everything of ours that a page may name in backticks."""
     names = {"mjd_mid", "jd_mid", "n_detections", "rms_map", "simulate_detections", "associate_measurements"}
+    # Of manifests, of the list of positions to watch, and of `contimg faded`.
+    names |= {"background_map", "pm_ra_mas_yr", "pm_dec_mas_yr", "n_faded", "forced_before_mjy_beam"}
     # Computed when somebody asks, and in no table.
     names |= {"false_chance", "q_value"}
     # What Dagster shows of an epoch.
@@ -39,7 +50,7 @@ def _known_names() -> set[str]:
         names |= set(group.name.split("."))
         for entry in group.entries:
             names |= {entry.name, *re.findall(r"[a-z_]+", entry.allowed)}
-    for module in (association, catalogs, corrections, detections, matches, polarization, variability):
+    for module in (association, catalogs, corrections, detections, forced, matches, polarization, variability):
         for schema in vars(module).values():
             if isinstance(schema, TableSchema):
                 names |= {schema.name, *schema.names}

@@ -126,11 +126,9 @@ def votable(data: pa.Table, name: str) -> VOTableFile:
     resource, first = document.resources[0], document.get_first_table()
     # Elements of the document need ids that no column has.
     resource.coordinate_systems.append(CooSys(ID="sky", system="ICRS"))
-    resource.time_systems.append(
-        TimeSys(
-            ID="time", timescale="UTC", refposition="TOPOCENTER", timeorigin="MJD-origin", config={"version": "1.4"}
-        )
-    )
+    newer = {"version_1_4_or_later": True}
+    of_mjd = TimeSys(ID="time", timescale="UTC", refposition="TOPOCENTER", timeorigin="MJD-origin", config=newer)
+    resource.time_systems.append(of_mjd)
     if name in TABLES:
         first.description = describe_table(name).description
     for field in first.fields:
