@@ -15,6 +15,7 @@ from contimg_assets.config import Bands, Variability
 from contimg_assets.database import EpochProducts, ProductsDatabase, schema
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.export import export
+from contimg_assets.database.image_contents import image_measurements
 from contimg_assets.database.source_list import SourceQuery, list_sources
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.consistency import inconsistencies
@@ -183,3 +184,25 @@ def test_limits_are_of_the_band_that_did_not_detect(database: ProductsDatabase) 
     database.replace_epochs([with_frequency(epochs[1], LOW)])
     database.replace_epochs([epochs[1]])
     assert_same_rows(dump(database), before)
+
+
+def test_light_curves_of_unlike_beams_say_so(database: ProductsDatabase) -> None:
+    epochs = Survey(n_sources=10, n_epochs=3, detected=1.1).epochs()
+    fine = replace(epochs[2], images=epochs[2].images.assign(bmaj_arcsec=20.0))
+    database.replace_epochs([*epochs[:2], fine])
+    assert database.read_table("sources")["mixed_beams"].all()
+    # A finer beam in another band mixes nothing.
+    database.replace_epochs([with_frequency(fine, 888.0)])
+    assert not database.read_table("sources")["mixed_beams"].any()
+    database.replace_epochs([replace(fine, images=fine.images.assign(bmaj_arcsec=40.0))])
+    assert not database.read_table("sources")["mixed_beams"].any()
+
+
+def test_an_image_is_compared_with_the_mean_of_its_own_band(database: ProductsDatabase) -> None:
+    epochs = alternating()
+    database.replace_epochs(epochs)
+    for products, band in zip(epochs[:2], ("891MHz", "1355MHz"), strict=True):
+        found = image_measurements(database, products.epoch, products.images["image"].iloc[0], "peak")
+        rows = database.read_table("variability").set_index(["source_id", "band"])["flux_peak_weighted_mean_mjy_beam"]
+        assert found["mean_flux_mjy"].tolist() == [rows[one, band] for one in found["id"]]
+        assert (found["flux_mjy"] / found["mean_flux_mjy"]).median() == pytest.approx(1.0, abs=0.02)
