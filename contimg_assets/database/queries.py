@@ -29,6 +29,7 @@ from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
 from contimg_assets.sky.position_text import parse_position
+from contimg_assets.sky.robust import scatter
 from contimg_assets.sky.sphere import separation_arcsec
 from contimg_assets.variability.spectral_index import spectral_indices
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{16}")
 # Rows are asked for by name so many at once; of more, all are read.
 _NAMED_AT_ONCE, _MANY = 500, 100_000
+# Fewest scales whose scatter tells how far another may be off.
+_FEWEST_SCALES = 5
 # Above the threshold by so many times the noise a flux is missed in 5 % of cases.
 _ABOVE_THRESHOLD = 1.645
 # Of finders whose images are too poor to tell it.
@@ -466,11 +469,22 @@ class Queries:
             .order_by(a.c.source_id, m.c.epoch, m.c.measurement_id)
         )
         points = self._rows(query)
+        points["flux_tie_err"] = points["flux_tie_err"].fillna(self._untied_err())
         # A limit is what is missed with a small chance: so many times the noise above the threshold.
         threshold = points["threshold_snr"].fillna(_THRESHOLD)
         noise = points["upper_limit_mjy_beam"] / (threshold + _ABOVE_THRESHOLD)
         error = points["flux_err_mjy"].where(noise.isna(), noise)
         return spectral_indices(points.assign(below_mjy=threshold * noise, flux_err_mjy=error), per_epoch)
+
+    def _untied_err(self) -> float:
+        """Error of a flux scale that no catalog ties, as a fraction: the scatter of those that one does.
+
+        0 where too few tell: then all scales are as delivered, and indices are relative to the field's.
+        """
+        c = TABLES["corrections"].c
+        scales = self._rows(sa.select(c.flux_mult).where(c.flux_tie_err.is_not(None)).order_by(c.epoch, c.image))
+        known = np.log(scales["flux_mult"].to_numpy(dtype=float))
+        return float(scatter(known - np.median(known))) if len(known) >= _FEWEST_SCALES else 0.0
 
     def source_images(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Find the images whose circle holds a source, whether they detected it or not.
