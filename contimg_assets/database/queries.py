@@ -457,6 +457,7 @@ class Queries:
                 m.c.flux_tie_err,
                 m.c.upper_limit_mjy_beam,
                 d.c.threshold_snr,
+                s.c.compactness,
             )
             .select_from(a)
             .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
@@ -473,6 +474,9 @@ class Queries:
         # A limit is what is missed with a small chance: so many times the noise above the threshold.
         threshold = points["threshold_snr"].fillna(_THRESHOLD)
         noise = points["upper_limit_mjy_beam"] / (threshold + _ABOVE_THRESHOLD)
+        if kind == "int":
+            # Peaks are what is detected or not.
+            noise = noise * points["compactness"].fillna(1.0)
         error = points["flux_err_mjy"].where(noise.isna(), noise)
         return spectral_indices(points.assign(below_mjy=threshold * noise, flux_err_mjy=error), per_epoch)
 
