@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from contimg_assets.config import Bands, Variability
+from contimg_assets.catalogs.store import ReferenceCatalog
+from contimg_assets.config import Bands, Matching, Variability
 from contimg_assets.database import EpochProducts, ProductsDatabase, schema
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.export import export
 from contimg_assets.database.image_contents import image_measurements
+from contimg_assets.database.matching import source_matching
 from contimg_assets.database.source_list import SourceQuery, list_sources
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.consistency import inconsistencies
@@ -206,3 +208,29 @@ def test_an_image_is_compared_with_the_mean_of_its_own_band(database: ProductsDa
         rows = database.read_table("variability").set_index(["source_id", "band"])["flux_peak_weighted_mean_mjy_beam"]
         assert found["mean_flux_mjy"].tolist() == [rows[one, band] for one in found["id"]]
         assert (found["flux_mjy"] / found["mean_flux_mjy"]).median() == pytest.approx(1.0, abs=0.02)
+
+
+def test_counterparts_are_compared_with_the_index_of_our_own_bands(database: ProductsDatabase) -> None:
+    """Flat sources, which a catalog of another frequency lists as bright as they are."""
+    survey = Survey(n_sources=30, n_epochs=4, detected=1.1)
+    survey.flux_seen = np.broadcast_to(survey.flux, (4, 30)) * np.ones((4, 1))
+    both = [with_frequency(one, (LOW, HIGH)[k % 2]) for k, one in enumerate(survey.epochs())]
+    frame = pd.DataFrame(
+        {
+            "catalog_source_id": [f"N{k}" for k in range(30)],
+            "ra_deg": survey.ra,
+            "dec_deg": survey.dec,
+            "flux_mjy": survey.flux,
+            "flux_err_mjy": 0.1,
+        }
+    )
+    matching = source_matching(
+        [ReferenceCatalog("deep", frame, freq_mhz=4000.0, beam_arcsec=45.0, version="v1")], Matching()
+    )
+    for epochs, expected in ((both[::2], (4000.0 / LOW) ** -0.7), (both, 1.0)):
+        database.replace_epochs(epochs, None, matching)
+        rows = database.read_table("cross_matches").query("rank == 1")
+        bright = database.read_table("sources").query("flux_peak_mjy_beam > 30")["id"]
+        ratio = rows[rows["source_id"].isin(bright)]["flux_ratio"]
+        assert len(ratio) > 3
+        assert ratio.median() == pytest.approx(expected, rel=0.1)
