@@ -84,6 +84,9 @@ def demo(
     epochs: Annotated[int, typer.Option(min=2, help="Number of epochs")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
     bands: _BANDS = "1405",
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the images too, as FITS (4 MB each), and measure on them")
+    ] = False,
     stokes: _STOKES = "I",
 ) -> None:
     """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
@@ -96,7 +99,7 @@ def demo(
     parameters = SurveyParameters(
         n_epochs=epochs, seed=seed, freq_mhz=first, other_bands_mhz=tuple(others), stokes=_parameters(stokes)
     )
-    truth = simulate_survey(folder, parameters)
+    truth = simulate_survey(folder, parameters, images=images)
     console.print(
         f"Simulated {epochs} epochs of {parameters.images_per_epoch} images across RA 0: {len(truth.measurements)} "
         f"detections."

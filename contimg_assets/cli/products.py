@@ -89,7 +89,18 @@ NEW_COLUMNS = [
     "flux_peak_mjy_beam",
     "flux_int_mjy",
     "new_significance",
+    "forced_before_mjy_beam",
     "false_chance",
+]
+FADED_COLUMNS = [
+    "name",
+    "epoch",
+    "n_measurements",
+    "flux_peak_mjy_beam",
+    "forced_mjy_beam",
+    "forced_err_mjy_beam",
+    "significance",
+    "n_faded",
 ]
 
 
@@ -325,6 +336,22 @@ def new(
             "--max-false-chance 1 shows them."
         )
     return Listing(found, "New sources", NEW_COLUMNS, notes)
+
+
+@listing(app, limit=50)
+def faded(
+    min_significance: Annotated[
+        float, typer.Option(min=0, help="Forced flux below the source's own by this many errors, at least")
+    ] = 5.0,
+    since_mjd: Annotated[float | None, typer.Option(help="In an image of then or later [MJD]")] = None,
+) -> Listing:
+    """List the sources that an image no longer shows: forced fluxes far below their own.
+
+    Needs the FITS images, which images.csv names in `path`. Errors are those of both fluxes and of the image's scale,
+    and 10 % of the source's flux.
+    """
+    found = open_products().faded(min_significance, since_mjd)
+    return Listing(found, "Sources that have faded", FADED_COLUMNS)
 
 
 @command(app)

@@ -26,6 +26,7 @@ from contimg_assets.config.load import (
 )
 from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
+from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import ColumnSource, Section
 from contimg_assets.config.stokes import OTHER_STOKES, STOKES_I, Stokes
@@ -47,6 +48,7 @@ __all__ = [
     "Ingest",
     "Matching",
     "Measurements",
+    "Monitor",
     "Paths",
     "Section",
     "Stokes",

@@ -24,6 +24,7 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.names import position_of_name
 from contimg_assets.polarization.summary import summed_up
 from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.polarization import POLARIZATION
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
@@ -518,7 +519,8 @@ class Queries:
         images = self._rows(query.order_by(image.c.mjd, image.c.epoch, image.c.image))
         apart = separation_arcsec(images["ra_deg"], images["dec_deg"], source["ra_deg"], source["dec_deg"])
         covering = images[apart <= images["radius_deg"] * 3600.0]
-        points = self.light_curve(source["id"], limits=False)[list(_OF_POINT)]
+        points = self.light_curve(source["id"], limits=False)
+        points = points.loc[~points["forced"].astype(bool), list(_OF_POINT)]
         # Few sources have two measurements in one image; either tells that it was detected.
         points = points.drop_duplicates(["epoch", "image"])
         return covering.merge(points, on=["epoch", "image"], how="left")
@@ -679,7 +681,8 @@ class Queries:
             The columns of SOURCES, ``false_chance`` and ``first_flux_mjy_beam``, the most significant first. The chance
             that a source is not new is the chance that all earlier images and reference catalogs of its place miss a
             constant source of its first flux; for a source of one detection, the number of noise peaks as high that its
-            image is expected to hold is added.
+            image is expected to hold is added. Where earlier images were measured at its place, it is the chance that a
+            constant source has forced fluxes as low there, of which ``forced_before_mjy_beam`` is the mean.
         """
         from contimg_assets.database.novelty import find_new
 
@@ -690,6 +693,55 @@ class Queries:
         with reading(self.engine) as connection:
             found = find_new(connection, chosen, min_significance, since_mjd)
         return found[found["false_chance"] <= largest].reset_index(drop=True)
+
+    def faded(self, min_significance: float = 5.0, since_mjd: float | None = None) -> pd.DataFrame:
+        """Find the sources that an image no longer shows as bright as they are: forced fluxes far below their own.
+
+        Parameters
+        ----------
+        min_significance : float, optional
+            By how many errors, at least: of both fluxes, of the image's scale, and 10 % of the source's flux for shapes
+            and places that are not quite those of the fit.
+        since_mjd : float, optional
+            Only images of then or later, MJD UTC [d].
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a source, with the image that says most: name, id, position [deg], its own flux and error, the forced
+            flux and its error [mJy/beam], the significance, epoch, image and time [MJD] of it, the number of
+            measurements, and n_faded: images in which it has faded. The most significant first.
+        """
+        from contimg_assets.database.faded import find_faded
+
+        with reading(self.engine) as connection:
+            return find_faded(connection, min_significance, since_mjd)
+
+    def forced_fluxes(self, what: str | SkyCoord) -> pd.DataFrame:
+        """Read the forced fluxes of a source, or of a monitored position.
+
+        Parameters
+        ----------
+        what : str or SkyCoord
+            Name of a monitored position; or a source, as `find_source` takes it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of FORCED_PHOTOMETRY in time order, images without a flux among them, with the reason.
+
+        Raises
+        ------
+        StoreError
+            If there is neither.
+        """
+        view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(c.name, sql_type(c.type)) for c in FORCED_PHOTOMETRY))
+        query = sa.select(view).order_by(view.c.mjd, view.c.epoch, view.c.image)
+        if isinstance(what, str):
+            found = self._rows(query.where(view.c.position == what, view.c.monitored))
+            if len(found):
+                return found
+        return self._rows_of(what, lambda present: query.where(view.c.position == present, sa.not_(view.c.monitored)))
 
     def _rows(self, query: sa.Select[Any]) -> pd.DataFrame:
         with reading(self.engine) as connection:

@@ -46,7 +46,7 @@ NUMBERS = (
     "rms_mjy_beam",
 )
 _KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS)
-_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "footprint", "stokes")
+_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 # What is allowed, and the cure where it is likely something else.
@@ -114,6 +114,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
         MANIFEST,
         *(catalog.name for catalog in catalogs if catalog is not None),
         *table["path"].dropna(),
+        *table["background_map"].dropna(),
     }
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
@@ -179,7 +180,9 @@ def _with_stokes(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 # What may be left out, so that nothing else would tell of a name that is written otherwise.
-_OPTIONAL = ("stokes", "rms_mjy_beam", "rms_map", "footprint", "sha256", "format", "path", "n_detections")
+_OPTIONAL = (
+    *("stokes", "rms_mjy_beam", "rms_map", "background_map", "footprint", "sha256", "format", "path", "n_detections"),
+)
 _ALIKE = 0.7
 
 

@@ -87,6 +87,8 @@ def replace_rows(
     change = ChangedEpochs()
     for epoch in [name for name in (list(recorded) if anew else delete) if name in recorded]:
         _take_out(connection, epoch, change)
+        for name in ("forced_fluxes", "forced_epochs"):
+            connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))
         change.deleted.append(epoch)
     if anew:
         recorded = {}
