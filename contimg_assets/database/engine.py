@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection as Connection
+from sqlalchemy.engine import Engine as Engine
 
 from contimg_assets.config.secrets import without_passwords
 from contimg_assets.errors import StoreError
@@ -99,6 +100,24 @@ def url_of(place: str | Path) -> str:
     if isinstance(place, Path) or ("://" not in place and Path(place).suffix and not place.startswith("sqlite:")):
         return f"sqlite:///{place}"
     return place
+
+
+def open_log_file(url: str, wait_s: float) -> Engine:
+    """Engine for an SQLite file that others made and that tells what happened, with its own log switched on.
+
+    No transaction waits for the disk: a power cut may cost the last ones, never the file.
+
+    Parameters
+    ----------
+    wait_s : how long to wait for other writers [s]
+    """
+    engine = sa.create_engine(url, connect_args={"timeout": wait_s})
+
+    @sa.event.listens_for(engine, "connect")
+    def _(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
 
 
 def open_engine(url: str) -> Engine:

@@ -141,7 +141,8 @@ class Association:
     def _copied_history(self, result: FoldResult, earlier: Sequence[EpochRecord]) -> pd.DataFrame:
         """Earlier rows of the parents of forks, for methods whose forks copy history."""
         forks = result.forks[result.forks["copies_history"]]
-        if forks.empty:
+        # In the first epoch a source may fork in one band from one that another band has just shown.
+        if forks.empty or not earlier:
             return result.associations.iloc[:0]
         parents = pa.array(forks["parent_source_id"].unique())
         history = pa.concat_tables(
