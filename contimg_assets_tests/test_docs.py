@@ -40,8 +40,8 @@ FOREIGN |= {"updated_at", "ref_epoch"}
 def _known_names() -> set[str]:
     """Everything of ours that a page may name in backticks."""
     names = {"mjd_mid", "jd_mid", "n_detections", "rms_map", "simulate_detections", "associate_measurements"}
-    # Of manifests, of the list of positions to watch, and of `contimg faded`.
-    names |= {"background_map", "pm_ra_mas_yr", "pm_dec_mas_yr", "n_faded", "forced_before_mjy_beam"}
+    # A benchmark; of manifests, of the list of positions to watch, and of `contimg faded`.
+    names |= {"bench_truth", "background_map", "pm_ra_mas_yr", "pm_dec_mas_yr", "n_faded", "forced_before_mjy_beam"}
     # Computed when somebody asks, and in no table.
     names |= {"false_chance", "q_value"}
     # What Dagster shows of an epoch.
