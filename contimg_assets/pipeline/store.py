@@ -143,6 +143,10 @@ class EpochStore:
         self._failures = FileCache(lambda path: _parsed(path, Failure.from_json))
         self._told: set[str] = set()
 
+    def at_a_glance(self) -> Glance:
+        """The store as it is found from now on: each record is looked at once, however often it is asked for."""
+        return Glance(self)
+
     def stage(
         self,
         stage: str,
@@ -482,6 +486,38 @@ class EpochStore:
         with writing_to(path), replacing(path, kept=False) as temporary:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
             return temporary.stat().st_size
+
+
+class Glance(EpochStore):
+    """A store for who compares all epochs: each record and failure is looked at once, and not again.
+
+    For one comparison, which must be of one moment anyway; what is at work on epochs asks the store itself.
+    """
+
+    def __init__(self, store: EpochStore) -> None:
+        super().__init__(store.root, {})
+        self._schemas, self._told = store._schemas, store._told
+        self._records, self._failures = store._records, store._failures
+        self._seen: dict[tuple[str, str], EpochRecord | None] = {}
+        self._failed: dict[tuple[str, str], Failure | None] = {}
+        self._held: dict[str, list[str]] = {}
+
+    def record(self, stage: str, epoch: str) -> EpochRecord | None:
+        key = (stage, epoch)
+        if key not in self._seen:
+            self._seen[key] = super().record(stage, epoch)
+        return self._seen[key]
+
+    def failure(self, stage: str, epoch: str) -> Failure | None:
+        key = (stage, epoch)
+        if key not in self._failed:
+            self._failed[key] = super().failure(stage, epoch)
+        return self._failed[key]
+
+    def epochs(self, stage: str) -> list[str]:
+        if stage not in self._held:
+            self._held[stage] = super().epochs(stage)
+        return self._held[stage]
 
 
 def _failed_file(table: str) -> str:
