@@ -257,8 +257,10 @@ class EpochStore:
             damaged = record
 
     def _damaged_file(self, record: EpochRecord) -> str | None:
+        # Thousands of epochs have several tables each: the folder's name is put together once.
+        folder = self._path(record.stage, record.epoch, "")
         for table in record.tables.values():
-            path = self._path(record.stage, record.epoch, table.file)
+            path = folder + table.file
             try:
                 n_bytes = os.stat(path).st_size  # noqa: PTH116 - thousands
             except (FileNotFoundError, ValueError):
