@@ -34,6 +34,7 @@ from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.file_cache import FileCache
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.core import FEW_ROWS
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -285,7 +286,8 @@ class EpochStore:
         SchemaError
             If the file is not what the schema says (another version of the package wrote it, or it was edited).
         """
-        found: pd.DataFrame = self.read_arrow(stage, epoch, table, columns).to_pandas()
+        arrow = self.read_arrow(stage, epoch, table, columns)
+        found: pd.DataFrame = arrow.to_pandas(use_threads=arrow.num_rows > FEW_ROWS)
         return found
 
     def read_arrow(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -313,8 +315,9 @@ class EpochStore:
             )
         file = self._folder(record.stage, record.epoch) / record.tables[table].file
         try:
-            with reading_from(file):
-                found = pq.read_table(file, columns=list(columns) if columns is not None else None, partitioning=None)
+            # One file, and no look for others beside it: half the time of `read_table` for a small epoch.
+            with reading_from(file), pq.ParquetFile(file) as opened:
+                found = opened.read(columns=list(columns) if columns is not None else None)
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException) as error:
@@ -323,7 +326,8 @@ class EpochStore:
         if columns is not None:
             schema = TableSchema(schema.name, schema.description, tuple(schema[name] for name in columns))
         schema.check(found)
-        return found
+        # In the order asked for, which is not always that of the file.
+        return found if columns is None else found.select(list(columns))
 
     def epochs(self, stage: str) -> list[str]:
         """Epochs that the stage holds, sorted by name."""

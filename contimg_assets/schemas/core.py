@@ -23,7 +23,8 @@ INT = pa.int64()
 BOOL = pa.bool_()
 TEXT = pa.string()
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-_FEW_ROWS = 50_000
+# Threads cost more than they give for tables of no more rows.
+FEW_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,7 @@ class TableSchema:
                 raise SchemaError(f"table {self.name!r}: column {column.name!r} is missing in row {row}")
             self._check_range(values, column)
         if self.key:
-            # Threads cost more than they give for the tables of a small epoch.
-            grouped = table.select(list(self.key)).group_by(list(self.key), use_threads=table.num_rows > _FEW_ROWS)
+            grouped = table.select(list(self.key)).group_by(list(self.key), use_threads=table.num_rows > FEW_ROWS)
             unique = grouped.aggregate([]).num_rows
             if unique != table.num_rows:
                 repeated = table.num_rows - unique
