@@ -57,6 +57,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "forking": {"association": {"method": "advanced", "radius_arcsec": 60.0}},
     "scales between epochs": {"corrections": {"apply_flux": "epochs", "min_snr": 8.0}},
 }
+# The last one is of two bands, each with V, in which sources of its own are made.
+MIXED = "forking, mixed"
+CONFIGURATIONS[MIXED] = CONFIGURATIONS["forking"] | {"stokes": {"sources": ["V"]}}
+SKIES = {MIXED: TINY.model_copy(update={"other_bands_mhz": (2150.0,), "stokes": ("V",), "n_only_polarized": 1})}
 ABSENT, IN_PART, WHOLE = 0, 1, 2
 State = tuple[int, ...]
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -30,6 +30,7 @@ STOREYS: Mapping[str, tuple[str, ...]] = {
         "crossmatch",
         "ingest",
         "photometry",
+        "polarization",
         "reading",
         "simulate",
         "variability",

@@ -21,7 +21,7 @@ from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets.pipeline.products import matching_of
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE
+from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, STAGES_OF_EVERY_EPOCH
 from contimg_assets.pipeline.staleness import State, of_epochs
 from contimg_assets.pipeline.survey_tables import catalog_input_version
 from contimg_assets_tests.frozen import survey
@@ -357,7 +357,7 @@ def test_once_up_to_date_it_is_left_as_it_is(updated: FrozenProject, instance: d
     files, rows, runs = updated.hashes(), updated.rows(), len(instance.get_runs())
     project = project_in(updated.folder)
     assessment = project.assess()
-    assert len(of_epochs(assessment)) == 4 * len(EPOCH_STAGES)
+    assert len(of_epochs(assessment)) == 4 * len(STAGES_OF_EVERY_EPOCH)
     assert assessment[assessment["state"] != State.FRESH].to_dict("records") == []
     report = bring_up_to_date(project, instance)
     assert report.complete

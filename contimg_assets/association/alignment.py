@@ -63,6 +63,21 @@ def transported_axes(centre: Floats, vectors: Floats) -> tuple[Floats, Floats]:
     return tuple(axis - halfway * (_dot(vectors, axis) / (1.0 + cosine))[:, None] for axis in (east, north))  # type: ignore[return-value]
 
 
+def image_center(observation: Observation, code: int) -> Floats:
+    """Unit vector of the middle of an image's measurements, where its shift has its axes; shape (3,)."""
+    center = observation.vectors[observation.image == code].mean(axis=0)
+    unit: Floats = center / np.sqrt(_dot(center, center))
+    return unit
+
+
+def shifted(vectors: Floats, center: Floats, dra_arcsec: Floats | float, ddec_arcsec: Floats | float) -> Floats:
+    """Unit vectors of an image moved east and north in the axes of its center, shape (n, 3)."""
+    east, north = transported_axes(center, vectors)
+    moved = vectors + (dra_arcsec * east + ddec_arcsec * north) / ARCSEC_PER_RADIAN
+    unit: Floats = moved / np.sqrt(_dot(moved, moved))[:, None]
+    return unit
+
+
 def unaligned(observation: Observation) -> Alignment:
     """Positions as they are."""
     names = observation.image_names if len(observation) else ()
@@ -109,8 +124,7 @@ def align(observation: Observation, sources: cKDTree, parameters: Association) -
     rows, moved = [], False
     for code, name in enumerate(observation.image_names):
         members = np.flatnonzero(observation.image == code)
-        centre = observation.vectors[members].mean(axis=0)
-        centre /= np.sqrt(_dot(centre, centre))
+        centre = image_center(observation, code)
         used = observation.image[chosen] == code
         start = observation.vectors[chosen[used]]
         displacement = (sources.data[nearest[used]] - start) * ARCSEC_PER_RADIAN
@@ -131,10 +145,8 @@ def align(observation: Observation, sources: cKDTree, parameters: Association) -
         rows.append((*row, local is not None))
         if local is not None or significant:
             extra, extra_err = local if local is not None else (np.zeros((2, 1)), np.zeros(2))
-            east, north = transported_axes(centre, vectors[members])
             shift_ew, shift_ns = (dra + extra[0])[:, None], (ddec + extra[1])[:, None]
-            shifted = vectors[members] + (shift_ew * east + shift_ns * north) / ARCSEC_PER_RADIAN
-            vectors[members] = shifted / np.sqrt(_dot(shifted, shifted))[:, None]
+            vectors[members] = shifted(vectors[members], centre, shift_ew, shift_ns)
             variance_ew[members] += dra_err**2 + extra_err[0] ** 2
             variance_ns[members] += ddec_err**2 + extra_err[1] ** 2
             moved = True

@@ -21,6 +21,7 @@ from contimg_assets.association.decision import Decision
 from contimg_assets.association.observation import Observation
 from contimg_assets.association.one_beam import Healed, heal, weight_of_doubt, with_outliers
 from contimg_assets.association.optimal import optimal
+from contimg_assets.association.overlaps import REPEATS, with_overlaps
 from contimg_assets.association.reach import LEAST_REACH_ARCSEC, Reach
 from contimg_assets.association.scene import Scene, beams_of
 from contimg_assets.association.source_pairs import SourcePairs, candidates, moved_towards
@@ -33,7 +34,7 @@ from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
 from contimg_assets.sky.sphere import chord, positions, unit_vectors
 
 # Part of the code version of everything that folds: raise it when results change.
-VERSION = "3"
+VERSION = "4"
 
 RELATION_KINDS = ("fork", "shared", "blend")
 # Known sources up to here beyond the epoch's measurements and images count, for the local density.
@@ -184,6 +185,7 @@ def fold(
     measurements: TableLike,
     parameters: Association | None = None,
     images: TableLike | None = None,
+    repeats: TableLike | None = None,
 ) -> FoldResult:
     """Associate one epoch's measurements with the sources known before it.
 
@@ -204,6 +206,10 @@ def fold(
         seen; optional ``bmin_arcsec``, FWHM of the minor axis of the beam: "optimal" then knows that closer together
         than half of it nobody tells two sources apart; optional ``bmaj_arcsec``, which says how far measurements
         may lie from their sources.
+    repeats : DataFrame, Table, QTable or pyarrow.Table, optional
+        Duplicates of the measurements in other images of the epoch: ``image``, ``ra_deg``, ``dec_deg`` and
+        ``duplicate_of``, the measurement_id that was kept. They tell how images lie against each other that too few
+        known sources lie in, as in the first epoch.
 
     Returns
     -------
@@ -238,10 +244,13 @@ def fold(
     if images is not None:
         images = as_frame(images, "images")
         require(images, ("ra_deg", "dec_deg", "radius_deg"), "images")
+    if repeats is not None:
+        repeats = as_frame(repeats, "repeats")
+        require(repeats, REPEATS, "repeats")
     observation = Observation.of(measurements)
     # Sources farther off can play no part, so a small epoch costs little however large the sky is.
     near = state.near(*_box(observation, images, parameters))
-    scene = _scene(state.part(near), observation, images, parameters)
+    scene = _scene(state.part(near), observation, images, parameters, repeats)
     pairs, decision = _decide(scene)
     sources = _EpochSources.of(scene, pairs, decision)
     continued = _continued(scene, decision, pairs)
@@ -267,11 +276,18 @@ def fold(
     return FoldResult(healed.state, rows, scene.alignment.table, diagnostics, measurements)
 
 
-def _scene(known: FoldState, observation: Observation, images: pd.DataFrame | None, parameters: Association) -> Scene:
+def _scene(
+    known: FoldState,
+    observation: Observation,
+    images: pd.DataFrame | None,
+    parameters: Association,
+    repeats: pd.DataFrame | None,
+) -> Scene:
     tree = cKDTree(known.vectors)
     beams = beams_of(observation, images) if parameters.method == "optimal" else None
     reach = Reach.of(observation, known, images, parameters)
-    return Scene(known, observation, _aligned(observation, tree, parameters), tree, parameters, reach, beams)
+    alignment = _aligned(observation, tree, parameters, repeats)
+    return Scene(known, observation, alignment, tree, parameters, reach, beams)
 
 
 @dataclass(frozen=True)
@@ -334,11 +350,16 @@ def _radii(de_ruiter: Floats) -> dict[str, object]:
     }
 
 
-def _aligned(observation: Observation, source_tree: cKDTree, parameters: Association) -> Alignment:
+def _aligned(
+    observation: Observation, source_tree: cKDTree, parameters: Association, repeats: pd.DataFrame | None
+) -> Alignment:
     wanted = parameters.align_images == "always" or (
         parameters.align_images == "optimal" and parameters.method == "optimal"
     )
-    return align(observation, source_tree, parameters) if wanted else unaligned(observation)
+    if not wanted:
+        return unaligned(observation)
+    against_known = align(observation, source_tree, parameters)
+    return against_known if repeats is None else with_overlaps(against_known, observation, repeats)
 
 
 def _decide(scene: Scene) -> tuple[SourcePairs, Decision]:

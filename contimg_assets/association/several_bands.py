@@ -29,6 +29,7 @@ def fold_bands(
     images: TableLike,
     parameters: Association | None = None,
     bands: Bands | None = None,
+    repeats: TableLike | None = None,
 ) -> FoldResult:
     """Associate one epoch's measurements, each band by itself, with the sources known before it and each other.
 
@@ -44,6 +45,8 @@ def fold_bands(
         Section `association` of the configuration.
     bands : contimg_assets.config.Bands, optional
         Section `bands`.
+    repeats : DataFrame, Table, QTable or pyarrow.Table, optional
+        As of `fold`.
 
     Returns
     -------
@@ -72,13 +75,13 @@ def fold_bands(
     beam = pd.Series(images["bmaj_arcsec"].to_numpy(dtype=float)).groupby(band).max()
     in_order = sorted(beam.index, key=lambda one: (beam[one], one))
     if len(in_order) < 2:
-        return fold(state, measurements, parameters, images)
+        return fold(state, measurements, parameters, images, repeats)
     of_row = pd.Series(band, index=images["image"].to_numpy()).reindex(measurements["image"]).to_numpy()
     before = FoldState.empty() if state is None else state
     after, results, chosen = before, list[FoldResult](), list[Indices]()
     for one in in_order:
         rows = np.flatnonzero(of_row == one)
-        result = fold(after, measurements.iloc[rows], parameters, images[band == one])
+        result = fold(after, measurements.iloc[rows], parameters, images[band == one], repeats)
         after = result.state
         results.append(result)
         chosen.append(rows)

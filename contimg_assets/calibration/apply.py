@@ -5,6 +5,9 @@ Corrected position = measured + offset; corrected flux = (flux - add) * mult.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -114,6 +117,29 @@ def apply_corrections(
         "corrected": corrections["applied"].to_numpy(dtype=bool)[row],
     }
     return measurements.assign(**columns)
+
+
+def positions_as_measured(places: pd.DataFrame, correction: Mapping[Hashable, Any]) -> tuple[Floats, Floats]:
+    """Where an image has what is corrected to be there: the correction of a place, taken off instead of added.
+
+    Over the arcseconds of a correction, it does not change.
+
+    Parameters
+    ----------
+    places : DataFrame
+        ``ra_deg`` and ``dec_deg``, shape (n,).
+    correction : mapping
+        A row of CORRECTIONS, with the ``image``.
+
+    Returns
+    -------
+    (array, array)
+        Right ascension and declination [deg], shape (n,) each.
+    """
+    measured = places[["ra_deg", "dec_deg"]].assign(image=correction["image"])
+    moved = apply_corrections(measured, pd.DataFrame([dict(correction)]))
+    east, north = sphere.offsets_arcsec(*(moved[name] for name in ("ra_deg", "dec_deg", "ra_corr_deg", "dec_corr_deg")))
+    return sphere.displaced(places["ra_deg"], places["dec_deg"], -east, -north)
 
 
 def _scale_errors(measurements: pd.DataFrame, of_image: Floats, scale_pulls: TableLike | None) -> Floats:

@@ -21,6 +21,21 @@ _BANDS = Annotated[
 ]
 
 
+_STOKES = Annotated[
+    str, typer.Option(help="Stokes parameters in which every image is made, with commas between: I,V or I,Q,U,V")
+]
+
+
+def _parameters(stokes: str) -> list[str]:
+    """The Stokes parameters beside I that the option names."""
+    from contimg_assets.config import OTHER_STOKES, STOKES_I
+
+    found = [part.strip().upper() for part in stokes.split(",")]
+    if "I" not in found or len(set(found)) < len(found) or not set(found) <= {STOKES_I, *OTHER_STOKES}:
+        raise InputError(f"--stokes {stokes!r}: give I and any of {', '.join(OTHER_STOKES)}, each once, such as I,V")
+    return [one for one in found if one != STOKES_I]
+
+
 def _frequencies(bands: str) -> list[float]:
     """The frequencies that the option names [MHz]."""
     try:
@@ -40,6 +55,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
     dec_deg: Annotated[float, typer.Option(min=-90, max=90, help="Declination of the strip [deg]")] = 16.0,
     bands: _BANDS = "1405",
+    stokes: _STOKES = "I",
     images: Annotated[bool, typer.Option("--images", help="Write the images too, as FITS (4 MB each)")] = False,
 ) -> None:
     """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
@@ -53,6 +69,7 @@ def simulate(
         centre_dec_deg=dec_deg,
         freq_mhz=first,
         other_bands_mhz=tuple(others),
+        stokes=_parameters(stokes),
     )
     truth = simulate_survey(out, parameters, images=images)
     console.print(
@@ -67,6 +84,10 @@ def demo(
     epochs: Annotated[int, typer.Option(min=2, help="Number of epochs")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same survey")] = 1,
     bands: _BANDS = "1405",
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the images too, as FITS (4 MB each), and measure on them")
+    ] = False,
+    stokes: _STOKES = "I",
 ) -> None:
     """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
     import yaml
@@ -75,8 +96,10 @@ def demo(
     from contimg_assets.simulate import SurveyParameters, SurveyTruth, format_report, score_survey, simulate_survey
 
     first, *others = _frequencies(bands)
-    parameters = SurveyParameters(n_epochs=epochs, seed=seed, freq_mhz=first, other_bands_mhz=tuple(others))
-    truth = simulate_survey(folder, parameters)
+    parameters = SurveyParameters(
+        n_epochs=epochs, seed=seed, freq_mhz=first, other_bands_mhz=tuple(others), stokes=_parameters(stokes)
+    )
+    truth = simulate_survey(folder, parameters, images=images)
     console.print(
         f"Simulated {epochs} epochs of {parameters.images_per_epoch} images across RA 0: {len(truth.measurements)} "
         f"detections."
@@ -124,6 +147,7 @@ def demo_configuration(parameters: SurveyParameters) -> dict[str, Any]:
             }
             for reference in parameters.catalogs
         },
+        **({"stokes": {"sources": list(parameters.stokes)}} if parameters.stokes else {}),
         "corrections": {
             "position_catalogs": [reference.name for reference in by_position],
             "flux_catalogs": [reference.name for reference in by_coverage],

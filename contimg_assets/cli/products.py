@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from contimg_assets.database import ProductsDatabase
 
+_ID = re.compile(r"[0-9a-f]{16}")
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -41,6 +43,32 @@ LIGHT_CURVE_COLUMNS = [
     "trusted",
     "separation_arcsec",
 ]
+POLARIZATION_COLUMNS = [
+    "stokes",
+    "epoch",
+    "mjd",
+    "band",
+    "flux_peak_corr_mjy_beam",
+    "flux_peak_err_corr_mjy_beam",
+    "upper_limit_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "fraction_limit",
+    "significance",
+    "status",
+]
+POLARIZED_COLUMNS = [
+    "name",
+    "source_id",
+    "stokes",
+    "n_detections",
+    "n_limits",
+    "flux_peak_mean_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "max_significance",
+    "only_polarized",
+]
 DECISION_COLUMNS = ["catalog", "catalog_source_id", "action", "comment", "author", "created_at"]
 MATCH_COLUMNS = [
     "catalog_type",
@@ -61,7 +89,18 @@ NEW_COLUMNS = [
     "flux_peak_mjy_beam",
     "flux_int_mjy",
     "new_significance",
+    "forced_before_mjy_beam",
     "false_chance",
+]
+FADED_COLUMNS = [
+    "name",
+    "epoch",
+    "n_measurements",
+    "flux_peak_mjy_beam",
+    "forced_mjy_beam",
+    "forced_err_mjy_beam",
+    "significance",
+    "n_faded",
 ]
 
 
@@ -117,6 +156,7 @@ def source(
     if sys.stdout.isatty():
         values = [texts[0] for texts in shown_columns(shown.to_frame().T.infer_objects()).values()]
     print_frame(pd.DataFrame({"column": shown.index, "value": values}), title=str(row["name"]))
+    polarized = database.polarization(source_id)
     tables: list[tuple[str, pd.DataFrame, list[str] | None]] = [
         ("Variability", database.source_variability(source_id), None),
         ("Counterparts", database.matches(source_id), MATCH_COLUMNS),
@@ -126,9 +166,12 @@ def source(
         ("Favorite of", database.favorites(source_id)[["author", "created_at"]], None),
         ("Related sources", _with_names(database, database.relations(source_id)), None),
         ("Light curve", database.light_curve(source_id), LIGHT_CURVE_COLUMNS),
+        ("Polarization", polarized, POLARIZATION_COLUMNS),
     ]
     for title, frame, columns in tables:
-        print_frame(frame.dropna(axis=1, how="all"), title, columns)
+        # Most surveys have no other Stokes parameters: not a word of them there.
+        if len(frame) or frame is not polarized:
+            print_frame(frame.dropna(axis=1, how="all"), title, columns)
     _sketch(database.light_curve(source_id), database.flux_kind())
 
 
@@ -173,6 +216,27 @@ def lightcurve(
     source_id = database.find_source(what, radius_arcsec)
     curve = database.light_curve(source_id, limits)
     return Listing(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
+
+
+@listing(app, limit=50)
+def polarized(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|ID|RA,DEC]", help="Source whose light curves are shown; a list of all if none"),
+    ] = None,
+    significance: Annotated[float, typer.Option(min=0, help="Smallest significance, of either sign")] = 5.0,
+) -> Listing:
+    """List the sources with flux in Stokes V, Q, U or L, or show one source's.
+
+    Fluxes and fractions are signed. Sources that only polarized flux shows (stokes.sources) come first.
+    """
+    database = open_products()
+    if what is None:
+        found = database.polarized_sources(significance)
+        return Listing(found, "Polarized sources", POLARIZED_COLUMNS, absolute=("fraction", "max_significance"))
+    known = _ID.fullmatch(what) is not None
+    curve = database.polarization(what if known else database.find_source(what))
+    return Listing(curve, f"Polarization of {what}", POLARIZATION_COLUMNS, absolute=("fraction", "significance"))
 
 
 @listing(app, limit=50)
@@ -272,6 +336,22 @@ def new(
             "--max-false-chance 1 shows them."
         )
     return Listing(found, "New sources", NEW_COLUMNS, notes)
+
+
+@listing(app, limit=50)
+def faded(
+    min_significance: Annotated[
+        float, typer.Option(min=0, help="Forced flux below the source's own by this many errors, at least")
+    ] = 5.0,
+    since_mjd: Annotated[float | None, typer.Option(help="In an image of then or later [MJD]")] = None,
+) -> Listing:
+    """List the sources that an image no longer shows: forced fluxes far below their own.
+
+    Needs the FITS images, which images.csv names in `path`. Errors are those of both fluxes and of the image's scale,
+    and 10 % of the source's flux.
+    """
+    found = open_products().faded(min_significance, since_mjd)
+    return Listing(found, "Sources that have faded", FADED_COLUMNS)
 
 
 @command(app)

@@ -26,13 +26,17 @@ from contimg_assets.config.load import (
 )
 from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
+from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import ColumnSource, Section
+from contimg_assets.config.stokes import OTHER_STOKES, STOKES_I, Stokes
 from contimg_assets.config.variability import Variability
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "FILE_NAME",
+    "OTHER_STOKES",
+    "STOKES_I",
     "Association",
     "Automation",
     "Bands",
@@ -44,8 +48,10 @@ __all__ = [
     "Ingest",
     "Matching",
     "Measurements",
+    "Monitor",
     "Paths",
     "Section",
+    "Stokes",
     "Variability",
     "check_association",
     "check_section",

@@ -16,8 +16,10 @@ from contimg_assets.config.corrections import Corrections
 from contimg_assets.config.ingest import Ingest
 from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
+from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import Section
+from contimg_assets.config.stokes import Stokes
 from contimg_assets.config.variability import Variability
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -45,6 +47,8 @@ class Config(Section):
     matching: Matching = Field(default_factory=Matching)
     corrections: Corrections = Field(default_factory=Corrections)
     variability: Variability = Field(default_factory=Variability)
+    monitor: Monitor = Field(default_factory=Monitor)
+    stokes: Stokes = Field(default_factory=Stokes)
     checks: Checks = Field(default_factory=Checks)
     automation: Automation = Field(default_factory=Automation)
 
@@ -92,6 +96,11 @@ class Config(Section):
         if is_file and kind.startswith("sqlite") and not path.startswith((":", "file:")):
             return f"{kind}:///{self.root / path}"
         return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
+
+    @property
+    def monitor_file(self) -> Path | None:
+        """The list of monitored positions; None without one."""
+        return None if self.monitor.file is None else self.root / self.monitor.file
 
     def catalog_path(self, name: str) -> Path:
         return self.root / self.catalogs[name].path

@@ -39,7 +39,9 @@ class Ingest(Section):
     """Reading catalogs (stage `raw_detections`)."""
 
     # Parameters that came later: a survey that does not use them is as it was.
-    added = frozenset({"formats", "frame", "table", "max_position_err_arcsec", "allow_same_content"})
+    added = frozenset(
+        {"formats", "frame", "table", "max_position_err_arcsec", "allow_same_content", "negative_sources"}
+    )
 
     column_map: dict[str, ColumnSource] = Field(
         default_factory=dict,
@@ -82,6 +84,11 @@ class Ingest(Section):
     allow_same_content: bool = Field(
         False,
         description="Accept the same files under the name of another epoch, and the same rows as another image of one",
+    )
+    negative_sources: bool = Field(
+        False,
+        description="Let negative detections in Stokes I make sources, as positive ones do; else they are kept apart "
+        "as artefacts. Forced measurements may be negative either way",
     )
     max_unpacked_mb: float = Field(
         256.0, gt=0, le=2146, description="Largest gzip-compressed catalog once it is unpacked [MB]"

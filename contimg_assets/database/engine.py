@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection as Connection
+from sqlalchemy.engine import Engine as Engine
 
 from contimg_assets.config.secrets import without_passwords
 from contimg_assets.errors import StoreError

@@ -19,6 +19,7 @@ from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import COVERAGE, IMAGES
 from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
+from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 from contimg_assets.sky.arrays import Integers
 
 Frame: TypeAlias = pd.DataFrame | pa.Table
@@ -36,6 +37,7 @@ class EpochProducts:
         (`duplicate_of`); associations hold copied rows of forks too (`copied`).
     coverage : table of schema COVERAGE: what images cover and how deep, where more than circle and rms is known
     configurations : table of schema IMAGE_CONFIGURATIONS: which images were taken alike; all of them if it is empty
+    stokes : table of schema STOKES_MEASUREMENTS: other Stokes parameters, and negative detections
     bands : section `bands`: which frequencies make a band
     versions : data version of each input, by name; kept, and given back by `ProductsDatabase.recorded_versions`
     """
@@ -49,6 +51,7 @@ class EpochProducts:
     versions: Mapping[str, str] = field(default_factory=dict)
     coverage: Frame = field(default_factory=COVERAGE.empty)
     configurations: Frame = field(default_factory=IMAGE_CONFIGURATIONS.empty)
+    stokes: Frame = field(default_factory=STOKES_MEASUREMENTS.empty)
     bands: Bands = field(default_factory=Bands)
 
     @cached_property
@@ -69,6 +72,8 @@ class EpochProducts:
             "coverage": (COVERAGE, self.coverage),
             "configurations": (IMAGE_CONFIGURATIONS, self.configurations),
         }
+        if len(self.stokes):
+            schemas["stokes"] = (STOKES_MEASUREMENTS, self.stokes)
         tables = {name: _checked(schema, frame) for name, (schema, frame) in schemas.items()}
         images = set(tables["images"]["image"].to_pylist())
         for name in ("measurements", "corrections", "coverage", "configurations"):

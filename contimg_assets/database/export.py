@@ -22,6 +22,8 @@ from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES
+from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_PHOTOMETRY
+from contimg_assets.schemas.polarization import POLARIZATION, STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import (
     CROSS_MATCHES,
     LIGHT_CURVE,
@@ -39,6 +41,8 @@ from contimg_assets.variability.two_epoch import all_pairs
 PAIRS_NAME, VARIABLES_NAME, SPECTRA_NAME = "pairs", "variables", SPECTRAL_INDICES.name
 
 _SCHEMAS: dict[str, TableSchema] = {
+    "forced_fluxes": FORCED_FLUXES,
+    "forced_photometry": FORCED_PHOTOMETRY,
     "images": IMAGES,
     "measurements": CORRECTED_MEASUREMENTS,
     "associations": ASSOCIATIONS,
@@ -49,11 +53,13 @@ _SCHEMAS: dict[str, TableSchema] = {
     "cross_matches": CROSS_MATCHES,
     "light_curves": LIGHT_CURVE,
     "photometry": PHOTOMETRY,
+    "polarization": POLARIZATION,
+    "stokes_measurements": STOKES_MEASUREMENTS,
     "source_measurements": SOURCE_MEASUREMENTS,
     "variability_stats": VARIABILITY_STATS,
 }
 # Packed copies of other tables: of no use outside.
-_INTERNAL = ("epoch_blocks", "epoch_limits", "image_coverage", "image_depths")
+_INTERNAL = ("epoch_blocks", "epoch_limits", "image_coverage", "image_depths", "forced_epochs")
 _ROWS_AT_ONCE = 100_000
 _SOURCES_AT_ONCE = 1000
 

@@ -36,6 +36,8 @@ from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.detections import BAND, IMAGES
 from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.forced import FORCED_FLUXES
+from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, LIGHT_CURVE, SOURCES, VARIABILITY
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only; they refuse a text where a number belongs.
@@ -283,6 +285,28 @@ class Measurement(Base):
     )
 
 
+class StokesMeasurement(Base):
+    """A flux in another Stokes parameter than I, a limit of one, or a negative detection in I."""
+
+    # No foreign key to a source: one of its own has no row among those in I.
+    __table__ = Table(
+        "stokes_measurements",
+        Base.metadata,
+        _epoch(),
+        *described(STOKES_MEASUREMENTS, key=["measurement_id"], always=_required(STOKES_MEASUREMENTS)),
+        _deferred(["epoch"], ["epochs.epoch"]),
+        Index(None, "source_id"),
+        # Those without a measurement in I, which are few, are placed again with every change.
+        Index(
+            "ix_stokes_measurements_unplaced",
+            "measurement_id",
+            sqlite_where=text("i_measurement_id IS NULL"),
+            postgresql_where=text("i_measurement_id IS NULL"),
+        ),
+        **_CLUSTERED,
+    )
+
+
 class Source(Base):
     """What measurements of different epochs are measurements of."""
 
@@ -322,6 +346,30 @@ class Association(Base):
         ),
         **_CLUSTERED,
     )
+
+
+class ForcedFlux(Base):
+    """A flux at a fixed position of an image, as measured; the view `forced_photometry` has it corrected."""
+
+    # No foreign key: an epoch's images go and come back without it, and it is made anew after them.
+    __table__ = Table(
+        "forced_fluxes",
+        Base.metadata,
+        _epoch(),
+        *described(FORCED_FLUXES, key=FORCED_FLUXES.key, always=_required(FORCED_FLUXES)),
+        Index(None, "position"),
+        **_CLUSTERED,
+    )
+
+
+class ForcedEpoch(Base):
+    """Which version of the stage `forced_photometry` the forced fluxes of an epoch are from."""
+
+    __tablename__ = "forced_epochs"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    version: Mapped[str] = mapped_column(comment="Its data version")
+    code_version: Mapped[str] = mapped_column(comment="Version of what wrote them")
+    __table_args__ = _CLUSTERED
 
 
 class SourceRelation(Base):

@@ -15,11 +15,13 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import TABLES, sql_type
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted_images
+from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.variability.finder import share_lost
+from contimg_assets.variability.forced_evidence import chance_constant
 from contimg_assets.variability.new_sources import (
     BRIGHT_LIMITS,
     KnownSources,
@@ -47,8 +49,8 @@ def find_new(
 
     Returns
     -------
-    DataFrame: the columns of SOURCES, false_chance, and first_flux_mjy_beam, the flux that is judged; the most
-    significant first
+    DataFrame: the columns of SOURCES, false_chance, first_flux_mjy_beam, the flux that is judged, and where earlier
+    images were measured forced_before_mjy_beam, the mean forced flux there, and its error; the most significant first
     """
     table = TABLES["sources"]
     chosen = table.c.is_new if min_significance is None else table.c.new_significance >= min_significance
@@ -57,15 +59,42 @@ def find_new(
         query = query.where(table.c.first_mjd >= since_mjd)
     sources = bulk.fetch(connection, query)
     if sources.empty:
-        return sources.assign(false_chance=np.empty(0), first_flux_mjy_beam=np.empty(0))
+        return sources.assign(**dict.fromkeys(_ADDED, np.empty(0)))
     first = _first_detections(connection, sources["id"])
     images = trusted_images(read_images(connection), parameters.finder_threshold_sigma)
     images = images.assign(share_lost=_share_lost(connection, images))
     judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
-    missed = judged["chance_missed"].to_numpy() * _catalogs_missed(connection, first)
+    # Where the images themselves were measured, what they show goes before what their finders would have detected.
+    constant, forced, forced_err = _forced_before(connection, first)
+    in_images = np.where(np.isfinite(constant), constant, judged["chance_missed"].to_numpy())
+    missed = in_images * _catalogs_missed(connection, first)
     known = _seen_before(connection, first, images) | _in_catalogs(connection, first)
     chance = np.where(known, 1.0, false_chances(first, images, missed))
-    return sources.assign(false_chance=chance, first_flux_mjy_beam=first["flux_peak_mjy_beam"].to_numpy())
+    return sources.assign(
+        false_chance=chance,
+        first_flux_mjy_beam=first["flux_peak_mjy_beam"].to_numpy(),
+        forced_before_mjy_beam=forced,
+        forced_before_err_mjy_beam=forced_err,
+    )
+
+
+_ADDED = ("false_chance", "first_flux_mjy_beam", "forced_before_mjy_beam", "forced_before_err_mjy_beam")
+
+
+def _forced_before(connection: Connection, first: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+    """`chance_constant` of each source by its forced fluxes in trusted images of earlier epochs and of its band."""
+    view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(one.name, sql_type(one.type)) for one in FORCED_PHOTOMETRY))
+    names = ("epoch", "band", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam", "flux_scale_err")
+    ids = bulk.set_of_ids(connection, first["source_id"].to_numpy(dtype=object))
+    query = sa.select(view.c.position, *(view.c[name] for name in names))
+    query = query.where(view.c.position.in_(ids), view.c.reason == "", view.c.trusted, sa.not_(view.c.monitored))
+    rows = bulk.fetch(connection, query)
+    owner = pd.Index(first["source_id"]).get_indexer(pd.Index(rows["position"]))
+    seen = first.iloc[owner].reset_index(drop=True)
+    earlier = (rows["mjd"] < seen["mjd"]) & (rows["epoch"] != seen["epoch"]) & (rows["band"] == seen["band"])
+    rows, owner = rows[earlier], owner[earlier.to_numpy(dtype=bool)]
+    flux, err, scale = (rows[name].to_numpy(dtype=float) for name in names[3:])
+    return chance_constant(first, owner, flux, np.hypot(err, scale * np.abs(flux)))
 
 
 def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFrame:

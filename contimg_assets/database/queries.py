@@ -21,7 +21,10 @@ from contimg_assets.database.names import names_of, source_of_counterpart, sourc
 from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.names import position_of_name
+from contimg_assets.polarization.summary import summed_up
 from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
+from contimg_assets.schemas.polarization import POLARIZATION
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, grid, order_of_radius
@@ -365,6 +368,55 @@ class Queries:
 
         return LightCurve(self._rows_of(source_id, query))
 
+    def polarization(self, source_id: str | SkyCoord | None = None, limits: bool = True) -> pd.DataFrame:
+        """Read the light curves in other Stokes parameters than I.
+
+        Parameters
+        ----------
+        source_id : str or SkyCoord, optional
+            Source, as `light_curve` takes it, or the id of one that only polarized flux shows; all if not given.
+        limits : bool, optional
+            Whether epochs that covered a source and did not detect it are in, as upper limits.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of POLARIZATION by source, Stokes parameter and time. Fluxes are signed; `fraction` is that of
+            the flux in I of the same epoch and band, with `fraction_err` and `significance`.
+
+        Raises
+        ------
+        StoreError
+            If there is no such source.
+        """
+        view = sa.table("polarization", *(sa.column(c.name, sql_type(c.type)) for c in POLARIZATION))
+        query = sa.select(view).order_by(view.c.source_id, view.c.stokes, view.c.mjd, view.c.measurement_id)
+        if not limits:
+            query = query.where(view.c.upper_limit_mjy_beam.is_(None))
+        if source_id is None:
+            return self._rows(query)
+        if isinstance(source_id, str) and _ID.fullmatch(source_id):
+            own = self._rows(query.where(view.c.source_id == source_id))
+            if len(own):
+                return own
+        return self._rows_of(source_id, lambda present: query.where(view.c.source_id == present))
+
+    def polarized_sources(self, min_significance: float = 5.0) -> pd.DataFrame:
+        """Find the sources with significant polarized flux.
+
+        Parameters
+        ----------
+        min_significance : float, optional
+            Smallest `max_significance`, of either sign.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of POLARIZED_SOURCES, one row a source, Stokes parameter and band; those that only polarized
+            flux shows first, then the most significant.
+        """
+        return summed_up(self.polarization(), min_significance)
+
     def spectral_indices(self, per_epoch: bool = False) -> pd.DataFrame:
         """Form the spectral indices of the sources that are seen in several bands.
 
@@ -433,7 +485,8 @@ class Queries:
         images = self._rows(query.order_by(image.c.mjd, image.c.epoch, image.c.image))
         apart = separation_arcsec(images["ra_deg"], images["dec_deg"], source["ra_deg"], source["dec_deg"])
         covering = images[apart <= images["radius_deg"] * 3600.0]
-        points = self.light_curve(source["id"], limits=False)[list(_OF_POINT)]
+        points = self.light_curve(source["id"], limits=False)
+        points = points.loc[~points["forced"].astype(bool), list(_OF_POINT)]
         # Few sources have two measurements in one image; either tells that it was detected.
         points = points.drop_duplicates(["epoch", "image"])
         return covering.merge(points, on=["epoch", "image"], how="left")
@@ -594,7 +647,8 @@ class Queries:
             The columns of SOURCES, ``false_chance`` and ``first_flux_mjy_beam``, the most significant first. The chance
             that a source is not new is the chance that all earlier images and reference catalogs of its place miss a
             constant source of its first flux; for a source of one detection, the number of noise peaks as high that its
-            image is expected to hold is added.
+            image is expected to hold is added. Where earlier images were measured at its place, it is the chance that a
+            constant source has forced fluxes as low there, of which ``forced_before_mjy_beam`` is the mean.
         """
         from contimg_assets.database.novelty import find_new
 
@@ -605,6 +659,55 @@ class Queries:
         with reading(self.engine) as connection:
             found = find_new(connection, chosen, min_significance, since_mjd)
         return found[found["false_chance"] <= largest].reset_index(drop=True)
+
+    def faded(self, min_significance: float = 5.0, since_mjd: float | None = None) -> pd.DataFrame:
+        """Find the sources that an image no longer shows as bright as they are: forced fluxes far below their own.
+
+        Parameters
+        ----------
+        min_significance : float, optional
+            By how many errors, at least: of both fluxes, of the image's scale, and 10 % of the source's flux for shapes
+            and places that are not quite those of the fit.
+        since_mjd : float, optional
+            Only images of then or later, MJD UTC [d].
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a source, with the image that says most: name, id, position [deg], its own flux and error, the forced
+            flux and its error [mJy/beam], the significance, epoch, image and time [MJD] of it, the number of
+            measurements, and n_faded: images in which it has faded. The most significant first.
+        """
+        from contimg_assets.database.faded import find_faded
+
+        with reading(self.engine) as connection:
+            return find_faded(connection, min_significance, since_mjd)
+
+    def forced_fluxes(self, what: str | SkyCoord) -> pd.DataFrame:
+        """Read the forced fluxes of a source, or of a monitored position.
+
+        Parameters
+        ----------
+        what : str or SkyCoord
+            Name of a monitored position; or a source, as `find_source` takes it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of FORCED_PHOTOMETRY in time order, images without a flux among them, with the reason.
+
+        Raises
+        ------
+        StoreError
+            If there is neither.
+        """
+        view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(c.name, sql_type(c.type)) for c in FORCED_PHOTOMETRY))
+        query = sa.select(view).order_by(view.c.mjd, view.c.epoch, view.c.image)
+        if isinstance(what, str):
+            found = self._rows(query.where(view.c.position == what, view.c.monitored))
+            if len(found):
+                return found
+        return self._rows_of(what, lambda present: query.where(view.c.position == present, sa.not_(view.c.monitored)))
 
     def _rows(self, query: sa.Select[Any]) -> pd.DataFrame:
         with reading(self.engine) as connection:

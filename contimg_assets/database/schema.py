@@ -199,6 +199,7 @@ def write_migration(message: str, folder: Path | None = None) -> Path:
     The file that was written.
     """
     from alembic import command
+    from alembic.script import ScriptDirectory
 
     target = folder or _VERSIONS
     with TemporaryDirectory() as temporary:
@@ -207,7 +208,9 @@ def write_migration(message: str, folder: Path | None = None) -> Path:
         with writing(engine) as connection:
             config = alembic_config(connection)
             config.set_main_option("version_locations", os.pathsep.join({str(_VERSIONS), str(target)}))
-            number = f"{int(newest_revision()) + 1:04d}"
+            # Numbers are reserved as work begins, and need not follow each other.
+            scripts = ScriptDirectory.from_config(config).walk_revisions()
+            number = f"{max(int(one.revision) for one in scripts) + 1:04d}"
             script = command.revision(config, message, autogenerate=True, rev_id=number, version_path=str(target))
         engine.dispose()
     assert script is not None and not isinstance(script, list)

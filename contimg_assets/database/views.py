@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
+from contimg_assets.schemas.polarization import BESIDE, POLARIZATION
 from contimg_assets.schemas.variability import SOURCE_MEASUREMENTS
 
 _NVSS = """(
@@ -21,24 +23,70 @@ _NVSS = """(
 _POINTS = """associations a
     JOIN measurements m ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id"""
 
+# Fluxes at fixed positions of images that are there, with the corrections of these.
+_FORCED_POINTS = """forced_fluxes f
+    JOIN images i ON i.epoch = f.epoch AND i.image = f.image
+    LEFT JOIN corrections c ON c.epoch = f.epoch AND c.image = f.image"""
+_MULT = "COALESCE(c.flux_mult, 1.0)"
+_FORCED_FLUX = f"(f.flux_peak_mjy_beam - COALESCE(c.flux_add_mjy, 0.0)) * {_MULT}"
+_FORCED_ERROR = f"f.flux_peak_err_mjy_beam * {_MULT}"
+_FORCED_SCALE = "COALESCE(c.flux_mult_err / c.flux_mult, 0.0)"
+# 95 % of normal errors lie below 1.645 of them; a negative flux is noise, and no limit is below that of no flux.
+_FORCED_LIMIT = f"CASE WHEN {_FORCED_FLUX} > 0 THEN {_FORCED_FLUX} ELSE 0.0 END + 1.645 * {_FORCED_ERROR}"
+_COMPUTED = {
+    "mjd": "i.mjd",
+    "band": "i.band",
+    "flux_peak_corr_mjy_beam": _FORCED_FLUX,
+    "flux_peak_err_corr_mjy_beam": _FORCED_ERROR,
+    "flux_scale_err": _FORCED_SCALE,
+    "upper_limit_mjy_beam": _FORCED_LIMIT,
+    "trusted": "c.trusted",
+}
+_FORCED = ", ".join(f"{_COMPUTED.get(name, f'f.{name}')} AS {name}" for name in FORCED_PHOTOMETRY.names[2:])
+
 _OF_ASSOCIATIONS = ("source_id", "separation_arcsec", "de_ruiter")
 _SOURCE_MEASUREMENTS = ", ".join(
     f"{'a' if name in _OF_ASSOCIATIONS else 'm'}.{name}" for name in SOURCE_MEASUREMENTS.names
 )
+
+_OF_SOURCES = ("source_id", "name", "epoch", "only_polarized")
+_POLARIZATION = ", ".join(f"p.{name}" for name in POLARIZATION.names if name not in _OF_SOURCES)
 
 VIEWS = {
     # Every column of a measurement with the source that it belongs to: both tables joined by their whole key.
     "source_measurements": f"""
     SELECT {_SOURCE_MEASUREMENTS}
     FROM {_POINTS}""",  # noqa: S608
-    # Points of light curves, upper limits among them.
+    # Points of light curves, upper limits among them; where the images were measured, forced fluxes in their place.
     "light_curves": f"""
     SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
         m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_int_corr_mjy, m.flux_int_err_corr_mjy,
         m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, m.trusted, a.separation_arcsec,
         a.de_ruiter, m.band
     FROM {_POINTS}
-    WHERE m.duplicate_of IS NULL""",  # noqa: S608
+    WHERE m.duplicate_of IS NULL AND NOT (m.is_limit AND EXISTS (
+        SELECT 1 FROM forced_fluxes f JOIN images i ON i.epoch = f.epoch AND i.image = f.image
+        WHERE f.position = a.source_id AND f.epoch = m.epoch AND i.band = m.band AND f.reason = '' AND NOT f.monitored
+    ))
+    UNION ALL
+    SELECT f.position, f.epoch, f.image, f.epoch || '/' || f.image || '/' || f.position, i.mjd, f.ra_deg, f.dec_deg,
+        {_FORCED_FLUX}, {_FORCED_ERROR}, {_FORCED_FLUX}, {_FORCED_ERROR},
+        {_FORCED_SCALE}, {_FORCED_LIMIT}, f.flux_peak_mjy_beam / f.flux_peak_err_mjy_beam, TRUE, FALSE, c.trusted,
+        NULL, NULL, i.band
+    FROM {_FORCED_POINTS}
+    WHERE f.reason = '' AND NOT f.monitored""",  # noqa: S608
+    # Forced fluxes with the corrections that their images have; of images that are there.
+    "forced_photometry": f"""
+    SELECT CASE WHEN f.monitored THEN NULL ELSE f.position END AS source_id, f.epoch,
+        {_FORCED}
+    FROM {_FORCED_POINTS}""",  # noqa: S608
+    # Light curves in other Stokes parameters, limits among them; sources of their own have no name.
+    "polarization": f"""
+    SELECT p.source_id, s.name, p.epoch, {_POLARIZATION},
+        (s.id IS NULL) AS only_polarized
+    FROM stokes_measurements p
+    LEFT JOIN sources s ON s.id = p.source_id
+    WHERE p.source_id IS NOT NULL AND p.duplicate_of IS NULL AND p.status <> '{BESIDE}'""",  # noqa: S608
     # One row a source and measurement; measured_at is Unix time in the middle of the observation.
     "photometry": f"""
     SELECT a.source_id, m.ra_deg, m.dec_deg,

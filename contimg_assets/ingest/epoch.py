@@ -1,4 +1,8 @@
-"""An epoch's folder to its images, detections, rejected rows and coverage (stage `raw_detections`)."""
+"""An epoch's folder to its images, detections, rejected rows and coverage (stage `raw_detections`).
+
+Sources are made from positive detections in Stokes I. All others, those in other Stokes parameters and negative ones in
+I, are kept in tables of their own, so that nothing downstream takes them for sources by mistake.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,16 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.config import Config
+from contimg_assets.config import STOKES_I, Config, Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
@@ -24,12 +29,13 @@ from contimg_assets.ingest.manifest import Manifest, read_manifest
 from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
-from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, REJECTED
+from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, OTHER_DETECTIONS, OTHER_IMAGES, REJECTED
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
 from contimg_assets.sky.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 _WORKERS = min(4, os.cpu_count() or 1)
+_Columns: TypeAlias = dict[str, Values | pa.Array]
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class EpochDetections:
     ignored_columns : "format: column" of all columns that no reader asked for
     unlisted_files : files of the folder that the manifest does not name
     unknown_columns : columns of the manifest that mean nothing here
-    other_stokes : images that are not of total intensity, which are not used
+    other_images, other_detections : schemas OTHER_IMAGES, OTHER_DETECTIONS: what makes no sources
     """
 
     images: pd.DataFrame
@@ -53,7 +59,20 @@ class EpochDetections:
     ignored_columns: tuple[str, ...] = ()
     unlisted_files: tuple[str, ...] = ()
     unknown_columns: tuple[str, ...] = ()
-    other_stokes: tuple[str, ...] = ()
+    other_images: pd.DataFrame = field(default_factory=OTHER_IMAGES.empty)
+    other_detections: pd.DataFrame = field(default_factory=OTHER_DETECTIONS.empty)
+
+    @property
+    def all_images(self) -> pd.DataFrame:
+        """The images in all Stokes parameters."""
+        return pd.concat([self.images, self.other_images[IMAGES.names]], ignore_index=True)
+
+    @property
+    def all_detections(self) -> pd.DataFrame:
+        """The accepted rows of all images."""
+        if self.other_detections.empty:
+            return self.detections
+        return pd.concat([self.detections, self.other_detections[DETECTIONS.names]], ignore_index=True)
 
 
 def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool = True) -> EpochDetections:
@@ -82,9 +101,9 @@ def read_epoch(folder: Path, epoch: str, config: Config, *, enforce_limits: bool
                 job.cancel()
     result = _assemble(manifest, parts)
     if not config.ingest.allow_same_content:
-        _refuse_repeated_images(manifest, result.detections)
+        _refuse_repeated_images(manifest, result.all_detections)
     if enforce_limits:
-        problems = rejections_within_limits(result.images, result.rejected, config.ingest)
+        problems = rejections_within_limits(result.all_images, result.rejected, config.ingest)
         if problems:
             raise InputError("\n".join(f"{folder / problem}" for problem in problems))
     _report(epoch, result)
@@ -120,20 +139,19 @@ def _refuse_repeated_images(manifest: Manifest, detections: pd.DataFrame) -> Non
 
 @dataclass
 class _Image:
-    """One image's accepted rows by column, its rejected rows, and what became known of it."""
+    """One image's accepted rows by column, those of them that are negative detections in Stokes I and are kept apart,
+    its rejected rows, and what became known of it."""
 
     format: str
+    stokes: str
     ignored: tuple[str, ...]
-    columns: dict[str, Values | pa.Array]
+    columns: _Columns
+    negative: _Columns
     rejected: pd.DataFrame
     n_rows: int
     rms_mjy_beam: float
     coverage: Coverage | None
     footprint: str | None
-
-    @property
-    def n_detections(self) -> int:
-        return len(self.columns["ra_deg"])
 
 
 def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Image:
@@ -157,7 +175,35 @@ def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Im
     coverage = read_coverage(manifest.rms_maps[row], manifest.footprints[row], where)
     given = manifest.footprints[row]
     moc = None if given is None else moc_as_text(given, f"{where}, column 'footprint'")
-    return _Image(catalog.format, catalog.ignored, columns, rejected, n_rows, float(rms), coverage, moc)
+    columns, negative = _without_negative(columns, image["stokes"], config.ingest)
+    return _Image(
+        catalog.format, image["stokes"], catalog.ignored, columns, negative, rejected, n_rows, float(rms), coverage, moc
+    )
+
+
+def _without_negative(columns: _Columns, stokes: str, parameters: Ingest) -> tuple[_Columns, _Columns]:
+    """The accepted rows that may make sources, and the negative detections in Stokes I, which are artefacts.
+
+    A flux that was measured at a given position may well be negative: that says that nothing is there.
+    """
+    n = len(columns["ra_deg"])
+    negative = np.zeros(n, bool)
+    if stokes == STOKES_I and not parameters.negative_sources:
+        flux = np.full(n, np.nan)
+        for name in ("flux_peak_mjy_beam", "flux_int_mjy"):
+            flux = np.where(np.isnan(flux), np.asarray(columns.get(name, flux), float), flux)
+        negative = (flux < 0) & ~np.asarray(columns["forced"], bool)
+    if not negative.any():
+        return columns, {}
+    return _rows_of(columns, ~negative), _rows_of(columns, negative)
+
+
+def _rows_of(columns: _Columns, chosen: Flags) -> _Columns:
+    keep = pa.array(chosen)
+    return {
+        name: values[chosen] if isinstance(values, np.ndarray) else values.filter(keep)
+        for name, values in columns.items()
+    }
 
 
 def _catalog_of(manifest: Manifest, row: int, config: Config) -> DeliveredCatalog:
@@ -176,15 +222,13 @@ def _catalog_of(manifest: Manifest, row: int, config: Config) -> DeliveredCatalo
     return catalog
 
 
-def _median_rms(columns: dict[str, Values | pa.Array]) -> float:
+def _median_rms(columns: _Columns) -> float:
     values = np.asarray(columns.get("local_rms_mjy_beam", np.empty(0)), dtype=float)
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else np.nan
 
 
-def _accepted_columns(
-    catalog: DeliveredCatalog, accepted: Flags, epoch: str, image: str
-) -> dict[str, Values | pa.Array]:
+def _accepted_columns(catalog: DeliveredCatalog, accepted: Flags, epoch: str, image: str) -> _Columns:
     """The accepted rows in the columns of DETECTIONS that the file has, with identifiers."""
     rows = catalog.rows
     everything = bool(accepted.all())
@@ -196,7 +240,7 @@ def _accepted_columns(
         ours: values if everything else values.filter(keep) for ours, values in rows.texts.items() if ours[0] != "_"
     }
     n = int(accepted.sum())
-    columns: dict[str, Values | pa.Array] = {**numbers, **texts}
+    columns: _Columns = {**numbers, **texts}
     columns["ra_deg"] = np.where(numbers["ra_deg"] == 360.0, 0.0, numbers["ra_deg"])
     columns["line"] = rows.delivered.lines if everything else rows.delivered.lines[accepted]
     columns["measurement_id"] = measurement_hashes(epoch, image, texts["component_id"].to_pandas())
@@ -242,13 +286,18 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
     images["n_rows"] = [part.n_rows for part in parts]
     images["n_rejected"] = [len(part.rejected) for part in parts]
     images["footprint"] = pd.Series([part.footprint for part in parts], dtype=object)
-    coverage = coverage_table(list(images["image"]), [part.coverage for part in parts])
-    images = images[IMAGES.names].sort_values("image", kind="stable", ignore_index=True)
+    total = (images["stokes"] == STOKES_I).to_numpy()
+    own = [part for part in parts if part.stokes == STOKES_I]
+    names = list(images["image"][total])
+    coverage = coverage_table(names, [part.coverage for part in own])
     rejected = [part.rejected for part in parts if len(part.rejected)]
     ignored = sorted({f"{part.format}: {name}" for part in parts for name in part.ignored})
+    others = _other_detections(list(images["image"]), parts)
+    by_name = images.sort_values("image", kind="stable")
+    other_images = by_name[by_name["stokes"] != STOKES_I]
     return EpochDetections(
-        IMAGES.to_arrow(images).to_pandas(),
-        _detections(list(manifest.images["image"]), parts),
+        IMAGES.to_arrow(by_name.loc[by_name["stokes"] == STOKES_I, IMAGES.names]).to_pandas(),
+        _detections(names, [part.columns for part in own]),
         REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True))).to_pandas()
         if rejected
         else REJECTED.empty(),
@@ -256,22 +305,37 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
         tuple(ignored),
         manifest.unlisted,
         manifest.unknown,
-        manifest.other_stokes,
+        OTHER_IMAGES.to_arrow(other_images[OTHER_IMAGES.names]).to_pandas(),
+        others,
     )
+
+
+def _other_detections(names: Sequence[str], parts: Sequence[_Image]) -> pd.DataFrame:
+    """Rows that make no sources: of other Stokes parameters than I, and the negative ones of I."""
+    of_image = [(name, part.stokes, part.columns) for name, part in zip(names, parts, strict=True)]
+    kept = [(name, stokes, columns) for name, stokes, columns in of_image if stokes != STOKES_I]
+    kept += [(name, STOKES_I, part.negative) for name, part in zip(names, parts, strict=True) if part.negative]
+    if not kept:
+        return OTHER_DETECTIONS.empty()
+    table = _detections([name for name, _, _ in kept], [columns for _, _, columns in kept])
+    stokes_of = {name: stokes for name, stokes, _ in kept}
+    table["stokes"] = table["image"].map(stokes_of).astype(object)
+    found: pd.DataFrame = OTHER_DETECTIONS.to_arrow(table).to_pandas()
+    return found
 
 
 def _sorted(rejected: pd.DataFrame) -> pd.DataFrame:
     return rejected.sort_values(["image", "line"], kind="stable", ignore_index=True)
 
 
-def _detections(names: list[str], parts: Sequence[_Image]) -> pd.DataFrame:
+def _detections(names: list[str], parts: Sequence[_Columns]) -> pd.DataFrame:
     """All images' rows as one table, sorted by measurement_id; the parts are emptied on the way, to hold rows once."""
-    counts = [part.n_detections for part in parts]
-    hashes = np.concatenate([np.asarray(part.columns.pop("measurement_id"), np.uint64) for part in parts])
+    counts = [len(part["ra_deg"]) for part in parts]
+    hashes = np.concatenate([np.asarray(part.pop("measurement_id"), np.uint64) for part in parts])
     order = np.argsort(hashes)
 
     def joined(column: Column) -> pd.Series | Values:
-        pieces = [part.columns.pop(column.name, None) for part in parts]
+        pieces = [part.pop(column.name, None) for part in parts]
         if column.name == "measurement_id":
             ids: pd.Series = to_hex_text(hashes[order]).to_pandas()
             return ids
@@ -324,9 +388,14 @@ def _report(epoch: str, result: EpochDetections) -> None:
         )
     if result.unlisted_files:
         _LOG.warning("epoch %s: not in %s, hence not read: %s", epoch, MANIFEST, ", ".join(result.unlisted_files))
-    if result.other_stokes:
+    negative = result.other_detections[result.other_detections["stokes"] == STOKES_I]
+    if len(negative):
         _LOG.warning(
-            "epoch %s: images that are not in Stokes I are not used: %s", epoch, ", ".join(result.other_stokes)
+            "epoch %s: %d negative detections in Stokes I are kept apart as artefacts, and make no sources "
+            "(ingest.negative_sources lets them), most of them in %s",
+            epoch,
+            len(negative),
+            negative["image"].value_counts().index[0],
         )
     if result.unknown_columns:
         _LOG.warning(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contimg_assets.config import Config
+from contimg_assets.config import OTHER_STOKES, STOKES_I, Config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.manifest_text import (
@@ -46,9 +46,7 @@ NUMBERS = (
     "rms_mjy_beam",
 )
 _KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS)
-_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "footprint", "stokes")
-# Total intensity, and what is not: the other parameters, and linear polarization.
-_I, _OTHER_STOKES = "I", ("Q", "U", "V", "L")
+_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 # What is allowed, and the cure where it is likely something else.
@@ -73,13 +71,12 @@ class Manifest:
     ----------
     file : the manifest itself
     images : one row an image, columns of `NUMBERS` (NaN where `rms_mjy_beam` is unknown) and image, catalogue, format,
-        path, rms_map, footprint (None where not stated), line
+        path, rms_map, footprint (None where not stated), stokes (one of `STOKES_I` and `OTHER_STOKES`), line
     catalogs : where each image's catalog is, by row; None for an image that is said to have no detections
     rms_maps : where each image's rms map is, None without one
     footprints : where each image's MOC is, or the MOC itself as text, None without one
     unlisted : files of the folder that the manifest does not name
     unknown : columns of the manifest that mean nothing here
-    other_stokes : images that are not of total intensity, which are not used
     """
 
     file: Path
@@ -89,7 +86,6 @@ class Manifest:
     footprints: tuple[Path | str | None, ...]
     unlisted: tuple[str, ...]
     unknown: tuple[str, ...] = ()
-    other_stokes: tuple[str, ...] = ()
 
 
 def read_manifest(folder: Path, config: Config) -> Manifest:
@@ -105,7 +101,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
         raise InputError(f"{path}: no such file; an epoch's folder needs a manifest with one row an image")
     roots = config.image_roots
     text = read_manifest_text(path)
-    table, polarized = _of_total_intensity(_parse(path, text), path)
+    table = _with_stokes(_parse(path, text), path)
     catalogs = _catalogs(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
     _check(table, path, text.names)
@@ -116,15 +112,14 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     table["catalogue"] = table["catalogue"].fillna("")
     named = {
         MANIFEST,
-        *polarized["catalogue"].dropna(),
         *(catalog.name for catalog in catalogs if catalog is not None),
         *table["path"].dropna(),
+        *table["background_map"].dropna(),
     }
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
     unknown = tuple(name for name in text.names if name and name not in (*_KNOWN, *_TEXTS))
-    others = tuple(polarized["image"].astype(str))
-    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted, unknown, others)
+    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted, unknown)
 
 
 def _lines(table: pd.DataFrame, column: str) -> list[tuple[str | None, int]]:
@@ -167,26 +162,27 @@ def _parse(path: Path, text: ManifestText) -> pd.DataFrame:
     return table.assign(**numbers)
 
 
-def _of_total_intensity(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images in Stokes I, as all are whose Stokes parameter is not stated, and the others."""
-    stokes = table["stokes"].fillna(_I).astype(str).str.strip().str.upper()
-    strange = ~stokes.isin((_I, *_OTHER_STOKES)).to_numpy()
+def _with_stokes(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table with the Stokes parameter of each image: I where it is not stated."""
+    stokes = table["stokes"].fillna(STOKES_I).astype(str).str.strip().str.upper()
+    strange = ~stokes.isin((STOKES_I, *OTHER_STOKES)).to_numpy()
     if strange.any():
         row = int(np.argmax(strange))
         raise InputError(
             f"{path}: line {table['line'].iloc[row]}, column 'stokes': {table['stokes'].iloc[row][:EXCERPT]!r} is none "
-            f"of {', '.join((_I, *_OTHER_STOKES))}; correct it, or leave it empty for I"
+            f"of {', '.join((STOKES_I, *OTHER_STOKES))}; correct it, or leave it empty for I"
         )
-    own = (stokes == _I).to_numpy()
-    if not own.any():
+    if not (stokes == STOKES_I).any():
         raise InputError(
             f"{path}: no image is in Stokes I, which sources are made from; add those, or remove the folder"
         )
-    return table[own].reset_index(drop=True), table[~own]
+    return table.assign(stokes=stokes.astype(object))
 
 
 # What may be left out, so that nothing else would tell of a name that is written otherwise.
-_OPTIONAL = ("stokes", "rms_mjy_beam", "rms_map", "footprint", "sha256", "format", "path", "n_detections")
+_OPTIONAL = (
+    *("stokes", "rms_mjy_beam", "rms_map", "background_map", "footprint", "sha256", "format", "path", "n_detections"),
+)
 _ALIKE = 0.7
 
 

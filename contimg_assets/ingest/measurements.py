@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contimg_assets.config import Bands, Measurements, with_overrides
+from contimg_assets.config import STOKES_I, Bands, Measurements, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import from_hex, hashes_of
 from contimg_assets.ingest.bands import bands_mhz
 from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
-from contimg_assets.schemas.detections import MEASUREMENTS
+from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS, OTHER_MEASUREMENTS
 from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require
 from contimg_assets.sky.arrays import Floats, Indices, Integers, Values
 from contimg_assets.sky.cells import index_cells
@@ -75,6 +75,38 @@ def measure(
     columns |= _ratios(detections, images, image)
     columns |= _duplicates(detections, columns, _in_bands(images, bands), image, parameters)
     return pd.DataFrame({name: columns[name] for name in MEASUREMENTS.names}, copy=False)
+
+
+def measure_others(
+    detections: pd.DataFrame,
+    images: tuple[pd.DataFrame, pd.DataFrame],
+    parameters: Measurements,
+    bands: Bands | None = None,
+) -> pd.DataFrame:
+    """As `measure`, of the detections of one epoch that make no sources, each Stokes parameter by itself.
+
+    Parameters
+    ----------
+    detections : schema OTHER_DETECTIONS
+    images : those in Stokes I, schema IMAGES, and the others, schema OTHER_IMAGES
+    parameters : section `measurements`
+    bands : section `bands`
+
+    Returns
+    -------
+    DataFrame of the schema OTHER_MEASUREMENTS, sorted by measurement_id.
+    """
+    total, others = images
+    parts = []
+    for stokes, rows in detections.groupby("stokes", sort=True):
+        of_stokes = total if stokes == STOKES_I else others[others["stokes"] == stokes]
+        measured = measure(
+            rows.reset_index(drop=True), of_stokes[IMAGES.names].reset_index(drop=True), parameters, bands
+        )
+        parts.append(measured.assign(stokes=stokes))
+    if not parts:
+        return OTHER_MEASUREMENTS.empty()
+    return pd.concat(parts, ignore_index=True).sort_values("measurement_id", ignore_index=True)
 
 
 def remove_duplicates(

@@ -20,8 +20,7 @@ from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, EPOCHS, SI
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.outcomes import Failed, Made, Outcome
-from contimg_assets.pipeline.products import recorded_products
-from contimg_assets.pipeline.project import forget_deletions, stored_world
+from contimg_assets.pipeline.project import forget_deletions, of_database, stored_world
 from contimg_assets.pipeline.stages import RAW_DETECTIONS, Stage
 from contimg_assets.pipeline.store import INTERNAL, EpochStore
 
@@ -76,14 +75,14 @@ def work_of(
 
     Parameters
     ----------
-    database : for the stage that is kept there
+    database : for a stage that is kept there, or reads it
     """
     world = stored_world(config, store)
     asked = list(context.partition_keys)
     if stage is RAW_DETECTIONS:
         forget_deletions(world, asked)
     if database is not None:
-        world = replace(world, products=recorded_products(database))
+        world = replace(world, **of_database(config, database))
     return Work(
         stage,
         world,

@@ -15,6 +15,7 @@ from contimg_assets.pipeline.stages import (
     ASSOCIATED_SOURCES,
     CATALOG_MATCHES_STAGE,
     CORRECTIONS_STAGE,
+    FORCED_STAGE,
     MEASUREMENTS_STAGE,
     RAW_DETECTIONS,
     STAGE,
@@ -38,6 +39,12 @@ _ERRORS = _of(_MEASURED, "uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
 _OFFSETS = _of(_MATCHED, "dra_arcsec", "ddec_arcsec", "probability", "mutual", "blend")
 _RATIOS = _of(_MATCHED, "flux_ratio", "expected_flux_mjy", "expected_flux_err_mjy", "probability", "mutual", "blend")
 _SHAPE = _of(_RAW, "bmaj_arcsec", "bmin_arcsec", "pa_deg", "snr")
+# The pixels have no columns: what else a forced flux depends on.
+_FORCED = [
+    *_of("products/sources", "first_ra_deg", "first_dec_deg"),
+    *_of("products/measurements", "ra_deg", "dec_deg"),
+    *_of("products/corrections", "dra_applied_arcsec", "ddec_applied_arcsec"),
+]
 
 _COMPUTED: dict[str, Sources] = {
     _MEASURED: {
@@ -74,6 +81,15 @@ _COMPUTED: dict[str, Sources] = {
         "flux_scale": _RATIOS,
         "flux_mult": _RATIOS,
         "flux_add_mjy": _RATIOS,
+    },
+    FORCED_STAGE.name: {
+        "image": _of("products/images", "image", "path"),
+        "position": _of("products/sources", "id"),
+        "ra_deg": _of("products/sources", "first_ra_deg"),
+        "dec_deg": _of("products/sources", "first_dec_deg"),
+        "flux_peak_mjy_beam": _FORCED,
+        "flux_peak_err_mjy_beam": _FORCED,
+        "n_neighbors": _FORCED,
     },
 }
 _FROM_REFERENCE = {
@@ -138,7 +154,7 @@ def product_lineage(table: str, columns: Iterable[str], stages: Iterable[str]) -
 
 def _lineage(columns: Iterable[str], upstream: Iterable[str], computed: Sources) -> dg.TableColumnLineage:
     # The last stage that has a column of this name is the one that it was passed on from.
-    nearest = list(upstream)[::-1]
+    nearest = [stage for stage in list(upstream)[::-1] if STAGE[stage].tables]
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for column in columns:
         passed_on = next(([(stage, column)] for stage in nearest if column in STAGE[stage].tables[0].names), [])

@@ -135,10 +135,10 @@ class Work:
         drawn = record.epoch in self.in_order[-EPOCHS_DRAWN:]
         return Made(record, content.metadata, dict(content.figures()) if drawn else {})
 
-    def refolded(self, record: EpochRecord, content: Content, before: EpochRecord | None) -> Made:
-        """An epoch that was made again because an earlier one changed; told of only if its content changed."""
+    def made_again(self, record: EpochRecord, content: Content, before: EpochRecord | None, note: str) -> Made:
+        """An epoch that was made again because another one changed; told of only if its content changed."""
         changed = before is None or before.data_version != record.data_version
-        return Made(record, content.metadata, note=REFOLDED, announced=changed)
+        return Made(record, content.metadata, note=note, announced=changed)
 
 
 def _kind(error: Exception) -> str:
@@ -161,6 +161,8 @@ def make_each(work: Work, make: Make) -> Iterator[Outcome]:
         inputs: Mapping[str, str] = {}
         content: Content | None = None
         outcome: Outcome | None
+        if not inputs_.takes_part(work.stage, epoch, work.world):
+            continue
         try:
             current = work.world.record(work.stage, epoch)
             inputs = inputs_.of(work.stage, epoch, work.world)
@@ -174,6 +176,40 @@ def make_each(work: Work, make: Make) -> Iterator[Outcome]:
         progress.report(work.stage.name, epoch)
         if outcome is not None:
             yield outcome
+
+
+def make_with_others(work: Work, make: Make, note: str) -> Iterator[Outcome]:
+    """Make the run's epochs, each for itself, and then those that nobody asked for and that are no longer fresh.
+
+    For stages of which an epoch's result depends on what other epochs brought. One that was never made, that would fail
+    again, or that waits for other stages has or gets a run of its own.
+
+    Parameters
+    ----------
+    make : as of `make_each`
+    note : what is said of an epoch that nobody asked for
+    """
+    yield from make_each(work, make)
+    others = [epoch for epoch in work.store.epochs(work.stage.name) if epoch not in work.asked]
+    for epoch in in_time_order(others, work.store):
+        inputs: Mapping[str, str] = {}
+        content: Content | None = None
+        current = work.world.record(work.stage, epoch)
+        try:
+            inputs = inputs_.of(work.stage, epoch, work.world)
+            again = stands(work.store.failure(work.stage.name, epoch), inputs, work.code)
+            waits = again or not inputs_.takes_part(work.stage, epoch, work.world)
+            if is_fresh(current, inputs, work.code) or waits or not is_settled(work.stage, epoch, work.world):
+                continue
+        except (StoreError, InputError):
+            continue
+        try:
+            content = make(epoch, inputs)
+            yield work.made_again(work.stage_content(epoch, inputs, content), content, current, note)
+        except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
+            outcome = work.failed(epoch, inputs, error, content)
+            if outcome is not None:
+                yield outcome
 
 
 @dataclass(frozen=True)
@@ -269,7 +305,7 @@ class _Walk(Generic[S]):
             content, after = self.step.make(epoch, Onto(self._state(), self.taking_part, inputs, stored))
             facts = {**content.facts, STATE_AFTER: self.step.version(after)}
             record = work.stage_content(epoch, inputs, _with_facts(content, facts))
-            outcome = work.made(record, content) if asked else work.refolded(record, content, current)
+            outcome = work.made(record, content) if asked else work.made_again(record, content, current, REFOLDED)
         except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
             return work.failed(epoch, inputs, error, content)
         self._take(record, after)

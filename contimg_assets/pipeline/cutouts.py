@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from contimg_assets.calibration.apply import apply_corrections
+from contimg_assets.calibration.apply import positions_as_measured
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts, cutout_of
 from contimg_assets.reading.files import resolve_inside
 from contimg_assets.reading.fits_images import open_image
-from contimg_assets.sky.sphere import displaced, offsets_arcsec
 
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
 SIZE_BEAMS, _NEIGHBOR_BEAMS = 10.0, 5.0
@@ -84,7 +83,7 @@ def _on_image(
     size = SIZE_BEAMS * image["bmaj_arcsec"] if size_arcsec is None else size_arcsec
     reach = max(size, _NEIGHBOR_BEAMS * image["bmaj_arcsec"])
     near = database.cone(source["ra_deg"], source["dec_deg"], reach)[["id", "ra_deg", "dec_deg"]]
-    near = near.assign(**dict(zip(("ra_deg", "dec_deg"), _as_measured(near, image), strict=True)))
+    near = near.assign(**dict(zip(("ra_deg", "dec_deg"), positions_as_measured(near, image), strict=True)))
     place = near[near["id"] == source["id"]].iloc[0]
     others = near[near["id"] != source["id"]].reset_index(drop=True)
     folder = config.incoming / image["epoch"]
@@ -102,14 +101,3 @@ def _on_image(
         forced_err_mjy_beam=cutout.flux["flux_peak_err_mjy_beam"] * image["flux_mult"],
         others=others,
     )
-
-
-def _as_measured(places: pd.DataFrame, image: Mapping[Hashable, Any]) -> tuple[Any, Any]:
-    """Where an image has what is corrected to be there: the correction of a place, taken off instead of added.
-
-    Over the arcseconds of a correction, it does not change.
-    """
-    measured = places[["ra_deg", "dec_deg"]].assign(image=image["image"])
-    moved = apply_corrections(measured, pd.DataFrame([dict(image)]))
-    east, north = offsets_arcsec(moved["ra_deg"], moved["dec_deg"], moved["ra_corr_deg"], moved["dec_corr_deg"])
-    return displaced(places["ra_deg"], places["dec_deg"], -east, -north)

@@ -13,7 +13,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
-from contimg_assets.ingest.manifest_text import MANIFEST, is_too_large, read_manifest_text, times_of
+from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
 from contimg_assets.reading.files import is_file, is_inside, is_moc_text, visible_names
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
+# Version of the images of an epoch that has none.
+NO_IMAGES = "none"
 _ABSENT, _OUTSIDE, _UNREADABLE, _TOO_LARGE = "absent", "outside", "unreadable", "too large"
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
 # Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
@@ -256,8 +258,49 @@ def _is_folder(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
+class ImageFiles:
+    """Names of an image's files as the manifest states them: the FITS image and, where there are any, its maps."""
+
+    image: str
+    rms_map: str | None = None
+    background_map: str | None = None
+
+
+def image_files(folder: Path) -> Mapping[str, ImageFiles] | None:
+    """The files of each image that the manifest names a FITS image for; None where there is no manifest."""
+    glance = _glance(folder)
+    return None if glance is None else glance.images
+
+
+def images_version(folder: Path, roots: Sequence[Path]) -> str | None:
+    """Version of an epoch's FITS images and their maps, by name, size and time: their pixels are not looked at.
+
+    Returns
+    -------
+    None where there is no manifest; `NO_IMAGES` where none of the images that it names is there.
+    """
+    named = image_files(folder)
+    if named is None:
+        return None
+    states = {image: image_state(folder, files, roots) for image, files in named.items()}
+    if not any(states.values()):
+        return NO_IMAGES
+    return combine_versions(*itertools.chain.from_iterable(sorted(states.items())))
+
+
+def image_state(folder: Path, files: ImageFiles, roots: Sequence[Path]) -> str:
+    """Names, sizes and times of an image's files; nothing where the image is not there."""
+    found = []
+    for name in (files.image, files.rms_map, files.background_map):
+        path = None if name is None else _path(f"{folder}{os.sep}", name)
+        status = None if path is None or _is_outside(path, folder, roots) else _regular(path)
+        found.append("" if status is None else f"{name} {status.st_size} {status.st_mtime_ns}")
+    return "; ".join(found) if found[0] else ""
+
+
+@dataclass(frozen=True)
 class _Glance:
-    """What a manifest says about its epoch: earliest time, paths of the epoch's files, and of those read wholly.
+    """What a manifest says about its epoch: earliest time, paths of the epoch's files, of those read wholly, images.
 
     No files where it names none or cannot be read (`read_epoch` says what is wrong with it).
     """
@@ -265,6 +308,7 @@ class _Glance:
     mjd: float
     files: tuple[str, ...]
     wholly: frozenset[str]
+    images: Mapping[str, ImageFiles]
 
 
 def _read_glance(manifest: str) -> _Glance:
@@ -276,12 +320,18 @@ def _read_glance(manifest: str) -> _Glance:
     mjd = min((time for time in times_of(text) if time is not None), default=math.inf)
     wholly = [name for name in text.column("rms_map") if name is not None]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
+    # Of backgrounds nothing but forced fluxes is made: they have a version of their own.
     names = [name for column in ("catalogue", "path") for name in text.column(column) if name is not None]
     named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
     # Folder by folder, as versions have always been combined.
     in_order = sorted(named, key=lambda file: file.split(os.sep))  # noqa: PTH206 - thousands of times
     files = (manifest, *in_order) if named else ()
-    return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly))
+    return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly), _images_of(text))
+
+
+def _images_of(text: ManifestText) -> dict[str, ImageFiles]:
+    columns = zip(*(text.column(name) for name in ("image", "path", "rms_map", "background_map")), strict=True)
+    return {image: ImageFiles(path, rms, level) for image, path, rms, level in columns if image and path}
 
 
 def _path(folder: str, name: str) -> str:
@@ -304,7 +354,7 @@ def _read_memory(file: str) -> dict[str, list[Any]]:
     return {}
 
 
-_NOTHING = _Glance(math.inf, (), frozenset())
+_NOTHING = _Glance(math.inf, (), frozenset(), {})
 _glances = FileCache(_read_glance)
 _memories = FileCache(_read_memory)
 

@@ -14,8 +14,11 @@ from contimg_assets.config import Config
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.epochs import time_order
 from contimg_assets.pipeline import merges
+from contimg_assets.pipeline.deliveries import NO_IMAGES
 from contimg_assets.pipeline.stages import (
     ASSOCIATED_SOURCES,
+    FORCED_PRODUCTS,
+    FORCED_STAGE,
     NOTHING_BEFORE,
     PRODUCTS,
     RAW_DETECTIONS,
@@ -35,6 +38,8 @@ LEFT_OUT = "left_out"
 # Names of what `of_folds` gives.
 FOLDS = (ASSOCIATED_SOURCES.name, MERGES, LEFT_OUT)
 NO_SCALES = "none"
+FITS_IMAGES = "fits_images"
+POSITIONS = "positions"
 
 
 class NotMadeYet(StoreError):
@@ -87,6 +92,9 @@ class World:
     scales : version of each epoch's scales between epochs; None where the configuration does not apply them
     products : what each epoch in the products database was written from
     survey : the tables that belong to no epoch
+    images : gives the version of an epoch's FITS images, `NO_IMAGES` without any; None if its delivery is gone
+    positions : gives the version of what is to be measured on the images of an epoch
+    forced : what the forced fluxes of each epoch in the products database were written from
     """
 
     config: Config
@@ -97,6 +105,9 @@ class World:
     delivered: Sequence[str] = ()
     products: Mapping[str, EpochRecord] = field(default_factory=dict)
     survey: Sequence[SurveyTable] = ()
+    images: Callable[[str], str | None] = lambda epoch: NO_IMAGES
+    positions: Callable[[str], str] = lambda epoch: ""
+    forced: Mapping[str, EpochRecord] = field(default_factory=dict)
 
     @cached_property
     def merged(self) -> dict[str, dict[str, str]]:
@@ -110,7 +121,7 @@ class World:
     def record(self, stage: Stage, epoch: str) -> EpochRecord | None:
         """What a stage holds of an epoch, and what that was made from; None if it was never made."""
         if stage.kept_in == "database":
-            return self.products.get(epoch)
+            return (self.forced if stage is FORCED_PRODUCTS else self.products).get(epoch)
         return self.store.record(stage.name, epoch)
 
 
@@ -162,7 +173,33 @@ def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, st
         inputs[SCALES] = world.scales.get(epoch, NO_SCALES)
     if stage.reads_folds:
         inputs |= of_folds(epoch, world)
+    if stage.reads_images:
+        inputs |= {FITS_IMAGES: world.images(epoch) or NO_IMAGES, POSITIONS: world.positions(epoch)}
     return inputs
+
+
+def takes_part(stage: Stage, epoch: str, world: World) -> bool:
+    """Whether a stage has, or should have, anything of an epoch: one of images only where there are any.
+
+    An epoch that had images when it was measured takes part once more, to lose its fluxes; where its delivery is gone,
+    what was measured stays.
+    """
+    if not stage.of_images:
+        return True
+    images = world.images(epoch)
+    if images is None:
+        return False
+    measured = world.record(FORCED_STAGE, epoch)
+    if images != NO_IMAGES or (measured is not None and measured.inputs.get(FITS_IMAGES) != NO_IMAGES):
+        return True
+    # Measured once, and now without images: the database follows.
+    return (
+        stage is FORCED_PRODUCTS
+        and measured is not None
+        and epoch in world.forced
+        and measured.rows == 0
+        and (world.forced[epoch].inputs.get(FORCED_STAGE.name) != measured.data_version)
+    )
 
 
 def of_folds(epoch: str, world: World) -> dict[str, str]:

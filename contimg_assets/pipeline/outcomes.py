@@ -15,6 +15,7 @@ from contimg_assets.pipeline.store import EpochRecord, Failure
 
 UNCHANGED = "inputs, code and configuration unchanged: nothing to do"
 REFOLDED = "folded again because an earlier epoch changed"
+MEASURED_AGAIN = "measured again because there are other sources in its images"
 
 
 @dataclass(frozen=True)

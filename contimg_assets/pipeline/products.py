@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from contimg_assets.calibration import apply_corrections, with_epoch_scales
-from contimg_assets.config import Config
+from contimg_assets.config import STOKES_I, Config
 from contimg_assets.database import EpochProducts, ProductsDatabase, SourceMatching
 from contimg_assets.database.matching import source_matching
 from contimg_assets.errors import ContimgError
@@ -22,7 +22,9 @@ from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, 
 from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
+from contimg_assets.polarization.fluxes import TotalIntensity, partners, polarized_fluxes
 from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 
 CODE = "code_version"
 
@@ -87,12 +89,18 @@ class StoredProducts:
         associations = with_heirs(table("associated_sources", "associations"), merged, ["source_id"])
         if left_out := inputs.get(inputs_.LEFT_OUT):
             associations = associations[~associations["epoch"].isin(left_out.split(","))]
+        images = table("raw_detections", "images")
+        measurements = apply_corrections(
+            table("measurements", "measurements"), corrections, table("corrections", "scale_pulls")
+        )
+        others = table("measurements", "other_measurements"), table("raw_detections", "other_images")
+        own = associations[associations["epoch"] == epoch]
+        total = TotalIntensity(images, measurements, own)
         return EpochProducts(
             epoch=epoch,
-            images=table("raw_detections", "images"),
-            measurements=apply_corrections(
-                table("measurements", "measurements"), corrections, table("corrections", "scale_pulls")
-            ),
+            images=images,
+            measurements=measurements,
+            stokes=self._polarized(others, total, corrections),
             associations=associations,
             relations=with_heirs(table("associated_sources", "relations"), merged, ["from_source_id", "to_source_id"]),
             corrections=corrections,
@@ -101,6 +109,20 @@ class StoredProducts:
             bands=self.config.bands,
             versions={**inputs, CODE: self.code},
         )
+
+    def _polarized(
+        self, others: tuple[pd.DataFrame, pd.DataFrame], total: TotalIntensity, corrections: pd.DataFrame
+    ) -> pd.DataFrame:
+        """Fluxes in other Stokes parameters, corrected as the image in I that each is of an observation with."""
+        rows, images = others
+        if rows.empty and images.empty:
+            return STOKES_MEASUREMENTS.empty()
+        partner = partners(images, total.images, self.config.bands).reindex(rows["image"])
+        of_image = rows["image"].where((rows["stokes"] == STOKES_I).to_numpy(), partner.to_numpy())
+        # What is added to all fluxes in I says nothing of those of other Stokes parameters.
+        scales = corrections.assign(flux_add_mjy=0.0)
+        corrected = apply_corrections(rows.assign(image=of_image), scales).assign(image=rows["image"])
+        return polarized_fluxes(corrected, images, total, self.config.stokes, self.config.bands)
 
 
 def complete_epochs(store: EpochStore) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import pandas as pd
 
@@ -20,8 +21,10 @@ from contimg_assets.pipeline.deliveries import (
     DeliveryVersions,
     delivery_version,
     find_deliveries,
+    images_version,
     unusable_folders,
 )
+from contimg_assets.pipeline.forced_photometry import positions_of, recorded_forced
 from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of_epochs
 from contimg_assets.pipeline.products import recorded_products
 from contimg_assets.pipeline.stages import EPOCH_STAGES
@@ -113,7 +116,7 @@ class Project:
             stored_world(self.config, store),
             delivery=deliveries.get,
             delivered=list(deliveries),
-            products=recorded_products(self.products),
+            **of_database(self.config, self.products),
             survey=survey_tables(self.config, store, self.products),
         )
 
@@ -139,4 +142,25 @@ def stored_world(config: Config, store: EpochStore) -> World:
         return delivery_version(folder, config.image_roots) if folder.is_dir() else None
 
     scales = applied_scales(config)
-    return World(config, store, delivery, catalog_versions(config), None if scales is None else scale_versions(scales))
+    return World(
+        config,
+        store,
+        delivery,
+        catalog_versions(config),
+        None if scales is None else scale_versions(scales),
+        images=partial(images_version_of, config),
+    )
+
+
+def images_version_of(config: Config, epoch: str) -> str | None:
+    """Version of an epoch's FITS images, see `deliveries.images_version`."""
+    return images_version(config.incoming / check_epoch_key(epoch), config.image_roots)
+
+
+def of_database(config: Config, database: ProductsDatabase) -> dict[str, Any]:
+    """What a world knows of the products database: its attributes by name."""
+    return {
+        "products": recorded_products(database),
+        "forced": recorded_forced(config, database),
+        "positions": positions_of(config, database).version,
+    }

@@ -18,8 +18,18 @@ from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES, SCALE_PULLS
-from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, MEASUREMENTS, REJECTED
+from contimg_assets.schemas.detections import (
+    COVERAGE,
+    DETECTIONS,
+    IMAGES,
+    MEASUREMENTS,
+    OTHER_DETECTIONS,
+    OTHER_IMAGES,
+    OTHER_MEASUREMENTS,
+    REJECTED,
+)
 from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
+from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
 
@@ -40,6 +50,8 @@ class Stage:
     reads_catalogs : whether it reads the reference catalogs
     reads_scales : whether it reads the scales between epochs, where the configuration applies them
     reads_folds : whether it reads what the folds of other epochs say of its sources: merged ones, copied rows
+    reads_images : whether it reads the FITS images, and the sources of all epochs that lie in them
+    of_images : whether it has no part in an epoch without FITS images
     per : whether it has a result for every epoch, or one for the whole survey
     kept_in : whether its tables are Parquet files of the store or tables of the products database
     """
@@ -54,6 +66,8 @@ class Stage:
     reads_catalogs: bool = False
     reads_scales: bool = False
     reads_folds: bool = False
+    reads_images: bool = False
+    of_images: bool = False
     per: Literal["epoch", "survey"] = "epoch"
     kept_in: Literal["store", "database"] = "store"
 
@@ -61,14 +75,23 @@ class Stage:
         """Changes when the algorithm, a parameter that the stage reads, or the shape of its tables changes."""
         sections = (getattr(config, section) for section in self.sections)
         parameters = [section.version for section in sections if section.is_used]
-        shapes = [str(schema.arrow) for schema in self.tables]
+        # The shape of a table that is not there says nothing; of one that is, the algorithm's version tells.
+        shapes = [str(schema.arrow) for schema in self.tables if not schema.optional]
         # Results of stages of the survey were versioned without the name before they stood in this table.
         name = [self.name] if self.per == "epoch" else []
         return combine_versions(*name, self.algorithm, *parameters, *shapes)
 
 
-RAW_DETECTIONS = Stage("raw_detections", "2", (), ("ingest",), (DETECTIONS, IMAGES, REJECTED, COVERAGE))
-MEASUREMENTS_STAGE = Stage("measurements", "3", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS,))
+RAW_DETECTIONS = Stage(
+    "raw_detections",
+    "3",
+    (),
+    ("ingest",),
+    (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
+)
+MEASUREMENTS_STAGE = Stage(
+    "measurements", "3", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
+)
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
     FOLD_VERSION,
@@ -122,7 +145,7 @@ PRODUCTS = Stage(
     "products",
     "5",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
-    ("matching", "corrections", "variability", "bands"),
+    ("matching", "corrections", "variability", "bands", "stokes"),
     (),
     reads_catalogs=True,
     reads_scales=True,
@@ -134,11 +157,25 @@ SCALES_TABLE = Stage(
     "products/epoch_scales", "1", ("epoch_scales",), (), (EPOCH_SCALES,), per="survey", kept_in="database"
 )
 
-STAGES = (*_BEFORE_PRODUCTS, PRODUCTS, SCALES_TABLE)
+# After the products, which say where the sources of all epochs are: no table of theirs is made from it.
+FORCED_STAGE = Stage(
+    "forced_photometry",
+    "1",
+    (PRODUCTS.name,),
+    (),
+    (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE),
+    hidden=frozenset({IMAGE_NOISE.name}),
+    reads_images=True,
+    of_images=True,
+)
+FORCED_PRODUCTS = Stage("products/forced_fluxes", "1", (FORCED_STAGE.name,), (), (), of_images=True, kept_in="database")
+
+STAGES = (*_BEFORE_PRODUCTS, PRODUCTS, SCALES_TABLE, FORCED_STAGE, FORCED_PRODUCTS)
 """All stages, in the order of the flow."""
 STAGE = {stage.name: stage for stage in STAGES}
 EPOCH_STAGES = tuple(stage for stage in STAGES if stage.per == "epoch")
-"""Those that have a result for every epoch."""
+"""Those that have a result for every epoch, or for every one with images."""
+STAGES_OF_EVERY_EPOCH = tuple(stage for stage in EPOCH_STAGES if not stage.of_images)
 
 # Version of the state that the first epoch is folded onto, of each stage that folds.
 NOTHING_BEFORE = {

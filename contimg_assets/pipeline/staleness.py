@@ -6,7 +6,7 @@ nightly schedule and a check all call `assess`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,6 +67,8 @@ def _of_epochs(world: World) -> Iterator[tuple[str, str, State, str]]:
     for epoch in _epochs(world):
         upstream: str | None = None
         for stage in EPOCH_STAGES:
+            if not inputs_.takes_part(stage, epoch, world):
+                continue
             record = world.record(stage, epoch)
             question = _Question(world, stage, epoch, codes[stage.name], record)
             state, reason = question.answer(before.get(stage.name, ""), upstream)
@@ -160,8 +162,15 @@ def ranges_to_make(assessment: pd.DataFrame, in_order: Sequence[str]) -> list[Ep
     """Runs that make what is stale or missing: an epoch takes part from its first stage that needs making on."""
     work = work_to_do(of_epochs(assessment))
     first = work["stage"].map(_NAMES.index).groupby(work["epoch"]).min()
+    wanted = work.groupby("epoch")["stage"].agg(set)
     return [
-        EpochRange(tuple(_NAMES[start:]), tuple(part))
+        EpochRange(tuple(stages_from(_NAMES[start], set.union(*wanted[list(part)]))), tuple(part))
         for start in sorted(set(first))
         for part in contiguous_ranges(list(first.index[first == start]), in_order)
     ]
+
+
+def stages_from(first: str, wanted: Collection[str]) -> list[str]:
+    """A stage and those after it, in the order of the flow; stages of images only where they are wanted."""
+    stages = EPOCH_STAGES[_NAMES.index(first) :]
+    return [stage.name for stage in stages if not stage.of_images or stage.name in wanted]

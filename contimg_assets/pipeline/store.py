@@ -164,19 +164,22 @@ class EpochStore:
 
         Parameters
         ----------
-        tables : by table name, all that the stage's schemas name
+        tables : by table name, all that the stage's schemas name; optional ones may be left out
         inputs : version of everything that was read to make them
         facts : numbers to keep and show with the record
         hidden : tables that do not count for the data version (a fold's state)
         failed_checks : sentence of each quality check that failed and held nothing back, by name
         """
         schemas = self._schemas[stage]
-        if set(tables) != set(schemas):
+        needed = {name for name, schema in schemas.items() if not schema.optional}
+        if not needed <= set(tables) <= set(schemas):
             raise StoreError(f"stage {stage!r} has the tables {sorted(schemas)}, not {sorted(tables)}")
         folder = self._writable_folder(stage, epoch)
         stored: dict[str, StoredTable] = {}
         counted: list[str] = []
         for name, schema in schemas.items():
+            if schema.optional and not len(tables.get(name, ())):
+                continue
             arrow = schema.to_arrow(tables[name])
             version = version_of_table(arrow)
             file = f"{name}-{version}.parquet"
@@ -308,7 +311,12 @@ class EpochStore:
 
     def read_recorded(self, record: EpochRecord, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One table that a record names, committed or only staged, checked against its schema."""
+        schema = self._schemas[record.stage][table]
+        if columns is not None:
+            schema = TableSchema(schema.name, schema.description, tuple(schema[name] for name in columns))
         if table not in record.tables:
+            if self._schemas[record.stage][table].optional:
+                return schema.arrow.empty_table()
             raise StoreError(
                 f"{record.stage} of epoch {record.epoch!r} was made without {table!r}; "
                 f"`contimg run --force --epochs {record.epoch}` makes it again"
@@ -322,9 +330,6 @@ class EpochStore:
             raise
         except (OSError, pa.ArrowException) as error:
             raise _not_as_written(file, error) from error
-        schema = self._schemas[record.stage][table]
-        if columns is not None:
-            schema = TableSchema(schema.name, schema.description, tuple(schema[name] for name in columns))
         schema.check(found)
         # In the order asked for, which is not always that of the file.
         return found if columns is None else found.select(list(columns))

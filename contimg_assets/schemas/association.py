@@ -48,7 +48,8 @@ RELATIONS = TableSchema(
 
 ALIGNMENT = TableSchema(
     "alignment",
-    "Shift of each image against the sources known before, as taken out for matching only",
+    "Shift of each image against the sources known before, or, where there are too few, against the images that it "
+    "overlaps; as taken out for matching only",
     (
         Column("image", TEXT, "", "Image"),
         Column("dra_arcsec", FLOAT, "arcsec", "Shift added to the measurements, east", nullable=True),

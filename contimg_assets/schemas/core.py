@@ -68,6 +68,8 @@ class TableSchema:
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
+    # Whether the store keeps nothing of an epoch without rows: what few surveys have costs the others nothing.
+    optional: bool = False
     _by_name: dict[str, Column] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

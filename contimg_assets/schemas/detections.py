@@ -42,6 +42,16 @@ IMAGES = TableSchema(
     key=("image",),
 )
 
+STOKES = Column("stokes", TEXT, "", "Stokes parameter of the image: I, Q, U, V, or L for linear polarization")
+
+OTHER_IMAGES = TableSchema(
+    "other_images",
+    "The epoch's images in other Stokes parameters than I",
+    (*IMAGES.columns, STOKES),
+    key=("image",),
+    optional=True,
+)
+
 COVERAGE = TableSchema(
     "coverage",
     "What images cover and how deep, where an rms map or a footprint tells more than the circle and the image's rms",
@@ -145,6 +155,14 @@ DETECTIONS = TableSchema(
     key=("measurement_id",),
 )
 
+OTHER_DETECTIONS = TableSchema(
+    "other_detections",
+    "Accepted rows that make no sources: those in other Stokes parameters than I, and negative ones in I",
+    (*_DETECTION_COLUMNS, STOKES),
+    key=("measurement_id",),
+    optional=True,
+)
+
 MEASUREMENTS = TableSchema(
     "measurements",
     "Detections with errors and weights; duplicates between images are marked, not removed",
@@ -182,4 +200,12 @@ MEASUREMENTS = TableSchema(
         ),
     ),
     key=("measurement_id",),
+)
+
+OTHER_MEASUREMENTS = TableSchema(
+    "other_measurements",
+    "The other detections with errors; duplicates, between images in one Stokes parameter, are marked",
+    (*MEASUREMENTS.columns, STOKES),
+    key=("measurement_id",),
+    optional=True,
 )

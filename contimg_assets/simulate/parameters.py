@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from contimg_assets.config import Section
+
+# Parameters that came later: a survey that does not use the first of a group is what it was.
+_POLARIZED = ("stokes", "polarized_fraction", "polarization_degree", "n_only_polarized")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -75,6 +78,14 @@ class SurveyParameters(Section):
     other_bands_mhz: tuple[Positive, ...] = Field(
         (), description="Frequencies at which every image is taken once more, right after, with errors of its own [MHz]"
     )
+    stokes: tuple[Literal["Q", "U", "V", "L"], ...] = Field(
+        (), description="Stokes parameters beside I in which every image is made too, of the same observation"
+    )
+    polarized_fraction: Fraction = Field(0.15, description="Share of the sources that are polarized, in each of these")
+    polarization_degree: tuple[Positive, Positive] = Field(
+        (0.05, 0.5), description="Range of the polarized flux over that in I; of either sign, but for L"
+    )
+    n_only_polarized: int = Field(3, ge=0, description="Sources that only polarized images show, in each of these")
     bmaj_arcsec: Positive = Field(58.8, description="Beam, FWHM major axis [arcsec]")
     bmin_arcsec: Positive = Field(33.1, description="Beam, FWHM minor axis [arcsec]")
     bpa_deg: float = Field(12.0, description="Beam position angle, east of north [deg]")
@@ -126,6 +137,7 @@ class SurveyParameters(Section):
         for name in (
             "rms_mjy_beam",
             "variable_modulation",
+            "polarization_degree",
             "transient_flux_mjy",
             "transient_epochs",
             "double_separation_beams",
@@ -139,6 +151,12 @@ class SurveyParameters(Section):
         if self.variable_fraction + self.double_fraction + self.blend_fraction > 1:
             raise ValueError("variable_fraction, double_fraction and blend_fraction must not exceed 1 together")
         return self
+
+    @property
+    def unused(self) -> set[str]:
+        """Parameters that came later and that this survey does not use: without them it is what it was before."""
+        bands = set() if self.other_bands_mhz else {"other_bands_mhz"}
+        return bands | (set() if self.stokes else set(_POLARIZED))
 
     @property
     def blend_radius_arcsec(self) -> float:

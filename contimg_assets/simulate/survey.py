@@ -5,7 +5,7 @@ Belongs here: the order of things and the files. The sky is in `sky`, the finder
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
 from contimg_assets.simulate.images import write_images
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
+from contimg_assets.simulate.polarization import COLUMNS, detect_polarized, in_other_stokes, true_polarization
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
@@ -28,6 +29,7 @@ _MANIFEST += ["bpa_deg", "freq_mhz", "rms_mjy_beam"]
 # Between an image and the same at the next frequency.
 _NEXT_BAND_DAYS = 0.005
 _TRUTH_TABLES = ("sources", "measurements", "images", "light_curves", "counterparts")
+_POLARIZATION = "polarization"
 _CSV = WriteOptions(quoting_style="needed")
 _IN_TRUTH_ONLY = ["true_source", "second_source"]
 
@@ -55,6 +57,9 @@ class SurveyTruth:
     counterparts : DataFrame
         One row an entry of a reference catalog: ``catalog``, ``catalog_source_id``, ``true_source``,
         ``second_source`` (the other source of an entry that is a blend).
+    polarization : DataFrame
+        One row a polarized source and Stokes parameter: ``true_source``, ``stokes``, ``ra_deg``, ``dec_deg``,
+        ``fraction`` of the flux in I, signed, or ``flux_mjy`` of what only polarized images show.
     """
 
     sources: pd.DataFrame
@@ -62,16 +67,18 @@ class SurveyTruth:
     images: pd.DataFrame
     light_curves: pd.DataFrame
     counterparts: pd.DataFrame
+    polarization: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _TRUTH_TABLES:
+        for name in (*_TRUTH_TABLES, *([_POLARIZATION] if len(self.polarization) else [])):
             getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
 
     @classmethod
     def read(cls, folder: Path) -> SurveyTruth:
         """The truth of a survey that `simulate_survey` wrote: its folder ``truth``."""
-        return cls(**{name: pd.read_parquet(folder / f"{name}.parquet") for name in _TRUTH_TABLES})
+        names = [name for name in (*_TRUTH_TABLES, _POLARIZATION) if (folder / f"{name}.parquet").exists()]
+        return cls(**{name: pd.read_parquet(folder / f"{name}.parquet") for name in names})
 
 
 def simulate_survey(
@@ -91,7 +98,7 @@ def simulate_survey(
     Returns
     -------
     SurveyTruth
-        Tables ``sources``, ``measurements``, ``images``, ``light_curves``, ``counterparts``; also in
+        Tables ``sources``, ``measurements``, ``images``, ``light_curves``, ``counterparts``, ``polarization``; also in
         ``<out>/truth/*.parquet``. The parameters are in ``<out>/truth/parameters.json``.
 
     Raises
@@ -119,14 +126,20 @@ def simulate_survey(
     groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
     found = []
     delivered = _in_all_bands(p, delivered)
+    polarized = true_polarization(p, delivered, sources)
     for key, rows in delivered.groupby("epoch_index", sort=True):
         k, rows = int(str(key)), rows.reset_index(drop=True)
         table = _detect_in_all_bands(p, rows, sources, flux[k], groups)
         folder = out / "incoming" / rows["epoch"].iloc[0]
         if images:
             rows = rows.assign(path=_write_images_of_all_bands(folder, p, rows, sources, flux[k]))
-        _write_epoch(p, folder, rows, table)
         found.append(table)
+        if p.stokes:
+            others = in_other_stokes(p, rows)
+            tables = [table, *_detect_polarized(p, others, sources, flux[k], polarized, first=len(rows))]
+            table = pd.concat(tables, ignore_index=True)
+            rows = pd.concat([rows.assign(stokes="I"), others.drop(columns="path", errors="ignore")], ignore_index=True)
+        _write_epoch(p, folder, rows, table)
     counterparts = []
     for index, reference in enumerate(p.catalogs):
         rng = np.random.default_rng([p.seed, 3, index])
@@ -141,6 +154,7 @@ def simulate_survey(
         images=delivered.drop(columns="epoch_index"),
         light_curves=_true_light_curves(delivered, sources, flux),
         counterparts=_true_counterparts(counterparts),
+        polarization=polarized,
     )
     truth.write(out / "truth")
     return truth
@@ -178,6 +192,25 @@ def _detect_in_all_bands(
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
+def _detect_polarized(
+    p: SurveyParameters,
+    images: pd.DataFrame,
+    sources: pd.DataFrame,
+    flux_mjy: Floats,
+    polarized: pd.DataFrame,
+    first: int,
+) -> list[pd.DataFrame]:
+    """What the finder delivers in other Stokes parameters; images are numbered from `first` on."""
+    parts = []
+    for _, rows in images.groupby(["stokes", "freq_mhz"], sort=False):
+        here = rows.reset_index(drop=True)
+        flux = _flux_at(p, float(here["freq_mhz"].iloc[0]), sources, flux_mjy)
+        table = detect_polarized(p, here, sources, flux, polarized)
+        number = first + rows.index.to_numpy()[table["image_index"].to_numpy(np.intp)]
+        parts.append(table.assign(image_index=number, freq_mhz=here["freq_mhz"].iloc[0]))
+    return parts
+
+
 def _write_images_of_all_bands(
     folder: Path, p: SurveyParameters, images: pd.DataFrame, sources: pd.DataFrame, flux_mjy: Floats
 ) -> list[str]:
@@ -203,7 +236,7 @@ def _claim(out: Path, p: SurveyParameters) -> None:
     """Make the folder this survey's own: two surveys in one folder would be delivered as one."""
     note = out / "truth" / "parameters.json"
     # Surveys of before are what they were.
-    written = p.model_dump_json(indent=2, exclude=None if p.other_bands_mhz else {"other_bands_mhz"})
+    written = p.model_dump_json(indent=2, exclude=p.unused)
     incoming = out / "incoming"
     occupied = incoming.is_dir() and any(incoming.iterdir())
     if occupied and not (note.is_file() and note.read_text(encoding="utf-8") == written):
@@ -284,6 +317,9 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
     rows = table.round(6).assign(ra_deg=table["ra_deg"].round(9), dec_deg=table["dec_deg"].round(9))
     # Rounding up may reach 360 itself.
     rows["ra_deg"] = rows["ra_deg"] % 360.0
+    # The images of one frequency come together, whatever their order in the manifest.
+    order = np.argsort(table["image_index"].to_numpy(np.intp), kind="stable")
+    table, rows = table.iloc[order], rows.iloc[order]
     delivered = pa.Table.from_pandas(rows[list(CATALOG_COLUMNS)], preserve_index=False)
     first = np.searchsorted(table["image_index"], np.arange(len(images) + 1))
     for k, file in enumerate(files):
@@ -295,7 +331,7 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
         bmin_arcsec=p.bmin_arcsec,
         bpa_deg=p.bpa_deg,
     )
-    columns = [*_MANIFEST, "path"] if "path" in manifest else _MANIFEST
+    columns = [*_MANIFEST, *(name for name in ("path", "stokes") if name in manifest)]
     manifest[columns].to_csv(folder / "images.csv", index=False, float_format="%.12g")
 
 

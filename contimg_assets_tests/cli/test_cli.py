@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from contimg_assets.cli.app import app
 from contimg_assets.orchestration.runs.instance import open_instance
-from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets.pipeline.stages import STAGES_OF_EVERY_EPOCH
 from contimg_assets_tests.projects import TestProject
 
 runner = CliRunner()
@@ -75,7 +75,7 @@ def test_run_outside_a_project_says_what_to_do(tmp_path: Path, monkeypatch: pyte
 
 def test_status_shows_every_stage_fresh(in_finished: Path) -> None:
     output = call("status").output
-    assert output.count("fresh") == 2 * len(EPOCH_STAGES)
+    assert output.count("fresh") == 2 * len(STAGES_OF_EVERY_EPOCH)
     assert "stale" not in output
 
 

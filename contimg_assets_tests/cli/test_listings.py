@@ -57,6 +57,14 @@ def test_lists_are_sorted_cut_and_written() -> None:
     assert isinstance(json.loads(call("new", "--max-false-chance", "1", "--json").stdout), list)
 
 
+def test_a_survey_in_i_alone_has_no_polarized_sources() -> None:
+    assert json.loads(call("polarized", "--json").stdout) == []
+    name = json.loads(call("variables", "--p-value", "1", "--json").stdout)[0]["name"]
+    assert json.loads(call("polarized", name, "--json").stdout) == []
+    assert "Polarization" not in call("source", name).stdout
+    call("polarized", "0" * 16, status=2)
+
+
 def test_what_is_not_there_is_named_with_what_is_meant() -> None:
     for option in ("--sort", "--columns"):
         output = " ".join(call("variables", "--p-value", "1", option, "eta_paek", status=2).output.split())

@@ -16,7 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contimg_assets_tests import postgres
-from contimg_assets_tests.histories import ABSENT, CONFIGURATIONS, IN_PART, TINY, WHOLE, Sky, Step, begun, quick
+from contimg_assets_tests.histories import (
+    ABSENT,
+    CONFIGURATIONS,
+    IN_PART,
+    MIXED,
+    SKIES,
+    TINY,
+    WHOLE,
+    Sky,
+    Step,
+    begun,
+    quick,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +50,11 @@ STEPS = st.lists(
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@pytest.fixture(scope="module", params=list(CONFIGURATIONS) if MANY else ["forking"])
+@pytest.fixture(scope="module", params=list(CONFIGURATIONS) if MANY else [MIXED])
 def sky(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sky]:
     with quick():
-        yield Sky(tmp_path_factory.mktemp("sky"), CONFIGURATIONS[request.param])
+        parameters = SKIES.get(request.param, TINY)
+        yield Sky(tmp_path_factory.mktemp("sky"), CONFIGURATIONS[request.param], parameters)
 
 
 def walk(sky: Sky, folder: Path, start: tuple[int, ...], steps: list[Step], products: str | None = None) -> None:

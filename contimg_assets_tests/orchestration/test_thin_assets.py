@@ -12,6 +12,7 @@ import contimg_assets.orchestration.assets
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.definitions import build_definitions
 from contimg_assets.orchestration.assets import stage_keys
+from contimg_assets.pipeline.inputs import FITS_IMAGES
 from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, STAGES, Stage
 
 _MODULES = sorted(Path(contimg_assets.orchestration.assets.__file__).parent.glob("[a-z]*.py"))
@@ -45,6 +46,10 @@ def test_an_asset_depends_on_what_its_stage_reads(stage: Stage) -> None:
     parents = {key.to_user_string() for key in GRAPH.get(dg.AssetKey(stage.name)).parent_keys}
     catalogs = {f"reference/{name}" for name in CONFIG.catalogs} if stage.reads_catalogs else set()
     delivered = set() if stage.reads else {"incoming"}
+    if stage.reads_images:
+        # The products are a table each.
+        tables = {parent for parent in parents if parent.startswith(f"{PRODUCTS.name}/")}
+        parents, delivered = parents - tables | ({PRODUCTS.name} if tables else set()), {FITS_IMAGES}
     assert parents == {*stage.reads, *catalogs, *delivered}
 
 

@@ -28,6 +28,7 @@ ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
 _OF_EPOCH = (
     "source_relations",
     "corrections",
+    "stokes_measurements",
     "measurements",
     "image_coverage",
     "image_depths",
@@ -86,6 +87,8 @@ def replace_rows(
     change = ChangedEpochs()
     for epoch in [name for name in (list(recorded) if anew else delete) if name in recorded]:
         _take_out(connection, epoch, change)
+        for name in ("forced_fluxes", "forced_epochs"):
+            connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))
         change.deleted.append(epoch)
     if anew:
         recorded = {}
@@ -137,6 +140,8 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     of_image = band.take(pc.index_in(kept["image"], tables["images"]["image"]).combine_chunks())
     measured = _with(kept, epoch=epoch, is_limit=False).append_column("band", of_image)
     bulk.insert(connection, TABLES["measurements"], measured)
+    if "stokes" in tables:
+        bulk.insert(connection, TABLES["stokes_measurements"], _with(tables["stokes"], epoch=epoch))
     by = pc.if_else(associations["copied"], pa.scalar(epoch), pa.scalar(None, pa.string()))
     rows = associations.append_column("copied_by", by)
     bulk.insert(connection, TABLES["associations"], rows.sort_by([(name, "ascending") for name in ASSOCIATION_KEY]))

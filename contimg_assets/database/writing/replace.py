@@ -26,6 +26,7 @@ from contimg_assets.database.writing.error_model import write_error_model
 from contimg_assets.database.writing.limits import Missing, update_limits
 from contimg_assets.database.writing.matches import write_matches
 from contimg_assets.database.writing.names import name_sources
+from contimg_assets.database.writing.polarized import place_polarized
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
 from contimg_assets.database.writing.sources import (
     covered,
@@ -76,6 +77,7 @@ def replace_epochs(
     report.n_aliases = write_aliases(connection, change, affected.vanished, affected.alive)
     # Before matching: a source that is gone must not be taken for a neighbor of those that are there.
     delete_sources(connection, affected.vanished)
+    place_polarized(connection)
     write_matches(connection, matching)
     watch.lap("matches")
     if len(change.written) * 10 >= affected.n_epochs:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.association.fold import FoldResult
 from contimg_assets.association.history import copy_fork_history
+from contimg_assets.association.overlaps import REPEATS
 from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
@@ -98,8 +99,9 @@ class Association:
         """Associations of one epoch, and the sources after it."""
         table = self.measurements.read(epoch, "measurements", [*_READ, "duplicate_of"])
         kept = table.loc[table["duplicate_of"].isna(), _READ].assign(epoch=epoch)
+        repeats = table.loc[table["duplicate_of"].notna(), list(REPEATS)]
         images = self.raw_detections.read(epoch, "images")
-        result = fold_bands(onto.state, kept, images, self.config.association, self.config.bands)
+        result = fold_bands(onto.state, kept, images, self.config.association, self.config.bands, repeats)
         return self._content(result, onto), result.state
 
     def _content(self, result: FoldResult, onto: Onto[FoldState]) -> Content:
@@ -139,7 +141,8 @@ class Association:
     def _copied_history(self, result: FoldResult, earlier: Sequence[EpochRecord]) -> pd.DataFrame:
         """Earlier rows of the parents of forks, for methods whose forks copy history."""
         forks = result.forks[result.forks["copies_history"]]
-        if forks.empty:
+        # In the first epoch a source may fork in one band from one that another band has just shown.
+        if forks.empty or not earlier:
             return result.associations.iloc[:0]
         parents = pa.array(forks["parent_source_id"].unique())
         history = pa.concat_tables(

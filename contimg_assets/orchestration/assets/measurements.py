@@ -7,7 +7,7 @@ import dagster as dg
 
 from contimg_assets.config import Config
 from contimg_assets.ingest.checks import measurements_add_up
-from contimg_assets.ingest.measurements import measure
+from contimg_assets.ingest.measurements import measure, measure_others
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
@@ -22,16 +22,20 @@ NOTHING_LOST = "no_detection_lost"
 def make(epoch: str, raw_detections: StoredEpochs, config: Config) -> Content:
     """Measurements of one epoch."""
     detections = raw_detections.read(epoch, "detections")
-    table = measure(detections, raw_detections.read(epoch, "images"), config.measurements, config.bands)
+    images = raw_detections.read(epoch, "images")
+    table = measure(detections, images, config.measurements, config.bands)
+    others = raw_detections.read(epoch, "other_detections")
+    other_images = raw_detections.read(epoch, "other_images")
+    apart = measure_others(others, (images, other_images), config.measurements, config.bands)
     n_duplicates = int(table["duplicate_of"].notna().sum())
     return Content(
-        tables={"measurements": table},
+        tables={"measurements": table, "other_measurements": apart},
         facts={
             "n_measurements": len(table) - n_duplicates,
             "n_duplicates": n_duplicates,
             **medians(table, "snr", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec", "compactness"),
         },
-        checks=[Check.of(NOTHING_LOST, measurements_add_up(detections, table))],
+        checks=[Check.of(NOTHING_LOST, [*measurements_add_up(detections, table), *measurements_add_up(others, apart)])],
     )
 
 

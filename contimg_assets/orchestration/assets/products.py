@@ -33,10 +33,12 @@ from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, product_lineage
 from contimg_assets.orchestration.partitions import EPOCHS, SINGLE_RUN
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.forced_photometry import write_forced_products
 from contimg_assets.pipeline.outcomes import Outcome
 from contimg_assets.pipeline.products import write_products
-from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE, PRODUCTS, SCALES_TABLE
+from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE, FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS, SCALES_TABLE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
+from contimg_assets.schemas.forced import FORCED_FLUXES
 
 _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
     "epochs": ("raw_detections",),
@@ -60,6 +62,7 @@ _EPOCHS_KEY = dg.AssetKey(["products", "epochs"])
 
 
 SCALES_KEY = dg.AssetKey(SCALES_TABLE.name.split("/"))
+FORCED_KEY = dg.AssetKey(FORCED_PRODUCTS.name.split("/"))
 
 
 def _kinds(config: Config) -> set[str]:
@@ -68,7 +71,7 @@ def _kinds(config: Config) -> set[str]:
 
 def build(config: Config) -> list[dg.AssetsDefinition]:
     """The assets, for a configuration."""
-    return [_build_products(config), _build_epoch_scales(config)]
+    return [_build_products(config), _build_epoch_scales(config), _build_forced_fluxes(config)]
 
 
 def _specs(config: Config) -> list[dg.AssetSpec]:
@@ -146,6 +149,45 @@ def _build_epoch_scales(config: Config) -> dg.AssetsDefinition:
         )
 
     return epoch_scales_table
+
+
+def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=FORCED_PRODUCTS.name.replace("/", "_"),
+        specs=[
+            dg.AssetSpec(
+                FORCED_KEY,
+                deps=[FORCED_STAGE.name],
+                skippable=True,
+                group_name="products",
+                owners=OWNERS,
+                kinds=_kinds(config),
+                code_version=FORCED_PRODUCTS.code_version(config),
+                automation_condition=on_upstream_change(),
+                description=f"{FORCED_FLUXES.description}; the view `forced_photometry` has them corrected.",
+                metadata={COLUMN_SCHEMA: columns_of_product(FORCED_FLUXES.name)},
+            )
+        ],
+        check_specs=[none_failed_spec(FORCED_KEY)],
+        partitions_def=EPOCHS,
+        backfill_policy=SINGLE_RUN,
+        pool="products_database",
+        retry_policy=RETRY_INTERNAL_ERRORS,
+    )
+    def forced_fluxes(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[EpochParquetIOManager],
+        database: dg.ResourceParam[ProductsDatabase],
+    ) -> Iterator[Any]:
+        database.upgrade()
+        work = work_of(context, FORCED_PRODUCTS, config, store.epochs, database)
+        made, _ = sorted_out(write_forced_products(work, database))
+        names = [column.name for column in describe_table(FORCED_FLUXES.name).columns]
+        lineage = {COLUMN_LINEAGE: product_lineage(FORCED_FLUXES.name, names, (FORCED_STAGE.name,))}
+        yield from epoch_events(FORCED_KEY, made, lineage)
+        yield from check_results(context, work.store, FORCED_PRODUCTS)
+
+    return forced_fluxes
 
 
 def _publish(

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from contimg_assets.config import Config
+from contimg_assets.config import STOKES_I, Config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.checks import rejections_within_limits, rows_add_up
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
@@ -36,7 +36,7 @@ _READS = 3
 
 
 def make(epoch: str, inputs: Mapping[str, str], config: Config) -> Content:
-    """Detections, images, coverage and rejected rows of one epoch.
+    """Detections, images, coverage and rejected rows of one epoch, and what makes no sources.
 
     Raises
     ------
@@ -45,29 +45,34 @@ def make(epoch: str, inputs: Mapping[str, str], config: Config) -> Content:
     """
     folder = config.incoming / epoch
     found, version = _read_at_rest(epoch, inputs[INCOMING], config)
-    images = found.images
-    too_many = rejections_within_limits(images, found.rejected, config.ingest)
-    outside = positions_outside_field(images, found.detections, config.ingest.field_margin)
+    images, everything = found.images, found.all_images
+    too_many = rejections_within_limits(everything, found.rejected, config.ingest)
+    outside = positions_outside_field(everything, found.all_detections, config.ingest.field_margin)
+    others = found.other_detections
     return Content(
         tables={
             "detections": found.detections,
             "images": images,
             "rejected": found.rejected,
             "coverage": found.coverage,
+            "other_detections": others,
+            "other_images": found.other_images,
         },
         inputs={INCOMING: version},
         facts={
             "mjd_first": float(images["mjd"].min()),
             "mjd_last": float(images["mjd"].max()),
             "n_images": len(images),
-            "n_rows": int(images["n_rows"].sum()),
+            "n_rows": int(everything["n_rows"].sum()),
             "n_detections": len(found.detections),
             "n_rejected": len(found.rejected),
-            "n_images_other_stokes": len(found.other_stokes),
+            "n_images_other_stokes": len(found.other_images),
+            "n_detections_other_stokes": int((others["stokes"] != STOKES_I).sum()),
+            "n_negative": int((others["stokes"] == STOKES_I).sum()),
             "median_rms_mjy_beam": float(images["rms_mjy_beam"].median()),
         },
         checks=[
-            Check.of(ROWS_ADD_UP, rows_add_up(images, found.detections, found.rejected)),
+            Check.of(ROWS_ADD_UP, rows_add_up(everything, found.all_detections, found.rejected)),
             Check.of(FEW_REJECTED, [f"{folder / problem}" for problem in too_many]),
             Check.of(INSIDE_FIELD, outside),
         ],

@@ -21,8 +21,8 @@ from contimg_assets.orchestration.automation.requests import digest, runs_to_lau
 from contimg_assets.orchestration.epoch_assets import seen_outside
 from contimg_assets.orchestration.partitions import register_epochs
 from contimg_assets.orchestration.runs.dead_runs import UNFINISHED, fail_dead_runs, never_taken, told_of_waiting
-from contimg_assets.pipeline.deliveries import file_version
-from contimg_assets.pipeline.inputs import INCOMING
+from contimg_assets.pipeline.deliveries import NO_IMAGES, Delivery, file_version, images_version
+from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 
@@ -81,11 +81,18 @@ def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -
         register_epochs(context.instance, [epoch for epoch in known if epoch not in waiting])
 
         seen: Mapping[str, str] = json.loads(context.cursor) if context.cursor else {}
-        buckets = _bucket_digests(current)
+        # Epochs without images have no event of theirs: what is made from images waits for it.
+        images = _images_versions(project, [one for one in found if one.epoch in current])
+        buckets = _bucket_digests({epoch: version + images.get(epoch, "") for epoch, version in current.items()})
         files = _catalog_file_versions(project)
         events = [
             seen_outside(dg.AssetKey(INCOMING), version, epoch)
             for epoch, version in current.items()
+            if seen.get(_bucket(epoch)) != buckets[_bucket(epoch)]
+        ]
+        events += [
+            seen_outside(dg.AssetKey(FITS_IMAGES), version, epoch)
+            for epoch, version in images.items()
             if seen.get(_bucket(epoch)) != buckets[_bucket(epoch)]
         ]
         events += [
@@ -189,6 +196,13 @@ def _catalog_file_versions(project: Project) -> dict[str, str]:
     """Content version of every configured catalogue's file that is there."""
     paths = {name: project.config.catalog_path(name) for name in project.config.catalogs}
     return {name: file_version(path) for name, path in paths.items() if path.is_file()}
+
+
+def _images_versions(project: Project, deliveries: Iterable[Delivery]) -> dict[str, str]:
+    """Version of the FITS images of every epoch that has any."""
+    roots = project.config.image_roots
+    versions = {one.epoch: images_version(one.folder, roots) or NO_IMAGES for one in deliveries}
+    return {epoch: version for epoch, version in versions.items() if version != NO_IMAGES}
 
 
 def _bucket(epoch: str) -> str:

@@ -27,15 +27,24 @@ from contimg_assets.orchestration.partitions import (
 from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
 from contimg_assets.pipeline import progress
-from contimg_assets.pipeline.deliveries import file_version
-from contimg_assets.pipeline.inputs import INCOMING
+from contimg_assets.pipeline.deliveries import NO_IMAGES, file_version, images_version
+from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, RAW_DETECTIONS
-from contimg_assets.pipeline.staleness import EpochRange, State, of_epochs, of_survey, ranges_to_make, work_to_do
+from contimg_assets.pipeline.staleness import (
+    EpochRange,
+    State,
+    of_epochs,
+    of_survey,
+    ranges_to_make,
+    stages_from,
+    work_to_do,
+)
 from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
 
-_STAGE_NAMES = [stage.name for stage in EPOCH_STAGES]
+# Those that wait until all others have been made.
+_LAST = frozenset({PRODUCTS.name, *(stage.name for stage in EPOCH_STAGES if stage.of_images)})
 # Far above what any chain of consequences needs (each late epoch is two rounds); a guard against an endless loop.
 _MAX_ROUNDS = 100
 _MAX_DELETIONS = 5
@@ -108,7 +117,12 @@ def bring_up_to_date(
         report.assessment = project.assess()
         tags = {FORCE_TAG: "true"} if rounds.forced else {}
         ranges = rounds.next(report.assessment, in_order)
-        if not ranges and not _make_epoch_scales(project, launcher, report.assessment, solved):
+        # Forced fluxes at sources that went with an epoch are measured no more: one more round.
+        if not (
+            ranges
+            or _make_epoch_scales(project, launcher, report.assessment, solved)
+            or _finish_deletions(project, report)
+        ):
             break
         for part in ranges:
             if on_work is not None:
@@ -117,7 +131,6 @@ def bring_up_to_date(
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
             launcher.launch(stage_keys(part.stages), tags | range_tags, on_done)
-    _finish_deletions(project, report)
     return report
 
 
@@ -143,7 +156,8 @@ class _Rounds:
         self._seen.append(state)
         if forced:
             chosen = [epoch for epoch in in_order if self._epochs is None or epoch in self._epochs]
-            return [EpochRange(tuple(_STAGE_NAMES), tuple(part)) for part in contiguous_ranges(chosen, in_order)]
+            stages = tuple(stages_from(RAW_DETECTIONS.name, set(assessment["stage"])))
+            return [EpochRange(stages, tuple(part)) for part in contiguous_ranges(chosen, in_order)]
         return [] if known else _products_last(ranges_to_make(work, in_order), in_order)
 
     def _asked_for(self, work: pd.DataFrame) -> pd.DataFrame:
@@ -163,9 +177,9 @@ def _products_last(ranges: Sequence[EpochRange], in_order: Sequence[str]) -> Seq
     round. Written at once, their rows would be written twice: with the new fold, and with what follows from it.
     """
     alone = len(ranges) == 1 and ranges[0].epochs[-1] == in_order[-1]
-    if alone or all(part.stages == (PRODUCTS.name,) for part in ranges):
+    if alone or all(_LAST.issuperset(part.stages) for part in ranges):
         return ranges
-    before = [EpochRange(tuple(name for name in part.stages if name != PRODUCTS.name), part.epochs) for part in ranges]
+    before = [EpochRange(tuple(name for name in part.stages if name not in _LAST), part.epochs) for part in ranges]
     return [part for part in before if part.stages]
 
 
@@ -194,19 +208,22 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     return report
 
 
-def _finish_deletions(project: Project, report: Report) -> None:
-    """Take deleted epochs out of the products, once the later ones no longer refer to them.
+def _finish_deletions(project: Project, report: Report) -> bool:
+    """Take deleted epochs out of the products, once the later ones no longer refer to them; whether there were any.
 
     That they were deleted is remembered until they are delivered again, for those who may still be at work on them.
     """
     gone = set(project.store.deleted_epochs()) - set(project.epochs())
+    removed = False
     for epoch in sorted(gone & set(recorded_products(project.products))):
         try:
             project.products.delete_epoch(
                 epoch, project.config.variability, matching_of(project.config), published_error_model(project.store)
             )
+            removed = True
         except StoreError as error:
             report.troubles.append(f"epoch {epoch!r} was deleted and is still in the products: {error}")
+    return removed
 
 
 def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Collection[str]) -> None:
@@ -216,6 +233,9 @@ def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Co
         if delivery.epoch in epochs:
             event = seen_outside(dg.AssetKey(INCOMING), versions.version(delivery.folder), delivery.epoch)
             instance.report_runless_asset_event(event)
+            images = images_version(delivery.folder, project.config.image_roots)
+            if images not in (None, NO_IMAGES):
+                instance.report_runless_asset_event(seen_outside(dg.AssetKey(FITS_IMAGES), images, delivery.epoch))
 
 
 def _make_catalogs(project: Project, launcher: _Launcher) -> None:

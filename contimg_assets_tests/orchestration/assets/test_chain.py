@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from contimg_assets.orchestration.runs.in_process import delete_epoch
-from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGES_OF_EVERY_EPOCH
 from contimg_assets.pipeline.staleness import State, of_epochs, of_survey
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project, stale_tables
 
@@ -27,7 +27,7 @@ def test_every_stage_of_every_epoch_is_made_in_one_run(project: TestProject) -> 
     project.deliver()
     report = project.run()
     assert report.complete
-    assert len(of_epochs(report.assessment)) == len(project.epochs) * len(EPOCH_STAGES)
+    assert len(of_epochs(report.assessment)) == len(project.epochs) * len(STAGES_OF_EVERY_EPOCH)
     references = [f"reference/{name}" for name in project.project.config.catalogs]
     assert list(of_survey(report.assessment)["stage"]) == [*references, "epoch_scales", "products/epoch_scales"]
     # Two reference catalogs, one run for all stages of all epochs, one for the scales between them.

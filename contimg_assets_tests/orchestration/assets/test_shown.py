@@ -11,10 +11,10 @@ import pytest
 from dagster_shared.serdes import serialize_value
 
 from contimg_assets.config import CatalogConfig, Config, Corrections
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import TABLES, describe_table
 from contimg_assets.figures.summaries import plot_matches, plot_offsets_and_scales, plot_variability
 from contimg_assets.orchestration.assets.corrections import Epoch
-from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE
+from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE, PRODUCT_KEYS
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGE
@@ -95,6 +95,8 @@ def test_embedded():
 def columns_of(asset: str) -> list[str]:
     if asset.startswith("reference/"):
         return REFERENCE.names
+    if asset.startswith("products/"):
+        return [column.name for column in describe_table(asset.partition("/")[2]).columns]
     return [name for table in STAGE[asset].tables for name in table.names]
 
 
@@ -103,6 +105,8 @@ def test_lineage_of_a_stage_names_columns_that_exist(stage):
     lineage = stage_lineage(stage, CONFIG).deps_by_column
     assert set(lineage) <= set(STAGE[stage].tables[0].names)
     upstream = {*STAGE[stage].reads, *(["reference/nvss"] if STAGE[stage].reads_catalogs else [])}
+    if STAGE[stage].reads_images:
+        upstream |= {key.to_user_string() for key in PRODUCT_KEYS}
     for deps in lineage.values():
         for dep in deps:
             asset = dep.asset_key.to_user_string()

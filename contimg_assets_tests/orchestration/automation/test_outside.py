@@ -33,7 +33,7 @@ from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delet
 from contimg_assets.pipeline import upkeep
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.stages import RAW_DETECTIONS, STAGES_OF_EVERY_EPOCH
 from contimg_assets.pipeline.staleness import of_epochs
 from contimg_assets.pipeline.store import Failure
 from contimg_assets_tests.orchestration.automation.deployment import (
@@ -314,8 +314,8 @@ def test_jobs_for_people_make_the_epochs_they_choose(automaton, survey):
         found = automaton.project.assess().set_index(["epoch", "stage"])["state"]
         return [str(state) for state in found[survey[1].name]]
 
-    assert states_after("ingest_epoch") == ["fresh", "fresh", *["stale"] * (len(EPOCH_STAGES) - 2)]
-    assert states_after("everything") == ["fresh"] * len(EPOCH_STAGES)
+    assert states_after("ingest_epoch") == ["fresh", "fresh", *["stale"] * (len(STAGES_OF_EVERY_EPOCH) - 2)]
+    assert states_after("everything") == ["fresh"] * len(STAGES_OF_EVERY_EPOCH)
 
 
 def test_nightly_tries_once_more_what_failed_for_no_fault_of_its_own(automaton, survey):

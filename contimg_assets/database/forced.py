@@ -1,0 +1,201 @@
+"""Forced fluxes and the database: which positions are to be measured on the images of an epoch, and their rows.
+
+The rows are as measured; the view `forced_photometry` has them with the corrections that their images have now, so that
+a new flux scale writes none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from contimg_assets.database import bulk
+from contimg_assets.database.engine import reading, writing
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.writing.image_coverage import StoredCoverage
+from contimg_assets.database.writing.stored import read_images
+from contimg_assets.identity.ids import from_hex, mix
+from contimg_assets.photometry.monitored import monitored_at
+from contimg_assets.schemas.corrections import CORRECTIONS
+from contimg_assets.sky.sphere import limit_of, tree_of, unit_vectors
+from contimg_assets.variability.new_sources import covering
+
+_FLUXES, _EPOCHS = "forced_fluxes", "forced_epochs"
+_OF_IMAGE = ("image", "band", "mjd", "path", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
+_PLACE = ["image", "position", "monitored", "ra_deg", "dec_deg"]
+
+
+@dataclass(frozen=True)
+class EpochPositions:
+    """What is to be measured on the images of an epoch.
+
+    Attributes
+    ----------
+    images : image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of CORRECTIONS
+    places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES
+    detections : image, ra_deg, dec_deg: detections of each image as measured, duplicates among them
+    """
+
+    images: pd.DataFrame
+    places: pd.DataFrame
+    detections: pd.DataFrame
+
+
+class SurveyPositions:
+    """Where the sources of all epochs are: read once, for many epochs.
+
+    A source's place is that of its first detection, corrected: later epochs do not move it, so that what was measured
+    there stays.
+
+    Parameters
+    ----------
+    database : ProductsDatabase
+    monitored : DataFrame
+        As `photometry.monitored.read_monitored` gives it; may be empty.
+    """
+
+    def __init__(self, database: ProductsDatabase, monitored: pd.DataFrame) -> None:
+        self._database, self._monitored = database, monitored
+
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        """id, ra_deg and dec_deg of the first detection of every source, by id."""
+        table = TABLES["sources"].c
+        query = sa.select(table.id, table.first_ra_deg.label("ra_deg"), table.first_dec_deg.label("dec_deg"))
+        with reading(self._database.engine) as connection:
+            return bulk.fetch(connection, query.order_by(table.id))
+
+    @cached_property
+    def _circles(self) -> dict[str, pd.DataFrame]:
+        table = TABLES["images"].c
+        query = sa.select(table.epoch, table.ra_deg, table.dec_deg, table.radius_deg)
+        with reading(self._database.engine) as connection:
+            images = bulk.fetch(connection, query)
+        return {str(epoch): rows for epoch, rows in images.groupby("epoch", sort=False)}
+
+    @cached_property
+    def _marks(self) -> tuple[Any, Any]:
+        """A tree of the sources, and a number of each that changes with its id or place."""
+        ra, dec = (self.sources[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg"))
+        ids = from_hex(self.sources["id"].to_numpy(dtype=object))
+        return tree_of(unit_vectors(ra, dec)), mix(mix(ids, ra.view(np.uint64)), dec.view(np.uint64))
+
+    def version(self, epoch: str) -> str:
+        """Version of the sources within the circles of an epoch's images."""
+        circles = self._circles.get(epoch)
+        if circles is None or self.sources.empty:
+            return ""
+        tree, marks = self._marks
+        centers = unit_vectors(circles["ra_deg"], circles["dec_deg"])
+        chords = [limit_of(radius * 3600.0) for radius in circles["radius_deg"]]
+        inside = np.unique(np.concatenate(tree.query_ball_point(centers, chords)).astype(np.intp))
+        with np.errstate(over="ignore"):
+            return f"{len(inside)}-{int(marks[inside].sum(dtype=np.uint64)):016x}"
+
+    def of(self, epoch: str) -> EpochPositions:
+        """What is to be measured on the images of an epoch: every source that it covers and does not detect in the band
+        of the image, and every monitored position."""
+        with reading(self._database.engine) as connection:
+            images = _images(connection, epoch)
+            circles = read_images(connection)
+            circles = circles[circles["epoch"] == epoch].reset_index(drop=True)
+            seen = _seen(connection, epoch)
+            found = self.sources.rename(columns={"id": "position"}).assign(monitored=False)
+            places = _covered(connection, found, circles)
+            places = places[~_pairs(places, "position").isin(_pairs(seen, "source_id"))]
+            parts = [places, *self._monitored_places(connection, circles)]
+            detections = _detections(connection, epoch)
+        together = pd.concat([part[_PLACE] for part in parts], ignore_index=True)
+        return EpochPositions(images, together.sort_values(["image", "monitored", "position"]), detections)
+
+    def _monitored_places(self, connection: Connection, circles: pd.DataFrame) -> Iterable[pd.DataFrame]:
+        if self._monitored.empty:
+            return
+        # Each image at its own time.
+        for row in range(len(circles)):
+            here = circles.iloc[[row]].reset_index(drop=True)
+            ra, dec = monitored_at(self._monitored, float(here["mjd"].iloc[0]))
+            names = {"position": self._monitored["name"].to_numpy(dtype=object), "monitored": True}
+            yield _covered(connection, pd.DataFrame({**names, "ra_deg": ra, "dec_deg": dec}), here)
+
+
+def _pairs(table: pd.DataFrame, of: str) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[[of, "band"]])
+
+
+def _covered(connection: Connection, places: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """A row for each image that covers a place: the columns of the places, image and band."""
+    ra, dec = (places[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg"))
+    pairs = [(i, j) for i, j, _ in covering(ra, dec, images, StoredCoverage(connection, images))]
+    i, j = (np.concatenate([np.empty(0, np.intp), *(pair[k] for pair in pairs)]) for k in (0, 1))
+    of_image = images[["image", "band"]].iloc[j].reset_index(drop=True)
+    return pd.concat([places.iloc[i].reset_index(drop=True), of_image], axis=1)
+
+
+def _images(connection: Connection, epoch: str) -> pd.DataFrame:
+    image, correction = TABLES["images"].c, TABLES["corrections"].c
+    columns = [correction[name] for name in CORRECTIONS.names if name not in _OF_IMAGE]
+    same = sa.and_(correction.epoch == image.epoch, correction.image == image.image)
+    query = sa.select(*(image[name] for name in _OF_IMAGE), *columns).join(TABLES["corrections"], same)
+    return bulk.fetch(connection, query.where(image.epoch == epoch).order_by(image.image))
+
+
+def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
+    """source_id and band of the sources that an epoch detects."""
+    a, m = TABLES["associations"].c, TABLES["measurements"].c
+    same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
+    query = sa.select(a.source_id, m.band).join(TABLES["measurements"], same).distinct()
+    detected = sa.and_(sa.not_(m.is_limit), sa.not_(m.forced))
+    return bulk.fetch(connection, query.where(a.epoch == epoch, detected))
+
+
+def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
+    m = TABLES["measurements"].c
+    query = sa.select(m.image, m.ra_deg, m.dec_deg).where(m.epoch == epoch, sa.not_(m.is_limit), sa.not_(m.forced))
+    return bulk.fetch(connection, query.order_by(m.image, m.measurement_id))
+
+
+def written_forced(database: ProductsDatabase) -> dict[str, tuple[str, str]]:
+    """Which versions of `forced_photometry`, and which code, the forced fluxes of each epoch are from; nothing where
+    there is no database yet, or one of an older version."""
+    if database.current() is None or not database.holds(_EPOCHS):
+        return {}
+    table = TABLES[_EPOCHS].c
+    with reading(database.engine) as connection:
+        rows = connection.execute(sa.select(table.epoch, table.version, table.code_version)).all()
+    return {row.epoch: (row.version, row.code_version) for row in rows}
+
+
+def write_forced(database: ProductsDatabase, epochs: Mapping[str, tuple[str, pa.Table]], code: str) -> None:
+    """Replace the forced fluxes of epochs, all or none.
+
+    Parameters
+    ----------
+    epochs : by name, the version and the table of FORCED_FLUXES; without rows the epoch has none
+    code : version of what writes
+    """
+    with writing(database.engine) as connection:
+        for epoch, (version, rows) in epochs.items():
+            delete_forced(connection, epoch)
+            bulk.insert(connection, TABLES[_EPOCHS], _record(epoch, version, code))
+            named = rows.append_column("epoch", pa.repeat(pa.scalar(epoch), rows.num_rows))
+            bulk.insert(connection, TABLES[_FLUXES], named)
+
+
+def _record(epoch: str, version: str, code: str) -> pd.DataFrame:
+    return pd.DataFrame({"epoch": [epoch], "version": [version], "code_version": [code]})
+
+
+def delete_forced(connection: Connection, epoch: str) -> None:
+    """Remove the forced fluxes of an epoch."""
+    for name in (_FLUXES, _EPOCHS):
+        connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))

@@ -1,0 +1,345 @@
+"""The stage `forced_photometry`: fluxes on the delivered images at every known place without a detection.
+
+What is measured on an epoch's images depends on the sources of all epochs, earlier and later. A source's place is that
+of its first detection, which later epochs do not move, so that in any order of arrival the same is measured; and an
+older image is looked at again only where sources came, went or have another first detection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.calibration.apply import positions_as_measured
+from contimg_assets.config import Config
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.forced import EpochPositions, SurveyPositions, write_forced, written_forced
+from contimg_assets.errors import InputError
+from contimg_assets.identity.versions import combine_versions, version_of_value
+from contimg_assets.photometry.empty_places import empty_pull
+from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
+from contimg_assets.photometry.images import image_noise, measure_positions, pixel_beam
+from contimg_assets.photometry.monitored import read_monitored
+from contimg_assets.photometry.noise_tables import noise_of_table, noise_table
+from contimg_assets.pipeline import inputs as inputs_
+from contimg_assets.pipeline import progress
+from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.deliveries import NO_IMAGES, ImageFiles, file_version, image_files, image_state
+from contimg_assets.pipeline.inputs import FITS_IMAGES, in_time_order, is_fresh
+from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, Content, Made, Outcome
+from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
+from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.reading.files import resolve_inside
+from contimg_assets.reading.fits_images import SkyImage, open_image
+from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
+from contimg_assets.sky.sphere import pairs_within, unit_vectors
+
+IMAGES_USABLE, FITS_SUCCEED, ERRORS_HOLD = "images_usable", "fits_succeed", "errors_hold"
+# Fact of a record: of which files the stored noise of each image is.
+NOISE_OF = "noise_of"
+# Positions that are not on the image are no failed fits; of the others at most so many may fail.
+_MAX_FAILED = 0.2
+_LEAST_POSITIONS = 20
+# Scatter of fluxes at empty places over their errors.
+_PULLS = (0.9, 1.1)
+# A position's fit depends on others within this many beams, and on nothing beyond.
+_REACH_BEAMS = 2.6
+_STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
+_KEY, _PLACE = ["position", "monitored"], ["ra_deg", "dec_deg"]
+_VALUES = [name for name in FORCED_FLUXES.names if name not in ("image", *_KEY, *_PLACE)]
+_NO_MONITORED = pd.DataFrame({"name": pd.Series(dtype=object), "ra_deg": np.empty(0), "dec_deg": np.empty(0)})
+
+
+class Positions:
+    """What is to be measured on images, of which versions: the sources in the database, and the monitored list."""
+
+    def __init__(self, config: Config, database: ProductsDatabase) -> None:
+        self._file, self._database = config.monitor_file, database
+
+    @cached_property
+    def survey(self) -> SurveyPositions:
+        """The positions themselves.
+
+        Raises
+        ------
+        InputError
+            If the monitored list cannot be used.
+        """
+        return SurveyPositions(self._database, _NO_MONITORED if self._file is None else read_monitored(self._file))
+
+    @cached_property
+    def _sources(self) -> SurveyPositions:
+        return SurveyPositions(self._database, _NO_MONITORED)
+
+    @cached_property
+    def _monitored(self) -> str:
+        return "" if self._file is None else file_version(self._file, wholly=True)
+
+    def version(self, epoch: str) -> str:
+        """Version of what is to be measured on the images of an epoch."""
+        return combine_versions(self._sources.version(epoch), self._monitored)
+
+
+def positions_of(config: Config, database: ProductsDatabase) -> Positions:
+    """What is to be measured on images; nothing is read before somebody asks."""
+    return Positions(config, database)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """The stage's work on an epoch."""
+
+    config: Config
+    store: EpochStore
+    positions: Positions
+
+    def make(self, epoch: str, inputs: Mapping[str, str]) -> Content:
+        """Forced fluxes of one epoch.
+
+        Raises
+        ------
+        InputError
+            If the monitored list cannot be used. What is wrong with an image is said in a row of its own.
+        """
+        folder = self.config.incoming / epoch
+        named = dict(image_files(folder) or {}) if inputs[FITS_IMAGES] != NO_IMAGES else {}
+        wanted = self.positions.survey.of(epoch)
+        stored = self._stored(epoch, inputs)
+        measured = [
+            self._on_image(folder, image, named[image["image"]], wanted, stored)
+            for image in wanted.images.to_dict("records")
+            if image["image"] in named
+        ]
+        return _content(measured)
+
+    def _stored(self, epoch: str, inputs: Mapping[str, str]) -> _Stored:
+        record = self.store.record(FORCED_STAGE.name, epoch)
+        if record is None or record.code_version != FORCED_STAGE.code_version(self.config):
+            return _Stored(FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), FORCED_IMAGES.empty(), {}, same=False)
+        fluxes, noise, images = (
+            self.store.read_recorded(record, schema.name).to_pandas()
+            for schema in (FORCED_FLUXES, IMAGE_NOISE, FORCED_IMAGES)
+        )
+        same = all(record.inputs.get(name) == inputs[name] for name in (FITS_IMAGES, PRODUCTS.name))
+        return _Stored(fluxes, noise, images, record.facts.get(NOISE_OF, {}), same)
+
+    def _on_image(
+        self,
+        folder: Path,
+        image: Mapping[Any, Any],
+        files: ImageFiles,
+        wanted: EpochPositions,
+        stored: _Stored,
+    ) -> _Measured:
+        name, state = str(image["image"]), image_state(folder, files, self.config.image_roots)
+        places = _of_image(wanted.places, name)
+        try:
+            paths = [
+                None if file is None else self._path(folder, file, column)
+                for file, column in (
+                    (files.image, "path"),
+                    (files.rms_map, "rms_map"),
+                    (files.background_map, "background_map"),
+                )
+            ]
+            assert paths[0] is not None
+            with open_image(paths[0], {key: image[key] for key in _STATED}) as opened:
+                old = _of_image(stored.noise, name) if stored.noise_of.get(name) == state else IMAGE_NOISE.empty()
+                noise = noise_of_table(old, pixel_beam(opened), opened.pixels.shape)
+                noise = image_noise(opened, paths[1], paths[2]) if noise is None else noise
+                seen = _of_image(wanted.detections, name)
+                fluxes = _measure(opened, noise, image, places, seen, stored.fluxes_of(name))
+                pull = stored.pull_of(name)
+                if pull is None:
+                    pull = empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
+        except InputError as error:
+            return _Measured(name, FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), state, len(places), str(error))
+        return _Measured(name, fluxes, noise_table(name, noise), state, len(places), "", pull)
+
+    def _path(self, folder: Path, file: str, column: str) -> Path:
+        return resolve_inside(file, folder, self.config.image_roots, f"{folder / 'images.csv'}: column {column!r}")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What was measured of an epoch before; ``same``: of the same images and the same products."""
+
+    fluxes: pd.DataFrame
+    noise: pd.DataFrame
+    images: pd.DataFrame
+    noise_of: Mapping[str, str]
+    same: bool
+
+    def fluxes_of(self, image: str) -> pd.DataFrame:
+        """Fluxes that may be kept: none where anything but the sources of other epochs has changed."""
+        return _of_image(self.fluxes, image) if self.same else FORCED_FLUXES.empty()
+
+    def pull_of(self, image: str) -> tuple[float, float] | None:
+        """Scatter at empty places, which the sources of other epochs do not change."""
+        known = _of_image(self.images, image) if self.same else self.images.iloc[:0]
+        if known.empty:
+            return None
+        return float(known["empty_pull"].iloc[0]), float(known["empty_pull_err"].iloc[0])
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What became of an image."""
+
+    image: str
+    fluxes: pd.DataFrame
+    noise: pd.DataFrame
+    state: str
+    n_positions: int
+    problem: str
+    pull: tuple[float, float] = (np.nan, np.nan)
+
+
+def _of_image(table: pd.DataFrame, image: str) -> pd.DataFrame:
+    return table[table["image"] == image].reset_index(drop=True)
+
+
+def positions_table(places: pd.DataFrame, image: Mapping[Any, Any]) -> pd.DataFrame:
+    """Where an image has some places: ra_deg, dec_deg."""
+    return pd.DataFrame(dict(zip(_PLACE, positions_as_measured(places, image), strict=True)))
+
+
+def _measure(
+    opened: SkyImage,
+    noise: ImageNoise,
+    image: Mapping[Any, Any],
+    places: pd.DataFrame,
+    detections: pd.DataFrame,
+    known: pd.DataFrame,
+) -> pd.DataFrame:
+    """Rows of FORCED_FLUXES of an image: what is known stays, but where another position came or went nearby."""
+    at = positions_table(places, image)
+    keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
+    beside = pd.concat([detections[_PLACE], at[keep]], ignore_index=True)
+    found = measure_positions(opened, at[~keep], beside, noise)
+    fresh = places[~keep].assign(**{name: found[name] for name in _VALUES})
+    kept = places[keep].drop(columns="band", errors="ignore").merge(known[[*_KEY, *_VALUES]], on=_KEY)
+    rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
+    return rows[FORCED_FLUXES.names]
+
+
+def _unchanged(places: pd.DataFrame, known: pd.DataFrame, reach_arcsec: float) -> np.ndarray:
+    """Whether each place was measured before, with the same places within reach as now, shape (n,)."""
+    rows = [*_KEY, *_PLACE]
+    now, before = (pd.MultiIndex.from_frame(table[rows]) for table in (places, known))
+    same = np.asarray(now.isin(before))
+    if not same.any():
+        return same
+    changed = pd.concat([places.loc[~same, _PLACE], known.loc[~before.isin(now), _PLACE]])
+    near, _, _ = pairs_within(
+        unit_vectors(places["ra_deg"], places["dec_deg"]),
+        unit_vectors(changed["ra_deg"], changed["dec_deg"]),
+        reach_arcsec,
+    )
+    same[near] = False
+    return same
+
+
+def _content(measured: list[_Measured]) -> Content:
+    fluxes = _together([one.fluxes for one in measured], FORCED_FLUXES.empty())
+    images = pd.DataFrame(
+        {
+            "image": [one.image for one in measured],
+            "n_positions": [one.n_positions for one in measured],
+            "n_fluxes": [int((one.fluxes["reason"] == "").sum()) for one in measured],
+            "problem": [one.problem for one in measured],
+            "empty_pull": [one.pull[0] for one in measured],
+            "empty_pull_err": [one.pull[1] for one in measured],
+        }
+    )
+    images = images if len(images) else FORCED_IMAGES.empty()
+    on_image = fluxes[~fluxes["reason"].isin([OUTSIDE, EDGE])]
+    reasons = on_image.loc[on_image["reason"] != "", "reason"].value_counts()
+    return Content(
+        tables={
+            FORCED_FLUXES.name: fluxes.sort_values(list(FORCED_FLUXES.key), ignore_index=True),
+            FORCED_IMAGES.name: images,
+            IMAGE_NOISE.name: _together([one.noise for one in measured], IMAGE_NOISE.empty()),
+        },
+        facts={
+            "n_images": len(images),
+            "n_images_without_fluxes": int((images["problem"] != "").sum()),
+            "n_fluxes": int(images["n_fluxes"].sum()),
+            **{f"n_{reason}": int(n) for reason, n in sorted(reasons.items())},
+            NOISE_OF: {one.image: one.state for one in measured if not one.problem},
+        },
+        checks=[
+            Check.of(IMAGES_USABLE, [one.problem for one in measured if one.problem]),
+            Check.of(FITS_SUCCEED, _failed_fits(on_image)),
+            Check.of(ERRORS_HOLD, _wrong_errors(images)),
+        ],
+    )
+
+
+def _together(parts: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    some = [part for part in parts if len(part)]
+    return pd.concat(some, ignore_index=True) if some else empty
+
+
+def _failed_fits(on_image: pd.DataFrame) -> list[str]:
+    sentences = []
+    for image, rows in on_image.groupby("image"):
+        share = float((rows["reason"] != "").mean())
+        if len(rows) >= _LEAST_POSITIONS and share > _MAX_FAILED:
+            most = rows.loc[rows["reason"] != "", "reason"].mode().iloc[0]
+            sentences.append(f"image {image}: {share:.0%} of {len(rows)} positions have no flux, most of them: {most}")
+    return sentences
+
+
+def _wrong_errors(images: pd.DataFrame) -> list[str]:
+    low, high = _PULLS
+    # Beyond what the number of places lets it scatter.
+    off = images["empty_pull"].sub((low + high) / 2).abs() - 3.0 * images["empty_pull_err"]
+    wrong = images[off > (high - low) / 2]
+    return [
+        f"image {image}: fluxes at empty places scatter by {pull:.2f} of their errors"
+        for image, pull in wrong[["image", "empty_pull"]].itertuples(index=False)
+    ]
+
+
+def recorded_forced(config: Config, database: ProductsDatabase) -> dict[str, EpochRecord]:
+    """What the forced fluxes of each epoch in the database were written from."""
+    return {
+        epoch: EpochRecord(FORCED_PRODUCTS.name, epoch, version_of_value([version, code]), code,
+                           {FORCED_STAGE.name: version}, {})
+        for epoch, (version, code) in written_forced(database).items()
+    }  # fmt: skip
+
+
+def write_forced_products(work: Work, database: ProductsDatabase) -> Iterator[Outcome]:
+    """Write the forced fluxes of the run's epochs, and of others that were measured again, in one transaction."""
+    measured = {epoch: work.store.record(FORCED_STAGE.name, epoch) for epoch in work.store.epochs(FORCED_STAGE.name)}
+    wanted: dict[str, EpochRecord] = {}
+    for epoch in in_time_order(measured, work.store):
+        source, asked = measured[epoch], epoch in work.asked
+        if source is None or work.store.is_deleted(epoch):
+            continue
+        inputs = inputs_.of(FORCED_PRODUCTS, epoch, work.world)
+        written = work.world.record(FORCED_PRODUCTS, epoch)
+        if is_fresh(written, inputs, work.code) and not (asked and work.forced):
+            if asked and written is not None:
+                progress.report(work.stage.name, epoch)
+                yield Made(written, note=UNCHANGED)
+            continue
+        wanted[epoch] = source
+    rows = {epoch: work.store.read_recorded(record, FORCED_FLUXES.name) for epoch, record in wanted.items()}
+    if wanted:
+        write_forced(
+            database, {epoch: (record.data_version, rows[epoch]) for epoch, record in wanted.items()}, work.code
+        )
+    now = recorded_forced(work.world.config, database)
+    for epoch in wanted:
+        asked = epoch in work.asked
+        progress.report(work.stage.name, epoch)
+        yield Made(now[epoch], {"fluxes written": rows[epoch].num_rows}, note="" if asked else MEASURED_AGAIN)
