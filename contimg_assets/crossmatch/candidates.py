@@ -160,7 +160,7 @@ def _at_our_frequency(matches: pd.DataFrame, of: Indices, targets: Targets, para
     # One flux a catalog, and only of counterparts that stand alone: a blend is not the spectrum of one object.
     clear = ((matches["rank"] == 1) & (matches["probability"] > MATCHED) & ~matches["blend"]).to_numpy()
     used = clear & (flux > 0)
-    prior, prior_err = _prior(matches, of, clear, len(targets), parameters)
+    prior, prior_err = _prior(matches, of, clear, targets, parameters)
     index = spectral_indices(of[used], fluxes.only(used), prior, prior_err).of_fluxes(of, used, fluxes)
     expected, expected_err = scaled_flux(fluxes, targets.freq_mhz[of], index)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -174,15 +174,23 @@ def _at_our_frequency(matches: pd.DataFrame, of: Indices, targets: Targets, para
     }
 
 
-def _prior(matches: pd.DataFrame, of: Indices, clear: Flags, n: int, parameters: Matching) -> tuple[Floats, Floats]:
-    """Spectral index before looking at fluxes: the population's, or what a catalog gives for a counterpart."""
-    prior = np.full(n, parameters.spectral_index)
-    prior_err = np.full(n, parameters.spectral_index_err)
+def _prior(
+    matches: pd.DataFrame, of: Indices, clear: Flags, targets: Targets, parameters: Matching
+) -> tuple[Floats, Floats]:
+    """Spectral index before looking at fluxes: the population's, or what a catalog gives for a counterpart; together
+    with that from bands of our own, where there is one."""
+    prior = np.full(len(targets), parameters.spectral_index)
+    prior_err = np.full(len(targets), parameters.spectral_index_err)
     given = matches["given_index"].to_numpy()
     rows = np.flatnonzero(clear & np.isfinite(given))
     prior[of[rows]] = given[rows]
     # A fit within one survey's band, carried to another band: half the population's scatter.
     prior_err[of[rows]] = 0.5 * parameters.spectral_index_err
+    own = np.flatnonzero(targets.alpha_err > 0)
+    if len(own) and parameters.spectral_index_err > 0:
+        known, measured = prior_err[own] ** -2, targets.alpha_err[own] ** -2
+        prior[own] = (known * prior[own] + measured * targets.alpha[own]) / (known + measured)
+        prior_err[own] = (known + measured) ** -0.5
     return prior, prior_err
 
 

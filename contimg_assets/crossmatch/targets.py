@@ -19,13 +19,16 @@ from contimg_assets.sky.cells import healpix_29
 _UNKNOWN_ERROR_ARCSEC = 0.2
 _USED_COLUMNS = (
     *("image", "ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec"),
-    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec"),
+    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec", "alpha", "alpha_err"),
 )
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is matched, in the order of the sky: arrays of shape (n,)."""
+    """What is matched, in the order of the sky: arrays of shape (n,).
+
+    ``alpha`` and ``alpha_err`` are spectral indices from bands of our own, NaN where there is but one.
+    """
 
     ids: pd.Series
     place: Indices  # in the order of the ids
@@ -40,6 +43,8 @@ class Targets:
     flux: Floats
     extended: Flags
     healpix: Cells
+    alpha: Floats
+    alpha_err: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,6 +88,8 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
         flux=np.where(np.isfinite(wanted), wanted, other),
         extended=extended,
         healpix=healpix,
+        alpha=np.full(len(ordered), np.nan),
+        alpha_err=np.full(len(ordered), np.nan),
     )
 
 
@@ -90,7 +97,10 @@ def of_sources(sources: pd.DataFrame) -> Targets:
     """Sources at their positions, in one group."""
     ordered, place, healpix = _along_the_sky(sources, "source_id")
     ra, dec = ordered["ra_deg"].to_numpy(float), ordered["dec_deg"].to_numpy(float)
-    flux = ordered["flux_mjy"].to_numpy(float) if "flux_mjy" in ordered else np.full(len(ordered), np.nan)
+
+    def optional(column: str) -> Floats:
+        return ordered[column].to_numpy(float) if column in ordered else np.full(len(ordered), np.nan)
+
     return Targets(
         ids=ordered["source_id"],
         place=place,
@@ -102,9 +112,11 @@ def of_sources(sources: pd.DataFrame) -> Targets:
         sigma_ns=_known_errors(ordered["uncertainty_ns_arcsec"]),
         beam=ordered["beam_arcsec"].to_numpy(float),
         freq_mhz=ordered["freq_mhz"].to_numpy(float),
-        flux=flux,
+        flux=optional("flux_mjy"),
         extended=np.zeros(len(ordered), bool),
         healpix=healpix,
+        alpha=optional("alpha"),
+        alpha_err=optional("alpha_err"),
     )
 
 

@@ -10,7 +10,10 @@ from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 
-_FLUXES = {"peak": ("flux_peak_corr_mjy_beam", "flux_peak_mjy_beam"), "int": ("flux_int_corr_mjy", "flux_int_mjy")}
+_FLUXES = {
+    "peak": ("flux_peak_corr_mjy_beam", "flux_peak_weighted_mean_mjy_beam"),
+    "int": ("flux_int_corr_mjy", "flux_int_weighted_mean_mjy"),
+}
 
 
 def image_measurements(database: ProductsDatabase, epoch: str, image: str, kind: str) -> pd.DataFrame:
@@ -25,11 +28,12 @@ def image_measurements(database: ProductsDatabase, epoch: str, image: str, kind:
     Returns
     -------
     DataFrame: name and id of the source, ra_deg, dec_deg (corrected), snr, flux_mjy and mean_flux_mjy: the corrected
-    flux here and the mean one of the source [mJy/beam or mJy]; the brightest first
+    flux here and the mean one of the source in the image's band [mJy/beam or mJy]; the brightest first
     """
-    m, a, s = (TABLES[name].c for name in ("measurements", "associations", "sources"))
+    m, a, s, v = (TABLES[name].c for name in ("measurements", "associations", "sources", "variability"))
     here, mean = _FLUXES[kind]
     same = sa.and_(a.epoch == m.epoch, a.measurement_id == m.measurement_id)
+    of_band = sa.and_(v.source_id == s.id, v.band == m.band, v.sample == "detections")
     query = (
         sa.select(
             s.name,
@@ -38,11 +42,12 @@ def image_measurements(database: ProductsDatabase, epoch: str, image: str, kind:
             m.dec_corr_deg.label("dec_deg"),
             m.snr,
             m[here].label("flux_mjy"),
-            s[mean].label("mean_flux_mjy"),
+            v[mean].label("mean_flux_mjy"),
         )
         .select_from(TABLES["measurements"])
         .join(TABLES["associations"], same)
         .join(TABLES["sources"], s.id == a.source_id)
+        .join(TABLES["variability"], of_band, isouter=True)
         .where(m.epoch == epoch, m.image == image, sa.not_(m.is_limit), m.duplicate_of.is_(None))
         .order_by(m[here].desc(), s.id)
     )

@@ -21,9 +21,9 @@ class SourceMatching:
     Attributes
     ----------
     match : takes all sources (DataFrame: source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec,
-        freq_mhz, beam_arcsec, flux_mjy) and the pairs that people accepted (source_id, catalog, catalog_source_id), and
-        returns candidates of schema SOURCE_MATCHES, those pairs among them, such as
-        `contimg_assets.crossmatch.matches.match_sources` with its catalogs and parameters bound
+        freq_mhz, beam_arcsec, flux_mjy; alpha and alpha_err where sources have several bands) and the pairs that people
+        accepted (source_id, catalog, catalog_source_id), and returns candidates of schema SOURCE_MATCHES, those pairs
+        among them, such as `contimg_assets.crossmatch.matches.match_sources` with its catalogs and parameters bound
     catalogs : DataFrame with name, freq_mhz, beam_arcsec, version
     version : changes when a catalog or a parameter changes; all sources are then matched again
     check : takes catalog, source there, right ascension and declination [deg] of ours, and raises InputError if the

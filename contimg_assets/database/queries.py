@@ -29,6 +29,7 @@ from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, grid, order_of_radius
 from contimg_assets.sky.position_text import parse_position
+from contimg_assets.sky.robust import scatter
 from contimg_assets.sky.sphere import separation_arcsec
 from contimg_assets.variability.spectral_index import spectral_indices
 
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{16}")
 # Rows are asked for by name so many at once; of more, all are read.
 _NAMED_AT_ONCE, _MANY = 500, 100_000
+# Fewest scales whose scatter tells how far another may be off.
+_FEWEST_SCALES = 5
+# Above the threshold by so many times the noise a flux is missed in 5 % of cases.
+_ABOVE_THRESHOLD = 1.645
+# Of finders whose images are too poor to tell it.
+_THRESHOLD = 5.0
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
 _OF_IMAGE = (
     *("epoch", "image", "mjd", "path", "ra_deg", "dec_deg", "radius_deg"),
@@ -429,9 +436,11 @@ class Queries:
         -------
         pandas.DataFrame
             The columns of SPECTRAL_INDICES, by source and epoch; from integrated fluxes, or peak fluxes of catalogs
-            without them. Forced measurements and images that are not trusted do not count.
+            without them. Forced measurements and images that are not trusted do not count. Epochs that covered a
+            source and did not detect it do, as fluxes below the threshold of its image.
         """
-        m, a, i, s = (TABLES[name] for name in ("measurements", "associations", "images", "sources"))
+        tables = ("measurements", "associations", "images", "sources", "image_depths")
+        m, a, i, s, d = (TABLES[name] for name in tables)
         kind = (
             "int" if not self._rows(sa.select(s.c.id).where(s.c.flux_int_mjy.is_not(None)).limit(1)).empty else "peak"
         )
@@ -446,16 +455,40 @@ class Queries:
                 m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
                 m.c.flux_scale_err,
                 m.c.flux_tie_err,
+                m.c.upper_limit_mjy_beam,
+                d.c.threshold_snr,
+                s.c.compactness,
             )
             .select_from(a)
             .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
             .join(i, sa.and_(i.c.epoch == m.c.epoch, i.c.image == m.c.image))
             .join(s, s.c.id == a.c.source_id)
-            .where(s.c.n_bands > 1, m.c.duplicate_of.is_(None), sa.not_(m.c.is_limit), sa.not_(m.c.forced), m.c.trusted)
+            .join(d, sa.and_(d.c.epoch == m.c.epoch, d.c.image == m.c.image), isouter=True)
+            .where(s.c.n_bands > 1, m.c.duplicate_of.is_(None), sa.not_(m.c.forced))
+            .where(sa.or_(m.c.is_limit, m.c.trusted))
             # Sums depend on the order of their terms: the same rows give the same digits.
             .order_by(a.c.source_id, m.c.epoch, m.c.measurement_id)
         )
-        return spectral_indices(self._rows(query), per_epoch)
+        points = self._rows(query)
+        points["flux_tie_err"] = points["flux_tie_err"].fillna(self._untied_err())
+        # A limit is what is missed with a small chance: so many times the noise above the threshold.
+        threshold = points["threshold_snr"].fillna(_THRESHOLD)
+        noise = points["upper_limit_mjy_beam"] / (threshold + _ABOVE_THRESHOLD)
+        if kind == "int":
+            # Peaks are what is detected or not.
+            noise = noise * points["compactness"].fillna(1.0)
+        error = points["flux_err_mjy"].where(noise.isna(), noise)
+        return spectral_indices(points.assign(below_mjy=threshold * noise, flux_err_mjy=error), per_epoch)
+
+    def _untied_err(self) -> float:
+        """Error of a flux scale that no catalog ties, as a fraction: the scatter of those that one does.
+
+        0 where too few tell: then all scales are as delivered, and indices are relative to the field's.
+        """
+        c = TABLES["corrections"].c
+        scales = self._rows(sa.select(c.flux_mult).where(c.flux_tie_err.is_not(None)).order_by(c.epoch, c.image))
+        known = np.log(scales["flux_mult"].to_numpy(dtype=float))
+        return float(scatter(known - np.median(known))) if len(known) >= _FEWEST_SCALES else 0.0
 
     def source_images(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Find the images whose circle holds a source, whether they detected it or not.

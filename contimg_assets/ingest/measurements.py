@@ -26,9 +26,10 @@ from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS, OTHER_MEASUREMENTS
 from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require
-from contimg_assets.sky.arrays import Floats, Indices, Integers, Values
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
+from contimg_assets.sky.beams import ALIKE_BEAMS
 from contimg_assets.sky.cells import index_cells
-from contimg_assets.sky.sphere import arc, unit_vectors
+from contimg_assets.sky.sphere import arc, pairs_within, unit_vectors
 
 _CONDON_COLUMNS = (
     "ra_err_arcsec",
@@ -73,7 +74,9 @@ def measure(
         "dist_from_centre_deg": _from_centre(detections, images, image),
     }
     columns |= _ratios(detections, images, image)
-    columns |= _duplicates(detections, columns, _in_bands(images, bands), image, parameters)
+    in_bands = _in_bands(images, bands)
+    columns |= _duplicates(detections, columns, in_bands, image, parameters)
+    columns["has_siblings"] = detections["has_siblings"].to_numpy(dtype=bool) | _blends(detections, in_bands, image)
     return pd.DataFrame({name: columns[name] for name in MEASUREMENTS.names}, copy=False)
 
 
@@ -344,6 +347,24 @@ def _in_bands(images: pd.DataFrame, bands: Bands | None) -> pd.DataFrame:
     return images.assign(band_mhz=bands_mhz(numbers_of(images, "freq_mhz", "images"), bands))
 
 
+def _blends(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> Flags:
+    """Whether a coarse beam has as one what a finer beam of the band shows as several within half of it, shape (n,)."""
+    blend, vectors = np.zeros(len(image), dtype=bool), unit_vectors(detections["ra_deg"], detections["dec_deg"])
+    band, beam = images["band_mhz"].to_numpy(), images["bmaj_arcsec"].to_numpy(dtype=float)
+    for one in np.unique(band):
+        finest = beam[band == one].min()
+        coarse = np.flatnonzero((band[image] == one) & (beam[image] > ALIKE_BEAMS * finest))
+        fine = np.flatnonzero((band[image] == one) & (beam[image] <= ALIKE_BEAMS * finest))
+        if not len(coarse) or not len(fine):
+            continue
+        i, j, separation = pairs_within(vectors[coarse], vectors[fine], float(beam[image[coarse]].max()) / 2)
+        inside = separation <= beam[image[coarse[i]]] / 2
+        # Of each image by itself: where fine images overlap, they show one source twice.
+        shown = pd.DataFrame({"row": i[inside], "image": image[fine[j[inside]]]}).value_counts()
+        blend[coarse[np.unique(shown[shown > 1].index.get_level_values("row")).astype(np.intp)]] = True
+    return blend
+
+
 def _duplicates(
     detections: pd.DataFrame,
     columns: dict[str, Any],
@@ -360,7 +381,7 @@ def _duplicates(
         rows = np.flatnonzero(band[image] == one)
         beam_arcsec = float(beam[band == one].max())
         own = {name: values[rows] for name, values in place.items()}
-        coarse = beam[image[rows]] > _COARSER * beam[band == one].min()
+        coarse = beam[image[rows]] > ALIKE_BEAMS * beam[band == one].min()
         if parameters.dedup_method == "default" and coarse.any():
             # What a finer beam has measured is kept before anything that a coarser one has.
             own["dist_from_centre_deg"] = own["dist_from_centre_deg"] + _BEHIND_DEG * coarse
@@ -371,8 +392,8 @@ def _duplicates(
     return {"duplicate_of": names, "duplicate_separation_arcsec": separation}
 
 
-# Beams that differ by more than this factor are not alike; what is farther than anything on the sky.
-_COARSER, _BEHIND_DEG = 1.5, 360.0
+# Farther than anything on the sky.
+_BEHIND_DEG = 360.0
 _UNCERTAINTIES = ("uncertainty_ew_arcsec", "uncertainty_ns_arcsec")
 
 

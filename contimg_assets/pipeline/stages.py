@@ -122,7 +122,7 @@ CORRECTIONS_STAGE = Stage(
 )
 ERROR_MODEL_STAGE = Stage(
     "error_model",
-    "2",
+    "3",
     ("raw_detections", "measurements", "associated_sources", "corrections"),
     ("bands",),
     (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:]),
@@ -143,7 +143,7 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "5",
+    "6",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
     ("matching", "corrections", "variability", "bands", "stokes"),
     (),

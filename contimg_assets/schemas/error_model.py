@@ -27,7 +27,8 @@ ERROR_MODEL = TableSchema(
 
 IMAGE_CONFIGURATIONS = TableSchema(
     "image_configurations",
-    "Images of one pointing whose fluxes agree place by place have the same number",
+    "Images of one pointing whose fluxes agree place by place have the same number; the second image of a pointing has "
+    "an odd one, which is the even one below it where a source has no other flux of that number",
     (
         Column("image", TEXT, "", "Image"),
         Column("configuration", INT, "", "Number of the configuration", minimum=0),

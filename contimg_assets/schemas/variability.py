@@ -168,6 +168,13 @@ SOURCES = TableSchema(
             description="Band that most detections are of (the lowest of several): that of frequency, beam and fluxes",
         ),
         Column("n_bands", INT, "", "Bands with a measurement", minimum=1),
+        Column(
+            "mixed_beams",
+            BOOL,
+            "",
+            "Whether a light curve of one band is of beams that differ by more than a factor of 1.5: its fluxes may "
+            "differ because the beams do",
+        ),
     ),
     key=("id",),
 )

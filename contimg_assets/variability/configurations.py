@@ -3,11 +3,17 @@
 Images of one pointing show a source at the same place in the beams. Their fluxes agree to the floor of the error model
 until the beams or the processing change: then all fluxes of the field step by some percent, each its own. An image
 belongs to the configuration whose means its bright fluxes agree with, and else begins a new one.
+
+Whether the first two images of a pointing are alike can not be told from them alone: a scatter that is large might be
+that of all images. So the second one has a number of its own, odd, one above the even number of the first. The third
+joins whichever of the two it agrees with, and an odd configuration that has no more than one flux of a source is taken
+for the even one: see `steps`. No number that was given ever changes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,11 +31,13 @@ _MIN_SNR, _MIN_SOURCES = 30.0, 20
 # Disagreement over what the model expects that begins a configuration, by how many of its errors it must be more than
 # agreement, and differences before the model may judge.
 _DISAGREES, _SIGNIFICANT, _MIN_EVIDENCE = 1.35, 4.0, 3_000
+# Scatters within so many errors of the least are alike.
+_ALIKE = 3.0
 
 
 @dataclass(frozen=True)
 class Pointings:
-    """Configurations so far: columns of CONFIGURATIONS, sorted by number from 0."""
+    """Configurations so far: columns of CONFIGURATIONS, sorted by number."""
 
     rows: pd.DataFrame
 
@@ -38,20 +46,33 @@ class Pointings:
         columns = {"configuration": np.int64, "ra_deg": float, "dec_deg": float, "n_images": np.int64}
         return cls(pd.DataFrame({name: np.empty(0, kind) for name, kind in columns.items()}))
 
-    def near(self, ra_deg: float, dec_deg: float, radius_deg: float) -> Integers:
-        """Numbers of the configurations of a pointing, the latest first."""
+    @property
+    def n(self) -> int:
+        """How many there are; the second image of a pointing alone is none."""
+        number, n_images = (self.rows[name].to_numpy() for name in ("configuration", "n_images"))
+        return int(((number % 2 == 0) | (n_images > 1)).sum())
+
+    @property
+    def following(self) -> int:
+        """Number of the next new one: even."""
+        return int(self.rows["configuration"].max()) // 2 * 2 + 2 if len(self.rows) else 0
+
+    def near(self, ra_deg: float, dec_deg: float, radius_deg: float) -> tuple[Integers, Integers]:
+        """Numbers of the configurations of a pointing, and how many images each has."""
         ra, dec = self.rows["ra_deg"].to_numpy(), self.rows["dec_deg"].to_numpy()
         apart = separation_arcsec(ra, dec, np.full(len(ra), ra_deg), np.full(len(ra), dec_deg)) / 3600.0
-        found = self.rows["configuration"].to_numpy()[apart <= _SAME_POINTING * radius_deg]
-        return np.asarray(found[::-1], np.int64)
+        there = apart <= _SAME_POINTING * radius_deg
+        number, n_images = (self.rows[name].to_numpy()[there] for name in ("configuration", "n_images"))
+        return np.asarray(number, np.int64), np.asarray(n_images, np.int64)
 
     def with_image(self, configuration: int, ra_deg: float, dec_deg: float) -> Pointings:
         """With one more image of a configuration, which may be new."""
-        rows = self.rows
-        if configuration == len(rows):
-            new = pd.DataFrame([{"configuration": configuration, "ra_deg": ra_deg, "dec_deg": dec_deg, "n_images": 1}])
-            return Pointings(pd.concat([rows, new], ignore_index=True) if len(rows) else new)
-        return Pointings(rows.assign(n_images=rows["n_images"] + (rows["configuration"] == configuration)))
+        known = self.rows["configuration"] == configuration
+        if known.any():
+            return Pointings(self.rows.assign(n_images=self.rows["n_images"] + known))
+        new = pd.DataFrame([{"configuration": configuration, "ra_deg": ra_deg, "dec_deg": dec_deg, "n_images": 1}])
+        rows = pd.concat([self.rows, new], ignore_index=True) if len(self.rows) else new
+        return Pointings(rows.sort_values("configuration", ignore_index=True))
 
 
 def configuration_of(
@@ -62,37 +83,56 @@ def configuration_of(
     Parameters
     ----------
     points : fluxes of the image; their configuration does not count
-    near : configurations of its pointing, the latest first
+    near : configurations of its pointing
     n_images : of each
     model : the published one, and how many differences there are by now
 
     Returns
     -------
-    Without enough bright fluxes to judge, or enough evidence, the latest.
+    Without enough bright fluxes to judge the latest; of those that agree equally well, within three errors of a
+    scatter, the latest too. Without enough evidence, the best of those that there are.
     """
     if not len(near):
         return None
+    if int(n_images.sum()) == 1:
+        return int(near[0]) + 1
     terms, n_differences = model
-    misfit = {int(one): _misfit(points, int(one), means, terms) for one in near}
-    judged = {one: value for one, value in misfit.items() if value[1]}
+    judged = {int(one): found for one in near if (found := _misfit(points, int(one), means, terms)) is not None}
     if not judged:
-        return int(near[0])
-    best = min(judged, key=lambda one: (judged[one][0], -one))
-    scatter_of_best, n = judged[best]
-    limit = max(_DISAGREES, 1.0 + _SIGNIFICANT * MAD_SIGMA_ERROR / np.sqrt(n))
-    may_judge = n_differences >= _MIN_EVIDENCE and n_images[list(near).index(best)] > 1
-    return best if scatter_of_best < limit or not may_judge else None
+        return max(map(int, near), key=_latest)
+    # By how far the fluxes lie from the means, not in units of what is expected: a configuration of one image expects
+    # more, and would take in what agrees with none.
+    nearest = min(judged.values(), key=lambda one: one.distance)
+    alike = nearest.distance * (1.0 + _ALIKE * MAD_SIGMA_ERROR / np.sqrt(nearest.n))
+    best = max((one for one, found in judged.items() if found.distance <= alike), key=_latest)
+    limit = max(_DISAGREES, 1.0 + _SIGNIFICANT * MAD_SIGMA_ERROR / np.sqrt(judged[best].n))
+    return best if judged[best].ratio < limit or n_differences < _MIN_EVIDENCE else None
 
 
-def _misfit(points: Points, configuration: int, means: Means, terms: ErrorTerms) -> tuple[float, int]:
-    """Scatter of the bright fluxes about the means of a configuration over what is expected, and of how many; or 0."""
+def _latest(configuration: int) -> tuple[int, int]:
+    """Greatest of the latest; of the first two images of a pointing, of the first."""
+    return configuration // 2, -(configuration % 2)
+
+
+class _Misfit(NamedTuple):
+    """Scatter of n bright fluxes about the means of a configuration, over what is expected; typical, of the flux."""
+
+    ratio: float
+    distance: float
+    n: int
+
+
+def _misfit(points: Points, configuration: int, means: Means, terms: ErrorTerms) -> _Misfit | None:
+    """How an image's bright fluxes agree with a configuration; None where there are too few of them to say."""
     bright = points.take(points.flux > _MIN_SNR * points.err)
     known, old = means.of_configuration(configuration, bright.source_id)
     if int(known.sum()) < _MIN_SOURCES:
-        return np.nan, 0
+        return None
     bright = bright.take(known)
     noise = bright.err**2 + old[:, 2]
     scale: Floats = (bright.scale_err * bright.flux) ** 2 + old[:, 4]
     expected = snr_weights(bright.flux / bright.err) @ terms.noise * noise + scale
     expected += terms.floor_square(bright.radius) * bright.flux**2 + terms.floor_square(old[:, 5]) * old[:, 3]
-    return float(scatter((bright.flux - old[:, 1]) / np.sqrt(expected))), len(expected)
+    ratio = float(scatter((bright.flux - old[:, 1]) / np.sqrt(expected)))
+    typical = float(np.exp(0.5 * np.mean(np.log(expected / bright.flux**2))))
+    return _Misfit(ratio, ratio * typical, len(expected))

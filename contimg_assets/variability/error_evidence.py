@@ -2,15 +2,15 @@
 
 A flux is compared with the weighted mean of the source's earlier ones in images of the same configuration. The
 differences of a constant source are independent of each other, and their variance is that of the flux plus that of the
-mean. Means of two configurations are compared once, when both have a few fluxes. How large differences are, in units of
-what the finder's errors say, is counted in cells of S / e and distance from the image center. A mixture is fitted to
-the counts: normal differences whose width in each cell follows from the model, and wide shares (half Cauchy) for
-sources that vary, blends and wrong associations, which so do not widen the rest.
+mean. Means of two configurations are compared once, when the later one has a few fluxes. How large differences are, in
+units of what the finder's errors say, is counted in cells of S / e and distance from the image center. A mixture is
+fitted to the counts: normal differences whose width in each cell follows from the model, and wide shares (half Cauchy)
+for sources that vary, blends and wrong associations, which so do not widen the rest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -29,11 +29,15 @@ from contimg_assets.variability.error_model import (
 )
 
 _N_NOISE, _N_RADII = len(SNR_NODES), len(RADIUS_NODES)
-# Cells: S / e in steps of a factor 1.41 from 2.8 on, distances from the image center, one configuration or two.
+# Cells: S / e in steps of a factor 1.41 from 2.8 on, distances from the image center, and what is compared.
 _SNR_EDGES: Floats = np.asarray(2.8 * 2.0 ** (np.arange(1, 18) / 2.0))
 _RADIUS_EDGES: Floats = np.array([0.15, 0.3, 0.42, 0.54, 0.65, 0.75, 0.85, 0.95, 1.05])
 _N_RINGS = len(_RADIUS_EDGES) + 1
-N_CELLS = (len(_SNR_EDGES) + 1) * _N_RINGS * 2
+# Fluxes of one configuration; means of two; the first two images of a pointing, of which it is not known.
+_WITHIN, _BETWEEN, _FIRST_TWO, _N_KINDS = 0, 1, 2, 3
+N_CELLS = (len(_SNR_EDGES) + 1) * _N_RINGS * _N_KINDS
+# The first two images count until there are half as many differences that are known to be of one configuration.
+_ENOUGH_WITHIN = 0.5
 # Steps of |difference| over the finder's error of it: a factor 1.2 each, from 0.1 on.
 _STEPS: Floats = np.asarray(0.1 * 1.2 ** np.arange(46))
 N_STEPS = len(_STEPS) + 1
@@ -145,6 +149,10 @@ class Means:
         return Means(pd.DataFrame(combined, index=index.set_names(_KEY), columns=_MEANS))
 
 
+def _kind_of(cell: Indices) -> Indices:
+    return cell // _N_RINGS % _N_KINDS
+
+
 @dataclass(frozen=True)
 class _Differences:
     """Differences of two estimates of a source's flux, and their variances in parts: (n,), floors and steps (n, 8)."""
@@ -177,20 +185,30 @@ class Evidence:
 
     @property
     def n(self) -> int:
-        return int(self.counts.sum())
+        """Differences that a model is from."""
+        return int(self.counts[self.used].sum())
+
+    @property
+    def used(self) -> Indices:
+        """Cells that a model is from."""
+        n = self.counts.sum(axis=1)
+        kind = _kind_of(np.arange(N_CELLS))
+        known = n[kind == _WITHIN].sum() >= _ENOUGH_WITHIN * n[kind == _FIRST_TWO].sum()
+        return np.flatnonzero((n > 0) & ~(known & (kind == _FIRST_TWO)))
 
     def with_points(self, points: Points, before: Means, after: Means) -> Evidence:
         """The evidence with the fluxes of another epoch, given the means before and after it."""
-        return self._with(_from_means(points, before))._with(_between(points, after))
+        within = self._with(_from_means(points, before), _WITHIN)._with(_alike_after_all(points, after), _WITHIN)
+        return within._with(_between(points, after), _BETWEEN)._with(_first_two(points, before), _FIRST_TWO)
 
-    def _with(self, found: _Differences) -> Evidence:
+    def _with(self, found: _Differences, kind: int) -> Evidence:
         noise, floors = found.noise[:, None], found.floor.sum(axis=1)
         scale = found.scale / found.noise
         size = np.abs(found.difference) / np.sqrt(found.noise * (1.0 + scale))
         # By flux and error of both sides together: what is high by chance is not taken for brighter.
         row = np.searchsorted(_SNR_EDGES, np.sqrt(floors / found.noise), side="right")
         ring = np.searchsorted(_RADIUS_EDGES, found.radius, side="right")
-        cell = (row * 2 + (found.step.sum(axis=1) > 0)) * _N_RINGS + ring
+        cell = (row * _N_KINDS + kind) * _N_RINGS + ring
         sums = np.concatenate([found.floor / noise, found.step / noise, scale[:, None]], axis=1)
         summed = np.stack([np.bincount(cell, column, minlength=N_CELLS) for column in sums.T], axis=1)
         step = np.searchsorted(_STEPS, size, side="right")
@@ -209,21 +227,53 @@ def _from_means(points: Points, before: Means) -> _Differences:
     return _Differences(points.flux - old[:, 1], points.err**2 + old[:, 2], floor, 0.0 * floor, scale, radius)
 
 
+def _first_two(points: Points, before: Means) -> _Differences:
+    """Of fluxes in the second image of a pointing from those in the first."""
+    second = points.take(points.configuration % 2 == 1)
+    second = second.take(~before.of(second.keys)[0])
+    return _from_means(replace(second, configuration=second.configuration - 1), before)
+
+
 def _between(points: Points, after: Means) -> _Differences:
-    """Of the means of two configurations of a source: of those that now have enough fluxes, from the latest other."""
+    """Of the means of two configurations of a source: of those that now have enough fluxes, from the latest other.
+
+    The other one has no more to wait for, however few it has: the first image of a pointing may be alone in its own.
+    """
     rows = after.rows
+    n = rows["n"].to_numpy()
     here = rows.index.get_indexer(points.keys)
-    here = here[rows["n"].to_numpy()[here] == _COMPARED_AT]
-    # Sorted by source, then configuration: the other one that was there before stands one row up.
-    source = rows.index.get_level_values(0).to_numpy(dtype=object)
-    here = here[here > 0]
-    here = here[source[here] == source[here - 1]]
-    here = here[rows["n"].to_numpy()[here - 1] >= _COMPARED_AT]
-    a, b = rows.to_numpy()[here], rows.to_numpy()[here - 1]
-    wa, wb = radius_weights(a[:, 5]), radius_weights(b[:, 5])
-    floor = wa * a[:, 3:4] + wb * b[:, 3:4]
-    step = wa * a[:, 1:2] ** 2 + wb * b[:, 1:2] ** 2
-    return _Differences(a[:, 1] - b[:, 1], a[:, 2] + b[:, 2], floor, step, a[:, 4] + b[:, 4], a[:, 5])
+    here = here[n[here] == _COMPARED_AT]
+    # Sorted by source, then configuration: the other one that was there before stands one row up, or two where the
+    # second image of a pointing stands between.
+    source, number = (rows.index.get_level_values(level).to_numpy() for level in (0, 1))
+    up = here - 1
+    single = (up > 0) & (number[up] % 2 == 1) & (n[up] == 1.0)
+    up = np.where(single & (number[up - 1] == number[up] - 1) & (source[up - 1] == source[up]), up - 1, up)
+    fits = (up >= 0) & (source[up] == source[here])
+    here, up = here[fits], up[fits]
+    found = _of_rows(rows.to_numpy()[here], rows.to_numpy()[up])
+    step = radius_weights(rows["radius"].to_numpy()[here]) * rows["mean"].to_numpy()[here, None] ** 2
+    other = radius_weights(rows["radius"].to_numpy()[up]) * rows["mean"].to_numpy()[up, None] ** 2
+    return replace(found, step=step + other)
+
+
+def _alike_after_all(points: Points, after: Means) -> _Differences:
+    """Of the fluxes in the second image of a pointing from the mean of the first and, now, the third.
+
+    The third image joined the first, not the second, which so was no other configuration.
+    """
+    rows, n = after.rows, after.rows["n"].to_numpy()
+    here = rows.index.get_indexer(points.keys)
+    source, number = (rows.index.get_level_values(level).to_numpy() for level in (0, 1))
+    here = here[(n[here] == 2.0) & (number[here] % 2 == 0) & (here + 1 < len(rows))]
+    here = here[(source[here + 1] == source[here]) & (number[here + 1] == number[here] + 1) & (n[here + 1] == 1.0)]
+    return _of_rows(rows.to_numpy()[here + 1], rows.to_numpy()[here])
+
+
+def _of_rows(a: Floats, b: Floats) -> _Differences:
+    """Of the means a from the means b, without steps; rows of `Means`."""
+    floor = radius_weights(a[:, 5]) * a[:, 3:4] + radius_weights(b[:, 5]) * b[:, 3:4]
+    return _Differences(a[:, 1] - b[:, 1], a[:, 2] + b[:, 2], floor, 0.0 * floor, a[:, 4] + b[:, 4], a[:, 5])
 
 
 @dataclass(frozen=True)
@@ -255,7 +305,7 @@ def fit(evidence: Evidence) -> Fit:
     widths that the medians give: with widths that are far too small all would be taken for wild. With little evidence
     it is the finder's errors.
     """
-    used = np.flatnonzero(evidence.counts.sum(axis=1))
+    used = evidence.used
     cells = _FittedCells.of(evidence, used)
     prior, believed = _prior()
     theta = cells.from_medians(prior, believed)
@@ -410,7 +460,7 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
     DataFrame: snr, radius (ranges as text), n (differences), ratio
     """
     used = np.flatnonzero(evidence.counts.sum(axis=1))
-    used = used[(used // _N_RINGS) % 2 == 0]
+    used = used[_kind_of(used) == _WITHIN]
     if not len(used):
         return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
     cells = _FittedCells.of(evidence, used)
@@ -420,7 +470,7 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
     value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
     ratio = value[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
     spread = np.repeat(cells.counts / _PARTS, _PARTS, axis=1)
-    snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (2 * _N_RINGS)] * 1.01, side="right")
+    snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (_N_KINDS * _N_RINGS)] * 1.01, side="right")
     ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
     rows = []
     for group in np.unique(snr * 10 + ring):

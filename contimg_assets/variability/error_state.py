@@ -175,11 +175,10 @@ def _configure(
         ordered["image"], ordered["ra_deg"], ordered["dec_deg"], ordered["radius_deg"], strict=True
     ):
         # Images of one epoch are compared with those of earlier epochs only.
-        near = state.pointings.near(float(ra), float(dec), float(radius))
-        n_images = state.pointings.rows["n_images"].to_numpy()[near]
+        near, n_images = state.pointings.near(float(ra), float(dec), float(radius))
         here = those.take(np.asarray(image == name))
         number = configuration_of(here, near, n_images, state.kinds[kind].means, model)
-        number = len(pointings.rows) if number is None else number
+        number = pointings.following if number is None else number
         pointings = pointings.with_image(number, float(ra), float(dec))
         numbers.append(number)
     return pointings, pd.DataFrame({"image": ordered["image"].to_numpy(dtype=object), "configuration": numbers})

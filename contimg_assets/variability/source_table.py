@@ -9,6 +9,7 @@ import pandas as pd
 
 from contimg_assets.schemas.variability import FLUX_KINDS
 from contimg_assets.sky.arrays import Flags, Floats, Hashes, Integers, Values
+from contimg_assets.sky.beams import ALIKE_BEAMS
 from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import positions, tangent_axes
 from contimg_assets.variability.segments import LightCurves, RowSums, places
@@ -106,6 +107,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     table["n_siblings"] = sums.sum(rows["siblings"]).astype(np.int64)
     band, n_bands, alike = _main_band(rows, use, sums)
     table["band"], table["n_bands"], table["first_band_mhz"] = band, n_bands, curves.at("band", first)
+    table["mixed_beams"] = _mixed_beams(rows, use, sums)
     for name in ("freq_mhz", "beam_arcsec"):
         table[name] = sums.sum(np.where(alike, rows[name], 0.0)) / sums.sum(alike)
     known = use & alike & ~np.isnan(rows["compactness"])
@@ -133,6 +135,16 @@ def _main_band(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> tuple[I
     there = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape) > 0
     main = np.argmax(counts, axis=1)
     return bands[main], there.sum(axis=1), code == main[sums.owner]
+
+
+def _mixed_beams(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> Flags:
+    """Whether rows in `use` of each source, in any one band, are of beams that are not alike, shape (k,)."""
+    mixed = np.zeros(sums.n_sources, dtype=bool)
+    for band in np.unique(rows["band"]):
+        beam = np.where(use & (rows["band"] == band), rows["beam_arcsec"], np.nan)
+        with np.errstate(invalid="ignore"):
+            mixed |= sums.largest(beam) > ALIKE_BEAMS * sums.smallest(beam)
+    return mixed
 
 
 def _best_rows(rows: Mapping[str, Values], sums: RowSums) -> Flags:

@@ -3,12 +3,16 @@
 Fluxes of a band are averaged first. Errors of the images' own scales go down with their number; the tie of a field's
 scale to a catalog is common to all of its images and does not. A source that varies scatters more than its errors say:
 then the error of its mean is that of the scatter.
+
+A source near the threshold is detected where noise makes it bright. So that its mean is not too bright for that, epochs
+that covered and did not detect it count too, as fluxes below the threshold (Tobin 1958, Econometrica 26, 24).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_ndtr
 
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
@@ -17,6 +21,8 @@ from contimg_assets.sky.arrays import Floats, Indices
 
 _NUMBERS = ("freq_mhz", "flux_mjy", "flux_err_mjy")
 _FOR_CURVATURE = 3
+# Missed so many times the noise above the threshold: not by noise. Rounds after which no mean changes any more.
+_LOST, _ROUNDS = 4.0, 60
 
 
 def spectral_indices(points: TableLike, per_epoch: bool = False) -> pd.DataFrame:
@@ -27,7 +33,8 @@ def spectral_indices(points: TableLike, per_epoch: bool = False) -> pd.DataFrame
     points : DataFrame, Table, QTable or pyarrow.Table
         Fluxes of any sources: ``source_id``, ``band``, ``freq_mhz`` [MHz], ``flux_mjy``, ``flux_err_mjy`` [mJy, or
         mJy/beam for all]; ``epoch`` for indices of each epoch; used where present: ``flux_scale_err`` and
-        ``flux_tie_err``, errors of the image's own scale and of its field's as fractions.
+        ``flux_tie_err``, errors of the image's own scale and of its field's as fractions; ``below_mjy``: rows that have
+        it have no flux, which was below this (`flux_err_mjy` is the noise).
     per_epoch : bool
         Whether simultaneous bands of each epoch are compared, rather than the means over all epochs. Of a source that
         varies only those are its spectrum.
@@ -83,6 +90,7 @@ def spectral_indices(points: TableLike, per_epoch: bool = False) -> pd.DataFrame
 def _means_of_bands(points: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Weighted mean flux of each band: flux, err (fraction, without the tie), tie (fraction), freq."""
     freq, flux, err = (numbers_of(points, name, "fluxes") for name in _NUMBERS)
+    below = numbers_of(points, "below_mjy", "fluxes") if "below_mjy" in points else np.full(len(points), np.nan)
     usable = np.isfinite(flux) & np.isfinite(err)
     wrong = usable & ~((err > 0) & (freq > 0))
     if wrong.any():
@@ -98,10 +106,45 @@ def _means_of_bands(points: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     mean = sums["wf"] / sums["w"]
     chi2 = (sums["wff"] - sums["wf"] * mean).clip(lower=0.0)
     excess = (chi2 / (sums["n"] - 1).clip(lower=1)).clip(lower=1.0)
-    error = np.sqrt(excess / sums["w"])
+    mean, weight_sum = _with_undetected(points[keys].assign(below=below, err=err), sums["w"], sums["wf"])
+    error = np.sqrt(excess / weight_sum)
     return pd.DataFrame(
         {"flux": mean, "err": error / mean, "tie": sums["wt"] / sums["w"], "freq": sums["wx"] / sums["w"]}
     ).reset_index()
+
+
+def _with_undetected(rows: pd.DataFrame, weight: pd.Series, product: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Most likely means where some fluxes are only known to lie below a threshold, and their information.
+
+    Parameters
+    ----------
+    rows : columns of the groups, below (NaN of detections), err
+    weight, product : of each group's detections, the sums of 1 / err^2 and of flux / err^2
+    """
+    mean = product / weight
+    missed = rows[rows["below"].notna() & (rows["err"] > 0)]
+    at = weight.index.get_indexer(pd.MultiIndex.from_frame(missed[list(weight.index.names)]))
+    below, err = (missed[name].to_numpy(float) for name in ("below", "err"))
+    # A bright source that was not detected was lost, or varies: nothing is learned of its mean.
+    known = (at >= 0) & (mean.to_numpy()[at] - below < _LOST * err)
+    at, below, err, own = at[known], below[known], err[known], 1.0 / err[known] ** 2
+    if not len(at):
+        return mean, weight
+    value, total = mean.to_numpy(copy=True), weight + np.bincount(at, own, minlength=len(weight))
+    for _ in range(_ROUNDS):
+        ratio = _mills((below - value[at]) / err)
+        expected = own * (value[at] - err * ratio)
+        value = ((product + np.bincount(at, expected, minlength=len(weight))) / total).to_numpy()
+    place = (below - value[at]) / err
+    ratio = _mills(place)
+    information = weight + np.bincount(at, own * ratio * (ratio + place), minlength=len(weight))
+    return pd.Series(value, index=weight.index), information
+
+
+def _mills(z: Floats) -> Floats:
+    """Density over distribution function of the normal distribution."""
+    ratio: Floats = np.exp(-(z**2) / 2.0 - log_ndtr(z)) / np.sqrt(2.0 * np.pi)
+    return ratio
 
 
 def _power_laws(means: pd.DataFrame, group: Indices, n: int) -> dict[str, Floats]:

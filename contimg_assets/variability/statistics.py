@@ -234,8 +234,9 @@ def variability_table(
         All parameters at once.
     error_model : contimg_assets.variability.error_model.ErrorModel, optional
         Errors as constant sources show them (``ErrorModel.of_table`` of the products' table ``error_model``); it uses
-        ``radius``, the distance from the image center in radii of the image, and ``configuration`` where present. The
-        finder's errors if not given.
+        ``radius``, the distance from the image center in radii of the image, and ``configuration`` where present: as
+        the stage `error_model` numbers images, an odd one of a single flux is the even one below it. The finder's
+        errors if not given.
     **overrides : object
         Single parameters of `contimg_assets.config.Variability`, by name: ``min_abs_vs=5``, ``scale_error=False``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contimg_assets.sky.arrays import Floats, Indices, Integers
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 from contimg_assets.variability.segments import Segments
 
 
@@ -15,7 +15,8 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     ----------
     flux, err : shape (n,), same unit; points that do not count have an error or a flux that is no number
     step : standard deviation of the step of a configuration, as a fraction of the flux, shape (n,)
-    configuration : of the image, shape (n,)
+    configuration : of the image, shape (n,), as `configurations` numbers them: an odd one of which a source has a
+        single flux is the even one below it
     segments : k sources
 
     Returns
@@ -30,11 +31,14 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     sum u (m - M)^2, but for the small difference between the two means. A source that varies by more than the steps
     goes on doing so.
     """
-    first = segments.spread(configuration[segments.starts]) if len(segments) else configuration
-    several = segments.count(configuration != first) > 0
-    if not several.any() or not (step > 0).any():
+    if not (step > 0).any():
         return flux
     valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
+    configuration = _without_singles(configuration, valid, segments)
+    first = segments.spread(configuration[segments.starts]) if len(segments) else configuration
+    several = segments.count(configuration != first) > 0
+    if not several.any():
+        return flux
     at = np.flatnonzero(segments.spread(several) & valid)
     source = segments.spread(np.arange(len(segments)))[at]
     # By counting, not sorting: there are few configurations a source, and many points.
@@ -56,6 +60,24 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     moved: Floats = flux.copy()
     moved[at] += ((1.0 - np.sqrt(u / weight)) * (middle - mean))[group]
     return moved
+
+
+def _without_singles(configuration: Integers, valid: Flags, segments: Segments) -> Integers:
+    """Configurations with odd ones that have one valid flux of a source in the even one below, shape (n,)."""
+    odd = (configuration % 2 == 1) & valid
+    n_odd = segments.count(odd)
+    if not n_odd.any():
+        return configuration
+    single = odd & segments.spread(n_odd == 1)
+    highest = segments.maximum(np.where(odd, configuration, -1))
+    lowest = segments.minimum(np.where(odd, configuration, np.iinfo(np.int64).max))
+    at = np.flatnonzero(odd & segments.spread((n_odd > 1) & (highest != lowest)))
+    if len(at):
+        both = np.stack([segments.spread(np.arange(len(segments)))[at], configuration[at]])
+        _, group, n_fluxes = np.unique(both, axis=1, return_inverse=True, return_counts=True)
+        single[at] = n_fluxes[group.ravel()] == 1
+    # What does not count need not be moved.
+    return np.where(single, configuration - 1, configuration)
 
 
 def _numbered(values: Integers | Indices) -> tuple[Indices, Indices]:

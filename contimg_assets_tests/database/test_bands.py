@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from contimg_assets.config import Bands, Variability
+from contimg_assets.catalogs.store import ReferenceCatalog
+from contimg_assets.config import Bands, Matching, Variability
 from contimg_assets.database import EpochProducts, ProductsDatabase, schema
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.export import export
+from contimg_assets.database.image_contents import image_measurements
+from contimg_assets.database.matching import source_matching
 from contimg_assets.database.source_list import SourceQuery, list_sources
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.consistency import inconsistencies
@@ -183,3 +186,51 @@ def test_limits_are_of_the_band_that_did_not_detect(database: ProductsDatabase) 
     database.replace_epochs([with_frequency(epochs[1], LOW)])
     database.replace_epochs([epochs[1]])
     assert_same_rows(dump(database), before)
+
+
+def test_light_curves_of_unlike_beams_say_so(database: ProductsDatabase) -> None:
+    epochs = Survey(n_sources=10, n_epochs=3, detected=1.1).epochs()
+    fine = replace(epochs[2], images=epochs[2].images.assign(bmaj_arcsec=20.0))
+    database.replace_epochs([*epochs[:2], fine])
+    assert database.read_table("sources")["mixed_beams"].all()
+    # A finer beam in another band mixes nothing.
+    database.replace_epochs([with_frequency(fine, 888.0)])
+    assert not database.read_table("sources")["mixed_beams"].any()
+    database.replace_epochs([replace(fine, images=fine.images.assign(bmaj_arcsec=40.0))])
+    assert not database.read_table("sources")["mixed_beams"].any()
+
+
+def test_an_image_is_compared_with_the_mean_of_its_own_band(database: ProductsDatabase) -> None:
+    epochs = alternating()
+    database.replace_epochs(epochs)
+    for products, band in zip(epochs[:2], ("891MHz", "1355MHz"), strict=True):
+        found = image_measurements(database, products.epoch, products.images["image"].iloc[0], "peak")
+        rows = database.read_table("variability").set_index(["source_id", "band"])["flux_peak_weighted_mean_mjy_beam"]
+        assert found["mean_flux_mjy"].tolist() == [rows[one, band] for one in found["id"]]
+        assert (found["flux_mjy"] / found["mean_flux_mjy"]).median() == pytest.approx(1.0, abs=0.02)
+
+
+def test_counterparts_are_compared_with_the_index_of_our_own_bands(database: ProductsDatabase) -> None:
+    """Flat sources, which a catalog of another frequency lists as bright as they are."""
+    survey = Survey(n_sources=30, n_epochs=4, detected=1.1)
+    survey.flux_seen = np.broadcast_to(survey.flux, (4, 30)) * np.ones((4, 1))
+    both = [with_frequency(one, (LOW, HIGH)[k % 2]) for k, one in enumerate(survey.epochs())]
+    frame = pd.DataFrame(
+        {
+            "catalog_source_id": [f"N{k}" for k in range(30)],
+            "ra_deg": survey.ra,
+            "dec_deg": survey.dec,
+            "flux_mjy": survey.flux,
+            "flux_err_mjy": 0.1,
+        }
+    )
+    matching = source_matching(
+        [ReferenceCatalog("deep", frame, freq_mhz=4000.0, beam_arcsec=45.0, version="v1")], Matching()
+    )
+    for epochs, expected in ((both[::2], (4000.0 / LOW) ** -0.7), (both, 1.0)):
+        database.replace_epochs(epochs, None, matching)
+        rows = database.read_table("cross_matches").query("rank == 1")
+        bright = database.read_table("sources").query("flux_peak_mjy_beam > 30")["id"]
+        ratio = rows[rows["source_id"].isin(bright)]["flux_ratio"]
+        assert len(ratio) > 3
+        assert ratio.median() == pytest.approx(expected, rel=0.1)

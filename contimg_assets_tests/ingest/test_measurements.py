@@ -321,3 +321,27 @@ def test_on_a_simulated_sky_with_blends_no_source_is_lost(tmp_path: Path) -> Non
                 stands_for = truth.reindex(table.loc[gone, "duplicate_of"]).to_numpy()
                 assert (source[gone].to_numpy() == stands_for).mean() > 0.99
     assert extra["default"] <= 0.1 * extra["vast"]
+
+
+def test_what_a_coarse_beam_blends_is_flagged_and_keeps_both_components(tmp_path: Path) -> None:
+    """A finer image shows two where a coarser one of the same band shows one between them."""
+    fine = build.sky(20).sort_values("dec_deg", ignore_index=True)
+    fine = fine.drop(columns="island_id").assign(dec_deg=-30.5 + 0.05 * np.arange(20))
+    fine.loc[1, ["ra_deg", "dec_deg"]] = fine.loc[0, "ra_deg"], fine.loc[0, "dec_deg"] + 20.0 / 3600
+    coarse = fine.drop(index=1).assign(bmaj_arcsec=60.0, bmin_arcsec=60.0)
+    coarse.loc[0, "dec_deg"] += 10.0 / 3600
+    folder = build.epoch_folder(tmp_path, build.csv(fine))
+    (folder / "b.csv").write_bytes(build.csv(coarse))
+    rows = [{}, {"image": "coarse", "catalogue": "b.csv", "bmaj_arcsec": 60.0, "bmin_arcsec": 60.0}]
+    epoch = read_epoch(build.write_manifest(folder, rows), "e1", Config(root=tmp_path))
+    table = measure(epoch.detections, epoch.images, Measurements())
+    of_coarse = table["image"] == "coarse"
+    blend = of_coarse & (table["component_id"] == coarse.loc[0, "component_id"])
+    assert table.loc[~of_coarse, "duplicate_of"].isna().all()
+    assert table.loc[blend, "has_siblings"].tolist() == [True]
+    assert not table.loc[~blend, "has_siblings"].any()
+    # In another band they are not compared.
+    images = epoch.images.assign(
+        freq_mhz=[1400.0, 887.5] if epoch.images["image"].iloc[0] == "coarse" else [887.5, 1400.0]
+    )
+    assert not measure(epoch.detections, images, Measurements())["has_siblings"].any()

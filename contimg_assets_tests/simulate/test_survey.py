@@ -287,3 +287,18 @@ def test_the_pipeline_reads_it_and_gives_the_ids_that_the_truth_names(survey: tu
         images = got.images.merge(truth.images, on="image")
         np.testing.assert_allclose(images["mjd_x"], images["mjd_y"], atol=1e-6)
         np.testing.assert_allclose(images["rms_mjy_beam_x"], images["rms_mjy_beam_y"], rtol=1e-9)
+
+
+def test_other_stokes_parameters_change_nothing_in_i(tmp_path: Path) -> None:
+    small = {"n_epochs": 1, "images_per_epoch": 2, "n_sources": 150, "n_transients": 0, "seed": 3}
+    alone = simulate_survey(tmp_path / "i", SurveyParameters(**small))
+    both = simulate_survey(tmp_path / "iv", SurveyParameters(**small, stokes=("V",)))
+    pd.testing.assert_frame_equal(both.measurements, alone.measurements)
+    assert alone.polarization.empty and not (tmp_path / "i" / "truth" / "polarization.parquet").exists()
+    for file in sorted((tmp_path / "i" / "incoming").glob("*/*_tile*.csv")):
+        assert (tmp_path / "iv" / "incoming" / file.parent.name / file.name).read_bytes() == file.read_bytes()
+    (manifest,) = (tmp_path / "iv" / "incoming").glob("*/images.csv")
+    assert pd.read_csv(manifest)["stokes"].tolist() == ["I", "I", "V", "V"]
+    flux = pd.concat([pd.read_csv(file) for file in manifest.parent.glob("*_V.csv")])["flux_peak_mjy_beam"]
+    assert (flux < 0).any() and (flux > 0).any()
+    pd.testing.assert_frame_equal(SurveyTruth.read(tmp_path / "iv" / "truth").polarization, both.polarization)

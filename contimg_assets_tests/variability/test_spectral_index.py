@@ -89,3 +89,38 @@ def test_an_error_of_zero_is_told() -> None:
     table.loc[3, "flux_err_mjy"] = 0.0
     with pytest.raises(InputError, match="row 3"):
         spectral_indices(table)
+
+
+def test_what_is_detected_only_where_noise_makes_it_bright_is_not_too_flat() -> None:
+    """Near the threshold of the higher band; epochs that did not detect a source say that it was fainter."""
+    rng, n, n_epochs = np.random.default_rng(8), 1500, 6
+    alpha, low = rng.normal(-0.7, 0.2, n), rng.uniform(10.0, 40.0, n)
+    high = low * (1367.0 / 888.0) ** alpha
+    source = np.tile([f"s{k:04d}" for k in range(n)], n_epochs)
+    parts = []
+    for band, freq, flux in (("low", 888.0, low), ("high", 1367.0, high)):
+        seen = np.tile(flux, n_epochs) + rng.normal(0, 1.5, n * n_epochs)
+        columns = {"source_id": source, "band": band, "freq_mhz": freq, "flux_err_mjy": 1.5}
+        detected = seen > 7.5
+        parts.append(
+            pd.DataFrame(
+                columns | {"flux_mjy": np.where(detected, seen, np.nan), "below_mjy": np.where(detected, np.nan, 7.5)}
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    true = pd.Series(alpha, index=[f"s{k:04d}" for k in range(n)])
+    faint = pd.Series(high < 9.0, index=true.index)
+    bias = {}
+    for what, rows in (("with", table), ("without", table.drop(columns="below_mjy").dropna(subset="flux_mjy"))):
+        found = spectral_indices(rows).set_index("source_id")
+        pulls = (found["alpha"] - true.reindex(found.index)) / found["alpha_err"]
+        bias[what] = pulls[faint.reindex(found.index)].mean()
+        assert pulls[~faint.reindex(found.index)].std() == pytest.approx(1.0, abs=0.1)
+    assert bias["without"] > 0.8
+    assert abs(bias["with"]) < 0.25
+
+
+def test_a_bright_source_that_was_lost_once_is_no_fainter_for_it() -> None:
+    rows = points(5)[0]
+    lost = rows.iloc[[0]].assign(flux_mjy=np.nan, below_mjy=5.0)
+    pd.testing.assert_frame_equal(spectral_indices(pd.concat([rows, lost])), spectral_indices(rows))

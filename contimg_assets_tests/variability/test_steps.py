@@ -60,3 +60,17 @@ def test_large_change_of_a_source_remains() -> None:
     flux = np.repeat([100.0, 300.0], [6, 4])
     level = without_steps(flux, np.ones(10), np.full(10, 0.03), CONFIGURATION, ONE)
     assert flux_statistics(level, np.ones(10), ONE)["p_value"][0] < 1e-30
+
+
+def test_second_image_of_a_pointing_is_another_configuration_only_where_it_has_company() -> None:
+    flux = np.r_[100.0, np.full(9, 110.0)]
+    step, err = np.full(10, 0.1), np.ones(10)
+    alone = np.r_[0, 1, np.zeros(8, int)]
+    assert without_steps(flux, err, step, alone, ONE) is flux
+    with_others = np.r_[0, np.ones(9, int)]
+    expected = without_steps(flux, err, step, 2 * with_others, ONE)
+    assert (without_steps(flux, err, step, with_others, ONE) == expected).all()
+    # A single flux of an odd one beside an odd one with several.
+    both = np.r_[0, 1, 4, 4, 5, 5, 5, 5, 5, 5]
+    same = np.r_[0, 0, 2, 2, 6, 6, 6, 6, 6, 6]
+    assert (without_steps(flux, err, step, both, ONE) == without_steps(flux, err, step, same, ONE)).all()

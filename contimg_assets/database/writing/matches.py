@@ -16,6 +16,7 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import record_recomputed_with
 from contimg_assets.database.writing.aliases import read_aliases
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
+from contimg_assets.variability.spectral_index import spectral_indices
 
 
 def write_matches(connection: Connection, matching: SourceMatching | None) -> None:
@@ -51,9 +52,36 @@ def _sources_to_match(connection: Connection) -> pd.DataFrame:
         "first_mjd",
     ]
     flux = sa.func.coalesce(table.c.flux_int_mjy, table.c.flux_peak_mjy_beam)
-    query = sa.select(table.c.id, *(table.c[name] for name in names), flux).order_by(table.c.id)
-    frame = bulk.fetch(connection, query).set_axis(["source_id", *names, "flux_mjy"], axis=1)
-    return frame.astype(dict.fromkeys((*names, "flux_mjy"), float)).astype({"source_id": "str"})
+    query = sa.select(table.c.id, *(table.c[name] for name in names), flux, table.c.n_bands).order_by(table.c.id)
+    frame = bulk.fetch(connection, query).set_axis(["source_id", *names, "flux_mjy", "n_bands"], axis=1)
+    several = bool((frame["n_bands"] > 1).any())
+    frame = frame.drop(columns="n_bands")
+    frame = frame.astype(dict.fromkeys((*names, "flux_mjy"), float)).astype({"source_id": "str"})
+    if not several:
+        return frame
+    alpha = _own_indices(connection).set_index("source_id")[["alpha", "alpha_err"]]
+    return frame.join(alpha, on="source_id")
+
+
+def _own_indices(connection: Connection) -> pd.DataFrame:
+    """Spectral index of each source of several bands, from the mean fluxes of the bands as they are kept."""
+    v, s, i, c = (TABLES[name].c for name in ("variability", "sources", "images", "corrections"))
+    flux = sa.func.coalesce(v.flux_int_weighted_mean_mjy, v.flux_peak_weighted_mean_mjy_beam)
+    error = sa.func.coalesce(v.flux_int_weighted_mean_err_mjy, v.flux_peak_weighted_mean_err_mjy_beam)
+    means = (
+        sa.select(v.source_id, v.band, flux.label("flux_mjy"), error.label("flux_err_mjy"))
+        .join_from(TABLES["variability"], TABLES["sources"], s.id == v.source_id)
+        .where(s.n_bands > 1, v.sample == "detections", error > 0)
+        .order_by(v.source_id, v.band)
+    )
+    same = sa.and_(c.epoch == i.epoch, c.image == i.image)
+    bands = (
+        sa.select(i.band, sa.func.avg(i.freq_mhz).label("freq_mhz"), sa.func.avg(c.flux_tie_err).label("flux_tie_err"))
+        .join_from(TABLES["images"], TABLES["corrections"], same)
+        .group_by(i.band)
+    )
+    points = bulk.fetch(connection, means).merge(bulk.fetch(connection, bands), on="band")
+    return spectral_indices(points)
 
 
 def _cross_match_table(

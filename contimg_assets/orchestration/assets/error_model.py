@@ -61,7 +61,7 @@ class Errors:
         associations = self.associated_sources.read(epoch, "associations")
         associations = by_band(associations, corrected, images, self.config.bands)
         result = add_epoch(onto.state, constant_fluxes_of(corrected, associations, images), images)
-        return self._content(result, len(onto.state.pointings.rows)), result.state
+        return self._content(result, onto.state.pointings.n), result.state
 
     def _content(self, result: AfterEpoch, n_before: int) -> Content:
         state = result.state
@@ -74,8 +74,8 @@ class Errors:
             tables={**state.tables, IMAGE_CONFIGURATIONS.name: result.configurations},
             facts={
                 "n_differences": sum(carried.evidence.n for carried in state.kinds.values()),
-                "n_configurations": len(state.pointings.rows),
-                "n_new_configurations": len(state.pointings.rows) - n_before,
+                "n_configurations": state.pointings.n,
+                "n_new_configurations": state.pointings.n - n_before,
                 "model_replaced": result.moved,
             },
             figures=lambda: {"errors": plot_error_model(state.published)} if len(state.published) else {},

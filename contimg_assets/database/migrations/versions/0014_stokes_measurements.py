@@ -1,4 +1,4 @@
-"""Fluxes in other Stokes parameters than I, and negative detections in I, have a table."""
+"""Fluxes in other Stokes parameters than I, and negative detections in I, have a table; sources tell of mixed beams."""
 
 from collections.abc import Sequence
 
@@ -144,6 +144,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+    _add_mixed_beams()
     op.create_index("ix_stokes_measurements_source_id", "stokes_measurements", ["source_id"])
     unplaced = sa.text("i_measurement_id IS NULL")
     op.create_index(
@@ -155,5 +156,21 @@ def upgrade() -> None:
     )
 
 
+def _add_mixed_beams() -> None:
+    """Where images of a band have beams that are not alike, the next epoch that is written tells whose light curves."""
+    comment = (
+        "Whether a light curve of one band is of beams that differ by more than a factor of 1.5: its fluxes may differ "
+        "because the beams do"
+    )
+    op.add_column(
+        "sources", sa.Column("mixed_beams", _BOOL, nullable=False, server_default=sa.false(), comment=comment)
+    )
+    connection = op.get_bind()
+    extremes = "SELECT 1 FROM images GROUP BY band HAVING MAX(bmaj_arcsec) > 1.5 * MIN(bmaj_arcsec)"
+    if connection.execute(sa.text(extremes)).first() is not None:
+        connection.execute(sa.text("UPDATE recomputed_with SET version = 'mixed beams' WHERE name = 'variability'"))
+
+
 def downgrade() -> None:
+    op.drop_column("sources", "mixed_beams")
     op.drop_table("stokes_measurements")
