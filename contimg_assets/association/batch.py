@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from astropy.coordinates import Angle
 
 from contimg_assets.association.fold import FoldResult, associations_table, fold, forks_table, relations_table
 from contimg_assets.association.history import copied_rows
@@ -60,7 +59,7 @@ class AssociationResult:
 
 def associate_measurements(
     measurements_list: Iterable[TableLike],
-    association_radius: AngleLike = Angle("5arcsec"),  # noqa: B008  an Angle does not change
+    association_radius: AngleLike = "5arcsec",
     method: Method = "optimal",
     *,
     parameters: Association | None = None,

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats.mstats import mjci
 
 from contimg_assets.calibration import mixture
 from contimg_assets.errors import InputError
@@ -315,6 +314,9 @@ def _mixture_bootstrap(
 
 
 def _median(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+    # All of scipy.stats for one function of one method.
+    from scipy.stats.mstats import mjci
+
     y = np.sort(pairs.ln_ratio)
     n = len(y)
     centre = np.median(y)

@@ -10,7 +10,6 @@ import astropy.units as u
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from astropy_healpix import HEALPix
 from sqlalchemy.engine import Connection, Engine
 
 from contimg_assets.config import Variability
@@ -28,7 +27,7 @@ from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.polarization import POLARIZATION
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
 from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
-from contimg_assets.sky.cells import INDEX_ORDER, order_of_radius
+from contimg_assets.sky.cells import INDEX_ORDER, grid, order_of_radius
 from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.robust import scatter
 from contimg_assets.sky.sphere import separation_arcsec
@@ -829,9 +828,8 @@ def near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: f
         return sa.true()
     # Cells of a third of the radius: few enough to list, small enough to fit the circle.
     order = min(order_of_radius(radius_arcsec) + 3, INDEX_ORDER)
-    grid = HEALPix(1 << order, order="nested")
     # A second of arc more than the radius, against rounding at the rim.
-    cells = np.sort(grid.cone_search_lonlat(ra_deg * u.deg, dec_deg * u.deg, (radius_arcsec + 1.0) * u.arcsec))
+    cells = np.sort(grid(order).cone_search_lonlat(ra_deg * u.deg, dec_deg * u.deg, (radius_arcsec + 1.0) * u.arcsec))
     runs = np.split(cells, np.flatnonzero(np.diff(cells) > 1) + 1)
     shift = 2 * (INDEX_ORDER - order)
     ranges = [(int(run[0]) << shift, ((int(run[-1]) + 1) << shift) - 1) for run in runs]

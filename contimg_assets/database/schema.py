@@ -8,14 +8,9 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config as AlembicConfig
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from contimg_assets.database import views
@@ -23,6 +18,11 @@ from contimg_assets.database.engine import open_engine, reading, troubles_told, 
 from contimg_assets.database.models import Base
 from contimg_assets.errors import StoreError
 
+if TYPE_CHECKING:
+    from alembic.config import Config as AlembicConfig
+
+# Alembic takes longer to load than most questions to answer: who migrates nothing does not load it.
+_REVISION = sa.table("alembic_version", sa.column("version_num", sa.String))
 _VERSIONS = Path(str(resources.files("contimg_assets.database") / "migrations" / "versions"))
 
 
@@ -33,6 +33,8 @@ def alembic_config(connection: Connection | None = None) -> AlembicConfig:
     ----------
     connection : what migrations run on; not needed to ask which there are
     """
+    from alembic.config import Config as AlembicConfig
+
     config = AlembicConfig()
     config.set_main_option("script_location", str(resources.files("contimg_assets.database") / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -42,6 +44,8 @@ def alembic_config(connection: Connection | None = None) -> AlembicConfig:
 
 def newest_revision() -> str:
     """The revision that this version of the package writes."""
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None
     return head
@@ -49,7 +53,10 @@ def newest_revision() -> str:
 
 def current_revision(connection: Connection) -> str | None:
     """The revision that the database has; None if it is empty, or another program's."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not sa.inspect(connection).has_table(_REVISION.name):
+        return None
+    found: str | None = connection.execute(sa.select(_REVISION.c.version_num)).scalar_one_or_none()
+    return found
 
 
 def upgrade(engine: Engine, revision: str = "head") -> str:
@@ -66,6 +73,9 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
         If the database was written by a newer version of the package, is another program's, or a migration leaves rows
         without their parents.
     """
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     if revision == "head":
         with reading(engine) as connection:
             if current_revision(connection) == newest_revision() and not _stale_views(connection):
@@ -150,6 +160,9 @@ def check(connection: Connection) -> list[str]:
 
     Revision, tables, columns with their types, indices and foreign keys, and whether the views are there.
     """
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     revision = context.get_current_revision()
     faults = []
@@ -185,6 +198,9 @@ def write_migration(message: str, folder: Path | None = None) -> Path:
     -------
     The file that was written.
     """
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     target = folder or _VERSIONS
     with TemporaryDirectory() as temporary:
         engine = open_engine(f"sqlite:///{Path(temporary) / 'empty.sqlite3'}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
@@ -193,7 +193,8 @@ def relative_eta(eta: pd.Series, n: pd.Series) -> float | None:
     enough = freedom >= _LEAST_FREEDOM
     if enough.sum() < _LEAST_SOURCES:
         return None
-    return float(np.median(eta.to_numpy(dtype=float)[enough] * freedom[enough] / chi2.median(freedom[enough])))
+    median_chi2 = 2.0 * gammaincinv(freedom[enough] / 2.0, 0.5)
+    return float(np.median(eta.to_numpy(dtype=float)[enough] * freedom[enough] / median_chi2))
 
 
 def _count(connection: Connection, query: sa.Select[tuple[str]]) -> int:

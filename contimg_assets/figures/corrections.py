@@ -13,7 +13,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from contimg_assets.calibration.selection import Selection
-from contimg_assets.figures.canvas import png_of
+from contimg_assets.figures.canvas import small_png_of
 
 _DPI = 60
 # Events are kept for ever, twice, and this many figures are most of 200 kB.
@@ -78,7 +78,7 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
         _plot_offsets(left, selected, of_image, correction)
         _plot_ratios(right, selected, of_image, correction)
         title_figure(figure, correction)
-        yield str(correction["image"]), png_of(figure, _DPI)
+        yield str(correction["image"]), small_png_of(figure, _DPI)
 
 
 def title_figure(figure: Figure, correction: pd.Series) -> None:

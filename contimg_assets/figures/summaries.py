@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from contimg_assets.figures.canvas import new_figure, plain, png_of
+from contimg_assets.figures.canvas import new_figure, plain, small_png_of
 
 _DPI = 60
 
@@ -149,4 +149,4 @@ def _figure(n_panels: int) -> tuple[Figure, Any]:
 
 
 def _png(figure: Figure) -> bytes:
-    return png_of(figure, _DPI)
+    return small_png_of(figure, _DPI)

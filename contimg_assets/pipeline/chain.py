@@ -132,8 +132,8 @@ class Work:
 
     def made(self, record: EpochRecord, content: Content) -> Made:
         """An epoch that was asked for and made."""
-        newer = len(self.in_order) - 1 - self.in_order.index(record.epoch)
-        return Made(record, content.metadata, dict(content.figures()) if newer < EPOCHS_DRAWN else {})
+        drawn = record.epoch in self.in_order[-EPOCHS_DRAWN:]
+        return Made(record, content.metadata, dict(content.figures()) if drawn else {})
 
     def made_again(self, record: EpochRecord, content: Content, before: EpochRecord | None, note: str) -> Made:
         """An epoch that was made again because another one changed; told of only if its content changed."""

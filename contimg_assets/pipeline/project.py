@@ -111,12 +111,13 @@ class Project:
         deliveries = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
         versions.forget_except(delivery.folder for delivery in found)
         versions.save()
+        store = self.store.at_a_glance()
         return replace(
-            stored_world(self.config, self.store),
+            stored_world(self.config, store),
             delivery=deliveries.get,
             delivered=list(deliveries),
             **of_database(self.config, self.products),
-            survey=survey_tables(self.config, self.store, self.products),
+            survey=survey_tables(self.config, store, self.products),
         )
 
     def assess(self) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.file_cache import FileCache
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.core import FEW_ROWS
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -142,6 +143,10 @@ class EpochStore:
         self._records = FileCache(lambda path: _parsed(path, EpochRecord.from_json))
         self._failures = FileCache(lambda path: _parsed(path, Failure.from_json))
         self._told: set[str] = set()
+
+    def at_a_glance(self) -> Glance:
+        """The store as it is found from now on: each record is looked at once, however often it is asked for."""
+        return Glance(self)
 
     def stage(
         self,
@@ -256,8 +261,10 @@ class EpochStore:
             damaged = record
 
     def _damaged_file(self, record: EpochRecord) -> str | None:
+        # Thousands of epochs have several tables each: the folder's name is put together once.
+        folder = self._path(record.stage, record.epoch, "")
         for table in record.tables.values():
-            path = self._path(record.stage, record.epoch, table.file)
+            path = folder + table.file
             try:
                 n_bytes = os.stat(path).st_size  # noqa: PTH116 - thousands
             except (FileNotFoundError, ValueError):
@@ -282,7 +289,8 @@ class EpochStore:
         SchemaError
             If the file is not what the schema says (another version of the package wrote it, or it was edited).
         """
-        found: pd.DataFrame = self.read_arrow(stage, epoch, table, columns).to_pandas()
+        arrow = self.read_arrow(stage, epoch, table, columns)
+        found: pd.DataFrame = arrow.to_pandas(use_threads=arrow.num_rows > FEW_ROWS)
         return found
 
     def read_arrow(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -315,14 +323,16 @@ class EpochStore:
             )
         file = self._folder(record.stage, record.epoch) / record.tables[table].file
         try:
-            with reading_from(file):
-                found = pq.read_table(file, columns=list(columns) if columns is not None else None, partitioning=None)
+            # One file, and no look for others beside it: half the time of `read_table` for a small epoch.
+            with reading_from(file), pq.ParquetFile(file) as opened:
+                found = opened.read(columns=list(columns) if columns is not None else None)
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException) as error:
             raise _not_as_written(file, error) from error
         schema.check(found)
-        return found
+        # In the order asked for, which is not always that of the file.
+        return found if columns is None else found.select(list(columns))
 
     def epochs(self, stage: str) -> list[str]:
         """Epochs that the stage holds, sorted by name."""
@@ -487,6 +497,38 @@ class EpochStore:
         with writing_to(path), replacing(path, kept=False) as temporary:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
             return temporary.stat().st_size
+
+
+class Glance(EpochStore):
+    """A store for who compares all epochs: each record and failure is looked at once, and not again.
+
+    For one comparison, which must be of one moment anyway; what is at work on epochs asks the store itself.
+    """
+
+    def __init__(self, store: EpochStore) -> None:
+        super().__init__(store.root, {})
+        self._schemas, self._told = store._schemas, store._told
+        self._records, self._failures = store._records, store._failures
+        self._seen: dict[tuple[str, str], EpochRecord | None] = {}
+        self._failed: dict[tuple[str, str], Failure | None] = {}
+        self._held: dict[str, list[str]] = {}
+
+    def record(self, stage: str, epoch: str) -> EpochRecord | None:
+        key = (stage, epoch)
+        if key not in self._seen:
+            self._seen[key] = super().record(stage, epoch)
+        return self._seen[key]
+
+    def failure(self, stage: str, epoch: str) -> Failure | None:
+        key = (stage, epoch)
+        if key not in self._failed:
+            self._failed[key] = super().failure(stage, epoch)
+        return self._failed[key]
+
+    def epochs(self, stage: str) -> list[str]:
+        if stage not in self._held:
+            self._held[stage] = super().epochs(stage)
+        return self._held[stage]
 
 
 def _failed_file(table: str) -> str:

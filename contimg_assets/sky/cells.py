@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
-from astropy_healpix import HEALPix, healpix_to_lonlat, lonlat_to_healpix
 
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
 from contimg_assets.sky.sphere import separation_arcsec
@@ -18,14 +19,28 @@ COARSE_ORDER = 10
 INDEX_ORDER = 10
 
 
+def grid(order: int) -> Any:
+    """`astropy_healpix.HEALPix`: the nested cells of an order.
+
+    Loaded when it is first asked for: all of astropy's coordinates come with it.
+    """
+    from astropy_healpix import HEALPix
+
+    return HEALPix(1 << order, order="nested")
+
+
 def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
     """Nested HEALPix cells of order 29, shape (n,)."""
+    from astropy_healpix import lonlat_to_healpix
+
     ra, dec = np.asarray(ra_deg, float) * u.deg, np.asarray(dec_deg, float) * u.deg
     return np.asarray(lonlat_to_healpix(ra, dec, 1 << FINEST_ORDER, order="nested"), dtype=np.int64)
 
 
 def centres(cells_29: Cells) -> tuple[Floats, Floats]:
     """(ra_deg, dec_deg) of the centers of cells of order 29, shape (n,)."""
+    from astropy_healpix import healpix_to_lonlat
+
     lon, lat = healpix_to_lonlat(cells_29, 1 << FINEST_ORDER, order="nested")
     return np.asarray(lon.to_value(u.deg)), np.asarray(lat.to_value(u.deg))
 
@@ -79,8 +94,7 @@ def cells_within(ra_deg: float, dec_deg: float, radius_deg: float, order: int) -
     for depth in range(order + 1):
         if depth:
             cells = (cells[:, None] * 4 + np.arange(4)).ravel()
-        grid = HEALPix(1 << depth, order="nested")
-        lon, lat = grid.healpix_to_lonlat(cells)
+        lon, lat = grid(depth).healpix_to_lonlat(cells)
         separation = separation_arcsec(lon.to_value(u.deg), lat.to_value(u.deg), ra_deg, dec_deg) / 3600.0
         cells = cells[separation <= radius_deg + cell_radius_deg(depth)]
     return cells
@@ -90,5 +104,5 @@ def cells_around(cells: Cells, order: int) -> Cells:
     """Each cell and its eight neighbors, shape (9, n); -1 where there are but seven."""
     # The library's -1 passes through a float on its way.
     with np.errstate(invalid="ignore"):
-        around = HEALPix(1 << order, order="nested").neighbours(cells)
+        around = grid(order).neighbours(cells)
     return np.concatenate([cells[None], around])

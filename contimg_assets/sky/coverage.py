@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
-from astropy_healpix import HEALPix
 
 from contimg_assets.sky.arrays import Cells, Flags, Floats
-from contimg_assets.sky.cells import FINEST_ORDER, cell_radius_deg
+from contimg_assets.sky.cells import FINEST_ORDER, cell_radius_deg, grid
 from contimg_assets.sky.sphere import separation_arcsec
 
 # Cells of 14 arcmin.
@@ -48,8 +47,7 @@ class Coverage:
         cells = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         if not len(cells):
             return 0.0
-        grid = HEALPix(1 << _COARSE, order="nested")
-        lon, lat = grid.healpix_to_lonlat(cells)
+        lon, lat = grid(_COARSE).healpix_to_lonlat(cells)
         farthest = float(separation_arcsec(lon.to_value(u.deg), lat.to_value(u.deg), ra_deg, dec_deg).max()) / 3600
         return min(farthest + cell_radius_deg(_COARSE), 180.0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -72,16 +73,16 @@ class ErrorState:
         kinds = {kind: _Kind(Means.none(), Evidence.none()) for kind in FLUX_KINDS}
         return cls(ERROR_MODEL.empty(), Pointings.none(), kinds)
 
-    @property
+    @cached_property
     def model(self) -> ErrorModel:
         """The published one."""
         return ErrorModel.of_table(self.published)
 
-    @property
+    @cached_property
     def version(self) -> str:
         return combine_versions(*(version_of_table(table) for table in self.tables.values()))
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, pa.Table]:
         """As `STATE_TABLES`."""
         counts, sums, means = [], [], []

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
-from contimg_assets.figures.canvas import picture_format, plain, write_figure
+from contimg_assets.figures.canvas import (
+    LIMIT,
+    MARKED,
+    REFUSED,
+    USED,
+    new_figure,
+    picture_format,
+    plain,
+    png_of,
+    small_png_of,
+    write_figure,
+)
 from contimg_assets.figures.light_curves import draw_light_curve, fluxes
 from contimg_assets.figures.summaries import draw_variability
 from contimg_assets.figures.survey import center_of, draw_epochs, draw_image, draw_sky
@@ -136,3 +149,16 @@ def test_a_light_curve_draws_itself_and_has_units(survey_database: ProductsDatab
     assert series["flux_peak_corr_mjy_beam"].unit == u.mJy / u.beam
     np.testing.assert_allclose(series.time.mjd, found["mjd"])
     assert found[~found["is_limit"]].plot().axes
+
+
+def test_small_pictures_show_the_same_with_a_fraction_of_the_bytes():
+    rng = np.random.default_rng(1)
+    figure, ((axes,),) = new_figure()
+    for color in (USED, REFUSED, LIMIT, MARKED):
+        axes.plot(*rng.normal(size=(2, 300)), ".", color=color)
+    whole, small = png_of(figure, 60), small_png_of(figure, 60)
+    assert small == small_png_of(figure, 60)
+    assert len(small) < 0.4 * len(whole)
+    before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float) for png in (whole, small))
+    assert np.abs(before - after).mean() < 2.0
+    assert np.mean(np.abs(before - after) > 50.0) < 0.005

@@ -46,7 +46,7 @@ def make(
     return Content(
         tables={"catalog_matches": matches.reset_index(drop=True), "match_summary": found.summary},
         facts=_numbers(found.summary) | {"scale error common to a catalogue": config.matching.flux_scale_err},
-        figures=lambda: {"matches": plot_matches(found.matches)},
+        figures=lambda: {"matches": plot_matches(found.matches)} if len(found.matches) else {},
         checks=[
             Check.of(ENOUGH_MATCHED, verdict.of_epoch),
             Check.of(EACH_CATALOG_MATCHED, list(verdict.of_catalogs.values())),

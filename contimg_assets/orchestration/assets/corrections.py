@@ -86,7 +86,12 @@ class Epoch:
         return calibrated_fluxes(self.measurements, self.associations, self.images, corrections, apply_flux)
 
     def figures(self, corrections: pd.DataFrame, parameters: Corrections) -> dict[str, bytes]:
-        """All offsets and scales, and what those of the images most worth a look were measured from."""
+        """All offsets and scales, and what those of the images most worth a look were measured from.
+
+        Nothing where nothing was measured.
+        """
+        if corrections[["dra_err_arcsec", "flux_scale_err"]].isna().all(axis=None):
+            return {}
         selected = selection_of(
             self.measurements, self.matches, self.images, parameters, source_of(self.known_variables)
         )

@@ -19,8 +19,9 @@ from contimg_assets.orchestration.conditions import on_any_epoch
 from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERRORS
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.plots import embedded
+from contimg_assets.pipeline.gathered import gathered_table
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE as STAGE
-from contimg_assets.pipeline.store import EpochRecord, StoredEpochs
+from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
 from contimg_assets.pipeline.survey_tables import READ_FROM, corrections_of_all_epochs, scales_input_version
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
@@ -32,15 +33,15 @@ _MAX_NAMED = 20
 _TIES = ("image", "flux_scale", "flux_scale_err", "flux_trusted")
 
 
-def make(corrections: StoredEpochs, records: Mapping[str, EpochRecord], parameters: Corrections) -> pd.DataFrame:
+def make(store: EpochStore, records: Mapping[str, EpochRecord], parameters: Corrections) -> pd.DataFrame:
     """EPOCH_SCALES of all images of all epochs.
 
     Parameters
     ----------
     records : current corrections of every epoch, in time order
     """
-    corrected = _all(corrections, records, CORRECTIONS, _TIES)
-    scales = calculate_epoch_scales(_constant_fluxes(corrections, records, parameters), corrected)
+    corrected = _all(store, records, CORRECTIONS, _TIES)
+    scales = calculate_epoch_scales(_constant_fluxes(store, records, parameters), corrected)
     # An image without any source in common has its row too: what has no scale is said, not left out.
     scales = corrected[["epoch", "image"]].merge(scales, "left", ["epoch", "image"])
     scales = scales.assign(n_sources=scales["n_sources"].fillna(0))
@@ -76,7 +77,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
     def epoch_scales(corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         version = scales_input_version(config, store.epochs)
         records = corrections_of_all_epochs(store.epochs)
-        scales = make(corrections, records, config.corrections)
+        scales = make(store.epochs, records, config.corrections)
         table = EPOCH_SCALES.to_arrow(scales)
         return dg.MaterializeResult(
             value=describe(table, {READ_FROM: version}),
@@ -116,19 +117,18 @@ def _judged(scales: pd.DataFrame, parameters: Corrections) -> dg.AssetCheckResul
 
 
 def _all(
-    corrections: StoredEpochs, records: Mapping[str, EpochRecord], schema: TableSchema, columns: Sequence[str]
+    store: EpochStore, records: Mapping[str, EpochRecord], schema: TableSchema, columns: Sequence[str]
 ) -> pd.DataFrame:
     """Columns of one table of all epochs, and the epoch."""
-    parts: list[Any] = [corrections.read(epoch, schema.name, columns).assign(epoch=epoch) for epoch in records]
-    return pd.concat(parts, ignore_index=True) if parts else schema.empty()[[*columns]].assign(epoch="")
+    found = gathered_table(store, records, schema.name, columns)
+    everything: pd.DataFrame = schema.empty()[[*columns]].assign(epoch="") if found is None else found.to_pandas()
+    return everything
 
 
-def _constant_fluxes(
-    corrections: StoredEpochs, records: Mapping[str, EpochRecord], parameters: Corrections
-) -> pd.DataFrame:
+def _constant_fluxes(store: EpochStore, records: Mapping[str, EpochRecord], parameters: Corrections) -> pd.DataFrame:
     """Fluxes that tie epochs to each other, without those of all sources that are known by now to vary."""
-    fluxes = _all(corrections, records, CONSTANT_FLUXES, CONSTANT_FLUXES.names)
+    fluxes = _all(store, records, CONSTANT_FLUXES, CONSTANT_FLUXES.names)
     if records:
-        known = corrections.read(list(records)[-1], KNOWN_FLUXES.name)
+        known = store.read_recorded(list(records.values())[-1], KNOWN_FLUXES.name).to_pandas()
         fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))]
     return fluxes

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from dagster_shared.serdes import serialize_value
 
-from contimg_assets.config import CatalogConfig, Config
+from contimg_assets.config import CatalogConfig, Config, Corrections
 from contimg_assets.database.models import TABLES, describe_table
 from contimg_assets.figures.summaries import plot_matches, plot_offsets_and_scales, plot_variability
+from contimg_assets.orchestration.assets.corrections import Epoch
 from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE, PRODUCT_KEYS
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
 from contimg_assets.orchestration.plots import embedded
@@ -128,3 +129,10 @@ def test_lineage_reaches_fluxes_of_sources():
     assert ("measurements", "flux_peak_mjy_beam") in {(d.asset_key.to_user_string(), d.column_name) for d in lineage}
     matched = stage_lineage("catalog_matches", CONFIG).deps_by_column["flux_ratio"]
     assert ("reference/nvss", "flux_mjy") in {(d.asset_key.to_user_string(), d.column_name) for d in matched}
+
+
+def test_nothing_is_drawn_of_images_of_which_nothing_was_measured():
+    table = CORRECTIONS.empty().reindex([0]).assign(image="a", applied=False)
+    nothing = pd.DataFrame()
+    epoch = Epoch(nothing, nothing, nothing, nothing, np.array([]))
+    assert epoch.figures(table, Corrections()) == {}
