@@ -32,7 +32,9 @@ def _known_names() -> set[str]:
     """Everything of ours that a page may name in backticks."""
     names = {"mjd_mid", "jd_mid", "n_detections", "rms_map", "simulate_detections", "associate_measurements"}
     # Computed when somebody asks, and in no table.
-    names |= {"false_chance", "q_value"}
+    names |= {"false_chance", "q_value", "forced_before_mjy_beam", "n_faded"}
+    # Of files that people write.
+    names |= {"background_map", "pm_ra_mas_yr", "pm_dec_mas_yr"}
     for group in describe():
         names |= set(group.name.split("."))
         for entry in group.entries:
