@@ -200,7 +200,8 @@ def _sketch(curve: pd.DataFrame, kind: str) -> None:
 
     if sys.stdout.isatty():
         unit = {"peak": "mJy/beam", "int": "mJy"}[kind]
-        console.print(f"[dim]{unit}; ● detected, ▽ upper limit, · image refused; `contimg plot lightcurve` draws it[/]")
+        marks = "● detected, □ forced, ▽ upper limit, · image refused"
+        console.print(f"[dim]{unit}; {marks}; `contimg plot lightcurve` draws it[/]")
         for line in sketch_light_curve(curve, kind):
             console.print(line, highlight=False, soft_wrap=True)
 
@@ -215,7 +216,8 @@ def lightcurve(
     database = open_products()
     source_id = database.find_source(what, radius_arcsec)
     curve = database.light_curve(source_id, limits)
-    return Listing(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
+    columns = [*LIGHT_CURVE_COLUMNS, "forced"] if curve["forced"].any() else LIGHT_CURVE_COLUMNS
+    return Listing(curve, f"Light curve of {database.source(source_id)['name']}", columns)
 
 
 @listing(app, limit=50)
