@@ -150,6 +150,12 @@ def test_what_a_module_loads_is_seen() -> None:
     assert loaded_by(["config"], ("pydantic", "json", "contimg_assets.database")) == {"pydantic", "json"}
 
 
+def test_asking_for_help_loads_nothing_that_computes() -> None:
+    """People type `contimg --help` often, and the shell asks for completions at every key."""
+    heavy = ("numpy", "pandas", "pyarrow", "astropy", "scipy", "pydantic", "sqlalchemy", "dagster", "matplotlib")
+    assert loaded_by(["cli"], heavy) == set()
+
+
 def loaded_by(modules: list[str], names: tuple[str, ...]) -> set[str]:
     """Which of some packages a fresh interpreter has loaded after importing modules of ours."""
     full = [f"contimg_assets.{module}".rstrip(".") for module in modules]

@@ -14,7 +14,7 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.views import VIEWS
 from contimg_assets.definitions import build_definitions
 from contimg_assets.pipeline.stages import EPOCH_STAGES
-from contimg_assets.schemas import association, catalogs, corrections, detections, matches, variability
+from contimg_assets.schemas import association, catalogs, corrections, detections, matches, polarization, variability
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets_tests.docs import hooks
 
@@ -39,7 +39,7 @@ def _known_names() -> set[str]:
         names |= set(group.name.split("."))
         for entry in group.entries:
             names |= {entry.name, *re.findall(r"[a-z_]+", entry.allowed)}
-    for module in (association, catalogs, corrections, detections, matches, variability):
+    for module in (association, catalogs, corrections, detections, matches, polarization, variability):
         for schema in vars(module).values():
             if isinstance(schema, TableSchema):
                 names |= {schema.name, *schema.names}

@@ -19,6 +19,7 @@ def web(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port")] = 8765,
     root_path: Annotated[str, typer.Option(help="Path that a proxy puts before all addresses, such as /contimg")] = "",
+    dagster: Annotated[str, typer.Option(help="Address of Dagster's own pages, such as http://localhost:3000")] = "",
     write: Annotated[
         bool, typer.Option("--write", help="Let who knows a token, which is printed, tag, note, save lists and decide")
     ] = False,
@@ -35,11 +36,15 @@ def web(
 
     from contimg_assets.web.app import LOOPBACK, build_app
 
+    if dagster and not dagster.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"--dagster {dagster}: write the whole address, such as http://localhost:3000")
     is_local = host in ("127.0.0.1", "localhost", "::1")
     if not is_local:
         note(f"Everybody who reaches {host} can read the products; a proxy with a password is safer.")
     token = secrets.token_urlsafe(16) if write else None
-    built = build_app(open_project().config, open_products(), LOOPBACK if is_local else ("*",), root_path, token)
+    built = build_app(
+        open_project().config, open_products(), LOOPBACK if is_local else ("*",), root_path, token, dagster
+    )
     if token is not None:
         console.print(f"Token for who may write: {token}", highlight=False)
     console.print(f"The products: http://{escape(f'[{host}]' if ':' in host else host)}:{port}/   (Ctrl-C ends)")

@@ -36,10 +36,10 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
 
     Returns
     -------
-    DataFrame: name, source_id, ra_deg, dec_deg, image, snr, flux and its error as it is judged, others: weighted mean
-        of the other epochs in the same band [mJy/beam or mJy], ratio: flux over that mean, sigma: difference over its
-        error. The largest difference first. Images that are not trusted, and sources without another epoch, are left
-        out.
+    DataFrame: name, source_id, ra_deg, dec_deg, image, snr, flux_mjy and flux_err_mjy, as it is judged, others_mjy:
+        mean of the other epochs in the same band [mJy/beam or mJy], ratio: flux over that mean, sigma: difference over
+        its error. The largest difference first. Images that are not trusted, and sources without another epoch, are
+        left out.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
     query = (
         sa.select(
             *(s.c.name, a.c.source_id, s.c.ra_deg, s.c.dec_deg, m.c.image, m.c.snr),
-            m.c[f"flux_{kind}_corr_{unit}"].label("flux"),
-            m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err"),
+            m.c[f"flux_{kind}_corr_{unit}"].label("flux_mjy"),
+            m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
             m.c.flux_scale_err,
             v.c[f"flux_{kind}_weighted_mean_{unit}"].label("mean"),
             v.c[f"flux_{kind}_weighted_mean_err_{unit}"].label("mean_err"),
@@ -72,10 +72,10 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
             raise StoreError(f"there is no epoch {epoch!r} in the products; `contimg status` lists epochs")
         found = bulk.fetch(connection, query)
     model = ErrorModel.chosen(parameters, ErrorModel.of_table(database.read_table("error_model")))
-    flux, err, scale = (found[name].to_numpy(dtype=float) for name in ("flux", "flux_err", "flux_scale_err"))
-    found["flux_err"] = total_error(flux, err, scale, model.terms[kind])
-    ratio, sigma = deviations(flux, found["flux_err"], found["mean"], found["mean_err"])
-    found = found.assign(others=flux / ratio, ratio=ratio, sigma=sigma).drop(
+    flux, err, scale = (found[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy", "flux_scale_err"))
+    found["flux_err_mjy"] = total_error(flux, err, scale, model.terms[kind])
+    ratio, sigma = deviations(flux, found["flux_err_mjy"], found["mean"], found["mean_err"])
+    found = found.assign(others_mjy=flux / ratio, ratio=ratio, sigma=sigma).drop(
         columns=["mean", "mean_err", "flux_scale_err"]
     )
     found = found[found["sigma"].notna()]

@@ -7,14 +7,19 @@ anew, it costs a second for a million sources, and no order of arrival can chang
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
+from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES, significance_columns
 from contimg_assets.variability.significance import significances
+
+if TYPE_CHECKING:
+    from contimg_assets.database.queries import Queries
 
 
 def read_significances(connection: Connection, kind: str, sample: str, also: Sequence[str] = ()) -> pd.DataFrame:
@@ -34,3 +39,20 @@ def read_significances(connection: Connection, kind: str, sample: str, also: Seq
     query = sa.select(c.source_id, c.band, *(c[name] for name in names))
     found = bulk.fetch(connection, query.where(c["sample"] == sample, c[f"eta_{kind}"].is_not(None)))
     return found.join(significances(found, kind))
+
+
+def largest_pairs(database: Queries) -> pd.DataFrame:
+    """The pair of epochs of each source that differs most (Mooley et al. 2016), of the kind of flux of `flux_kind`.
+
+    Returns
+    -------
+    DataFrame: name, source_id, vs and m, in no order
+    """
+    kind, c, s = database.flux_kind(), TABLES["variability"].c, TABLES["sources"].c
+    query = (
+        sa.select(s.name, c.source_id, c[f"vs_{kind}"].label("vs"), c[f"m_{kind}"].label("m"))
+        .join(TABLES["sources"], s.id == c.source_id)
+        .where(c["sample"] == "detections", c[f"vs_{kind}"].is_not(None))
+    )
+    with reading(database.engine) as connection:
+        return bulk.fetch(connection, query)

@@ -24,7 +24,7 @@ _CURVES, _ROWS = 8, 50
 _IMAGES = ["epoch", "image", "verdict", "mjd", "dra_arcsec", "dra_err_arcsec", "ddec_arcsec", "ddec_err_arcsec"]
 _IMAGES += ["flux_mult", "flux_mult_err", "rms_mjy_beam", "n_rows", "reason"]
 _NEW = ["name", "ra_deg", "dec_deg", "first_epoch", "n_measurements", "new_significance", "false_chance"]
-_CHANGES = ["name", "ra_deg", "dec_deg", "image", "snr", "flux", "flux_err", "others", "ratio", "sigma"]
+_CHANGES = ["name", "ra_deg", "dec_deg", "image", "snr", "flux_mjy", "flux_err_mjy", "others_mjy", "ratio", "sigma"]
 LEAST_SIGMA = 5.0
 """Differences from other epochs that people look at."""
 

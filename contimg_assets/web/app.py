@@ -64,6 +64,7 @@ def build_app(
     hosts: Sequence[str] = LOOPBACK,
     root_path: str = "",
     token: str | None = None,
+    dagster: str = "",
 ) -> Starlette:
     """The pages over the products of a project.
 
@@ -74,6 +75,7 @@ def build_app(
     hosts : names that a browser may call it by; others are refused, so that no page elsewhere can reach it
     root_path : path that a proxy puts before all addresses, such as "/contimg"
     token : who knows it may write tags, notes, favorites, lists and decisions; nobody may if there is none
+    dagster : address of Dagster's own pages, to which epochs lead; none if empty
     """
     # The proxy takes it off before it asks.
     app = Starlette(
@@ -83,6 +85,7 @@ def build_app(
     )
     app.state.survey = Survey(config, database)
     app.state.root = root_path.rstrip("/")
+    app.state.dagster = dagster.rstrip("/")
     app.state.visitors = Visitors(token)
     return app
 

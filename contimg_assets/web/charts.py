@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, HoverTool, TapTool
+from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure
 
 from contimg_assets.figures.canvas import LIMIT, MARKED, REFUSED, USED
 from contimg_assets.figures.light_curves import best_kind, fluxes
 from contimg_assets.figures.survey import center_of
+from contimg_assets.sky.robust import scatter
 from contimg_assets.sky.sphere import offsets_arcsec
 
 # A browser draws so many points at ease; of more, a chart shows the density and the outliers.
@@ -22,6 +24,11 @@ _TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 _LINKED = "linked"
 # A point is hit so many times its size around.
 _HIT = 2.5
+_LOG = {"x_axis_type": "log", "y_axis_type": "log"}
+# What Mooley et al. (2016, ApJ 818, 105) take for variable between two epochs: 95 % and 30 % of change.
+PAIR_VS, PAIR_M = 4.3, 0.26
+_LEAST_BULK = 10
+_SERIES = ("#1f6fb4", "#c44e25", "#3c8a4e", "#7a55a3", "#8c6d31", "#444444")
 _UNITS = {"peak": "mJy/beam", "int": "mJy"}
 
 
@@ -86,6 +93,88 @@ def variability_chart(variables: pd.DataFrame, kind: str, max_q: float) -> dict[
     )
     tooltips = [("name", "@name"), ("eta", "@eta"), ("V", "@v"), ("q", "@q")]
     chart.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=tooltips))
+    return _json(chart)
+
+
+def pairs_chart(pairs: pd.DataFrame) -> dict[str, Any]:
+    """Vs against |m| of the pair of epochs that differs most, of each source (Mooley et al. 2016).
+
+    Parameters
+    ----------
+    pairs : of `contimg_assets.database.significances.largest_pairs`
+    """
+    shown = pd.DataFrame({"m": pairs["m"].abs(), "vs": pairs["vs"].abs(), "name": pairs["name"]})
+    shown = shown.assign(href=[f"source/{one}" for one in pairs["source_id"]])
+    shown = shown[(shown["m"] > 0) & (shown["vs"] > 0)].sort_values("vs", ascending=False)
+    chart = _chart("|m| (difference over mean)", "|Vs| (difference over its error)", 420, **_LOG)
+    if len(shown) > MOST_POINTS:
+        density = _source(_density(shown["m"], shown["vs"]))
+        chart.quad("left", "right", "top", "bottom", source=density, fill_alpha="alpha", line_alpha=0, fill_color=USED)
+    points = shown[:MOST_POINTS]
+    far = (points["vs"] > PAIR_VS) & (points["m"] > PAIR_M)
+    data = _source(points.assign(color=np.where(far, MARKED, USED)), _LINKED)
+    drawn = chart.scatter("m", "vs", source=data, size=5, color="color", alpha=0.7, hit_dilation=_HIT)
+    _mark(chart, PAIR_VS, "width")
+    _mark(chart, PAIR_M, "height")
+    tooltips = [("name", "@name"), ("|m|", "@m"), ("|Vs|", "@vs")]
+    chart.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=tooltips))
+    return _json(chart)
+
+
+def histogram_chart(values: pd.Series, label: str) -> dict[str, Any]:
+    """How often values occur, on a logarithmic axis, with the normal distribution of their bulk and its 3 sigma.
+
+    The field chooses thresholds so (Rowlinson et al. 2019): constant sources are nearly normal in log eta and log V.
+    """
+    logs = np.log10(values[values > 0].to_numpy(dtype=float))
+    chart = _chart(f"log10 {label}", "sources", 200)
+    if len(logs) < _LEAST_BULK:
+        return _json(chart)
+    count, edges = np.histogram(logs, bins=60)
+    chart.quad(left=edges[:-1].tolist(), right=edges[1:].tolist(), top=count.tolist(), bottom=0, fill_color=USED,
+               line_color=USED, alpha=0.6)  # fmt: skip
+    center, width = float(np.median(logs)), float(scatter(logs, np.median(logs)))
+    at = np.linspace(edges[0], edges[-1], 200)
+    if width > 0:
+        normal = np.exp(-0.5 * ((at - center) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+        chart.line(at.tolist(), (normal * len(logs) * (edges[1] - edges[0])).tolist(), color="#444444")
+        _mark(chart, center + 3 * width, "height")
+    return _json(chart)
+
+
+def epochs_chart(epochs: pd.DataFrame) -> dict[str, Any]:
+    """Numbers of measurements of all epochs over time.
+
+    Parameters
+    ----------
+    epochs : rows of the table `epochs`
+    """
+    chart = _chart("MJD (UTC) [d]", "measurements", 200)
+    shown = epochs[epochs["mjd_start"].notna()]
+    data = pd.DataFrame({"mjd": shown["mjd_start"], "n": shown["n_measurements"], "images": shown["n_images"]})
+    source = _source(data.assign(epoch=shown["epoch"]))
+    chart.scatter("mjd", "n", source=source, size=6, color=USED)
+    chart.add_tools(HoverTool(tooltips=[("epoch", "@epoch"), ("images", "@images"), ("measurements", "@n")]))
+    return _json(chart)
+
+
+def matched_chart(fractions: pd.DataFrame) -> dict[str, Any]:
+    """Matched fraction of each epoch in each catalog.
+
+    Parameters
+    ----------
+    fractions : of `contimg_assets.pipeline.catalog_summary.by_epoch`
+    """
+    epochs = fractions["epoch"].drop_duplicates().tolist()
+    chart = _chart("epochs in time order", "matched fraction", 280, y_range=(0, 1.05))
+    for number, (name, rows) in enumerate(fractions.groupby("catalog", sort=True)):
+        place = [epochs.index(one) + 1 for one in rows["epoch"]]
+        data = pd.DataFrame({"place": place, "fraction": rows["matched_fraction"], "epoch": rows["epoch"]})
+        color = _SERIES[number % len(_SERIES)]
+        source = _source(data.assign(catalog=name))
+        chart.line("place", "fraction", source=source, color=color, legend_label=str(name)[:60])
+        chart.scatter("place", "fraction", source=source, color=color, size=5)
+    chart.add_tools(HoverTool(tooltips=[(word, f"@{word}") for word in ("catalog", "epoch", "fraction")]))
     return _json(chart)
 
 
@@ -158,6 +247,11 @@ def images_chart(images: pd.DataFrame, column: str, error: str | None, label: st
     chart.scatter("mjd", "value", source=source, size=6, color="color")
     chart.add_tools(HoverTool(tooltips=[(name, f"@{name}") for name in ("epoch", "image", "value")]))
     return _json(chart)
+
+
+def _mark(chart: Any, at: float, dimension: Literal["width", "height"]) -> None:
+    """A threshold."""
+    chart.add_layout(Span(location=at, dimension=dimension, line_dash="dashed", line_color="#777777"))
 
 
 def _chart(x: str, y: str, height: int | None, **options: Any) -> Any:

@@ -11,10 +11,15 @@ from starlette.responses import Response
 from contimg_assets.database.export_files import as_bytes
 from contimg_assets.database.source_list import MOST_ROWS, SourcePage, list_sources, to_arrow
 from contimg_assets.database.source_record import records, source_record
-from contimg_assets.errors import InputError
+from contimg_assets.errors import InputError, StoreError
+from contimg_assets.figures.cutouts import plot_cutouts
+from contimg_assets.pipeline.catalog_summary import by_epoch
+from contimg_assets.pipeline.cutouts import source_cutouts
+from contimg_assets.sky.moc import moc_text
 from contimg_assets.web import charts
 from contimg_assets.web.asked import columns_of, query_of
 from contimg_assets.web.cone_search import MEDIA_TYPE, cone_search
+from contimg_assets.web.openapi import openapi
 from contimg_assets.web.survey import Survey
 
 _CHARTS = {
@@ -34,7 +39,9 @@ def survey_of(request: Request) -> Survey:
 
 def is_for_programs(request: Request) -> bool:
     """Whether an address is asked for by a program."""
-    return request.url.path.removeprefix(request.scope.get("root_path", "")).startswith(("/api", "/chart", "/scs"))
+    return request.url.path.removeprefix(request.scope.get("root_path", "")).startswith(
+        ("/api", "/chart", "/scs", "/moc")
+    )
 
 
 def refusal(sentence: str, status: int) -> Response:
@@ -99,6 +106,46 @@ def eta_v_chart(request: Request) -> Response:
     return _json(charts.variability_chart(variables, kind, survey.config.variability.max_q))
 
 
+def pairs_chart(request: Request) -> Response:
+    """The chart of Vs against |m|."""
+    return _json(charts.pairs_chart(survey_of(request).pairs()))
+
+
+def histogram_chart(request: Request) -> Response:
+    """How often values of eta or V occur."""
+    name, variables = request.path_params["name"], survey_of(request).variables()
+    if name not in ("eta", "v"):
+        raise InputError(f"there is no histogram of {name!r}; there are eta, v")
+    column = next(one for one in map(str, variables) if one in (f"{name}_peak", f"{name}_int"))
+    return _json(charts.histogram_chart(variables[column], {"eta": "eta", "v": "V"}[name]))
+
+
+def epochs_chart(request: Request) -> Response:
+    """Measurements of all epochs over time."""
+    return _json(charts.epochs_chart(survey_of(request).database.read_table("epochs")))
+
+
+def matched_chart(request: Request) -> Response:
+    """Matched fractions of all epochs and catalogs."""
+    return _json(charts.matched_chart(by_epoch(survey_of(request).matched())))
+
+
+def coverage_text(request: Request) -> Response:
+    """What the images cover, as a MOC in ASCII."""
+    return Response(moc_text(survey_of(request).coverage()), media_type="text/plain")
+
+
+def coverage_json(request: Request) -> Response:
+    """What the images cover, as a MOC in JSON."""
+    return _json({str(order): cells.tolist() for order, cells in survey_of(request).coverage().items()})
+
+
+def described(request: Request) -> Response:
+    """What the API answers, in OpenAPI."""
+    endpoints = {path: endpoint for path, endpoint in ROUTES.items() if path.startswith(("/api", "/moc", "/scs"))}
+    return _json(openapi(endpoints, request.app.state.root))
+
+
 def sky_chart(request: Request) -> Response:
     """The map; about a source or position where one is named."""
     survey = survey_of(request)
@@ -113,6 +160,16 @@ def image_chart(request: Request) -> Response:
     if name not in _CHARTS:
         raise InputError(f"there is no chart {name!r}; there are {', '.join(_CHARTS)}")
     return _json(charts.images_chart(survey_of(request).images(), *_CHARTS[name]))
+
+
+def cutouts_picture(request: Request) -> Response:
+    """The source on each image that covers it and is here."""
+    survey = survey_of(request)
+    source_id = survey.database.find_source(request.path_params["source"])
+    found = source_cutouts(survey.config, survey.database, source_id)
+    if not found.cutouts:
+        raise StoreError(f"no image of source {source_id} can be cut out; " + "; ".join(found.left_out[:1]))
+    return Response(plot_cutouts(found.cutouts), media_type="image/png")
 
 
 def cone(request: Request) -> Response:
@@ -130,5 +187,13 @@ ROUTES = {
     "/chart/eta-v": eta_v_chart,
     "/chart/sky": sky_chart,
     "/chart/images/{name}": image_chart,
+    "/cutouts/{source}.png": cutouts_picture,
+    "/chart/vs-m": pairs_chart,
+    "/chart/histogram/{name}": histogram_chart,
+    "/chart/epochs": epochs_chart,
+    "/chart/catalogs": matched_chart,
+    "/moc": coverage_text,
+    "/moc.json": coverage_json,
+    "/api/openapi.json": described,
     "/scs": cone,
 }

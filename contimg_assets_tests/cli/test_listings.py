@@ -62,7 +62,7 @@ def test_a_survey_in_i_alone_has_no_polarized_sources() -> None:
     name = json.loads(call("variables", "--p-value", "1", "--json").stdout)[0]["name"]
     assert json.loads(call("polarized", name, "--json").stdout) == []
     assert "Polarization" not in call("source", name).stdout
-    call("polarized", "0" * 16, status=1)
+    call("polarized", "0" * 16, status=2)
 
 
 def test_what_is_not_there_is_named_with_what_is_meant() -> None:

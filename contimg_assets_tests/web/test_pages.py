@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import io
+import itertools
 import re
 from html.parser import HTMLParser
 
+import astropy.units as u
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,15 +17,16 @@ from starlette.testclient import TestClient
 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.catalog_counts import catalog_counts
 from contimg_assets.web.app import build_app
 from contimg_assets_tests.orchestration.names import HOSTILE
 
-PAGES = ("/", "/sources", "/eta-v", "/sky", "/images")
+PAGES = ("/", "/sources", "/eta-v", "/sky", "/images", "/catalogs")
 CHARTS = ("eta-v", "sky", "images/offset_east", "images/offset_north", "images/flux_factor", "images/rms")
 
 KNOWN = (
     "html head meta title link script body header nav a form label span input button main h1 h2 p ul li div table "
-    "thead tbody tr th td section blockquote footer"
+    "thead tbody tr th td section blockquote footer details summary"
 )
 
 
@@ -58,7 +62,7 @@ def test_every_page_answers_with_all_it_needs_from_here(client: TestClient, sour
         charts = [values["data-chart"] for _, values in page.tags if "data-chart" in values]
         for url in charts:
             assert client.get(str(url)).json()["target_id"] is None
-        assert bool(charts) == (path not in ("/", "/sources"))
+        assert bool(charts) == (path not in ("/sources", "/catalogs"))
         # No script stands in a page, and nothing acts on an event.
         assert not any(tag == "script" and not values.get("src") for tag, values in page.tags)
         assert not any(name.startswith("on") for _, values in page.tags for name in values)
@@ -204,3 +208,68 @@ def test_many_sources_are_a_density_and_points(products: ProductsDatabase) -> No
     text = json.dumps(variability_chart(many, "peak", 0.05))
     assert len(text) < 3_000_000
     assert text.count("source/0123456789abcdef") == MOST_POINTS
+
+
+def test_previous_and_next_in_the_list_one_came_from(client: TestClient) -> None:
+    asked = {"where": "n_measurements >= 2", "sort": "-n_measurements"}
+    names = [one["name"] for one in client.get("/api/sources", params=asked).json()["sources"]]
+    page = client.get("/sources", params=asked).text
+    (link,) = re.findall(rf'href="([^"]+)">{re.escape(names[0])}<', page)
+    for name, after in itertools.pairwise(names[:4]):
+        text = client.get(html.unescape(link)).text
+        assert f"<h1>{name}</h1>" in text and ('rel="prev"' in text) == (name != names[0])
+        (link,) = re.findall(r'rel="next" href="([^"]+)"', text)
+        assert f"<h1>{after}</h1>" in client.get(html.unescape(link)).text
+    assert client.get(f"/source/{names[0]}", params={"at": "9" * 30, "list": "where=x"}).status_code in (200, 400)
+
+
+def test_a_proxy_shows_the_pages_under_a_path(config: Config, products: ProductsDatabase) -> None:
+    there = TestClient(build_app(config, products, root_path="/radio/contimg"), base_url="http://127.0.0.1:8765")
+    for path in (*PAGES, f"/source/{products.read_table('sources')['id'][0]}"):
+        page = _Page(there.get(path).text)
+        ours = [
+            values[name]
+            for tag, values in page.tags
+            for name in ("href", "src", "action", "data-chart")
+            if name in values
+        ]
+        assert all(str(one).startswith(("/radio/contimg/", "https://", "data:", "#")) for one in ours), path
+        for one in [one for one in ours if str(one).startswith("/radio/contimg/")][:12]:
+            assert there.get(html.unescape(str(one)).removeprefix("/radio/contimg")).status_code != 404, one
+
+
+def test_what_images_cover_is_a_moc(client: TestClient, products: ProductsDatabase) -> None:
+    mocpy = pytest.importorskip("mocpy", reason="mocpy is not installed: pip install 'contimg-assets[footprints]'")
+    moc = mocpy.MOC.from_string(client.get("/moc").text)
+    assert moc == mocpy.MOC.from_json(client.get("/moc.json").json())
+    images = products.read_table("images").iloc[0]
+    lon, lat, radius = (images[name] * u.deg for name in ("ra_deg", "dec_deg", "radius_deg"))
+    circle = mocpy.MOC.from_cone(lon, lat, radius=radius, max_depth=10)
+    assert circle.difference(moc).empty()
+    assert moc.sky_fraction < 1.3 * circle.sky_fraction
+    sources = products.read_table("sources")
+    assert moc.contains_lonlat(sources["ra_deg"].to_numpy() * u.deg, sources["dec_deg"].to_numpy() * u.deg).all()
+
+
+def test_the_api_describes_itself(client: TestClient, source: pd.Series) -> None:
+    found = client.get("/api/openapi.json").json()
+    assert found["openapi"].startswith("3.1")
+    for path, operation in found["paths"].items():
+        answer = client.get(path.format(source=source["id"]), params={"RA": 0, "DEC": 16, "SR": 0.1})
+        assert answer.status_code == 200, path
+        content = operation["get"]["responses"]["200"]["content"]
+        assert answer.headers["content-type"].split(";")[0] in content
+    listed = client.get("/api/sources").json()["sources"][0]
+    described = found["components"]["schemas"]["ListedSource"]["properties"]
+    assert set(listed) <= set(described)
+    assert "deg" in described["ra_deg"]["description"]
+
+
+def test_catalogs_and_changes(client: TestClient, products: ProductsDatabase) -> None:
+    counts = catalog_counts(products).iloc[0]
+    matches = products.read_table("cross_matches")
+    best = matches[(matches["rank"] == 1) & (matches["probability"] > 0.5)]
+    assert (counts["catalog"], counts["n_sources"]) == ("nvss", len(best))
+    assert counts["n_false"] == pytest.approx((1 - best["probability"]).sum())
+    assert str(len(best)) in client.get("/catalogs").text
+    assert products.read_table("epochs")["epoch"].max() in client.get("/").text

@@ -17,7 +17,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
-from contimg_assets.database.engine import Connection, Engine, open_log_file
+from contimg_assets.database.engine import open_log_file
 
 # Files of runs that are kept open, besides the index of all runs.
 _MOST_OPEN = 8
@@ -28,11 +28,11 @@ class OpenEventLog(SqliteEventLogStorage):
     """`SqliteEventLogStorage` that keeps the files open that it used last."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._engines: OrderedDict[str, Any] = OrderedDict()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
-    def _connect(self, shard: str) -> Iterator[Connection]:
+    def _connect(self, shard: str) -> Iterator[Any]:
         with self._db_lock:
             engine = self._engine(shard)
             if shard not in self._initialized_dbs:
@@ -41,7 +41,7 @@ class OpenEventLog(SqliteEventLogStorage):
             with engine.begin() as connection:
                 yield connection
 
-    def _engine(self, shard: str) -> Engine:
+    def _engine(self, shard: str) -> Any:
         """The file's engine; that of the file that was longest not asked for is closed."""
         if shard not in self._engines:
             self._engines[shard] = open_log_file(self.conn_string_for_shard(shard), _WAIT_FOR_OTHERS_S)
