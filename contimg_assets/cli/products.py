@@ -105,6 +105,10 @@ FADED_COLUMNS = [
 
 
 TagOption = Annotated[str | None, typer.Option(help="Only sources with this tag")]
+FORCED_COLUMNS = ["epoch", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam", "upper_limit_mjy_beam",
+                  "chi_squared_fit", "dof", "n_neighbors", "trusted", "reason"]  # fmt: skip
+MONITORED_COLUMNS = ["name", "n_images", "n_fluxes", "last_mjd", "last_flux_mjy_beam", "last_err_mjy_beam",
+                     "brightest_mjd", "brightest_snr"]  # fmt: skip
 
 
 class Flux(StrEnum):
@@ -354,6 +358,17 @@ def faded(
     """
     found = open_products().faded(min_significance, since_mjd)
     return Listing(found, "Sources that have faded", FADED_COLUMNS)
+
+
+@listing(app)
+def monitored(
+    name: Annotated[str | None, typer.Argument(help="A monitored position; all of them if not given")] = None,
+) -> Listing:
+    """List the monitored positions with what the images show there, or every image of one."""
+    database = open_products()
+    if name is not None:
+        return Listing(database.forced_fluxes(name), f"Forced fluxes of {name}", FORCED_COLUMNS)
+    return Listing(database.monitored(), "Monitored positions", MONITORED_COLUMNS)
 
 
 @command(app)

@@ -719,6 +719,21 @@ class Queries:
         with reading(self.engine) as connection:
             return find_faded(connection, min_significance, since_mjd)
 
+    def monitored(self) -> pd.DataFrame:
+        """Sum up the forced fluxes of the monitored positions.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a position, by name: n_images that cover it, n_fluxes; of the last flux in a trusted image last_mjd
+            [MJD], last_flux_mjy_beam and last_err_mjy_beam [mJy/beam]; of the one that is most above its error
+            brightest_mjd and brightest_snr.
+        """
+        from contimg_assets.database.monitored import summed_up_monitored
+
+        with reading(self.engine) as connection:
+            return summed_up_monitored(connection)
+
     def forced_fluxes(self, what: str | SkyCoord) -> pd.DataFrame:
         """Read the forced fluxes of a source, or of a monitored position.
 

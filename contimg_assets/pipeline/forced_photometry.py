@@ -27,6 +27,7 @@ from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
 from contimg_assets.photometry.images import image_noise, measure_positions, pixel_beam
 from contimg_assets.photometry.monitored import read_monitored
 from contimg_assets.photometry.noise_tables import noise_of_table, noise_table
+from contimg_assets.photometry.off_place import mean_response
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
@@ -50,6 +51,7 @@ _PULLS = (0.9, 1.1)
 _REACH_BEAMS = 2.6
 _STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
 _KEY, _PLACE = ["position", "monitored"], ["ra_deg", "dec_deg"]
+_FLUXES = ("flux_peak_mjy_beam", "flux_peak_err_mjy_beam")
 _VALUES = [name for name in FORCED_FLUXES.names if name not in ("image", *_KEY, *_PLACE)]
 _NO_MONITORED = pd.DataFrame({"name": pd.Series(dtype=object), "ra_deg": np.empty(0), "dec_deg": np.empty(0)})
 
@@ -226,10 +228,24 @@ def _measure(
     keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
     beside = pd.concat([detections[_PLACE], at[keep]], ignore_index=True)
     found = measure_positions(opened, at[~keep], beside, noise)
+    response = _mean_response(opened, places[~keep], image)
+    found = found.assign(**{name: found[name] / response for name in _FLUXES})
     fresh = places[~keep].assign(**{name: found[name] for name in _VALUES})
-    kept = places[keep].drop(columns="band", errors="ignore").merge(known[[*_KEY, *_VALUES]], on=_KEY)
+    kept = places[keep].merge(known[[*_KEY, *_VALUES]], on=_KEY)
     rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
     return rows[FORCED_FLUXES.names]
+
+
+def _mean_response(opened: SkyImage, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
+    """What part of its flux a source shows at its place, on the mean, as far as the place is known; shape (n,)."""
+    moved = bool(image["position_applied"])
+    offset = (float(np.nan_to_num(image[name])) if moved else 0.0 for name in ("dra_err_arcsec", "ddec_err_arcsec"))
+    # A monitored position is taken at its word.
+    errors = (
+        np.where(places["monitored"], 0.0, np.hypot(places[name], own))
+        for name, own in zip(("err_ew_arcsec", "err_ns_arcsec"), offset, strict=True)
+    )
+    return mean_response((opened.bmaj_arcsec, opened.bmin_arcsec, opened.bpa_deg), *errors)
 
 
 def _unchanged(places: pd.DataFrame, known: pd.DataFrame, reach_arcsec: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contimg_assets.errors import StoreError
 from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.pipeline.stages import FORCED_STAGE
 from contimg_assets.simulate import SurveyParameters, SurveyTruth, simulate_survey
@@ -247,6 +248,12 @@ def test_monitored_positions_are_measured_everywhere_and_move(scratch: TestProje
     star = watched[watched["position"] == "my star"]
     assert len(star) == len(project.epochs)
     np.testing.assert_allclose((star["dec_deg"] - dec) * 3600, (star["mjd"] - mjd) / 365.25 * 3600, atol=0.01)
+    with project.project.products as database:
+        summed = database.monitored().set_index("name")
+        assert summed["n_images"].to_dict() == {"my star": 3, "still": 3}
+        assert len(database.forced_fluxes("still")) == 3
+        with pytest.raises(StoreError):
+            database.forced_fluxes("00:00:00 -80:00:00")
     # All else stays as it was.
     rest = rows[~rows["monitored"].astype(bool)].reset_index(drop=True)
     near = rest["n_neighbors"] != forced(scratch)["n_neighbors"]
