@@ -28,7 +28,8 @@ def sketch_light_curve(curve: pd.DataFrame, kind: str, width: int = _WIDTH) -> I
     if not shown.any():
         return
     mjd, value, error, limit = curve["mjd"].to_numpy(float)[shown], value[shown], error[shown], limit[shown]
-    mark = np.where(curve["forced"].fillna(False).to_numpy(bool)[shown], _FORCED, _POINT)
+    forced = curve["forced"].fillna(False) if "forced" in curve else pd.Series(False, curve.index)
+    mark = np.where(forced.to_numpy(bool)[shown], _FORCED, _POINT)
     refused = ~curve["trusted"].fillna(True).to_numpy(bool)[shown]
     low, high = min(0.0, float((value - error).min())), float((value + error).max())
     row = _places(high - value, high - low, _HEIGHT)
