@@ -283,3 +283,16 @@ def is_settled(stage: Stage, epoch: str, world: World) -> bool:
 def state_version(stage: Stage, record: EpochRecord | None) -> str:
     """Version of a fold's state after an epoch; of the empty state where there is none."""
     return str(record.facts.get(STATE_AFTER, "")) if record is not None else NOTHING_BEFORE[stage.name]
+
+
+def folds_follow_each_other(world: World) -> bool:
+    """Whether every fold began with the state after the one before it, so that none has seen an epoch that is gone."""
+    before: EpochRecord | None = None
+    for epoch in epochs_in_time_order(world.store):
+        record = world.record(ASSOCIATED_SOURCES, epoch)
+        if record is None:
+            continue
+        if record.inputs.get(STATE_BEFORE) != state_version(ASSOCIATED_SOURCES, before):
+            return False
+        before = record
+    return True

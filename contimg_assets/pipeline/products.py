@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -169,6 +169,16 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     return changed
 
 
+def _gone(work: Work, wanted: Collection[str]) -> list[str]:
+    """Deleted epochs that the products still have, once nothing that is written names their rows.
+
+    They go in the same transaction: a row that one of them copied may be of a measurement that an epoch written now no
+    longer has, and what that epoch had copied of theirs is why they could not go before.
+    """
+    there = [epoch for epoch in work.store.deleted_epochs() if epoch in work.world.products and epoch not in wanted]
+    return there if there and inputs_.folds_follow_each_other(work.world) else []
+
+
 def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[Outcome]:
     """Write epochs together, one in memory at a time; one that cannot be read, or was deleted, takes no part."""
     stored = StoredProducts(work.world.config, work.store)
@@ -197,6 +207,7 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
             products(),
             work.world.config.variability,
             matching_of(work.world.config),
+            delete=_gone(work, wanted),
             error_model=published_error_model(work.store),
         )
     except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done

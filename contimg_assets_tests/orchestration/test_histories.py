@@ -80,6 +80,8 @@ def test_any_history_ends_as_from_scratch(sky: Sky, tmp_path: Path, start: tuple
             [Step(((0, IN_PART), (1, IN_PART)), "jobs", 1), Step(((0, WHOLE),), "materialize")], id="adjacent"
         ),
         pytest.param([Step(((1, ABSENT), (2, IN_PART)), "jobs"), Step(((1, IN_PART),), "some")], id="deleted"),
+        # What goes has copied rows of the one that changes, and is copied by a third.
+        pytest.param([Step(((0, IN_PART), (1, ABSENT)), "jobs")], id="deleted beside a change"),
     ],
 )
 def test_redeliveries_of_several_epochs(sky: Sky, tmp_path: Path, steps: list[Step]) -> None:
