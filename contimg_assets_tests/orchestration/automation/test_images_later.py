@@ -53,6 +53,9 @@ def test_an_image_that_comes_later_is_measured_and_nothing_else_is_made(automato
     assert {epoch for one in later for epoch in one.epochs if FORCED[0] in one.stages} == {second}
     # The delivery is read again; the other stages look, and find nothing to do.
     changed = {key for key, record in records(automaton).items() if record != before.get(key)}
-    assert changed == {("raw_detections", second), (FORCED_STAGE.name, second)}
+    # What an epoch without an image brought to older images is measured by the next run that measures, as here, or by
+    # the reconciler.
+    wanted = {("raw_detections", second), (FORCED_STAGE.name, second)}
+    assert wanted <= changed <= {*wanted, (FORCED_STAGE.name, first)}
     assert set(automaton.project.products.read_table("forced_fluxes")["epoch"]) == {first, second}
     assert automaton.settle() == []
