@@ -13,6 +13,7 @@ from contimg_assets.cli.console import command, console
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
+    from contimg_assets.pipeline.project import Project
     from contimg_assets.simulate import SurveyParameters
 
 
@@ -121,6 +122,8 @@ def demo(
         cross_matches=read("cross_matches"),
     )
     console.print(format_report(score))
+    if images:
+        console.print(_what_forced_fluxes_changed(project))
     console.print(
         f"Next:  cd {folder}  then\n"
         "  dagster dev                  the same assets and runs in the browser, http://127.0.0.1:3000\n"
@@ -128,6 +131,19 @@ def demo(
         "  contimg status               every stage of every epoch\n"
         "  contimg variables            what varies\n"
         "  contimg source RA,DEC        one source with its light curve and counterparts"
+    )
+
+
+def _what_forced_fluxes_changed(project: Project) -> str:
+    """How many forced fluxes there are, and what they say of sources that catalogs alone call new, or that faded."""
+    parameters, database = project.config.variability, project.products
+    n_fluxes = int(database.query("SELECT COUNT(*) AS n FROM forced_fluxes WHERE reason = ''")["n"].item())
+    with_images, without = (set(database.new_sources(parameters=parameters, forced=one)["id"]) for one in (True, False))
+    return (
+        f"{n_fluxes} forced fluxes where an image does not detect a source. By the catalogs alone {len(without)} "
+        f"sources would be new; {len(without - with_images)} of them the images show before, as bright; "
+        f"{len(with_images - without)} more are new by the images. {len(database.faded())} sources have faded in some "
+        "image (`contimg faded`)."
     )
 
 

@@ -108,6 +108,10 @@ DeclinationArgument = Annotated[
     str | None, typer.Argument(metavar="[DEC]", help="Declination, where a blank and no comma is before it")
 ]
 TagOption = Annotated[str | None, typer.Option(help="Only sources with this tag")]
+FORCED_COLUMNS = ["epoch", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam", "upper_limit_mjy_beam",
+                  "chi_squared_fit", "dof", "n_neighbors", "trusted", "reason"]  # fmt: skip
+MONITORED_COLUMNS = ["name", "n_images", "n_fluxes", "last_mjd", "last_flux_mjy_beam", "last_err_mjy_beam",
+                     "brightest_mjd", "brightest_snr"]  # fmt: skip
 
 
 class Flux(StrEnum):
@@ -206,7 +210,8 @@ def _sketch(curve: pd.DataFrame, kind: str) -> None:
 
     if sys.stdout.isatty():
         unit = {"peak": "mJy/beam", "int": "mJy"}[kind]
-        console.print(f"[dim]{unit}; ● detected, ▽ upper limit, · image refused; `contimg plot lightcurve` draws it[/]")
+        marks = "● detected, □ forced, ▽ upper limit, · image refused"
+        console.print(f"[dim]{unit}; {marks}; `contimg plot lightcurve` draws it[/]")
         for line in sketch_light_curve(curve, kind):
             console.print(line, highlight=False, soft_wrap=True)
 
@@ -222,7 +227,8 @@ def lightcurve(
     database = open_products()
     source_id = database.find_source(what if declination is None else f"{what} {declination}", radius_arcsec)
     curve = database.light_curve(source_id, limits)
-    return Listing(curve, f"Light curve of {database.source(source_id)['name']}", LIGHT_CURVE_COLUMNS)
+    columns = [*LIGHT_CURVE_COLUMNS, "forced"] if curve["forced"].any() else LIGHT_CURVE_COLUMNS
+    return Listing(curve, f"Light curve of {database.source(source_id)['name']}", columns)
 
 
 @listing(app, limit=50)
@@ -359,6 +365,17 @@ def faded(
     """
     found = open_products().faded(min_significance, since_mjd)
     return Listing(found, "Sources that have faded", FADED_COLUMNS)
+
+
+@listing(app)
+def monitored(
+    name: Annotated[str | None, typer.Argument(help="A monitored position; all of them if not given")] = None,
+) -> Listing:
+    """List the monitored positions with what the images show there, or every image of one."""
+    database = open_products()
+    if name is not None:
+        return Listing(database.forced_fluxes(name), f"Forced fluxes of {name}", FORCED_COLUMNS)
+    return Listing(database.monitored(), "Monitored positions", MONITORED_COLUMNS)
 
 
 @command(app)

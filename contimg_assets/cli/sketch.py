@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 _WIDTH, _HEIGHT = 64, 9
-_POINT, _BAR, _LIMIT, _REFUSED = "●", "│", "▽", "·"
+_POINT, _BAR, _LIMIT, _REFUSED, _FORCED = "●", "│", "▽", "·", "□"
 
 
 def sketch_light_curve(curve: pd.DataFrame, kind: str, width: int = _WIDTH) -> Iterator[str]:
-    """Lines of text that show a light curve: points with errors, upper limits, points of refused images as dots.
+    """Lines of text that show a light curve: points with errors, upper limits, forced fluxes, refused images as dots.
 
     Parameters
     ----------
@@ -28,6 +28,8 @@ def sketch_light_curve(curve: pd.DataFrame, kind: str, width: int = _WIDTH) -> I
     if not shown.any():
         return
     mjd, value, error, limit = curve["mjd"].to_numpy(float)[shown], value[shown], error[shown], limit[shown]
+    forced = curve["forced"].fillna(False) if "forced" in curve else pd.Series(False, curve.index)
+    mark = np.where(forced.to_numpy(bool)[shown], _FORCED, _POINT)
     refused = ~curve["trusted"].fillna(True).to_numpy(bool)[shown]
     low, high = min(0.0, float((value - error).min())), float((value + error).max())
     row = _places(high - value, high - low, _HEIGHT)
@@ -38,7 +40,7 @@ def sketch_light_curve(curve: pd.DataFrame, kind: str, width: int = _WIDTH) -> I
     bars = (rows >= top) & (rows <= bottom)
     across, point = np.nonzero(bars)
     canvas[across, column[point]] = _BAR
-    canvas[row, column] = np.where(limit, _LIMIT, np.where(refused, _REFUSED, _POINT))
+    canvas[row, column] = np.where(limit, _LIMIT, np.where(refused, _REFUSED, mark))
     labels = {0: f"{high:.3g}", _HEIGHT - 1: f"{low:.3g}"}
     for number, letters in enumerate(canvas):
         yield f"{labels.get(number, ''):>8} ┤{''.join(letters)}".rstrip()

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from contimg_assets.variability.new_sources import covering
 
 _FLUXES, _EPOCHS = "forced_fluxes", "forced_epochs"
 _OF_IMAGE = ("image", "band", "mjd", "path", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
+_ERRORS = ("err_ew_arcsec", "err_ns_arcsec")
 _PLACE = ["image", "position", "monitored", "ra_deg", "dec_deg"]
 
 
@@ -41,7 +43,8 @@ class EpochPositions:
     Attributes
     ----------
     images : image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of CORRECTIONS
-    places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES
+    places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES; err_ew_arcsec,
+        err_ns_arcsec: errors of the place, 0 of monitored positions
     detections : image, ra_deg, dec_deg: detections of each image as measured, duplicates among them
     """
 
@@ -112,9 +115,10 @@ class SurveyPositions:
             found = self.sources.rename(columns={"id": "position"}).assign(monitored=False)
             places = _covered(connection, found, circles)
             places = places[~_pairs(places, "position").isin(_pairs(seen, "source_id"))]
+            places = places.join(_place_errors(connection, places["position"].unique()), on="position")
             parts = [places, *self._monitored_places(connection, circles)]
             detections = _detections(connection, epoch)
-        together = pd.concat([part[_PLACE] for part in parts], ignore_index=True)
+        together = pd.concat([part[[*_PLACE, *_ERRORS]] for part in parts], ignore_index=True)
         return EpochPositions(images, together.sort_values(["image", "monitored", "position"]), detections)
 
     def _monitored_places(self, connection: Connection, circles: pd.DataFrame) -> Iterable[pd.DataFrame]:
@@ -125,7 +129,8 @@ class SurveyPositions:
             here = circles.iloc[[row]].reset_index(drop=True)
             ra, dec = monitored_at(self._monitored, float(here["mjd"].iloc[0]))
             names = {"position": self._monitored["name"].to_numpy(dtype=object), "monitored": True}
-            yield _covered(connection, pd.DataFrame({**names, "ra_deg": ra, "dec_deg": dec}), here)
+            given = dict.fromkeys(_ERRORS, 0.0)
+            yield _covered(connection, pd.DataFrame({**names, "ra_deg": ra, "dec_deg": dec, **given}), here)
 
 
 def _pairs(table: pd.DataFrame, of: str) -> pd.MultiIndex:
@@ -139,6 +144,21 @@ def _covered(connection: Connection, places: pd.DataFrame, images: pd.DataFrame)
     i, j = (np.concatenate([np.empty(0, np.intp), *(pair[k] for pair in pairs)]) for k in (0, 1))
     of_image = images[["image", "band"]].iloc[j].reset_index(drop=True)
     return pd.concat([places.iloc[i].reset_index(drop=True), of_image], axis=1)
+
+
+def _place_errors(connection: Connection, sources: npt.NDArray[np.object_]) -> pd.DataFrame:
+    """Errors of the first detections of sources, by source; the image's own offset is in them."""
+    s, a, m = (TABLES[name].c for name in ("sources", "associations", "measurements"))
+    query = (
+        sa.select(s.id, m.uncertainty_ew_corr_arcsec, m.uncertainty_ns_corr_arcsec)
+        .select_from(TABLES["sources"])
+        .join(TABLES["associations"], sa.and_(a.source_id == s.id, a.epoch == s.first_epoch))
+        .join(TABLES["measurements"], sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id))
+        .where(s.id.in_(bulk.set_of_ids(connection, sources)), m.mjd == s.first_mjd)
+        .order_by(s.id, m.measurement_id)
+    )
+    rows = bulk.fetch(connection, query).drop_duplicates("id").set_index("id").reindex(sources)
+    return rows.set_axis(list(_ERRORS), axis=1).fillna(0.0)
 
 
 def _images(connection: Connection, epoch: str) -> pd.DataFrame:

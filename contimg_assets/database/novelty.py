@@ -38,6 +38,7 @@ def find_new(
     parameters: Variability,
     min_significance: float | None = None,
     since_mjd: float | None = None,
+    forced: bool = True,
 ) -> pd.DataFrame:
     """Candidates with the chance that they are not new.
 
@@ -46,6 +47,7 @@ def find_new(
     parameters : the threshold of the source finder
     min_significance : candidates have at least this significance; those of `is_new` if not given
     since_mjd : first detected then or later [MJD]
+    forced : whether forced fluxes of earlier images count
 
     Returns
     -------
@@ -65,16 +67,16 @@ def find_new(
     images = images.assign(share_lost=_share_lost(connection, images))
     judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
     # Where the images themselves were measured, what they show goes before what their finders would have detected.
-    constant, forced, forced_err = _forced_before(connection, first)
-    in_images = np.where(np.isfinite(constant), constant, judged["chance_missed"].to_numpy())
+    constant, before, before_err = _forced_before(connection, first)
+    in_images = np.where(np.isfinite(constant) & forced, constant, judged["chance_missed"].to_numpy())
     missed = in_images * _catalogs_missed(connection, first)
     known = _seen_before(connection, first, images) | _in_catalogs(connection, first)
     chance = np.where(known, 1.0, false_chances(first, images, missed))
     return sources.assign(
         false_chance=chance,
         first_flux_mjy_beam=first["flux_peak_mjy_beam"].to_numpy(),
-        forced_before_mjy_beam=forced,
-        forced_before_err_mjy_beam=forced_err,
+        forced_before_mjy_beam=before,
+        forced_before_err_mjy_beam=before_err,
     )
 
 

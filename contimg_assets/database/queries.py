@@ -266,14 +266,46 @@ class Queries:
         -------
         pandas.DataFrame
             The columns of VARIABILITY, one row a band and sample: 'detections', and where there are any, 'forced' and
-            'all'.
+            'all'. With forced fluxes of the images, these two are formed now, see `forced_variability`.
 
         Raises
         ------
         StoreError
             If there is no such source.
         """
-        return self._of_source("variability", source_id, "band", "sample")
+        stored = self._of_source("variability", source_id, "band", "sample")
+        if stored.empty:
+            return stored
+        formed = self.forced_variability([str(stored["source_id"].iloc[0])])
+        if formed.empty:
+            return stored
+        stored = stored[~stored["sample"].isin(formed["sample"])]
+        return pd.concat([stored, formed[list(stored)]], ignore_index=True).sort_values(["band", "sample"])
+
+    def forced_variability(
+        self, sources: Sequence[str] | None = None, parameters: Variability | None = None
+    ) -> pd.DataFrame:
+        """Form statistics of light curves with the forced fluxes of the images in them.
+
+        Those of the detections alone are in the table `variability`.
+
+        Parameters
+        ----------
+        sources : sequence of str, optional
+            Ids of present sources; all if not given.
+        parameters : contimg_assets.config.Variability, optional
+            The configuration; defaults if not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of VARIABILITY, of the sources that have forced fluxes, with the samples 'forced' (without the
+            detections) and 'all' (with them); by source, band and sample.
+        """
+        from contimg_assets.database.forced_variability import forced_variability
+
+        with reading(self.engine) as connection:
+            return forced_variability(connection, parameters or Variability(), sources)
 
     def matches(self, source_id: str | SkyCoord) -> pd.DataFrame:
         """Read the counterparts of a source.
@@ -663,6 +695,7 @@ class Queries:
         since_mjd: float | None = None,
         max_false_chance: float | None = None,
         parameters: Variability | None = None,
+        forced: bool = True,
     ) -> pd.DataFrame:
         """Find the sources that appeared where earlier images would have shown them.
 
@@ -677,6 +710,8 @@ class Queries:
             Largest chance that a source is not new; as configured if not given, and 1 for all candidates.
         parameters : contimg_assets.config.Variability, optional
             The configuration; defaults if not given.
+        forced : bool, optional
+            Whether forced fluxes of earlier images count, where there are any.
 
         Returns
         -------
@@ -694,7 +729,7 @@ class Queries:
         if min_significance is None and largest > chosen.new_max_false_chance:
             min_significance = chosen.new_min_significance
         with reading(self.engine) as connection:
-            found = find_new(connection, chosen, min_significance, since_mjd)
+            found = find_new(connection, chosen, min_significance, since_mjd, forced)
         return found[found["false_chance"] <= largest].reset_index(drop=True)
 
     def faded(self, min_significance: float = 5.0, since_mjd: float | None = None) -> pd.DataFrame:
@@ -719,6 +754,21 @@ class Queries:
 
         with reading(self.engine) as connection:
             return find_faded(connection, min_significance, since_mjd)
+
+    def monitored(self) -> pd.DataFrame:
+        """Sum up the forced fluxes of the monitored positions.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a position, by name: n_images that cover it, n_fluxes; of the last flux in a trusted image last_mjd
+            [MJD], last_flux_mjy_beam and last_err_mjy_beam [mJy/beam]; of the one that is most above its error
+            brightest_mjd and brightest_snr.
+        """
+        from contimg_assets.database.monitored import summed_up_monitored
+
+        with reading(self.engine) as connection:
+            return summed_up_monitored(connection)
 
     def forced_fluxes(self, what: str | SkyCoord) -> pd.DataFrame:
         """Read the forced fluxes of a source, or of a monitored position.

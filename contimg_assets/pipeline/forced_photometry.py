@@ -27,6 +27,7 @@ from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
 from contimg_assets.photometry.images import image_noise, measure_positions, pixel_beam
 from contimg_assets.photometry.monitored import read_monitored
 from contimg_assets.photometry.noise_tables import noise_of_table, noise_table
+from contimg_assets.photometry.off_place import mean_response
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
@@ -41,8 +42,6 @@ from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NO
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 IMAGES_USABLE, FITS_SUCCEED, ERRORS_HOLD = "images_usable", "fits_succeed", "errors_hold"
-# Fact of a record: of which files the stored noise of each image is.
-NOISE_OF = "noise_of"
 # Positions that are not on the image are no failed fits; of the others at most so many may fail.
 _MAX_FAILED = 0.2
 _LEAST_POSITIONS = 20
@@ -52,6 +51,7 @@ _PULLS = (0.9, 1.1)
 _REACH_BEAMS = 2.6
 _STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
 _KEY, _PLACE = ["position", "monitored"], ["ra_deg", "dec_deg"]
+_FLUXES = ("flux_peak_mjy_beam", "flux_peak_err_mjy_beam")
 _VALUES = [name for name in FORCED_FLUXES.names if name not in ("image", *_KEY, *_PLACE)]
 _NO_MONITORED = pd.DataFrame({"name": pd.Series(dtype=object), "ra_deg": np.empty(0), "dec_deg": np.empty(0)})
 
@@ -121,13 +121,13 @@ class Forced:
     def _stored(self, epoch: str, inputs: Mapping[str, str]) -> _Stored:
         record = self.store.record(FORCED_STAGE.name, epoch)
         if record is None or record.code_version != FORCED_STAGE.code_version(self.config):
-            return _Stored(FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), FORCED_IMAGES.empty(), {}, same=False)
+            return _Stored(FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), FORCED_IMAGES.empty(), same=False)
         fluxes, noise, images = (
             self.store.read_recorded(record, schema.name).to_pandas()
             for schema in (FORCED_FLUXES, IMAGE_NOISE, FORCED_IMAGES)
         )
         same = all(record.inputs.get(name) == inputs[name] for name in (FITS_IMAGES, PRODUCTS.name))
-        return _Stored(fluxes, noise, images, record.facts.get(NOISE_OF, {}), same)
+        return _Stored(fluxes, noise, images, same)
 
     def _on_image(
         self,
@@ -150,17 +150,17 @@ class Forced:
             ]
             assert paths[0] is not None
             with open_image(paths[0], {key: image[key] for key in _STATED}) as opened:
-                old = _of_image(stored.noise, name) if stored.noise_of.get(name) == state else IMAGE_NOISE.empty()
-                noise = noise_of_table(old, pixel_beam(opened), opened.pixels.shape)
+                noise = noise_of_table(stored.noise_of(name, state), pixel_beam(opened), opened.pixels.shape)
                 noise = image_noise(opened, paths[1], paths[2]) if noise is None else noise
                 seen = _of_image(wanted.detections, name)
                 fluxes = _measure(opened, noise, image, places, seen, stored.fluxes_of(name))
-                pull = stored.pull_of(name)
+                beside = combine_versions(state, version_of_value(seen[_PLACE].to_numpy().tolist()))
+                pull = stored.pull_of(name, beside)
                 if pull is None:
                     pull = empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
         except InputError as error:
             return _Measured(name, FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), state, len(places), str(error))
-        return _Measured(name, fluxes, noise_table(name, noise), state, len(places), "", pull)
+        return _Measured(name, fluxes, noise_table(name, noise), state, len(places), "", pull, beside)
 
     def _path(self, folder: Path, file: str, column: str) -> Path:
         return resolve_inside(file, folder, self.config.image_roots, f"{folder / 'images.csv'}: column {column!r}")
@@ -173,17 +173,21 @@ class _Stored:
     fluxes: pd.DataFrame
     noise: pd.DataFrame
     images: pd.DataFrame
-    noise_of: Mapping[str, str]
     same: bool
+
+    def noise_of(self, image: str, state: str) -> pd.DataFrame:
+        """Noise of an image, if its files are in this state still."""
+        known = (_of_image(self.images, image)["files"] == state).any()
+        return _of_image(self.noise, image) if known else IMAGE_NOISE.empty()
 
     def fluxes_of(self, image: str) -> pd.DataFrame:
         """Fluxes that may be kept: none where anything but the sources of other epochs has changed."""
         return _of_image(self.fluxes, image) if self.same else FORCED_FLUXES.empty()
 
-    def pull_of(self, image: str) -> tuple[float, float] | None:
-        """Scatter at empty places, which the sources of other epochs do not change."""
-        known = _of_image(self.images, image) if self.same else self.images.iloc[:0]
-        if known.empty:
+    def pull_of(self, image: str, beside: str) -> tuple[float, float] | None:
+        """Scatter at empty places, if it was measured on these files beside these detections."""
+        known = _of_image(self.images, image)
+        if not (known["beside"] == beside).any():
             return None
         return float(known["empty_pull"].iloc[0]), float(known["empty_pull_err"].iloc[0])
 
@@ -199,6 +203,7 @@ class _Measured:
     n_positions: int
     problem: str
     pull: tuple[float, float] = (np.nan, np.nan)
+    beside: str = ""
 
 
 def _of_image(table: pd.DataFrame, image: str) -> pd.DataFrame:
@@ -223,10 +228,24 @@ def _measure(
     keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
     beside = pd.concat([detections[_PLACE], at[keep]], ignore_index=True)
     found = measure_positions(opened, at[~keep], beside, noise)
+    response = _mean_response(opened, places[~keep], image)
+    found = found.assign(**{name: found[name] / response for name in _FLUXES})
     fresh = places[~keep].assign(**{name: found[name] for name in _VALUES})
-    kept = places[keep].drop(columns="band", errors="ignore").merge(known[[*_KEY, *_VALUES]], on=_KEY)
+    kept = places[keep].merge(known[[*_KEY, *_VALUES]], on=_KEY)
     rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
     return rows[FORCED_FLUXES.names]
+
+
+def _mean_response(opened: SkyImage, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
+    """What part of its flux a source shows at its place, on the mean, as far as the place is known; shape (n,)."""
+    moved = bool(image["position_applied"])
+    offset = (float(np.nan_to_num(image[name])) if moved else 0.0 for name in ("dra_err_arcsec", "ddec_err_arcsec"))
+    # A monitored position is taken at its word.
+    errors = (
+        np.where(places["monitored"], 0.0, np.hypot(places[name], own))
+        for name, own in zip(("err_ew_arcsec", "err_ns_arcsec"), offset, strict=True)
+    )
+    return mean_response((opened.bmaj_arcsec, opened.bmin_arcsec, opened.bpa_deg), *errors)
 
 
 def _unchanged(places: pd.DataFrame, known: pd.DataFrame, reach_arcsec: float) -> np.ndarray:
@@ -256,6 +275,8 @@ def _content(measured: list[_Measured]) -> Content:
             "problem": [one.problem for one in measured],
             "empty_pull": [one.pull[0] for one in measured],
             "empty_pull_err": [one.pull[1] for one in measured],
+            "files": [one.state for one in measured],
+            "beside": [one.beside for one in measured],
         }
     )
     images = images if len(images) else FORCED_IMAGES.empty()
@@ -272,7 +293,6 @@ def _content(measured: list[_Measured]) -> Content:
             "n_images_without_fluxes": int((images["problem"] != "").sum()),
             "n_fluxes": int(images["n_fluxes"].sum()),
             **{f"n_{reason}": int(n) for reason, n in sorted(reasons.items())},
-            NOISE_OF: {one.image: one.state for one in measured if not one.problem},
         },
         checks=[
             Check.of(IMAGES_USABLE, [one.problem for one in measured if one.problem]),

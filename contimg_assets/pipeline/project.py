@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -148,7 +148,8 @@ def stored_world(config: Config, store: EpochStore) -> World:
         delivery,
         catalog_versions(config),
         None if scales is None else scale_versions(scales),
-        images=partial(images_version_of, config),
+        # Asked for by several stages of an epoch: files are looked at once.
+        images=cache(partial(images_version_of, config)),
     )
 
 

@@ -53,6 +53,8 @@ FORCED_IMAGES = TableSchema(
         Column("empty_pull", FLOAT, "", "Scatter of the fluxes at empty places over their errors: 1 where errors are "
                "right", nullable=True, minimum=0),
         Column("empty_pull_err", FLOAT, "", "Its standard error", nullable=True, minimum=0),
+        Column("files", TEXT, "", "Names, sizes and times of its files: the noise is of these", versioned=False),
+        Column("beside", TEXT, "", "Version of what the empty places were measured on and beside", versioned=False),
     ),
     key=("image",),
 )  # fmt: skip

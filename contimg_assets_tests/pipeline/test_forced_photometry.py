@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from contimg_assets.errors import StoreError
 from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.pipeline.stages import FORCED_STAGE
 from contimg_assets.simulate import SurveyParameters, SurveyTruth, simulate_survey
@@ -189,6 +192,45 @@ def test_an_image_that_cannot_be_used_is_told_and_the_epoch_goes_on(scratch: Tes
     assert "images_usable" in failed
 
 
+def test_a_source_that_the_finder_lost_is_not_new_and_one_that_went_has_faded(scratch: TestProject) -> None:
+    truth = SurveyTruth.read(scratch.survey / "truth").sources
+    with scratch.project.products as database:
+        candidates = database.new_sources(max_false_chance=1.0, min_significance=0.0)
+        listed = database.new_sources(max_false_chance=0.05, min_significance=5.0)
+        faded = database.faded()
+    # Those that its finder would have detected: fainter ones are not lost but lifted over the threshold by noise.
+    constant = truth[(truth["source_class"] == "constant") & (truth["flux_mjy"] > 40)]
+    seen = unit_vectors(candidates["ra_deg"], candidates["dec_deg"])
+    i, _, _ = pairs_within(seen, unit_vectors(constant["ra_deg"], constant["dec_deg"]), 15.0)
+    before = candidates.iloc[i][["forced_before_mjy_beam", "forced_before_err_mjy_beam", "false_chance"]].dropna()
+    assert len(before) > 0
+    assert candidates.iloc[i]["is_new"].any()
+    assert not set(candidates.iloc[i]["id"]) & set(listed["id"])
+    for found in (listed, faded):
+        assert len(found) > 0
+        found = found[found["flux_peak_mjy_beam"] > 100]
+        varying = truth[truth["source_class"] != "constant"]
+        places = unit_vectors(found["ra_deg"], found["dec_deg"])
+        j, _, _ = pairs_within(places, unit_vectors(varying["ra_deg"], varying["dec_deg"]), 15.0)
+        assert set(j) == set(range(len(found)))
+    assert (faded["significance"] >= 5).all()
+    assert (faded["forced_mjy_beam"] < faded["flux_peak_mjy_beam"]).all()
+
+
+def test_statistics_are_there_with_and_without_forced_fluxes(scratch: TestProject) -> None:
+    rows = forced(scratch)
+    source = rows.loc[rows["reason"] == "", "position"].iloc[0]
+    with scratch.project.products as database:
+        one, every = database.source_variability(source), database.forced_variability()
+        curve = database.light_curve(source)
+    assert one["sample"].tolist() == ["all", "detections", "forced"]
+    counts = one.set_index("sample")["n_peak"]
+    usable = curve["trusted"].astype(bool)
+    assert counts["all"] == usable.sum() == counts["detections"] + counts["forced"]
+    alone = every[every["source_id"] == source].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, one[one["sample"] != "detections"].reset_index(drop=True), check_dtype=False)
+
+
 def test_monitored_positions_are_measured_everywhere_and_move(scratch: TestProject, tmp_path: Path) -> None:
     project = copy_of(scratch, tmp_path / "project")
     images = scratch.rows()["images"]
@@ -206,6 +248,12 @@ def test_monitored_positions_are_measured_everywhere_and_move(scratch: TestProje
     star = watched[watched["position"] == "my star"]
     assert len(star) == len(project.epochs)
     np.testing.assert_allclose((star["dec_deg"] - dec) * 3600, (star["mjd"] - mjd) / 365.25 * 3600, atol=0.01)
+    with project.project.products as database:
+        summed = database.monitored().set_index("name")
+        assert summed["n_images"].to_dict() == {"my star": 3, "still": 3}
+        assert len(database.forced_fluxes("still")) == 3
+        with pytest.raises(StoreError):
+            database.forced_fluxes("00:00:00 -80:00:00")
     # All else stays as it was.
     rest = rows[~rows["monitored"].astype(bool)].reset_index(drop=True)
     near = rest["n_neighbors"] != forced(scratch)["n_neighbors"]
@@ -213,3 +261,54 @@ def test_monitored_positions_are_measured_everywhere_and_move(scratch: TestProje
     (project.folder / "watched.csv").write_text("name,ra_deg\nx,1\n", encoding="utf-8")
     report = project.run()
     assert "column 'dec_deg' is missing" in report.failed["reason"].iloc[0]
+
+
+STEPS = ("catalog", "image", "other image", "image gone", "epoch gone", "run")
+
+
+def _take(step: str, project: TestProject, epoch: str) -> None:
+    """One thing that happens to an epoch's folder; what cannot happen now does not."""
+    folder, source = project.folder / "incoming" / epoch, project.survey / "incoming" / epoch
+    (image,) = (file.name for file in source.glob("*.fits"))
+    if step == "run":
+        assert not project.run().errors
+    elif step == "catalog" and not folder.exists():
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.fits"))
+    elif step == "epoch gone" and epoch in project.project.epochs_in_store():
+        shutil.rmtree(folder, ignore_errors=True)
+        delete_epoch(project.project, project.instance, epoch)
+    elif folder.exists() and step == "image":
+        shutil.copy(source / image, folder / image)
+    elif folder.exists() and step == "other image":
+        with fits.open(source / image) as hdus:
+            hdus[0].data = np.flip(hdus[0].data, axis=-1)
+            hdus.writeto(folder / image, overwrite=True)
+    elif step == "image gone":
+        (folder / image).unlink(missing_ok=True)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), min_size=6, max_size=10),
+    st.permutations(range(3)),
+    st.permutations(range(3)),
+)
+@pytest.mark.slow
+def test_any_history_of_catalogs_and_images_ends_in_the_same_rows(
+    scratch: TestProject,
+    survey: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[str, int]],
+    catalogs: list[int],
+    images: list[int],
+) -> None:
+    project = make_project(tmp_path_factory.mktemp("history") / "project", survey)
+    pairs = zip(catalogs, images, strict=True)
+    arrivals = [step for catalog, image in pairs for step in (("catalog", catalog), ("image", image))]
+    for step, number in [*steps, ("run", 0), *arrivals, ("run", 0), *(("catalog", n) for n in range(3))]:
+        _take(step, project, project.epochs[number])
+    for number in range(3):
+        _take("image", project, project.epochs[number])
+    assert project.run().complete
+    got, expected = project.rows(), scratch.rows()
+    assert_same_rows({name: got[name] for name in FORCED_TABLES}, {name: expected[name] for name in FORCED_TABLES})

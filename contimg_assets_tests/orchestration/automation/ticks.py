@@ -15,6 +15,7 @@ import dagster as dg
 from contimg_assets.definitions import build_definitions
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.orchestration.assets import stage_keys
+from contimg_assets.orchestration.assets.products import PRODUCT_KEYS
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_TAG, RANGE_START_TAG
 from contimg_assets.pipeline.inputs import SCALES
 from contimg_assets.pipeline.project import Project
@@ -128,7 +129,7 @@ class Automaton:
 
 
 def _stage_of(key: dg.AssetKey) -> str:
-    return "products" if key.path[0] == "products" and key.path[-1] != SCALES else "/".join(key.path)
+    return "products" if key in PRODUCT_KEYS else "/".join(key.path)
 
 
 @contextmanager
