@@ -106,18 +106,24 @@ def publish(context: dg.AssetExecutionContext, work: Work, outcomes: Iterable[Ou
         yield from epoch_events(context.asset_key, made, lineage)
         yield from check_results(context, work.store, work.stage)
         raise epochs_failed(failures, len(made))
-    records = [one.record for one in made]
-    single = len(made) == 1 and list(work.asked) == [made[0].record.epoch]
-    yield dg.MaterializeResult(
-        value=records,
-        data_version=dg.DataVersion(
-            made[0].record.data_version if single else combine_versions(*(record.data_version for record in records))
-        ),
-        metadata=shown(made[0]) | lineage if single else {"epochs": len(made)},
-    )
-    if not single:
+    result = run_result(work, made, lineage)
+    yield dg.MaterializeResult(value=[one.record for one in made], **result)
+    if not of_one_epoch(work, made):
         yield from epoch_events(context.asset_key, made, lineage)
     yield from check_results(context, work.store, work.stage)
+
+
+def of_one_epoch(work: Work, made: Sequence[Made]) -> bool:
+    """Whether a run was asked for one epoch and made no other: its one result then says all of it."""
+    return len(made) == 1 and list(work.asked) == [made[0].record.epoch]
+
+
+def run_result(work: Work, made: Sequence[Made], of_asset: Mapping[str, Any]) -> dict[str, Any]:
+    """Data version and metadata of the one `dagster.MaterializeResult` that a run has for an asset."""
+    versions = [one.record.data_version for one in made]
+    if of_one_epoch(work, made):
+        return {"data_version": dg.DataVersion(versions[0]), "metadata": {**shown(made[0]), **of_asset}}
+    return {"data_version": dg.DataVersion(combine_versions(*versions)), "metadata": {"epochs": len(made)}}
 
 
 def sorted_out(outcomes: Iterable[Outcome]) -> tuple[list[Made], list[Failed]]:

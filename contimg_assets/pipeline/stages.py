@@ -90,7 +90,7 @@ RAW_DETECTIONS = Stage(
     (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
 )
 MEASUREMENTS_STAGE = Stage(
-    "measurements", "3", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
+    "measurements", "4", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
 )
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",

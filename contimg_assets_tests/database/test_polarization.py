@@ -114,7 +114,7 @@ def test_older_databases_get_the_table(database: ProductsDatabase) -> None:
     before = dump(database)
     with schema._migrating(database.engine) as connection:
         schema.views.drop_views(connection)
-        schema.command.downgrade(schema.alembic_config(connection), "0013")
+        schema.command.downgrade(schema.alembic_config(connection), "0012")
     database.upgrade()
     assert database.check() == []
     assert_same_rows(dump(database), before)

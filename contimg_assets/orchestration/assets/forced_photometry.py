@@ -12,6 +12,7 @@ import dagster as dg
 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.orchestration.assets.products import READ_BY_STAGES
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
@@ -37,8 +38,6 @@ IMAGES_SPEC = dg.AssetSpec(
     "reports those that are there.",
     kinds={"file"},
 )
-# Tables of the products that say where sources and images are, and what was detected.
-_TABLES = ("images", "measurements", "sources", "associations", "corrections")
 
 
 def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -48,7 +47,7 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     @epoch_asset(
         STAGE,
         config,
-        deps=[IMAGES_SPEC, *(dg.AssetKey(["products", table]) for table in _TABLES)],
+        deps=[IMAGES_SPEC, *(dg.AssetKey(["products", table]) for table in READ_BY_STAGES)],
         automation_condition=on_upstream_change(outside),
         check_specs=[
             quality_check(

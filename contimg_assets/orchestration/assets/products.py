@@ -24,6 +24,8 @@ from contimg_assets.orchestration.epoch_assets import (
     epoch_events,
     epochs_failed,
     none_failed_spec,
+    of_one_epoch,
+    run_result,
     shown,
     sorted_out,
     work_of,
@@ -55,6 +57,9 @@ _STAGES_OF_TABLE: dict[str, tuple[str, ...]] = {
     "error_model": ("error_model",),
 }
 """Every table of the products database that the stages fill, and the stages that its rows are made from."""
+
+READ_BY_STAGES = ("images", "measurements", "sources", "associations", "corrections")
+"""Tables that a stage reads: where sources and images are, and what was detected."""
 
 _WITH_CATALOGS = ("cross_matches", "reference_catalogs")
 PRODUCT_KEYS = [dg.AssetKey(["products", table]) for table in _STAGES_OF_TABLE]
@@ -88,8 +93,9 @@ def _specs(config: Config) -> list[dg.AssetSpec]:
                 *(references if table in _WITH_CATALOGS else []),
                 *scales,
             ],
-            # A run of several epochs says of each what it holds; one result for all would only say it twice.
-            skippable=True,
+            # A run of several epochs says of each what it holds; one result for all would only say it twice. But what
+            # reads a table in the same run waits for that one.
+            skippable=table not in READ_BY_STAGES,
             group_name="products",
             owners=OWNERS,
             kinds=_kinds(config),
@@ -158,7 +164,6 @@ def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 FORCED_KEY,
                 deps=[FORCED_STAGE.name],
-                skippable=True,
                 group_name="products",
                 owners=OWNERS,
                 kinds=_kinds(config),
@@ -181,10 +186,13 @@ def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         database.upgrade()
         work = work_of(context, FORCED_PRODUCTS, config, store.epochs, database)
-        made, _ = sorted_out(write_forced_products(work, database))
+        made = sorted_out(write_forced_products(work, database))[0]
         names = [column.name for column in describe_table(FORCED_FLUXES.name).columns]
         lineage = {COLUMN_LINEAGE: product_lineage(FORCED_FLUXES.name, names, (FORCED_STAGE.name,))}
-        yield from epoch_events(FORCED_KEY, made, lineage)
+        # Epochs without images have a result too: whoever asked for them would take them for failed.
+        yield dg.MaterializeResult(FORCED_KEY, **run_result(work, made, lineage))
+        if not of_one_epoch(work, made):
+            yield from epoch_events(FORCED_KEY, made, lineage)
         yield from check_results(context, work.store, FORCED_PRODUCTS)
 
     return forced_fluxes
@@ -205,6 +213,9 @@ def _publish(
                 metadata=shown(made[0]) | of_table[key],
             )
     else:
+        if not failures:
+            result = run_result(work, made, {})
+            yield from (dg.MaterializeResult(dg.AssetKey(["products", name]), **result) for name in READ_BY_STAGES)
         for key in PRODUCT_KEYS:
             yield from epoch_events(key, made[:-1])
             yield from epoch_events(key, made[-1:], of_table[key])
