@@ -117,8 +117,8 @@ def query_save(
     sort: Annotated[str, typer.Option(help="Column to sort by, with '-' before it for the largest first")] = "",
 ) -> None:
     """Save a list under a name, in place of what has it. Example: contimg query save flares --where "eta_peak > 5" """
+    from contimg_assets.database.list_address import query_of
     from contimg_assets.database.source_list import list_sources
-    from contimg_assets.web.asked import query_of
 
     asked = {"where": where, "about": about, "radius": radius_arcsec, "sort": sort}
     given = {key: str(value) for key, value in asked.items() if value not in ("", None)}
@@ -151,8 +151,8 @@ def sources(
     more: Annotated[str, typer.Option(help="Further columns, with commas between them: n_limits,vs_peak")] = "",
 ) -> Listing:
     """List sources by any conditions. Example: contimg sources --where "eta_peak > 3, n_measurements >= 5" """
+    from contimg_assets.database.list_address import columns_of, query_of
     from contimg_assets.database.source_list import MOST_ROWS, list_sources
-    from contimg_assets.web.asked import columns_of, query_of
 
     database = open_products()
     asked: Mapping[str, str] = dict(parse_qsl(database.saved_query(query))) if query is not None else {}

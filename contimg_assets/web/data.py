@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contimg_assets.database.export_files import as_bytes
+from contimg_assets.database.list_address import columns_of, query_of
 from contimg_assets.database.source_list import MOST_ROWS, SourcePage, list_sources, to_arrow
 from contimg_assets.database.source_record import records, source_record
 from contimg_assets.errors import InputError, StoreError
@@ -17,7 +18,6 @@ from contimg_assets.pipeline.catalog_summary import by_epoch
 from contimg_assets.pipeline.cutouts import source_cutouts
 from contimg_assets.sky.moc import moc_text
 from contimg_assets.web import charts
-from contimg_assets.web.asked import columns_of, query_of
 from contimg_assets.web.cone_search import MEDIA_TYPE, cone_search
 from contimg_assets.web.openapi import openapi
 from contimg_assets.web.survey import Survey

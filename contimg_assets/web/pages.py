@@ -11,13 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from contimg_assets.database.list_address import PAGE_ROWS, columns_of, query_of
 from contimg_assets.database.source_list import COLUMNS, MOST_ROWS, list_sources
 from contimg_assets.errors import StoreError
 from contimg_assets.pipeline.catalog_summary import by_catalog
 from contimg_assets.pipeline.report import LEAST_SIGMA
 from contimg_assets.schemas.shown import shown_value
 from contimg_assets.schemas.variability import FLUX_KINDS
-from contimg_assets.web.asked import PAGE_ROWS, columns_of, query_of
 from contimg_assets.web.charts import PAIR_M, PAIR_VS
 from contimg_assets.web.data import IMAGE_CHARTS, survey_of
 from contimg_assets.web.tables import Shown, shown_table

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from alembic import command
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Bands, Matching, Variability
@@ -114,7 +115,7 @@ def test_older_databases_learn_their_bands(database: ProductsDatabase, two: bool
     before = dump(database)
     with schema._migrating(database.engine) as connection:
         schema.views.drop_views(connection)
-        schema.command.downgrade(schema.alembic_config(connection), "0009")
+        command.downgrade(schema.alembic_config(connection), "0009")
     database.upgrade()
     assert database.check() == []
     for table in ("images", "measurements"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from alembic import command
 
 from contimg_assets.config import Stokes
 from contimg_assets.database import EpochProducts, ProductsDatabase, schema
@@ -114,7 +115,7 @@ def test_older_databases_get_the_table(database: ProductsDatabase) -> None:
     before = dump(database)
     with schema._migrating(database.engine) as connection:
         schema.views.drop_views(connection)
-        schema.command.downgrade(schema.alembic_config(connection), "0012")
+        command.downgrade(schema.alembic_config(connection), "0012")
     database.upgrade()
     assert database.check() == []
     assert_same_rows(dump(database), before)

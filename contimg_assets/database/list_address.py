@@ -1,4 +1,4 @@
-"""What the address of a list asks for."""
+"""What the address of a list of sources asks for: that of a page, and of a query that was saved."""
 
 from __future__ import annotations
 
