@@ -21,13 +21,21 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _PNG = summaries._png
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-# A real daemon's story waits more than it works: begun first, it shares the machine with all the rest.
-FIRST = ["test_faults.py", "test_arrivals.py", "test_backfill.py"]
+_HERE = Path(__file__).parent
+# A real daemon's story waits more than it works, so that one at a time shares the machine with all the rest: the folder
+# that each of them is begun before. The others follow by folder; the root's, which are long, first.
+_STORIES = {"test_faults.py": "", "test_arrivals.py": "docs", "test_backfill.py": "orchestration/automation"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; `--no-loadscope-reorder` keeps pytest-xdist from putting them last again."""
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    """Order the files so that no worker begins a long one last; `--no-loadscope-reorder` lets pytest-xdist keep it."""
+
+    def place(item: pytest.Item) -> tuple[str, str]:
+        folder = item.path.parent.relative_to(_HERE).as_posix()
+        is_story = item.path.parent.name == "daemon"
+        return _STORIES[item.path.name] if is_story else folder, item.path.name
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
