@@ -282,13 +282,13 @@ def rejected(
 ) -> None:
     """Show the rows of an epoch's catalogs that were set aside: file, line, reason."""
     project = open_project()
-    _chosen_epochs([epoch], project.epochs())
     failure = project.store.failure("raw_detections", epoch)
     # Where too many rows are bad, they are kept with the failure: what people want to see.
     rows = project.store.read_failed("raw_detections", epoch, "rejected")
     if rows is None and failure is not None:
         raise InputError(f"epoch {epoch!r} could not be read, so no row was set aside: {failure.message}")
     if rows is None:
+        _chosen_epochs([epoch], project.epochs())
         rows = project.store.read("raw_detections", epoch, "rejected")
     if rows.empty:
         console.print(f"No row of epoch {escape(epoch)} was set aside.")

@@ -199,7 +199,7 @@ def test_the_rejected_rows_of_a_failed_epoch_are_kept(project: TestProject) -> N
 def test_rejected_rows_can_be_read(in_finished: Path) -> None:
     epoch = names(Path("incoming"))[0]
     assert "No row" in call("rejected", epoch).output
-    assert "has not been made" in call("rejected", "epoch99", status=2).output
+    assert "no epoch epoch99" in call("rejected", "epoch99", status=2).output
 
 
 def test_questions_answer_with_tables(in_finished: Path) -> None:
