@@ -17,10 +17,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from contimg_assets.cli.demo import demo_configuration
 from contimg_assets.definitions import build_definitions
+from contimg_assets.figures import corrections, summaries
 from contimg_assets.orchestration.assets import stage_keys
 from contimg_assets.orchestration.automation.requests import runs_to_launch
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
@@ -146,7 +146,8 @@ class Sky:
 def quick() -> Iterator[None]:
     """Without pictures or waiting for disks: neither is looked at here, and both take longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda *_, **__: None)
+        for module in (summaries, corrections):
+            patch.setattr(module, "small_png_of", lambda figure, dpi: b"")
         patch.setattr("os.fsync", lambda descriptor: None)
         yield
 
