@@ -15,7 +15,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     """The notebook with the results of today's code; times of execution, which differ each time, are left out."""
     notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
+        NotebookClient(notebook, timeout=300, coalesce_streams=True, resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     return notebook
