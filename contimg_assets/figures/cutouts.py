@@ -28,7 +28,8 @@ def plot_cutouts(cutouts: Sequence[SourceCutout]) -> bytes:
 
     Returns
     -------
-    bytes of a PNG; eight panels a row, each with date, forced flux in mJy/beam, and whether it was detected
+    bytes of a PNG; eight panels a row, each with date, forced flux in mJy/beam, and whether it was detected there, or
+    in another image of the epoch
     """
     columns = min(max(len(cutouts), 1), _PER_ROW)
     rows = max(-(-len(cutouts) // _PER_ROW), 1)
@@ -36,8 +37,13 @@ def plot_cutouts(cutouts: Sequence[SourceCutout]) -> bytes:
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.42 / (_PANEL_INCHES + 0.45) / rows, hspace=0.3)
     low, high = _limits(cutouts)
+    # Of two images of an epoch that show a source, one has its detection; that of the other was taken for a repeat.
+    epochs = {one.epoch for one in cutouts if np.isfinite(one.detected_mjy_beam)}
     for index, one in enumerate(cutouts):
-        _panel(figure.add_subplot(rows, columns, index + 1), one, low, high)
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _panel(axes, one, low, high)
+        date = Time(one.mjd, format="mjd").strftime("%Y-%m-%d %H:%M")
+        axes.set_title(f"{date}\n{_flux(one)}, {_seen(one, one.epoch in epochs)}", fontsize=7)
     return png_of(figure, _DPI)
 
 
@@ -62,11 +68,15 @@ def _panel(axes: Any, one: SourceCutout, low: float, high: float) -> None:
     axes.add_patch(Ellipse((0.12 * width, 0.12 * height), major, minor, angle=angle, color=_BEAM, alpha=0.8))
     axes.plot(*image.to_pixels(one.others["ra_deg"], one.others["dec_deg"]), "+", color=_OTHER, markersize=5)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5), xticks=[], yticks=[])
-    axes.set_title(f"{Time(one.mjd, format='mjd').strftime('%Y-%m-%d %H:%M')}\n{_flux(one)}", fontsize=7)
+
+
+def _seen(one: SourceCutout, in_epoch: bool) -> str:
+    if np.isfinite(one.detected_mjy_beam):
+        return "detected"
+    return "in another image" if in_epoch else "not detected"
 
 
 def _flux(one: SourceCutout) -> str:
-    seen = "detected" if np.isfinite(one.detected_mjy_beam) else "not detected"
     if one.cutout.flux["reason"]:
-        return f"{one.cutout.flux['reason']}, {seen}"
-    return f"{one.forced_mjy_beam:.3g} ± {one.forced_err_mjy_beam:.2g}, {seen}"
+        return str(one.cutout.flux["reason"])
+    return f"{one.forced_mjy_beam:.3g} ± {one.forced_err_mjy_beam:.2g}"
