@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.variability.forced_evidence import fading_significance
 
@@ -20,7 +20,7 @@ _COLUMNS = (
 
 def find_faded(connection: Connection, min_significance: float, since_mjd: float | None) -> pd.DataFrame:
     """A row for each source that has faded in some image, with the image that says most; see `Queries.faded`."""
-    view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(one.name, sql_type(one.type)) for one in FORCED_PHOTOMETRY))
+    view = view_of(FORCED_PHOTOMETRY)
     s, f = TABLES["sources"].c, view.c
     flux = sa.func.coalesce(s.flux_peak_mjy_beam, s.flux_int_mjy)
     err = sa.func.coalesce(s.flux_peak_err_mjy_beam, s.flux_int_err_mjy)

@@ -22,6 +22,7 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.writing.epochs import delete_forced
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images
 from contimg_assets.identity.ids import from_hex, mix
@@ -213,9 +214,3 @@ def write_forced(database: ProductsDatabase, epochs: Mapping[str, tuple[str, pa.
 
 def _record(epoch: str, version: str, code: str) -> pd.DataFrame:
     return pd.DataFrame({"epoch": [epoch], "version": [version], "code_version": [code]})
-
-
-def delete_forced(connection: Connection, epoch: str) -> None:
-    """Remove the forced fluxes of an epoch."""
-    for name in (_FLUXES, _EPOCHS):
-        connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))

@@ -18,7 +18,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import EpochPoints, light_curves
 from contimg_assets.database.light_curves import passes, stored_epochs
-from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
 from contimg_assets.ingest.bands import band_names, mhz_of_names
 from contimg_assets.schemas.error_model import ERROR_MODEL
@@ -63,7 +63,7 @@ def forced_variability(
 
 def _forced_points(connection: Connection, sources: Sequence[str] | None) -> pd.DataFrame:
     """Forced fluxes, with the center, radius, frequency and beam of their images."""
-    view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(one.name, sql_type(one.type)) for one in FORCED_PHOTOMETRY))
+    view = view_of(FORCED_PHOTOMETRY)
     image = TABLES["images"].c
     same = sa.and_(image.epoch == view.c.epoch, image.image == view.c.image)
     of_image = (image.ra_deg.label("center_ra_deg"), image.dec_deg.label("center_dec_deg"), image.radius_deg)

@@ -23,7 +23,10 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
+    TableClause,
     Text,
+    column,
+    table,
     text,
 )
 from sqlalchemy import Column as SqlColumn
@@ -57,6 +60,11 @@ _ARROW_TYPES = {type(sql): arrow for arrow, sql in _SQL_TYPES.items()} | {LargeB
 def sql_type(kind: pa.DataType) -> TypeEngine[Any]:
     """Type of a column in the database."""
     return _SQL_TYPES[kind]
+
+
+def view_of(schema: TableSchema, name: str | None = None) -> TableClause:
+    """The view that has a schema's columns, to ask for them; of its name if no other is given."""
+    return table(name or schema.name, *(column(one.name, sql_type(one.type)) for one in schema))
 
 
 def arrow_type(kind: TypeEngine[Any]) -> pa.DataType:

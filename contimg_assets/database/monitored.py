@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.models import sql_type
+from contimg_assets.database.models import view_of
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 
 _FLUX, _ERR = "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam"
@@ -15,7 +15,7 @@ _FLUX, _ERR = "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam"
 
 def summed_up_monitored(connection: Connection) -> pd.DataFrame:
     """A row a monitored position; see `Queries.monitored`."""
-    view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(one.name, sql_type(one.type)) for one in FORCED_PHOTOMETRY))
+    view = view_of(FORCED_PHOTOMETRY)
     names = ("position", "mjd", _FLUX, _ERR, "trusted", "reason")
     query = sa.select(*(view.c[name] for name in names)).where(view.c.monitored)
     rows = bulk.fetch(connection, query.order_by(view.c.position, view.c.mjd, view.c.image))

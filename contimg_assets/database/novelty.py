@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
-from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted_images
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
@@ -85,7 +85,7 @@ _ADDED = ("false_chance", "first_flux_mjy_beam", "forced_before_mjy_beam", "forc
 
 def _forced_before(connection: Connection, first: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """`chance_constant` of each source by its forced fluxes in trusted images of earlier epochs and of its band."""
-    view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(one.name, sql_type(one.type)) for one in FORCED_PHOTOMETRY))
+    view = view_of(FORCED_PHOTOMETRY)
     names = ("epoch", "band", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam", "flux_scale_err")
     ids = bulk.set_of_ids(connection, first["source_id"].to_numpy(dtype=object))
     query = sa.select(view.c.position, *(view.c[name] for name in names))

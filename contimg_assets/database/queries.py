@@ -16,7 +16,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.light_curve import LightCurve
-from contimg_assets.database.models import TABLES, sql_type
+from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.database.names import names_of, source_of_counterpart, source_of_name
 from contimg_assets.database.significances import read_significances
 from contimg_assets.errors import InputError, StoreError
@@ -401,7 +401,7 @@ class Queries:
         StoreError
             If there is no such source.
         """
-        view = sa.table("light_curves", *(sa.column(c.name, sql_type(c.type)) for c in LIGHT_CURVE))
+        view = view_of(LIGHT_CURVE, "light_curves")
 
         def query(present: str) -> sa.Select[Any]:
             points = sa.select(view).where(view.c.source_id == present)
@@ -432,7 +432,7 @@ class Queries:
         StoreError
             If there is no such source.
         """
-        view = sa.table("polarization", *(sa.column(c.name, sql_type(c.type)) for c in POLARIZATION))
+        view = view_of(POLARIZATION)
         query = sa.select(view).order_by(view.c.source_id, view.c.stokes, view.c.mjd, view.c.measurement_id)
         if not limits:
             query = query.where(view.c.upper_limit_mjy_beam.is_(None))
@@ -788,7 +788,7 @@ class Queries:
         StoreError
             If there is neither.
         """
-        view = sa.table(FORCED_PHOTOMETRY.name, *(sa.column(c.name, sql_type(c.type)) for c in FORCED_PHOTOMETRY))
+        view = view_of(FORCED_PHOTOMETRY)
         query = sa.select(view).order_by(view.c.mjd, view.c.epoch, view.c.image)
         if isinstance(what, str):
             found = self._rows(query.where(view.c.position == what, view.c.monitored))

@@ -45,12 +45,12 @@ class Kind:
     @property
     def columns(self) -> tuple[str, ...]:
         """What a person says."""
-        return (*self.key, *(name for name in self.values if name not in self.key))
+        return (*self.key, *self.values)
 
 
 TAGS = Kind("source_tags", ("source_id", "tag"))
 NOTES = Kind("source_notes", ("source_id", "note"))
-FAVORITES = Kind("favorite_sources", ("source_id", "author"), ())
+FAVORITES = Kind("favorite_sources", ("source_id", "author"))
 QUERIES = Kind("saved_queries", ("name",), ("query",))
 
 

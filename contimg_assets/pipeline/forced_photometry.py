@@ -57,7 +57,10 @@ _NO_MONITORED = pd.DataFrame({"name": pd.Series(dtype=object), "ra_deg": np.empt
 
 
 class Positions:
-    """What is to be measured on images, of which versions: the sources in the database, and the monitored list."""
+    """What is to be measured on images, of which versions: the sources in the database, and the monitored list.
+
+    Nothing is read before somebody asks.
+    """
 
     def __init__(self, config: Config, database: ProductsDatabase) -> None:
         self._file, self._database = config.monitor_file, database
@@ -84,11 +87,6 @@ class Positions:
     def version(self, epoch: str) -> str:
         """Version of what is to be measured on the images of an epoch."""
         return combine_versions(self._sources.version(epoch), self._monitored)
-
-
-def positions_of(config: Config, database: ProductsDatabase) -> Positions:
-    """What is to be measured on images; nothing is read before somebody asks."""
-    return Positions(config, database)
 
 
 @dataclass(frozen=True)

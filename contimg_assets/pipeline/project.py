@@ -24,7 +24,7 @@ from contimg_assets.pipeline.deliveries import (
     images_version,
     unusable_folders,
 )
-from contimg_assets.pipeline.forced_photometry import positions_of, recorded_forced
+from contimg_assets.pipeline.forced_photometry import Positions, recorded_forced
 from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of_epochs
 from contimg_assets.pipeline.products import recorded_products
 from contimg_assets.pipeline.stages import EPOCH_STAGES
@@ -163,5 +163,5 @@ def of_database(config: Config, database: ProductsDatabase) -> dict[str, Any]:
     return {
         "products": recorded_products(database),
         "forced": recorded_forced(config, database),
-        "positions": positions_of(config, database).version,
+        "positions": Positions(config, database).version,
     }

@@ -241,8 +241,9 @@ def _with_fractions(rows: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
 def _peak_or_integrated(table: pd.DataFrame) -> tuple[Floats, Floats]:
     """Flux and its error: of the peak, where there is none integrated."""
     peak, integrated = (table[name].to_numpy(float) for name in ("flux_peak_mjy_beam", "flux_int_mjy"))
-    errors = (table[name].to_numpy(float) for name in ("flux_peak_err_mjy_beam", "flux_int_err_mjy"))
-    return np.where(np.isnan(peak), integrated, peak), np.where(np.isnan(peak), *reversed(list(errors)))
+    peak_err, integrated_err = (table[name].to_numpy(float) for name in ("flux_peak_err_mjy_beam", "flux_int_err_mjy"))
+    no_peak = np.isnan(peak)
+    return np.where(no_peak, integrated, peak), np.where(no_peak, integrated_err, peak_err)
 
 
 def _status(rows: pd.DataFrame) -> pd.Series:

@@ -87,8 +87,7 @@ def replace_rows(
     change = ChangedEpochs()
     for epoch in [name for name in (list(recorded) if anew else delete) if name in recorded]:
         _take_out(connection, epoch, change)
-        for name in ("forced_fluxes", "forced_epochs"):
-            connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))
+        delete_forced(connection, epoch)
         change.deleted.append(epoch)
     if anew:
         recorded = {}
@@ -112,6 +111,12 @@ def replace_rows(
         watch.lap("insert epochs")
     change.deleted = [epoch for epoch in change.deleted if epoch not in change.after]
     return change
+
+
+def delete_forced(connection: Connection, epoch: str) -> None:
+    """Remove the forced fluxes of an epoch."""
+    for name in ("forced_fluxes", "forced_epochs"):
+        connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))
 
 
 def _take_out(connection: Connection, epoch: str, change: ChangedEpochs) -> None:

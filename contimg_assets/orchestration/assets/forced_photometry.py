@@ -23,7 +23,7 @@ from contimg_assets.pipeline.forced_photometry import (
     FITS_SUCCEED,
     IMAGES_USABLE,
     Forced,
-    positions_of,
+    Positions,
 )
 from contimg_assets.pipeline.inputs import FITS_IMAGES
 from contimg_assets.pipeline.outcomes import MEASURED_AGAIN
@@ -72,7 +72,7 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     ) -> Iterator[Any]:
         database.upgrade()
         work = work_of(context, STAGE, config, store.epochs, database)
-        forced = Forced(config, store.epochs, positions_of(config, database))
+        forced = Forced(config, store.epochs, Positions(config, database))
         yield from publish(context, work, make_with_others(work, forced.make, MEASURED_AGAIN))
 
     return [IMAGES_SPEC, forced_photometry]

@@ -26,7 +26,6 @@ from contimg_assets.orchestration.epoch_assets import (
     none_failed_spec,
     of_one_epoch,
     run_result,
-    shown,
     sorted_out,
     work_of,
 )
@@ -205,13 +204,9 @@ def _publish(
     made, failures = sorted_out(outcomes)
     # What is true of a table as a whole goes with the newest epoch: events are kept for ever.
     of_table = {key: _of_table(key.path[-1], database, work.world.config) for key in PRODUCT_KEYS}
-    if len(made) == 1 and not failures:
+    if of_one_epoch(work, made) and not failures:
         for key in PRODUCT_KEYS:
-            yield dg.MaterializeResult(
-                asset_key=key,
-                data_version=dg.DataVersion(made[0].record.data_version),
-                metadata=shown(made[0]) | of_table[key],
-            )
+            yield dg.MaterializeResult(key, **run_result(work, made, of_table[key]))
     else:
         if not failures:
             result = run_result(work, made, {})
