@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contimg_assets.config import Association, Config
@@ -218,6 +218,8 @@ ACTIONS = st.lists(
 )
 
 
+# The order of rows must not show, whichever band found them.
+@example(actions=[("put", 2, 1, None), ("shuffle", 2, 0, None)], seed=318, method="basic", images=TWO_BANDS)
 @settings(max_examples=40, deadline=None)
 @given(
     actions=ACTIONS,
