@@ -119,14 +119,16 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
     return [catalog_matches]
 
 
-def _numbers(summary: pd.DataFrame) -> dict[str, float]:
-    """Per catalog: share of the covered measurements with a counterpart, and false ones expected among them."""
-    totals = summary.groupby("catalog")[["n_covered", "n_matched", "n_false_best"]].sum()
-    numbers: dict[str, float] = {}
-    for catalog, n_covered, n_matched, n_false in totals.itertuples():
-        numbers[f"n_matched {catalog}"] = int(n_matched)
-        if n_covered:
-            numbers[f"matched_fraction {catalog}"] = float(n_matched / n_covered)
-        if n_matched:
-            numbers[f"false_fraction {catalog}"] = float(n_false / n_matched)
-    return numbers
+def _numbers(summary: pd.DataFrame) -> dict[str, Any]:
+    """Share of the covered measurements with a counterpart, for each catalog; a table of them with counts.
+
+    A false fraction is the share of false ones that are expected among those matched.
+    """
+    totals = summary.groupby("catalog", as_index=False)[["n_covered", "n_matched", "n_false_best"]].sum()
+    covered, matched = (totals[name].where(totals[name] > 0) for name in ("n_covered", "n_matched"))
+    totals["matched_fraction"] = totals["n_matched"] / covered
+    totals["false_fraction"] = totals.pop("n_false_best") / matched
+    measured = totals.dropna(subset="matched_fraction")
+    fractions = zip(measured["catalog"], measured["matched_fraction"], strict=True)
+    by_catalog = {f"matched_fraction {catalog}": float(fraction) for catalog, fraction in fractions}
+    return {"catalogs": totals.astype(object).where(totals.notna(), None).to_dict("records")} | by_catalog

@@ -55,7 +55,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         patch.chdir(project.config.root)
-        let_draw(patch)
+        draw(patch)
         with open_instance(project.config.root) as instance:
             assert bring_up_to_date(project, instance).complete
     with deployed(project) as running:
