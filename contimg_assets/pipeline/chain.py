@@ -132,7 +132,7 @@ class Work:
 
     def made(self, record: EpochRecord, content: Content) -> Made:
         """An epoch that was asked for and made."""
-        drawn = record.epoch in self.in_order[-EPOCHS_DRAWN:]
+        drawn = record.epoch in self.in_order[::-1][:EPOCHS_DRAWN]
         return Made(record, content.metadata, dict(content.figures()) if drawn else {})
 
     def made_again(self, record: EpochRecord, content: Content, before: EpochRecord | None, note: str) -> Made:
