@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.catalogs.formats import dialect_of
+from contimg_assets.catalogs.read import MOTIONS_IN, OpenedCatalog, moves, open_catalog, table_of
 from contimg_assets.catalogs.read import UNITS as REFERENCE_UNITS
-from contimg_assets.catalogs.read import OpenedCatalog, open_catalog, table_of
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import CatalogConfig, Ingest
 from contimg_assets.config.presets import PRESETS
@@ -218,6 +218,10 @@ def _warnings(opened: OpenedCatalog, missing: Mapping[str, Sequence[str]], confi
         told.append(
             f"no position errors were found: {config.position_err_arcsec:g} arcsec are taken (position_err_arcsec)"
         )
+    if moves(opened) and opened.frame.name in MOTIONS_IN:
+        told.append("its sources have proper motions: images meet them where they are at the time, errors grown")
+    elif moves(opened):
+        told.append(f"its proper motions are not followed, as its positions are in the frame {opened.frame}")
     return told
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
-from contimg_assets.catalogs.motions import Motions, moved
+from contimg_assets.catalogs.motions import Motions, motions, moved
 from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
@@ -27,8 +27,8 @@ from contimg_assets.reading.columns import Columns, Container
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.positions import degrees_of, sexagesimal
-from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.units import factor, right_ascension_factor
+from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
+from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.frames import ICRS, Frame, frame_of_file, parse_frame, to_icrs, turned_errors
 
@@ -79,6 +79,8 @@ _MOTIONS = {
     "pm_dec_err": (("pmdec_error", "e_pmde", "e_pmdec", "pmdec_err"), "mas / yr"),
     "epoch": (("ref_epoch", "posepoch", "epoch"), ""),
 }
+# The axes of FK5 differ from those of the ICRS by less than the errors of any motion.
+MOTIONS_IN = ("icrs", "fk5")
 _REQUIRED = ("ra_deg", "dec_deg")
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
 UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
@@ -350,7 +352,13 @@ def _frame(container: Container, found: Mapping[str, Found], config: CatalogConf
         if column.lower() in longitudes:
             return frame, f"{frame} by the column {column!r}, converted to ICRS"
     frames = container.about.frames
-    return frame_of_file(frames.get(column, frames.get("")))
+    try:
+        return frame_of_file(frames.get(column, frames.get("")))
+    except ValueError as error:
+        raise InputError(
+            f"{container.path}: the frame that the file states cannot be converted ({error}); say which it is with "
+            "--frame, or the key `frame` of the catalog"
+        ) from error
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -370,10 +378,10 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
     if broken:
         raise InputError(f"{path}: line {broken[0].line}: {broken[0].reason}; correct the line")
     columns = {ours: _values(ours, opened, loaded, path) for ours in (*UNITS, "spectral_index") if ours in found}
-    if not config.ra_err_on_sky and "ra_err_arcsec" in found and found["ra_err_arcsec"].column != "ra_err_arcsec":
-        # Of the coordinate, in whichever frame it is.
+    if "ra_err_arcsec" in found and _of_coordinate(found["ra_err_arcsec"], config):
+        # In whichever frame it is.
         columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
-    motions = _motions(opened, loaded)
+    moving = _motions(opened, loaded)
     _into_icrs(columns, opened.frame)
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     usable = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0)
@@ -386,12 +394,17 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
     kept["ra_deg"] = kept["ra_deg"] % 360.0
     kept["ra_deg"][kept["ra_deg"] >= 360.0] = 0.0
     own_errors = {ours: kept.get(ours, np.full(len(kept["ra_deg"]), np.nan)) for ours in _ERRORS}
-    if motions is not None and config.positions_at_mjd is not None:
-        kept["ra_deg"], kept["dec_deg"], own_errors = moved(
-            kept["ra_deg"], kept["dec_deg"], own_errors, motions.of(usable), config.positions_at_mjd
+    moving = None if moving is None else moving.of(usable)
+    if moving is not None and config.positions_at_mjd is not None:
+        kept["ra_deg"], kept["dec_deg"], own_errors, moving = moved(
+            kept["ra_deg"], kept["dec_deg"], own_errors, moving, config.positions_at_mjd
         )
     table = _reference(opened, loaded, kept, own_errors, usable)
-    return REFERENCE.to_arrow(table), int((~usable).sum()) + len(loaded.broken)
+    n_out = int((~usable).sum()) + len(loaded.broken)
+    if moving is None:
+        return REFERENCE.to_arrow(_named(table)), n_out
+    table = pd.concat([table, moving.as_frame(config.position_err_scale)], axis=1)
+    return MOVING_REFERENCE.to_arrow(_named(table)), n_out
 
 
 _ERRORS = ("ra_err_arcsec", "dec_err_arcsec")
@@ -404,13 +417,13 @@ def _reference(
     errors: Mapping[str, np.ndarray],
     usable: np.ndarray,
 ) -> pd.DataFrame:
-    """Rows in the columns of REFERENCE, sorted."""
+    """Rows in the columns of REFERENCE, in the order of the file."""
     config = opened.config
     ra, dec = kept["ra_deg"], kept["dec_deg"]
     nothing = np.full(len(ra), np.nan)
     flux, flux_err = kept.get("flux_mjy", nothing), kept.get("flux_err_mjy", nothing)
     # Columns that only fill gaps of the flux: a catalog without any is fine (positions alone, as ICRF).
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "catalog_source_id": _names(opened, loaded, usable, ra, dec),
             "ra_deg": ra,
@@ -424,6 +437,10 @@ def _reference(
             "healpix_29": healpix_29(ra, dec),
         }
     )
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of the sky, each with a name of its own."""
     table = _sorted_by_cell(table)
     table["catalog_source_id"] = _distinct(table)
     return table
@@ -501,6 +518,13 @@ def _no_unit(ours: str, one: Found, path: Path) -> InputError:
     )
 
 
+def _of_coordinate(error: Found, config: CatalogConfig) -> bool:
+    """Whether an error of right ascension is not yet one on the sky."""
+    if error.unit is not None and is_of_time(error.unit):
+        return True
+    return not config.ra_err_on_sky and error.column != "ra_err_arcsec"
+
+
 def _into_icrs(columns: dict[str, np.ndarray], frame: Frame) -> None:
     """Bring positions and their errors into the ICRS."""
     if frame == ICRS:
@@ -540,15 +564,21 @@ def has_motions(path: Path, table: str | None = None) -> bool:
             opened = open_catalog(path.name, config, path, held)
         except InputError:
             return False
-        return bool(_motion_columns(opened))
+        return moves(opened)
+
+
+def moves(opened: OpenedCatalog) -> bool:
+    """Whether a file has proper motions and the time that its positions are of."""
+    return bool(_motion_columns(opened))
 
 
 def _motions(opened: OpenedCatalog, loaded: Columns) -> Motions | None:
     columns = _motion_columns(opened)
-    if not columns or opened.frame.name != "icrs":
+    if not columns or opened.frame.name not in MOTIONS_IN:
         return None
     nothing = np.zeros(len(loaded.lines))
-    return Motions(*(loaded.numbers[columns[what]] if what in columns else nothing for what in _MOTIONS))
+    parts = [loaded.numbers[columns[what]] if what in columns else nothing for what in _MOTIONS]
+    return motions((parts[0], parts[1]), (parts[2], parts[3]), parts[4])
 
 
 def _errors(values: np.ndarray, flux_mjy: np.ndarray, config: CatalogConfig) -> np.ndarray:

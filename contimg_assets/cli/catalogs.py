@@ -125,8 +125,8 @@ def _tell_settings(settings: CatalogConfig, given: tuple[float | None, float | N
     ]
     if settings.positions_at_mjd is not None:
         parts.append(
-            f"proper motions: positions moved to MJD {settings.positions_at_mjd:.0f}, the mean of your images "
-            "(positions_at_mjd), their errors grown"
+            f"proper motions: shown as of MJD {settings.positions_at_mjd:.0f}, the mean of your images "
+            "(positions_at_mjd), and matched as of each image"
         )
     console.print("  " + escape("; ".join(parts)), highlight=False, soft_wrap=True)
 

@@ -34,6 +34,7 @@ from contimg_assets.reading.columns import (
 )
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.headers import IsCatalog
+from contimg_assets.reading.stated_frames import of_coosys, of_header
 from contimg_assets.reading.text import check_text
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -245,7 +246,7 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
                 if repeated:
                     for column, name in zip(hdu.columns, names, strict=True):
                         column.name = name
-                frame = _frame_of_header(hdu.header) or _frame_of_header(hdus[0].header)
+                frame = of_header(hdu.header) or of_header(hdus[0].header)
                 about = About(
                     "FITS", chosen if len(tables) > 1 else "", tuple(tables), {"": frame} if frame is not None else {}
                 )
@@ -253,18 +254,6 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
                 return AstropyContainer(path, _masked_columns(table), _table_units(table), about, repeated=repeated)
         except (*_PARSER_FAULTS, fits.VerifyError) as error:
             raise _damaged(path, "FITS", error) from error
-
-
-def _frame_of_header(header: Any) -> str | None:
-    """Frame and equinox in words, where a FITS header states them."""
-    system = header.get("RADESYS", header.get("RADECSYS"))
-    equinox = header.get("EQUINOX", header.get("EPOCH") if system is not None else None)
-    if system is None and equinox is None:
-        return None
-    if not isinstance(equinox, int | float):
-        return None if system is None else str(system).strip()
-    standard = str(system).strip() if system is not None else ("FK4" if equinox < 1984 else "FK5")
-    return f"{standard} {equinox:g}"
 
 
 def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContainer:
@@ -327,16 +316,12 @@ def _of_votable(path: Path, parsed: Any, found: Any, chosen: str, tables: tuple[
         for name, f in zip(names, fields, strict=True)
         if f.unit
     }
-    systems = {system.ID: _frame_of_coosys(system) for system in parsed.iter_coosys()}
+    systems = {system.ID: of_coosys(system) for system in parsed.iter_coosys()}
     frames = {name: systems[f.ref] for name, f in zip(names, fields, strict=True) if f.ref in systems}
     if len(set(systems.values())) == 1:
         frames[""] = next(iter(systems.values()))
     about = About("VOTable", chosen, tables, frames)
     return AstropyContainer(path, _masked_columns(table), units, about, repeated=repeated)
-
-
-def _frame_of_coosys(system: Any) -> str:
-    return " ".join(str(part) for part in (system.system, system.equinox) if part)
 
 
 def _masked_columns(table: object) -> dict[str, np.ma.MaskedArray]:

@@ -32,6 +32,7 @@ from contimg_assets.reading.columns import (
 )
 from contimg_assets.reading.headers import Header, IsCatalog, find_header
 from contimg_assets.reading.slots import Slots, cells_in, slots_of
+from contimg_assets.reading.stated_frames import of_comments
 from contimg_assets.sky.arrays import Integers
 
 _SEPARATOR = b"\x1f"
@@ -96,7 +97,9 @@ class TextContainer:
         header = Header(tuple(names), " ") if names is not None else find_header(path, content, is_catalog)
         self.names, self._repeated = distinct(header.names)
         self.units: Mapping[str, str] = header.units
-        self.about = About(f"text parted by {_PARTED_BY[header.delimiter]}", comments=header.comments)
+        frame = of_comments(header.comments)
+        kind = f"text parted by {_PARTED_BY[header.delimiter]}"
+        self.about = About(kind, frames={} if frame is None else {"": frame}, comments=header.comments)
         self._first_line = header.first_line
         self._delimiter = header.delimiter
         self._slots: Slots = header.slots

@@ -66,6 +66,36 @@ def right_ascension_factor(delivered: str, ours: str) -> float:
     return 15.0 if word in of_time.get(ours, ()) else factor(delivered, ours)
 
 
+NOTATIONS = ("h:m:s", "d:m:s", "hms", "dms")
+"""What files write for the unit of a sexagesimal position."""
+
+
+def is_known(text: str) -> bool:
+    """Whether it is a unit as astropy or files spell it, or a notation of positions."""
+    try:
+        _unit(text)
+    except ValueError:
+        return text.strip(' "') in NOTATIONS
+    return True
+
+
+def converts(delivered: str, ours: str, of_right_ascension: bool = False) -> bool:
+    """Whether values in one unit can be turned into another; positions may be sexagesimal, and in hours."""
+    if delivered.strip(' "') in NOTATIONS:
+        return ours == "deg"
+    try:
+        (right_ascension_factor if of_right_ascension else factor)(delivered, ours)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def is_of_time(delivered: str) -> bool:
+    """Whether an error of right ascension in this unit is one of the coordinate, so that cos(dec) makes it one on the
+    sky: seconds of time are."""
+    return _SPELLINGS.get(delivered.strip(), delivered.strip()) in ("s", "h", "hr", "hour", "hourangle")
+
+
 def _unit(text: str) -> u.UnitBase:
     """The unit, also as files spell it otherwise than the standard does."""
     try:
