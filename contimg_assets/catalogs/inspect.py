@@ -212,6 +212,13 @@ def _warnings(opened: OpenedCatalog, missing: Mapping[str, Sequence[str]], confi
                 f"the preset {config.preset} names columns that the file lacks: {', '.join(absent)}; say others with "
                 "--column"
             )
+    if opened.dialect is not None and opened.dialect.islands:
+        told.append("its rows are islands, not components: several sources of yours may be one of them")
+    if opened.n_tables > 1:
+        told.append(
+            f"{opened.n_tables} of its tables have positions, and only {opened.container.about.table} is read: say "
+            "another with --table"
+        )
     if "flux_mjy" in missing:
         told.append("no flux density was found: nothing is tied to its flux scale")
     if not {"ra_err_arcsec", "dec_err_arcsec"} <= set(opened.found):

@@ -23,7 +23,7 @@ from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source
-from contimg_assets.reading.columns import Columns, Container
+from contimg_assets.reading.columns import Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.positions import degrees_of, sexagesimal
@@ -41,8 +41,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "ra_deg": ("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000"),
     "dec_deg": ("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl"),
-    "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs"),
-    "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs"),
+    "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
+    "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
     "flux_mjy": (
         "flux",
         "total_flux",
@@ -114,6 +114,7 @@ class OpenedCatalog:
     found : our column -> where it is
     frame, frame_told : of its positions, and what is said of it
     dialect : the survey's, where its columns are known
+    n_tables : how many of the file's tables have positions, where nobody said which to read
     """
 
     container: Container
@@ -123,6 +124,7 @@ class OpenedCatalog:
     frame_told: str
     dialect: Dialect | None
     config: CatalogConfig
+    n_tables: int = 1
 
 
 def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table, int]:
@@ -159,7 +161,8 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     """
     if not path.exists():
         raise InputError(f"{path}: not readable (no such file); give the path of a catalog file")
-    container = _container(config, path, held)
+    first = _FirstOf(config)
+    container = _container(config, path, held, first)
     dialect = dialect_of(container.names)
     finder = finder_of(container.names, path) if dialect is None else None
     sources = {} if finder is None else {s.ours: s for s in finder.sources(container.names)}
@@ -177,12 +180,12 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
             found[ours] = one
     frame, told = _frame(container, found, config)
     kind = dialect.survey if dialect is not None else finder.name if finder is not None else ""
-    return OpenedCatalog(container, kind, found, frame, told, dialect, config)
+    n_tables = 1 if config.table is not None else max(first.n_found, 1)
+    return OpenedCatalog(container, kind, found, frame, told, dialect, config, n_tables)
 
 
-def _container(config: CatalogConfig, path: Path, held: ExitStack) -> Container:
+def _container(config: CatalogConfig, path: Path, held: ExitStack, known: _FirstOf) -> Container:
     """The file, opened; a survey's text without a header by the names that its columns are known to have."""
-    known = _first_of(config)
     survey = config.preset.lower() if config.preset is not None else None
     try:
         container = open_container(path, known, MAX_BYTES / 1e6, held, config.table)
@@ -210,16 +213,16 @@ def _first_row(path: Path) -> list[str]:
     return next((line.split() for line in lines if line.strip() and not line.startswith(("#", ";"))), [])
 
 
-class _first_of:
-    """Tells the first table of a file that has positions: of a reference, one table is enough."""
+class _FirstOf:
+    """Tells the first table of a file that has positions, and how many have: of a reference, one table is enough."""
 
     def __init__(self, config: CatalogConfig) -> None:
-        self._config, self._told = config, False
+        self._config, self.n_found = config, 0
 
     def __call__(self, columns: Sequence[str]) -> bool:
-        found = not self._told and _has_positions(columns, self._config)
-        self._told |= found
-        return found
+        found = _has_positions(columns, self._config)
+        self.n_found += found
+        return found and self.n_found == 1
 
 
 def _has_positions(columns: Sequence[str], config: CatalogConfig) -> bool:
@@ -251,9 +254,10 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
         return _with_unit(given.column, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
     if given is not None and not preset:
         return None
-    if ours in names:
-        return _with_unit(ours, None, "", units)
-    lower = {name.lower(): name for name in reversed(names)}
+    own = next((name for name in names if ours in (name, bare_name(name)[0])), None)
+    if own is not None:
+        return _with_unit(own, None, "", units)
+    lower = _by_lower(names)
     if known.dialect is not None and ours in known.dialect.columns:
         theirs, unit = known.dialect.columns[ours]
         there = next((lower[name.lower()] for name in theirs if name.lower() in lower), None)
@@ -268,6 +272,14 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
     if usual is not None:
         return _with_unit(usual, None, "", units)
     return _elsewhere(ours, names, lower)
+
+
+def _by_lower(names: Sequence[str]) -> dict[str, str]:
+    """Columns by their names in small letters, and without the units that stand in them."""
+    return {
+        **{bare_name(name)[0].lower(): name for name in reversed(names)},
+        **{name.lower(): name for name in reversed(names)},
+    }
 
 
 # What finders' readers call the columns of a reference; their identifiers are numbers, which change with every run.
@@ -547,7 +559,7 @@ def _unflagged(opened: OpenedCatalog, loaded: Columns) -> np.ndarray:
 
 def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:
     """Columns of proper motions and their epoch; none where there are no motions."""
-    lower = {name.lower(): name for name in reversed(opened.container.names)}
+    lower = _by_lower(opened.container.names)
     found = {
         what: lower[next(name for name in names if name in lower)]
         for what, (names, _) in _MOTIONS.items()

@@ -18,7 +18,7 @@ from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.readers import Chosen, choose_reader, is_catalog
 from contimg_assets.ingest.readers.base import Rows, Source
-from contimg_assets.reading.columns import About, Columns, Container
+from contimg_assets.reading.columns import About, Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.positions import degrees_of
 from contimg_assets.schemas.detections import DETECTIONS
@@ -145,11 +145,13 @@ def _nothing(rows: Rows) -> None:
 
 
 def find_columns(names: Sequence[str], sources: Sequence[Source]) -> dict[str, tuple[str, Source]]:
-    """Our column -> the file's column and its source; exact names first, else whatever the case."""
+    """Our column -> the file's column and its source; exact names first, else whatever the case and a unit in it."""
     present = {name for name in names if name}
     by_lower: dict[str, str] = {}
     for name in names:
         by_lower.setdefault(name.lower(), name)
+    for name in names:
+        by_lower.setdefault(bare_name(name)[0].lower(), name)
     found: dict[str, tuple[str, Source]] = {}
     for source in sources:
         exact = [name for name in source.names if name in present]

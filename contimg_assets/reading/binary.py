@@ -31,6 +31,7 @@ from contimg_assets.reading.columns import (
     parse_numbers,
     refuse_repeated,
     to_floats,
+    units_in_names,
 )
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.headers import IsCatalog
@@ -70,9 +71,10 @@ class ArrowContainer:
         self.names, self._repeated = distinct(schema.names)
         self.about = About("Parquet")
         metadata = {f.name: f.metadata or {} for f in schema}
-        self.units: Mapping[str, str] = {
+        stated = {
             name: values[b"unit"].decode("utf-8", "replace") for name, values in metadata.items() if values.get(b"unit")
         }
+        self.units: Mapping[str, str] = units_in_names(self.names, stated)
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         refuse_repeated(str(self.path), [*numbers, *texts], self._repeated)
@@ -148,7 +150,7 @@ class AstropyContainer:
     ) -> None:
         self.path, self._columns, self._first_line = path, columns, first_line
         self.names = tuple(columns)
-        self.units = units
+        self.units: Mapping[str, str] = units_in_names(self.names, units)
         self.about = about
         self._repeated = repeated
 

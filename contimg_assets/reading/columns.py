@@ -6,8 +6,9 @@ neither. Does not belong here: any one format (`text`, `binary`), and what a col
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.units import is_known
 from contimg_assets.sky.arrays import Floats, Indices, Integers
 
 NULLS = [
@@ -92,6 +94,27 @@ class Container(Protocol):
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         """Read these columns only."""
         ...
+
+
+_WITH_UNIT = re.compile(r"(?P<name>.*\S)\s*[\[(]\s*(?P<unit>[^\[\]()]+?)\s*[\])]")
+_NO_UNITS = re.compile(r"J?2000(\.0)?|ICRS", re.IGNORECASE)
+
+
+def bare_name(name: str) -> tuple[str, str | None]:
+    """A column's name without the unit that stands in brackets behind it ("RA (deg)"), and that unit."""
+    match = _WITH_UNIT.fullmatch(name.strip())
+    if match is None:
+        return name.strip(), None
+    if _NO_UNITS.fullmatch(match["unit"]):
+        return match["name"], None
+    known = not match["unit"].replace(".", "").isdigit() and is_known(match["unit"])
+    return (match["name"], match["unit"]) if known else (name.strip(), None)
+
+
+def units_in_names(names: Iterable[str], units: Mapping[str, str]) -> dict[str, str]:
+    """Units of columns, with those that stand in the names of columns where nothing else says one."""
+    beside = ((name, bare_name(name)[1]) for name in names if name.rstrip().endswith((")", "]")))
+    return {**{name: unit for name, unit in beside if unit is not None}, **units}
 
 
 def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:

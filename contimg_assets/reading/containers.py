@@ -9,10 +9,13 @@ from pathlib import Path
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.binary import open_described_text, open_fits, open_parquet, open_votable
+from contimg_assets.reading.byte_by_byte import description_beside, has_description, own_description
 from contimg_assets.reading.columns import Container
 from contimg_assets.reading.files import plain_name, read_bytes
-from contimg_assets.reading.headers import IsCatalog
+from contimg_assets.reading.headers import Header, IsCatalog
+from contimg_assets.reading.pulsars import is_pulsar_database, open_pulsar_database
 from contimg_assets.reading.sky_models import is_sky_model, open_sky_model
+from contimg_assets.reading.source_lists import is_source_list, open_source_list
 from contimg_assets.reading.sqlite import open_sqlite
 from contimg_assets.reading.text import TextContainer
 
@@ -78,9 +81,29 @@ def open_container(
     if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return open_votable(path, content, is_catalog, table)
     _refuse_others(path, content)
-    if names is None and is_sky_model(content):
+    if names is not None:
+        return TextContainer(path, content, header=Header(tuple(names), " "))
+    return _open_text(path, content, is_catalog)
+
+
+def _open_text(path: Path, content: bytes, is_catalog: IsCatalog) -> Container:
+    """A text of whatever kind: those that are no table of lines first."""
+    if is_sky_model(content):
         return open_sky_model(path, content)
-    return TextContainer(path, content, is_catalog=is_catalog, names=names)
+    if is_source_list(content):
+        return open_source_list(path, content)
+    if is_pulsar_database(content):
+        return open_pulsar_database(path, content)
+    if has_description(content):
+        described = own_description(path, content)
+        return TextContainer(path, content, header=described.header, frame=described.frame)
+    try:
+        return TextContainer(path, content, is_catalog=is_catalog)
+    except InputError:
+        beside = description_beside(path)
+        if beside is None:
+            raise
+        return TextContainer(path, content, header=beside.header, frame=beside.frame)
 
 
 def _head(path: Path) -> bytes:

@@ -39,6 +39,7 @@ class Header:
     offset : where that line begins, in bytes
     comments : lines above that are neither, without their mark
     slots : first and last character of each column, where dashes say so
+    missing : column -> number that stands for none
     """
 
     names: Sequence[str]
@@ -48,6 +49,7 @@ class Header:
     offset: int = 0
     comments: tuple[str, ...] = ()
     slots: tuple[tuple[int, int], ...] = ()
+    missing: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from contimg_assets.reading.columns import (
     parse_numbers,
     refuse_repeated,
     to_floats,
+    units_in_names,
 )
 from contimg_assets.reading.headers import Header, IsCatalog, find_header
 from contimg_assets.reading.slots import Slots, cells_in, slots_of
@@ -41,6 +42,7 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
 _MISSING = frozenset(NULLS)
 _ANYTHING = re.compile(rb"\S")
 _COMMENT_LINE = re.compile(rb"^#[^\n]*", re.MULTILINE)
+_SEMICOLON_LINE = re.compile(rb"^;[^\n]*", re.MULTILINE)
 _QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*"')
 _PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
@@ -74,7 +76,8 @@ class TextContainer:
     ----------
     whole_lines : whether a last row that no line's end finishes is set aside, because it may be cut
     is_catalog : tells the header among the comments of a file without rows
-    names : of the columns, for a text without a header
+    header : of a text that says none, or says it otherwise
+    frame : of the positions, where that header says it
     """
 
     def __init__(
@@ -83,7 +86,8 @@ class TextContainer:
         content: bytes,
         whole_lines: bool = True,
         is_catalog: IsCatalog | None = None,
-        names: Sequence[str] | None = None,
+        header: Header | None = None,
+        frame: str | None = None,
     ) -> None:
         check_text(path, content)
         self.path = path
@@ -94,19 +98,23 @@ class TextContainer:
         self._ends_with_newline = content.endswith(b"\n")
         if not content.endswith(b"\n") or content.endswith(b"\n\n"):
             content = content.rstrip(b"\n") + b"\n"
-        header = Header(tuple(names), " ") if names is not None else find_header(path, content, is_catalog)
+        given, header = header, header or find_header(path, content, is_catalog)
         self.names, self._repeated = distinct(header.names)
-        self.units: Mapping[str, str] = header.units
-        frame = of_comments(header.comments)
+        self.units: Mapping[str, str] = units_in_names(self.names, header.units)
+        frame = frame or of_comments(header.comments)
         kind = f"text parted by {_PARTED_BY[header.delimiter]}"
         self.about = About(kind, frames={} if frame is None else {"": frame}, comments=header.comments)
         self._first_line = header.first_line
         self._delimiter = header.delimiter
         self._slots: Slots = header.slots
+        self._missing = header.missing
         content = content[header.offset :] if header.offset else content
         # A row that is commented out is none; its line stays, so that lines are counted rightly.
         if b"#" in content and (content.startswith(b"#") or b"\n#" in content):
             content = _COMMENT_LINE.sub(b"", content)
+        if given is not None and (content.startswith(b";") or b"\n;" in content):
+            # So do the texts of Molonglo comment.
+            content = _SEMICOLON_LINE.sub(b"", content)
         self._content = content
         self._line_of: Integers | None = None
 
@@ -134,6 +142,10 @@ class TextContainer:
             rows = ~np.isin(lines, blank)
             table, lines = table.filter(pa.array(rows)), lines[rows]
         result = _columns_of(table, {n: keys[n] for n in numbers}, {n: keys[n] for n in texts}, lines)
+        for name in numbers:
+            if name in self._missing:
+                values = result.numbers[name]
+                result.numbers[name] = np.where(values == self._missing[name], np.nan, values)
         result.broken = [row for row in broken if row.reason]
         if self._unfinished(last_line, numbers, texts):
             self._set_last_row_aside(result)

@@ -119,6 +119,43 @@ def test_aegean_with_renamed_columns(tmp_path: Path, rename: str) -> None:
     pd.testing.assert_frame_equal(got, expected)
 
 
+def test_aegean_with_columns_named_by_people(tmp_path: Path) -> None:
+    """As AeRes takes them: --racol, --peakcol, --acol. Errors stay in degrees, fluxes in Jy."""
+    table = build.aegean_table(TRUTH).assign(background=0.0)
+    names = {"ra": "RAJ2000", "dec": "DEJ2000", "peak_flux": "S", "a": "bmaj", "b": "bmin", "pa": "bpa"}
+    got = read(tmp_path, build.csv(table.rename(columns=names))).detections.sort_values("line", ignore_index=True)
+    expected = read(tmp_path, build.csv(table)).detections.sort_values("line", ignore_index=True)
+    pd.testing.assert_frame_equal(got, expected)
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("gaussians", [False, True])
+def test_racs_of_casda(tmp_path: Path, gaussians: bool, small: bool) -> None:
+    kind = "Gaussian" if gaussians else "Source"
+    rows = {"Gaussian_ID": ["g1", "g2"]} if gaussians else {}
+    rows |= {"Source_ID": ["s1", "s1"] if gaussians else ["s1", "s2"], "RA": [10.0, 10.1], "Dec": [-30.0, -30.1]}
+    rows |= {"E_RA": [0.3, 0.4], "E_Dec": [0.2, 0.2], f"E_Total_flux_{kind}_PyBDSF": [0.1, 0.1]}
+    rows |= {f"Total_flux_{kind}": [5.0, 6.0], f"E_Total_flux_{kind}": [0.5, 0.6], "Peak_flux": [4.0, 5.0]}
+    rows |= {"Total_flux_Source": [11.0, 11.0]} if gaussians else {}
+    rows |= {"Maj": [25.0, 26.0], "Min": [25.0, 25.0], "Noise": [0.2, 0.2]}
+    table = pd.DataFrame(rows).rename(columns=str.lower if small else str)
+    epoch = read(tmp_path, build.csv(table))
+    assert epoch.images["format"].tolist() == ["casda"]
+    got = epoch.detections.sort_values("line")
+    assert got["component_id"].tolist() == (["g1", "g2"] if gaussians else ["s1", "s2"])
+    assert got["has_siblings"].tolist() == [gaussians] * 2
+    assert got["flux_int_mjy"].tolist() == [5.0, 6.0]
+    assert got["flux_int_err_mjy"].tolist() == [0.5, 0.6]
+    assert got["ra_err_arcsec"].tolist() == [0.3, 0.4]
+
+
+def test_a_surveys_table_is_not_taken_for_its_finders(tmp_path: Path) -> None:
+    """LoTSS is in mJy and arcsec, where PyBDSF writes Jy and deg."""
+    header = "Source_Name,RA,E_RA,DEC,E_DEC,Peak_flux,E_Peak_flux,Total_flux,E_Total_flux,Maj,Min,PA,Isl_rms"
+    with pytest.raises(InputError, match=r"the columns .* are not those of"):
+        read(tmp_path, f"{header}\nA,10,0.3,-30,0.4,3.1,0.1,3.5,0.2,7,6,0,0.09\n")
+
+
 MODELS = {
     "wsclean": "Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='1.4e9', MajorAxis, "
     "MinorAxis, Orientation\ns0c0,POINT,00:42:00,-30.15.00,0.5,[-0.7,0.01],true,1.4e9,,,\n"
