@@ -74,7 +74,7 @@ def inspect_file(
     Raises
     ------
     InputError
-        If it can be read as neither: what is said of detections.
+        If it can be read as neither: what is said of detections, and of references.
     """
     if preset is not None:
         return inspect_reference(path, _settings(path, parameters, preset))
@@ -83,8 +83,10 @@ def inspect_file(
     except InputError as error:
         try:
             found = inspect_reference(path, _settings(path, parameters, None))
-        except InputError:
-            raise error from None
+        except InputError as other:
+            if str(other) == str(error):
+                raise error from None
+            raise InputError(f"{error}. As a reference catalog: {other}") from None
         return Inspection(**(vars(found) | {"refused": str(error)}))
 
 

@@ -39,8 +39,14 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         *("ref_id", "name", "source_name", "iau_name", "component_name", "compname", "component_id"),
         *("nvss", "first", "sumss", "tgssadr", "gleam", "wenss", "racs-low", "racs-mid1", "racs-high1", "gid"),
     ),
-    "ra_deg": ("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000"),
-    "dec_deg": ("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl"),
+    "ra_deg": (
+        *("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000", "radeg", "ra2000", "ra_2000", "_ra"),
+        *("alpha_j2000", "alphawin_j2000", "ra_mean", "ramean"),
+    ),
+    "dec_deg": (
+        *("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl", "dedeg", "decdeg", "dec2000"),
+        *("de2000", "dec_2000", "_de", "_dec", "delta_j2000", "deltawin_j2000", "dec_mean", "decmean", "dec_icrs"),
+    ),
     "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
     "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
     "flux_mjy": (
@@ -254,10 +260,10 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
         return _with_unit(given.column, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
     if given is not None and not preset:
         return None
-    own = next((name for name in names if ours in (name, bare_name(name)[0])), None)
+    lower = _by_lower(names)
+    own = ours if ours in names else lower.get(ours)
     if own is not None:
         return _with_unit(own, None, "", units)
-    lower = _by_lower(names)
     if known.dialect is not None and ours in known.dialect.columns:
         theirs, unit = known.dialect.columns[ours]
         there = next((lower[name.lower()] for name in theirs if name.lower() in lower), None)
@@ -271,7 +277,7 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
     usual = next((lower[alias] for alias in _ALIASES.get(ours, ()) if alias in lower), None)
     if usual is not None:
         return _with_unit(usual, None, "", units)
-    return _elsewhere(ours, names, lower)
+    return _elsewhere(ours, names, lower, units)
 
 
 def _by_lower(names: Sequence[str]) -> dict[str, str]:
@@ -290,7 +296,7 @@ _OF_FINDERS = {
 }
 
 
-def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str]) -> Found | None:
+def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str], units: Mapping[str, str]) -> Found | None:
     """Positions over several columns, or in other frames."""
     if ours not in _REQUIRED:
         return None
@@ -300,7 +306,7 @@ def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str]) -> Fou
     for longitudes, latitudes, _ in _OTHER_FRAMES:
         pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
         if None not in pair:
-            return Found(str(pair[_REQUIRED.index(ours)]), "deg", "")
+            return _with_unit(str(pair[_REQUIRED.index(ours)]), None, "", units)
     return None
 
 
@@ -480,7 +486,7 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     if one.column not in loaded.numbers:
         return _of_parts(ours, one, loaded)
     if ours in _REQUIRED:
-        return _position(ours, one, loaded, path)
+        return _position(ours, opened, loaded, path)
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
     if len(wrong):
         raise InputError(f"{path}: row {wrong[0] + 1}, column {one.column!r}: {texts[0]!r} is not a number")
@@ -493,9 +499,12 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     return values * _factor(ours, one, path)
 
 
-def _position(ours: str, one: Found, loaded: Columns, path: Path) -> np.ndarray:
+def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np.ndarray:
+    one = opened.found[ours]
     try:
-        values = degrees_of(loaded, one.column, one.unit, hours=ours == "ra_deg")
+        # Longitudes of other frames are in degrees, sexagesimal or not.
+        hours = ours == "ra_deg" and opened.frame.name in ("icrs", "fk5", "fk4", "fk4-no-e")
+        values = degrees_of(loaded, one.column, one.unit, hours=hours)
     except (ValueError, TypeError) as error:
         raise _no_unit(ours, one, path) from error
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))

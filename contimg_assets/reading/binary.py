@@ -259,7 +259,7 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
 
 
 def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContainer:
-    """Text whose comments say units and types, which plain text would lose: ECSV, and SExtractor's ASCII_HEAD."""
+    """Text whose header says units and types, which plain text would lose: ECSV, IPAC, SExtractor's ASCII_HEAD."""
     from astropy.table import Table
 
     check_text(path, content)
@@ -267,7 +267,9 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
     header = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines)) + (kind == "ecsv")
     if kind == "sextractor" and re.match(r"#\s*0\s", lines[0]):
         lines[:header] = [_FROM_0.sub(lambda found: f"#{int(found[1]) + 1:4d}", line) for line in lines[:header]]
-    about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)"}[kind])
+    about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)", "ipac": "IPAC table"}[kind])
+    if kind == "ipac":
+        header = next((n for n, line in enumerate(lines) if not line.startswith(("\\", "|"))), len(lines))
     with _ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -20,6 +20,9 @@ from contimg_assets.reading.sqlite import open_sqlite
 from contimg_assets.reading.text import TextContainer
 
 _SEXTRACTOR = re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*")
+# Comments begin with a backslash; below the names stand the types.
+_IPAC = re.compile(rb"(\\[^\n]*\n)*\|[^\n]*\|[ ]*\n\|[ ]*(?:char|c|double|d|float|f|real|r|int|i|long|l)[a-z]*[ ]*\|")
+_HTML = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 _SQLITE = b"SQLite format 3\0"
 # Beyond this, no more of a file is read than is asked for, where its format allows that.
 _LARGE = 256_000_000
@@ -78,6 +81,12 @@ def open_container(
         return open_described_text(path, content, "ecsv")
     if _SEXTRACTOR.match(content):
         return open_described_text(path, content, "sextractor")
+    if _IPAC.match(content):
+        return open_described_text(path, content, "ipac")
+    if _HTML.match(content):
+        raise InputError(
+            f"{path}: this is a page of the web (HTML), not a table; look at it, and download the table again"
+        )
     if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return open_votable(path, content, is_catalog, table)
     _refuse_others(path, content)

@@ -31,7 +31,7 @@ from contimg_assets.reading.columns import (
     to_floats,
     units_in_names,
 )
-from contimg_assets.reading.headers import Header, IsCatalog, find_header
+from contimg_assets.reading.headers import QUOTED_OR_WORD, Header, IsCatalog, find_header
 from contimg_assets.reading.slots import Slots, cells_in, slots_of
 from contimg_assets.reading.stated_frames import of_comments
 from contimg_assets.sky.arrays import Integers
@@ -42,6 +42,9 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
 _MISSING = frozenset(NULLS)
 _ANYTHING = re.compile(rb"\S")
 _COMMENT_LINE = re.compile(rb"^#[^\n]*", re.MULTILINE)
+_QUOTED_OR_WORD = re.compile(QUOTED_OR_WORD.pattern.encode())
+_QUOTED_NAME = re.compile(rb'(?<!\S)"[^"\n]*"(?!\S)')
+_OTHER_MARK = re.compile(rb"\s*(%|!|//)")
 _SEMICOLON_LINE = re.compile(rb"^;[^\n]*", re.MULTILINE)
 _QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*"')
 _PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
@@ -63,6 +66,15 @@ def check_text(path: Path, content: bytes) -> None:
             raise InputError(
                 f"{path}: line {line}: not UTF-8 text; save the file as UTF-8, such as with `iconv -f latin1 -t utf-8`"
             ) from error
+
+
+def _with_usual_comments(content: bytes) -> bytes:
+    """The text with ``#`` for the marks of comments that it begins with: ``%``, ``!`` or ``//``."""
+    found = _OTHER_MARK.match(content)
+    if found is None:
+        return content
+    mark = found[1]
+    return re.sub(rb"^[ \t]*" + re.escape(mark), b"#".ljust(len(mark)), content, flags=re.MULTILINE)
 
 
 class TextContainer:
@@ -98,6 +110,7 @@ class TextContainer:
         self._ends_with_newline = content.endswith(b"\n")
         if not content.endswith(b"\n") or content.endswith(b"\n\n"):
             content = content.rstrip(b"\n") + b"\n"
+        content = _with_usual_comments(content)
         given, header = header, header or find_header(path, content, is_catalog)
         self.names, self._repeated = distinct(header.names)
         self.units: Mapping[str, str] = units_in_names(self.names, header.units)
@@ -395,6 +408,9 @@ def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> tuple[by
     """
     # Splitting line by line is faster, and simpler, than any work on arrays of bytes.
     lines = content.split(b"\n")[:-1]
+    if _QUOTED_NAME.search(content):
+        cells = ([cell.strip(b'"') for cell in _QUOTED_OR_WORD.findall(line)] for line in lines)
+        return b"\n".join([_SEPARATOR.join(one) for one in cells]) + b"\n", False
     if not comment_last:
         return b"\n".join([_SEPARATOR.join(line.split()) for line in lines]) + b"\n", False
     joined = [_SEPARATOR.join(line.split(None, n_columns - 1)) for line in lines]

@@ -15,8 +15,8 @@ _WORD = re.compile(r"[A-Za-z]+")
 # How files spell units that astropy knows by another word; AIPS writes capitals. Never where they are ambiguous (MJY).
 _SPELLINGS = {
     **dict.fromkeys(("JY", "jy", "Jansky", "JANSKY"), "Jy"),
-    **dict.fromkeys(("mjy", "milliJy"), "mJy"),
-    **dict.fromkeys(("ujy", "microJy", "uJY"), "uJy"),
+    **dict.fromkeys(("mjy", "milliJy", "mJansky", "milliJansky"), "mJy"),
+    **dict.fromkeys(("ujy", "microJy", "uJY", "uJansky", "microJansky"), "uJy"),
     **dict.fromkeys(("BEAM", "Beam", "bm", "BM", "beams"), "beam"),
     **dict.fromkeys(("DEG", "Deg", "DEGS", "degs", "DEGREE", "DEGREES", "Degree", "Degrees", "degrees"), "deg"),
     **dict.fromkeys(("ARCSEC", "ARCSECS", "Arcsec", "asec", "ASEC", "arcsecs", "arcseconds"), "arcsec"),
@@ -101,7 +101,7 @@ def _unit(text: str) -> u.UnitBase:
     try:
         return u.Unit(text)
     except ValueError:
-        text = _WHOLE.get(text, text).replace(" per ", " / ")
+        text = _WHOLE.get(text, text).replace(" per ", " / ").replace("_per_", " / ")
         return u.Unit(_WORD.sub(lambda word: _SPELLINGS.get(word.group(), word.group()), text))
 
 

@@ -29,8 +29,8 @@ class TableReader:
         self._map = dict(column_map)
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
-        present = {*columns, *(bare_name(name)[0] for name in columns)}
-        names = {ours: source.names[0] for ours, source in self._sources().items()}
+        present = {name.lower() for column in columns for name in (column, bare_name(column)[0])}
+        names = {ours: source.names[0].lower() for ours, source in self._sources().items()}
         return all(any(names[ours] in present for ours in choice) for choice in NEEDS)
 
     @property
