@@ -160,6 +160,8 @@ MODELS = {
     "wsclean": "Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='1.4e9', MajorAxis, "
     "MinorAxis, Orientation\ns0c0,POINT,00:42:00,-30.15.00,0.5,[-0.7,0.01],true,1.4e9,,,\n"
     "s0c1,GAUSSIAN,00:40:00,-30.00.00,0.25,[0.1],false,1.4e9,20,10,5\n",
+    "lsmtool, as it writes few seconds": "FORMAT = Name, Type, Ra, Dec, I, SpectralIndex='[]'\n"
+    "s0c0, POINT, 00:42:01.1e-12, -30.15.03.5e-11, 0.5, [-0.7]\ns0c1, POINT, 00:40:00, -30.00.00, 0.25\n",
     "bbs": "# (Name, Type, Ra, Dec, I, Q, U, V, ReferenceFrequency='60e6', SpectralIndex='[0.0]') = format\n\n"
     "# a comment\ns0c0, POINT, 00:42:00, -30.15.00, 0.5, 0, 0, 0, 60e6, [-0.7]\ns0c1, POINT, 10deg, -30deg, 0.25\n",
     "lsmtool": "FORMAT = Name, Type, Patch, Ra, Dec, I, SpectralIndex='[]', ReferenceFrequency='1e8'\n\n"
