@@ -365,7 +365,10 @@ def test_times_that_are_none(tmp_path: Path, column: str, value: str, match: str
         ("time_iso", "2023-02-25T14:00:00+02:00"),
         ("time", "2460001.0"),
         ("JD", "2460001.0"),
+        ("time [JD]", "2460001.0"),
+        ("time (MJD)", "60000.5"),
         ("MJD_MID", "60000.5"),
+        ("mjd_mid [d]", "60000.5"),
     ],
 )
 def test_times_however_they_are_written(tmp_path: Path, column: str, value: str) -> None:
@@ -392,9 +395,45 @@ def test_a_column_that_is_nearly_known(tmp_path: Path, wrong: str, right: str) -
         read_manifest(folder, Config(root=tmp_path))
 
 
-def test_other_columns_are_told(tmp_path: Path) -> None:
-    folder = build.epoch_folder(tmp_path, build.csv(TRUTH), observer="A. Person")
-    assert read_manifest(folder, Config(root=tmp_path)).unknown == ("observer",)
+def test_other_columns_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH), observer="A. Person", rms_jy_beam=0.001)
+    assert read_manifest(folder, Config(root=tmp_path)).unknown == ("observer", "rms_jy_beam")
+    read_epoch(folder, "e1", Config(root=tmp_path))
+    assert "are ignored: observer, rms_jy_beam (is rms_mjy_beam meant?)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"), [("freq (MHz)", "freq_mhz"), ("RMS [mJy/beam]", "rms_mjy_beam"), ("Frequency MHz", "freq_mhz")]
+)
+def test_units_in_brackets_are_part_of_a_manifests_names(tmp_path: Path, given: str, ours: str) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
+    file = folder / "images.csv"
+    file.write_text(file.read_text().replace(ours, given))
+    assert read_manifest(folder, Config(root=tmp_path)).images[ours].tolist() == [build.MANIFEST_ROW[ours]]
+
+
+@pytest.mark.parametrize("given", ["freq (GHz)", "freq_mhz (GHz)"])
+def test_another_unit_in_brackets_is_not_taken_for_ours(tmp_path: Path, given: str) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
+    file = folder / "images.csv"
+    file.write_text(file.read_text().replace("freq_mhz", given))
+    with pytest.raises(InputError, match="the frequency is not known"):
+        read_manifest(folder, Config(root=tmp_path))
+
+
+def test_a_date_that_may_be_the_beginning_is_not_guessed_at(tmp_path: Path) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
+    file = folder / "images.csv"
+    file.write_text(file.read_text().replace("mjd_mid", "date_obs").replace("60000.5", "2023-02-25T12:00:00"))
+    with pytest.raises(InputError, match="column 'date_obs' is not known: call it `time` if it is the middle"):
+        read_manifest(folder, Config(root=tmp_path))
+
+
+def test_fields_at_right_ascensions_below_zero(tmp_path: Path) -> None:
+    table = build.sky(12, ra_deg=0.0)
+    epoch = read(tmp_path, build.csv(table), ra_deg=-0.25)
+    assert epoch.images["ra_deg"].tolist() == [359.75]
+    assert len(epoch.detections) == 12
 
 
 def test_a_needed_column_with_another_name_is_named(tmp_path: Path) -> None:
