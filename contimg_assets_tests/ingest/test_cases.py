@@ -73,6 +73,24 @@ def test_selavy_islands_are_no_components(tmp_path: Path) -> None:
         read(tmp_path, build.csv(table))
 
 
+@pytest.mark.parametrize("finder", ["selavy", "aegean"])
+def test_islands_may_be_taken_for_components(tmp_path: Path, finder: str) -> None:
+    """As the message says that it is done."""
+    if finder == "selavy":
+        rows = {"island_id": ["i1"], "n_components": [1], "ra_deg_cont": [10.0], "dec_deg_cont": [-30.0]}
+        rows |= {"flux_int": [5.0], "flux_peak": [4.0]}
+    else:
+        rows = {"island": ["i1"], "components": [1], "ra": [10.0], "dec": [-30.0], "max_angular_size": [1.0]}
+        rows |= {"int_flux": [0.005], "peak_flux": [0.004], "local_rms": [0.0002]}
+    content = build.csv(pd.DataFrame(rows))
+    with pytest.raises(InputError, match=f"{finder.capitalize()}'s catalog of islands; .* the format {finder}"):
+        read(tmp_path, content)
+    mapped = {"column_map": {"component_id": {"column": next(iter(rows))}}}
+    got = read(tmp_path, content, ingest=mapped, format=finder).detections
+    assert got["component_id"].tolist() == ["i1"]
+    assert got["flux_int_mjy"].tolist() == pytest.approx([5.0])
+
+
 def test_pybdsf_numbers_gaussians_of_each_wavelet_scale_anew(tmp_path: Path) -> None:
     rows = gaussian(0, 0, 10.0) + gaussian(1, 0, 10.1) + gaussian(1, 1, 10.2) + gaussian(1, 2, 10.3)
     found = read(tmp_path, PYBDSF + GAUL + rows).detections.sort_values("line")
