@@ -19,7 +19,7 @@ from contimg_assets.sky.cells import healpix_29
 _UNKNOWN_ERROR_ARCSEC = 0.2
 _USED_COLUMNS = (
     *("image", "ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec"),
-    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec", "alpha", "alpha_err"),
+    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec", "alpha", "alpha_err", "mjd"),
 )
 
 
@@ -27,7 +27,8 @@ _USED_COLUMNS = (
 class Targets:
     """What is matched, in the order of the sky: arrays of shape (n,).
 
-    ``alpha`` and ``alpha_err`` are spectral indices from bands of our own, NaN where there is but one.
+    ``alpha`` and ``alpha_err`` are spectral indices from bands of our own, NaN where there is but one; ``mjd`` is when
+    a target was seen there, NaN where that is not known.
     """
 
     ids: pd.Series
@@ -45,6 +46,7 @@ class Targets:
     healpix: Cells
     alpha: Floats
     alpha_err: Floats
+    mjd: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,6 +92,7 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
         healpix=healpix,
         alpha=np.full(len(ordered), np.nan),
         alpha_err=np.full(len(ordered), np.nan),
+        mjd=by_name["mjd"].to_numpy(float)[group] if "mjd" in by_name else np.full(len(ordered), np.nan),
     )
 
 
@@ -117,6 +120,7 @@ def of_sources(sources: pd.DataFrame) -> Targets:
         healpix=healpix,
         alpha=optional("alpha"),
         alpha_err=optional("alpha_err"),
+        mjd=optional("mjd"),
     )
 
 

@@ -40,7 +40,7 @@ def rematch(connection: Connection, matching: SourceMatching) -> None:
 
 
 def _sources_to_match(connection: Connection) -> pd.DataFrame:
-    """All sources as `match_sources` takes them, and `first_mjd`."""
+    """All sources as `match_sources` takes them, at the middle of the time they were seen in, and `first_mjd`."""
     table = TABLES["sources"]
     names = [
         "ra_deg",
@@ -50,6 +50,7 @@ def _sources_to_match(connection: Connection) -> pd.DataFrame:
         "freq_mhz",
         "beam_arcsec",
         "first_mjd",
+        "last_mjd",
     ]
     flux = sa.func.coalesce(table.c.flux_int_mjy, table.c.flux_peak_mjy_beam)
     query = sa.select(table.c.id, *(table.c[name] for name in names), flux, table.c.n_bands).order_by(table.c.id)
@@ -57,6 +58,7 @@ def _sources_to_match(connection: Connection) -> pd.DataFrame:
     several = bool((frame["n_bands"] > 1).any())
     frame = frame.drop(columns="n_bands")
     frame = frame.astype(dict.fromkeys((*names, "flux_mjy"), float)).astype({"source_id": "str"})
+    frame = frame.assign(mjd=(frame["first_mjd"] + frame.pop("last_mjd")) / 2)
     if not several:
         return frame
     alpha = _own_indices(connection).set_index("source_id")[["alpha", "alpha_err"]]
