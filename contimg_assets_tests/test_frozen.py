@@ -148,7 +148,7 @@ CHANGED = frozenset(
 MADE_AGAIN_ALIKE = frozenset({"reference"})
 
 # Sections that have more parameters since, or another default, all of them read by these stages alone.
-CHANGED_SECTIONS = frozenset({"association", "corrections", "variability"})
+CHANGED_SECTIONS = frozenset({"association", "corrections", "matching", "variability"})
 
 PRODUCT_TABLES = (
     "associations",

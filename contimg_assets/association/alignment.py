@@ -16,7 +16,7 @@ from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
 from contimg_assets.schemas.association import ALIGNMENT
 from contimg_assets.sky import robust
-from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord
 
 BRIGHTEST_PER_IMAGE = 1000
@@ -37,14 +37,14 @@ class Alignment:
     ----------
     vectors : unit vectors for matching, shape (n, 3)
     variance_ew, variance_ns : variances of the measurements with those of their images' shifts added [arcsec^2]
-    moved : whether any image was shifted
+    moved : whether the image of each measurement was shifted, shape (n,)
     table : one row an image (schema ALIGNMENT)
     """
 
     vectors: Floats
     variance_ew: Floats
     variance_ns: Floats
-    moved: bool
+    moved: Flags
     table: pd.DataFrame
 
 
@@ -94,7 +94,9 @@ def unaligned(observation: Observation) -> Alignment:
             "warped": np.zeros(len(names), bool),
         }
     )
-    return Alignment(observation.vectors, observation.sigma_ew**2, observation.sigma_ns**2, False, table)
+    return Alignment(
+        observation.vectors, observation.sigma_ew**2, observation.sigma_ns**2, np.zeros(len(observation), bool), table
+    )
 
 
 def align(observation: Observation, sources: cKDTree, parameters: Association) -> Alignment:
@@ -121,7 +123,7 @@ def align(observation: Observation, sources: cKDTree, parameters: Association) -
     chosen, nearest = chosen[mutual], nearest[mutual]
     vectors = observation.vectors.copy()
     variance_ew, variance_ns = observation.sigma_ew**2, observation.sigma_ns**2
-    rows, moved = [], False
+    rows, moved = [], np.zeros(len(observation), bool)
     for code, name in enumerate(observation.image_names):
         members = np.flatnonzero(observation.image == code)
         centre = image_center(observation, code)
@@ -149,7 +151,7 @@ def align(observation: Observation, sources: cKDTree, parameters: Association) -
             vectors[members] = shifted(vectors[members], centre, shift_ew, shift_ns)
             variance_ew[members] += dra_err**2 + extra_err[0] ** 2
             variance_ns[members] += ddec_err**2 + extra_err[1] ** 2
-            moved = True
+            moved[members] = True
     table = pd.DataFrame(rows, columns=ALIGNMENT.names)
     return Alignment(vectors, variance_ew, variance_ns, moved, table)
 

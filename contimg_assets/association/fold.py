@@ -34,7 +34,7 @@ from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
 from contimg_assets.sky.sphere import chord, positions, unit_vectors
 
 # Part of the code version of everything that folds: raise it when results change.
-VERSION = "4"
+VERSION = "5"
 
 RELATION_KINDS = ("fork", "shared", "blend")
 # Known sources up to here beyond the epoch's measurements and images count, for the local density.
@@ -454,10 +454,9 @@ def _joined(
 
 def _founded(measurement: Indices, observation: Observation, alignment: Alignment) -> tuple[Values, ...]:
     """Columns of sources with one measurement each."""
-    if alignment.moved:
-        ra, dec = positions(alignment.vectors[measurement])
-    else:
-        ra, dec = observation.ra_deg[measurement], observation.dec_deg[measurement]
+    ra, dec = observation.ra_deg[measurement], observation.dec_deg[measurement]
+    moved = alignment.moved[measurement]
+    ra[moved], dec[moved] = positions(alignment.vectors[measurement[moved]])
     return (
         ra,
         dec,

@@ -47,6 +47,9 @@ def with_outliers(scene: Scene, pairs: SourcePairs, decision: Decision) -> tuple
     born, beams = decision.born, scene.beam_arcsec
     if beams is None or not len(born) or not scene.sources.n:
         return pairs, decision
+    born = born[np.isfinite(beams[born])]
+    if not len(born):
+        return pairs, decision
     beam = chord(beams[born])
     found = scene.sources.query(scene.alignment.vectors[born], k=[1, 2], distance_upper_bound=float(beam.max()))
     separation, index = np.asarray(found[0]), np.asarray(found[1])
@@ -67,7 +70,7 @@ def with_outliers(scene: Scene, pairs: SourcePairs, decision: Decision) -> tuple
     decision = replace(
         decision,
         kept=np.concatenate([decision.kept, added]),
-        born=np.setdiff1d(born, more.measurement),
+        born=np.setdiff1d(decision.born, more.measurement),
         doubted=added,
     )
     return pairs.plus(more), decision
@@ -154,12 +157,11 @@ def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, n
     nothing = np.empty(0, np.uint64)
     if scene.beam_arcsec is None or not len(source):
         return Healed(after, nothing, nothing)
-    beam_arcsec = float(scene.beam_arcsec.min())
     twin = after.twin.copy()
     seen = np.full(len(after), _NOT_MEASURED)
     seen[np.searchsorted(after.source, source)] = measurement
     born = np.searchsorted(after.source, np.sort(newborn))
-    twin[born] = _twins_at_birth(after, scene, born, beam_arcsec)
+    twin[born] = _twins_at_birth(after, scene, born, scene.beam_arcsec[seen[born]])
     one = np.flatnonzero(twin)
     if not len(one):
         return Healed(after, nothing, nothing)
@@ -175,9 +177,12 @@ def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, n
         1.0 / after.weight_ns[one] + 1.0 / after.weight_ns[other],
     )
     flux = after.ln_flux[one] - after.ln_flux[other]
-    cost = _cost(scene, pairs, after.vectors[one], np.full(len(one), beam_arcsec), flux)
+    # Of two that were measured with different beams, the finer one: it would have told them apart.
+    beams = [np.where(seen[k] != _NOT_MEASURED, scene.beam_arcsec[seen[k]], np.nan) for k in (one, other)]
+    beam_arcsec = np.fmin(*beams)
+    cost = _cost(scene, pairs, after.vectors[one], beam_arcsec, flux)
     limit = scene.parameters.max_separation_arcsec
-    farthest = _HALF * beam_arcsec if limit is None else min(_HALF * beam_arcsec, limit)
+    farthest = _HALF * beam_arcsec if limit is None else np.minimum(_HALF * beam_arcsec, limit)
     pairs = pairs.keep((cost < 0.0) & (pairs.separation_arcsec <= farthest))
     return _merged(replace(after, twin=twin), pairs)
 
@@ -196,20 +201,27 @@ def _told_apart(scene: Scene, one: Indices, other: Indices) -> Flags:
     return apart
 
 
-def _twins_at_birth(after: FoldState, scene: Scene, born: Indices, beam_arcsec: float) -> Hashes:
-    """The twin of each newborn source: the nearest known source within half a beam, else a newborn one; 0 for none."""
+def _twins_at_birth(after: FoldState, scene: Scene, born: Indices, beam_arcsec: Floats) -> Hashes:
+    """The twin of each newborn source: the nearest known source within half a beam, else a newborn one; 0 for none.
+
+    Parameters
+    ----------
+    beam_arcsec : FWHM of the beam that each was measured with, NaN where not known
+    """
     twin = np.zeros(len(born), np.uint64)
-    if not len(born):
+    reach = np.nan_to_num(chord(_HALF * beam_arcsec))
+    if not reach.any():
         return twin
-    reach = float(chord(_HALF * beam_arcsec))
-    vectors = after.vectors[born]
+    widest, vectors = float(reach.max()), after.vectors[born]
     if scene.sources.n:
-        found = scene.sources.query(vectors, distance_upper_bound=reach)
+        found = scene.sources.query(vectors, distance_upper_bound=widest)
         distance, index = np.asarray(found[0]), np.asarray(found[1])
-        near = np.isfinite(distance)
+        near = distance <= reach
         twin[near] = scene.known.source[index[near]]
     # Of two that were born together the one with the smaller number stays, so that no two point at each other.
-    both = cKDTree(vectors).query_pairs(reach, output_type="ndarray")
+    both = cKDTree(vectors).query_pairs(widest, output_type="ndarray")
+    apart = vectors[both[:, 0]] - vectors[both[:, 1]]
+    both = both[np.sqrt((apart**2).sum(axis=1)) <= np.minimum(reach[both[:, 0]], reach[both[:, 1]])]
     low, high = both.min(axis=1), both.max(axis=1)
     order = np.lexsort((low, high))
     low, high = low[order][::-1], high[order][::-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from contimg_assets.association.alignment import Alignment
@@ -19,10 +19,10 @@ from contimg_assets.association.source_pairs import SourcePairs, tangent_offsets
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.sky.arrays import Floats, Indices
-from contimg_assets.sky.sphere import arc
+from contimg_assets.sky.sphere import arc, chord
 
 DENSITY_NEIGHBOURS = 10
-_ARCSEC2_PER_DEG2 = 3600.0**2
+DENSITY_REACH_ARCSEC = 3600.0
 # A lone pair this close is taken whatever the density: with errors of 1 arcsec a new source would be the better guess
 # only above a million sources per square degree.
 _SURE_DE_RUITER = 3.0
@@ -55,8 +55,8 @@ def optimal(
     positive cost are no pairs. Where several are left, fluxes help to tell which belong together: a pair costs up to 4
     more, by how far its fluxes are apart for a Student t (3 degrees of freedom) of width ``flux_scatter``. Flux never
     makes a pair worthless, so a variable source is not lost. The assignment of least total cost is found with the
-    sparse Jonker-Volgenant algorithm (`scipy.sparse.csgraph.min_weight_full_bipartite_matching`) over all groups
-    where anything competes.
+    sparse Jonker-Volgenant algorithm (`scipy.sparse.csgraph.min_weight_full_bipartite_matching`), for each group of
+    pairs that touch each other by itself. So what becomes of a source depends on what lies near it alone.
 
     A measurement left over founds a new source. It is a **fork** of the source s where all of these hold: the pair with
     s is within the cut; s continues with another measurement of this epoch; the position of s lies between both
@@ -109,13 +109,14 @@ def optimal(
 def density_of_neighbors(points: Floats, tree: cKDTree) -> Floats:
     """Members of the tree per arcsec^2 around each point: k - 1 over the area of the circle to the k-th neighbor.
 
-    A sky of fewer than k sources is taken as spread over a square degree.
+    Nothing farther than `DENSITY_REACH_ARCSEC` counts: where fewer than k are within that, their number over its area.
     """
-    if tree.n < DENSITY_NEIGHBOURS:
-        return np.full(len(points), tree.n / _ARCSEC2_PER_DEG2)
-    distance = np.asarray(tree.query(points, k=[DENSITY_NEIGHBOURS])[0])[:, 0]
-    radius = np.maximum(arc(distance), 1.0)
-    return (DENSITY_NEIGHBOURS - 1) / (np.pi * radius**2)
+    reach = float(chord(DENSITY_REACH_ARCSEC))
+    distance = np.asarray(tree.query(points, k=DENSITY_NEIGHBOURS, distance_upper_bound=reach)[0])
+    near = np.isfinite(distance).sum(axis=1)
+    enough = near == DENSITY_NEIGHBOURS
+    radius = np.where(enough, np.maximum(arc(np.minimum(distance[:, -1], 2.0)), 1.0), DENSITY_REACH_ARCSEC)
+    return np.where(enough, DENSITY_NEIGHBOURS - 1, near) / (np.pi * radius**2)
 
 
 def _relative_cost(pairs: SourcePairs, vectors: Floats, sources: cKDTree, parameters: Association) -> Floats:
@@ -135,9 +136,36 @@ def flux_cost(difference: Floats, scatter: float) -> Floats:
 
 
 def _assignment(measurement: Indices, source: Indices, cost: Floats) -> Indices:
-    """Indices of the pairs of the one-to-one assignment of least total cost; staying alone costs nothing."""
+    """Indices of the pairs of the one-to-one assignment of least total cost; staying alone costs nothing.
+
+    Solved by itself in each group of pairs that touch each other, so that no rounding depends on other groups.
+
+    Parameters
+    ----------
+    cost : below 0
+    """
     if not len(measurement):
         return np.empty(0, np.intp)
+    rows, row = np.unique(measurement, return_inverse=True)
+    columns, column = np.unique(source, return_inverse=True)
+    n = len(rows) + len(columns)
+    touching = csr_array((np.ones(len(cost)), (row, len(rows) + column)), shape=(n, n))
+    of = connected_components(touching, directed=False)[1]
+    one_of_a_kind = (np.bincount(of[: len(rows)]) == 1) | (np.bincount(of[len(rows) :]) == 1)
+    group = of[row]
+    order = np.lexsort((cost, group))
+    start = np.flatnonzero(np.diff(group[order], prepend=-1))
+    # Where one side has but one member, it takes the best of the others.
+    simple = one_of_a_kind[group[order[start]]]
+    chosen = [order[start[simple]]]
+    stop = np.append(start[1:], len(order))
+    for first, last in zip(start[~simple], stop[~simple], strict=True):
+        pairs = np.sort(order[first:last])
+        chosen.append(pairs[_assignment_of_group(row[pairs], column[pairs], cost[pairs])])
+    return np.sort(np.concatenate(chosen))
+
+
+def _assignment_of_group(measurement: Indices, source: Indices, cost: Floats) -> Indices:
     rows, row = np.unique(measurement, return_inverse=True)
     columns, column = np.unique(source, return_inverse=True)
     # Every measurement has a column of its own for staying alone; the offset keeps all weights above zero and adds the

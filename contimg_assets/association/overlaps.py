@@ -65,17 +65,18 @@ def with_overlaps(alignment: Alignment, observation: Observation, repeats: pd.Da
     known = free & (n_pairs > 0)
     vectors = alignment.vectors.copy()
     variance_ew, variance_ns = alignment.variance_ew.copy(), alignment.variance_ns.copy()
-    table = alignment.table.copy()
+    table, moved = alignment.table.copy(), alignment.moved.copy()
     for code in np.flatnonzero(known):
         members = np.flatnonzero(observation.image == code)
         vectors[members] = shifted(vectors[members], image_center(observation, int(code)), *shift[code])
+        moved[members] = True
         variance_ew[members] += error[code, 0] ** 2
         variance_ns[members] += error[code, 1] ** 2
     names = ["dra_arcsec", "ddec_arcsec", "dra_err_arcsec", "ddec_err_arcsec"]
     table.loc[known, names] = np.concatenate([shift, error], axis=1)[known]
     table.loc[known, "n_pairs"] = n_pairs[known]
     table.loc[known, "applied"] = True
-    return Alignment(vectors, variance_ew, variance_ns, True, table)
+    return Alignment(vectors, variance_ew, variance_ns, moved, table)
 
 
 def _shared(alignment: Alignment, observation: Observation, repeats: pd.DataFrame) -> _Shared:
@@ -153,33 +154,46 @@ def _axes(observation: Observation, code: int, place: Floats) -> Floats:
 
 def _solved(observed: list[_Difference], n_images: int) -> tuple[Floats, Floats, Indices]:
     """Shift of each image and its error, shape (n_images, 2) [arcsec]; sources that it is from, shape (n_images,)."""
-    normal = np.eye(2 * n_images) / _UNTIED_ARCSEC**2
-    right = np.zeros(2 * n_images)
-    n_pairs, held = np.zeros(n_images, np.int64), np.zeros(n_images, bool)
+    shift, error = np.zeros((n_images, 2)), np.full((n_images, 2), _UNTIED_ARCSEC)
+    n_pairs = np.zeros(n_images, np.int64)
     for one in observed:
-        design = np.zeros((2, 2 * n_images))
-        design[:, 2 * one.i : 2 * one.i + 2] = one.axes_i
-        n_pairs[one.i] += one.n
+        n_pairs[[one.i] if one.j < 0 else [one.i, one.j]] += one.n
+    links = [(one.i, one.j) for one in observed if one.j >= 0]
+    i, j = np.array(links, dtype=np.intp).reshape(-1, 2).T
+    group = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n_images, n_images)), directed=False)[1]
+    # Each group of images by itself: it is small, and images that it does not touch do not round it.
+    of_group: dict[int, list[_Difference]] = {}
+    for one in observed:
+        of_group.setdefault(int(group[one.i]), []).append(one)
+    for number, differences in of_group.items():
+        members = np.flatnonzero(group == number)
+        shift[members], error[members] = _solved_together(differences, members)
+    return shift, error, n_pairs
+
+
+def _solved_together(observed: list[_Difference], members: Indices) -> tuple[Floats, Floats]:
+    """Shifts of images that hang together, and their errors, shape (n, 2) [arcsec].
+
+    Parameters
+    ----------
+    members : numbers of the images, ascending
+    """
+    place = {int(image): k for k, image in enumerate(members)}
+    size = 2 * len(members)
+    normal, right = np.eye(size) / _UNTIED_ARCSEC**2, np.zeros(size)
+    for one in observed:
+        design = np.zeros((2, size))
+        design[:, 2 * place[one.i] : 2 * place[one.i] + 2] = one.axes_i
         if one.j >= 0:
-            design[:, 2 * one.j : 2 * one.j + 2] = -one.axes_j
-            n_pairs[one.j] += one.n
-        else:
-            held[one.i] = True
+            design[:, 2 * place[one.j] : 2 * place[one.j] + 2] = -one.axes_j
         weighted = design / one.error[:, None] ** 2
         normal += design.T @ weighted
         right += weighted.T @ one.value
     covariance = np.linalg.inv(normal)
-    links = [(one.i, one.j) for one in observed if one.j >= 0]
-    i, j = np.array(links, dtype=np.intp).reshape(-1, 2).T
-    group = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n_images, n_images)), directed=False)[1]
-    variance = np.empty((n_images, 2))
-    for one in np.unique(group):
-        members = np.flatnonzero(group == one)
-        for axis in (0, 1):
-            rows = 2 * members + axis
-            block = covariance[np.ix_(rows, rows)]
-            if not held[members].any():
-                without_mean = np.eye(len(members)) - 1.0 / len(members)
-                block = without_mean @ block @ without_mean
-            variance[members, axis] = np.diag(block)
-    return (covariance @ right).reshape(-1, 2), np.sqrt(np.maximum(variance, 0.0)), n_pairs
+    shift = (covariance @ right).reshape(-1, 2)
+    kept = np.eye(len(members))
+    if all(one.j >= 0 for one in observed):
+        # Nothing ties them: what all have in common is no error.
+        kept -= 1.0 / len(members)
+    variance = np.stack([np.diag(kept @ covariance[axis::2, axis::2] @ kept) for axis in (0, 1)], axis=1)
+    return shift, np.sqrt(np.maximum(variance, 0.0))

@@ -27,7 +27,8 @@ class Scene:
     observation, alignment : the measurements, and their aligned positions and variances
     sources : tree of the unit vectors of the known sources
     reach : how far measurements may lie from known sources
-    beam_arcsec : FWHM of the minor axis of the beam that each measurement was seen with, shape (n,); None if not known
+    beam_arcsec : FWHM of the minor axis of the beam that each measurement was seen with, shape (n,), NaN where it is
+        not known; None if it is known of none
     """
 
     known: FoldState
@@ -45,9 +46,10 @@ class Scene:
 
 
 def beams_of(observation: Observation, images: pd.DataFrame | None) -> Floats | None:
-    """FWHM of the minor axis of the beam of each measurement [arcsec]; None where any image's is not known."""
+    """FWHM of the minor axis of the beam of each measurement [arcsec], NaN where not known; None where none is."""
     if images is None or not len(observation) or not {"image", "bmin_arcsec"} <= set(images.columns):
         return None
     row = pd.Index(images["image"].astype("str")).get_indexer(pd.Index(observation.image_names))
     beams = np.where(row >= 0, images["bmin_arcsec"].to_numpy(dtype=float)[row], np.nan)
-    return beams[observation.image] if (beams > 0).all() else None
+    beams = np.where(beams > 0, beams, np.nan)
+    return None if np.isnan(beams).all() else beams[observation.image]

@@ -41,13 +41,19 @@ class Matching(Section):
         0.5, gt=0, lt=1, description="Share of measurements with a counterpart, where too few tell [fraction]"
     )
     min_q_measurements: int = Field(
-        50, ge=1, description="Fewer covered measurements than this: the share of all images together is used"
+        50,
+        ge=1,
+        description="Fewer covered measurements of an image than this: the share of the images about it together is "
+        "used, within at most a HEALPix cell of 7.3 deg",
     )
     false_match_shift_arcsec: float = Field(
         300.0, gt=0, description="Distance of the positions at which false matches are counted [arcsec]"
     )
     max_offset_positions: int = Field(
-        50_000, ge=1, description="About how many such positions per epoch and catalog; at most 8 a measurement"
+        4000,
+        ge=1,
+        description="About how many such positions per image (for sources: per HEALPix cell of 3.7 deg) and catalog; "
+        "at most 8 a measurement",
     )
     spectral_index: float = Field(-0.7, description="Population mean, S ~ nu^alpha, where catalogs give none")
     spectral_index_err: float = Field(0.35, gt=0, description="Its scatter over the population")

@@ -10,8 +10,9 @@ from scipy.special import lambertw
 
 from contimg_assets.crossmatch.probability import SQUARE_DEGREES_OF_SKY, completeness, fit_q
 from contimg_assets.sky import sphere
-from contimg_assets.sky.arrays import Cells, Floats, Hashes, Indices, Integers
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Hashes, Indices, Integers
 from contimg_assets.sky.cells import FINEST_ORDER, cells_around, centres, coarser
+from contimg_assets.sky.pools import Pools
 
 _MOST_STEPS = 6
 _MIN_PER_CELL = 2.2
@@ -19,6 +20,22 @@ _MIN_PER_CELL = 2.2
 _COVERED_SHARE = 0.85
 # Fewer sources than this may be the components of one; fewer inside the hull say little.
 _FEWEST, _ENOUGH_INSIDE = 5, 3
+# Sources in nine cells that are enough to count in the next finer ones, a quarter as large; and how many orders of
+# cells there are. That the larger cells decide keeps a place that is full by chance from being looked at more closely.
+_ENOUGH, _COARSER = 80, 3
+_DIRECTIONS = 8
+
+
+def density_orders(radius_deg: float) -> tuple[int, int]:
+    """Finest and coarsest order of the cells that density is counted in.
+
+    Parameters
+    ----------
+    radius_deg : of the circle whose area nine cells of the finest order have, about
+    """
+    finest = int(np.floor(np.log2(SQUARE_DEGREES_OF_SKY * 9.0 / (12.0 * np.pi * radius_deg**2)) / 2.0))
+    finest = max(min(finest, FINEST_ORDER - _MOST_STEPS), 0)
+    return finest, max(finest - _COARSER, 0)
 
 
 def local_density(positions_29: Cells, catalog_29: Cells, radius_deg: float) -> Floats:
@@ -28,37 +45,84 @@ def local_density(positions_29: Cells, catalog_29: Cells, radius_deg: float) -> 
     that of the finer cells with any source in them, corrected for those that are empty by chance. Cells hang over the
     edge of a catalog, far over that of a small field: there the convex hull of the sources tells more.
 
+    Where the catalog is sparse the cells are larger, up to eight times as wide; each position's own surroundings
+    decide. So nothing beyond the nine cells of the coarsest order counts, whatever else the catalog or the positions
+    hold.
+
     Parameters
     ----------
     positions_29, catalog_29 : nested cells of order 29, shapes (n,) and (m,)
     radius_deg : of the circle whose area the nine cells have, about; they are larger where the catalog is sparse
     """
+    density = np.zeros(len(positions_29))
     if not len(positions_29) or not len(catalog_29):
-        return np.zeros(len(positions_29))
-    wide = int(np.floor(np.log2(SQUARE_DEGREES_OF_SKY * 9.0 / (12.0 * np.pi * radius_deg**2)) / 2.0))
-    wide = max(wide, 0)
-    number = np.bincount(coarser(catalog_29, wide), minlength=12 << (2 * wide))
-    while wide > 0 and len(catalog_29) < _MIN_PER_CELL * np.count_nonzero(number):
-        number, wide = _merged(number), wide - 1
-    occupied, area_deg2 = _occupied(catalog_29, number, wide)
-    cells, of_position = np.unique(coarser(positions_29, wide), return_inverse=True)
-    around = cells_around(cells, wide)
-    there = around >= 0
-    n_sources = np.where(there, number[around], 0).sum(axis=0)
-    n_occupied = np.where(there, occupied[around], 0).sum(axis=0)
-    per_occupied = np.divide(n_sources, n_occupied, out=np.zeros(len(cells)), where=n_occupied > 0)
+        return density
+    # Catalogs come sorted, which a stable sort sees at once.
+    catalog_29 = np.sort(catalog_29, kind="stable")
+    finest, coarsest = density_orders(radius_deg)
+    left = np.arange(len(positions_29))
+    for order in range(coarsest, finest + 1):
+        cells, of_position = np.unique(coarser(positions_29[left], order), return_inverse=True)
+        around = cells_around(cells, order)
+        number = _counts(catalog_29, around, order)
+        finer = (number.sum(axis=0) >= _ENOUGH) & (order < finest)
+        here = np.flatnonzero(~finer)
+        of_cell = np.zeros(len(cells))
+        of_cell[here] = _density_of_cells(catalog_29, around[:, here], number[:, here], order)
+        density[left] = of_cell[of_position]
+        left = left[finer[of_position]]
+    return density
+
+
+def _counts(catalog_29: Cells, cells: Cells, order: int) -> Integers:
+    """Sources, sorted, in cells of an order; 0 for the cell -1."""
+    shift = 2 * (FINEST_ORDER - order)
+    first, last = np.searchsorted(catalog_29, cells << shift), np.searchsorted(catalog_29, (cells + 1) << shift)
+    return np.where(cells >= 0, last - first, 0)
+
+
+def _density_of_cells(catalog_29: Cells, around: Cells, number: Integers, order: int) -> Floats:
+    """Sources per square degree in the nine cells of each place, over the area that the catalog covers there.
+
+    Parameters
+    ----------
+    around, number : the cells of each place, -1 for none, and the sources in each, shape (9, n)
+    """
+    n_sources = number.sum(axis=0)
+    n_occupied, area_deg2 = _occupied(catalog_29, around, number, order)
+    per_occupied = np.divide(n_sources, n_occupied, out=np.zeros(around.shape[1]), where=n_occupied > 0)
     # Poisson: per_occupied = mean / (1 - exp(-mean)), solved for the mean. One source in each is no lower limit.
     m = np.maximum(per_occupied, 1.2)
     per_cell = np.where(n_occupied > 0, m + lambertw(-m * np.exp(-m)).real, 0.0)
-    density = per_cell / area_deg2
-    covered_deg2 = np.divide(n_sources, density, out=np.zeros(len(cells)), where=density > 0)
-    whole_deg2 = SQUARE_DEGREES_OF_SKY / len(number) * there.sum(axis=0)
+    density: Floats = per_cell / area_deg2
+    covered_deg2 = np.divide(n_sources, density, out=np.zeros(len(density)), where=density > 0)
+    whole_deg2 = SQUARE_DEGREES_OF_SKY / (12 << (2 * order)) * (around >= 0).sum(axis=0)
     edge = np.flatnonzero((n_sources > 0) & (covered_deg2 < _COVERED_SHARE * whole_deg2))
     if len(edge):
-        within = _within_hulls(catalog_29, around[:, edge], wide)
+        within = _within_hulls(catalog_29, around[:, edge], order)
         # Sources of two fields, or around a corner, have a hull that is mostly empty: there the cells tell more.
         density[edge] = np.maximum(density[edge], within)
-    return density[of_position]
+    return density
+
+
+def _occupied(catalog_29: Cells, around: Cells, number: Integers, order: int) -> tuple[Integers, Floats]:
+    """How many finer cells in the nine cells of each place have any source, and the area of one in deg^2, shape (n,).
+
+    They are as fine as leaves some sources in each, by the sources of that place.
+    """
+    filled = np.maximum(np.count_nonzero(number, axis=0), 1)
+    per_filled = np.maximum(number.sum(axis=0), 1) / (_MIN_PER_CELL * filled)
+    steps = np.clip(np.log2(per_filled) / 2.0, 0, _MOST_STEPS).astype(np.int64)
+    occupied = np.zeros(around.shape[1], np.int64)
+    for step in np.unique(steps):
+        here = np.flatnonzero(steps == step)
+        fine = coarser(catalog_29, order + int(step))
+        fine = fine[np.diff(fine, prepend=-1) > 0]
+        shift = 2 * int(step)
+        cells = around[:, here]
+        inside = np.searchsorted(fine, (cells + 1) << shift) - np.searchsorted(fine, cells << shift)
+        occupied[here] = np.where(cells >= 0, inside, 0).sum(axis=0)
+    return occupied, SQUARE_DEGREES_OF_SKY / (12.0 * 4.0 ** (order + steps))
 
 
 def _within_hulls(catalog_29: Cells, around: Cells, wide: int) -> Floats:
@@ -69,11 +133,10 @@ def _within_hulls(catalog_29: Cells, around: Cells, wide: int) -> Floats:
 
     Parameters
     ----------
-    catalog_29 : cells of order 29, shape (m,)
+    catalog_29 : cells of order 29, ascending, shape (m,)
     around : the cells of each place, -1 for none, shape (9, n)
     """
-    # Catalogs come sorted, which a stable sort sees at once.
-    shift, catalog_29 = 2 * (FINEST_ORDER - wide), np.sort(catalog_29, kind="stable")
+    shift = 2 * (FINEST_ORDER - wide)
     density = np.zeros(around.shape[1])
     for place, cells in enumerate(around.T):
         cells = cells[cells >= 0]
@@ -108,31 +171,8 @@ def _within_hull(vectors: Floats) -> float:
     return len(vectors) / (np.pi / 4.0 * diameter_deg**2) if diameter_deg > 0 else 0.0
 
 
-def _occupied(catalog_29: Cells, number: Integers, wide: int) -> tuple[Integers, float]:
-    """How many of the finer cells in each cell of order ``wide`` have any source, and their area in deg^2.
-
-    They are as fine as leaves some sources in each, and only those in occupied wide cells are ever counted: the work
-    grows with the catalog and not with the sky.
-    """
-    inside = np.flatnonzero(number)
-    steps = int(np.clip(np.log2(len(catalog_29) / (_MIN_PER_CELL * len(inside))) / 2.0, 0, _MOST_STEPS))
-    place = np.zeros(len(number), np.int64)
-    place[inside] = np.arange(len(inside))
-    fine = coarser(catalog_29, wide + steps)
-    index = (place[fine >> (2 * steps)] << (2 * steps)) | (fine & ((1 << (2 * steps)) - 1))
-    counts = np.bincount(index, minlength=len(inside) << (2 * steps))
-    occupied = np.zeros(len(number), np.int64)
-    occupied[inside] = np.count_nonzero(counts.reshape(len(inside), -1), axis=1)
-    return occupied, SQUARE_DEGREES_OF_SKY / (12 << (2 * (wide + steps)))
-
-
-def _merged(counts: Integers) -> Integers:
-    """Counts in the cells of the next coarser order: four nested cells make one."""
-    return counts[0::4] + counts[1::4] + counts[2::4] + counts[3::4]
-
-
 def offset_positions(
-    ra_deg: Floats, dec_deg: Floats, keys: Hashes, shift_arcsec: float, n_max: int
+    ra_deg: Floats, dec_deg: Floats, keys: Hashes, group: Indices, shift_arcsec: float, n_max: int
 ) -> tuple[Floats, Floats, Indices]:
     """Positions shifted in up to eight directions: as many unrelated positions of the same footprint.
 
@@ -140,20 +180,23 @@ def offset_positions(
     ----------
     ra_deg, dec_deg : shape (n,)
     keys : a hash of each position's name: which directions it gets does not depend on the order of rows
+    group : of each position, from 0: how many it gets depends on its own group alone
     shift_arcsec : far more than errors and beams
-    n_max : about how many to make, at most eight a position; of more positions than that, so many chosen by their keys
+    n_max : about how many to make in a group, at most eight a position; in a group of more positions than that, so many
+        chosen by their keys
 
     Returns
     -------
     ra_deg, dec_deg, index of the position they come from, shape (k,)
     """
-    n_directions = int(np.clip(n_max // max(len(ra_deg), 1), 1, 8))
-    first = (keys % np.uint64(8)).astype(int)
-    chosen = np.flatnonzero((keys >> np.uint64(3)) % np.uint64(1 << 20) < n_max / max(len(ra_deg), 1) * (1 << 20))
-    # An odd stride visits all eight directions, and opposite ones soon.
-    direction = (first[chosen, None] + 3 * np.arange(n_directions)) % 8
+    in_group = np.bincount(group)[group] if len(group) else np.empty(0, np.int64)
+    first = (keys % np.uint64(_DIRECTIONS)).astype(int)
+    chosen = np.flatnonzero((keys >> np.uint64(3)) % np.uint64(1 << 20) < n_max / in_group * (1 << 20))
+    n_directions = np.clip(n_max // in_group[chosen], 1, _DIRECTIONS)
     index = np.repeat(chosen, n_directions)
-    angle = direction.ravel() * (np.pi / 4.0)
+    which = np.arange(len(index)) - np.repeat(np.cumsum(n_directions) - n_directions, n_directions)
+    # An odd stride visits all eight directions, and opposite ones soon.
+    angle = ((first[index] + 3 * which) % _DIRECTIONS) * (2.0 * np.pi / _DIRECTIONS)
     ra, dec = sphere.displaced(
         ra_deg[index], dec_deg[index], shift_arcsec * np.cos(angle), shift_arcsec * np.sin(angle)
     )
@@ -162,76 +205,86 @@ def offset_positions(
 
 @dataclass(frozen=True)
 class Blanks:
-    """Per group of detections: how many have nothing within each radius, and how many offset positions have not."""
+    """Per group of detections: how many have nothing within each of some radii, and how many offset positions have not.
 
-    radii_arcsec: Floats  # (n_radii,)
+    The radii are each detection's own, and an offset position has those of the detection that it comes from.
+    """
+
     n: Integers  # (n_groups,)
     n_random: Integers
     blank: Floats  # (n_groups, n_radii) counts
     blank_random: Floats
-    enclosed: Floats  # (n_groups, n_radii) mean share of true counterparts within the radius
+    enclosed: Floats  # (n_groups, n_radii) shares of true counterparts within the radius, summed over the detections
 
-    def q(self, min_detections: int, default: float) -> Floats:
-        """Q of each group: its own fit, that of all groups where it has too few detections, a default if all have.
+    def q(self, places_29: Cells, min_detections: int, default: float) -> Floats:
+        """Q of each group: its own fit; of a group with too few detections, that of the groups about it together.
 
-        Fleuren et al. 2012 (MNRAS 423, 2407), eq. 8.
+        Those are the groups in the finest HEALPix cell that has enough detections (`contimg_assets.sky.pools`). Where
+        not even the coarsest has, Q is a default. Fleuren et al. 2012 (MNRAS 423, 2407), eq. 8.
+
+        Parameters
+        ----------
+        places_29 : nested cell of order 29 of each group, shape (n_groups,)
         """
         if not len(self.n):
             return np.empty(0)
-        total, total_random = self.n.sum(), self.n_random.sum()
-        pooled = default
-        if total >= min_detections and total_random:
-            enclosed = (self.enclosed * self.n[:, None]).sum(axis=0) / total
-            pooled = float(
-                fit_q(self.blank.sum(axis=0) / total, self.blank_random.sum(axis=0) / total_random, enclosed)
-            )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            own = fit_q(self.blank / self.n[:, None], self.blank_random / self.n_random[:, None], self.enclosed)
-        return np.where((self.n >= min_detections) & (self.n_random > 0), own, pooled)
+        counts = np.column_stack([self.n, self.n_random, self.blank, self.blank_random, self.enclosed])
+        own, enough = _fitted(counts, min_detections)
+        if enough.all():
+            return own
+        totals = Pools.of(places_29, places_29, min_detections, self.n).totals(places_29, counts)
+        pooled, known = _fitted(totals, min_detections)
+        return np.where(enough, own, np.where(known, pooled, default))
 
 
-def count_blanks(
-    nearest_arcsec: Floats,
-    sigma_arcsec: Floats,
-    group: Indices,
-    nearest_random_arcsec: Floats,
-    group_random: Indices,
-    n_groups: int,
-    radii_arcsec: Floats,
-) -> Blanks:
+def _fitted(counts: Floats, least: int) -> tuple[Floats, Flags]:
+    """Q of each row of counts (n, n_random, blank, blank_random, enclosed), and whether its n is enough."""
+    n, n_random = counts[:, :1], counts[:, 1:2]
+    blank, blank_random, enclosed = np.split(counts[:, 2:], 3, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = fit_q(blank / n, blank_random / n_random, enclosed / n)
+    return q, (n[:, 0] >= least) & (n_random[:, 0] > 0)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Detections or offset positions: the separation of the catalog source nearest to each, and their radii.
+
+    Attributes
+    ----------
+    separation_arcsec : inf where there is none, shape (n,)
+    radii_arcsec : the radii of each, shape (n, n_radii)
+    group : of each, from 0, shape (n,)
+    """
+
+    separation_arcsec: Floats
+    radii_arcsec: Floats
+    group: Indices
+
+    def blank(self, n_groups: int) -> Floats:
+        """How many have nothing within each radius, shape (n_groups, n_radii)."""
+        outside = self.separation_arcsec[:, None] > self.radii_arcsec
+        return np.stack(
+            [np.bincount(self.group, column, minlength=n_groups) for column in outside.T.astype(float)], axis=1
+        )
+
+
+def count_blanks(detected: Nearest, offset: Nearest, sigma_arcsec: Floats, n_groups: int) -> Blanks:
     """Count detections and offset positions without a catalog source within radii.
 
     Parameters
     ----------
-    nearest_arcsec : separation of the nearest catalog source of each detection, inf if none, shape (n,)
-    sigma_arcsec : error of a pair per axis, for each of k equally likely errors of a catalog source, shape (k, n)
-    group, group_random : group of each detection and offset position, from 0
-    nearest_random_arcsec : as nearest_arcsec, of the offset positions, shape (k,)
+    sigma_arcsec : error of a pair per axis of each detection, for each of k equally likely errors of a catalog source,
+        shape (k, n)
     """
-
-    def blanks(nearest: Floats, groups: Indices) -> Floats:
-        # The first radius that holds the source; beyond the last, all radii are blank.
-        bin_ = np.searchsorted(radii_arcsec, nearest, side="left")
-        counts = np.bincount(groups * (len(radii_arcsec) + 1) + bin_, minlength=n_groups * (len(radii_arcsec) + 1))
-        within = np.cumsum(counts.reshape(n_groups, len(radii_arcsec) + 1), axis=1)
-        return (within[:, -1:] - within[:, :-1]).astype(float)
-
-    n = np.bincount(group, minlength=n_groups)
-    enclosed = (
-        np.stack(
-            [
-                np.bincount(group, completeness(radius / sigma_arcsec).mean(axis=0), minlength=n_groups)
-                for radius in radii_arcsec
-            ],
-            axis=1,
-        )
-        / np.maximum(n, 1)[:, None]
-    )
+    enclosed = [
+        np.bincount(detected.group, completeness(radius / sigma_arcsec).mean(axis=0), minlength=n_groups)
+        for radius in detected.radii_arcsec.T
+    ]
     return Blanks(
-        radii_arcsec,
-        n,
-        np.bincount(group_random, minlength=n_groups),
-        blanks(nearest_arcsec, group),
-        blanks(nearest_random_arcsec, group_random),
-        enclosed,
+        np.bincount(detected.group, minlength=n_groups),
+        np.bincount(offset.group, minlength=n_groups),
+        detected.blank(n_groups),
+        offset.blank(n_groups),
+        np.stack(enclosed, axis=1),
     )

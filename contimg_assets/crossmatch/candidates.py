@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch import probability as formulas
-from contimg_assets.crossmatch.search import NEIGHBOR_BEAMS, CatalogPairs, Sky
+from contimg_assets.crossmatch.search import NEIGHBOR_BEAMS, CatalogPairs, Sky, candidate_radius
 from contimg_assets.crossmatch.spectra import CatalogFluxes, scaled_flux, spectral_indices
 from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.sky.arrays import Flags, Floats, Indices
@@ -61,7 +61,7 @@ def candidates_of(
             "catalog_dec_deg": columns.column("dec_deg").to_numpy(),
             "catalog_flux_mjy": columns.column("flux_mjy").to_numpy(),
             "catalog_flux_err_mjy": columns.column("flux_err_mjy").to_numpy(),
-            "catalog_neighbour_arcsec": _neighbors(near.row, first, sky, targets.beam),
+            "catalog_neighbour_arcsec": _neighbors(near.row, first, sky, targets.beam[i]),
             "given_index": columns.column("spectral_index").to_numpy(),
         }
     )
@@ -79,7 +79,7 @@ class _Company:
 def _company(targets: Targets, sky: Sky, pairs: CatalogPairs) -> _Company:
     in_beams = pairs.distance <= 0.5 * (targets.beam[pairs.target] + sky.beam_arcsec)
     # A catalog source meets the measurements of one image: those of another see the same source again.
-    partner = targets.group[pairs.target].astype(np.int64) * max(len(sky.ra), 1) + pairs.row
+    partner = targets.image[pairs.target].astype(np.int64) * max(len(sky.ra), 1) + pairs.row
     partners, of_partner = np.unique(partner, return_inverse=True)
     rows = np.bincount(pairs.target, in_beams, minlength=len(targets)).astype(int)[pairs.target]
     seen = np.bincount(of_partner, in_beams, minlength=len(partners)).astype(int)[of_partner]
@@ -99,10 +99,7 @@ class _Ranking:
 
 
 def _best_first(targets: Targets, pairs: CatalogPairs, density: Floats, q: Floats, parameters: Matching) -> _Ranking:
-    largest = np.maximum(pairs.sigma_ew, pairs.sigma_ns)
-    radius = np.minimum(
-        np.maximum(parameters.radius_arcsec, parameters.radius_sigma * largest), parameters.max_radius_arcsec
-    )
+    radius = candidate_radius(np.maximum(pairs.sigma_ew, pairs.sigma_ns), parameters)
     chosen = np.flatnonzero(((pairs.distance <= radius) | pairs.accepted) & (density[pairs.target] > 0))
     near = pairs.where(chosen)
     i = near.target
@@ -115,10 +112,13 @@ def _best_first(targets: Targets, pairs: CatalogPairs, density: Floats, q: Float
 
 
 def _neighbors(rows: Indices, best: Indices, sky: Sky, beams: Floats) -> Floats:
-    """Separation of the catalog source nearest to each best candidate; NaN beyond two beams, and for the others."""
+    """Separation of the catalog source nearest to each best candidate; NaN beyond two of the larger of its target's
+    beam and the catalog's, and for the others."""
     least = np.full(len(rows), np.nan)
     if len(best):
-        least[best] = sky.nearest_other(rows[best], NEIGHBOR_BEAMS * max(float(beams.max()), sky.beam_arcsec))
+        radius = NEIGHBOR_BEAMS * np.maximum(beams[best], sky.beam_arcsec)
+        separation = sky.nearest_other(rows[best], float(radius.max()))
+        least[best] = np.where(separation <= radius, separation, np.nan)
     return least
 
 

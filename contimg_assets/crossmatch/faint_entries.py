@@ -6,13 +6,18 @@ fainter an entry of a survey with a beam of 45 arcsec, the more its neighbors wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from contimg_assets.crossmatch.offsets import Cloud, systematic
+from contimg_assets.crossmatch.probability import ARCSEC2_PER_DEG2
 from contimg_assets.crossmatch.search import CatalogPairs, Sky
-from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.crossmatch.targets import Targets
+from contimg_assets.sky.arrays import Cells, Floats, Indices
+from contimg_assets.sky.cells import FINEST_ORDER, coarser
+from contimg_assets.sky.pools import FINEST_POOL, Pools
 
 # Pairs of each step in flux: their scatter is known to an eighth, and what is no more than a third is none.
 _PAIRS_PER_STEP, _MOST_STEPS = 100, 10
@@ -45,33 +50,108 @@ class FaintErrors:
         return east, north
 
 
-def faint_errors(sky: Sky, pairs: CatalogPairs, radius_arcsec: float, unrelated: float) -> FaintErrors | None:
-    """The errors that the scatter of a catalog's matches demands beyond those of its bright entries.
+@dataclass(frozen=True)
+class RegionalErrors:
+    """Errors to add in quadrature, by place and flux.
+
+    Attributes
+    ----------
+    members_29 : cells of order 29 of the targets of the pairs that they are from: how many there are about a place says
+        from how far around it errors are taken
+    of_region : the errors in each HEALPix cell, by order and cell; none where nothing is to be added
+    """
+
+    members_29: Cells
+    of_region: Mapping[tuple[int, int], FaintErrors]
+
+    @property
+    def largest_arcsec(self) -> float:
+        """No error is larger [arcsec]."""
+        largest = [max(one.east_arcsec.max(), one.north_arcsec.max()) for one in self.of_region.values()]
+        return float(max(largest, default=0.0))
+
+    def at(self, places_29: Cells, flux_mjy: Floats) -> tuple[Floats, Floats]:
+        """Errors east and north of entries of these fluxes, as they count in cells of order 29; shape (n,) [arcsec]."""
+        added = np.zeros((2, len(places_29)))
+        cells, of = np.unique(coarser(places_29, FINEST_POOL), return_inverse=True)
+        pools = _pools(cells << (2 * (FINEST_ORDER - FINEST_POOL)), self.members_29)
+        for region in sorted(set(zip(pools.order.tolist(), pools.cell.tolist(), strict=True)) & set(self.of_region)):
+            inside = np.flatnonzero(((pools.order == region[0]) & (pools.cell == region[1]))[of])
+            added[:, inside] = self.of_region[region].at(flux_mjy[inside])
+        return added[0], added[1]
+
+
+def _pools(places_29: Cells, members_29: Cells) -> Pools:
+    return Pools.of(places_29, members_29, _PAIRS_PER_STEP * _MOST_STEPS)
+
+
+def faint_errors(
+    sky: Sky, pairs: CatalogPairs, targets: Targets, radius_arcsec: float, density: Floats
+) -> RegionalErrors | None:
+    """The errors that the scatter of a catalog's matches demands beyond those of its bright entries, place by place.
+
+    They are measured from the pairs of the targets in a HEALPix cell: the finest about a target that has pairs enough
+    for all steps in flux. So no pair outside of a target's cell of order `COARSEST_POOL` counts for it.
 
     Parameters
     ----------
     pairs : with the offsets of the images taken out
     radius_arcsec : pairs within this are looked at
+    density : of the catalog at each target, shape (n,) [deg^-2]
+
+    Returns
+    -------
+    None where nothing is to be added
+    """
+    near = np.flatnonzero((pairs.distance <= radius_arcsec) & (sky.flux_mjy[pairs.row] > 0))
+    members = targets.healpix[pairs.target[near]]
+    pools = _pools(members, members)
+    found = {}
+    for order in np.unique(pools.order).tolist():
+        of_target, of_pair = coarser(targets.healpix, order), coarser(members, order)
+        of_row = coarser(sky.healpix[sky.rows], order)
+        for cell in np.unique(pools.cell[pools.order == order]).tolist():
+            # All three are in the order of the sky.
+            there, own = near[_run(of_pair, cell)], density[_run(of_target, cell)]
+            if len(there) < 2 * _PAIRS_PER_STEP:
+                continue
+            flux = sky.flux_mjy[sky.rows[_run(of_row, cell)]]
+            errors = _of_region(sky.flux_mjy, flux, pairs.where(there), radius_arcsec, own.sum() / ARCSEC2_PER_DEG2)
+            if errors is not None:
+                found[order, cell] = errors
+    return RegionalErrors(members, found) if found else None
+
+
+def _run(ascending: Cells, cell: int) -> slice:
+    """Where a cell stands among cells in ascending order."""
+    return slice(*np.searchsorted(ascending, [cell, cell + 1]))
+
+
+def _of_region(
+    flux_mjy: Floats, of_sky: Floats, pairs: CatalogPairs, radius_arcsec: float, unrelated: float
+) -> FaintErrors | None:
+    """The errors in one part of the sky.
+
+    Parameters
+    ----------
+    flux_mjy, of_sky : of all entries, and of those in that part of the sky
+    pairs : of targets in it, all within the radius and of known flux
     unrelated : pairs per arcsec^2 of offset that chance makes, with all entries together
 
     Returns
     -------
     None where there are too few pairs, or their scatter is the same for all fluxes
     """
-    near = np.flatnonzero((pairs.distance <= radius_arcsec) & (sky.flux_mjy[pairs.row] > 0))
-    ln_flux = np.log(sky.flux_mjy[pairs.row[near]])
-    n_steps = min(len(near) // _PAIRS_PER_STEP, _MOST_STEPS)
-    if n_steps < 2:
-        return None
+    ln_flux = np.log(flux_mjy[pairs.row])
+    n_steps = min(len(ln_flux) // _PAIRS_PER_STEP, _MOST_STEPS)
     edges = np.quantile(ln_flux, np.linspace(0.0, 1.0, n_steps + 1)[1:-1])
     step = np.searchsorted(edges, ln_flux, side="right")
-    of_sky = sky.flux_mjy[sky.near]
     share = np.bincount(np.searchsorted(edges, np.log(of_sky[of_sky > 0]), side="right"), minlength=n_steps)
     cloud = Cloud(
-        pairs.x[near],
-        pairs.y[near],
-        pairs.sigma_ew[near],
-        pairs.sigma_ns[near],
+        pairs.x,
+        pairs.y,
+        pairs.sigma_ew,
+        pairs.sigma_ns,
         step.astype(np.intp),
         unrelated * share / max(len(of_sky), 1),
     )

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching, with_overrides
 from contimg_assets.crossmatch import probability as formulas
-from contimg_assets.crossmatch.background import local_density
+from contimg_assets.crossmatch.background import density_orders, local_density
 from contimg_assets.crossmatch.candidates import candidates_of, of_all_catalogs
 from contimg_assets.crossmatch.faint_entries import faint_errors
-from contimg_assets.crossmatch.offsets import Offsets, borrow_offsets, measure_offsets
+from contimg_assets.crossmatch.offsets import Offsets, borrow_offsets, measure_offsets, with_borrowed
 from contimg_assets.crossmatch.search import CatalogPairs, Sky, aligned, find_pairs, reach_arcsec
 from contimg_assets.crossmatch.summary import blanks_of_groups, summarized
 from contimg_assets.crossmatch.targets import Targets, of_measurements, of_sources
@@ -29,6 +29,8 @@ from contimg_assets.errors import InputError
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY, SOURCE_MATCHES
 from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
 from contimg_assets.sky.arrays import Indices
+from contimg_assets.sky.cells import radius_of_order
+from contimg_assets.sky.pools import COARSEST_POOL
 
 _OF_MEASUREMENTS = (
     *("measurement_id", "image", "ra_deg", "dec_deg"),
@@ -76,9 +78,9 @@ def match_catalogs(
     measured = {catalog.name: one.offsets for catalog, one in zip(catalogs, found, strict=True)}
     for index, catalog in enumerate(catalogs):
         others = {name: offsets for name, offsets in measured.items() if name != catalog.name}
-        borrowed = borrow_offsets(measured[catalog.name], others, parameters.frame_err_arcsec)
-        if borrowed is not None:
-            found[index] = _match_one(targets, catalog, parameters, align=True, offsets=borrowed)
+        lent = borrow_offsets(measured[catalog.name], others, parameters.frame_err_arcsec)
+        if lent is not None:
+            found[index] = _match_one(targets, catalog, parameters, align=True, lent=lent)
     summaries = [one.summary for one in found if one.summary is not None]
     matches = of_all_catalogs(targets, [one.candidates for one in found], parameters)
     if matches is None:
@@ -209,6 +211,19 @@ def match_sources(
     return matches[SOURCE_MATCHES.names]
 
 
+def company_arcsec(beam_arcsec: float, catalogs: Sequence[ReferenceCatalog], parameters: Matching) -> float:
+    """How far from a source others may lie that share a candidate with it, or a beam; its matches depend on no other
+    source outside of its HEALPix cell of order `COARSEST_POOL`.
+
+    Parameters
+    ----------
+    beam_arcsec : largest beam of any source
+    catalogs, parameters : of `match_sources`
+    """
+    beam = 0.5 * (beam_arcsec + max((catalog.beam_arcsec for catalog in catalogs), default=0.0))
+    return 2.0 * max(parameters.max_radius_arcsec, beam)
+
+
 class _Matched(NamedTuple):
     """Candidates in one catalog, the summary of each group of measurements, and the groups' offsets."""
 
@@ -222,11 +237,11 @@ def _match_one(
     catalog: ReferenceCatalog,
     parameters: Matching,
     align: bool,
-    offsets: Offsets | None = None,
+    lent: Offsets | None = None,
     accepted: pd.DataFrame | None = None,
 ) -> _Matched:
-    """Match to one catalog; offsets are measured where they are not given."""
-    margin = max(2.0 * parameters.density_radius_deg * 3600.0, 2.0 * parameters.false_match_shift_arcsec)
+    """Match to one catalog; offsets are measured, but for those that are lent by another one."""
+    margin = max(2.0 * parameters.false_match_shift_arcsec, _margin_arcsec(parameters))
     table, rows = catalog.covering(targets.ra, targets.dec, margin)
     cells = table.column("healpix_29").to_numpy()
     density = local_density(targets.healpix, cells[rows], parameters.density_radius_deg)
@@ -234,36 +249,43 @@ def _match_one(
     # Around rows that people accepted, too.
     around = targets.healpix if by_hand is None else np.append(targets.healpix, cells[by_hand[1]])
     reach = reach_arcsec(targets, catalog.beam_arcsec, parameters)
-    sky = Sky(table, catalog.beam_arcsec, around, reach, targets.mjd)
+    sky = Sky(table, rows, catalog.beam_arcsec, around, reach, targets.mjd)
     max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
     per_group = np.bincount(targets.group, density, minlength=len(targets.groups)) / formulas.ARCSEC2_PER_DEG2
 
     def paired() -> tuple[CatalogPairs, Offsets]:
         pairs = find_pairs(targets, sky, parameters, max_offset_arcsec, by_hand)
-        if offsets is not None:
-            return pairs, offsets
-        return pairs, measure_offsets(pairs.cloud(targets.group, per_group), parameters, max_offset_arcsec)
+        measured = measure_offsets(pairs.cloud(targets.group, per_group), parameters, max_offset_arcsec)
+        return pairs, with_borrowed(measured, lent)
 
-    pairs, taken_out = paired()
+    pairs, offsets = paired()
     if parameters.fit_systematic:
-        without = replace(taken_out, systematic_ew=0.0 * per_group, systematic_ns=0.0 * per_group)
+        without = replace(offsets, systematic_ew=0.0 * per_group, systematic_ns=0.0 * per_group)
         moved = aligned(pairs, without, targets.group[pairs.target])
-        errors = faint_errors(sky, moved, parameters.radius_arcsec, float(per_group.sum()))
-        if errors is not None:
-            sky.add_errors(*errors.at(sky.flux_mjy))
-            pairs, taken_out = paired()
-    offsets = taken_out
+        added = faint_errors(sky, moved, targets, parameters.radius_arcsec, density)
+        if added is not None:
+            sky.add_errors(added)
+            pairs, offsets = paired()
     pairs = aligned(pairs, offsets, targets.group[pairs.target])
     blanks = blanks_of_groups(targets, sky, pairs, offsets, density, parameters)
-    q = blanks.q(parameters.min_q_measurements, parameters.default_q)
+    q = blanks.q(targets.group_healpix, parameters.min_q_measurements, parameters.default_q)
     candidates = candidates_of(targets, sky, pairs, density, q, parameters)
     candidates["catalog"] = catalog.name
     candidates["catalog_version"] = catalog.version
     candidates["freq_mhz"] = catalog.freq_mhz
     candidates["catalog_beam_arcsec"] = catalog.beam_arcsec
     # Of sources nobody asks how the images' matching went.
-    summary = summarized(targets, catalog, candidates, offsets, blanks, q, density) if align else None
+    summary = None
+    if align:
+        summary = summarized(targets, catalog, candidates, offsets, blanks, q, density)
+        summary = summary.assign(radius_arcsec=parameters.radius_arcsec)[MATCH_SUMMARY.names]
     return _Matched(candidates, summary, offsets)
+
+
+def _margin_arcsec(parameters: Matching) -> float:
+    """How far from targets the catalog is read: whole cells, as those are that density and errors are pooled in."""
+    _, coarsest = density_orders(parameters.density_radius_deg)
+    return radius_of_order(min(coarsest, COARSEST_POOL))
 
 
 def _rows_of(pairs: pd.DataFrame, targets: Targets, table: pa.Table) -> tuple[Indices, Indices] | None:

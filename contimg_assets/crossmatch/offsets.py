@@ -17,6 +17,9 @@ from contimg_assets.config import Matching
 from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 
+# Least and largest binary logarithm of the bins on either side of the middle that a group's densest spot is looked for.
+_HALVES = (2, 6)
+
 
 @dataclass(frozen=True)
 class Offsets:
@@ -47,6 +50,17 @@ class Offsets:
             systematic_ns=zero,
             borrowed=np.full(n_groups, "", dtype=object),
         )
+
+
+def with_borrowed(measured: Offsets, lent: Offsets | None) -> Offsets:
+    """What was measured, with the offsets of `borrow_offsets` for the groups that have them from another catalog."""
+    if lent is None:
+        return measured
+    borrowed = lent.borrowed != ""
+    names = ("dra", "ddec", "dra_err", "ddec_err", "applied", "borrowed")
+    return replace(
+        measured, **{name: np.where(borrowed, getattr(lent, name), getattr(measured, name)) for name in names}
+    )
 
 
 def borrow_offsets(own: Offsets, others: Mapping[str, Offsets], frame_err_arcsec: float) -> Offsets | None:
@@ -123,6 +137,12 @@ class Cloud:
         """What is left of the offsets when each group's own, shape (n_groups,), is taken out."""
         return replace(self, x=self.x - centre_x[self.group], y=self.y - centre_y[self.group])
 
+    def typical_errors(self) -> Floats:
+        """Median over the pairs of each group of the larger error of a pair, shape (n_groups,); 0 without pairs."""
+        error = pd.Series(np.maximum(self.sigma_x, self.sigma_y))
+        medians = error.groupby(self.group).median().reindex(range(self.n_groups)).fillna(0.0)
+        return np.asarray(medians, dtype=np.float64)
+
     def weights(self, n_true: Floats, added_x: Floats, added_y: Floats) -> Floats:
         """Probability of each pair to be a true one, with these errors of its group added in quadrature.
 
@@ -151,15 +171,13 @@ def measure_offsets(cloud: Cloud, parameters: Matching, max_offset_arcsec: float
         ``fit_systematic`` finds the error that, added in quadrature, explains the scatter
     max_offset_arcsec : the largest offset that is looked for; 0: none is taken out
     """
+    error, typical = np.maximum(cloud.sigma_x, cloud.sigma_y), cloud.typical_errors()
+    reach = np.maximum(max_offset_arcsec, 3.0 * typical)
+    inside = (np.abs(cloud.x) <= reach[cloud.group]) & (np.abs(cloud.y) <= reach[cloud.group])
+    cloud = cloud.only(inside & (error <= 2.0 * typical[cloud.group]))
     if not len(cloud.x):
         return Offsets.unknown(cloud.n_groups)
-    error = np.maximum(cloud.sigma_x, cloud.sigma_y)
-    typical = float(np.median(error))
-    reach = max(max_offset_arcsec, 3.0 * typical)
-    cloud = cloud.only((np.abs(cloud.x) <= reach) & (np.abs(cloud.y) <= reach) & (error <= 2.0 * typical))
-    if not len(cloud.x):
-        return Offsets.unknown(cloud.n_groups)
-    spot = _settled(cloud, reach, typical, moves=max_offset_arcsec > 0)
+    spot = _settled(cloud, reach, moves=max_offset_arcsec > 0)
     n = np.bincount(cloud.group[spot.near], minlength=cloud.n_groups)
     background = np.minimum(cloud.unrelated_per_arcsec2 * spot.window_arcsec2, n)
     true = np.asarray(n - background, dtype=np.float64)
@@ -203,13 +221,12 @@ class _Spot:
     near: Flags
 
 
-def _settled(cloud: Cloud, reach: float, typical: float, *, moves: bool) -> _Spot:
+def _settled(cloud: Cloud, reach: Floats, *, moves: bool) -> _Spot:
     """The spot of each group after five rounds of median and clipping; it stays at 0 unless it ``moves``."""
     n_groups, group = cloud.n_groups, cloud.group
+    typical = cloud.typical_errors()
     x, y = _densest(cloud, reach, typical) if moves else (np.zeros(n_groups), np.zeros(n_groups))
-    error = pd.Series(np.maximum(cloud.sigma_x, cloud.sigma_y))
-    typical_of = error.groupby(group).median().reindex(range(n_groups)).fillna(typical).to_numpy()
-    width_x = width_y = np.maximum(1.5 * typical_of, 0.3)
+    width_x = width_y = np.maximum(1.5 * typical, 0.3)
     offsets = pd.DataFrame({"x": cloud.x, "y": cloud.y})
     for _ in range(5):
         # Pairs of faint sources scatter more than most: each is kept within three times its own error at least.
@@ -225,21 +242,40 @@ def _settled(cloud: Cloud, reach: float, typical: float, *, moves: bool) -> _Spo
         centre = np.stack([x[of], y[of]], axis=-1)
         scatter = robust.scatter_of_groups(chosen, centre, of, robust.MAD_TO_SIGMA_4).reindex(range(n_groups))
         width_x, width_y = (
-            np.clip(scatter[axis].fillna(typical).to_numpy(), 0.3 * typical_of, 4.0 * typical_of) for axis in "xy"
+            np.clip(scatter[axis].fillna(0.0).to_numpy(), 0.3 * typical, 4.0 * typical) for axis in "xy"
         )
-    area = np.bincount(group, np.minimum(4.0 * within_x * within_y, 4.0 * reach * reach), minlength=n_groups)
+    area = np.bincount(group, np.minimum(4.0 * within_x * within_y, 4.0 * reach[group] ** 2), minlength=n_groups)
     window = area / np.maximum(np.bincount(group, minlength=n_groups), 1)
     return _Spot(x, y, scatter["x"].to_numpy(), scatter["y"].to_numpy(), window, near)
 
 
-def _densest(cloud: Cloud, reach: float, typical: float) -> tuple[Floats, Floats]:
+def _densest(cloud: Cloud, reach: Floats, typical: Floats) -> tuple[Floats, Floats]:
     """Center of the fullest 3 x 3 bins of each group's offsets."""
-    n_groups = cloud.n_groups
-    width = float(np.clip(typical, reach / 50.0, reach / 3.0))
-    n_bins = 2 * int(np.ceil(reach / width)) + 1
-    half = n_bins // 2
-    ix, iy = (np.clip(np.rint(v / width).astype(int) + half, 0, n_bins - 1) for v in (cloud.x, cloud.y))
-    counts = np.bincount((cloud.group * n_bins + ix) * n_bins + iy, minlength=n_groups * n_bins * n_bins)
+    x, y = np.zeros(cloud.n_groups), np.zeros(cloud.n_groups)
+    # About as wide as an error, and no more than there is room for. A power of two, so that groups are done together.
+    halves = 2 ** np.clip(np.round(np.log2(reach / np.maximum(typical, 1e-9))), *_HALVES).astype(np.intp)
+    there = np.bincount(cloud.group, minlength=cloud.n_groups) > 0
+    for half in np.unique(halves[there]):
+        groups = np.flatnonzero(there & (halves == half))
+        place = np.full(cloud.n_groups, -1)
+        place[groups] = np.arange(len(groups))
+        inside = np.flatnonzero(place[cloud.group] >= 0)
+        of, width = place[cloud.group[inside]], reach[groups] / half
+        ix, iy = (np.rint(v[inside] / width[of]).astype(np.intp) + half for v in (cloud.x, cloud.y))
+        best_x, best_y = _fullest(ix, iy, of, int(half), len(groups))
+        x[groups], y[groups] = best_x * width, best_y * width
+    return x, y
+
+
+def _fullest(ix: Indices, iy: Indices, group: Indices, half: int, n_groups: int) -> tuple[Integers, Integers]:
+    """Steps from the middle to the bin of each group about which the 3 x 3 bins hold most, in a square of bins.
+
+    Parameters
+    ----------
+    ix, iy, group : bins and group of each pair, from 0 to 2 half and n_groups - 1
+    """
+    n_bins = 2 * half + 1
+    counts = np.bincount((group * n_bins + ix) * n_bins + iy, minlength=n_groups * n_bins * n_bins)
     smooth = uniform_filter(
         counts.reshape(n_groups, n_bins, n_bins).astype(float), size=(1, 3, 3), mode="constant", cval=0.0
     )
@@ -247,8 +283,7 @@ def _densest(cloud: Cloud, reach: float, typical: float) -> tuple[Floats, Floats
     grid = np.arange(n_bins) - half
     smooth -= 1e-9 * np.hypot(*np.meshgrid(grid, grid, indexing="ij"))
     best = smooth.reshape(n_groups, -1).argmax(axis=1)
-    steps = (grid * width).astype(float)
-    return steps[best // n_bins], steps[best % n_bins]
+    return grid[best // n_bins], grid[best % n_bins]
 
 
 def systematic(cloud: Cloud, n_true: Floats) -> tuple[Floats, Floats]:
@@ -272,13 +307,20 @@ def systematic(cloud: Cloud, n_true: Floats) -> tuple[Floats, Floats]:
     for _ in range(3):
         weights = cloud.weights(n_true, *added)
         for axis, residual in enumerate((cloud.x, cloud.y)):
-            low, high = np.zeros(cloud.n_groups), np.full(cloud.n_groups, 2.0 * float(np.abs(residual).max()))
+            low, high = np.zeros(cloud.n_groups), 2.0 * _largest(np.abs(residual), cloud)
             for _ in range(10):
                 middle = 0.5 * (low + high)
                 too_small = _spread(cloud, axis, weights, middle) > 1.0
                 low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
             added[axis] = np.where(excess[axis], 0.5 * (low + high), 0.0)
     return added[0], added[1]
+
+
+def _largest(values: Floats, cloud: Cloud) -> Floats:
+    """The largest of the values of each group; 0 for groups without rows."""
+    largest = np.zeros(cloud.n_groups)
+    np.maximum.at(largest, cloud.group, values)
+    return largest
 
 
 def _spread(cloud: Cloud, axis: int, weight: Floats, added: Floats) -> Floats:

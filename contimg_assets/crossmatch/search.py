@@ -7,7 +7,7 @@ Belongs here: finding them, with the errors of both positions. Does not belong h
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,24 @@ from contimg_assets.sky.pairs import cross_match_sources, tree_of_positions
 NEIGHBOR_BEAMS = 2.0
 
 
+class AddedErrors(Protocol):
+    """What the errors of a catalog leave out."""
+
+    @property
+    def largest_arcsec(self) -> float:
+        """No error is larger [arcsec]."""
+
+    def at(self, places_29: Cells, flux_mjy: Floats) -> tuple[Floats, Floats]:
+        """Errors east and north of entries of these fluxes, as they count in cells of order 29; shape (n,) [arcsec]."""
+
+
 class Sky:
     """Rows of a catalog as arrays, and a tree of those near enough to positions to be found.
 
     Parameters
     ----------
     table : of schema REFERENCE, sorted by cell
+    rows : rows of it in whole cells of order `COARSEST_POOL` and coarser about the positions
     beam_arcsec : of the catalog
     cells : HEALPix cells of order 29 of the positions that will be searched from
     reach_arcsec : how far from those anything is looked for
@@ -39,9 +51,16 @@ class Sky:
     """
 
     def __init__(
-        self, table: pa.Table, beam_arcsec: float, cells: Cells, reach_arcsec: float, mjd: Floats | None = None
+        self,
+        table: pa.Table,
+        rows: Indices,
+        beam_arcsec: float,
+        cells: Cells,
+        reach_arcsec: float,
+        mjd: Floats | None = None,
     ) -> None:
-        self.table = table
+        self.table, self.rows = table, rows
+        self.healpix = table.column("healpix_29").to_numpy()
         self.motions = motions_of(table)
         self.farthest_arcsec = 0.0
         if self.motions is not None and mjd is not None:
@@ -50,32 +69,41 @@ class Sky:
         self.beam_arcsec = beam_arcsec
         self.ra, self.dec = table.column("ra_deg").to_numpy(), table.column("dec_deg").to_numpy()
         self.flux_mjy = table.column("flux_mjy").to_numpy()
-        self.sigma_ew, self.sigma_ns = (table.column(f"{c}_err_arcsec").to_numpy() for c in ("ra", "dec"))
+        self._sigma = tuple(table.column(f"{c}_err_arcsec").to_numpy() for c in ("ra", "dec"))
+        self._added: AddedErrors | None = None
         order = order_of_radius(reach_arcsec)
         self.near = (
-            np.arange(table.num_rows)
-            if order < 0
-            else rows_in_cells(table.column("healpix_29").to_numpy(), neighborhood(cells, order), order)
+            np.arange(table.num_rows) if order < 0 else rows_in_cells(self.healpix, neighborhood(cells, order), order)
         )
         # Indices are rows of the table, so that a match says which row it is.
         self._positions = pd.DataFrame({"ra_deg": self.ra[self.near], "dec_deg": self.dec[self.near]}, index=self.near)
         self._tree = tree_of_positions(self._positions)
 
-    def add_errors(self, east_arcsec: Floats, north_arcsec: Floats) -> None:
-        """Add to the errors of the rows, in quadrature."""
-        self.sigma_ew, self.sigma_ns = np.hypot(self.sigma_ew, east_arcsec), np.hypot(self.sigma_ns, north_arcsec)
+    def add_errors(self, added: AddedErrors) -> None:
+        """Add errors to those of the rows from now on, in quadrature."""
+        self._added = added
 
-    def match(
-        self, ra: Floats, dec: Floats, radius_arcsec: float, mode: Literal["all", "nearest"] = "all"
-    ) -> pd.DataFrame:
+    def errors(self, rows: Indices, places_29: Cells) -> tuple[Floats, Floats]:
+        """Errors of rows, east and north, as they count for what lies in cells of order 29; shape (n,) [arcsec]."""
+        east, north = (sigma[rows] for sigma in self._sigma)
+        if self._added is None:
+            return east, north
+        more = self._added.at(places_29, self.flux_mjy[rows])
+        return np.hypot(east, more[0]), np.hypot(north, more[1])
+
+    def largest_error(self) -> float:
+        """No row that is near any position has a larger error [arcsec]."""
+        given = max(float(sigma[self.near].max(initial=0.0)) for sigma in self._sigma)
+        return float(np.hypot(given, 0.0 if self._added is None else self._added.largest_arcsec))
+
+    def match(self, ra: Floats, dec: Floats, radius_arcsec: float) -> pd.DataFrame:
         """`cross_match_sources` of positions with the rows."""
-        return cross_match_sources(
-            pd.DataFrame({"ra_deg": ra, "dec_deg": dec}),
-            self._positions,
-            radius_arcsec,
-            mode=mode,
-            catalog_tree=self._tree,
-        )
+        positions = pd.DataFrame({"ra_deg": ra, "dec_deg": dec})
+        return cross_match_sources(positions, self._positions, radius_arcsec, catalog_tree=self._tree)
+
+    def nearest(self, ra: Floats, dec: Floats, radius_arcsec: float) -> Floats:
+        """Separation of the row nearest to each position, inf where none is within the radius; arcsec."""
+        return sphere.nearest(self._tree, sphere.unit_vectors(ra, dec), radius_arcsec)
 
     def nearest_other(self, rows: Indices, radius_arcsec: float) -> Floats:
         """Separation of the row nearest to each of the rows, NaN where none is within the radius; arcsec."""
@@ -124,17 +152,17 @@ def find_pairs(
     max_offset_arcsec: float,
     accepted: tuple[Indices, Indices] | None = None,
 ) -> CatalogPairs:
-    """Pairs within the largest radius of any candidate, of any beam, and of any offset of an image.
+    """Pairs within the largest radius of any candidate, of the beams, and of any offset of an image.
 
-    ``accepted``, targets and rows, are among them at any distance.
+    Each target and each row has a radius of its own, that of its widest pair: what else is looked for elsewhere, and
+    how far, does not matter. ``accepted``, targets and rows, are among the pairs at any distance.
     """
     if not len(targets) or not len(sky.near):
         nothing, none = np.empty(0), np.empty(0, np.intp)
         return CatalogPairs(none, none, *(nothing,) * 8, np.empty(0, bool))
     blurred = blur(targets, sky, parameters)
     largest_error = np.hypot(
-        np.hypot(np.maximum(targets.sigma_ew, targets.sigma_ns), blurred).max(),
-        max(sky.sigma_ew[sky.near].max(), sky.sigma_ns[sky.near].max()),
+        np.hypot(np.maximum(targets.sigma_ew, targets.sigma_ns), blurred).max(), sky.largest_error()
     )
     candidate = max(parameters.radius_arcsec, parameters.radius_sigma * float(largest_error))
     beam = 0.5 * (float(targets.beam.max()) + sky.beam_arcsec)
@@ -147,12 +175,20 @@ def find_pairs(
     if accepted is not None:
         i, j, by_hand = _with_accepted(i, j, accepted, len(sky.ra))
         separation = sphere.separation_arcsec(targets.ra[i], targets.dec[i], sky.ra[j], sky.dec[j])
+        # As without: what is summed over pairs must not round by their order.
+        order = np.lexsort((j, separation, i))
+        i, j, by_hand, separation = (values[order] for values in (i, j, by_hand, separation))
         dra, ddec = sphere.offsets_arcsec(targets.ra[i], targets.dec[i], sky.ra[j], sky.dec[j])
-    sigma_ew = np.sqrt(targets.sigma_ew[i] ** 2 + blurred[i] ** 2 + sky.sigma_ew[j] ** 2)
-    sigma_ns = np.sqrt(targets.sigma_ns[i] ** 2 + blurred[i] ** 2 + sky.sigma_ns[j] ** 2)
+    their_ew, their_ns = sky.errors(j, targets.healpix[i])
+    sigma_ew = np.sqrt(targets.sigma_ew[i] ** 2 + blurred[i] ** 2 + their_ew**2)
+    sigma_ns = np.sqrt(targets.sigma_ns[i] ** 2 + blurred[i] ** 2 + their_ns**2)
     sigma_ew, sigma_ns = (np.maximum(sigma, parameters.min_error_arcsec) for sigma in (sigma_ew, sigma_ns))
     pairs = CatalogPairs(i, j, separation, dra, ddec, sigma_ew, sigma_ns, dra, ddec, separation, by_hand)
-    return pairs if sky.motions is None else _at_their_times(pairs, targets, sky, radius)
+    if sky.motions is not None:
+        pairs = _at_their_times(pairs, targets, sky, radius)
+    sigma = np.maximum(pairs.sigma_ew, pairs.sigma_ns)
+    own = np.maximum(candidate_radius(sigma, parameters), 0.5 * (targets.beam[pairs.target] + sky.beam_arcsec))
+    return _near(pairs, own + np.sqrt(2.0) * max_offset_arcsec)
 
 
 def _at_their_times(pairs: CatalogPairs, targets: Targets, sky: Sky, radius_arcsec: float) -> CatalogPairs:
@@ -178,6 +214,24 @@ def _at_their_times(pairs: CatalogPairs, targets: Targets, sky: Sky, radius_arcs
         distance=separation,
     )
     return carried.where((separation <= radius_arcsec) | pairs.accepted)
+
+
+def candidate_radius(sigma_arcsec: Floats, parameters: Matching) -> Floats:
+    """How far a candidate may be, by the larger error of its pair; arcsec."""
+    radius = np.maximum(parameters.radius_arcsec, parameters.radius_sigma * sigma_arcsec)
+    return np.minimum(radius, parameters.max_radius_arcsec)
+
+
+def _near(pairs: CatalogPairs, radius: Floats) -> CatalogPairs:
+    """The pairs within the radius of their target or row: that of its widest pair that is within its own radius."""
+    within = pairs.separation <= radius
+    chosen = pairs.accepted.copy()
+    for member in (pairs.target, pairs.row):
+        numbers, of = np.unique(member, return_inverse=True)
+        widest = np.zeros(len(numbers))
+        np.maximum.at(widest, of[within], radius[within])
+        chosen |= pairs.separation <= widest[of]
+    return pairs.where(chosen)
 
 
 def _with_accepted(

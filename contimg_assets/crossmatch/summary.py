@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.background import Blanks, count_blanks, offset_positions
+from contimg_assets.crossmatch.background import Blanks, Nearest, count_blanks, offset_positions
 from contimg_assets.crossmatch.candidates import MATCHED
 from contimg_assets.crossmatch.offsets import Offsets
-from contimg_assets.crossmatch.search import CatalogPairs, Sky, blur
+from contimg_assets.crossmatch.search import CatalogPairs, Sky, blur, candidate_radius
 from contimg_assets.crossmatch.targets import Targets
 from contimg_assets.identity.ids import hash_text
-from contimg_assets.schemas.matches import MATCH_SUMMARY
 from contimg_assets.sky.arrays import Floats, Indices, Values
+from contimg_assets.sky.cells import FINEST_ORDER, coarser
+from contimg_assets.sky.pools import FINEST_POOL, Pools
+
+# In units of a pair's error: over these the share of true counterparts rises from little to nearly all.
+_FIT_RADII = np.array([0.75, 1.25, 1.75, 2.25, 2.75, 3.5])
+# Catalog sources whose errors tell what is usual around a place.
+_ENOUGH_ERRORS = 30
 
 
 def blanks_of_groups(
@@ -32,61 +36,49 @@ def blanks_of_groups(
     np.minimum.at(nearest, pairs.target, pairs.distance)
     sigma = _pair_errors(targets, sky, offsets, parameters)
     covered = np.flatnonzero(density > 0)
-    typical = float(np.median(sigma[1, covered])) if len(covered) else 1.0
-    # Radii over which the share of true counterparts rises from little to nearly all, and the one of the summary.
-    fit_radii = np.minimum(typical * np.array([0.75, 1.25, 1.75, 2.25, 2.75, 3.5]), parameters.max_radius_arcsec)
-    radii = np.append(fit_radii, parameters.radius_arcsec)
-    nearest_random, of = _nearest_to_offset_positions(targets, sky, covered, float(radii.max()), parameters)
-    order = np.argsort(radii, kind="stable")
-    blanks = count_blanks(
-        nearest[covered],
-        sigma[:, covered],
-        targets.group[covered],
-        nearest_random,
-        of,
-        len(targets.groups),
-        radii[order],
+    # Within these all rows are among the pairs, whatever the rows' own errors.
+    farthest = np.maximum(
+        candidate_radius(
+            np.hypot(np.maximum(targets.sigma_ew, targets.sigma_ns), blur(targets, sky, parameters)), parameters
+        ),
+        0.5 * (targets.beam + sky.beam_arcsec),
     )
-    # Back to the order of `radii`: the summary's own radius last.
-    back = np.argsort(order, kind="stable")
-    return replace(
-        blanks,
-        radii_arcsec=radii,
-        blank=blanks.blank[:, back],
-        blank_random=blanks.blank_random[:, back],
-        enclosed=blanks.enclosed[:, back],
-    )
+    radii = np.minimum(sigma[1][:, None] * _FIT_RADII, farthest[:, None])
+    radii = np.column_stack([radii, np.full(len(targets), parameters.radius_arcsec)])
+    detected = Nearest(nearest[covered], radii[covered], targets.group[covered])
+    offset = _offset_positions(targets, sky, covered, radii, parameters)
+    return count_blanks(detected, offset, sigma[:, covered], len(targets.groups))
 
 
 def _pair_errors(targets: Targets, sky: Sky, offsets: Offsets, parameters: Matching) -> Floats:
     """Error per axis of a pair of each target with a typical catalog source, for three of those, shape (3, n)."""
-    # Errors of a catalog spread over an order of magnitude: three of them stand for all.
-    their_sigma = np.sqrt(0.5 * (sky.sigma_ew[sky.near] ** 2 + sky.sigma_ns[sky.near] ** 2))
-    their_sigma = their_sigma if len(their_sigma) else np.zeros(1)
-    catalog_sigma = np.quantile(their_sigma, [1 / 6, 1 / 2, 5 / 6])[:, None]
+    # Errors of a catalog spread over an order of magnitude: three of those around stand for all.
+    east, north = sky.errors(sky.rows, sky.healpix[sky.rows])
+    their_sigma = np.sqrt(0.5 * (east**2 + north**2))
+    cells, of = np.unique(coarser(targets.healpix, FINEST_POOL), return_inverse=True)
+    cells = cells << (2 * (FINEST_ORDER - FINEST_POOL))
+    pools = Pools.of(cells, sky.healpix[sky.rows], _ENOUGH_ERRORS)
+    quantiles = pools.quantiles(sky.healpix[sky.rows], their_sigma, np.array([1 / 6, 1 / 2, 5 / 6]))
+    catalog_sigma = np.nan_to_num(quantiles)[:, of]
     own = np.sqrt(0.5 * (targets.sigma_ew**2 + targets.sigma_ns**2) + blur(targets, sky, parameters) ** 2)
     added = np.sqrt(0.5 * (offsets.systematic_ew**2 + offsets.systematic_ns**2))[targets.group]
     error: Floats = np.maximum(np.sqrt(own**2 + catalog_sigma**2 + added**2), parameters.min_error_arcsec)
     return error
 
 
-def _nearest_to_offset_positions(
-    targets: Targets, sky: Sky, covered: Indices, radius_arcsec: float, parameters: Matching
-) -> tuple[Floats, Indices]:
-    """Separation of the catalog source nearest to each offset position (inf beyond the radius), and their groups."""
-    if not len(covered):
-        return np.empty(0), np.empty(0, np.intp)
+def _offset_positions(targets: Targets, sky: Sky, covered: Indices, radii: Floats, parameters: Matching) -> Nearest:
+    """The catalog source nearest to each offset position, with the radii and the group that it comes from."""
     ra, dec, origin = offset_positions(
         targets.ra[covered],
         targets.dec[covered],
         hash_text(targets.ids.iloc[covered]),
+        targets.group[covered],
         parameters.false_match_shift_arcsec,
         parameters.max_offset_positions,
     )
-    found = sky.match(ra, dec, radius_arcsec, mode="nearest")
-    nearest = np.full(len(ra), np.inf)
-    nearest[found["detected_index"]] = found["separation_arcsec"]
-    return nearest, targets.group[covered][origin]
+    origin = covered[origin]
+    nearest = sky.nearest(ra, dec, float(radii[origin].max(initial=0.0)))
+    return Nearest(nearest, radii[origin], targets.group[origin])
 
 
 def summarized(
@@ -98,7 +90,7 @@ def summarized(
     q: Floats,
     density: Floats,
 ) -> pd.DataFrame:
-    """The table MATCH_SUMMARY of one catalog."""
+    """The columns of MATCH_SUMMARY but for the radius within which matches by chance are counted."""
     n_groups = len(targets.groups)
     best = candidates[candidates["rank"] == 1]
     of = best["group"].to_numpy()
@@ -131,13 +123,12 @@ def summarized(
             "systematic_ns_arcsec": offsets.systematic_ns,
             "density_per_deg2": mean_density,
             "q": q,
-            "radius_arcsec": blanks.radii_arcsec[-1],
             **_false_matches(blanks),
             "n_false_best": np.bincount(of, np.where(likely, 1.0 - best["probability"], 0.0), minlength=n_groups),
             "catalog_version": catalog.version,
         }
     )
-    return table.astype({"catalog": "str", "catalog_version": "str"})[MATCH_SUMMARY.names]
+    return table.astype({"catalog": "str", "catalog_version": "str"})
 
 
 def _false_matches(blanks: Blanks) -> dict[str, Values]:

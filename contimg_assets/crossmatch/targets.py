@@ -12,9 +12,12 @@ import pandas as pd
 
 from contimg_assets.config import Matching
 from contimg_assets.errors import InputError
+from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
-from contimg_assets.sky.cells import healpix_29
+from contimg_assets.sky.cells import FINEST_ORDER, coarser, healpix_29
 
+# Cells of 3.7 deg, whose sources share a systematic error and, where there are enough, the share of counterparts.
+SOURCE_GROUP_ORDER = 4
 # Error of a position whose own is missing.
 _UNKNOWN_ERROR_ARCSEC = 0.2
 _USED_COLUMNS = (
@@ -27,14 +30,21 @@ _USED_COLUMNS = (
 class Targets:
     """What is matched, in the order of the sky: arrays of shape (n,).
 
-    ``alpha`` and ``alpha_err`` are spectral indices from bands of our own, NaN where there is but one; ``mjd`` is when
-    a target was seen there, NaN where that is not known.
+    Attributes
+    ----------
+    groups, group : what shares an offset and is counted together: an image, or the sources of a cell of the sky
+    group_healpix : cell of order 29 about the middle of each group, shape (n_groups,)
+    image : a catalog source is the counterpart of at most one target of an image
+    alpha, alpha_err : spectral indices from bands of our own, NaN where there is but one
+    mjd : when a target was seen there, NaN where that is not known
     """
 
     ids: pd.Series
     place: Indices  # in the order of the ids
     groups: list[str]
     group: Indices
+    group_healpix: Cells
+    image: Indices
     ra: Floats
     dec: Floats
     sigma_ew: Floats
@@ -81,6 +91,8 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
         place=place,
         groups=names,
         group=group,
+        group_healpix=_middles(ra, dec, group, len(names)),
+        image=group,
         ra=ra,
         dec=dec,
         sigma_ew=_known_errors(ordered["uncertainty_ew_arcsec"]),
@@ -97,9 +109,13 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
 
 
 def of_sources(sources: pd.DataFrame) -> Targets:
-    """Sources at their positions, in one group."""
+    """Sources at their positions, in a group for each cell of the sky of order `SOURCE_GROUP_ORDER`.
+
+    So what is estimated of a group depends on no source outside of its cell.
+    """
     ordered, place, healpix = _along_the_sky(sources, "source_id")
     ra, dec = ordered["ra_deg"].to_numpy(float), ordered["dec_deg"].to_numpy(float)
+    cells, group = np.unique(coarser(healpix, SOURCE_GROUP_ORDER), return_inverse=True)
 
     def optional(column: str) -> Floats:
         return ordered[column].to_numpy(float) if column in ordered else np.full(len(ordered), np.nan)
@@ -107,8 +123,10 @@ def of_sources(sources: pd.DataFrame) -> Targets:
     return Targets(
         ids=ordered["source_id"],
         place=place,
-        groups=[""],
-        group=np.zeros(len(ordered), np.intp),
+        groups=[str(cell) for cell in cells],
+        group=group,
+        group_healpix=cells << (2 * (FINEST_ORDER - SOURCE_GROUP_ORDER)),
+        image=np.zeros(len(ordered), np.intp),
         ra=ra,
         dec=dec,
         sigma_ew=_known_errors(ordered["uncertainty_ew_arcsec"]),
@@ -122,6 +140,13 @@ def of_sources(sources: pd.DataFrame) -> Targets:
         alpha_err=optional("alpha_err"),
         mjd=optional("mjd"),
     )
+
+
+def _middles(ra_deg: Floats, dec_deg: Floats, group: Indices, n_groups: int) -> Cells:
+    """Cell of order 29 of the mean direction of each group; of one without members, any."""
+    vectors = sphere.unit_vectors(ra_deg, dec_deg).reshape(-1, 3)
+    sums = np.stack([np.bincount(group, axis, minlength=n_groups) for axis in vectors.T], axis=1)
+    return healpix_29(*sphere.positions(sums))
 
 
 def _along_the_sky(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Indices, Cells]:

@@ -9,9 +9,25 @@ import pandas as pd
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching
-from contimg_assets.crossmatch.matches import match_sources
+from contimg_assets.crossmatch import VERSION
+from contimg_assets.crossmatch.matches import company_arcsec, match_sources
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions
+from contimg_assets.sky.pools import COARSEST_POOL
+
+
+@dataclass(frozen=True)
+class Locality:
+    """Which other sources the matches of a source depend on: those in its cell of the sky, and those just around it.
+
+    Attributes
+    ----------
+    order : of the HEALPix cells
+    company_arcsec : takes the largest beam of any source [arcsec] and returns how far "just around" is [arcsec]
+    """
+
+    order: int
+    company_arcsec: Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -20,12 +36,13 @@ class SourceMatching:
 
     Attributes
     ----------
-    match : takes all sources (DataFrame: source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec,
+    match : takes sources (DataFrame: source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec,
         freq_mhz, beam_arcsec, flux_mjy; alpha and alpha_err where sources have several bands) and the pairs that people
         accepted (source_id, catalog, catalog_source_id), and returns candidates of schema SOURCE_MATCHES, those pairs
         among them, such as `contimg_assets.crossmatch.matches.match_sources` with its catalogs and parameters bound
     catalogs : DataFrame with name, freq_mhz, beam_arcsec, version
     version : changes when a catalog or a parameter changes; all sources are then matched again
+    locality : what the matches of a source depend on; without it all sources are matched whenever any changes
     check : takes catalog, source there, right ascension and declination [deg] of ours, and raises InputError if the
         catalog has no such source; not called where missing
     """
@@ -33,6 +50,7 @@ class SourceMatching:
     match: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
     catalogs: pd.DataFrame
     version: str
+    locality: Locality | None = None
     check: Callable[[str, str, float, float], None] | None = None
 
 
@@ -67,5 +85,7 @@ def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) 
             "version": [catalog.version for catalog in catalogs],
         }
     )
+    locality = Locality(COARSEST_POOL, lambda beam_arcsec: company_arcsec(beam_arcsec, catalogs, parameters))
     versions = sorted(f"{catalog.name}={catalog.version}" for catalog in catalogs)
-    return SourceMatching(match, table, combine_versions(parameters.version, *versions), check)
+    version = combine_versions(VERSION, parameters.version, *versions)
+    return SourceMatching(match, table, version, locality, check)

@@ -42,7 +42,9 @@ def recomputed_with(connection: Connection) -> dict[str, str]:
     return {row.name: row.version for row in connection.execute(sa.select(table.c.name, table.c.version)).all()}
 
 
-def record_recomputed_with(connection: Connection, name: Literal["variability", "matching"], version: str) -> bool:
+def record_recomputed_with(
+    connection: Connection, name: Literal["variability", "matching", "decisions"], version: str
+) -> bool:
     """Record what all sources are computed with from now on; whether it was something else before."""
     known = recomputed_with(connection).get(name)
     if known == version:

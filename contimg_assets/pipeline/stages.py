@@ -13,6 +13,7 @@ from typing import Literal
 from contimg_assets.association.fold import VERSION as FOLD_VERSION
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
+from contimg_assets.crossmatch import VERSION as MATCHING_VERSION
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
@@ -105,7 +106,7 @@ ASSOCIATED_SOURCES = Stage(
 REFERENCE_STAGE = Stage("reference", "3", (), (), (REFERENCE,), per="survey")
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
-    "4",
+    MATCHING_VERSION,
     ("raw_detections", "measurements", "associated_sources"),
     ("matching", "checks"),
     (CATALOG_MATCHES, MATCH_SUMMARY),
@@ -143,7 +144,7 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "6",
+    "7",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
     ("matching", "corrections", "variability", "bands", "stokes"),
     (),

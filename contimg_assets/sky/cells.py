@@ -63,6 +63,11 @@ def order_of_radius(radius_arcsec: float) -> int:
     return max(min(order, COARSE_ORDER), -1)
 
 
+def radius_of_order(order: int) -> float:
+    """The largest radius that `order_of_radius` gives this order for, about [arcsec]."""
+    return float(np.degrees(np.sqrt(np.pi / 3.0)) * 3600.0 / 3.0 / (1 << order) * (1 - 1e-9))
+
+
 def neighborhood(cells_29: Cells, order: int) -> Flags:
     """Flags of all cells of an order, set for those that hold the given ones of order 29 and those around them."""
     # Flags and not sets: no sorting, no hashing, whatever the order of rows.

@@ -145,14 +145,13 @@ def weighted_medians_of_groups(values: Floats, weights: Floats, group: Indices, 
     group : of each value, shape (n,), from 0 to n_groups - 1
     """
     order = np.lexsort((values, group))
-    grouped, cumulative = group[order], np.cumsum(weights[order])
-    total = np.bincount(group, weights, minlength=n_groups)
-    before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
-    row = np.searchsorted(cumulative, before + 0.5 * total)
-    inside = (total > 0) & (row < len(order))
-    row = np.minimum(row, len(order) - 1) if len(order) else row
+    grouped = group[order]
+    # Summed group by group: a running sum over all of them would round by what the groups before hold.
+    cumulative = pd.Series(weights[order]).groupby(grouped).cumsum().to_numpy()
+    total = np.zeros(n_groups)
+    total[grouped] = cumulative  # of a group's rows the last one stays
+    reached = np.flatnonzero((cumulative >= 0.5 * total[grouped]) & (total[grouped] > 0))
+    groups, first = np.unique(grouped[reached], return_index=True)
     result = np.zeros(n_groups)
-    # Rounding of the sums may point at the last row of the group before.
-    inside[inside] &= grouped[row[inside]] == np.flatnonzero(inside)
-    result[inside] = values[order][row[inside]]
+    result[groups] = values[order][reached[first]]
     return result

@@ -126,6 +126,14 @@ def pairs_within(
     return i, j, arc(np.linalg.norm(a.data[i] - b.data[j], axis=1))
 
 
+def nearest(tree: cKDTree, vectors: Floats, radius_arcsec: float) -> Floats:
+    """Separation of unit vectors from the nearest member of a tree [arcsec], inf where none is within the radius."""
+    if not len(vectors) or not tree.n:
+        return np.full(len(vectors), np.inf)
+    distance = np.asarray(tree.query(vectors, distance_upper_bound=limit_of(radius_arcsec))[0])
+    return np.where(np.isfinite(distance), arc(np.minimum(distance, 2.0)), np.inf)
+
+
 def nearest_other(tree: cKDTree, rows: Indices | slice = slice(None), radius_arcsec: float = 648_000.0) -> Floats:
     """Separation of some rows of a tree from the nearest other one [arcsec], NaN where none is within the radius."""
     vectors = tree.data[rows]

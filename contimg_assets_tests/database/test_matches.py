@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from contimg_assets.catalogs.store import ReferenceCatalog
@@ -121,3 +123,50 @@ def test_another_catalogue_version_matches_again(database: ProductsDatabase, sur
     assert database.read_table("reference_catalogs")["version"].tolist() == ["v2"]
     database.replace_epochs([])
     assert database.read_table("cross_matches").empty
+
+
+@pytest.mark.parametrize("dec", [16.0, 89.5])
+def test_only_what_lies_near_a_change_is_matched_again(database: ProductsDatabase, dec: float) -> None:
+    here = Survey(n_sources=60, n_epochs=3, detected=0.7, dec=dec)
+    far = Survey(n_sources=40, n_epochs=2, seed=2, dec=-50.0, prefix="far")
+    listed = [nvss(here).table.to_pandas(), nvss(far).table.to_pandas()]
+    listed[1]["catalog_source_id"] = "F" + listed[1]["catalog_source_id"]
+    catalog = ReferenceCatalog("nvss", pd.concat(listed).drop(columns="healpix_29"), 1400.0, 45.0, "v1")
+    matching = source_matching([catalog], Matching(min_q_measurements=10))
+    assert matching is not None
+    asked: list[set[str]] = []
+
+    def match(sources: pd.DataFrame, accepted: pd.DataFrame) -> pd.DataFrame:
+        asked.append(set(sources["source_id"]))
+        return matching.match(sources, accepted)
+
+    noted = replace(matching, match=match)
+    database.replace_epochs([*here.epochs()[:2], *far.epochs()], matching=noted)
+    ours, theirs = (set(database.query(f"SELECT id FROM sources WHERE dec_deg {s} 0").id) for s in "><")
+    assert asked == [ours | theirs]
+    before = database.query("SELECT * FROM cross_matches WHERE catalog_source_id LIKE 'F%' ORDER BY id")
+    database.replace_epochs([here.epoch(2)], matching=noted)
+    ours = set(database.query("SELECT id FROM sources WHERE dec_deg > 0").id)
+    assert asked[1:] == [ours]
+    pd.testing.assert_frame_equal(
+        before, database.query("SELECT * FROM cross_matches WHERE catalog_source_id LIKE 'F%' ORDER BY id")
+    )
+    # A decision without a matcher shows with the next writing, wherever that is; one with it, at once.
+    one, other = sorted(theirs)[:2]
+    name = database.matches(one).iloc[0]["catalog_source_id"]
+    database.decide_match("reject", one, "nvss", name)
+    assert database.matches(one).iloc[0]["match_quality"] != "rejected"
+    database.replace_epochs([here.epoch(2, flux_factor=1.1, version="2")], matching=noted)
+    assert ours | {one} <= asked[2] <= ours | theirs
+    assert database.matches(one).iloc[-1]["match_quality"] == "rejected"
+    database.decide_match("comment", other, "nvss", comment="look again", matching=noted)
+    assert other in asked[3] and asked[3] <= theirs
+    assert set(database.matches(other)["comment"]) == {"look again"}
+    # Nothing is said, and nothing changes: nothing is matched.
+    database.replace_epochs([here.epoch(2, flux_factor=1.1, version="2")], matching=noted)
+    assert len(asked) == 4
+    database.replace_epochs([], delete=[far.names[0]], matching=noted)
+    assert asked[4] <= theirs
+    after = dump(database, ("source_aliases", "recomputed_with"))
+    database.rebuild([*here.epochs()[:2], here.epoch(2, flux_factor=1.1, version="2"), far.epoch(1)], matching=noted)
+    assert_same_rows(dump(database, ("source_aliases", "recomputed_with")), after)

@@ -24,7 +24,7 @@ from contimg_assets.database.writing.aliases import write_aliases
 from contimg_assets.database.writing.epochs import ChangedEpochs, replace_rows
 from contimg_assets.database.writing.error_model import write_error_model
 from contimg_assets.database.writing.limits import Missing, update_limits
-from contimg_assets.database.writing.matches import write_matches
+from contimg_assets.database.writing.matches import matches_differ, write_matches
 from contimg_assets.database.writing.names import name_sources
 from contimg_assets.database.writing.polarized import place_polarized
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
@@ -40,10 +40,10 @@ from contimg_assets.database.writing.sources import (
 from contimg_assets.database.writing.statistics import recompute
 from contimg_assets.database.writing.stored import Present, read_observed, read_present
 from contimg_assets.ingest.bands import mhz_of_names
+from contimg_assets.sky.arrays import Floats
 from contimg_assets.variability.error_model import ErrorModel
 from contimg_assets.variability.position_errors import position_errors
 
-_NO_MATCHING = "none"
 # What most of a large change goes to.
 _LARGE_TABLES = ("sources", "associations", "measurements", "variability", "cross_matches")
 
@@ -67,7 +67,7 @@ def replace_epochs(
     all_again = record_recomputed_with(connection, "variability", parameters.version) or (anew and len(before.ids) > 0)
     errors, errors_changed = write_error_model(connection, error_model)
     all_again = all_again or (errors_changed and len(before.ids) > 0)
-    match_again = record_recomputed_with(connection, "matching", matching.version if matching else _NO_MATCHING)
+    match_again = matches_differ(connection, matching)
     watch.lap("read")
     change = replace_rows(connection, batch, delete, anew, watch)
     report = WriteReport(change.written, change.unchanged, change.deleted, n_sources=len(before.ids))
@@ -78,7 +78,7 @@ def replace_epochs(
     # Before matching: a source that is gone must not be taken for a neighbor of those that are there.
     delete_sources(connection, affected.vanished)
     place_polarized(connection)
-    write_matches(connection, matching)
+    write_matches(connection, matching, None if all_again else affected.places)
     watch.lap("matches")
     if len(change.written) * 10 >= affected.n_epochs:
         bulk.analyze(connection, [TABLES[name] for name in _LARGE_TABLES])
@@ -90,11 +90,15 @@ def replace_epochs(
 
 @dataclass(frozen=True)
 class _Affected:
-    """The sources that a change affects: those that are there after it, and those that are gone; hashes, ascending."""
+    """The sources that a change affects: those that are there after it, and those that are gone; hashes, ascending.
+
+    ``places`` is where they are, or were: ra_deg, dec_deg.
+    """
 
     alive: Hashes
     vanished: Hashes
     n_epochs: int
+    places: tuple[Floats, Floats]
 
 
 def _recompute_sources(
@@ -130,7 +134,9 @@ def _recompute_sources(
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)
     watch.lap("write variability")
-    return _Affected(recomputed.ids, vanished, len(observed.epochs.names))
+    moved = pd.concat([sources, before.sources[np.isin(before.ids, touched)]])
+    places = moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()
+    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), places)
 
 
 def _changed_images(before: pd.DataFrame, now: pd.DataFrame, change: ChangedEpochs) -> pd.DataFrame:
