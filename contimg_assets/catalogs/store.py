@@ -201,6 +201,11 @@ class ReferenceCatalog:
         config = check_section(CatalogConfig, {"path": file, **settings}, ("catalogs", called))
         return cls(called, build_catalog(called, config, Path.cwd()))
 
+    def __getstate__(self) -> dict[str, object]:
+        # Another process reads the file, of which it may need less.
+        read = {"table", "_groups"} if self.path is not None else set()
+        return {name: value for name, value in self.__dict__.items() if name not in read}
+
     def __repr__(self) -> str:
         return f"ReferenceCatalog({self.name!r}, {self.freq_mhz:g} MHz, {self.beam_arcsec:g} arcsec, {self.version})"
 

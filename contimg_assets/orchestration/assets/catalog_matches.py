@@ -1,6 +1,7 @@
 """`catalog_matches`: all candidates of an epoch's measurements in every reference catalog, with probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -25,13 +26,18 @@ ENOUGH_MATCHED, EACH_CATALOG_MATCHED = "enough_matched", "each_catalog_matched"
 
 def make(
     epoch: str,
-    raw_detections: StoredEpochs,
-    measurements: StoredEpochs,
-    associated_sources: StoredEpochs,
+    _: Mapping[str, str],
+    upstream: tuple[StoredEpochs, StoredEpochs, StoredEpochs],
     catalogs: Sequence[ReferenceCatalog],
     config: Config,
 ) -> Content:
-    """Candidates of one epoch's measurements, and a summary per image and catalog."""
+    """Candidates of one epoch's measurements, and a summary per image and catalog.
+
+    Parameters
+    ----------
+    upstream : what raw_detections, measurements and associated_sources made
+    """
+    raw_detections, measurements, associated_sources = upstream
     images = raw_detections.read(epoch, "images")
     found = match_catalogs(
         measurements.read(epoch, "measurements"),
@@ -113,7 +119,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
             )
         upstream = (raw_detections, measurements, associated_sources)
         work = work_of(context, STAGE, config, store.epochs)
-        outcomes = make_each(work, lambda epoch, inputs: make(epoch, *upstream, catalogs, config))
+        outcomes = make_each(work, partial(make, upstream=upstream, catalogs=catalogs, config=config))
         yield from publish(context, work, outcomes)
 
     return [catalog_matches]
