@@ -11,6 +11,7 @@ import base64
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,23 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made here."""
-    for name, content in generated_pages().items():
+    """Add the pages and pictures that are made here."""
+    for name, content in {**generated_pages(), **_pictures()}.items():
         present = files.get_file_from_path(name)
         if present is not None:
             files.remove(present)
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def _pictures() -> Mapping[str, bytes]:
+    """Pictures, from the module beside this one: MkDocs knows its folder by no name."""
+    specification = spec_from_file_location("contimg_docs_pictures", DOCS / "pictures.py")
+    assert specification is not None and specification.loader is not None
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    found: Mapping[str, bytes] = module.pictures()
+    return found
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,14 @@ def test_every_page_is_there(pages: dict[str, str]) -> None:
     made = {str(Path(name).with_suffix(".html")) for name in hooks().generated_pages() if name.endswith(".md")}
     assert len(made) >= 8
     assert (written | made) - set(pages) == set()
+
+
+def test_pictures_are_drawn_by_todays_code(site: Path) -> None:
+    made = {file.stem: file.read_bytes() for file in (site / "pictures").iterdir()}
+    assert {"light_curve", "eta_v_plane", "sky", "image", "epochs", "page_overview", "page_source"} <= set(made)
+    for name, content in made.items():
+        assert content.startswith(b"\x89PNG"), name
+        assert len(content) > 10_000 or not (shutil.which("chromium") or shutil.which("google-chrome")), name
 
 
 def test_nothing_is_fetched_from_elsewhere(pages: dict[str, str]) -> None:
