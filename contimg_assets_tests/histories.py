@@ -20,7 +20,6 @@ import pytest
 
 from contimg_assets.cli.demo import demo_configuration
 from contimg_assets.definitions import build_definitions
-from contimg_assets.figures import corrections, summaries
 from contimg_assets.orchestration.assets import stage_keys
 from contimg_assets.orchestration.automation.requests import runs_to_launch
 from contimg_assets.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG, register_epochs
@@ -31,7 +30,7 @@ from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets.simulate.parameters import NVSS_LIKE
 from contimg_assets_tests.orchestration.automation.ticks import Automaton
-from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+from contimg_assets_tests.projects import TestProject, assert_same_rows, draw, make_project
 
 # Crowded, with pairs that are not always seen as two, so that sources fork.
 TINY = SurveyParameters(
@@ -146,8 +145,7 @@ class Sky:
 def quick() -> Iterator[None]:
     """Without pictures or waiting for disks: neither is looked at here, and both take longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (summaries, corrections):
-            patch.setattr(module, "small_png_of", lambda figure, dpi: b"")
+        draw(patch, 0, lambda figure, dpi: b"")
         patch.setattr("os.fsync", lambda descriptor: None)
         yield
 

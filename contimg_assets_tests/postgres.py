@@ -51,6 +51,9 @@ def running(folder: Path) -> Iterator[str]:
         try:
             _wait_for(f"{url}/postgres", server)
             yield url
+            if server.poll() is not None:
+                said = (folder / "log").read_text(encoding="utf-8", errors="replace")[-2000:]
+                raise RuntimeError(f"the PostgreSQL server stopped under the tests; the end of its log:\n{said}")
         finally:
             # Fast: without waiting for connections that somebody has left open.
             server.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ import pandas as pd
 from contimg_assets.association.fold import FoldResult, FoldRows, fold
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association, Bands
+from contimg_assets.identity.ids import hashes_of
 from contimg_assets.ingest.bands import bands_mhz
 from contimg_assets.schemas.tables import TableLike, as_frame, require
 from contimg_assets.sky.arrays import Hashes, Indices
@@ -87,15 +88,20 @@ def fold_bands(
         chosen.append(rows)
     return FoldResult(
         after,
-        _together(before, results, chosen),
+        _together(before, results, chosen, hashes_of(measurements["measurement_id"])),
         pd.concat([result.alignment for result in results], ignore_index=True).sort_values("image", ignore_index=True),
         _diagnostics(results),
         measurements,
     )
 
 
-def _together(before: FoldState, results: Sequence[FoldResult], chosen: Sequence[Indices]) -> FoldRows:
-    """Rows of the bands in one, in the names of the sources that are there after the last."""
+def _together(
+    before: FoldState, results: Sequence[FoldResult], chosen: Sequence[Indices], measurement: Hashes
+) -> FoldRows:
+    """Rows of the bands in one, in the names of the sources that are there after the last.
+
+    In the order of sources and ``measurement``, that of each row of the whole table: the table may have any order.
+    """
     parts = [result.rows for result in results]
     gone, into = _final_names(parts)
 
@@ -116,7 +122,8 @@ def _together(before: FoldState, results: Sequence[FoldResult], chosen: Sequence
         whole[name] = present(whole[name])
     own = np.isin(gone, before.source)
     whole |= {"merged": gone[own], "into": into[own]}
-    _sort(whole, ("source", "row", "separation_arcsec", "de_ruiter"), np.lexsort((whole["row"], whole["source"])))
+    by_source = np.lexsort((measurement[whole["row"]], whole["source"]))
+    _sort(whole, ("source", "row", "separation_arcsec", "de_ruiter"), by_source)
     _sort(whole, ("parent", "child", "fork_row"), np.argsort(whole["child"], kind="stable"))
     key = ("related_from", "related_to", "related_kind")
     _sort(whole, key, np.lexsort(tuple(whole[name] for name in reversed(key))))

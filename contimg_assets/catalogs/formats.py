@@ -24,6 +24,7 @@ class Dialect:
     columns : our column -> names that its files have for it, and the unit where a file states none
     usable : columns of flags -> values that mark usable rows; all others are left out
     layout : names of the columns of its text without a header
+    islands : whether its rows are islands of emission, which may hold several components
     """
 
     survey: str
@@ -31,6 +32,7 @@ class Dialect:
     columns: _Columns
     usable: Mapping[str, frozenset[float]] = field(default_factory=dict)
     layout: tuple[str, ...] = ()
+    islands: bool = False
 
 
 def _one(*names: str) -> tuple[frozenset[str], ...]:
@@ -192,12 +194,48 @@ DIALECTS: tuple[Dialect, ...] = (
         },
     ),
     Dialect(
+        "nvss",
+        _one("NVSS", "S1.4"),
+        {
+            "catalog_source_id": (("NVSS",), ""),
+            "ra_err_arcsec": (("e_RAJ2000", "e_RAs"), "s"),
+            "dec_err_arcsec": (("e_DEJ2000", "e_DEs"), "arcsec"),
+            "flux_mjy": (("S1.4",), "mJy"),
+            "flux_err_mjy": (("e_S1.4",), "mJy"),
+        },
+    ),
+    Dialect(
+        "islands of Selavy",
+        _one("island_id", "n_components", "ra_deg_cont", "dec_deg_cont"),
+        {
+            "catalog_source_id": (("island_name",), ""),
+            "ra_deg": (("ra_deg_cont",), "deg"),
+            "dec_deg": (("dec_deg_cont",), "deg"),
+            "flux_mjy": (("flux_int",), "mJy"),
+            "flux_err_mjy": (("flux_int_err",), "mJy"),
+            "flux_peak_mjy_beam": (("flux_peak",), "mJy"),
+        },
+        islands=True,
+    ),
+    Dialect(
+        "islands of Aegean",
+        _one("island", "components", "ra", "dec", "int_flux", "max_angular_size"),
+        {
+            "ra_deg": (("ra",), "deg"),
+            "dec_deg": (("dec",), "deg"),
+            "flux_mjy": (("int_flux",), "Jy"),
+            "flux_err_mjy": (("err_int_flux",), "Jy"),
+            "flux_peak_mjy_beam": (("peak_flux",), "Jy"),
+        },
+        islands=True,
+    ),
+    Dialect(
         "vlssr",
         (frozenset({"VLSSr", "Si"}), frozenset({"VLSS", "Si"}), frozenset({"VLSSr", "Sp"})),
         {
             "catalog_source_id": (("VLSSr", "VLSS"), ""),
-            "flux_mjy": (("Si",), "Jy"),
-            "flux_err_mjy": (("e_Si",), "Jy"),
+            "flux_mjy": (("Si", "Sp"), "Jy"),
+            "flux_err_mjy": (("e_Si", "e_Sp"), "Jy"),
             "flux_peak_mjy_beam": (("Sp",), "Jy"),
         },
     ),

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.catalogs.formats import dialect_of
+from contimg_assets.catalogs.read import MOTIONS_IN, OpenedCatalog, moves, open_catalog, table_of
 from contimg_assets.catalogs.read import UNITS as REFERENCE_UNITS
-from contimg_assets.catalogs.read import OpenedCatalog, open_catalog, table_of
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import CatalogConfig, Ingest
 from contimg_assets.config.presets import PRESETS
@@ -74,7 +74,7 @@ def inspect_file(
     Raises
     ------
     InputError
-        If it can be read as neither: what is said of detections.
+        If it can be read as neither: what is said of detections, and of references.
     """
     if preset is not None:
         return inspect_reference(path, _settings(path, parameters, preset))
@@ -83,8 +83,10 @@ def inspect_file(
     except InputError as error:
         try:
             found = inspect_reference(path, _settings(path, parameters, None))
-        except InputError:
-            raise error from None
+        except InputError as other:
+            if str(other) == str(error):
+                raise error from None
+            raise InputError(f"{error}. As a reference catalog: {other}") from None
         return Inspection(**(vars(found) | {"refused": str(error)}))
 
 
@@ -212,12 +214,23 @@ def _warnings(opened: OpenedCatalog, missing: Mapping[str, Sequence[str]], confi
                 f"the preset {config.preset} names columns that the file lacks: {', '.join(absent)}; say others with "
                 "--column"
             )
+    if opened.dialect is not None and opened.dialect.islands:
+        told.append("its rows are islands, not components: several sources of yours may be one of them")
+    if opened.n_tables > 1:
+        told.append(
+            f"{opened.n_tables} of its tables have positions, and only {opened.container.about.table} is read: say "
+            "another with --table"
+        )
     if "flux_mjy" in missing:
         told.append("no flux density was found: nothing is tied to its flux scale")
     if not {"ra_err_arcsec", "dec_err_arcsec"} <= set(opened.found):
         told.append(
             f"no position errors were found: {config.position_err_arcsec:g} arcsec are taken (position_err_arcsec)"
         )
+    if moves(opened) and opened.frame.name in MOTIONS_IN:
+        told.append("its sources have proper motions: images meet them where they are at the time, errors grown")
+    elif moves(opened):
+        told.append(f"its proper motions are not followed, as its positions are in the frame {opened.frame}")
     return told
 
 

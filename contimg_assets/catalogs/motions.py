@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
-from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.schemas.catalogs import MOTIONS
+from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import displaced
 
 _MJD_OF_J2000, _DAYS_A_YEAR = 51544.5, 365.25
@@ -17,47 +20,92 @@ _LAST_YEAR = 3000.0
 
 @dataclass(frozen=True)
 class Motions:
-    """Proper motions east (on the sky) and north with their errors [mas / yr], and epochs of the positions [yr or MJD].
+    """Proper motions of catalog rows, shape (n,) each; NaN where a motion or its epoch is not known.
 
-    Shape (n,) each.
+    Parameters
+    ----------
+    east_mas_yr, north_mas_yr : on the sky
+    east_err_mas_yr, north_err_mas_yr : their errors, 0 where unknown
+    measured_mjd : time at which the motion adds nothing to a position's error
+    position_mjd : time that the position stands for
     """
 
     east_mas_yr: Floats
     north_mas_yr: Floats
     east_err_mas_yr: Floats
     north_err_mas_yr: Floats
-    epoch: Floats
+    measured_mjd: Floats
+    position_mjd: Floats
 
-    def of(self, rows: Flags) -> Motions:
+    def of(self, rows: Values) -> Motions:
         """Those of some rows."""
-        parts = (self.east_mas_yr, self.north_mas_yr, self.east_err_mas_yr, self.north_err_mas_yr, self.epoch)
-        return Motions(*(part[rows] for part in parts))
+        return Motions(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def as_frame(self, error_scale: float) -> pd.DataFrame:
+        """The columns MOTIONS; errors times a factor, as those of the positions."""
+        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        frame = pd.DataFrame(dict(zip(MOTIONS, values, strict=True)))
+        errors = [name for name in MOTIONS if "_err_" in name]
+        return frame.assign(**{name: frame[name] * error_scale for name in errors})
+
+    def until(self, mjd: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """How far east and north [arcsec] the sources are at other times, and what their variances gain [arcsec2].
+
+        Parameters
+        ----------
+        mjd : shape (n,); NaN leaves a source where it stands
+        """
+        years = (mjd - self.position_mjd) / _DAYS_A_YEAR
+        before, after = ((at - self.measured_mjd) / _DAYS_A_YEAR for at in (self.position_mjd, mjd))
+        gained = after**2 - before**2
+        parts = (
+            self.east_mas_yr * years / 1e3,
+            self.north_mas_yr * years / 1e3,
+            (self.east_err_mas_yr / 1e3) ** 2 * gained,
+            (self.north_err_mas_yr / 1e3) ** 2 * gained,
+        )
+        east, north, east_gain, north_gain = (np.nan_to_num(part) for part in parts)
+        return east, north, east_gain, north_gain
+
+    def farthest_arcsec(self, mjd: Floats) -> float:
+        """No source is farther at any of these times from where it stands."""
+        known = mjd[np.isfinite(mjd)]
+        if not len(known):
+            return 0.0
+        ways = [np.hypot(*self.until(np.full(len(self.east_mas_yr), at))[:2]) for at in (known.min(), known.max())]
+        return max(float(way.max(initial=0.0)) for way in ways)
+
+
+def motions(motion: tuple[Floats, Floats], errors: tuple[Floats, Floats], epoch: Floats) -> Motions:
+    """Motions east and north [mas / yr] with errors, of positions at epochs (years, or MJD); a row has all or none."""
+    east, north = motion
+    mjd = np.where(epoch > _LAST_YEAR, epoch, _MJD_OF_J2000 + (epoch - 2000.0) * _DAYS_A_YEAR)
+    known = np.isfinite(east) & np.isfinite(north) & np.isfinite(mjd)
+    east, north, measured = (np.where(known, part, np.nan) for part in (east, north, mjd))
+    east_err, north_err = (np.where(known, np.nan_to_num(part), np.nan) for part in errors)
+    return Motions(east, north, east_err, north_err, measured, measured)
 
 
 def moved(
-    ra_deg: Floats, dec_deg: Floats, errors: Mapping[str, Floats], motions: Motions, mjd: float
-) -> tuple[Floats, Floats, dict[str, Floats]]:
-    """Positions at a time, and their errors [arcsec], grown by those of the motions; shape (n,) each.
+    ra_deg: Floats, dec_deg: Floats, errors: Mapping[str, Floats], of_rows: Motions, mjd: float
+) -> tuple[Floats, Floats, dict[str, Floats], Motions]:
+    """Positions at a time, their errors [arcsec] grown by those of the motions, and the motions of these positions.
 
     Where a motion or its epoch is missing, a position stays.
     """
-    years = _years(motions.epoch)
-    span = (mjd - _MJD_OF_J2000) / _DAYS_A_YEAR + 2000.0 - years
-    known = np.isfinite(motions.east_mas_yr) & np.isfinite(motions.north_mas_yr) & np.isfinite(span)
-    span = np.where(known, span, 0.0)
-    east, north = (np.nan_to_num(one) * span / 1e3 for one in (motions.east_mas_yr, motions.north_mas_yr))
+    known: Flags = np.isfinite(of_rows.measured_mjd)
+    east, north, east_gain, north_gain = of_rows.until(np.full(len(ra_deg), mjd))
     ra, dec = displaced(ra_deg, dec_deg, east, north)
     ra, dec = np.where(known, ra % 360.0, ra_deg), np.where(known, dec, dec_deg)
     grown = {
-        ours: np.hypot(errors[ours], np.nan_to_num(err) * span / 1e3)
-        for ours, err in (
-            ("ra_err_arcsec", motions.east_err_mas_yr),
-            ("dec_err_arcsec", motions.north_err_mas_yr),
-        )
+        "ra_err_arcsec": np.sqrt(errors["ra_err_arcsec"] ** 2 + east_gain),
+        "dec_err_arcsec": np.sqrt(errors["dec_err_arcsec"] ** 2 + north_gain),
     }
-    return ra, dec, grown
+    return ra, dec, grown, replace(of_rows, position_mjd=np.where(known, mjd, np.nan))
 
 
-def _years(epoch: Floats) -> Floats:
-    """Epochs as years."""
-    return np.where(epoch > _LAST_YEAR, 2000.0 + (epoch - _MJD_OF_J2000) / _DAYS_A_YEAR, epoch)
+def motions_of(table: pa.Table) -> Motions | None:
+    """The motions that a reference catalog's table has; None if its sources stay."""
+    if not set(MOTIONS) <= set(table.column_names):
+        return None
+    return Motions(*(table.column(name).to_numpy() for name in MOTIONS))

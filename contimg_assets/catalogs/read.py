@@ -16,19 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
-from contimg_assets.catalogs.motions import Motions, moved
+from contimg_assets.catalogs.motions import Motions, motions, moved
 from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source
-from contimg_assets.reading.columns import Columns, Container
+from contimg_assets.reading.columns import Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.positions import degrees_of, sexagesimal
-from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.units import factor, right_ascension_factor
+from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
+from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.frames import ICRS, Frame, frame_of_file, parse_frame, to_icrs, turned_errors
 
@@ -39,10 +39,16 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         *("ref_id", "name", "source_name", "iau_name", "component_name", "compname", "component_id"),
         *("nvss", "first", "sumss", "tgssadr", "gleam", "wenss", "racs-low", "racs-mid1", "racs-high1", "gid"),
     ),
-    "ra_deg": ("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000"),
-    "dec_deg": ("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl"),
-    "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs"),
-    "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs"),
+    "ra_deg": (
+        *("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000", "radeg", "ra2000", "ra_2000", "_ra"),
+        *("alpha_j2000", "alphawin_j2000", "ra_mean", "ramean"),
+    ),
+    "dec_deg": (
+        *("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl", "dedeg", "decdeg", "dec2000"),
+        *("de2000", "dec_2000", "_de", "_dec", "delta_j2000", "deltawin_j2000", "dec_mean", "decmean", "dec_icrs"),
+    ),
+    "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
+    "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
     "flux_mjy": (
         "flux",
         "total_flux",
@@ -79,6 +85,8 @@ _MOTIONS = {
     "pm_dec_err": (("pmdec_error", "e_pmde", "e_pmdec", "pmdec_err"), "mas / yr"),
     "epoch": (("ref_epoch", "posepoch", "epoch"), ""),
 }
+# The axes of FK5 differ from those of the ICRS by less than the errors of any motion.
+MOTIONS_IN = ("icrs", "fk5")
 _REQUIRED = ("ra_deg", "dec_deg")
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
 UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
@@ -112,6 +120,7 @@ class OpenedCatalog:
     found : our column -> where it is
     frame, frame_told : of its positions, and what is said of it
     dialect : the survey's, where its columns are known
+    n_tables : how many of the file's tables have positions, where nobody said which to read
     """
 
     container: Container
@@ -121,6 +130,7 @@ class OpenedCatalog:
     frame_told: str
     dialect: Dialect | None
     config: CatalogConfig
+    n_tables: int = 1
 
 
 def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table, int]:
@@ -157,7 +167,8 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     """
     if not path.exists():
         raise InputError(f"{path}: not readable (no such file); give the path of a catalog file")
-    container = _container(config, path, held)
+    first = _FirstOf(config)
+    container = _container(config, path, held, first)
     dialect = dialect_of(container.names)
     finder = finder_of(container.names, path) if dialect is None else None
     sources = {} if finder is None else {s.ours: s for s in finder.sources(container.names)}
@@ -175,12 +186,12 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
             found[ours] = one
     frame, told = _frame(container, found, config)
     kind = dialect.survey if dialect is not None else finder.name if finder is not None else ""
-    return OpenedCatalog(container, kind, found, frame, told, dialect, config)
+    n_tables = 1 if config.table is not None else max(first.n_found, 1)
+    return OpenedCatalog(container, kind, found, frame, told, dialect, config, n_tables)
 
 
-def _container(config: CatalogConfig, path: Path, held: ExitStack) -> Container:
+def _container(config: CatalogConfig, path: Path, held: ExitStack, known: _FirstOf) -> Container:
     """The file, opened; a survey's text without a header by the names that its columns are known to have."""
-    known = _first_of(config)
     survey = config.preset.lower() if config.preset is not None else None
     try:
         container = open_container(path, known, MAX_BYTES / 1e6, held, config.table)
@@ -208,16 +219,16 @@ def _first_row(path: Path) -> list[str]:
     return next((line.split() for line in lines if line.strip() and not line.startswith(("#", ";"))), [])
 
 
-class _first_of:
-    """Tells the first table of a file that has positions: of a reference, one table is enough."""
+class _FirstOf:
+    """Tells the first table of a file that has positions, and how many have: of a reference, one table is enough."""
 
     def __init__(self, config: CatalogConfig) -> None:
-        self._config, self._told = config, False
+        self._config, self.n_found = config, 0
 
     def __call__(self, columns: Sequence[str]) -> bool:
-        found = not self._told and _has_positions(columns, self._config)
-        self._told |= found
-        return found
+        found = _has_positions(columns, self._config)
+        self.n_found += found
+        return found and self.n_found == 1
 
 
 def _has_positions(columns: Sequence[str], config: CatalogConfig) -> bool:
@@ -249,9 +260,10 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
         return _with_unit(given.column, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
     if given is not None and not preset:
         return None
-    if ours in names:
-        return _with_unit(ours, None, "", units)
-    lower = {name.lower(): name for name in reversed(names)}
+    lower = _by_lower(names)
+    own = ours if ours in names else lower.get(ours)
+    if own is not None:
+        return _with_unit(own, None, "", units)
     if known.dialect is not None and ours in known.dialect.columns:
         theirs, unit = known.dialect.columns[ours]
         there = next((lower[name.lower()] for name in theirs if name.lower() in lower), None)
@@ -265,7 +277,15 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
     usual = next((lower[alias] for alias in _ALIASES.get(ours, ()) if alias in lower), None)
     if usual is not None:
         return _with_unit(usual, None, "", units)
-    return _elsewhere(ours, names, lower)
+    return _elsewhere(ours, names, lower, units)
+
+
+def _by_lower(names: Sequence[str]) -> dict[str, str]:
+    """Columns by their names in small letters, and without the units that stand in them."""
+    return {
+        **{bare_name(name)[0].lower(): name for name in reversed(names)},
+        **{name.lower(): name for name in reversed(names)},
+    }
 
 
 # What finders' readers call the columns of a reference; their identifiers are numbers, which change with every run.
@@ -276,7 +296,7 @@ _OF_FINDERS = {
 }
 
 
-def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str]) -> Found | None:
+def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str], units: Mapping[str, str]) -> Found | None:
     """Positions over several columns, or in other frames."""
     if ours not in _REQUIRED:
         return None
@@ -286,7 +306,7 @@ def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str]) -> Fou
     for longitudes, latitudes, _ in _OTHER_FRAMES:
         pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
         if None not in pair:
-            return Found(str(pair[_REQUIRED.index(ours)]), "deg", "")
+            return _with_unit(str(pair[_REQUIRED.index(ours)]), None, "", units)
     return None
 
 
@@ -350,7 +370,13 @@ def _frame(container: Container, found: Mapping[str, Found], config: CatalogConf
         if column.lower() in longitudes:
             return frame, f"{frame} by the column {column!r}, converted to ICRS"
     frames = container.about.frames
-    return frame_of_file(frames.get(column, frames.get("")))
+    try:
+        return frame_of_file(frames.get(column, frames.get("")))
+    except ValueError as error:
+        raise InputError(
+            f"{container.path}: the frame that the file states cannot be converted ({error}); say which it is with "
+            "--frame, or the key `frame` of the catalog"
+        ) from error
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -370,10 +396,10 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
     if broken:
         raise InputError(f"{path}: line {broken[0].line}: {broken[0].reason}; correct the line")
     columns = {ours: _values(ours, opened, loaded, path) for ours in (*UNITS, "spectral_index") if ours in found}
-    if not config.ra_err_on_sky and "ra_err_arcsec" in found and found["ra_err_arcsec"].column != "ra_err_arcsec":
-        # Of the coordinate, in whichever frame it is.
+    if "ra_err_arcsec" in found and _of_coordinate(found["ra_err_arcsec"], config):
+        # In whichever frame it is.
         columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
-    motions = _motions(opened, loaded)
+    moving = _motions(opened, loaded)
     _into_icrs(columns, opened.frame)
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     usable = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0)
@@ -386,12 +412,17 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
     kept["ra_deg"] = kept["ra_deg"] % 360.0
     kept["ra_deg"][kept["ra_deg"] >= 360.0] = 0.0
     own_errors = {ours: kept.get(ours, np.full(len(kept["ra_deg"]), np.nan)) for ours in _ERRORS}
-    if motions is not None and config.positions_at_mjd is not None:
-        kept["ra_deg"], kept["dec_deg"], own_errors = moved(
-            kept["ra_deg"], kept["dec_deg"], own_errors, motions.of(usable), config.positions_at_mjd
+    moving = None if moving is None else moving.of(usable)
+    if moving is not None and config.positions_at_mjd is not None:
+        kept["ra_deg"], kept["dec_deg"], own_errors, moving = moved(
+            kept["ra_deg"], kept["dec_deg"], own_errors, moving, config.positions_at_mjd
         )
     table = _reference(opened, loaded, kept, own_errors, usable)
-    return REFERENCE.to_arrow(table), int((~usable).sum()) + len(loaded.broken)
+    n_out = int((~usable).sum()) + len(loaded.broken)
+    if moving is None:
+        return REFERENCE.to_arrow(_named(table)), n_out
+    table = pd.concat([table, moving.as_frame(config.position_err_scale)], axis=1)
+    return MOVING_REFERENCE.to_arrow(_named(table)), n_out
 
 
 _ERRORS = ("ra_err_arcsec", "dec_err_arcsec")
@@ -404,13 +435,13 @@ def _reference(
     errors: Mapping[str, np.ndarray],
     usable: np.ndarray,
 ) -> pd.DataFrame:
-    """Rows in the columns of REFERENCE, sorted."""
+    """Rows in the columns of REFERENCE, in the order of the file."""
     config = opened.config
     ra, dec = kept["ra_deg"], kept["dec_deg"]
     nothing = np.full(len(ra), np.nan)
     flux, flux_err = kept.get("flux_mjy", nothing), kept.get("flux_err_mjy", nothing)
     # Columns that only fill gaps of the flux: a catalog without any is fine (positions alone, as ICRF).
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "catalog_source_id": _names(opened, loaded, usable, ra, dec),
             "ra_deg": ra,
@@ -424,6 +455,10 @@ def _reference(
             "healpix_29": healpix_29(ra, dec),
         }
     )
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of the sky, each with a name of its own."""
     table = _sorted_by_cell(table)
     table["catalog_source_id"] = _distinct(table)
     return table
@@ -451,7 +486,7 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     if one.column not in loaded.numbers:
         return _of_parts(ours, one, loaded)
     if ours in _REQUIRED:
-        return _position(ours, one, loaded, path)
+        return _position(ours, opened, loaded, path)
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
     if len(wrong):
         raise InputError(f"{path}: row {wrong[0] + 1}, column {one.column!r}: {texts[0]!r} is not a number")
@@ -464,9 +499,12 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     return values * _factor(ours, one, path)
 
 
-def _position(ours: str, one: Found, loaded: Columns, path: Path) -> np.ndarray:
+def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np.ndarray:
+    one = opened.found[ours]
     try:
-        values = degrees_of(loaded, one.column, one.unit, hours=ours == "ra_deg")
+        # Longitudes of other frames are in degrees, sexagesimal or not.
+        hours = ours == "ra_deg" and opened.frame.name in ("icrs", "fk5", "fk4", "fk4-no-e")
+        values = degrees_of(loaded, one.column, one.unit, hours=hours)
     except (ValueError, TypeError) as error:
         raise _no_unit(ours, one, path) from error
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
@@ -501,6 +539,13 @@ def _no_unit(ours: str, one: Found, path: Path) -> InputError:
     )
 
 
+def _of_coordinate(error: Found, config: CatalogConfig) -> bool:
+    """Whether an error of right ascension is not yet one on the sky."""
+    if error.unit is not None and is_of_time(error.unit):
+        return True
+    return not config.ra_err_on_sky and error.column != "ra_err_arcsec"
+
+
 def _into_icrs(columns: dict[str, np.ndarray], frame: Frame) -> None:
     """Bring positions and their errors into the ICRS."""
     if frame == ICRS:
@@ -523,7 +568,7 @@ def _unflagged(opened: OpenedCatalog, loaded: Columns) -> np.ndarray:
 
 def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:
     """Columns of proper motions and their epoch; none where there are no motions."""
-    lower = {name.lower(): name for name in reversed(opened.container.names)}
+    lower = _by_lower(opened.container.names)
     found = {
         what: lower[next(name for name in names if name in lower)]
         for what, (names, _) in _MOTIONS.items()
@@ -540,15 +585,21 @@ def has_motions(path: Path, table: str | None = None) -> bool:
             opened = open_catalog(path.name, config, path, held)
         except InputError:
             return False
-        return bool(_motion_columns(opened))
+        return moves(opened)
+
+
+def moves(opened: OpenedCatalog) -> bool:
+    """Whether a file has proper motions and the time that its positions are of."""
+    return bool(_motion_columns(opened))
 
 
 def _motions(opened: OpenedCatalog, loaded: Columns) -> Motions | None:
     columns = _motion_columns(opened)
-    if not columns or opened.frame.name != "icrs":
+    if not columns or opened.frame.name not in MOTIONS_IN:
         return None
     nothing = np.zeros(len(loaded.lines))
-    return Motions(*(loaded.numbers[columns[what]] if what in columns else nothing for what in _MOTIONS))
+    parts = [loaded.numbers[columns[what]] if what in columns else nothing for what in _MOTIONS]
+    return motions((parts[0], parts[1]), (parts[2], parts[3]), parts[4])
 
 
 def _errors(values: np.ndarray, flux_mjy: np.ndarray, config: CatalogConfig) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from contimg_assets.config import CatalogConfig, Config, check_section, load_con
 from contimg_assets.errors import InputError
 from contimg_assets.files import reading_from, replacing, writing_to
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
-from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.catalogs import MOTIONS, MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.schemas.tables import AngleLike, TableLike, as_frame, as_number, as_position, require
 from contimg_assets.sky import sphere
@@ -200,6 +201,11 @@ class ReferenceCatalog:
         config = check_section(CatalogConfig, {"path": file, **settings}, ("catalogs", called))
         return cls(called, build_catalog(called, config, Path.cwd()))
 
+    def __getstate__(self) -> dict[str, object]:
+        # Another process reads the file, of which it may need less.
+        read = {"table", "_groups"} if self.path is not None else set()
+        return {name: value for name, value in self.__dict__.items() if name not in read}
+
     def __repr__(self) -> str:
         return f"ReferenceCatalog({self.name!r}, {self.freq_mhz:g} MHz, {self.beam_arcsec:g} arcsec, {self.version})"
 
@@ -212,7 +218,12 @@ class ReferenceCatalog:
         """The whole catalog, read when first asked for and kept."""
         assert self.path is not None
         # One chunk: rows are taken by index, and looking up chunks would cost more than taking.
-        return pq.read_table(self.path, columns=REFERENCE.names).combine_chunks()
+        return pq.read_table(self.path, columns=self._columns).combine_chunks()
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        """Of the table in the file: with motions, where its sources have some."""
+        return _columns_of(pq.read_schema(self.path).names).names
 
     @cached_property
     def _groups(self) -> Integers:
@@ -256,7 +267,7 @@ class ReferenceCatalog:
         low, high = coarser(self._groups.T, order)
         needed = np.searchsorted(cells, high, side="right") > np.searchsorted(cells, low, side="left")
         with pq.ParquetFile(self.path) as file:
-            return file.read_row_groups(np.flatnonzero(needed).tolist(), columns=REFERENCE.names).combine_chunks()
+            return file.read_row_groups(np.flatnonzero(needed).tolist(), columns=self._columns).combine_chunks()
 
     def near(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> pa.Table:
         """At least the rows within a radius of any of the positions; rows somewhat farther may be among them.
@@ -371,17 +382,23 @@ class ReferenceCatalog:
         return result
 
 
+def _columns_of(names: Collection[str]) -> TableSchema:
+    """The schema of a table with these columns."""
+    return MOVING_REFERENCE if set(MOTIONS) <= set(names) else REFERENCE
+
+
 def _sorted_reference(source: TableLike, name: str) -> pa.Table:
     """A table of schema REFERENCE sorted by cell, missing optional columns filled in."""
     if isinstance(source, pa.Table) and set(REFERENCE.names) <= set(source.column_names):
-        table = source.select(REFERENCE.names)
+        table = source.select(_columns_of(source.column_names).names)
         cells = table.column("healpix_29").to_numpy()
         if (np.diff(cells) >= 0).all():
             return table.replace_schema_metadata(None)
     frame = as_frame(source, f"catalogue {name!r}")
     require(frame, ("catalog_source_id", "ra_deg", "dec_deg"), f"catalogue {name!r}")
-    frame = pd.DataFrame({name: frame[name] for name in REFERENCE.names if name in frame.columns})
-    for column in REFERENCE:
+    schema = _columns_of(frame.columns)
+    frame = pd.DataFrame({name: frame[name] for name in schema.names if name in frame.columns})
+    for column in schema:
         if column.name not in frame.columns and column.nullable:
             frame[column.name] = np.nan
     for error in ("ra_err_arcsec", "dec_err_arcsec"):
@@ -391,7 +408,7 @@ def _sorted_reference(source: TableLike, name: str) -> pa.Table:
         frame["catalog_source_id"] = frame["catalog_source_id"].astype("str")
     frame["healpix_29"] = healpix_29(frame["ra_deg"].to_numpy(float), frame["dec_deg"].to_numpy(float))
     frame = frame.sort_values(["healpix_29", "catalog_source_id"], kind="stable", ignore_index=True)
-    return REFERENCE.to_arrow(frame).replace_schema_metadata(None)
+    return schema.to_arrow(frame).replace_schema_metadata(None)
 
 
 def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[ReferenceCatalog]:

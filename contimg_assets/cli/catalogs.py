@@ -68,14 +68,16 @@ def add(
         columns=dict(_column(text) for text in column or ()),
     )
     config = load_config(config_file)
+    found = inspect_reference(config.catalog_path(name), config.catalogs[name])
+    _tell_kind(file, found)
     taken = columns_taken(config.catalogs[name], config.catalog_path(name))
     for ours, theirs, unit, stated in taken.itertuples(index=False, name=None):
         shown = escape(f"{theirs} [{unit}]" if unit else str(theirs))
         doubt = "" if stated else "  [yellow]assumed: the file names no unit; say another with --column[/]"
         console.print(f"  {ours} is {shown}{doubt}", soft_wrap=True)
     _tell_settings(config.catalogs[name], given=(freq_mhz, beam_arcsec))
-    found = inspect_reference(config.catalog_path(name), config.catalogs[name])
     _tell_rest(found)
+    _tell_first_rows(found)
     for sentence in _misgivings(config, name, images):
         console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(f"Catalogue {escape(name)} has {n_rows} sources; `contimg run` matches every epoch to it.")
@@ -125,8 +127,8 @@ def _tell_settings(settings: CatalogConfig, given: tuple[float | None, float | N
     ]
     if settings.positions_at_mjd is not None:
         parts.append(
-            f"proper motions: positions moved to MJD {settings.positions_at_mjd:.0f}, the mean of your images "
-            "(positions_at_mjd), their errors grown"
+            f"proper motions: shown as of MJD {settings.positions_at_mjd:.0f}, the mean of your images "
+            "(positions_at_mjd), and matched as of each image"
         )
     console.print("  " + escape("; ".join(parts)), highlight=False, soft_wrap=True)
 
@@ -166,7 +168,8 @@ def inspect(
     _tell_inspection(file, found)
 
 
-def _tell_inspection(file: Path, found: Inspection) -> None:
+def _tell_kind(file: Path, found: Inspection) -> None:
+    """Container, table, finder or survey, rows."""
     of = f", table {found.table} of {', '.join(found.tables)}" if found.table else ""
     known = found.format or "nobody we know"
     console.print(f"{escape(str(file))}: {escape(found.kind + of)}", highlight=False, soft_wrap=True)
@@ -174,6 +177,10 @@ def _tell_inspection(file: Path, found: Inspection) -> None:
     console.print(
         f"  read as {kind}; written by: {escape(known)}; {found.n_rows} rows", highlight=False, soft_wrap=True
     )
+
+
+def _tell_inspection(file: Path, found: Inspection) -> None:
+    _tell_kind(file, found)
     for ours, theirs, unit_, by, converted in found.columns.astype(str).to_numpy().tolist():
         unit = f" [{unit_}]" if unit_ else ""
         said = (
@@ -182,10 +189,15 @@ def _tell_inspection(file: Path, found: Inspection) -> None:
         line = escape(f"  {ours} is {theirs}{unit}") + said + escape(f" {converted}".rstrip())
         console.print(line, highlight=False, soft_wrap=True)
     _tell_rest(found)
-    if found.ignored:
-        console.print(f"  not asked for: {escape(', '.join(found.ignored)[:1000])}", highlight=False, soft_wrap=True)
     if found.refused:
         console.print(f"  no catalog of detections: {escape(found.refused)}", highlight=False, soft_wrap=True)
+    _tell_first_rows(found)
+
+
+def _tell_first_rows(found: Inspection) -> None:
+    """Columns that nobody asked for, and the first rows in our columns."""
+    if found.ignored:
+        console.print(f"  not asked for: {escape(', '.join(found.ignored)[:1000])}", highlight=False, soft_wrap=True)
     if len(found.first):
         console.print("First rows:")
         console.print(escape(found.first.T.to_string(header=False)), highlight=False, soft_wrap=True)

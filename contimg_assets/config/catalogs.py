@@ -32,7 +32,8 @@ class CatalogConfig(Section):
     )
     positions_at_mjd: float | None = Field(
         None,
-        description="Time that positions are moved to where the file has proper motions [MJD]; not moved if empty",
+        description="Time that positions are listed at where the file has proper motions [MJD]; the file's if empty. "
+        "Each image meets the sources where they are when it is taken, whatever this says",
     )
     freq_mhz: float = Field(gt=0, description="Frequency of its fluxes [MHz]")
     beam_arcsec: float = Field(10.0, gt=0, description="Resolution, FWHM [arcsec]")

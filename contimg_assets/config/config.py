@@ -12,6 +12,7 @@ from contimg_assets.config.automation import Automation
 from contimg_assets.config.bands import Bands
 from contimg_assets.config.catalogs import CatalogConfig
 from contimg_assets.config.checks import Checks
+from contimg_assets.config.compute import Compute
 from contimg_assets.config.corrections import Corrections
 from contimg_assets.config.ingest import Ingest
 from contimg_assets.config.matching import Matching
@@ -51,6 +52,7 @@ class Config(Section):
     stokes: Stokes = Field(default_factory=Stokes)
     checks: Checks = Field(default_factory=Checks)
     automation: Automation = Field(default_factory=Automation)
+    compute: Compute = Field(default_factory=Compute)
 
     root: Path = Field(default_factory=Path.cwd, exclude=True)
 

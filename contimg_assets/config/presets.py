@@ -319,8 +319,10 @@ PRESETS: dict[str, Preset] = {
             "catalog_source_id": ("VLSSr", None),
             "ra_err_arcsec": ("e_RAJ2000", None),
             "dec_err_arcsec": ("e_DEJ2000", None),
-            "flux_mjy": ("Si", "Jy"),
-            "flux_err_mjy": ("e_Si", "Jy"),
+            # Its peak, which is all that is published.
+            "flux_mjy": ("Sp", "Jy"),
+            "flux_err_mjy": ("e_Sp", "Jy"),
+            "flux_peak_mjy_beam": ("Sp", "Jy"),
         },
         "Lane et al. 2014, MNRAS 440, 327",
         position_err_arcsec=3.0,

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Collection
 from typing import Annotated, ClassVar
 
-import astropy.units as u
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from contimg_assets.identity.versions import version_of_value
 from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.units import converts, is_known
 
 
 class Section(BaseModel):
@@ -42,10 +42,8 @@ class Section(BaseModel):
 
 
 def _known_unit(unit: str) -> str:
-    try:
-        u.Unit(unit)
-    except ValueError as error:
-        raise ValueError(f"{unit!r} is not a unit that astropy.units knows") from error
+    if not is_known(unit):
+        raise ValueError(f"{unit!r} is not a unit that astropy.units knows")
     return unit
 
 
@@ -74,11 +72,8 @@ def check_columns(
             near = difflib.get_close_matches(name, allowed, 1)
             meant = f" (is {near[0]!r} meant?)" if near else ""
             raise ValueError(f"unknown column {name!r}{meant}; allowed are {', '.join(allowed)}")
-        ours = u.Unit(schema[name].unit)
-        # Fluxes are delivered as Jy or Jy/beam whichever they are; the readers say where that matters.
-        fluxes = (u.Jy, u.Jy / u.beam)
-        kinds = fluxes if any(map(ours.is_equivalent, fluxes)) else (ours,)
-        if source.unit is not None and not any(map(u.Unit(source.unit).is_equivalent, kinds)):
-            unit = str(ours) or "a number"
+        ours = schema[name].unit
+        if source.unit is not None and not converts(source.unit, ours, name in ("ra_deg", "ra_err_arcsec")):
+            unit = ours or "a number"
             raise ValueError(f"column {name!r}: the unit {source.unit!r} cannot be turned into {unit!r}")
     return columns

@@ -58,7 +58,7 @@ def match_catalogs(
     ----------
     measurements : columns measurement_id, image, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec; used
         where present: flux_int_mjy, flux_peak_mjy_beam. Any order of rows; duplicates are matched like others
-    images : columns image, bmaj_arcsec, freq_mhz
+    images : columns image, bmaj_arcsec, freq_mhz; mjd, where catalog sources with proper motions are then
     catalogs : reference catalogs; none gives empty tables
     parameters : section `matching` of the configuration
     associations : columns source_id, measurement_id, separation_arcsec; for the column source_id
@@ -186,7 +186,8 @@ def match_sources(
     Parameters
     ----------
     sources : columns source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ns_arcsec, freq_mhz, beam_arcsec;
-        used where present: flux_mjy (our flux density, for flux ratios)
+        used where present: flux_mjy (our flux density, for flux ratios), mjd (where catalog sources with proper motions
+        are then)
     catalogs : reference catalogs; none gives an empty table
     parameters : section `matching` of the configuration. No offset is taken out: positions are corrected
     accepted : columns source_id, catalog, catalog_source_id: pairs that people accepted, which are candidates however
@@ -247,7 +248,8 @@ def _match_one(
     by_hand = None if accepted is None else _rows_of(accepted[accepted["catalog"] == catalog.name], targets, table)
     # Around rows that people accepted, too.
     around = targets.healpix if by_hand is None else np.append(targets.healpix, cells[by_hand[1]])
-    sky = Sky(table, rows, catalog.beam_arcsec, around, reach_arcsec(targets, catalog.beam_arcsec, parameters))
+    reach = reach_arcsec(targets, catalog.beam_arcsec, parameters)
+    sky = Sky(table, rows, catalog.beam_arcsec, around, reach, targets.mjd)
     max_offset_arcsec = parameters.max_offset_arcsec if align else 0.0
     per_group = np.bincount(targets.group, density, minlength=len(targets.groups)) / formulas.ARCSEC2_PER_DEG2
 

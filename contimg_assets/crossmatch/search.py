@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from contimg_assets.catalogs.motions import motions_of
 from contimg_assets.config import Matching
 from contimg_assets.crossmatch.offsets import Cloud, Offsets
 from contimg_assets.crossmatch.targets import Targets
@@ -46,11 +47,25 @@ class Sky:
     beam_arcsec : of the catalog
     cells : HEALPix cells of order 29 of the positions that will be searched from
     reach_arcsec : how far from those anything is looked for
+    mjd : times of those positions, where known: sources with proper motions are looked for as far as they go till then
     """
 
-    def __init__(self, table: pa.Table, rows: Indices, beam_arcsec: float, cells: Cells, reach_arcsec: float) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        rows: Indices,
+        beam_arcsec: float,
+        cells: Cells,
+        reach_arcsec: float,
+        mjd: Floats | None = None,
+    ) -> None:
         self.table, self.rows = table, rows
         self.healpix = table.column("healpix_29").to_numpy()
+        self.motions = motions_of(table)
+        self.farthest_arcsec = 0.0
+        if self.motions is not None and mjd is not None:
+            self.farthest_arcsec = self.motions.farthest_arcsec(mjd)
+        reach_arcsec += self.farthest_arcsec
         self.beam_arcsec = beam_arcsec
         self.ra, self.dec = table.column("ra_deg").to_numpy(), table.column("dec_deg").to_numpy()
         self.flux_mjy = table.column("flux_mjy").to_numpy()
@@ -153,7 +168,7 @@ def find_pairs(
     beam = 0.5 * (float(targets.beam.max()) + sky.beam_arcsec)
     # Offsets are looked for in a square.
     radius = max(min(candidate, parameters.max_radius_arcsec), beam) + np.sqrt(2.0) * max_offset_arcsec
-    found = sky.match(targets.ra, targets.dec, radius)
+    found = sky.match(targets.ra, targets.dec, radius + sky.farthest_arcsec)
     i, j = found["detected_index"].to_numpy(), found["catalog_index"].to_numpy()
     separation, dra, ddec = (found[f"{name}_arcsec"].to_numpy() for name in ("separation", "dra", "ddec"))
     by_hand = np.zeros(len(i), bool)
@@ -169,10 +184,36 @@ def find_pairs(
     sigma_ns = np.sqrt(targets.sigma_ns[i] ** 2 + blurred[i] ** 2 + their_ns**2)
     sigma_ew, sigma_ns = (np.maximum(sigma, parameters.min_error_arcsec) for sigma in (sigma_ew, sigma_ns))
     pairs = CatalogPairs(i, j, separation, dra, ddec, sigma_ew, sigma_ns, dra, ddec, separation, by_hand)
-    own = np.maximum(
-        candidate_radius(np.maximum(sigma_ew, sigma_ns), parameters), 0.5 * (targets.beam[i] + sky.beam_arcsec)
-    )
+    if sky.motions is not None:
+        pairs = _at_their_times(pairs, targets, sky, radius)
+    sigma = np.maximum(pairs.sigma_ew, pairs.sigma_ns)
+    own = np.maximum(candidate_radius(sigma, parameters), 0.5 * (targets.beam[pairs.target] + sky.beam_arcsec))
     return _near(pairs, own + np.sqrt(2.0) * max_offset_arcsec)
+
+
+def _at_their_times(pairs: CatalogPairs, targets: Targets, sky: Sky, radius_arcsec: float) -> CatalogPairs:
+    """The pairs with catalog sources where they are at the time of the target, their errors grown till then."""
+    assert sky.motions is not None
+    i, j = pairs.target, pairs.row
+    east, north, east_gain, north_gain = sky.motions.of(j).until(targets.mjd[i])
+    moving = np.flatnonzero((east != 0) | (north != 0))
+    i, j = i[moving], j[moving]
+    ra, dec = sphere.displaced(sky.ra[j], sky.dec[j], east[moving], north[moving])
+    separation, dra, ddec = pairs.separation.copy(), pairs.dra.copy(), pairs.ddec.copy()
+    separation[moving] = sphere.separation_arcsec(targets.ra[i], targets.dec[i], ra, dec)
+    dra[moving], ddec[moving] = sphere.offsets_arcsec(targets.ra[i], targets.dec[i], ra, dec)
+    carried = replace(
+        pairs,
+        separation=separation,
+        dra=dra,
+        ddec=ddec,
+        sigma_ew=np.sqrt(np.maximum(pairs.sigma_ew**2 + east_gain, 0.0)),
+        sigma_ns=np.sqrt(np.maximum(pairs.sigma_ns**2 + north_gain, 0.0)),
+        x=dra,
+        y=ddec,
+        distance=separation,
+    )
+    return carried.where((separation <= radius_arcsec) | pairs.accepted)
 
 
 def candidate_radius(sigma_arcsec: Floats, parameters: Matching) -> Floats:

@@ -22,7 +22,7 @@ SOURCE_GROUP_ORDER = 4
 _UNKNOWN_ERROR_ARCSEC = 0.2
 _USED_COLUMNS = (
     *("image", "ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec"),
-    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec", "alpha", "alpha_err"),
+    *("flux_int_mjy", "flux_peak_mjy_beam", "flux_mjy", "freq_mhz", "beam_arcsec", "alpha", "alpha_err", "mjd"),
 )
 
 
@@ -36,6 +36,7 @@ class Targets:
     group_healpix : cell of order 29 about the middle of each group, shape (n_groups,)
     image : a catalog source is the counterpart of at most one target of an image
     alpha, alpha_err : spectral indices from bands of our own, NaN where there is but one
+    mjd : when a target was seen there, NaN where that is not known
     """
 
     ids: pd.Series
@@ -55,6 +56,7 @@ class Targets:
     healpix: Cells
     alpha: Floats
     alpha_err: Floats
+    mjd: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,6 +104,7 @@ def of_measurements(measurements: pd.DataFrame, images: pd.DataFrame, parameters
         healpix=healpix,
         alpha=np.full(len(ordered), np.nan),
         alpha_err=np.full(len(ordered), np.nan),
+        mjd=by_name["mjd"].to_numpy(float)[group] if "mjd" in by_name else np.full(len(ordered), np.nan),
     )
 
 
@@ -135,6 +138,7 @@ def of_sources(sources: pd.DataFrame) -> Targets:
         healpix=healpix,
         alpha=optional("alpha"),
         alpha_err=optional("alpha_err"),
+        mjd=optional("mjd"),
     )
 
 

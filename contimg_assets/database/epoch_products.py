@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -96,6 +96,20 @@ class EpochProducts:
         if self.bands.is_used:
             versions.append(self.bands.version)
         return combine_versions(self.epoch, *versions)
+
+    def ready(self) -> EpochProducts:
+        """The same, with its tables checked and its version known: for another process to write.
+
+        Raises
+        ------
+        SchemaError
+            As `tables`.
+        """
+        frames: dict[str, Any] = {**self.tables}
+        ready = replace(self, **frames)
+        # Known to a `cached_property` is what lies under its name.
+        ready.__dict__.update(tables=self.tables, band_mhz=self.band_mhz, content_version=self.content_version)
+        return ready
 
 
 def _checked(schema: TableSchema, frame: Frame) -> pa.Table:

@@ -57,6 +57,7 @@ class Listed:
         fluxes are right; None where there are too few
     n_new : of `ProductsDatabase.new_sources` at the default
     n_new_false : how many of those are expected not to be new; None where nothing tells
+    matched : catalogs that have a counterpart of any source; None where nobody counted
     """
 
     flux_kind: str
@@ -68,6 +69,7 @@ class Listed:
     median_eta: float | None
     n_new: int
     n_new_false: float | None
+    matched: tuple[str, ...] | None = None
 
 
 def image_corrections(database: ProductsDatabase) -> pd.DataFrame:
@@ -168,6 +170,8 @@ def listed(database: ProductsDatabase, parameters: Variability) -> Listed:
         m = TABLES["measurements"].c
         peaks = sa.select(m.measurement_id).where(m.flux_peak_mjy_beam.is_not(None)).limit(1)
         has_peaks = connection.execute(peaks).first() is not None
+        found = sa.select(TABLES["cross_matches"].c.catalog_type).distinct()
+        matched = tuple(sorted(connection.execute(found).scalars().all()))
     return Listed(
         flux_kind=kind,
         has_peaks=has_peaks,
@@ -179,6 +183,7 @@ def listed(database: ProductsDatabase, parameters: Variability) -> Listed:
         median_eta=relative_eta(judged.loc[~varies, f"eta_{kind}"], judged.loc[~varies, f"n_{kind}"]),
         n_new=len(new),
         n_new_false=float(new["false_chance"].sum()) if "false_chance" in new else None,
+        matched=matched,
     )
 
 

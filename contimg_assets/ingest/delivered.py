@@ -18,11 +18,11 @@ from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.readers import Chosen, choose_reader, is_catalog
 from contimg_assets.ingest.readers.base import Rows, Source
-from contimg_assets.reading.columns import About, Columns, Container
+from contimg_assets.reading.columns import About, Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.positions import degrees_of
 from contimg_assets.schemas.detections import DETECTIONS
-from contimg_assets.schemas.units import column_factor, factor, right_ascension_factor
+from contimg_assets.schemas.units import column_factor, factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.frames import frame_of_file, parse_frame, to_icrs, turned_errors
 
@@ -106,7 +106,7 @@ def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
     texts = [name for name, source in found.values() if source.text]
     delivered = container.load(list(dict.fromkeys(numbers)), list(dict.fromkeys(texts)))
     rows = Rows(delivered, {}, {}, {ours: name for ours, (name, _) in found.items()})
-    taken = []
+    taken, of_time = [], False
     for ours, (name, source) in found.items():
         if source.text:
             rows.texts[ours] = delivered.texts[name]
@@ -114,6 +114,11 @@ def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
         else:
             rows.numbers[ours], one = _convert(container, name, source, delivered, chosen.key)
             taken.append(one)
+            if ours == "ra_err_arcsec" and is_of_time(one.unit):
+                of_time = True
+    if of_time and "dec_deg" in rows.numbers:
+        # Seconds of time are errors of the coordinate, ours are on the sky.
+        rows.numbers["ra_err_arcsec"] = rows.numbers["ra_err_arcsec"] * np.cos(np.radians(rows.numbers["dec_deg"]))
     if container.names:
         reader.finish(rows)
         _require(container, chosen, {*rows.numbers, *rows.texts})
@@ -140,11 +145,13 @@ def _nothing(rows: Rows) -> None:
 
 
 def find_columns(names: Sequence[str], sources: Sequence[Source]) -> dict[str, tuple[str, Source]]:
-    """Our column -> the file's column and its source; exact names first, else whatever the case."""
+    """Our column -> the file's column and its source; exact names first, else whatever the case and a unit in it."""
     present = {name for name in names if name}
     by_lower: dict[str, str] = {}
     for name in names:
         by_lower.setdefault(name.lower(), name)
+    for name in names:
+        by_lower.setdefault(bare_name(name)[0].lower(), name)
     found: dict[str, tuple[str, Source]] = {}
     for source in sources:
         exact = [name for name in source.names if name in present]
@@ -197,7 +204,13 @@ def _to_icrs(rows: Rows, container: Container, chosen: Chosen) -> str:
         frame = parse_frame(chosen.frame)
         told = f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
     else:
-        frame, told = frame_of_file(frames.get(name, frames.get("")))
+        try:
+            frame, told = frame_of_file(frames.get(name, frames.get("")))
+        except ValueError as error:
+            raise InputError(
+                f"{container.path}: the frame that the file states cannot be converted ({error}); say which it is in "
+                "ingest.frame"
+            ) from error
     if frame.name != "icrs":
         numbers = rows.numbers
         numbers["ra_deg"], numbers["dec_deg"], turn = to_icrs(numbers["ra_deg"], numbers["dec_deg"], frame)

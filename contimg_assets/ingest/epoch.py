@@ -25,7 +25,7 @@ from contimg_assets.identity.ids import measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
 from contimg_assets.ingest.delivered import NO_CATALOG, DeliveredCatalog, no_detections, read_delivered
 from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
-from contimg_assets.ingest.manifest import Manifest, read_manifest
+from contimg_assets.ingest.manifest import Manifest, nearest_known, read_manifest
 from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
@@ -402,7 +402,7 @@ def _report(epoch: str, result: EpochDetections) -> None:
             "epoch %s: columns of %s that are not known are ignored: %s",
             epoch,
             MANIFEST,
-            ", ".join(result.unknown_columns),
+            ", ".join(map(nearest_known, result.unknown_columns)),
         )
     empty = result.images.loc[(result.images["n_rows"] == 0) & (result.images["format"] != NO_CATALOG), "catalogue"]
     if len(empty):

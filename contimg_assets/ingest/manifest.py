@@ -21,10 +21,12 @@ from contimg_assets.config import OTHER_STOKES, STOKES_I, Config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.manifest_text import (
+    KNOWN,
     MANIFEST,
     MJD_OF_1900,
     MJD_OF_2200,
-    TIME_COLUMNS,
+    NUMBERS,
+    TEXTS,
     ManifestText,
     mjd_of,
     number_of,
@@ -33,26 +35,14 @@ from contimg_assets.ingest.manifest_text import (
 )
 from contimg_assets.reading.columns import EXCERPT
 from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
+from contimg_assets.reading.positions import wrapped
 
-NUMBERS = (
-    "mjd_mid",
-    "ra_deg",
-    "dec_deg",
-    "radius_deg",
-    "bmaj_arcsec",
-    "bmin_arcsec",
-    "bpa_deg",
-    "freq_mhz",
-    "rms_mjy_beam",
-)
-_KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS)
-_TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 # What is allowed, and the cure where it is likely something else.
 _RANGES: dict[str, tuple[float, float, str]] = {
     "mjd_mid": (MJD_OF_1900, MJD_OF_2200, "a modified Julian date in days is needed (a Julian date minus 2400000.5)"),
-    "ra_deg": (0.0, 360.0, "degrees from 0 to 360 are needed"),
+    "ra_deg": (0.0, 360.0, "degrees from -180 to 360 are needed"),
     "dec_deg": (-90.0, 90.0, "degrees from -90 to 90 are needed"),
     "radius_deg": (1e-6, 180.0, "degrees above 0 are needed"),
     "bmaj_arcsec": (1e-6, 1e6, "arcsec above 0 are needed"),
@@ -104,9 +94,10 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     table = _with_stokes(_parse(path, text), path)
     catalogs = _catalogs(table, path, folder, roots)
     table = _with_headers(table, path, folder, roots)
+    ra = wrapped(table["ra_deg"].to_numpy())
+    table["ra_deg"] = np.where(ra == 360.0, 0.0, ra)
     _check(table, path, text.names)
     _check_sums(table, path, catalogs)
-    table["ra_deg"] = np.where(table["ra_deg"] == 360.0, 0.0, table["ra_deg"])
     rms_maps = [_named(name, "rms_map", line, path, folder, roots) for name, line in _lines(table, "rms_map")]
     footprints = [_footprint(text, line, path, folder, roots) for text, line in _lines(table, "footprint")]
     table["catalogue"] = table["catalogue"].fillna("")
@@ -118,7 +109,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     }
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
     unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
-    unknown = tuple(name for name in text.names if name and name not in (*_KNOWN, *_TEXTS))
+    unknown = tuple(name for name in text.names if name and name not in KNOWN)
     return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted, unknown)
 
 
@@ -157,7 +148,7 @@ def _parse(path: Path, text: ManifestText) -> pd.DataFrame:
     if not text.rows:
         raise InputError(f"{path}: lists no image; add one row an image, or remove the folder")
     table = pd.DataFrame({"line": np.asarray(text.lines, np.int64)})
-    for name in _TEXTS:
+    for name in TEXTS:
         table[name] = pd.Series(text.column(name), dtype=object)
     return table.assign(**numbers)
 
@@ -188,10 +179,9 @@ _ALIKE = 0.7
 
 def _refuse_misspelt(path: Path, names: Sequence[str]) -> None:
     """Columns that are nearly called like one that may be left out: it would be left out without a word."""
-    known = (*_KNOWN, *_TEXTS)
     absent = [name for name in _OPTIONAL if name not in names]
     for name in names:
-        if not name or name in known:
+        if not name or name in KNOWN:
             continue
         near = difflib.get_close_matches(name, absent, 1, _ALIKE)
         near = near or [other for other in absent if name.split("_")[0] == "rms" and other == "rms_mjy_beam"]
@@ -201,11 +191,21 @@ def _refuse_misspelt(path: Path, names: Sequence[str]) -> None:
             )
 
 
+def nearest_known(name: str) -> str:
+    """A column that is not known, with the known one that it is nearest to, where there is one."""
+    near = difflib.get_close_matches(name, KNOWN, 1, _ALIKE)
+    return f"{name} (is {near[0]} meant?)" if near else name
+
+
 def _meant(needed: str, names: Sequence[str]) -> str:
     """A hint at a column that is nearly called like one that is needed."""
-    unknown = [name for name in names if name and name not in (*_KNOWN, *_TEXTS)]
+    unknown = [name for name in names if name and name not in KNOWN]
     start = needed.split("_")[0]
     near = difflib.get_close_matches(needed, unknown, 1, _ALIKE) or [n for n in unknown if n.split("_")[0] == start]
+    if needed == "mjd_mid" and not near:
+        near = [name for name in unknown if re.search("date|time|jd|year", name)]
+        if near:
+            return f"; column {near[0]!r} is not known: call it `time` if it is the middle of the observation"
     return f"; is {near[0]!r} meant to be it?" if near else ""
 
 

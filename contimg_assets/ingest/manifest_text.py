@@ -24,7 +24,20 @@ MANIFEST = "images.csv"
 MAX_MANIFEST_BYTES = 20_000_000
 """Largest manifest, unpacked: a hundred thousand images without footprints, two hundred with the longest ones."""
 
-_OTHERWISE = {"catalog": "catalogue", "image_name": "image"}
+NUMBERS = (
+    "mjd_mid",
+    "ra_deg",
+    "dec_deg",
+    "radius_deg",
+    "bmaj_arcsec",
+    "bmin_arcsec",
+    "bpa_deg",
+    "freq_mhz",
+    "rms_mjy_beam",
+)
+TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
+
+_OTHERWISE = {"catalog": "catalogue", "image_name": "image", "frequency_mhz": "freq_mhz"}
 
 TIME_COLUMNS = {
     **dict.fromkeys(("mjd_mid", "mjd", "time_mjd", "mid_mjd"), "MJD"),
@@ -33,12 +46,17 @@ TIME_COLUMNS = {
 }
 """Columns that may state the middle of an observation, the first that is there: in days, or as a date with a time."""
 
+KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS, *TEXTS)
+"""Every column that means something."""
+
 _MJD_OF_JD0 = 2_400_000.5
 _MJD_OF_UNIX = 40_587.0
 MJD_OF_1900, MJD_OF_2200 = 15_020.0, 124_593.0
 """Dates before and after these are no observations."""
 
 _NUMBER = re.compile(NUMBER)
+_IN_BRACKETS = re.compile(r"(?P<name>.*\S)\s*[\[(]\s*(?P<unit>[^\[\]()]+?)\s*[\])]")
+_NO_LETTERS = re.compile(r"[^a-z0-9]+")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?P<time>[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?$")
 
 
@@ -87,13 +105,25 @@ def read_manifest_text(path: Path) -> ManifestText:
 
 
 def _known_names(path: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of columns without capitals and blanks, and the one spelling of those that have two."""
-    lower = [name.strip().lower().replace(" ", "_") for name in names]
+    """Names of columns without capitals and blanks, units in brackets as ours have them ("freq (MHz)"), and the one
+    spelling of those that have two."""
+    lower = [_plain_name(name) for name in names]
     known = tuple(_OTHERWISE.get(name, name) if _OTHERWISE.get(name, name) not in lower else name for name in lower)
     twice = next((name for name in known if name and known.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{path}: line 1: two columns are called {twice!r}; rename one")
     return known
+
+
+def _plain_name(name: str) -> str:
+    plain = name.strip().lower()
+    match = _IN_BRACKETS.fullmatch(plain)
+    if match is None:
+        return plain.replace(" ", "_")
+    bare, unit = match["name"].replace(" ", "_"), _NO_LETTERS.sub("_", match["unit"])
+    # Never a name with one unit and another one in brackets.
+    known = (f"{bare}_{unit}", bare if bare.endswith(f"_{unit}") or unit in ("d", "days", "utc", "mjd") else "")
+    return next((one for one in known if _OTHERWISE.get(one, one) in KNOWN), plain.replace(" ", "_"))
 
 
 def is_too_large(path: Path | str) -> bool:

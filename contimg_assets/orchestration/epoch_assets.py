@@ -17,8 +17,9 @@ from contimg_assets.identity.versions import combine_versions
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, stage_lineage
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
-from contimg_assets.orchestration.plots import embedded
+from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.inputs import STATE_AFTER
 from contimg_assets.pipeline.outcomes import Failed, Made, Outcome
 from contimg_assets.pipeline.project import forget_deletions, of_database, stored_world
 from contimg_assets.pipeline.stages import RAW_DETECTIONS, Stage
@@ -28,6 +29,9 @@ DATA_VERSION_TAG = "dagster/data_version"
 OWNERS = ["team:contimg"]
 FORCE_TAG = "contimg/force"
 NONE_FAILED = "no_epoch_failed"
+MORE = "more"
+# Of an epoch on an asset's page, besides its columns' lineage.
+_MOST_ENTRIES = 12
 _MAX_NAMED = 20
 # Events are kept for ever: a table in one is what fits on a page.
 _MOST_ROWS = 50
@@ -122,7 +126,7 @@ def run_result(work: Work, made: Sequence[Made], of_asset: Mapping[str, Any]) ->
     """Data version and metadata of the one `dagster.MaterializeResult` that a run has for an asset."""
     versions = [one.record.data_version for one in made]
     if of_one_epoch(work, made):
-        return {"data_version": dg.DataVersion(versions[0]), "metadata": {**shown(made[0]), **of_asset}}
+        return {"data_version": dg.DataVersion(versions[0]), "metadata": {**of_asset, **shown(made[0])}}
     return {"data_version": dg.DataVersion(combine_versions(*versions)), "metadata": {"epochs": len(made)}}
 
 
@@ -139,11 +143,25 @@ def sorted_out(outcomes: Iterable[Outcome]) -> tuple[list[Made], list[Failed]]:
 
 
 def shown(one: Made) -> dict[str, Any]:
-    """What the UI shows of an epoch: numbers, tables, figures."""
-    tables = dict(_shortened(name, value) for name, value in one.all_metadata.items())
-    return {name: _as_table(value) for name, value in tables.items()} | {
-        title: embedded(png, title) for title, png in one.figures.items()
-    }
+    """What the UI shows of an epoch: pictures, tables, then numbers, which it draws over the epochs; at most a dozen.
+
+    What is beyond, or is no table and no number, such as the bins of a histogram, is together in the last entry.
+    """
+    pictures = {PICTURES: embedded(one.figures)} if one.figures else {}
+    tables: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    for name, value in (_shortened(name, value) for name, value in one.all_metadata.items()):
+        if _is_table(value):
+            tables[name] = dg.MetadataValue.table([_record(row) for row in value])
+        elif name == STATE_AFTER or isinstance(value, list | dict):
+            more[name] = value
+        else:
+            plain[name] = value
+    # The number of rows stands apart, at the head of the asset's page.
+    n_plain = _MOST_ENTRIES - len(pictures) - len(tables) - 1 + ("dagster/row_count" in plain)
+    more = dict(list(plain.items())[n_plain:]) | more
+    return pictures | tables | dict(list(plain.items())[:n_plain]) | ({MORE: more} if more else {})
 
 
 def _shortened(name: str, value: Any) -> tuple[str, Any]:
@@ -153,11 +171,12 @@ def _shortened(name: str, value: Any) -> tuple[str, Any]:
     return f"{name} (first {_MOST_ROWS} of {len(value)})", value[:_MOST_ROWS]
 
 
-def _as_table(value: Any) -> Any:
-    """Rows of a table, a list of dictionaries, as Dagster shows them; anything else as it is."""
-    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
-        return value
-    return dg.MetadataValue.table([dg.TableRecord({str(k): v for k, v in row.items()}) for row in value])
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _record(row: Mapping[str, Any]) -> dg.TableRecord:
+    return dg.TableRecord({str(name): value for name, value in row.items()})
 
 
 def epoch_events(
@@ -172,7 +191,7 @@ def epoch_events(
         yield dg.AssetMaterialization(
             key,
             partition=one.record.epoch,
-            metadata=shown(one) | dict((of_asset if one is told[-1] else None) or {}),
+            metadata=dict((of_asset if one is told[-1] else None) or {}) | shown(one),
             tags={DATA_VERSION_TAG: one.record.data_version},
         )
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 
 import dagster as dg
 
 from contimg_assets.orchestration.markdown import escaped
 
+# The name of all pictures of an epoch in an asset's metadata.
+PICTURES = "pictures"
 
-def embedded(png: bytes, title: str) -> dg.MarkdownMetadataValue:
-    """A PNG as metadata that the UI shows as a picture."""
-    return dg.MetadataValue.md(f"![{escaped(title)}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+def embedded(pictures: Mapping[str, bytes]) -> dg.MarkdownMetadataValue:
+    """PNGs by title as metadata that the UI shows as pictures, one below the other."""
+    return dg.MetadataValue.md("\n\n".join(_embedded(title, png) for title, png in pictures.items()))
+
+
+def _embedded(title: str, png: bytes) -> str:
+    return f"![{escaped(title)}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from contimg_assets.catalogs.motions import Motions, moved
+from contimg_assets.catalogs.motions import motions, moved
 from contimg_assets.errors import InputError
 from contimg_assets.sky.arrays import Floats
 
@@ -82,7 +82,7 @@ def monitored_at(monitored: pd.DataFrame, mjd: float) -> tuple[Floats, Floats]:
     nothing = np.full(len(monitored), np.nan)
     ra, dec = (monitored[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg"))
     errors = {"ra_err_arcsec": nothing, "dec_err_arcsec": nothing}
-    at_ra, at_dec, _ = moved(ra, dec, errors, Motions(east, north, nothing, nothing, epoch), mjd)
+    at_ra, at_dec, _, _ = moved(ra, dec, errors, motions((east, north), (nothing, nothing), epoch), mjd)
     return at_ra, at_dec
 
 

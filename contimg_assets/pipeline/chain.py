@@ -7,16 +7,19 @@ for stages whose epochs stand alone (`make_each`) and for those that fold (`fold
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from contimg_assets.errors import ContimgError, InputError, QualityError, StoreError
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
+from contimg_assets.pipeline.executors import Executor, Task, executor_of
 from contimg_assets.pipeline.inputs import (
     STATE_AFTER,
+    STATE_BEFORE,
     World,
     in_time_order,
     is_fresh,
@@ -40,6 +43,7 @@ from contimg_assets.schemas.detections import REJECTED
 
 S = TypeVar("S")
 Make = Callable[[str, Mapping[str, str]], Content]
+Refuse = Callable[[str, Mapping[str, str]], None]
 # Epochs of a run, the newest ones, that are shown in figures: each is kept for ever and takes longer to draw than the
 # work on a small epoch.
 EPOCHS_DRAWN = 1
@@ -83,13 +87,13 @@ class Work:
         """The epochs asked for, in time order."""
         return in_time_order(self.asked, self.store)
 
-    def failed(
-        self, epoch: str, inputs: Mapping[str, str], error: Exception, content: Content | None = None
-    ) -> Failed | None:
+    def failed(self, epoch: str, inputs: Mapping[str, str], error: Exception) -> Failed | None:
         """Record that an epoch failed, and why; None if it was deleted meanwhile, which is no failure.
 
         The rejected rows of what was made, but held back by a check, are kept with it (`contimg rejected`).
         """
+        held_back = error.content if isinstance(error, NotStaged) else None
+        error = error.error if isinstance(error, NotStaged) else error
         if self.store.is_deleted(epoch):
             return None
         stage = self.stage.name
@@ -110,35 +114,88 @@ class Work:
             self.code,
             dict(inputs),
             attempts + 1,
-            failed_checks(content.checks if content else ()),
+            failed_checks(held_back.checks if held_back else ()),
         )
-        held_back = content.tables if content and isinstance(error, QualityError) else {}
-        self.store.fail(failure, {name: table for name, table in held_back.items() if name == REJECTED.name})
+        tables = held_back.tables if held_back and isinstance(error, QualityError) else {}
+        self.store.fail(failure, {name: table for name, table in tables.items() if name == REJECTED.name})
         return Failed(failure)
 
-    def stage_content(self, epoch: str, inputs: Mapping[str, str], content: Content) -> EpochRecord:
-        """Write what was made, for the run's end to commit, unless a blocking check failed."""
-        refuse_failed_checks(epoch, content.checks, self.blocking)
-        return self.store.stage(
-            self.stage.name,
-            epoch,
-            content.tables,
-            code_version=self.code,
-            inputs=inputs if content.inputs is None else content.inputs,
-            facts=content.facts,
-            hidden=self.stage.hidden,
-            failed_checks=failed_checks(content.checks),
-        )
+    @cached_property
+    def executor(self) -> Executor:
+        """Where the work on epochs is done."""
+        return executor_of(self.world.config.compute)
 
-    def made(self, record: EpochRecord, content: Content) -> Made:
-        """An epoch that was asked for and made."""
-        drawn = record.epoch in self.in_order[-EPOCHS_DRAWN:]
-        return Made(record, content.metadata, dict(content.figures()) if drawn else {})
+    def maker(self, make: Make) -> Maker:
+        """What makes an epoch of the stage, here or elsewhere."""
+        return Maker(self.stage, self.store, self.code, self.blocking, make)
 
-    def made_again(self, record: EpochRecord, content: Content, before: EpochRecord | None, note: str) -> Made:
+    def is_drawn(self, epoch: str) -> bool:
+        """Whether an epoch is shown in figures."""
+        return epoch in self.in_order[max(0, len(self.in_order) - EPOCHS_DRAWN) :]
+
+    def made_again(self, made: Made, before: EpochRecord | None, note: str) -> Made:
         """An epoch that was made again because another one changed; told of only if its content changed."""
-        changed = before is None or before.data_version != record.data_version
-        return Made(record, content.metadata, note=note, announced=changed)
+        changed = before is None or before.data_version != made.record.data_version
+        return replace(made, figures={}, note=note, announced=changed)
+
+
+class NotStaged(Exception):
+    """What was made of an epoch is not kept: why, and what it was."""
+
+    def __init__(self, error: Exception, content: Content) -> None:
+        super().__init__(str(error))
+        self.error, self.content = error, content
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes an epoch of a stage, and writes what was made for the run's end to commit.
+
+    It has no more than it needs, so that it can be sent to another process.
+
+    Attributes
+    ----------
+    stage, store : what is made, and where it is kept
+    code : version of the stage's code and configuration
+    blocking : quality checks that keep an epoch from being published
+    make : the stage's work on one epoch, from its key and the versions of what it reads
+    """
+
+    stage: Stage
+    store: EpochStore
+    code: str
+    blocking: frozenset[str]
+    make: Make
+
+    def __call__(self, epoch: str, inputs: Mapping[str, str], drawn: bool) -> Made:
+        """Make an epoch; its figures too where it is ``drawn``.
+
+        Raises
+        ------
+        NotStaged
+            If it cannot be kept, such as for a blocking check that failed.
+        Exception
+            Whatever the stage's work raises.
+        """
+        return self.staged(epoch, inputs, self.make(epoch, inputs), drawn)
+
+    def staged(self, epoch: str, inputs: Mapping[str, str], content: Content, drawn: bool) -> Made:
+        """Write what was made of an epoch, see `__call__`."""
+        try:
+            refuse_failed_checks(epoch, content.checks, self.blocking)
+            record = self.store.stage(
+                self.stage.name,
+                epoch,
+                content.tables,
+                code_version=self.code,
+                inputs=inputs if content.inputs is None else content.inputs,
+                facts=content.facts,
+                hidden=self.stage.hidden,
+                failed_checks=failed_checks(content.checks),
+            )
+            return Made(record, content.metadata, dict(content.figures()) if drawn else {})
+        except Exception as error:
+            raise NotStaged(error, content) from error
 
 
 def _kind(error: Exception) -> str:
@@ -150,32 +207,69 @@ def _kind(error: Exception) -> str:
     return BAD_INPUT if isinstance(error, ContimgError) else INTERNAL
 
 
-def make_each(work: Work, make: Make) -> Iterator[Outcome]:
-    """Make the run's epochs, each for itself.
+@dataclass(frozen=True)
+class _Begun:
+    """An epoch that was looked at: what it is made from, and what came of it where there is nothing to make."""
+
+    epoch: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    fresh: EpochRecord | None = None
+    error: Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.fresh is not None or self.error is not None
+
+
+def make_each(work: Work, make: Make, refuse: Refuse | None = None) -> Iterator[Outcome]:
+    """Make the run's epochs, each for itself, wherever the configuration says; they come in time order.
 
     Parameters
     ----------
-    make : the stage's work on one epoch, from its key and the versions of what it reads
+    make : the stage's work on one epoch, from its key and the versions of what it reads. Where it can be pickled (a
+        function of a module, or a `functools.partial` of one) other processes may do it.
+    refuse : asked about each epoch that is to be made, in time order and before any work on it; raises if it must not
+        be made
     """
-    for epoch in work.in_order:
-        inputs: Mapping[str, str] = {}
-        content: Content | None = None
-        outcome: Outcome | None
-        if not inputs_.takes_part(work.stage, epoch, work.world):
-            continue
-        try:
-            current = work.world.record(work.stage, epoch)
-            inputs = inputs_.of(work.stage, epoch, work.world)
-            if current is not None and not work.forced and is_fresh(current, inputs, work.code):
-                outcome = Made(current, note=UNCHANGED)
-            else:
-                content = make(epoch, inputs)
-                outcome = work.made(work.stage_content(epoch, inputs, content), content)
-        except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
-            outcome = work.failed(epoch, inputs, error, content)
-        progress.report(work.stage.name, epoch)
+    begun: deque[_Begun] = deque()
+
+    def tasks() -> Iterator[Task | None]:
+        for epoch in work.in_order:
+            if inputs_.takes_part(work.stage, epoch, work.world):
+                one = _begin(work, epoch, refuse)
+                begun.append(one)
+                yield None if one.is_over else (epoch, one.inputs, work.is_drawn(epoch))
+
+    for result in work.executor.results(work.maker(make), tasks(), len(work.in_order)):
+        outcome = _outcome(work, begun.popleft(), result)
         if outcome is not None:
             yield outcome
+
+
+def _begin(work: Work, epoch: str, refuse: Refuse | None) -> _Begun:
+    inputs: Mapping[str, str] = {}
+    try:
+        current = work.world.record(work.stage, epoch)
+        inputs = inputs_.of(work.stage, epoch, work.world)
+        if current is not None and not work.forced and is_fresh(current, inputs, work.code):
+            return _Begun(epoch, inputs, current)
+        if refuse is not None:
+            refuse(epoch, inputs)
+        return _Begun(epoch, inputs)
+    except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
+        return _Begun(epoch, inputs, error=error)
+
+
+def _outcome(work: Work, begun: _Begun, result: Callable[[], Made]) -> Outcome | None:
+    outcome: Outcome | None
+    try:
+        if begun.error is not None:
+            raise begun.error
+        outcome = result() if begun.fresh is None else Made(begun.fresh, note=UNCHANGED)
+    except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
+        outcome = work.failed(begun.epoch, begun.inputs, error)
+    progress.report(work.stage.name, begun.epoch)
+    return outcome
 
 
 def make_with_others(work: Work, make: Make, note: str) -> Iterator[Outcome]:
@@ -190,10 +284,10 @@ def make_with_others(work: Work, make: Make, note: str) -> Iterator[Outcome]:
     note : what is said of an epoch that nobody asked for
     """
     yield from make_each(work, make)
+    maker = work.maker(make)
     others = [epoch for epoch in work.store.epochs(work.stage.name) if epoch not in work.asked]
     for epoch in in_time_order(others, work.store):
         inputs: Mapping[str, str] = {}
-        content: Content | None = None
         current = work.world.record(work.stage, epoch)
         try:
             inputs = inputs_.of(work.stage, epoch, work.world)
@@ -204,10 +298,9 @@ def make_with_others(work: Work, make: Make, note: str) -> Iterator[Outcome]:
         except (StoreError, InputError):
             continue
         try:
-            content = make(epoch, inputs)
-            yield work.made_again(work.stage_content(epoch, inputs, content), content, current, note)
+            yield work.made_again(maker(epoch, inputs, drawn=False), current, note)
         except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
-            outcome = work.failed(epoch, inputs, error, content)
+            outcome = work.failed(epoch, inputs, error)
             if outcome is not None:
                 yield outcome
 
@@ -222,12 +315,14 @@ class Onto(Generic[S]):
     earlier : records of the epochs before it that take part, in time order
     inputs : versions of everything that is read
     stored : the epoch's own record so far; None if there is none, or it must not be used
+    prepared : what `Step.prepare` gave for the epoch; None if it was not asked
     """
 
     state: S
     earlier: Sequence[EpochRecord]
     inputs: Mapping[str, str]
     stored: EpochRecord | None
+    prepared: Any = None
 
 
 class Step(Protocol[S]):
@@ -241,6 +336,12 @@ class Step(Protocol[S]):
 
     def version(self, state: S) -> str:
         """Version of a state."""
+
+    def hint(self, state: S) -> Any:
+        """What `prepare` is told of the state after some earlier epoch, which need not be the last one before."""
+
+    def prepare(self, epoch: str, hint: Any) -> Any:
+        """The part of the work on one epoch that needs no state: done ahead of time, and maybe in another process."""
 
     def make(self, epoch: str, onto: Onto[S]) -> tuple[Content, S]:
         """The stage's work on one epoch: what it made, and the state after it."""
@@ -257,12 +358,30 @@ def fold(work: Work, step: Step[S]) -> Iterator[Outcome]:
     """
     walk = _Walk(work, step)
     known = [epoch for epoch in work.store.epochs(work.stage.name) if epoch not in work.asked]
-    for epoch in in_time_order({*work.asked, *known}, work.store):
-        outcome = walk.visit(epoch)
+    in_order = in_time_order({*work.asked, *known}, work.store)
+    ahead: deque[tuple[str, Mapping[str, str] | None]] = deque()
+
+    def tasks() -> Iterator[Task | None]:
+        for epoch in in_order:
+            inputs = walk.needs(epoch)
+            ahead.append((epoch, inputs))
+            yield None if inputs is None else (epoch, walk.hint())
+
+    for prepare in work.executor.results(step.prepare, tasks(), len(in_order)):
+        epoch, inputs = ahead.popleft()
+        outcome = walk.visit(epoch, None if inputs is None else (inputs, prepare))
         if epoch in work.asked:
             progress.report(work.stage.name, epoch)
         if outcome is not None:
             yield outcome
+
+
+def _without_state(inputs: Mapping[str, str]) -> dict[str, str]:
+    return {name: version for name, version in inputs.items() if name != STATE_BEFORE}
+
+
+# What was prepared for an epoch, and the versions that were read for that.
+_Ahead = tuple[Mapping[str, str], Callable[[], Any]]
 
 
 @dataclass
@@ -275,7 +394,30 @@ class _Walk(Generic[S]):
     # After the last record that takes part; None where it is only stored.
     state: S | None = None
 
-    def visit(self, epoch: str) -> Outcome | None:
+    def needs(self, epoch: str) -> Mapping[str, str] | None:
+        """Versions of what an epoch is made from besides the state, if it is made whatever the state; else None.
+
+        Others may be made again for the state alone, which asks for less work.
+        """
+        work = self.work
+        if epoch not in work.asked:
+            return None
+        try:
+            current = work.store.record(work.stage.name, epoch)
+            inputs = _without_state(inputs_.of(work.stage, epoch, work.world))
+        except (StoreError, InputError):
+            return None
+        if current is None or work.forced or current.code_version != work.code:
+            return inputs
+        return inputs if _without_state(current.inputs) != inputs else None
+
+    def hint(self) -> Any:
+        """What is told of the state so far to who prepares an epoch; None where the state was not read yet."""
+        if self.state is not None:
+            return self.step.hint(self.state)
+        return None if self.taking_part else self.step.hint(self.step.nothing())
+
+    def visit(self, epoch: str, ahead: _Ahead | None = None) -> Outcome | None:
         """Fold an epoch if it needs it; None where there is nothing to tell."""
         work = self.work
         asked = epoch in work.asked
@@ -295,21 +437,28 @@ class _Walk(Generic[S]):
             if not is_settled(work.stage, epoch, work.world):
                 self._take(current, None)
                 return None
-        return self._make(epoch, inputs, current)
+        return self._make(epoch, inputs, current, ahead)
 
-    def _make(self, epoch: str, inputs: Mapping[str, str], current: EpochRecord | None) -> Outcome | None:
+    def _make(
+        self, epoch: str, inputs: Mapping[str, str], current: EpochRecord | None, ahead: _Ahead | None
+    ) -> Outcome | None:
         work, asked = self.work, epoch in self.work.asked
-        content: Content | None = None
         try:
             stored = None if asked and work.forced else current
-            content, after = self.step.make(epoch, Onto(self._state(), self.taking_part, inputs, stored))
+            # What was prepared from other versions, which were replaced meanwhile, is of no use.
+            prepared = ahead[1]() if ahead is not None and ahead[0] == _without_state(inputs) else None
+            content, after = self.step.make(epoch, Onto(self._state(), self.taking_part, inputs, stored, prepared))
             facts = {**content.facts, STATE_AFTER: self.step.version(after)}
-            record = work.stage_content(epoch, inputs, _with_facts(content, facts))
-            outcome = work.made(record, content) if asked else work.made_again(record, content, current, REFOLDED)
+            drawn = asked and work.is_drawn(epoch)
+            made = self._maker.staged(epoch, inputs, replace(content, facts=facts), drawn)
         except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the other epochs are done
-            return work.failed(epoch, inputs, error, content)
-        self._take(record, after)
-        return outcome
+            return work.failed(epoch, inputs, error)
+        self._take(made.record, after)
+        return made if asked else work.made_again(made, current, REFOLDED)
+
+    @cached_property
+    def _maker(self) -> Maker:
+        return self.work.maker(_never)
 
     def _take(self, record: EpochRecord | None, state: S | None) -> None:
         if record is not None:
@@ -327,5 +476,5 @@ class _Walk(Generic[S]):
         return self.state
 
 
-def _with_facts(content: Content, facts: Mapping[str, object]) -> Content:
-    return replace(content, facts=facts)
+def _never(epoch: str, inputs: Mapping[str, str]) -> Content:
+    raise AssertionError("a fold makes its epochs itself, each onto a state")

@@ -165,6 +165,16 @@ def _without(counts: Listed, config: Config) -> Iterator[Finding]:
             "no catalog is configured",
             "`contimg catalog fetch` or `contimg catalog add`",
         )
+    for name, catalog in config.catalogs.items():
+        # Stars and pulsars are few among radio sources.
+        rare = catalog.positions_at_mjd is not None or catalog.preset == "psrcat"
+        if counts.matched is not None and name not in counts.matched and not rare:
+            yield (
+                f"catalog {name}",
+                "no source has a counterpart in it",
+                "it is of another part of the sky or in another frame, its positions are off, or it is too shallow",
+                f"`contimg inspect` its file, or `contimg catalog remove {name}`",
+            )
     if not counts.has_peaks:
         yield (
             "peak fluxes",

@@ -110,6 +110,10 @@ class StoredProducts:
             versions={**inputs, CODE: self.code},
         )
 
+    def ready(self, epoch: str, inputs: Mapping[str, str], merged: Mapping[str, str]) -> EpochProducts:
+        """As `read`, checked against the schemas."""
+        return self.read(epoch, inputs, merged).ready()
+
     def _polarized(
         self, others: tuple[pd.DataFrame, pd.DataFrame], total: TotalIntensity, corrections: pd.DataFrame
     ) -> pd.DataFrame:
@@ -186,10 +190,11 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     rows: dict[str, int] = {}
 
     def products() -> Iterator[EpochProducts]:
-        for epoch, inputs in wanted.items():
+        tasks = ((epoch, inputs, work.world.merged.get(epoch, {})) for epoch, inputs in wanted.items())
+        results = work.executor.results(stored.ready, tasks, len(wanted))
+        for (epoch, inputs), ready in zip(wanted.items(), results, strict=True):
             try:
-                read = stored.read(epoch, inputs, work.world.merged.get(epoch, {}))
-                _ = read.content_version  # checks its tables against their schemas
+                read = ready()
             except Exception as error:  # noqa: BLE001 - recorded, shown, and raised again once the others are done
                 unreadable[epoch] = work.failed(epoch, inputs, error)
                 progress.report(PRODUCTS.name, epoch)

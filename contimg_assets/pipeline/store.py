@@ -144,6 +144,10 @@ class EpochStore:
         self._failures = FileCache(lambda path: _parsed(path, Failure.from_json))
         self._told: set[str] = set()
 
+    def __reduce__(self) -> tuple[type[EpochStore], tuple[Path, dict[str, tuple[TableSchema, ...]]]]:
+        # In another process it is the same folder; what this one remembers of it is read anew there.
+        return EpochStore, (self.root, {stage: tuple(tables.values()) for stage, tables in self._schemas.items()})
+
     def at_a_glance(self) -> Glance:
         """The store as it is found from now on: each record is looked at once, however often it is asked for."""
         return Glance(self)

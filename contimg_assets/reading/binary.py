@@ -31,9 +31,11 @@ from contimg_assets.reading.columns import (
     parse_numbers,
     refuse_repeated,
     to_floats,
+    units_in_names,
 )
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.headers import IsCatalog
+from contimg_assets.reading.stated_frames import of_coosys, of_header
 from contimg_assets.reading.text import check_text
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -69,9 +71,10 @@ class ArrowContainer:
         self.names, self._repeated = distinct(schema.names)
         self.about = About("Parquet")
         metadata = {f.name: f.metadata or {} for f in schema}
-        self.units: Mapping[str, str] = {
+        stated = {
             name: values[b"unit"].decode("utf-8", "replace") for name, values in metadata.items() if values.get(b"unit")
         }
+        self.units: Mapping[str, str] = units_in_names(self.names, stated)
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         refuse_repeated(str(self.path), [*numbers, *texts], self._repeated)
@@ -147,7 +150,7 @@ class AstropyContainer:
     ) -> None:
         self.path, self._columns, self._first_line = path, columns, first_line
         self.names = tuple(columns)
-        self.units = units
+        self.units: Mapping[str, str] = units_in_names(self.names, units)
         self.about = about
         self._repeated = repeated
 
@@ -245,7 +248,7 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
                 if repeated:
                     for column, name in zip(hdu.columns, names, strict=True):
                         column.name = name
-                frame = _frame_of_header(hdu.header) or _frame_of_header(hdus[0].header)
+                frame = of_header(hdu.header) or of_header(hdus[0].header)
                 about = About(
                     "FITS", chosen if len(tables) > 1 else "", tuple(tables), {"": frame} if frame is not None else {}
                 )
@@ -255,20 +258,8 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
             raise _damaged(path, "FITS", error) from error
 
 
-def _frame_of_header(header: Any) -> str | None:
-    """Frame and equinox in words, where a FITS header states them."""
-    system = header.get("RADESYS", header.get("RADECSYS"))
-    equinox = header.get("EQUINOX", header.get("EPOCH") if system is not None else None)
-    if system is None and equinox is None:
-        return None
-    if not isinstance(equinox, int | float):
-        return None if system is None else str(system).strip()
-    standard = str(system).strip() if system is not None else ("FK4" if equinox < 1984 else "FK5")
-    return f"{standard} {equinox:g}"
-
-
 def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContainer:
-    """Text whose comments say units and types, which plain text would lose: ECSV, and SExtractor's ASCII_HEAD."""
+    """Text whose header says units and types, which plain text would lose: ECSV, IPAC, SExtractor's ASCII_HEAD."""
     from astropy.table import Table
 
     check_text(path, content)
@@ -276,7 +267,9 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
     header = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines)) + (kind == "ecsv")
     if kind == "sextractor" and re.match(r"#\s*0\s", lines[0]):
         lines[:header] = [_FROM_0.sub(lambda found: f"#{int(found[1]) + 1:4d}", line) for line in lines[:header]]
-    about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)"}[kind])
+    about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)", "ipac": "IPAC table"}[kind])
+    if kind == "ipac":
+        header = next((n for n, line in enumerate(lines) if not line.startswith(("\\", "|"))), len(lines))
     with _ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -327,16 +320,12 @@ def _of_votable(path: Path, parsed: Any, found: Any, chosen: str, tables: tuple[
         for name, f in zip(names, fields, strict=True)
         if f.unit
     }
-    systems = {system.ID: _frame_of_coosys(system) for system in parsed.iter_coosys()}
+    systems = {system.ID: of_coosys(system) for system in parsed.iter_coosys()}
     frames = {name: systems[f.ref] for name, f in zip(names, fields, strict=True) if f.ref in systems}
     if len(set(systems.values())) == 1:
         frames[""] = next(iter(systems.values()))
     about = About("VOTable", chosen, tables, frames)
     return AstropyContainer(path, _masked_columns(table), units, about, repeated=repeated)
-
-
-def _frame_of_coosys(system: Any) -> str:
-    return " ".join(str(part) for part in (system.system, system.equinox) if part)
 
 
 def _masked_columns(table: object) -> dict[str, np.ma.MaskedArray]:

@@ -6,8 +6,9 @@ neither. Does not belong here: any one format (`text`, `binary`), and what a col
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.units import is_known
 from contimg_assets.sky.arrays import Floats, Indices, Integers
 
 NULLS = [
@@ -92,6 +94,43 @@ class Container(Protocol):
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         """Read these columns only."""
         ...
+
+
+_WITH_UNIT = re.compile(r"(?P<name>.*\S)\s*[\[(]\s*(?P<unit>[^\[\]()]+?)\s*[\])]")
+_ENDS_IN_UNIT = re.compile(
+    r"(?P<name>.*[A-Za-z0-9])_(?P<unit>deg|arcsec|arcmin|mas|hours?|hr|[mu]?Jy(?:[_/]?beam)?|[mu]?Jyb)", re.IGNORECASE
+)
+_NO_UNITS = re.compile(r"J?2000(\.0)?|ICRS", re.IGNORECASE)
+
+
+def bare_name(name: str) -> tuple[str, str | None]:
+    """A column's name without the unit behind it, in brackets or as ours have it ("RA (deg)", "ra_hours"), and that."""
+    match = _WITH_UNIT.fullmatch(name.strip())
+    if match is None:
+        ending = _ENDS_IN_UNIT.fullmatch(name.strip())
+        if ending is None:
+            return name.strip(), None
+        # Positions may be called so and be sexagesimal all the same.
+        unit = ending["unit"].lower()
+        return ending["name"], None if unit == "deg" else _unit_of(unit)
+    if _NO_UNITS.fullmatch(match["unit"]):
+        return match["name"], None
+    known = not match["unit"].replace(".", "").isdigit() and is_known(match["unit"])
+    return (match["name"], match["unit"]) if known else (name.strip(), None)
+
+
+def _unit_of(ending: str) -> str:
+    """The unit that the end of a name means."""
+    prefix, is_flux, behind = ending.partition("jy")
+    if not is_flux:
+        return "hour" if ending.startswith("h") else ending
+    return f"{prefix}Jy{'/beam' if behind else ''}"
+
+
+def units_in_names(names: Iterable[str], units: Mapping[str, str]) -> dict[str, str]:
+    """Units of columns, with those that stand in the names of columns where nothing else says one."""
+    beside = ((name, bare_name(name)[1]) for name in names)
+    return {**{name: unit for name, unit in beside if unit is not None}, **units}
 
 
 def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:

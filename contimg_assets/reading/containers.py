@@ -9,14 +9,24 @@ from pathlib import Path
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.binary import open_described_text, open_fits, open_parquet, open_votable
+from contimg_assets.reading.byte_by_byte import description_beside, has_description, own_description
 from contimg_assets.reading.columns import Container
 from contimg_assets.reading.files import plain_name, read_bytes
-from contimg_assets.reading.headers import IsCatalog
+from contimg_assets.reading.headers import Header, IsCatalog
+from contimg_assets.reading.pulsars import is_pulsar_database, open_pulsar_database
 from contimg_assets.reading.sky_models import is_sky_model, open_sky_model
+from contimg_assets.reading.source_lists import is_source_list, open_source_list
 from contimg_assets.reading.sqlite import open_sqlite
 from contimg_assets.reading.text import TextContainer
 
-_SEXTRACTOR = re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*")
+# How texts begin that describe their columns. Comments of IPAC begin with a backslash, and types stand below the names.
+_DESCRIBED = {
+    "ecsv": re.compile(rb"# %ECSV"),
+    "sextractor": re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*"),
+    "ipac": re.compile(
+        rb"(\\[^\n]*\n)*\|[^\n]*\|[ ]*\n\|[ ]*(?:char|c|double|d|float|f|real|r|int|i|long|l)[a-z]*[ ]*\|"
+    ),
+}
 _SQLITE = b"SQLite format 3\0"
 # Beyond this, no more of a file is read than is asked for, where its format allows that.
 _LARGE = 256_000_000
@@ -33,6 +43,8 @@ _CURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "an array of numpy", "write the table as Parquet or FITS"),
     (b"%PDF", "a PDF document", "deliver the table as CSV, FITS, VOTable or Parquet"),
     (b"{", "JSON", "write the table as CSV or Parquet"),
+    (b"<html", "a page of the web (HTML)", "look at it, and download the table again"),
+    (b"<!doctype html", "a page of the web (HTML)", "look at it, and download the table again"),
 )
 
 
@@ -71,16 +83,35 @@ def open_container(
         return open_parquet(path, content)
     if content.startswith(b"SIMPLE  ="):
         return open_fits(path, content, is_catalog, table)
-    if content.startswith(b"# %ECSV"):
-        return open_described_text(path, content, "ecsv")
-    if _SEXTRACTOR.match(content):
-        return open_described_text(path, content, "sextractor")
+    kind = next((kind for kind, begins in _DESCRIBED.items() if begins.match(content)), None)
+    if kind is not None:
+        return open_described_text(path, content, kind)
+    _refuse_others(path, content)
     if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return open_votable(path, content, is_catalog, table)
-    _refuse_others(path, content)
-    if names is None and is_sky_model(content):
+    if names is not None:
+        return TextContainer(path, content, header=Header(tuple(names), " "))
+    return _open_text(path, content, is_catalog)
+
+
+def _open_text(path: Path, content: bytes, is_catalog: IsCatalog) -> Container:
+    """A text of whatever kind: those that are no table of lines first."""
+    if is_sky_model(content):
         return open_sky_model(path, content)
-    return TextContainer(path, content, is_catalog=is_catalog, names=names)
+    if is_source_list(content):
+        return open_source_list(path, content)
+    if is_pulsar_database(content):
+        return open_pulsar_database(path, content)
+    if has_description(content):
+        described = own_description(path, content)
+        return TextContainer(path, content, header=described.header, frame=described.frame)
+    try:
+        return TextContainer(path, content, is_catalog=is_catalog)
+    except InputError:
+        beside = description_beside(path)
+        if beside is None:
+            raise
+        return TextContainer(path, content, header=beside.header, frame=beside.frame)
 
 
 def _head(path: Path) -> bytes:
@@ -99,8 +130,9 @@ def _refuse_others(path: Path, content: bytes) -> None:
     ------
     InputError
     """
+    beginning = content[:100].lstrip().lower()
     for start, what, cure in _CURES:
-        if content.startswith(start):
+        if content.startswith(start) or (start.startswith(b"<") and beginning.startswith(start)):
             raise InputError(f"{path}: this is {what}, which is not read; {cure}")
     if content.startswith(_SQLITE):
         raise InputError(f"{path}: an SQLite database is not read while it is packed; unpack it")
@@ -110,5 +142,5 @@ def _refuse_others(path: Path, content: bytes) -> None:
         ((".parquet", ".pq"), "Parquet"),
         ((".xml", ".vot", ".votable"), "VOTable"),
     ):
-        if name.endswith(suffixes):
+        if name.endswith(suffixes) and not (kind == "VOTable" and beginning.startswith((b"<", b"\xef\xbb\xbf"))):
             raise InputError(f"{path}: named like a {kind} file but does not begin like one; deliver it again")

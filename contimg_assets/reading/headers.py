@@ -13,6 +13,7 @@ from pathlib import Path
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.columns import NUMBER
+from contimg_assets.schemas.units import converts, is_known
 
 IsCatalog = Callable[[Sequence[str]], bool]
 """Whether some reader takes a table with these columns for a catalog."""
@@ -22,8 +23,11 @@ DELIMITERS = "\t,;|"
 _QUOTED = re.compile(r'"[^"]*"')
 _UNIT_WORD = re.compile(r"\[[^\]]*\]|\([^)]*\)|-{1,2}")
 _WORD = re.compile(r"\S+")
+QUOTED_OR_WORD = re.compile(r'(?<!\S)"[^"\n]*"(?!\S)|\S+')
+"""A cell of a text that blanks part: TOPCAT puts names with blanks into quotes."""
 _DASHES = re.compile(r"-+")
 _NUMBER = re.compile(NUMBER)
+_NOTHING = re.compile(r"-*")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Header:
     offset : where that line begins, in bytes
     comments : lines above that are neither, without their mark
     slots : first and last character of each column, where dashes say so
+    missing : column -> number that stands for none
     """
 
     names: Sequence[str]
@@ -48,6 +53,7 @@ class Header:
     offset: int = 0
     comments: tuple[str, ...] = ()
     slots: tuple[tuple[int, int], ...] = ()
+    missing: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def _plain_header(content: bytes, top: _Top) -> Header:
         slots = slots if len(slots) == len(names) else ()
         return Header(names, delimiter, units, number + 2, below[1][1], top.plain, slots)
     words = _words(below[0][0], delimiter) if below else []
-    if _is_units(words, blank=delimiter != " "):
+    if _is_units(words, blank=delimiter != " ") or _are_plain_units(words):
         units = _units(names, words, top.line, below[0][0])
         return Header(names, delimiter, units, number + 1, below[0][1], top.plain)
     return Header(names, delimiter, {}, number, offset, top.plain)
@@ -162,18 +168,16 @@ def _header_of_comments(path: Path, top: _Top, is_catalog: IsCatalog | None) -> 
     found: list[Header] = []
     for raw in reversed(top.comments):
         comment = raw.strip().lstrip("#").strip()
-        words = comment.split()
-        if _is_units(words):
+        names, delimiter = split_names(comment)
+        if _is_units(comment.split()) or _are_plain_units(names):
             units = raw
             continue
-        names, delimiter = split_names(comment)
         if len(names) < 2:
             continue
         expected = len(_words(top.line, delimiter)) if top.line else len(names)
         free_end = names[-1].lower() == "comment" and expected > len(names)
         if len(names) - expected in (0, 1) or free_end:
-            unit_words = units.strip().lstrip("#").split()
-            of = _units(names, unit_words, raw, units)
+            of = _units(names, _words(units.strip().lstrip("#").strip(), delimiter), raw, units)
             found.append(Header(names, delimiter, of, top.number, top.offset, top.plain))
             if top.line or is_catalog is None or is_catalog(names):
                 return found[-1]
@@ -200,7 +204,7 @@ def split_names(line: str) -> tuple[list[str], str]:
 def _words(line: str, delimiter: str) -> list[str]:
     """Cells of a line; a quoted one may hold the delimiter."""
     if delimiter == " ":
-        return line.split()
+        return [cell.strip('"') if '"' in cell else cell for cell in QUOTED_OR_WORD.findall(line)]
     try:
         cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:  # a cell that is too long for it, in which nobody means a quote
@@ -217,6 +221,14 @@ def _is_units(words: Sequence[str], blank: bool = False) -> bool:
     )
 
 
+def _are_plain_units(cells: Sequence[str]) -> bool:
+    """Whether cells are units as they are, or nothing, those of a position among them: no row of a table is."""
+    words = [cell for cell in cells if not _NOTHING.fullmatch(cell)]
+    if len(words) < 2 or any(_NUMBER.match(word) for word in words) or not all(map(is_known, words)):
+        return False
+    return sum(converts(word, "deg", of_right_ascension=True) for word in words) > 1
+
+
 def _looks_like_data(line: str, below_units: bool) -> bool:
     """Whether a line has a number for a cell, which no header has; below a line of units, blanks part the cells."""
     cells = line.split() if below_units else split_names(line)[0]
@@ -229,8 +241,9 @@ def _units(names: Sequence[str], words: Sequence[str], title: str, line: str) ->
         aligned = _aligned(title, line)
         if aligned is not None:
             return aligned
-    stripped = (word.strip("[]()") if word.startswith(("[", "(")) else "" for word in words)
-    return {name: unit for name, unit in zip(names, stripped, strict=False) if unit}
+    plain = _are_plain_units(words)
+    stripped = (word.strip("[]()") if plain or word.startswith(("[", "(")) else "" for word in words)
+    return {name: unit for name, unit in zip(names, stripped, strict=False) if unit.strip("-")}
 
 
 def _aligned(title: str, line: str) -> dict[str, str] | None:

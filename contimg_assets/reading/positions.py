@@ -11,17 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.reading.columns import Columns, to_floats
-from contimg_assets.schemas.units import factor, right_ascension_factor
+from contimg_assets.schemas.units import NOTATIONS, factor, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
 
-# 12:34:56.7, 12 34 56.7, 12h34m56.7s, +12d34m56s, 12°34'56", +12.34.56.7 (BBS), and the same without seconds.
+# 12:34:56.7, 12 34 56.7, 12h34m56.7s, +12d34m56s, 12°34'56", +12.34.56.7 (BBS), and the same without seconds. LSMTool
+# writes few seconds as 05.1e-12.
 _SEXAGESIMAL = (
     r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})(?:\s*[:hd°]\s*|\s+)"
-    r"(?P<minutes>\d{1,2}(?:\.\d*)?)(?:(?:\s*[:m'′]\s*|\s+)(?:(?P<seconds>\d{1,2}(?:\.\d*)?)\s*(?:s|\"|″|'')?)?)?\s*$"
+    r"(?P<minutes>\d{1,2}(?:\.\d*)?)(?:(?:\s*[:m'′]\s*|\s+)(?:(?P<seconds>\d{1,2}(?:\.\d*)?(?:[eE]-\d+)?)\s*(?:s|\"|″|'')?)?)?\s*$"
 )
-_DOTTED = r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?)\s*$"
+_DOTTED = (
+    r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?(?:[eE]-\d+)?)\s*$"
+)
 _SUFFIXED = r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>deg|rad|°)\s*$"
-_NOTATIONS = ("h:m:s", "d:m:s", "hms", "dms")
 _DEGREES_AN_HOUR = float(u.hourangle.to(u.deg))
 
 
@@ -55,7 +57,7 @@ def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Fl
         if neither.any():
             kept = [text for text, keep in zip(texts, neither, strict=True) if keep]
             columns.not_numbers[name] = (index[neither], kept)
-    elif stated and not stated.startswith(_NOTATIONS):
+    elif stated and not stated.startswith(NOTATIONS):
         scale = right_ascension_factor(stated, "deg") if hours else factor(stated, "deg")
         values = values if scale == 1.0 else values * scale
     return wrapped(values) if hours else values

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from contimg_assets.errors import InputError
-from contimg_assets.reading.columns import About, Columns, clean_text, parse_numbers
+from contimg_assets.reading.columns import About, Columns, clean_text, parse_numbers, units_in_names
 from contimg_assets.reading.headers import IsCatalog
 
 _USUAL = ("sources", "catalog")
@@ -23,7 +23,7 @@ class SqliteContainer:
     def __init__(self, path: Path, names: Sequence[str], about: About, table: str) -> None:
         self.path, self._table = path, table
         self.names = tuple(names)
-        self.units: Mapping[str, str] = {}
+        self.units: Mapping[str, str] = units_in_names(names, {})
         self.about = about
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:

@@ -29,9 +29,11 @@ from contimg_assets.reading.columns import (
     parse_numbers,
     refuse_repeated,
     to_floats,
+    units_in_names,
 )
-from contimg_assets.reading.headers import Header, IsCatalog, find_header
+from contimg_assets.reading.headers import QUOTED_OR_WORD, Header, IsCatalog, find_header
 from contimg_assets.reading.slots import Slots, cells_in, slots_of
+from contimg_assets.reading.stated_frames import of_comments
 from contimg_assets.sky.arrays import Integers
 
 _SEPARATOR = b"\x1f"
@@ -40,6 +42,10 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
 _MISSING = frozenset(NULLS)
 _ANYTHING = re.compile(rb"\S")
 _COMMENT_LINE = re.compile(rb"^#[^\n]*", re.MULTILINE)
+_QUOTED_OR_WORD = re.compile(QUOTED_OR_WORD.pattern.encode())
+_QUOTED_NAME = re.compile(rb'(?<!\S)"[^"\n]*"(?!\S)')
+_OTHER_MARK = re.compile(rb"\s*(%|!|//)")
+_SEMICOLON_LINE = re.compile(rb"^;[^\n]*", re.MULTILINE)
 _QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*"')
 _PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
@@ -62,6 +68,15 @@ def check_text(path: Path, content: bytes) -> None:
             ) from error
 
 
+def _with_usual_comments(content: bytes) -> bytes:
+    """The text with ``#`` for the marks of comments that it begins with: ``%``, ``!`` or ``//``."""
+    found = _OTHER_MARK.match(content)
+    if found is None:
+        return content
+    mark = found[1]
+    return re.sub(rb"^[ \t]*" + re.escape(mark), b"#".ljust(len(mark)), content, flags=re.MULTILINE)
+
+
 class TextContainer:
     """Delimited text (comma, tab, semicolon, bar) or columns parted by blanks, with a header line.
 
@@ -73,7 +88,8 @@ class TextContainer:
     ----------
     whole_lines : whether a last row that no line's end finishes is set aside, because it may be cut
     is_catalog : tells the header among the comments of a file without rows
-    names : of the columns, for a text without a header
+    header : of a text that says none, or says it otherwise
+    frame : of the positions, where that header says it
     """
 
     def __init__(
@@ -82,7 +98,8 @@ class TextContainer:
         content: bytes,
         whole_lines: bool = True,
         is_catalog: IsCatalog | None = None,
-        names: Sequence[str] | None = None,
+        header: Header | None = None,
+        frame: str | None = None,
     ) -> None:
         check_text(path, content)
         self.path = path
@@ -93,17 +110,24 @@ class TextContainer:
         self._ends_with_newline = content.endswith(b"\n")
         if not content.endswith(b"\n") or content.endswith(b"\n\n"):
             content = content.rstrip(b"\n") + b"\n"
-        header = Header(tuple(names), " ") if names is not None else find_header(path, content, is_catalog)
+        content = _with_usual_comments(content)
+        given, header = header, header or find_header(path, content, is_catalog)
         self.names, self._repeated = distinct(header.names)
-        self.units: Mapping[str, str] = header.units
-        self.about = About(f"text parted by {_PARTED_BY[header.delimiter]}", comments=header.comments)
+        self.units: Mapping[str, str] = units_in_names(self.names, header.units)
+        frame = frame or of_comments(header.comments)
+        kind = f"text parted by {_PARTED_BY[header.delimiter]}"
+        self.about = About(kind, frames={} if frame is None else {"": frame}, comments=header.comments)
         self._first_line = header.first_line
         self._delimiter = header.delimiter
         self._slots: Slots = header.slots
+        self._missing = header.missing
         content = content[header.offset :] if header.offset else content
         # A row that is commented out is none; its line stays, so that lines are counted rightly.
         if b"#" in content and (content.startswith(b"#") or b"\n#" in content):
             content = _COMMENT_LINE.sub(b"", content)
+        if given is not None and (content.startswith(b";") or b"\n;" in content):
+            # So do the texts of Molonglo comment.
+            content = _SEMICOLON_LINE.sub(b"", content)
         self._content = content
         self._line_of: Integers | None = None
 
@@ -131,6 +155,10 @@ class TextContainer:
             rows = ~np.isin(lines, blank)
             table, lines = table.filter(pa.array(rows)), lines[rows]
         result = _columns_of(table, {n: keys[n] for n in numbers}, {n: keys[n] for n in texts}, lines)
+        for name in numbers:
+            if name in self._missing:
+                values = result.numbers[name]
+                result.numbers[name] = np.where(values == self._missing[name], np.nan, values)
         result.broken = [row for row in broken if row.reason]
         if self._unfinished(last_line, numbers, texts):
             self._set_last_row_aside(result)
@@ -380,6 +408,9 @@ def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> tuple[by
     """
     # Splitting line by line is faster, and simpler, than any work on arrays of bytes.
     lines = content.split(b"\n")[:-1]
+    if _QUOTED_NAME.search(content):
+        cells = ([cell.strip(b'"') for cell in _QUOTED_OR_WORD.findall(line)] for line in lines)
+        return b"\n".join([_SEPARATOR.join(one) for one in cells]) + b"\n", False
     if not comment_last:
         return b"\n".join([_SEPARATOR.join(line.split()) for line in lines]) + b"\n", False
     joined = [_SEPARATOR.join(line.split(None, n_columns - 1)) for line in lines]

@@ -34,3 +34,21 @@ REFERENCE = TableSchema(
     ),
     key=("catalog_source_id",),
 )
+
+_MOVING = (
+    Column("pm_ra_mas_yr", FLOAT, "mas / yr", "Proper motion east on the sky", nullable=True, ucd="pos.pm;pos.eq.ra"),
+    Column("pm_dec_mas_yr", FLOAT, "mas / yr", "Proper motion north", nullable=True, ucd="pos.pm;pos.eq.dec"),
+    Column("pm_ra_err_mas_yr", FLOAT, "mas / yr", "1-sigma error of the motion east", nullable=True, minimum=0),
+    Column("pm_dec_err_mas_yr", FLOAT, "mas / yr", "1-sigma error of the motion north", nullable=True, minimum=0),
+    Column("measured_mjd", FLOAT, "d", "Time at which motions add nothing to the position errors, MJD", nullable=True),
+    Column("position_mjd", FLOAT, "d", "Time that the position stands for, MJD", nullable=True),
+)
+MOTIONS = tuple(column.name for column in _MOVING)
+"""Columns of catalogs whose sources move."""
+
+MOVING_REFERENCE = TableSchema(
+    "reference_moving",
+    "A reference catalogue whose sources have proper motions: they are matched where they are at the time of an image",
+    (*REFERENCE.columns, *_MOVING),
+    key=REFERENCE.key,
+)

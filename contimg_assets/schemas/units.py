@@ -15,8 +15,8 @@ _WORD = re.compile(r"[A-Za-z]+")
 # How files spell units that astropy knows by another word; AIPS writes capitals. Never where they are ambiguous (MJY).
 _SPELLINGS = {
     **dict.fromkeys(("JY", "jy", "Jansky", "JANSKY"), "Jy"),
-    **dict.fromkeys(("mjy", "milliJy"), "mJy"),
-    **dict.fromkeys(("ujy", "microJy", "uJY"), "uJy"),
+    **dict.fromkeys(("mjy", "milliJy", "mJansky", "milliJansky"), "mJy"),
+    **dict.fromkeys(("ujy", "microJy", "uJY", "uJansky", "microJansky"), "uJy"),
     **dict.fromkeys(("BEAM", "Beam", "bm", "BM", "beams"), "beam"),
     **dict.fromkeys(("DEG", "Deg", "DEGS", "degs", "DEGREE", "DEGREES", "Degree", "Degrees", "degrees"), "deg"),
     **dict.fromkeys(("ARCSEC", "ARCSECS", "Arcsec", "asec", "ASEC", "arcsecs", "arcseconds"), "arcsec"),
@@ -66,12 +66,42 @@ def right_ascension_factor(delivered: str, ours: str) -> float:
     return 15.0 if word in of_time.get(ours, ()) else factor(delivered, ours)
 
 
+NOTATIONS = ("h:m:s", "d:m:s", "hms", "dms")
+"""What files write for the unit of a sexagesimal position."""
+
+
+def is_known(text: str) -> bool:
+    """Whether it is a unit as astropy or files spell it, or a notation of positions."""
+    try:
+        _unit(text)
+    except ValueError:
+        return text.strip(' "') in NOTATIONS
+    return True
+
+
+def converts(delivered: str, ours: str, of_right_ascension: bool = False) -> bool:
+    """Whether values in one unit can be turned into another; positions may be sexagesimal, and in hours."""
+    if delivered.strip(' "') in NOTATIONS:
+        return ours == "deg"
+    try:
+        (right_ascension_factor if of_right_ascension else factor)(delivered, ours)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def is_of_time(delivered: str) -> bool:
+    """Whether an error of right ascension in this unit is one of the coordinate, so that cos(dec) makes it one on the
+    sky: seconds of time are."""
+    return _SPELLINGS.get(delivered.strip(), delivered.strip()) in ("s", "h", "hr", "hour", "hourangle")
+
+
 def _unit(text: str) -> u.UnitBase:
     """The unit, also as files spell it otherwise than the standard does."""
     try:
         return u.Unit(text)
     except ValueError:
-        text = _WHOLE.get(text, text).replace(" per ", " / ")
+        text = _WHOLE.get(text, text).replace(" per ", " / ").replace("_per_", " / ")
         return u.Unit(_WORD.sub(lambda word: _SPELLINGS.get(word.group(), word.group()), text))
 
 

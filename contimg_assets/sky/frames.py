@@ -68,18 +68,20 @@ def parse_frame(text: str) -> Frame:
 def frame_of_file(text: str | None) -> tuple[Frame, str]:
     """The frame that a file states, and what is said of it; the ICRS where it states none.
 
-    What is labelled FK5 J2000 is taken for ICRS as it is: radio positions with that label are tied to the sources of
-    the ICRF, and the two frames differ by less than 0.03 arcsec. A frame that a person states is converted exactly.
+    Every other frame is converted, FK5 J2000 too, which differs from the ICRS by less than 0.03 arcsec.
+
+    Raises
+    ------
+    ValueError
+        If it is none that is known.
     """
     if text is None:
         return ICRS, "none stated, taken for ICRS"
-    try:
-        frame = parse_frame(text)
-    except ValueError:
-        return ICRS, f"{text!r} is not known, taken for ICRS"
-    if frame == Frame("fk5", 2000.0):
-        return ICRS, "FK5 J2000, taken for ICRS (they differ by less than 0.03 arcsec)"
-    return frame, str(frame) if frame.name == "icrs" else f"{frame}, converted to ICRS"
+    frame = parse_frame(text)
+    if frame.name == "icrs":
+        return frame, str(frame)
+    small = " (they differ by less than 0.03 arcsec)" if frame == Frame("fk5", 2000.0) else ""
+    return frame, f"{frame}, converted to ICRS{small}"
 
 
 def to_icrs(lon_deg: Floats, lat_deg: Floats, frame: Frame) -> tuple[Floats, Floats, Floats]:

@@ -89,6 +89,49 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "first",
         [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
     ),
+    "nvss as a list": (
+        "  RA(2000)  Dec(2000)   Flux   Major Minor  PA  Res P_Flux P_ang   Field\n"
+        ' h  m    s    d  m   s   mJy    "     "     deg      mJy    deg\n'
+        "00 42 00.00 -00  9  0.0    5.3 <63.3 <56.4              1.47        C0000P12\n"
+        "       0.02         0.5    0.6                          0.46\n"
+        "00 43 00.00 +00 15  0.0   15.3  63.3  56.4 -10          1.47        C0000P12\n"
+        "       0.02         0.5    0.6   1.0   1.0              0.46\n",
+        "nvss",
+        [None, 10.5, -0.15, 0.3 * np.cos(np.radians(0.15)), 0.5, 5.3, np.nan],
+    ),
+    "nvss as a search lists it": (
+        "00 42 00.00 -00  9  0.0  7814    5.3 <63.3 <56.4              1.47        C0000P12\n"
+        "       0.02         0.5   -84    0.6                          0.46\n",
+        "nvss",
+        [None, 10.5, -0.15, 0.3 * np.cos(np.radians(0.15)), 0.5, 5.3, np.nan],
+    ),
+    "vlssr as a list": (
+        "00 42 00.00 -03 15  0.0         1.20   78.2   75.1   10.1        0.16   0000-125\n"
+        "       0.20         3.1         0.10    8.2    5.1\n",
+        "vlssr",
+        [None, 10.5, -3.25, 3.0 * np.cos(np.radians(3.25)), 3.1, 1200.0, np.nan],
+    ),
+    "vlssr of VizieR": (
+        "RAJ2000\tDEJ2000\te_RAJ2000\te_DEJ2000\tSp\te_Sp\n"
+        '"h:m:s"\t"d:m:s"\ts\tarcsec\tJy\tJy\n----\t----\t--\t--\t--\t--\n'
+        "00 42 00.00\t-03 15 00.0\t0.2\t3.1\t1.2\t0.1\n",
+        "vlssr",
+        [None, 10.5, -3.25, 3.0 * np.cos(np.radians(3.25)), 3.1, 1200.0, 1200.0],
+    ),
+    "sumss with a title": (
+        "; SUMSS\n"
+        "00 42 00.00 -00 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0  0.0 0.0 0.0 J0000M56 1 100 200\n",
+        "sumss",
+        [None, 10.5, -0.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    "psrcat as it is distributed": (
+        "#CATALOGUE 2\nPSRJ     J0042-0315                  ref1\nRAJ      00:42:00.00    2            ref1\n"
+        "DECJ     -03:15:00.0    3            ref1\nS1400    1.20           5            ref2\n@-----------\n"
+        "PSRJ     J0043-0315                  ref1\nRAJ      00:43          2            ref1\n"
+        "DECJ     -03:15         3            ref1\n@-----------\nPSRJ     J9999\nP0  1.0\n@-----------\n",
+        "psrcat",
+        ["J0042-0315", 10.5, -3.25, 0.3 * np.cos(np.radians(3.25)), 0.3, 1.2, np.nan],
+    ),
     "mrc of VizieR": (
         '#RESOURCE=yCat_8016\nMRC;RAJ2000;DEJ2000;S408;e_S408\n ;"h:m:s";"d:m:s";Jy;Jy'
         "\n---;----------;---------;----;---\n0039-035;00 42 00.0;-03 15 00;1.2;0.1\n#END#\n",
@@ -122,6 +165,84 @@ def test_surveys_as_they_are_published(tmp_path: Path, survey: str) -> None:
             assert got[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name
     if survey == "vlass":
         assert table["ra_deg"].tolist() == [10.5, 10.7]
+
+
+README = """VIII/16    Molonglo Reference Catalogue (Large+)
+================================================================================
+File Summary:
+--------------------------------------------------------------------------------
+ FileName       Lrecl  Records   Explanations
+--------------------------------------------------------------------------------
+mrcj2000.dat       60       2    Catalog data
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: mrcj2000.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label   Explanations
+--------------------------------------------------------------------------------
+   1-  8  A8    ---     MRC     Name
+  10- 11  I2    h       RAh     Right ascension EPOCH (hours)
+  13- 14  I2    min     RAm     Right ascension EPOCH (minutes)
+  16- 19  F4.1  s       RAs     Right ascension EPOCH (seconds)
+      21  A1    ---     DE-     Declination EPOCH (sign)
+  22- 23  I2    deg     DEd     Declination EPOCH (degrees)
+  25- 26  I2    arcmin  DEm     Declination EPOCH (minutes)
+  28- 29  I2    arcsec  DEs     Declination EPOCH (seconds)
+  31- 35  F5.2  Jy      S408    ?=-9.99 Flux density
+--------------------------------------------------------------------------------
+"""
+
+
+@pytest.mark.parametrize("epoch", ["J2000", "B1950"])
+def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str) -> None:
+    (tmp_path / "ReadMe").write_text(README.replace("EPOCH", epoch))
+    (tmp_path / "mrcj2000.dat").write_text("0039-003 00 42 00.0 -00 15 00  1.20\n0040 003 00 43 00.0  00 15 00 -9.99\n")
+    table = reference(tmp_path / "mrcj2000.dat", preset="mrc").set_index("catalog_source_id")
+    frame = "icrs" if epoch == "J2000" else "fk4"
+    true = SkyCoord([10.5, 10.75], [-0.25, 0.25], unit="deg", frame=frame).icrs
+    got = table.loc[["0039-003", "0040 003"]]
+    found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
+    assert found.separation(true).arcsec.max() < 1e-4
+    assert got["flux_mjy"].tolist() == pytest.approx([1200.0, np.nan], nan_ok=True)
+
+
+def test_a_table_of_a_journal_describes_itself(tmp_path: Path) -> None:
+    rule = "-" * 80
+    text = README.split("\n\n")[1].replace("EPOCH", "J2000") + "0039-003 00 42 00.0 -00 15 00  1.20\n"
+    (tmp_path / "t.txt").write_text(f"Title: Sources\nTable: All\n{'=' * 80}\n{text}")
+    assert rule in text
+    got = reference(tmp_path / "t.txt", preset="mrc").iloc[0]
+    assert got["catalog_source_id"] == "0039-003"
+    assert got[["ra_deg", "dec_deg", "flux_mjy"]].tolist() == pytest.approx([10.5, -0.25, 1200.0])
+
+
+def test_columns_with_their_units_in_brackets(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("Name,RA (hours),Dec [deg],Flux (Jy),RA(J2000)\nA,0.7,-3.25,1.2,0\n")
+    got = reference(tmp_path / "x.csv").iloc[0]
+    assert got[["ra_deg", "dec_deg", "flux_mjy"]].tolist() == pytest.approx([10.5, -3.25, 1200.0])
+
+
+def test_islands_are_said_to_be_islands(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "island,components,background,local_rms,ra,dec,peak_flux,int_flux,err_int_flux,max_angular_size\n"
+        "1,2,0,0.001,10.5,-3.25,1.1,1.2,0.1,3\n"
+    )
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert (found.read_as, found.format) == ("reference", "islands of Aegean")
+    assert "this is Aegean's catalog of islands; deliver its catalog of components" in found.refused
+    assert found.first["flux_mjy"].tolist() == [1200.0]
+    assert any("its rows are islands" in one for one in found.warnings)
+
+
+def test_other_tables_with_positions_are_named(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        for name in ("one", "two"):
+            pd.DataFrame({"name": ["A"], "ra": [10.5], "dec": [-3.25], "flux": [1.0]}).to_sql(name, connection)
+    connection.close()
+    config = CatalogConfig(path=tmp_path / "x.db", freq_mhz=1e3)
+    assert "2 of its tables have positions, and only one is read" in inspect_reference(config.path, config).warnings[0]
+    chosen = config.model_copy(update={"table": "two"})
+    assert not any("tables" in one for one in inspect_reference(config.path, chosen).warnings)
 
 
 def test_the_sign_of_a_declination_in_a_column_of_its_own(tmp_path: Path) -> None:

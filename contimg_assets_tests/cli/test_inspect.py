@@ -55,6 +55,6 @@ def test_proper_motions_are_followed_to_the_mean_time_of_the_images(folder: Path
     star = "source_id,ra,dec,ra_error,dec_error,pmra,pmdec,ref_epoch\n1,10.0,-30.0,0.1,0.1,1000,0,2016.0\n"
     (folder / "gaia.csv").write_text(star)
     told = call("catalog", "add", "gaia", "gaia.csv", "--freq-mhz", "4.6e8")
-    assert "proper motions: positions moved to MJD 60000, the mean of your images" in told
+    assert "proper motions: shown as of MJD 60000, the mean of your images" in told
     assert "positions_at_mjd: 60000.5" in (folder / "contimg.yaml").read_text()
     assert "no flux density was found" in told

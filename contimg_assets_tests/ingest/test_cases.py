@@ -73,6 +73,24 @@ def test_selavy_islands_are_no_components(tmp_path: Path) -> None:
         read(tmp_path, build.csv(table))
 
 
+@pytest.mark.parametrize("finder", ["selavy", "aegean"])
+def test_islands_may_be_taken_for_components(tmp_path: Path, finder: str) -> None:
+    """As the message says that it is done."""
+    if finder == "selavy":
+        rows = {"island_id": ["i1"], "n_components": [1], "ra_deg_cont": [10.0], "dec_deg_cont": [-30.0]}
+        rows |= {"flux_int": [5.0], "flux_peak": [4.0]}
+    else:
+        rows = {"island": ["i1"], "components": [1], "ra": [10.0], "dec": [-30.0], "max_angular_size": [1.0]}
+        rows |= {"int_flux": [0.005], "peak_flux": [0.004], "local_rms": [0.0002]}
+    content = build.csv(pd.DataFrame(rows))
+    with pytest.raises(InputError, match=f"{finder.capitalize()}'s catalog of islands; .* the format {finder}"):
+        read(tmp_path, content)
+    mapped = {"column_map": {"component_id": {"column": next(iter(rows))}}}
+    got = read(tmp_path, content, ingest=mapped, format=finder).detections
+    assert got["component_id"].tolist() == ["i1"]
+    assert got["flux_int_mjy"].tolist() == pytest.approx([5.0])
+
+
 def test_pybdsf_numbers_gaussians_of_each_wavelet_scale_anew(tmp_path: Path) -> None:
     rows = gaussian(0, 0, 10.0) + gaussian(1, 0, 10.1) + gaussian(1, 1, 10.2) + gaussian(1, 2, 10.3)
     found = read(tmp_path, PYBDSF + GAUL + rows).detections.sort_values("line")
@@ -119,10 +137,49 @@ def test_aegean_with_renamed_columns(tmp_path: Path, rename: str) -> None:
     pd.testing.assert_frame_equal(got, expected)
 
 
+def test_aegean_with_columns_named_by_people(tmp_path: Path) -> None:
+    """As AeRes takes them: --racol, --peakcol, --acol. Errors stay in degrees, fluxes in Jy."""
+    table = build.aegean_table(TRUTH).assign(background=0.0)
+    names = {"ra": "RAJ2000", "dec": "DEJ2000", "peak_flux": "S", "a": "bmaj", "b": "bmin", "pa": "bpa"}
+    got = read(tmp_path, build.csv(table.rename(columns=names))).detections.sort_values("line", ignore_index=True)
+    expected = read(tmp_path, build.csv(table)).detections.sort_values("line", ignore_index=True)
+    pd.testing.assert_frame_equal(got, expected)
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("gaussians", [False, True])
+def test_racs_of_casda(tmp_path: Path, gaussians: bool, small: bool) -> None:
+    kind = "Gaussian" if gaussians else "Source"
+    rows = {"Gaussian_ID": ["g1", "g2"]} if gaussians else {}
+    rows |= {"Source_ID": ["s1", "s1"] if gaussians else ["s1", "s2"], "RA": [10.0, 10.1], "Dec": [-30.0, -30.1]}
+    rows |= {"E_RA": [0.3, 0.4], "E_Dec": [0.2, 0.2], f"E_Total_flux_{kind}_PyBDSF": [0.1, 0.1]}
+    rows |= {f"Total_flux_{kind}": [5.0, 6.0], f"E_Total_flux_{kind}": [0.5, 0.6], "Peak_flux": [4.0, 5.0]}
+    rows |= {"Total_flux_Source": [11.0, 11.0]} if gaussians else {}
+    rows |= {"Maj": [25.0, 26.0], "Min": [25.0, 25.0], "Noise": [0.2, 0.2]}
+    table = pd.DataFrame(rows).rename(columns=str.lower if small else str)
+    epoch = read(tmp_path, build.csv(table))
+    assert epoch.images["format"].tolist() == ["casda"]
+    got = epoch.detections.sort_values("line")
+    assert got["component_id"].tolist() == (["g1", "g2"] if gaussians else ["s1", "s2"])
+    assert got["has_siblings"].tolist() == [gaussians] * 2
+    assert got["flux_int_mjy"].tolist() == [5.0, 6.0]
+    assert got["flux_int_err_mjy"].tolist() == [0.5, 0.6]
+    assert got["ra_err_arcsec"].tolist() == [0.3, 0.4]
+
+
+def test_a_surveys_table_is_not_taken_for_its_finders(tmp_path: Path) -> None:
+    """LoTSS is in mJy and arcsec, where PyBDSF writes Jy and deg."""
+    header = "Source_Name,RA,E_RA,DEC,E_DEC,Peak_flux,E_Peak_flux,Total_flux,E_Total_flux,Maj,Min,PA,Isl_rms"
+    with pytest.raises(InputError, match=r"the columns .* are not those of"):
+        read(tmp_path, f"{header}\nA,10,0.3,-30,0.4,3.1,0.1,3.5,0.2,7,6,0,0.09\n")
+
+
 MODELS = {
     "wsclean": "Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='1.4e9', MajorAxis, "
     "MinorAxis, Orientation\ns0c0,POINT,00:42:00,-30.15.00,0.5,[-0.7,0.01],true,1.4e9,,,\n"
     "s0c1,GAUSSIAN,00:40:00,-30.00.00,0.25,[0.1],false,1.4e9,20,10,5\n",
+    "lsmtool, as it writes few seconds": "FORMAT = Name, Type, Ra, Dec, I, SpectralIndex='[]'\n"
+    "s0c0, POINT, 00:42:01.1e-12, -30.15.03.5e-11, 0.5, [-0.7]\ns0c1, POINT, 00:40:00, -30.00.00, 0.25\n",
     "bbs": "# (Name, Type, Ra, Dec, I, Q, U, V, ReferenceFrequency='60e6', SpectralIndex='[0.0]') = format\n\n"
     "# a comment\ns0c0, POINT, 00:42:00, -30.15.00, 0.5, 0, 0, 0, 60e6, [-0.7]\ns0c1, POINT, 10deg, -30deg, 0.25\n",
     "lsmtool": "FORMAT = Name, Type, Patch, Ra, Dec, I, SpectralIndex='[]', ReferenceFrequency='1e8'\n\n"
@@ -326,7 +383,10 @@ def test_times_that_are_none(tmp_path: Path, column: str, value: str, match: str
         ("time_iso", "2023-02-25T14:00:00+02:00"),
         ("time", "2460001.0"),
         ("JD", "2460001.0"),
+        ("time [JD]", "2460001.0"),
+        ("time (MJD)", "60000.5"),
         ("MJD_MID", "60000.5"),
+        ("mjd_mid [d]", "60000.5"),
     ],
 )
 def test_times_however_they_are_written(tmp_path: Path, column: str, value: str) -> None:
@@ -353,9 +413,45 @@ def test_a_column_that_is_nearly_known(tmp_path: Path, wrong: str, right: str) -
         read_manifest(folder, Config(root=tmp_path))
 
 
-def test_other_columns_are_told(tmp_path: Path) -> None:
-    folder = build.epoch_folder(tmp_path, build.csv(TRUTH), observer="A. Person")
-    assert read_manifest(folder, Config(root=tmp_path)).unknown == ("observer",)
+def test_other_columns_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH), observer="A. Person", rms_jy_beam=0.001)
+    assert read_manifest(folder, Config(root=tmp_path)).unknown == ("observer", "rms_jy_beam")
+    read_epoch(folder, "e1", Config(root=tmp_path))
+    assert "are ignored: observer, rms_jy_beam (is rms_mjy_beam meant?)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"), [("freq (MHz)", "freq_mhz"), ("RMS [mJy/beam]", "rms_mjy_beam"), ("Frequency MHz", "freq_mhz")]
+)
+def test_units_in_brackets_are_part_of_a_manifests_names(tmp_path: Path, given: str, ours: str) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
+    file = folder / "images.csv"
+    file.write_text(file.read_text().replace(ours, given))
+    assert read_manifest(folder, Config(root=tmp_path)).images[ours].tolist() == [build.MANIFEST_ROW[ours]]
+
+
+@pytest.mark.parametrize("given", ["freq (GHz)", "freq_mhz (GHz)"])
+def test_another_unit_in_brackets_is_not_taken_for_ours(tmp_path: Path, given: str) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
+    file = folder / "images.csv"
+    file.write_text(file.read_text().replace("freq_mhz", given))
+    with pytest.raises(InputError, match="the frequency is not known"):
+        read_manifest(folder, Config(root=tmp_path))
+
+
+def test_a_date_that_may_be_the_beginning_is_not_guessed_at(tmp_path: Path) -> None:
+    folder = build.epoch_folder(tmp_path, build.csv(TRUTH))
+    file = folder / "images.csv"
+    file.write_text(file.read_text().replace("mjd_mid", "date_obs").replace("60000.5", "2023-02-25T12:00:00"))
+    with pytest.raises(InputError, match="column 'date_obs' is not known: call it `time` if it is the middle"):
+        read_manifest(folder, Config(root=tmp_path))
+
+
+def test_fields_at_right_ascensions_below_zero(tmp_path: Path) -> None:
+    table = build.sky(12, ra_deg=0.0)
+    epoch = read(tmp_path, build.csv(table), ra_deg=-0.25)
+    assert epoch.images["ra_deg"].tolist() == [359.75]
+    assert len(epoch.detections) == 12
 
 
 def test_a_needed_column_with_another_name_is_named(tmp_path: Path) -> None:
@@ -414,18 +510,50 @@ def test_large_files_are_read_in_part_with_the_same_result(tmp_path: Path, monke
             pd.testing.assert_frame_equal(read(tmp_path, content, name).detections, whole)
 
 
-def test_a_votable_states_its_frame(tmp_path: Path) -> None:
-    sky = SkyCoord(TRUTH["ra_deg"], TRUTH["dec_deg"], unit="deg").fk4
-    _table(TRUTH.assign(ra_deg=sky.ra.deg, dec_deg=sky.dec.deg)).write(tmp_path / "t", format="votable")
-    text = (tmp_path / "t").read_text()
-    for system, equinox, converted in (("eq_FK4", "B1950", True), ("eq_FK5", "J2000", False)):
-        stated = f'<COOSYS ID="c" system="{system}" equinox="{equinox}"/><TABLE'
-        got = read(
-            tmp_path, text.replace("<TABLE", stated, 1).replace(' name="ra_deg"', ' name="ra_deg" ref="c"'), "x.xml"
-        )
-        got = got.detections.set_index("component_id").loc[TRUTH["component_id"]]
-        expected = TRUTH["dec_deg"] if converted else sky.dec.deg
-        np.testing.assert_allclose(got["dec_deg"], expected, rtol=0, atol=1e-6)
+@pytest.mark.parametrize(
+    ("system", "equinox", "frame"),
+    [("eq_FK4", "B1950", "fk4"), ("eq_FK5", "J2000", "fk5"), ("galactic", "", "galactic"), ("ICRS", "", "icrs")],
+)
+def test_a_votable_states_its_frame(tmp_path: Path, system: str, equinox: str, frame: str) -> None:
+    truth = build.sky(12, ra_deg=0.0)
+    sky = SkyCoord(truth["ra_deg"], truth["dec_deg"], unit="deg")
+    there = sky.transform_to(frame).spherical
+    _table(truth.assign(ra_deg=there.lon.deg, dec_deg=there.lat.deg)).write(tmp_path / "t", format="votable")
+    stated = f'<COOSYS ID="c" system="{system}"' + (f' equinox="{equinox}"' if equinox else "") + "/><TABLE"
+    text = (tmp_path / "t").read_text().replace("<TABLE", stated, 1).replace(' name="ra_deg"', ' name="ra_deg" ref="c"')
+    got = read(tmp_path, text, "x.xml", ra_deg=0.0).detections.set_index("component_id").loc[truth["component_id"]]
+    assert SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg").separation(sky).mas.max() < 0.01
+    if frame == "fk5":
+        # Small, and not nothing.
+        moved = SkyCoord(there.lon, there.lat).separation(sky).mas
+        assert (moved > 1).all() and (moved < 30).all()
+
+
+def test_a_frame_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    hdu = fits.table_to_hdu(_table(TRUTH))
+    hdu.header["RADESYS"] = "GAPPT"
+    hdu.writeto(tmp_path / "t")
+    with pytest.raises(InputError, match=r"the frame 'GAPPT' is not known.*say which it is in ingest\.frame"):
+        read(tmp_path, (tmp_path / "t").read_bytes(), "x.fits")
+    assert len(read(tmp_path, (tmp_path / "t").read_bytes(), "x.fits", {"frame": "icrs"}).detections) == 12
+
+
+@pytest.mark.parametrize(("equinox", "frame"), [("2000.0", "icrs"), ("1950.0", "fk4")])
+def test_pybdsf_says_the_equinox_in_a_comment(tmp_path: Path, equinox: str, frame: str) -> None:
+    sky = SkyCoord(TRUTH["ra_deg"], TRUTH["dec_deg"], unit="deg")
+    there = sky.transform_to(frame).spherical
+    table = build.pybdsf_table(TRUTH.assign(ra_deg=there.lon.deg, dec_deg=there.lat.deg))
+    content = f"# Generated by PyBDSF version 1.13.0\n# Equinox : {equinox} \n\n# ".encode() + build.csv(table, sep=" ")
+    got = read(tmp_path, content, "x.srl").detections.sort_values("line")
+    found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
+    assert found.separation(sky).arcsec.max() < 1e-4
+
+
+def test_errors_in_seconds_of_time_are_of_the_coordinate(tmp_path: Path) -> None:
+    table = TRUTH.assign(ra_err_arcsec=0.02)
+    mapped = {"column_map": {"ra_err_arcsec": {"column": "ra_err_arcsec", "unit": "s"}}}
+    got = read(tmp_path, build.csv(table), ingest=mapped).detections
+    np.testing.assert_allclose(got["ra_err_arcsec"], 0.02 * 15 * np.cos(np.radians(got["dec_deg"])))
 
 
 @pytest.mark.parametrize("kind", ["fits", "xml"])

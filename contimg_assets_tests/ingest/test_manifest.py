@@ -81,7 +81,7 @@ def test_directories_loops_and_pipes(folder: Path) -> None:
         ("mjd_mid", 2460000.5, "line 2, column 'mjd_mid'.*modified Julian date"),
         ("mjd_mid", "today", "line 2, column 'mjd_mid': 'today' is not a number"),
         ("mjd_mid", np.nan, "column 'mjd_mid' is missing and no FITS image.*add it to the manifest"),
-        ("ra_deg", -1.0, "column 'ra_deg'.*not allowed"),
+        ("ra_deg", -181.0, "column 'ra_deg'.*not allowed"),
         ("dec_deg", 91.0, "column 'dec_deg'.*not allowed"),
         ("radius_deg", 0.0, "column 'radius_deg'.*not allowed"),
         ("bmaj_arcsec", np.nan, "column 'bmaj_arcsec' is missing and no FITS image.*add it to the manifest"),

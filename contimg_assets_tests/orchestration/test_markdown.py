@@ -26,7 +26,7 @@ def test_a_name_is_shown_and_does_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_picture_is_one_picture_with_its_title(name: str) -> None:
-    (_, inline, _) = MarkdownIt("commonmark").parse(str(embedded(b"png", name).value))
+    (_, inline, _) = MarkdownIt("commonmark").parse(str(embedded({name: b"png"}).value))
     (image,) = inline.children or ()
     assert image.type == "image"
     assert image.attrs["src"] == "data:image/png;base64,cG5n"

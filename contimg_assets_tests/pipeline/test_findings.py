@@ -57,6 +57,13 @@ def told(table: pd.DataFrame, counts: Listed = COUNTS, config: Config = CONFIG) 
     ]
 
 
+def test_a_catalog_without_any_counterpart_is_named() -> None:
+    assert told(images(), replace(COUNTS, matched=("nvss",))) == []
+    (found,) = told(images(), replace(COUNTS, matched=()))
+    assert found.startswith("catalog nvss: no source has a counterpart in it (it is of another part of the sky")
+    assert found.endswith("`contimg catalog remove nvss`")
+
+
 def test_nothing_is_found_where_all_is_well() -> None:
     assert told(images()) == []
     assert headline(images(), COUNTS) == (

@@ -28,7 +28,7 @@ from contimg_assets.variability.spectral_index import spectral_indices
 _NO_MATCHING = "none"
 _USED = (
     *("ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_ns_arcsec"),
-    *("freq_mhz", "beam_arcsec", "first_mjd"),
+    *("freq_mhz", "beam_arcsec", "first_mjd", "last_mjd"),
 )
 # With more cells than this everything is read at once.
 _MANY_CELLS = 100
@@ -158,7 +158,10 @@ def _inside(cells: Cells, steps: int) -> Cells:
 
 
 def _sources_to_match(connection: Connection, area: _Area | None) -> pd.DataFrame:
-    """Sources as `match_sources` takes them, `first_mjd`, and whether they are inside of the area and not company."""
+    """Sources as `match_sources` takes them, at the middle of the time they were seen in, `first_mjd`, and `inside`.
+
+    Those that are inside of the area are matched; the others are their company.
+    """
     table = TABLES["sources"]
     flux = sa.func.coalesce(table.c.flux_int_mjy, table.c.flux_peak_mjy_beam)
     inside = sa.true() if area is None else area.of_sources()
@@ -170,6 +173,7 @@ def _sources_to_match(connection: Connection, area: _Area | None) -> pd.DataFram
     several = frame.loc[frame["n_bands"] > 1, "source_id"]
     frame = frame.drop(columns="n_bands").astype(dict.fromkeys((*_USED, "flux_mjy"), float))
     frame = frame.astype({"source_id": "str", "inside": bool})
+    frame = frame.assign(mjd=(frame["first_mjd"] + frame.pop("last_mjd")) / 2)
     if several.empty:
         return frame
     alpha = _own_indices(connection, several).set_index("source_id")[["alpha", "alpha_err"]]

@@ -5,16 +5,16 @@ A new format is a module with a `Reader` (see `base`) and a line in `_FINDERS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from contimg_assets.config import ColumnSource, Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.readers import aegean, dsa110, pybdsf, selavy, sextractor, sky_model
+from contimg_assets.ingest.readers import aegean, casda, dsa110, pybdsf, selavy, sextractor, sky_model
 from contimg_assets.ingest.readers.base import Reader, Rows, Source, overruled
 from contimg_assets.ingest.readers.table import TableReader
-from contimg_assets.reading.columns import Container
+from contimg_assets.reading.columns import Container, bare_name
 from contimg_assets.reading.files import plain_name
 
 __all__ = ["Reader", "Rows", "Source", "choose_reader", "is_catalog", "readers"]
@@ -26,6 +26,7 @@ _FINDERS: tuple[Reader, ...] = (
     dsa110.READER,
     sky_model.READER,
     sextractor.READER,
+    casda.READER,
 )
 
 
@@ -123,11 +124,14 @@ def _alike(path: Path, known: Mapping[str, Reader], columns: Sequence[str], file
     InputError
         If there is none.
     """
-    if any(signature <= set(columns) for signature in selavy.ISLANDS):
-        raise InputError(
-            f"{path}: this is Selavy's catalog of islands; deliver its catalog of components, or take islands for "
-            "components with ingest.column_map (component_id: {column: island_id}) and the format selavy"
-        )
+    for reader, islands in ((selavy.READER, selavy.ISLANDS), (aegean.READER, aegean.ISLANDS)):
+        if any(signature <= set(columns) for signature in islands):
+            name = next(name for name in ("island_id", "col_island_id", "island") if name in columns)
+            raise InputError(
+                f"{path}: this is {reader.name.capitalize()}'s catalog of islands; deliver its catalog of components, "
+                f"or take islands for components with ingest.column_map (component_id: {{column: {name}}}) and the "
+                f"format {reader.name}"
+            )
     likeness = {reader.name: _likeness(reader, list(columns), file_name) for reader in known.values()}
     best = max(likeness, key=lambda name: likeness[name])
     if likeness[best] >= _ENOUGH_ALIKE:
@@ -159,20 +163,41 @@ def is_catalog(columns: Sequence[str], path: Path, stated: str | None, parameter
 
 def finder_of(columns: Sequence[str], path: Path) -> Reader | None:
     """The source finder whose catalog has these columns, for those who need no more than some of them."""
-    return next((reader for reader in _FINDERS if reader.recognizes(columns, plain_name(path))), None)
+    return _finder(_FINDERS, columns, plain_name(path))
+
+
+def _finder(known: Iterable[Reader], columns: Sequence[str], file_name: str) -> Reader | None:
+    """The reader that recognizes columns: as they are written, else whatever their case and the units beside them."""
+    readers = tuple(known)
+    found = next((reader for reader in readers if reader.recognizes(columns, file_name)), None)
+    if found is not None:
+        return found
+    present = {bare_name(name)[0].lower() for name in columns}
+    return next((reader for reader in readers if reader.recognizes(_as_signed(reader, present), file_name)), None)
+
+
+def _as_signed(reader: Reader, present: Collection[str]) -> list[str]:
+    """Columns that are there in other letters, as the reader writes them; none where it has no signature."""
+    signed = {name for signature in reader.signature for name in signature}
+    return [name for name in signed if name.lower() in present]
 
 
 def _recognizing(known: Mapping[str, Reader], columns: list[str], file_name: str) -> Reader | None:
     table = known["table"]
     assert isinstance(table, TableReader)
-    finder = next((reader for reader in known.values() if reader.recognizes(columns, file_name)), None)
+    finder = _finder(known.values(), columns, file_name)
     if table.declared and table.declared <= set(columns) and (finder is None or table.recognizes(columns, file_name)):
         return table
     return finder
 
 
 def _likeness(reader: Reader, columns: list[str], file_name: str) -> int:
-    """How many of a reader's columns are there; its name in the file's name counts as some."""
+    """How many of a reader's columns are there; its name in the file's name counts as some.
+
+    Surveys publish what a finder wrote in units of their own: their tables are like none.
+    """
     present = set(columns)
+    if reader.name in (pybdsf.READER.name, casda.READER.name) and present & pybdsf.OF_SURVEYS:
+        return 0
     found = sum(any(name in present for name in source.names) for source in reader.sources(columns))
     return found + (_ENOUGH_ALIKE - 1 if found and reader.name in file_name else 0)

@@ -4,12 +4,13 @@ Positions and their errors in degrees, axes (FWHM) in arcsec, fluxes in Jy and J
 a fit that failed. A component is named by its island and its number in the island.
 
 Rows with the flag of prioritized fitting (64) were measured at a position that was given: they are forced. Columns may
-have a prefix (``--colprefix``), or the number that TOPCAT puts behind the names of tables it joins (``ra_1``).
+have a prefix (``--colprefix``), or the number that TOPCAT puts behind the names of tables it joins (``ra_1``); those of
+positions, peaks and axes may be called as people give them to AeRes (``--racol RAJ2000 --peakcol S``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,21 @@ from contimg_assets.ingest.readers.base import NEEDS, Rows, Source, joined, wrot
 
 FLAG_PRIORIZED = 64
 
+ISLANDS = (frozenset({"island", "components", "ra", "dec", "max_angular_size"}),)
+"""Columns that, together, only its catalog of islands has."""
+
 _SIGNATURE = frozenset({"island", "source", "ra", "dec", "peak_flux"})
+# What is left of it where people rename what other programs read.
+_RENAMED = frozenset({"island", "source", "background", "local_rms"})
+_OTHERWISE = {
+    "ra": ("RAJ2000", "RA"),
+    "dec": ("DEJ2000", "DEC"),
+    "peak_flux": ("S", "Speak", "Peak_flux"),
+    "int_flux": ("Sint", "Total_flux"),
+    "a": ("bmaj", "maj"),
+    "b": ("bmin", "min"),
+    "pa": ("bpa",),
+}
 _SOURCES = (
     Source("island_id", ("island",), text=True),
     Source("_source", ("source",), text=True),
@@ -46,15 +61,18 @@ class AegeanReader:
     """Components of Aegean, blind and prioritized."""
 
     name = "aegean"
+    signature = (_SIGNATURE, _RENAMED)
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         return _affixes(columns) is not None
 
     def sources(self, columns: Collection[str]) -> Sequence[Source]:
         before, behind = _affixes(columns) or ("", "")
-        if not before and not behind:
-            return _SOURCES
-        return tuple(replace(one, names=tuple(before + name + behind for name in one.names)) for one in _SOURCES)
+        if {before + name + behind for name in _SIGNATURE} <= set(columns):
+            return _renamed(lambda name: (before + name + behind,))
+        if {before + name + behind for name in _RENAMED} <= set(columns):
+            return _renamed(lambda name: (before + name + behind, *_OTHERWISE.get(name, ())))
+        return _SOURCES
 
     def needs(self) -> Sequence[tuple[str, ...]]:
         return NEEDS
@@ -73,13 +91,22 @@ class AegeanReader:
             rows.forced = forced if forced.any() else False
 
 
+def _renamed(names_of: Callable[[str], tuple[str, ...]]) -> tuple[Source, ...]:
+    """The sources with other names for each of Aegean's own."""
+    return tuple(replace(one, names=tuple(new for name in one.names for new in names_of(name))) for one in _SOURCES)
+
+
 def _affixes(columns: Collection[str]) -> tuple[str, str] | None:
     """What stands before and behind all names, mostly nothing; None where the columns are not Aegean's."""
     present = set(columns)
     starts = [(name.removesuffix("island"), "") for name in columns if name.endswith("_island")]
     ends = [("", name.removeprefix("island")) for name in columns if name.startswith("island_")]
     choices = [("", ""), *starts, *ends]
-    return next(((pre, post) for pre, post in choices if {pre + name + post for name in _SIGNATURE} <= present), None)
+    for signature in (_SIGNATURE, _RENAMED):
+        for before, behind in choices:
+            if {before + name + behind for name in signature} <= present:
+                return before, behind
+    return None
 
 
 READER = AegeanReader()

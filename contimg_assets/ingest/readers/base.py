@@ -71,6 +71,11 @@ class Reader(Protocol):
         """What manifests call the format."""
         ...
 
+    @property
+    def signature(self) -> tuple[frozenset[str], ...]:
+        """Columns that, together, only this finder writes; any of these groups. None where that is not all."""
+        ...
+
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         """Whether a catalog with these columns and this name (lower case) is of this format."""
         ...

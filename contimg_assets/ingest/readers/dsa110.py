@@ -50,6 +50,7 @@ class Dsa110Reader:
     """The tables that DSA-110's continuum pipeline writes."""
 
     name = "dsa110"
+    signature: tuple[frozenset[str], ...] = ()
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         present = set(columns)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from contimg_assets.config import ColumnSource
 from contimg_assets.ingest.readers.base import NEEDS, Rows, Source
+from contimg_assets.reading.columns import bare_name
 from contimg_assets.schemas.core import TEXT
 from contimg_assets.schemas.detections import DETECTIONS
 
@@ -22,13 +23,14 @@ class TableReader:
     """
 
     name = "table"
+    signature: tuple[frozenset[str], ...] = ()
 
     def __init__(self, column_map: Mapping[str, ColumnSource]) -> None:
         self._map = dict(column_map)
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
-        present = set(columns)
-        names = {ours: source.names[0] for ours, source in self._sources().items()}
+        present = {name.lower() for column in columns for name in (column, bare_name(column)[0])}
+        names = {ours: source.names[0].lower() for ours, source in self._sources().items()}
         return all(any(names[ours] in present for ours in choice) for choice in NEEDS)
 
     @property

@@ -95,12 +95,19 @@ class Association:
             )
         return state
 
-    def make(self, epoch: str, onto: Onto[FoldState]) -> tuple[Content, FoldState]:
-        """Associations of one epoch, and the sources after it."""
+    def hint(self, state: FoldState) -> None:
+        """Nothing: what is read needs no state."""
+
+    def prepare(self, epoch: str, hint: None = None) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """What is read of an epoch: its measurements, those among them that repeat others, its images."""
         table = self.measurements.read(epoch, "measurements", [*_READ, "duplicate_of"])
         kept = table.loc[table["duplicate_of"].isna(), _READ].assign(epoch=epoch)
         repeats = table.loc[table["duplicate_of"].notna(), list(REPEATS)]
-        images = self.raw_detections.read(epoch, "images")
+        return kept, repeats, self.raw_detections.read(epoch, "images")
+
+    def make(self, epoch: str, onto: Onto[FoldState]) -> tuple[Content, FoldState]:
+        """Associations of one epoch, and the sources after it."""
+        kept, repeats, images = onto.prepared or self.prepare(epoch)
         result = fold_bands(onto.state, kept, images, self.config.association, self.config.bands, repeats)
         return self._content(result, onto), result.state
 

@@ -1,6 +1,7 @@
 """`catalog_matches`: all candidates of an epoch's measurements in every reference catalog, with probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -25,13 +26,18 @@ ENOUGH_MATCHED, EACH_CATALOG_MATCHED = "enough_matched", "each_catalog_matched"
 
 def make(
     epoch: str,
-    raw_detections: StoredEpochs,
-    measurements: StoredEpochs,
-    associated_sources: StoredEpochs,
+    _: Mapping[str, str],
+    upstream: tuple[StoredEpochs, StoredEpochs, StoredEpochs],
     catalogs: Sequence[ReferenceCatalog],
     config: Config,
 ) -> Content:
-    """Candidates of one epoch's measurements, and a summary per image and catalog."""
+    """Candidates of one epoch's measurements, and a summary per image and catalog.
+
+    Parameters
+    ----------
+    upstream : what raw_detections, measurements and associated_sources made
+    """
+    raw_detections, measurements, associated_sources = upstream
     images = raw_detections.read(epoch, "images")
     found = match_catalogs(
         measurements.read(epoch, "measurements"),
@@ -113,20 +119,22 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
             )
         upstream = (raw_detections, measurements, associated_sources)
         work = work_of(context, STAGE, config, store.epochs)
-        outcomes = make_each(work, lambda epoch, inputs: make(epoch, *upstream, catalogs, config))
+        outcomes = make_each(work, partial(make, upstream=upstream, catalogs=catalogs, config=config))
         yield from publish(context, work, outcomes)
 
     return [catalog_matches]
 
 
-def _numbers(summary: pd.DataFrame) -> dict[str, float]:
-    """Per catalog: share of the covered measurements with a counterpart, and false ones expected among them."""
-    totals = summary.groupby("catalog")[["n_covered", "n_matched", "n_false_best"]].sum()
-    numbers: dict[str, float] = {}
-    for catalog, n_covered, n_matched, n_false in totals.itertuples():
-        numbers[f"n_matched {catalog}"] = int(n_matched)
-        if n_covered:
-            numbers[f"matched_fraction {catalog}"] = float(n_matched / n_covered)
-        if n_matched:
-            numbers[f"false_fraction {catalog}"] = float(n_false / n_matched)
-    return numbers
+def _numbers(summary: pd.DataFrame) -> dict[str, Any]:
+    """Share of the covered measurements with a counterpart, for each catalog; a table of them with counts.
+
+    A false fraction is the share of false ones that are expected among those matched.
+    """
+    totals = summary.groupby("catalog", as_index=False)[["n_covered", "n_matched", "n_false_best"]].sum()
+    covered, matched = (totals[name].where(totals[name] > 0) for name in ("n_covered", "n_matched"))
+    totals["matched_fraction"] = totals["n_matched"] / covered
+    totals["false_fraction"] = totals.pop("n_false_best") / matched
+    measured = totals.dropna(subset="matched_fraction")
+    fractions = zip(measured["catalog"], measured["matched_fraction"], strict=True)
+    by_catalog = {f"matched_fraction {catalog}": float(fraction) for catalog, fraction in fractions}
+    return {"catalogs": totals.astype(object).where(totals.notna(), None).to_dict("records")} | by_catalog

@@ -6,10 +6,11 @@ costs little: what is measured against the catalogs stays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
@@ -50,6 +51,10 @@ _MEASURED = (CORRECTIONS.name, CONSTANT_FLUXES.name)
 ALL_CORRECTED, PLAUSIBLE = "all_images_corrected", "offsets_and_scales_plausible"
 
 
+# CORRECTIONS of an epoch's images, and fluxes of its sources that tie epochs to each other.
+Measured = tuple[pd.DataFrame, pd.DataFrame]
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What the corrections of one epoch are measured from; sources of associations and variables with their bands."""
@@ -60,7 +65,11 @@ class Epoch:
     matches: pd.DataFrame
     known_variables: npt.NDArray[Any]
 
-    def measured(self, parameters: Corrections) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def without(self, variables: npt.NDArray[Any]) -> "Epoch":
+        """The same, and which of these sources it has, that vary."""
+        return replace(self, known_variables=variables[pd.Index(variables).isin(self.associations["source_id"])])
+
+    def measured(self, parameters: Corrections) -> Measured:
         """CORRECTIONS of its images, and fluxes of its sources that tie epochs to each other."""
         if parameters.apply_flux == "relative" and parameters.flux_offset == "auto":
             # Significant in one image and not in the next, it would take images of a field apart.
@@ -70,12 +79,15 @@ class Epoch:
         )
         return corrections, constant_sources(self.measurements, self.associations, self.images, parameters)
 
+    def ties(self, parameters: Corrections) -> pd.DataFrame:
+        """Its fluxes that tie it to earlier epochs."""
+        return tie_fluxes(self.measurements, self.associations, self.images, parameters)
+
     def in_scale_of_fields(
-        self, corrections: pd.DataFrame, known: pd.DataFrame, parameters: Corrections
+        self, corrections: pd.DataFrame, ties: pd.DataFrame, known: pd.DataFrame, parameters: Corrections
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place, and SCALE_PULLS."""
-        fluxes = tie_fluxes(self.measurements, self.associations, self.images, parameters)
-        fluxes = without_additive(fluxes, corrections, parameters)
+        fluxes = without_additive(ties, corrections, parameters)
         scales = field_scales(fluxes, known, corrections, parameters, self.known_variables)
         pulls = scale_pulls(fluxes, known, self.known_variables)
         return with_field_scales(corrections, scales, parameters), pulls
@@ -101,6 +113,22 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What the corrections of an epoch need besides the fluxes that are known from the epochs before.
+
+    Attributes
+    ----------
+    read : with the variables that are left out
+    ties : see `Epoch.ties`; None where no flux is scaled by earlier epochs
+    measured : see `Epoch.measured`; None if it was not measured yet
+    """
+
+    read: Epoch
+    ties: pd.DataFrame | None
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True)
 class Calibration:
     """The fold of the known fluxes over stored epochs: a `chain.Step`."""
 
@@ -121,35 +149,45 @@ class Calibration:
         """Statistics of all sources' fluxes up to the last of some epochs."""
         return self.store.read_recorded(taking_part[-1], KNOWN_FLUXES.name)
 
+    def hint(self, state: pa.Table) -> npt.NDArray[Any]:
+        """The sources that are known to vary: what is measured against the catalogs leaves them out."""
+        return known_variables(state.to_pandas(), self.config.corrections)
+
+    def prepare(self, epoch: str, hint: npt.NDArray[Any] | None) -> Prepared:
+        """What is read of an epoch, and where variables were told, what is measured without them."""
+        read, parameters = self._read(epoch), self.config.corrections
+        ties = read.ties(parameters) if parameters.apply_flux == "relative" else None
+        if hint is None:
+            return Prepared(read, ties)
+        read = read.without(hint)
+        return Prepared(read, ties, read.measured(parameters))
+
     def make(self, epoch: str, onto: Onto[pa.Table]) -> tuple[Content, pa.Table]:
         """Corrections of one epoch's images, and the known fluxes after it."""
         known, parameters = onto.state.to_pandas(), self.config.corrections
-        read = self._read(epoch, known)
+        prepared = onto.prepared or self.prepare(epoch, None)
+        read = prepared.read.without(known_variables(known, parameters))
+        # If others vary by now than when it was measured ahead of time, it is measured again.
+        same = np.array_equal(read.known_variables, prepared.read.known_variables)
         made_from = self._made_from(read, onto.inputs)
         if onto.stored is not None and onto.stored.facts.get(MEASURED_FROM) == made_from:
             # Only what sources did before has changed, which measures nothing against the catalogs anew.
             table, constant = (self.store.read_recorded(onto.stored, name).to_pandas() for name in _MEASURED)
         else:
-            table, constant = read.measured(parameters)
+            table, constant = (prepared.measured if same else None) or read.measured(parameters)
         pulls = SCALE_PULLS.empty()
-        if parameters.apply_flux == "relative":
-            table, pulls = read.in_scale_of_fields(table, known, parameters)
+        if prepared.ties is not None:
+            table, pulls = read.in_scale_of_fields(table, prepared.ties, known, parameters)
         after = KNOWN_FLUXES.to_arrow(add_fluxes(known, read.fluxes(table, parameters)))
         tables = {CORRECTIONS.name: table, CONSTANT_FLUXES.name: constant, SCALE_PULLS.name: pulls}
         return self._content(read, {**tables, KNOWN_FLUXES.name: after}, made_from), after
 
-    def _read(self, epoch: str, known: pd.DataFrame) -> Epoch:
+    def _read(self, epoch: str) -> Epoch:
         measurements, images = self.measurements.read(epoch, "measurements"), self.raw_detections.read(epoch, "images")
         associations = self.associated_sources.read(epoch, "associations")
         associations = by_band(associations, measurements, images, self.config.bands)
-        variables = known_variables(known, self.config.corrections)
-        return Epoch(
-            measurements,
-            associations,
-            images,
-            self.catalog_matches.read(epoch, "catalog_matches"),
-            variables[pd.Index(variables).isin(associations["source_id"])],
-        )
+        matches = self.catalog_matches.read(epoch, "catalog_matches")
+        return Epoch(measurements, associations, images, matches, np.empty(0, object))
 
     def _made_from(self, read: Epoch, inputs: Mapping[str, str]) -> str:
         """Version of what the images' offsets and scales depend on: of earlier epochs, the variables seen here."""

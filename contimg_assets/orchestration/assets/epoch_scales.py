@@ -18,7 +18,7 @@ from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.conditions import on_any_epoch
 from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERRORS
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
-from contimg_assets.orchestration.plots import embedded
+from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.gathered import gathered_table
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE as STAGE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
@@ -96,7 +96,7 @@ def _shown(scales: pd.DataFrame, in_order: Sequence[str]) -> dict[str, Any]:
         "images with a scale": int(scales["epoch_scale"].notna().sum()),
         "groups of connected images": int(scales.loc[scales["n_sources"] > 0, "connected"].nunique()),
     }
-    return counts | ({"scales": embedded(plot_epoch_scales(scales, in_order), "scales")} if len(scales) else {})
+    return counts | ({PICTURES: embedded({"scales": plot_epoch_scales(scales, in_order)})} if len(scales) else {})
 
 
 def _judged(scales: pd.DataFrame, parameters: Corrections) -> dg.AssetCheckResult:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from contimg_assets.calibration import apply_corrections
 from contimg_assets.config import Config
@@ -53,14 +54,22 @@ class Errors:
             {schema.name: self.store.read_recorded(last, schema.name).to_pandas() for schema in STATE_TABLES}
         )
 
-    def make(self, epoch: str, onto: Onto[ErrorState]) -> tuple[Content, ErrorState]:
-        """The model after one epoch, and the configurations of its images."""
+    def hint(self, state: ErrorState) -> None:
+        """Nothing: what is read needs no state."""
+
+    def prepare(self, epoch: str, hint: None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Fluxes of an epoch that show what errors are, and its images."""
         images = self.raw_detections.read(epoch, "images")
         corrections, pulls = (self.corrections.read(epoch, name) for name in ("corrections", "scale_pulls"))
         corrected = apply_corrections(self.measurements.read(epoch, "measurements"), corrections, pulls)
         associations = self.associated_sources.read(epoch, "associations")
         associations = by_band(associations, corrected, images, self.config.bands)
-        result = add_epoch(onto.state, constant_fluxes_of(corrected, associations, images), images)
+        return constant_fluxes_of(corrected, associations, images), images
+
+    def make(self, epoch: str, onto: Onto[ErrorState]) -> tuple[Content, ErrorState]:
+        """The model after one epoch, and the configurations of its images."""
+        fluxes, images = onto.prepared or self.prepare(epoch)
+        result = add_epoch(onto.state, fluxes, images)
         return self._content(result, onto.state.pointings.n), result.state
 
     def _content(self, result: AfterEpoch, n_before: int) -> Content:

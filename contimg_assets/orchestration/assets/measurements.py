@@ -1,6 +1,7 @@
 """`measurements`: detections with errors and weights; of duplicates one is kept, and the others name it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,7 @@ from contimg_assets.pipeline.store import StoredEpochs
 NOTHING_LOST = "no_detection_lost"
 
 
-def make(epoch: str, raw_detections: StoredEpochs, config: Config) -> Content:
+def make(epoch: str, _: Mapping[str, str], raw_detections: StoredEpochs, config: Config) -> Content:
     """Measurements of one epoch."""
     detections = raw_detections.read(epoch, "detections")
     images = raw_detections.read(epoch, "images")
@@ -63,7 +64,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         store: dg.ResourceParam[EpochParquetIOManager],
     ) -> Iterator[Any]:
         work = work_of(context, STAGE, config, store.epochs)
-        outcomes = make_each(work, lambda epoch, inputs: make(epoch, raw_detections, config))
+        outcomes = make_each(work, partial(make, raw_detections=raw_detections, config=config))
         yield from publish(context, work, outcomes)
 
     return [measurements]

@@ -32,7 +32,7 @@ from contimg_assets.orchestration.epoch_assets import (
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, product_lineage
 from contimg_assets.orchestration.partitions import EPOCHS, SINGLE_RUN
-from contimg_assets.orchestration.plots import embedded
+from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.forced_photometry import write_forced_products
 from contimg_assets.pipeline.outcomes import Outcome
@@ -226,5 +226,5 @@ def _of_table(table: str, database: ProductsDatabase, config: Config) -> dict[st
     if table == "variability":
         kind = database.flux_kind()
         plot = plot_variability(database.significances(kind), kind, config.variability.max_q)
-        shown["V against eta"] = embedded(plot, "V against eta")
+        shown[PICTURES] = embedded({"V against eta": plot})
     return shown

@@ -1,6 +1,7 @@
 """`raw_detections`: an epoch's delivered catalogs, parsed and checked; unusable rows are set aside with a reason."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -127,10 +128,9 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         work = work_of(context, STAGE, config, store.epochs)
         known = KnownContents(work.world)
 
-        def make_once(epoch: str, inputs: Mapping[str, str]) -> Content:
+        def refuse_repeated(epoch: str, inputs: Mapping[str, str]) -> None:
             known.refuse_repeated(epoch, inputs[INCOMING])
-            return make(epoch, inputs, config)
 
-        yield from publish(context, work, make_each(work, make_once))
+        yield from publish(context, work, make_each(work, partial(make, config=config), refuse_repeated))
 
     return [INCOMING_SPEC, raw_detections]

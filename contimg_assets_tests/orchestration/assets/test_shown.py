@@ -15,9 +15,12 @@ from contimg_assets.database.models import TABLES, describe_table
 from contimg_assets.figures.summaries import plot_matches, plot_offsets_and_scales, plot_variability
 from contimg_assets.orchestration.assets.corrections import Epoch
 from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE, PRODUCT_KEYS
+from contimg_assets.orchestration.epoch_assets import MORE, shown
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
-from contimg_assets.orchestration.plots import embedded
+from contimg_assets.orchestration.plots import PICTURES, embedded
+from contimg_assets.pipeline.outcomes import Made
 from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGE
+from contimg_assets.pipeline.store import EpochRecord
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
@@ -56,14 +59,28 @@ def matches() -> pd.DataFrame:
 
 
 @pytest.mark.usefixtures("drawn")
-def test_an_event_shows_figures_and_stays_small(project: TestProject) -> None:
+def test_an_event_shows_figures_first_in_a_dozen_entries_and_stays_small(project: TestProject) -> None:
     project.deliver()
     project.run()
     for asset in ("corrections", "catalog_matches", "products/variability"):
         (event,) = project.instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=1).records
-        shown = [name for name, value in event.asset_materialization.metadata.items() if PICTURE in str(value.value)]
-        assert len(shown) == {"corrections": 1 + 3}.get(asset, 1)  # all images, and each of three
-        assert len(serialize_value(event.event_log_entry)) < 200_000
+        metadata = event.asset_materialization.metadata
+        # All images, and each of three.
+        assert str(metadata[PICTURES].value).count(PICTURE) == {"corrections": 1 + 3}.get(asset, 1)
+        assert next(name for name in metadata if not name.startswith("dagster/")) == PICTURES
+    for asset in (*STAGE, "epoch_scales", "products/variability"):
+        for event in project.instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=10).records:
+            names = [name for name in event.asset_materialization.metadata if not name.startswith("dagster/")]
+            assert len(names) <= 12, (asset, names)
+            assert len(serialize_value(event.event_log_entry)) < 200_000
+
+
+def test_what_is_beyond_a_dozen_is_together_in_the_last_entry() -> None:
+    record = EpochRecord("corrections", "e1", "v", "1", {}, {}, {f"n_{i}": i for i in range(30)})
+    made = Made(record, {"bins": [1, 2], "rows": [{"filter": "isolated", "nvss": 3}]}, {"one": PNG, "two": PNG})
+    found = shown(made)
+    assert list(found) == [PICTURES, "rows", *(f"n_{i}" for i in range(9)), MORE]
+    assert found[MORE] == {f"n_{i}": i for i in range(9, 30)} | {"bins": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +103,7 @@ def test_plots_are_small_pictures_and_always_the_same(plot, table):
 
 
 def test_embedded():
-    text = embedded(PNG, "offsets").value
+    text = embedded({"offsets": PNG}).value
     assert text is not None
     assert text.startswith("![offsets](data:image/png;base64,")
     assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == PNG

@@ -17,7 +17,6 @@ import pytest
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
-from contimg_assets_tests.conftest import let_draw
 from contimg_assets_tests.orchestration.automation.deployment import (
     Deployment,
     deliver,
@@ -26,6 +25,7 @@ from contimg_assets_tests.orchestration.automation.deployment import (
     small_survey,
 )
 from contimg_assets_tests.orchestration.names import HOSTILE
+from contimg_assets_tests.projects import draw
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")
 pytestmark = [
@@ -55,7 +55,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         patch.chdir(project.config.root)
-        let_draw(patch)
+        draw(patch)
         with open_instance(project.config.root) as instance:
             assert bring_up_to_date(project, instance).complete
     with deployed(project) as running:
@@ -123,7 +123,7 @@ def test_hostile_names_are_shown_and_do_nothing(deployment, browser, tmp_path, m
     pixel = base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     )
-    pictures = dg.MetadataValue.md("\n\n".join(str(embedded(pixel, name).value) for name in HOSTILE))
+    pictures = embedded(dict.fromkeys(HOSTILE, pixel))
     plain = [" ".join(name.split()) for name in HOSTILE if name.isprintable() and len(name) <= 200]
     epoch = deployment.project.deliveries()[0].epoch
     monkeypatch.delenv("DAGSTER_HOME", raising=False)

@@ -1,0 +1,92 @@
+"""Texts in fixed columns that a description "Byte-by-byte" goes with: files of the CDS beside their ReadMe, and the
+machine-readable tables of journals, which begin with theirs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contimg_assets.errors import InputError
+from contimg_assets.reading.columns import first_line_of
+from contimg_assets.reading.files import plain_name
+from contimg_assets.reading.headers import Header
+
+_TITLE = b"Byte-by-byte Description of file:"
+_LARGEST_README = 5_000_000
+_B1950 = re.compile(r"\bB?1950")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is said of a table: its header, and the frame of the positions where it is not that of 2000."""
+
+    header: Header
+    frame: str | None
+
+
+def has_description(content: bytes) -> bool:
+    """Whether a text begins with the description of its own columns."""
+    return _TITLE in content[:20_000]
+
+
+def own_description(path: Path, content: bytes) -> Description:
+    """The description that a text begins with.
+
+    Raises
+    ------
+    InputError
+        If it cannot be followed.
+    """
+    lines = content.decode("utf-8").splitlines()
+    rules = [n for n, line in enumerate(lines) if line.startswith(("-----", "====="))]
+    first = rules[-1] + 1
+    offset = sum(len(line.encode()) + 1 for line in lines[:first])
+    return _described(path, "\n".join(lines[:first]), None, first + 1, offset)
+
+
+def description_beside(path: Path) -> Description | None:
+    """The description of a file in the ReadMe of its folder; None without one."""
+    for readme in sorted(path.parent.glob("[Rr][Ee][Aa][Dd][Mm][Ee]*")):
+        if not readme.is_file() or readme.stat().st_size > _LARGEST_README:
+            continue
+        text = readme.read_bytes().decode("utf-8", "replace")
+        if _TITLE.decode() in text and plain_name(path) in text.lower():
+            return _described(path, text, readme, 1, 0)
+    return None
+
+
+def _described(path: Path, text: str, readme: Path | None, first_line: int, offset: int) -> Description:
+    from astropy.io import ascii as astropy_ascii
+
+    reader: Any = astropy_ascii.get_reader(astropy_ascii.Cds, readme=None if readme is None else str(readme))
+    if readme is not None:
+        # As the ReadMe writes it: names of files may have capitals.
+        name = re.search(re.escape(plain_name(path)), text, re.IGNORECASE)
+        reader.data.table_name = name[0] if name is not None else path.name
+    try:
+        reader.header.get_cols(text.splitlines())
+        columns = reader.header.cols
+        fills = [fill for fill in reader.data.fill_values if len(fill) == 3 and _is_number(fill[0])]
+        missing = {str(name): float(value) for value, _, name in fills}
+    except (astropy_ascii.InconsistentTableError, ValueError, LookupError, AttributeError) as error:
+        where = path if readme is None else readme
+        raise InputError(
+            f"{path}: the byte-by-byte description in {where} cannot be followed ({first_line_of(error)}); convert the "
+            "table to CSV"
+        ) from error
+    units = {str(col.name): str(col.unit) for col in columns if col.unit is not None}
+    slots = tuple((int(col.start), int(col.end)) for col in columns)
+    header = Header([str(col.name) for col in columns], " ", units, first_line, offset, (), slots, missing)
+    told = " ".join(str(col.description or "") for col in columns if str(col.name).upper().startswith("RA"))
+    frame = "FK4 1950" if _B1950.search(told) and "2000" not in told else None
+    return Description(header, frame)
+
+
+def _is_number(text: object) -> bool:
+    try:
+        float(str(text))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""The frame of positions as files state it, in words that `sky.frames` understands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_EQUINOX_LINE = re.compile(r"equinox\s*[:=]\s*[jb]?(\d{4}(?:\.\d*)?)\b", re.IGNORECASE)
+# Equinoxes before this are of FK4, as FITS has it.
+_FIRST_OF_FK5 = 1984.0
+
+
+def of_header(header: Any) -> str | None:
+    """Frame and equinox, where a FITS header states them."""
+    system = header.get("RADESYS", header.get("RADECSYS"))
+    equinox = header.get("EQUINOX", header.get("EPOCH") if system is not None else None)
+    if isinstance(equinox, str):
+        match = re.fullmatch(r"\s*[JB]?(\d{4}(?:\.\d*)?)\s*", equinox)
+        equinox = float(match[1]) if match else None
+    if system is None:
+        return None if not isinstance(equinox, int | float) else of_equinox(float(equinox))
+    return str(system).strip() if not isinstance(equinox, int | float) else f"{str(system).strip()} {equinox:g}"
+
+
+def of_coosys(system: Any) -> str:
+    """Frame and equinox of an element COOSYS of a VOTable."""
+    return " ".join(str(part) for part in (system.system, system.equinox) if part)
+
+
+def of_comments(comments: Iterable[str]) -> str | None:
+    """Frame of an equinox that comments above a text state, as PyBDSF writes it."""
+    found = next((match for comment in comments if (match := _EQUINOX_LINE.match(comment.strip()))), None)
+    return None if found is None else of_equinox(float(found[1]))
+
+
+def of_equinox(equinox: float) -> str | None:
+    """The frame that an equinox alone means; none for 2000, which stands beside positions in FK5 and ICRS alike."""
+    if equinox == 2000.0:
+        return None
+    return f"{'FK4' if equinox < _FIRST_OF_FK5 else 'FK5'} {equinox:g}"

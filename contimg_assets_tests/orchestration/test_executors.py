@@ -1,0 +1,79 @@
+"""A run is the same wherever its epochs are worked on: rows bit for bit, Dagster's events, failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+
+KINDS = ("serial", "threads", "processes")
+# What differs from run to run whatever is done: keys of events and what a record of an epoch says of its files.
+Events = list[tuple[str, str | None, str | None, tuple[tuple[str, str], ...]]]
+
+
+def events(project: TestProject) -> Events:
+    """Kind, asset, partition and data version of all events of all runs, in the order in which they were told."""
+    found: Events = []
+    for run in reversed(project.instance.get_runs()):
+        for entry in project.instance.all_logs(run.run_id):
+            event = entry.dagster_event
+            if event is None:
+                continue
+            materialized = event.event_type_value == "ASSET_MATERIALIZATION"
+            tags: dict[str, Any] = dict(event.step_materialization_data.materialization.tags) if materialized else {}
+            kept = tuple(sorted((k, v) for k, v in tags.items() if k == "dagster/data_version"))
+            key = event.asset_key.to_user_string() if event.asset_key else None
+            found.append((event.event_type_value, key, event.partition, kept))
+    return found
+
+
+def told(project: TestProject, kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What comes of a history with a bad epoch, which is mended, and with one that comes late."""
+    monkeypatch.chdir(project.folder)
+    project.configure(compute={"executor": kind, "workers": 2})
+    first, second, third, fourth = project.epochs
+    project.deliver(first, third, fourth)
+    catalogue = next(
+        path for path in sorted((project.folder / "incoming" / third).glob("*.csv")) if "images" not in path.name
+    )
+    good = catalogue.read_text(encoding="utf-8")
+    catalogue.write_text(good.replace("ra_deg", "right_ascension", 1), encoding="utf-8")
+    bad = project.run()
+    failed = sorted(
+        (row.epoch, row.stage, row.reason.replace(str(project.folder), "")) for row in bad.failed.itertuples()
+    )
+    attempts = [one.attempts for one in project.project.store.failures("raw_detections")]
+    catalogue.write_text(good, encoding="utf-8")
+    project.deliver(second)
+    assert project.run().complete
+    return {"rows": project.rows(), "events": events(project), "failed": failed, "attempts": attempts}
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        return told(make_project(tmp_path_factory.mktemp("serial"), survey), "serial", patch)
+
+
+def test_a_bad_epoch_stops_no_other(serial: dict[str, Any], survey: Path) -> None:
+    epochs = sorted(path.name for path in (survey / "incoming").iterdir())
+    assert [(epoch, stage) for epoch, stage, _ in serial["failed"]] == [(epochs[2], "raw_detections")]
+    assert serial["attempts"] == [1]
+    assert sorted(serial["rows"]["epochs"]["epoch"]) == epochs
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_rows_events_and_failures_are_the_same(
+    kind: str, serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = told(make_project(tmp_path / "project", survey), kind, monkeypatch)
+    assert_same_rows(other["rows"], serial["rows"])
+    assert other["failed"] == serial["failed"]
+    assert other["attempts"] == serial["attempts"]
+    # Aliases tell of names that were in use on the way: the same here, for the way is the same.
+    pd.testing.assert_frame_equal(other["rows"]["source_aliases"], serial["rows"]["source_aliases"])
+    assert other["events"] == serial["events"]
