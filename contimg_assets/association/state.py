@@ -191,7 +191,7 @@ class FoldState:
             same[inside] &= mine.view(np.uint64)[inside] == theirs.view(np.uint64)[at[inside]]
         gone = previous.part(np.flatnonzero(~np.isin(previous.source, self.source)))
         gone = replace(gone, n_measurements=np.zeros(len(gone), np.int64))
-        return pa.concat_tables([self.to_table().filter(pa.array(~same)), gone.to_table()])
+        return pa.concat_tables([self.part(np.flatnonzero(~same)).to_table(), gone.to_table()])
 
     def with_changes(self, changes: pa.Table) -> FoldState:
         """The inverse of `changes_since`: a row without measurements tells of a source that is gone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from sqlalchemy import (
@@ -315,6 +315,16 @@ class StokesMeasurement(Base):
     )
 
 
+class _Isolated(NamedTuple):
+    """Sources without a neighbor within a radius [arcsec], and the condition by which the index finds them."""
+
+    within_arcsec: float
+    condition: str
+
+
+ISOLATED = _Isolated(3600.0, "neighbour_arcsec IS NULL OR neighbour_arcsec > 3600.0")
+
+
 class Source(Base):
     """What measurements of different epochs are measurements of."""
 
@@ -325,6 +335,12 @@ class Source(Base):
         Index(None, "name"),
         Index(None, "healpix"),
         Index(None, "new_significance"),
+        Index(
+            "ix_sources_isolated",
+            "neighbour_arcsec",
+            sqlite_where=text(ISOLATED.condition),
+            postgresql_where=text(ISOLATED.condition),
+        ),
         **_STRICT,
     )
 

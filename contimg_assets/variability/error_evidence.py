@@ -11,6 +11,7 @@ for sources that vary, blends and wrong associations, which so do not widen the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -125,9 +126,19 @@ class Means:
 
     def of_configuration(self, configuration: int, source_id: pd.Index) -> tuple[Flags, Floats]:
         """Which sources have a mean in a configuration, shape (n,), and the columns of those, shape (m, 7)."""
-        here = self.rows.index.get_level_values(1).to_numpy() == configuration
-        row = pd.Index(self.rows.index.get_level_values(0).to_numpy(dtype=object)[here]).get_indexer(source_id)
-        return row >= 0, self.rows.to_numpy()[here][row[row >= 0]]
+        sources, rows = self._by_configuration.get(configuration, (pd.Index([], dtype=object), np.empty(0, np.intp)))
+        row = sources.get_indexer(source_id)
+        return row >= 0, self.rows.to_numpy()[rows[row[row >= 0]]]
+
+    @cached_property
+    def _by_configuration(self) -> dict[int, tuple[pd.Index, Indices]]:
+        """Sources of each configuration and their rows: images ask for many configurations of few sources each."""
+        configuration = self.rows.index.get_level_values(1).to_numpy()
+        sources = self.rows.index.get_level_values(0).to_numpy(dtype=object)
+        order = np.argsort(configuration, kind="stable")
+        numbers, start = np.unique(configuration[order], return_index=True)
+        parts = np.split(order, start[1:]) if len(numbers) else []
+        return {int(one): (pd.Index(sources[rows]), rows) for one, rows in zip(numbers, parts, strict=True)}
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""

@@ -1,10 +1,13 @@
 """The whole chain, files to committed database: a backfill in one go, then one epoch more, a late one, and nothing.
 
-    python -m contimg_assets_tests.benchmarks.bench_chain [--sources 10000] [--epochs 100] [--images 12] [--elsewhere 0]
+    python -m contimg_assets_tests.benchmarks.bench_chain [--sources 10000] [--epochs 100] [--images 12]
+        [--elsewhere 2000,...]
 
 The default is 100 epochs of 10,000. Others to try: ``--sources 100000 --epochs 10``; ``--sources 1000 --epochs 1000``;
 thousands of small epochs (``--sources 20 --epochs 5000 --images 1``); many images in an epoch (``--sources 20000
---epochs 1 --images 2000``); a small field with many sources far away (``--sources 475 --epochs 2 --elsewhere 60000``).
+--epochs 1 --images 2000``); one small epoch more with so many sources far away, each in a project of its own
+(``--sources 475 --epochs 2 --elsewhere 2000,20000,60000``): its processor seconds in the stages, and their ratio to the
+first's, which says whether a night costs what the night holds.
 
 Prints processor seconds of all threads (they tell more than wall seconds on a machine that others use too), wall
 seconds, rows per second, what Dagster's files grew by, and peak memory. As a yardstick, a bare loop parses, pairs and
@@ -17,11 +20,14 @@ import argparse
 import os
 import resource
 import sqlite3
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import chdir
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +38,7 @@ from contimg_assets.cli.templates import write_templates
 from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.orchestration.runs.in_process import Report, bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.project import Project
 from contimg_assets.simulate import simulate_detections
 
@@ -165,15 +172,87 @@ def far_away(n_sources: int) -> pd.DataFrame:
     return early
 
 
+class StageClock:
+    """Processor seconds in the work of the stages: without Dagster, and without figures, which cost the same always."""
+
+    _TIMED = (
+        ("pipeline.chain", "fold"),
+        ("orchestration.assets.raw_detections", "make_each"),
+        ("orchestration.assets.measurements", "make_each"),
+        ("orchestration.assets.catalog_matches", "make_each"),
+        ("orchestration.assets.products", "write_products"),
+    )
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> StageClock:
+        for name, function in self._TIMED:
+            module = import_module(f"contimg_assets.{name}")
+            self._before.append((module, function, getattr(module, function)))
+            setattr(module, function, self._timed(getattr(module, function)))
+        # The last so many epochs are drawn: with a negative number, those from beyond the last on.
+        self._before.append((chain, "EPOCHS_DRAWN", chain.EPOCHS_DRAWN))
+        chain.EPOCHS_DRAWN = -sys.maxsize
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for module, function, original in self._before:
+            setattr(module, function, original)
+
+    def _timed(self, work_on: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def timed(work: Any, *arguments: Any) -> Iterator[Any]:
+            outcomes = work_on(work, *arguments)
+            while True:
+                start = processor_seconds()
+                outcome = next(outcomes, None)
+                spent = self.seconds.get(work.stage.name, 0.0) + processor_seconds() - start
+                self.seconds[work.stage.name] = spent
+                if outcome is None:
+                    return
+                yield outcome
+
+        return timed
+
+
+def one_epoch_more(n_elsewhere: int, tables: list[pd.DataFrame]) -> dict[str, float]:
+    """Processor seconds in the stages of the last epoch, on top of the others and of a far part of the sky."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        bench = Bench(Path(folder), tables)
+        bench.deliver(far_away(n_elsewhere), ra_deg=FAR_RA_DEG)
+        bench.run(f"{n_elsewhere} sources elsewhere")
+        for table in tables[:-1]:
+            bench.deliver(table)
+            bench.run("an epoch")
+        bench.deliver(tables[-1])
+        with StageClock() as clock:
+            bench.run("one epoch more")
+    return clock.seconds
+
+
+def elsewhere(numbers: list[int], tables: list[pd.DataFrame]) -> None:
+    found = {number: one_epoch_more(number, tables) for number in numbers}
+    first = sum(found[numbers[0]].values())
+    print(f"\none epoch of {len(tables[-1])} more, processor seconds in the stages:")
+    for number, seconds in found.items():
+        parts = ", ".join(f"{name} {value:.2f}" for name, value in sorted(seconds.items()))
+        total = sum(seconds.values())
+        print(f"{number:>9} sources elsewhere {total:6.2f} s, {total / first:4.2f} times the first ({parts})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--images", type=int, default=N_IMAGES, help="images in an epoch")
-    parser.add_argument("--elsewhere", type=int, default=0, help="sources in another part of the sky")
+    parser.add_argument("--elsewhere", help="sources in another part of the sky, such as 2000,20000,60000")
     arguments = parser.parse_args()
     shape = {"images_per_epoch": arguments.images, "completeness": 1.0}
     tables = simulate_detections(arguments.sources, arguments.epochs + 2, **shape)
+    if arguments.elsewhere:
+        elsewhere([int(number) for number in arguments.elsewhere.split(",")], tables)
+        return
     *first, late, last = [
         *tables[: len(tables) // 2],
         *tables[len(tables) // 2 + 1 : -1],
@@ -182,9 +261,6 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         bench = Bench(Path(folder), tables)
-        if arguments.elsewhere:
-            bench.deliver(far_away(arguments.elsewhere), ra_deg=FAR_RA_DEG)
-            bench.run(f"{arguments.elsewhere} sources elsewhere")
         bench.deliver(*first)
         whole = bench.run(f"{len(first)} epochs of {arguments.sources}")
         bench.deliver(last)

@@ -27,6 +27,7 @@ from contimg_assets.database.writing.limits import Missing, update_limits
 from contimg_assets.database.writing.matches import matches_differ, write_matches
 from contimg_assets.database.writing.names import name_sources
 from contimg_assets.database.writing.polarized import place_polarized
+from contimg_assets.database.writing.present import all_there, count_sources, neighbors, read_sources
 from contimg_assets.database.writing.report import Stopwatch, WriteReport
 from contimg_assets.database.writing.sources import (
     covered,
@@ -38,7 +39,7 @@ from contimg_assets.database.writing.sources import (
     write_variability,
 )
 from contimg_assets.database.writing.statistics import recompute
-from contimg_assets.database.writing.stored import Present, read_observed, read_present
+from contimg_assets.database.writing.stored import read_images, read_observed
 from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.sky.arrays import Floats
 from contimg_assets.variability.error_model import ErrorModel
@@ -63,17 +64,17 @@ def replace_epochs(
     With ``anew`` all rows are made again, equal or not, and epochs that the batch does not have are deleted.
     """
     watch = Stopwatch()
-    before = read_present(connection)
-    all_again = record_recomputed_with(connection, "variability", parameters.version) or (anew and len(before.ids) > 0)
+    images, n_sources = read_images(connection), count_sources(connection)
+    all_again = record_recomputed_with(connection, "variability", parameters.version) or (anew and n_sources > 0)
     errors, errors_changed = write_error_model(connection, error_model)
-    all_again = all_again or (errors_changed and len(before.ids) > 0)
+    all_again = all_again or (errors_changed and n_sources > 0)
     match_again = matches_differ(connection, matching)
     watch.lap("read")
     change = replace_rows(connection, batch, delete, anew, watch)
-    report = WriteReport(change.written, change.unchanged, change.deleted, n_sources=len(before.ids))
+    report = WriteReport(change.written, change.unchanged, change.deleted, n_sources=n_sources)
     if not (change.written or change.deleted or all_again or match_again):
         return report
-    affected = _recompute_sources(connection, before, change, (parameters, errors), all_again, watch)
+    affected = _recompute_sources(connection, images, change, (parameters, errors), all_again, watch)
     report.n_aliases = write_aliases(connection, change, affected.vanished, affected.alive)
     # Before matching: a source that is gone must not be taken for a neighbor of those that are there.
     delete_sources(connection, affected.vanished)
@@ -83,7 +84,7 @@ def replace_epochs(
     if len(change.written) * 10 >= affected.n_epochs:
         bulk.analyze(connection, [TABLES[name] for name in _LARGE_TABLES])
     report.n_recomputed = len(affected.alive)
-    report.n_sources = len(np.union1d(np.setdiff1d(before.ids, affected.vanished), affected.alive))
+    report.n_sources = n_sources - len(affected.vanished) + affected.n_new
     report.seconds = watch.seconds
     return report
 
@@ -92,18 +93,19 @@ def replace_epochs(
 class _Affected:
     """The sources that a change affects: those that are there after it, and those that are gone; hashes, ascending.
 
-    ``places`` is where they are, or were: ra_deg, dec_deg.
+    ``n_new`` of them were not there before; ``places`` is where they are, or were: ra_deg, dec_deg.
     """
 
     alive: Hashes
     vanished: Hashes
     n_epochs: int
+    n_new: int
     places: tuple[Floats, Floats]
 
 
 def _recompute_sources(
     connection: Connection,
-    before: Present,
+    images_before: pd.DataFrame,
     change: ChangedEpochs,
     judging: tuple[Variability, ErrorModel],
     all_again: bool,
@@ -112,11 +114,17 @@ def _recompute_sources(
     """Write the rows of all sources that the change touches, or of all there are; those that are gone stay for now."""
     parameters, errors = judging
     observed = read_observed(connection, change.after)
-    images = _changed_images(before.images, observed.images, change)
+    images = _changed_images(images_before, observed.images, change)
+    before = read_sources(connection, None if all_again else images)
+    if not all_there(connection, before, change.sources):
+        before = read_sources(connection)
     touched = np.union1d(change.sources, before.ids if all_again else covered(before.sources, images))
     watch.lap("touched")
-    bands = mhz_of_names({*before.images["band"], *observed.images["band"]})
+    bands = mhz_of_names({*images_before["band"], *observed.images["band"]})
     recomputed = recompute(connection, observed.epochs, touched, parameters, watch, bands, errors)
+    moved = pd.concat([recomputed.sources, before.sources[np.isin(before.ids, touched)]])[["ra_deg", "dec_deg"]]
+    if not before.holds(moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()):
+        before = read_sources(connection)
     vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
     since_mjd = -np.inf if all_again else float(images["mjd"].min())
     judged = novelty(recomputed.sources, before.sources, observed, parameters, since_mjd)
@@ -130,13 +138,13 @@ def _recompute_sources(
     ).assign(**judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids))
     names = name_sources(connection, recomputed.sources, before.sources, touched, parameters.name_acronym)
     sources = sources.assign(name=names, **position_errors(sources))
-    write_sources(connection, sources, before.sources[~np.isin(before.ids, touched)])
+    write_sources(connection, sources, neighbors(connection, sources, touched, moved, before))
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)
     watch.lap("write variability")
-    moved = pd.concat([sources, before.sources[np.isin(before.ids, touched)]])
     places = moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()
-    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), places)
+    n_new = len(np.setdiff1d(recomputed.ids, before.ids))
+    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), n_new, places)
 
 
 def _changed_images(before: pd.DataFrame, now: pd.DataFrame, change: ChangedEpochs) -> pd.DataFrame:

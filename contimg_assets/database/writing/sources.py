@@ -15,11 +15,11 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Hashes
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.writing.present import Neighbors
 from contimg_assets.database.writing.stored import Observed, trusted_images
 from contimg_assets.identity.ids import from_hex, to_hex
 from contimg_assets.ingest.bands import band_names
-from contimg_assets.sky.arrays import Floats, Indices
-from contimg_assets.sky.sphere import nearest_other, tree_of, unit_vectors
+from contimg_assets.sky.arrays import Indices
 from contimg_assets.variability.new_sources import CANDIDATE_CHANCE, covering, new_sources
 from contimg_assets.variability.segments import places
 
@@ -109,34 +109,24 @@ def counts_of(sources: Hashes, values: Hashes) -> npt.NDArray[np.int64]:
     return np.where(found, count[at], 0) if len(present) else np.zeros(len(sources), dtype=np.int64)
 
 
-def write_sources(connection: Connection, sources: pd.DataFrame, others: pd.DataFrame) -> None:
-    """Write the sources, and the nearest neighbor of the others where it changed.
+def write_sources(connection: Connection, sources: pd.DataFrame, neighbors: Neighbors) -> None:
+    """Write the sources, and the nearest neighbor of others where it changed.
 
     Parameters
     ----------
     sources : columns of SOURCES except neighbour_arcsec; `id` is the hash, `band` in MHz
-    others : all sources that stay as they are: id, ra_deg, dec_deg, neighbour_arcsec
     """
-    separation = _nearest(pd.concat([sources[["ra_deg", "dec_deg"]], others[["ra_deg", "dec_deg"]]]))
-    own, now = separation[: len(sources)], separation[len(sources) :]
-    ids = to_hex(sources["id"].to_numpy())
+    table, ids = TABLES["sources"], to_hex(sources["id"].to_numpy())
     band = band_names(sources["band"])
-    bulk.upsert(connection, TABLES["sources"], sources.assign(id=ids, neighbour_arcsec=own, band=band))
-    moved = ~((now == others["neighbour_arcsec"].to_numpy()) | (np.isnan(now) & others["neighbour_arcsec"].isna()))
-    if moved.any():
-        table = TABLES["sources"]
+    bulk.upsert(connection, table, sources.assign(id=ids, neighbour_arcsec=neighbors.own, band=band))
+    if len(neighbors.others):
         connection.execute(
             sa.update(table).where(table.c.id == sa.bindparam("which")).values(neighbour_arcsec=sa.bindparam("now")),
             [
                 {"which": which, "now": None if np.isnan(value) else float(value)}
-                for which, value in zip(to_hex(others["id"].to_numpy()[moved]), now[moved], strict=True)
+                for which, value in zip(to_hex(neighbors.others), neighbors.theirs, strict=True)
             ],
         )
-
-
-def _nearest(sources: pd.DataFrame) -> Floats:
-    """Separation of each source from the nearest other one [arcsec], NaN where there is none."""
-    return nearest_other(tree_of(unit_vectors(sources["ra_deg"], sources["dec_deg"]))) if len(sources) else np.empty(0)
 
 
 def write_variability(

@@ -10,34 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.blocks import Block, Hashes
+from contimg_assets.database.blocks import Block
 from contimg_assets.database.light_curves import StoredEpochs, stored_epochs
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.image_depths import unpack_models
-from contimg_assets.identity.ids import from_hex
 from contimg_assets.sky.coverage import Coverage
 from contimg_assets.variability.finder import DEFAULT_THRESHOLD
 from contimg_assets.variability.new_sources import DEPTH_COLUMNS, ImageKey
-
-
-@dataclass(frozen=True)
-class Present:
-    """What was there before a change.
-
-    Attributes
-    ----------
-    sources : rows of `sources` as far as others depend on them, sorted by `id`, the hash
-    images : see `read_images`
-    """
-
-    sources: pd.DataFrame
-    images: pd.DataFrame
-
-    @property
-    def ids(self) -> Hashes:
-        """Hashes of the sources, ascending."""
-        return self.sources["id"].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -67,17 +47,6 @@ def trusted_images(images: pd.DataFrame, threshold_snr: float | None) -> pd.Data
     kept = images[images["trusted"].to_numpy(dtype=bool)].reset_index(drop=True)
     measured = kept["threshold_snr"].fillna(DEFAULT_THRESHOLD)
     return kept.assign(threshold_snr=measured if threshold_snr is None else threshold_snr)
-
-
-def read_present(connection: Connection) -> Present:
-    """Sources and images as they are."""
-    table = TABLES["sources"]
-    names = ("id", "ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "is_new",
-             "new_significance", "new_image")  # fmt: skip
-    sources = bulk.fetch(connection, sa.select(*(table.c[name] for name in names)))
-    sources = sources.assign(id=from_hex(sources["id"].to_numpy(dtype=object)))
-    sources = sources.astype({"neighbour_arcsec": float}).sort_values("id", ignore_index=True)
-    return Present(sources, read_images(connection))
 
 
 def read_observed(connection: Connection, fresh: Mapping[str, Block]) -> Observed:
