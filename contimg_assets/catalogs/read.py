@@ -504,7 +504,9 @@ def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> 
     try:
         # Longitudes of other frames are in degrees, sexagesimal or not.
         hours = ours == "ra_deg" and opened.frame.name in ("icrs", "fk5", "fk4", "fk4-no-e")
-        values = degrees_of(loaded, one.column, one.unit, hours=hours)
+        # What is only known of such files says nothing of sexagesimal ones.
+        unit = one.unit if one.said_by in ("the file", "you") or one.unit != "deg" else None
+        values = degrees_of(loaded, one.column, unit, hours=hours)
     except (ValueError, TypeError) as error:
         raise _no_unit(ours, one, path) from error
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))

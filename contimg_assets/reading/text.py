@@ -160,7 +160,7 @@ class TextContainer:
                 values = result.numbers[name]
                 result.numbers[name] = np.where(values == self._missing[name], np.nan, values)
         result.broken = [row for row in broken if row.reason]
-        if self._unfinished(last_line, numbers, texts):
+        if len(lines) and self._unfinished(last_line, numbers, texts):
             self._set_last_row_aside(result)
         if self._line_of is not None:
             result.lines = self._line_of[result.lines - self._first_line]
