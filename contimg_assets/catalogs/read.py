@@ -63,7 +63,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         "st",
     ),
     "flux_err_mjy": ("flux_err", "e_flux", "e_total_flux", "err_int_flux", "flux_int_err_mjy", "e_ftot"),
-    "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp"),
+    "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp", "peak int", "peak_int"),
     "spectral_index": ("alpha",),
 }
 # Where there are no equatorial positions of J2000: longitude, latitude, frame.
