@@ -408,7 +408,7 @@ def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> tuple[by
     """
     # Splitting line by line is faster, and simpler, than any work on arrays of bytes.
     lines = content.split(b"\n")[:-1]
-    if _QUOTED_NAME.search(content):
+    if b'"' in content and _QUOTED_NAME.search(content):
         cells = ([cell.strip(b'"') for cell in _QUOTED_OR_WORD.findall(line)] for line in lines)
         return b"\n".join([_SEPARATOR.join(one) for one in cells]) + b"\n", False
     if not comment_last:
