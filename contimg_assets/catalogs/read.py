@@ -63,7 +63,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         "st",
     ),
     "flux_err_mjy": ("flux_err", "e_flux", "e_total_flux", "err_int_flux", "flux_int_err_mjy", "e_ftot"),
-    "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp"),
+    "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp", "peak int", "peak_int"),
     "spectral_index": ("alpha",),
 }
 # Where there are no equatorial positions of J2000: longitude, latitude, frame.
@@ -504,7 +504,9 @@ def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> 
     try:
         # Longitudes of other frames are in degrees, sexagesimal or not.
         hours = ours == "ra_deg" and opened.frame.name in ("icrs", "fk5", "fk4", "fk4-no-e")
-        values = degrees_of(loaded, one.column, one.unit, hours=hours)
+        # What is only known of such files says nothing of sexagesimal ones.
+        unit = one.unit if one.said_by in ("the file", "you") or one.unit != "deg" else None
+        values = degrees_of(loaded, one.column, unit, hours=hours)
     except (ValueError, TypeError) as error:
         raise _no_unit(ours, one, path) from error
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))

@@ -178,8 +178,8 @@ PRESETS: dict[str, Preset] = {
         _J2000
         | {
             "catalog_source_id": ("CompName", None),
-            "ra_err_arcsec": ("e_RAJ2000", None),
-            "dec_err_arcsec": ("e_DEJ2000", None),
+            "ra_err_arcsec": ("e_RAJ2000", "deg"),
+            "dec_err_arcsec": ("e_DEJ2000", "deg"),
             "flux_mjy": ("Ftot", "mJy"),
             "flux_err_mjy": ("e_Ftot", "mJy"),
             "flux_peak_mjy_beam": ("Fpeak", "mJy"),

@@ -160,7 +160,7 @@ class TextContainer:
                 values = result.numbers[name]
                 result.numbers[name] = np.where(values == self._missing[name], np.nan, values)
         result.broken = [row for row in broken if row.reason]
-        if self._unfinished(last_line, numbers, texts):
+        if len(lines) and self._unfinished(last_line, numbers, texts):
             self._set_last_row_aside(result)
         if self._line_of is not None:
             result.lines = self._line_of[result.lines - self._first_line]
@@ -408,7 +408,7 @@ def _join_blanks(content: bytes, n_columns: int, comment_last: bool) -> tuple[by
     """
     # Splitting line by line is faster, and simpler, than any work on arrays of bytes.
     lines = content.split(b"\n")[:-1]
-    if _QUOTED_NAME.search(content):
+    if b'"' in content and _QUOTED_NAME.search(content):
         cells = ([cell.strip(b'"') for cell in _QUOTED_OR_WORD.findall(line)] for line in lines)
         return b"\n".join([_SEPARATOR.join(one) for one in cells]) + b"\n", False
     if not comment_last:

@@ -70,13 +70,13 @@ NOTATIONS = ("h:m:s", "d:m:s", "hms", "dms")
 """What files write for the unit of a sexagesimal position."""
 
 
+@lru_cache(maxsize=1024)
 def is_known(text: str) -> bool:
     """Whether it is a unit as astropy or files spell it, or a notation of positions."""
-    try:
-        _unit(text)
-    except ValueError:
-        return text.strip(' "') in NOTATIONS
-    return True
+    if text.strip(' "') in NOTATIONS:
+        return True
+    # What is no unit is not compared with all that are, as it is for a message.
+    return any(not isinstance(u.Unit(one, parse_strict="silent"), u.UnrecognizedUnit) for one in (text, _respelt(text)))
 
 
 def converts(delivered: str, ours: str, of_right_ascension: bool = False) -> bool:
@@ -101,8 +101,13 @@ def _unit(text: str) -> u.UnitBase:
     try:
         return u.Unit(text)
     except ValueError:
-        text = _WHOLE.get(text, text).replace(" per ", " / ").replace("_per_", " / ")
-        return u.Unit(_WORD.sub(lambda word: _SPELLINGS.get(word.group(), word.group()), text))
+        return u.Unit(_respelt(text))
+
+
+def _respelt(text: str) -> str:
+    """A unit in the words of the standard."""
+    text = _WHOLE.get(text, text).replace(" per ", " / ").replace("_per_", " / ")
+    return _WORD.sub(lambda word: _SPELLINGS.get(word.group(), word.group()), text)
 
 
 def column_factor(

@@ -16,6 +16,7 @@ import pytest
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig
 from contimg_assets.errors import InputError
+from contimg_assets_tests.catalogs.test_formats import SURVEYS
 from contimg_assets_tests.ingest.test_damaged import FOREIGN, GOOD, TRUTH
 
 N = int(os.environ.get("CONTIMG_FUZZ", "18"))
@@ -96,3 +97,24 @@ def test_rows_beyond_a_pole_and_cut_rows_are_counted(tmp_path: Path) -> None:
     path.write_text("name,ra,dec,flux\nA,10,20,1\nB,10,-91,1\nC,10,21,3")
     table, n_out = read_catalog("it", CatalogConfig(path=path, freq_mhz=1e3), path)
     assert (table.column("catalog_source_id").to_pylist(), n_out) == (["A"], 2)
+
+
+@pytest.mark.parametrize("survey", list(SURVEYS))
+def test_damaged_tables_of_surveys_are_told_in_a_sentence(tmp_path: Path, survey: str) -> None:
+    text, preset, _ = SURVEYS[survey]
+    content = text.encode()
+    rng = np.random.default_rng(8)
+    path = tmp_path / "it.txt"
+    config = CatalogConfig.model_validate({"path": path, "preset": preset})
+    for trial in range(2 * N):
+        at, length = int(rng.integers(0, len(content))), int(rng.integers(1, 40))
+        noise = rng.integers(0, 256, length, dtype=np.uint8).tobytes() if trial % 4 == 0 else b""
+        piece = content[at : at + length] if trial % 4 == 1 else b""
+        path.write_bytes(content[:at] if trial % 4 == 3 else content[:at] + noise + 2 * piece + content[at + length :])
+        try:
+            table = read_catalog("it", config, path)[0].to_pandas()
+        except InputError as error:
+            assert "it.txt" in str(error)
+            continue
+        assert table["dec_deg"].between(-90, 90).all()
+        assert table["ra_deg"].between(0, 360, inclusive="left").all()
