@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
@@ -20,7 +19,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
-from contimg_assets.database.engine import open_log_file
+from contimg_assets.database.engine import append_rows, delete_rows, open_log_file
 
 # Files of runs that are kept open, besides the index of all runs.
 _MOST_OPEN = 8
@@ -32,16 +31,12 @@ _BATCH_SIZE, _MOST_TOGETHER = "DAGSTER_EVENT_BATCH_SIZE", 1000
 _MADE, _PLANNED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
 # Of an asset of which a run tells no more epochs than this, its own file has them all.
 _FEW_EPOCHS = 50
-_FORGET_PLAN = sa.delete(SqlEventLogStorageTable).where(
-    SqlEventLogStorageTable.c.asset_key == sa.bindparam("of_asset"),
-    SqlEventLogStorageTable.c.partition == sa.bindparam("of_epoch"),
-    SqlEventLogStorageTable.c.dagster_event_type == _PLANNED,
-    SqlEventLogStorageTable.c.run_id == sa.bindparam("of_run"),
-)
 
 
-def _key(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"of_asset": row["asset_key"], "of_epoch": row["partition"]}
+def _plan_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells the event of the plan that was carried out with another event."""
+    same = {name: row[name] for name in ("asset_key", "partition", "run_id")}
+    return {**same, "dagster_event_type": _PLANNED}
 
 
 def _worth_keeping_twice(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -96,16 +91,11 @@ class OpenEventLog(SqliteEventLogStorage):
         run_id, table = events[0].run_id, SqlEventLogStorageTable
         rows = [self._event_to_row(event) for event in events]
         with self.run_connection(run_id) as connection:
-            connection.execute(table.insert(), _worth_keeping_twice(rows))
+            append_rows(connection, table, _worth_keeping_twice(rows))
         with self.index_transaction() as connection:
             # A plan that was carried out is told by what came of it, in its place.
-            done = [_key(row) for row in rows if row["dagster_event_type"] == _MADE]
-            if done:
-                connection.execute(_FORGET_PLAN, [{**key, "of_run": run_id} for key in done])
-            connection.execute(table.insert(), rows)
-            # Nobody else writes until the end of the transaction: the newest are these, in their order.
-            newest = connection.execute(sa.select(sa.func.max(table.c.id))).scalar_one()
-            ids = range(newest - len(rows) + 1, newest + 1)
+            delete_rows(connection, table, [_plan_of(row) for row in rows if row["dagster_event_type"] == _MADE])
+            ids = append_rows(connection, table, rows)
             self._store_asset_event_tags(connection, events, ids)
             last = {event.get_dagster_event().asset_key: (event, id_) for event, id_ in zip(events, ids, strict=True)}
             for event, id_ in last.values():
