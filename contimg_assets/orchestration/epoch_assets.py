@@ -261,8 +261,13 @@ def seen_outside(key: dg.AssetKey, version: str, partition: str | None = None) -
 def epochs_failed(failures: Sequence[Failed], n_made: int) -> dg.Failure:
     """The one error of a run in which epochs failed: which, and why."""
     reasons = {one.failure.epoch: one.failure.message for one in failures}
+    n_failed = len(failures)
     return dg.Failure(
-        description=f"{len(failures)} of {len(failures) + n_made} epoch(s) failed, the others are done: "
+        description=(
+            f"{n_failed} of {n_failed + n_made} epochs failed, the others are done: "
+            if n_made
+            else f"{'the epoch' if n_failed == 1 else f'all {n_failed} epochs'} failed: "
+        )
         + "; ".join(f"{epoch}: {reason}" for epoch, reason in reasons.items()),
         metadata={f"failed {epoch}": reason for epoch, reason in reasons.items()},
         allow_retries=any(one.failure.kind == INTERNAL for one in failures),

@@ -29,6 +29,7 @@ from contimg_assets.pipeline.inputs import (
 )
 from contimg_assets.pipeline.outcomes import (
     REFOLDED,
+    STILL_SHOWN,
     UNCHANGED,
     Content,
     Failed,
@@ -104,6 +105,8 @@ class Work:
         else:
             message = f"{type(error).__name__}: {error} (internal error; the run's log has the traceback)"
             self.log.error(f"{stage} of epoch {epoch}", exc_info=error)
+        if self.store.record(stage, epoch) is not None:
+            message = f"{message} ({STILL_SHOWN})"
         earlier = self.store.failure(stage, epoch)
         attempts = earlier.attempts if earlier is not None and stands(earlier, inputs, self.code) else 0
         failure = Failure(

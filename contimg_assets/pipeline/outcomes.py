@@ -15,6 +15,7 @@ from contimg_assets.pipeline.store import EpochRecord, Failure
 
 UNCHANGED = "inputs, code and configuration unchanged: nothing to do"
 REFOLDED = "folded again because an earlier epoch changed"
+STILL_SHOWN = "what was made of it before is kept and shown"
 MEASURED_AGAIN = "measured again because there are other sources in its images"
 
 
