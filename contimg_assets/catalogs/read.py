@@ -393,7 +393,9 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, di
             f"(the file has {_listed(opened.container.names)})"
         )
     loaded = _load(opened)
-    broken = [row for row in loaded.broken if row.line < max(loaded.lines, default=0)]
+    # The last line may be cut; no other.
+    last = max(loaded.lines, default=0)
+    broken = loaded.broken if len(loaded.broken) > 1 else [row for row in loaded.broken if row.line < last]
     if broken:
         raise InputError(f"{path}: line {broken[0].line}: {broken[0].reason}; correct the line")
     columns = {ours: _values(ours, opened, loaded, path) for ours in (*UNITS, "spectral_index") if ours in found}
