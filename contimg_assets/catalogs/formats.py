@@ -131,6 +131,17 @@ DIALECTS: tuple[Dialect, ...] = (
             "flux_peak_mjy_beam": (("peak_flux", "Peak_flux"), "mJy"),
         },
     ),
+    # RACS-mid and RACS-high: declinations are published as measured and as corrected.
+    Dialect(
+        "racs-mid",
+        _one("Name", "Field_ID", "RA", "Dec", "Dec_corr", "Total_flux"),
+        {
+            **_PYBDSF_IN_MJY,
+            "catalog_source_id": (("Name",), ""),
+            "dec_deg": (("Dec_corr",), "deg"),
+            "dec_err_arcsec": (("E_Dec_corr", "E_Dec"), "arcsec"),
+        },
+    ),
     Dialect(
         "gleam",
         _one("RAJ2000", "DEJ2000", "int_flux_wide"),

@@ -169,7 +169,7 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
         opened = open_catalog("NAME", config, path, held)
         kind, table, tables = opened.container.about.kind, opened.container.about.table, opened.container.about.tables
         names = opened.container.names
-        rows, n_out = table_of("NAME", opened, path)
+        rows, left_out = table_of("NAME", opened, path)
     taken = [
         (ours, one.column, one.unit or REFERENCE_UNITS.get(ours, ""), one.said_by or _assumed(ours), "")
         for ours, one in opened.found.items()
@@ -188,8 +188,8 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
         columns,
         missing,
         tuple(name for name in names if name and name not in asked),
-        rows.num_rows + n_out,
-        {"no usable position, flagged by the survey, or cut off": n_out} if n_out else {},
+        rows.num_rows + sum(left_out.values()),
+        left_out,
         rows.slice(0, _FIRST).to_pandas().drop(columns="healpix_29"),
         warnings=tuple(_warnings(opened, missing, config)),
     )

@@ -21,6 +21,8 @@ from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.files import replacing, writing_to
 from contimg_assets.schemas.described import described_values
 
+_EMPTY = re.compile(r"\A((?:[ \t]*(?:#.*|---[ \t]*)?\n)*)[ \t]*\{\s*\}[ \t]*(?:\n|\Z)(?=\s*(?:#.*\s*)*\Z)")
+_END = re.compile(r"\n\.\.\.\s*\Z")
 _SECTION = re.compile(r"^catalogs:[ \t]*(\{\s*\}|~|null)?[ \t]*(#.*)?$", re.MULTILINE)
 
 # Of the settings in the configuration file.
@@ -244,6 +246,8 @@ def fetch_catalog(
 def _with_entry(text: str, name: str, entry: Mapping[str, object]) -> str:
     """The configuration's text with one more catalog at the top of its section, or a new section at the end."""
     block = yaml.safe_dump({name: entry}, sort_keys=False, allow_unicode=True)
+    # An empty mapping, and the mark of a document's end, would stand before what is added.
+    text = _EMPTY.sub(r"\1", _END.sub("\n", text))
     section = _SECTION.search(text)
     if section is None:
         before = text if not text or text.endswith("\n") else text + "\n"

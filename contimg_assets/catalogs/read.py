@@ -154,7 +154,8 @@ def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table
     """
     with ExitStack() as held:
         opened = open_catalog(name, config, path, held)
-        return table_of(name, opened, path)
+        table, left_out = table_of(name, opened, path)
+    return table, sum(left_out.values())
 
 
 def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) -> OpenedCatalog:
@@ -383,8 +384,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:100])[:1000]
 
 
-def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, int]:
-    """The table of an opened catalog, as `read_catalog` gives it."""
+def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, dict[str, int]]:
+    """The table of an opened catalog, as `read_catalog` gives it, and how many rows are left out for which reason."""
     config, found = opened.config, opened.found
     if not set(_REQUIRED) <= set(found):
         raise InputError(
@@ -392,7 +393,9 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
             f"(the file has {_listed(opened.container.names)})"
         )
     loaded = _load(opened)
-    broken = [row for row in loaded.broken if row.line < max(loaded.lines, default=0)]
+    # The last line may be cut; no other.
+    last = max(loaded.lines, default=0)
+    broken = loaded.broken if len(loaded.broken) > 1 else [row for row in loaded.broken if row.line < last]
     if broken:
         raise InputError(f"{path}: line {broken[0].line}: {broken[0].reason}; correct the line")
     columns = {ours: _values(ours, opened, loaded, path) for ours in (*UNITS, "spectral_index") if ours in found}
@@ -401,13 +404,9 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
         columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
     moving = _motions(opened, loaded)
     _into_icrs(columns, opened.frame)
-    ra, dec = columns["ra_deg"], columns["dec_deg"]
-    usable = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0)
-    if not usable.any():
-        raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
-    usable &= _unflagged(opened, loaded)
-    if not usable.any():
-        raise InputError(f"{path}: the survey's flags leave no usable row; check the file")
+    if not len(loaded.lines):
+        raise InputError(f"{path}: it has no row; look at it, and download it again")
+    usable, left_out = _usable(name, opened, loaded, columns, path)
     kept = {ours: values[usable] for ours, values in columns.items()}
     kept["ra_deg"] = kept["ra_deg"] % 360.0
     kept["ra_deg"][kept["ra_deg"] >= 360.0] = 0.0
@@ -418,11 +417,37 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, in
             kept["ra_deg"], kept["dec_deg"], own_errors, moving, config.positions_at_mjd
         )
     table = _reference(opened, loaded, kept, own_errors, usable)
-    n_out = int((~usable).sum()) + len(loaded.broken)
     if moving is None:
-        return REFERENCE.to_arrow(_named(table)), n_out
+        return REFERENCE.to_arrow(_named(table)), left_out
     table = pd.concat([table, moving.as_frame(config.position_err_scale)], axis=1)
-    return MOVING_REFERENCE.to_arrow(_named(table)), n_out
+    return MOVING_REFERENCE.to_arrow(_named(table)), left_out
+
+
+def _usable(
+    name: str, opened: OpenedCatalog, loaded: Columns, columns: Mapping[str, np.ndarray], path: Path
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Which rows are used, shape (n,), and how many are not, by reason.
+
+    Raises
+    ------
+    InputError
+        If none is.
+    """
+    ra, dec = columns["ra_deg"], columns["dec_deg"]
+    placed = np.isfinite(ra) & np.isfinite(dec)
+    on_sky = placed & (np.abs(dec) <= 90.0)
+    if not on_sky.any():
+        raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
+    usable = on_sky & _unflagged(opened, loaded)
+    if not usable.any():
+        raise InputError(f"{path}: the survey's flags leave no usable row; check the file")
+    counts = {
+        "the position is missing": int((~placed).sum()),
+        "the declination is beyond a pole": int((placed & ~on_sky).sum()),
+        "the survey flags them": int((on_sky & ~usable).sum()),
+        "the file ends in them": len(loaded.broken),
+    }
+    return usable, {reason: count for reason, count in counts.items() if count}
 
 
 _ERRORS = ("ra_err_arcsec", "dec_err_arcsec")

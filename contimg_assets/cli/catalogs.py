@@ -125,6 +125,12 @@ def _tell_settings(settings: CatalogConfig, given: tuple[float | None, float | N
         f"beam {settings.beam_arcsec:g} arcsec ({'you' if given[1] is not None else by})",
         f"position errors {settings.position_err_arcsec:g} arcsec where no column gives them",
     ]
+    if settings.rms_mjy_beam is not None:
+        parts.append(f"grown with the noise of {settings.rms_mjy_beam:g} mJy/beam")
+    if settings.position_err_floor_arcsec:
+        parts.append(f"{settings.position_err_floor_arcsec:g} arcsec added to all errors")
+    if not settings.ra_err_on_sky:
+        parts.append("errors of right ascension are of the coordinate")
     if settings.positions_at_mjd is not None:
         parts.append(
             f"proper motions: shown as of MJD {settings.positions_at_mjd:.0f}, the mean of your images "

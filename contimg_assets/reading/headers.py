@@ -28,6 +28,8 @@ QUOTED_OR_WORD = re.compile(r'(?<!\S)"[^"\n]*"(?!\S)|\S+')
 _DASHES = re.compile(r"-+")
 _NUMBER = re.compile(NUMBER)
 _NOTHING = re.compile(r"-*")
+# Texts and flags, below which Selavy leaves the unit blank.
+_WITHOUT_UNIT = re.compile("name|hms|dms|sibling|estimate|flag|from_tt|comment")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,13 @@ def find_header(path: Path, content: bytes, is_catalog: IsCatalog | None) -> Hea
     InputError
         If there is none.
     """
+    try:
+        return _found(path, content, is_catalog)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _found(path: Path, content: bytes, is_catalog: IsCatalog | None) -> Header:
     top = _top(path, content)
     below_units = any(_is_units(comment.strip().lstrip("#").split()) for comment in top.comments)
     above = _above_units(content, top)
@@ -236,21 +245,35 @@ def _looks_like_data(line: str, below_units: bool) -> bool:
 
 
 def _units(names: Sequence[str], words: Sequence[str], title: str, line: str) -> dict[str, str]:
-    """Column -> unit. Where some have none, not even a dash, a unit is its whose name ends where the unit ends."""
-    if len(words) < len(names):
+    """Column -> unit. Where some have none, not even a dash, the places say whose a unit is, else the names do.
+
+    Raises
+    ------
+    ValueError
+        If neither does.
+    """
+    if 0 < len(words) < len(names):
         aligned = _aligned(title, line)
         if aligned is not None:
             return aligned
+        measured = [name for name in names if not _WITHOUT_UNIT.search(name.lower())]
+        if len(words) not in (len(measured), len(names) - (names[-1].lower() == "comment")):
+            raise ValueError(
+                f"{len(words)} units stand below {len(names)} columns, and nothing says whose they are; put -- where "
+                "there is none"
+            )
+        names = measured if len(words) == len(measured) else names
     plain = _are_plain_units(words)
     stripped = (word.strip("[]()") if plain or word.startswith(("[", "(")) else "" for word in words)
     return {name: unit for name, unit in zip(names, stripped, strict=False) if unit.strip("-")}
 
 
 def _aligned(title: str, line: str) -> dict[str, str] | None:
-    """Units below names that are flush right, as Selavy writes them; None where a unit ends below no name's end."""
+    """Units below names, flush right as Selavy writes them or flush left; None where they stand below no name."""
     # A mark of a comment is as wide as the blank that rows begin with.
-    ends = {match.end(): match.group().lstrip("#") for match in _WORD.finditer(title)}
-    units = {match.end(): match.group().lstrip("#") for match in _WORD.finditer(line) if match.group() != "#"}
-    if not units or not set(units) <= set(ends):
-        return None
-    return {ends[end]: unit.strip("[]") for end, unit in units.items() if unit.startswith("[") and unit != "[]"}
+    for side in (re.Match.end, re.Match.start):
+        places = {side(match): match.group().lstrip("#") for match in _WORD.finditer(title)}
+        units = {side(match): match.group().lstrip("#") for match in _WORD.finditer(line) if match.group() != "#"}
+        if units and set(units) <= set(places):
+            return {places[at]: unit.strip("[]") for at, unit in units.items() if unit.startswith("[") and unit != "[]"}
+    return None

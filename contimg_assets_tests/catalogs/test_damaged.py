@@ -97,6 +97,10 @@ def test_rows_beyond_a_pole_and_cut_rows_are_counted(tmp_path: Path) -> None:
     path.write_text("name,ra,dec,flux\nA,10,20,1\nB,10,-91,1\nC,10,21,3")
     table, n_out = read_catalog("it", CatalogConfig(path=path, freq_mhz=1e3), path)
     assert (table.column("catalog_source_id").to_pylist(), n_out) == (["A"], 2)
+    # One line may be cut, no more.
+    path.write_text("name,ra,dec,flux\nA,10,20,1\nB,10\nC,10\n")
+    with pytest.raises(InputError, match="line 3: the line has 2 columns, the header 4"):
+        read_catalog("it", CatalogConfig(path=path, freq_mhz=1e3), path)
 
 
 @pytest.mark.parametrize("survey", list(SURVEYS))

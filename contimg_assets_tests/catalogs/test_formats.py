@@ -62,6 +62,12 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "racs-low",
         ["RACS J0", 10.5, -3.25, np.hypot(0.3, 0.5), np.hypot(0.4, 0.5), 3.5, 3.1],
     ),
+    "racs-mid of CASDA": (
+        "Name,Source_ID,Field_ID,RA,Dec,Dec_corr,E_RA,E_Dec,E_Dec_corr,Total_flux,E_Total_flux,Peak_flux\n"
+        "RACS J0,s1,f1,10.5,-3.3,-3.25,0.3,0.4,0.5,3.5,0.2,3.1\n",
+        "racs-mid",
+        ["RACS J0", 10.5, -3.25, np.hypot(0.3, 0.65), np.hypot(0.5, 0.65), 3.5, 3.1],
+    ),
     "gleam": (
         "Name,RAJ2000,DEJ2000,err_RAJ2000,err_DEJ2000,int_flux_wide,err_int_flux_wide,peak_flux_wide,alpha\n"
         "GLEAM J0,10.5,-3.25,0.0005,0.0005,1.2,0.1,1.1,-0.8\n",

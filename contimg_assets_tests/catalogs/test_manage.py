@@ -28,6 +28,9 @@ def folder(tmp_path: Path) -> Path:
         "",
         "catalogs:\n",
         "catalogs: {}\n",
+        "{}\n",
+        "# ours\n---\n{}\n",
+        "matching:\n  radius_arcsec: 12.0\n...\n",
         "# head\nmatching:\n  radius_arcsec: 12.0  # ours\n",
         "# head\ncatalogs:   # all of them\nmatching:\n  radius_arcsec: 12.0",
         "catalogs:\n\n    # deep\n    other:\n        path: other.csv\n        freq_mhz: 888.0\n"
@@ -49,7 +52,7 @@ def test_adding_changes_nothing_else(folder: Path, text: str) -> None:
     assert after.catalogs["nvss"].path == Path("some.csv")
     assert (after.catalogs["mine"].freq_mhz, after.catalogs["mine"].beam_arcsec) == (1405.0, 30.0)
     for line in text.splitlines():
-        if line.strip() and not line.startswith("catalogs"):
+        if line.strip() and not line.startswith(("catalogs", "{}", "...")):
             assert line in file.read_text()
 
 
@@ -167,6 +170,23 @@ def test_a_catalog_is_taken_out_and_nothing_else(folder: Path, name: str) -> Non
     assert load_config(file).catalogs == {}
     with pytest.raises(ConfigError, match="no catalog 'deep'; there are none"):
         remove_catalog(file, "deep")
+
+
+def test_catalogs_that_tie_are_named_in_any_case(folder: Path) -> None:
+    (folder / "contimg.yaml").write_text(
+        "catalogs: {NVSS: {preset: NVSS, path: some.csv}}\n"
+        "corrections: {flux_catalogs: [NVSS], position_catalogs: [Nvss], catalog_weights: {nVSS: 2.0}}\n"
+    )
+    corrections = load_config(folder / "contimg.yaml").corrections
+    assert corrections.flux_catalogs == corrections.position_catalogs == ("nvss",)
+    assert corrections.catalog_weights == {"nvss": 2.0}
+
+
+def test_a_catalog_without_rows_says_so(folder: Path) -> None:
+    (folder / "empty.csv").write_text("name,ra,dec,flux\n")
+    with pytest.raises(InputError, match=r"empty\.csv: it has no row"):
+        add_catalog(folder / "contimg.yaml", "mine", folder / "empty.csv", freq_mhz=1.0)
+    assert not (folder / "contimg.yaml").exists()
 
 
 def test_names_in_any_case(folder: Path) -> None:

@@ -73,6 +73,25 @@ def test_selavy_islands_are_no_components(tmp_path: Path) -> None:
         read(tmp_path, build.csv(table))
 
 
+SELAVY = ["island_id", "component_id", "component_name", "ra_deg_cont", "dec_deg_cont", "flux_int", "has_siblings"]
+
+
+@pytest.mark.parametrize("flush", ["<", ">", "not at all"])
+def test_blank_units_wherever_they_stand(tmp_path: Path, flush: str) -> None:
+    units, row = ["--", "--", "", "[deg]", "[deg]", "[Jy]", ""], ["i1", "c1", "J1", "10.5", "-30.25", "0.5", "0"]
+    wide = {"not at all": " ".join, "<": lambda row: "".join(f"{c:<16}" for c in row)}
+    line = wide.get(flush, lambda row: "".join(f"{cell:>16}" for cell in row))
+    content = "\n".join([f"#{line(SELAVY)}", f"#{line(units)}", f" {line(row)}", ""])
+    got = first(read(tmp_path, content, "x.txt"))
+    assert got[["ra_deg", "dec_deg", "flux_int_mjy"]].tolist() == [10.5, -30.25, 500.0]
+
+
+def test_units_that_nobody_can_place_are_refused(tmp_path: Path) -> None:
+    names, units = "component_id ra_deg dec_deg flux_int_mjy flux_peak_mjy_beam", "[deg] [deg] [Jy]"
+    with pytest.raises(InputError, match=r"x\.txt: 3 units stand below 5 columns.*put -- where there is none"):
+        read(tmp_path, f"# {names}\n# {units}\nc1 10 -30 1 1\n", "x.txt")
+
+
 @pytest.mark.parametrize("finder", ["selavy", "aegean"])
 def test_islands_may_be_taken_for_components(tmp_path: Path, finder: str) -> None:
     """As the message says that it is done."""
