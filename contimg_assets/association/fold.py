@@ -7,7 +7,7 @@ the same states, ids, associations and relations, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,7 +28,7 @@ from contimg_assets.association.source_pairs import SourcePairs, candidates, mov
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import fork_hashes, mix, source_hashes, text_of
+from contimg_assets.identity.ids import fork_hashes, free_hashes, is_taken, mix, source_hashes, text_of
 from contimg_assets.schemas.tables import TableLike, as_frame, require
 from contimg_assets.sky.arrays import Floats, Hashes, Indices, Values
 from contimg_assets.sky.sphere import chord, positions, unit_vectors
@@ -36,6 +36,8 @@ from contimg_assets.sky.sphere import chord, positions, unit_vectors
 # Part of the code version of everything that folds: raise it when results change.
 VERSION = "5"
 
+# A measurement that comes once more is at its place. One of 10^9 others that has its id by chance is anywhere.
+_SAME_PLACE_ARCSEC = 60.0
 RELATION_KINDS = ("fork", "shared", "blend")
 # Known sources up to here beyond the epoch's measurements and images count, for the local density.
 _MARGIN_ARCSEC = 3600.0
@@ -253,12 +255,11 @@ def fold(
     scene = _scene(state.part(near), observation, images, parameters, repeats)
     pairs, decision = _decide(scene)
     sources = _EpochSources.of(scene, pairs, decision)
+    _refuse_repeated(sources, state, observation, measurements)
+    sources = sources.with_free_ids(state.source)
     continued = _continued(scene, decision, pairs)
     added = _added(scene, decision, pairs, np.concatenate([sources.children, sources.newborn]))
     after = state.after(near, continued, added)
-    if (after.source[1:] == after.source[:-1]).any():
-        founder = np.concatenate([pairs.measurement[decision.forked], decision.born])
-        _raise_repeated(after, added, founder, observation, measurements)
     healed = heal(after, scene, sources.source, sources.measurement, sources.newborn)
     rows = _rows(scene, pairs, decision, sources, healed)
     diagnostics: dict[str, object] = {
@@ -308,6 +309,15 @@ class _EpochSources:
         source = np.concatenate([known[pairs.source[decision.kept]], children, newborn])
         chosen = pairs.measurement[np.concatenate([decision.kept, forked])]
         return cls(source, np.concatenate([chosen, decision.born]), children, newborn)
+
+    def with_free_ids(self, taken: Hashes) -> _EpochSources:
+        """The same, where forks and new ones have ids that none of the known sources has, nor another of them."""
+        added = np.concatenate([self.children, self.newborn])
+        given = free_hashes(added, taken)
+        if np.array_equal(given, added):
+            return self
+        source = np.concatenate([self.source[: len(self.source) - len(added)], given])
+        return replace(self, source=source, children=given[: len(self.children)], newborn=given[len(self.children) :])
 
 
 def _rows(scene: Scene, pairs: SourcePairs, decision: Decision, sources: _EpochSources, healed: Healed) -> FoldRows:
@@ -474,16 +484,23 @@ def _founded(measurement: Indices, observation: Observation, alignment: Alignmen
     )
 
 
-def _raise_repeated(
-    after: FoldState, added: FoldState, founder: Indices, observation: Observation, measurements: pd.DataFrame
+def _refuse_repeated(
+    sources: _EpochSources, state: FoldState, observation: Observation, measurements: pd.DataFrame
 ) -> None:
-    repeated = after.source[1:][after.source[1:] == after.source[:-1]]
-    index = int(np.flatnonzero(np.isin(added.source, repeated))[0])
-    name = measurements["measurement_id"].iloc[observation.row[founder[index]]]
-    raise InputError(
-        f"measurement_id {name} comes in two epochs: give every measurement its own id, "
-        "and every epoch's measurements to the fold once"
-    )
+    """Raise InputError if a measurement gave birth to a source before; at another place it has its id by chance."""
+    added = np.concatenate([sources.children, sources.newborn])
+    repeated = np.flatnonzero(is_taken(added, state.source))
+    if not len(repeated):
+        return
+    founder = sources.measurement[len(sources.measurement) - len(added) + repeated]
+    before = state.vectors[np.searchsorted(state.source, added[repeated])]
+    near = np.linalg.norm(observation.vectors[founder] - before, axis=1) < chord(_SAME_PLACE_ARCSEC)
+    if near.any():
+        name = measurements["measurement_id"].iloc[observation.row[founder[near][0]]]
+        raise InputError(
+            f"measurement_id {name} comes in two epochs: give every measurement its own id, "
+            "and every epoch's measurements to the fold once"
+        )
 
 
 def _relations(

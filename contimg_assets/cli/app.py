@@ -34,6 +34,8 @@ app = typer.Typer(
 
 _MAX_NAMED = 5
 _MAX_FINDINGS = 12
+# A table with more epochs is for no eye: those that are not fresh, and of the others the newest.
+_MANY_EPOCHS, _NEWEST_SHOWN = 200, 20
 _SIGNS = {
     "fresh": "[green]fresh[/]",
     "stale": "[yellow]stale[/]",
@@ -265,9 +267,15 @@ def _table_of_states(assessment: pd.DataFrame, stale_only: bool) -> Table:
     wide = assessment.pivot(index="epoch", columns="stage", values="state").reindex(  # noqa: PD010 (one value each)
         index=assessment["epoch"].unique(), columns=assessment["stage"].unique()
     )
+    done = (wide.isna() | (wide == "fresh")).all(axis=1).to_numpy(copy=True)
+    title = "Epochs in the order of their observation"
     if stale_only:
-        wide = wide[(wide != "fresh").any(axis=1)]
-    table = Table(title="Epochs in the order of their observation")
+        wide = wide[~done]
+    elif len(wide) > _MANY_EPOCHS:
+        done[-_NEWEST_SHOWN:] = False
+        title += f", without {done.sum()} that are fresh; --csv has all"
+        wide = wide[~done]
+    table = Table(title=title)
     table.add_column("epoch", no_wrap=True)
     for stage in wide.columns:
         table.add_column(str(stage).replace("_", "\n"))

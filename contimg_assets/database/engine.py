@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,24 @@ def open_log_file(url: str, wait_s: float) -> Engine:
         connection.execute("PRAGMA wal_autocheckpoint=4000")
 
     return engine
+
+
+def append_rows(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> range:
+    """Insert rows that SQLite numbers in a column `id`, all together; their numbers.
+
+    Nobody else writes until the end of the transaction: the newest rows are these, in their order.
+    """
+    connection.execute(table.insert(), rows)
+    newest: int = connection.execute(sa.select(sa.func.max(table.c.id))).scalar_one()
+    return range(newest - len(rows) + 1, newest + 1)
+
+
+def delete_rows(connection: Connection, table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> None:
+    """Delete the rows that have these values in these columns, the same columns for all."""
+    if keys:
+        same = [table.c[name] == sa.bindparam(f"of_{name}") for name in keys[0]]
+        values = [{f"of_{name}": value for name, value in key.items()} for key in keys]
+        connection.execute(sa.delete(table).where(*same), values)
 
 
 def open_engine(url: str) -> Engine:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.sky.arrays import Hashes, Values
 
-_BIRTH = "source"
+_BIRTH, _NEXT = "source", "taken"
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
 _DIGIT = np.full(256, 255, np.uint8)
 _DIGIT[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
@@ -151,3 +151,32 @@ def fork_ids(parent_source: Sequence[str] | Values, measurement: Sequence[str] |
 def fork_hashes(parent_source: Hashes, measurement: Hashes) -> Hashes:
     """`fork_ids` as numbers, from numbers, shape (n,)."""
     return mix(parent_source, measurement)
+
+
+def free_hashes(wanted: Hashes, taken: Hashes) -> Hashes:
+    """Ids as wanted, with others in place of those that are taken: of two things that got one id, one gets its next.
+
+    Among 10^9 random 64-bit numbers two are equal with a chance of 3 %. The next id is a function of the one that is
+    taken, so whoever gives ids in the same order gives the same ones.
+
+    Parameters
+    ----------
+    wanted : shape (n,); of equal ones the first keeps it
+    taken : ids of others, ascending
+    """
+    given = np.array(wanted, dtype=np.uint64)
+    while True:
+        again = is_taken(given, taken)
+        again[np.setdiff1d(np.arange(len(given)), np.unique(given, return_index=True)[1])] = True
+        if not again.any():
+            return given
+        given[again] = mix(hash_text([_NEXT])[0], given[again])
+
+
+def is_taken(wanted: Hashes, taken: Hashes) -> npt.NDArray[np.bool_]:
+    """Whether each id is among others, which are ascending; shape (n,)."""
+    place = np.searchsorted(taken, wanted)
+    found = np.zeros(len(wanted), bool)
+    inside = place < len(taken)
+    found[inside] = taken[place[inside]] == wanted[inside]
+    return found

@@ -7,6 +7,8 @@ functions on arrays; rows are expected in the order of their identifiers, so tha
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,7 @@ _CUT_OFF = 2.0
 _SHIFT = ["east", "north", "scatter_east", "scatter_north"]
 # Half of all lengths of vectors whose components have the standard deviation 1 are shorter.
 _MEDIAN_OF_RAYLEIGH = float(np.sqrt(2.0 * np.log(2.0)))
+_WORKERS = min(4, os.cpu_count() or 1)
 # Pairs whose median tells how two images lie against each other around a place, and the least number of pairs for it.
 _NEAREST, _FEWEST_FOR_WARP = 15, 45
 # The shift around a place must predict pairs that it was not formed from better than one shift for all by this factor.
@@ -340,7 +343,8 @@ def _image_shifts(
     usual = float(np.median(sizes)) / _MEDIAN_OF_RAYLEIGH if len(sizes) >= _FEWEST_SHIFTS else 0.0
     unknown = {"east": 0.0, "north": 0.0, "scatter_east": usual, "scatter_north": usual}
     known = found[believed].reindex(both).fillna(unknown).to_numpy()
-    for key in found.index[believed & (n_pairs >= _FEWEST_FOR_WARP)]:
+
+    def warped(key: int) -> None:
         here = np.flatnonzero(both == key)
         used = mutual[here]
         left = all_offsets[here] - known[here, :2]
@@ -348,6 +352,10 @@ def _image_shifts(
         if warp is not None:
             known[here, :2] += warp
             known[here, 2:] = scatter((left - warp)[used], axis=0)
+
+    # Each pair of rows is of one pair of images, and NumPy and the tree let go of the interpreter.
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(warped, found.index[believed & (n_pairs >= _FEWEST_FOR_WARP)]))
     measured = np.isin(both, found.index[believed])
     return _ImageShifts(sign * known[:, 0], sign * known[:, 1], known[:, 2], known[:, 3], measured)
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.config import STOKES_I, Config, Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.identity.ids import measurement_hashes, to_hex_text
+from contimg_assets.identity.ids import free_hashes, measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
 from contimg_assets.ingest.delivered import NO_CATALOG, DeliveredCatalog, no_detections, read_delivered
 from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
@@ -30,7 +30,7 @@ from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, OTHER_DETECTIONS, OTHER_IMAGES, REJECTED
-from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
+from contimg_assets.sky.arrays import Flags, Floats, Hashes, Indices, Values
 from contimg_assets.sky.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
@@ -333,6 +333,9 @@ def _detections(names: list[str], parts: Sequence[_Columns]) -> pd.DataFrame:
     counts = [len(part["ra_deg"]) for part in parts]
     hashes = np.concatenate([np.asarray(part.pop("measurement_id"), np.uint64) for part in parts])
     order = np.argsort(hashes)
+    if (hashes[order[1:]] == hashes[order[:-1]]).any():
+        hashes = _told_apart(hashes, parts)
+        order = np.argsort(hashes)
 
     def joined(column: Column) -> pd.Series | Values:
         pieces = [part.pop(column.name, None) for part in parts]
@@ -356,6 +359,16 @@ def _detections(names: list[str], parts: Sequence[_Columns]) -> pd.DataFrame:
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         values = list(pool.map(joined, DETECTIONS))
     return pd.DataFrame(dict(zip(DETECTIONS.names, values, strict=True)), copy=False)
+
+
+def _told_apart(hashes: Hashes, parts: Sequence[_Columns]) -> Hashes:
+    """Ids of which no two are equal, whatever the order of rows in the files."""
+    names = np.concatenate([np.asarray(part["component_id"], dtype=str) for part in parts])
+    image = np.repeat(np.arange(len(parts)), [len(part["ra_deg"]) for part in parts])
+    by_name = np.lexsort((names, image))
+    told = hashes.copy()
+    told[by_name] = free_hashes(hashes[by_name], np.empty(0, np.uint64))
+    return told
 
 
 def _joined_text(pieces: Sequence[Values | pa.Array | None], counts: Sequence[int], order: Indices) -> pa.Array:

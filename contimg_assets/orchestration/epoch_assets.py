@@ -4,12 +4,21 @@ Belongs here: the decorator that gives all such assets the same manners, and the
 epochs are made and in which order (`pipeline.chain`), and what any stage does.
 """
 
+import logging
+import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.events import (
+    DagsterEvent,
+    DagsterEventBatchMetadata,
+    DagsterEventType,
+    StepMaterializationData,
+)
 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
@@ -33,8 +42,11 @@ MORE = "more"
 # Of an epoch on an asset's page, besides its columns' lineage.
 _MOST_ENTRIES = 12
 _MAX_NAMED = 20
-# Events are kept for ever: a table in one is what fits on a page.
+# Events are kept for ever: a table in one is what fits on a page, and so are a run's epochs that show all they have.
 _MOST_ROWS = 50
+_MOST_SHOWN = 50
+# Dagster adds no event of its own to a result whose metadata have this key.
+_TOLD_OTHERWISE = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 # An error that nobody foresaw (a full disk, a lost mount) is tried once more; a bad input is not: `epochs_failed`.
 RETRY_INTERNAL_ERRORS = dg.RetryPolicy(max_retries=1, delay=2)
 
@@ -101,20 +113,54 @@ def publish(context: dg.AssetExecutionContext, work: Work, outcomes: Iterable[Ou
     """Commit what was made and tell Dagster of every epoch; raise at the end if any failed.
 
     Dagster copies the one data version of a run's result to all its epochs (dagster#34013), so a run of several epochs
-    adds an event for each, as it does for epochs that it changed without having been asked (a re-folded later epoch).
+    tells of each by itself, as it does of epochs that it changed without having been asked (a re-folded later epoch).
     """
     made, failures = sorted_out(outcomes)
     lineage = {COLUMN_LINEAGE: stage_lineage(work.stage.name, work.world.config)}
     if failures:
         work.store.commit_all(one.record for one in made)
-        yield from epoch_events(context.asset_key, made, lineage)
+        tell(context, epoch_events(context.asset_key, made, lineage))
         yield from check_results(context, work.store, work.stage)
         raise epochs_failed(failures, len(made))
-    result = run_result(work, made, lineage)
-    yield dg.MaterializeResult(value=[one.record for one in made], **result)
+    yield dg.MaterializeResult(value=[one.record for one in made], **run_result(work, made, lineage))
     if not of_one_epoch(work, made):
-        yield from epoch_events(context.asset_key, made, lineage)
+        tell(context, [*of_nothing(context, context.asset_key, made), *epoch_events(context.asset_key, made, lineage)])
     yield from check_results(context, work.store, work.stage)
+
+
+def of_nothing(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, made: Sequence[Made]
+) -> Iterator[dg.AssetMaterialization]:
+    """The events of epochs that were asked for and of which nothing is to be told, such as one without images.
+
+    Whoever asked for them would take them for failed.
+    """
+    told = {one.record.epoch for one in made if one.announced}
+    for epoch in context.partition_keys:
+        if epoch not in told:
+            yield dg.AssetMaterialization(key, partition=epoch)
+
+
+def tell(context: dg.AssetExecutionContext, events: Iterable[dg.AssetMaterialization]) -> None:
+    """Tell Dagster of many epochs at once: its storage writes them together, where it can.
+
+    The same as to yield them one by one, which takes ten times as long, and without what is the same for all events of
+    the step, which is longer than what they say.
+    """
+    run, batch, told = context.run, str(uuid.uuid4()), list(events)
+    for number, event in enumerate(told, 1):
+        context.instance.report_dagster_event(
+            DagsterEvent(
+                DagsterEventType.ASSET_MATERIALIZATION.value,
+                run.job_name,
+                step_key=context.get_step_execution_context().step.key,
+                event_specific_data=StepMaterializationData(event),
+                message=f"{event.asset_key.to_user_string()} of epoch {event.partition}",
+            ),
+            run.run_id,
+            logging.DEBUG,
+            batch_metadata=DagsterEventBatchMetadata(batch, number == len(told)),
+        )
 
 
 def of_one_epoch(work: Work, made: Sequence[Made]) -> bool:
@@ -127,7 +173,7 @@ def run_result(work: Work, made: Sequence[Made], of_asset: Mapping[str, Any]) ->
     versions = [one.record.data_version for one in made]
     if of_one_epoch(work, made):
         return {"data_version": dg.DataVersion(versions[0]), "metadata": {**of_asset, **shown(made[0])}}
-    return {"data_version": dg.DataVersion(combine_versions(*versions)), "metadata": {"epochs": len(made)}}
+    return {"data_version": dg.DataVersion(combine_versions(*versions)), "metadata": _TOLD_OTHERWISE}
 
 
 def sorted_out(outcomes: Iterable[Outcome]) -> tuple[list[Made], list[Failed]]:
@@ -184,16 +230,24 @@ def epoch_events(
 ) -> Iterator[dg.AssetMaterialization]:
     """The events that say what each epoch of an asset now holds.
 
-    Metadata ``of_asset`` goes with the last one, where the UI looks for it: it would be the same for all.
+    Metadata ``of_asset`` goes with the last one, where the UI looks for it: it would be the same for all. Of many
+    epochs the newest show what they have, and the others their numbers in one.
     """
     told = [one for one in made if one.announced]
-    for one in told:
+    for n_after, one in zip(range(len(told) - 1, -1, -1), told, strict=True):
         yield dg.AssetMaterialization(
             key,
             partition=one.record.epoch,
-            metadata=dict((of_asset if one is told[-1] else None) or {}) | shown(one),
+            metadata=dict((of_asset or {}) if not n_after else {})
+            | (shown(one) if n_after < _MOST_SHOWN else _in_short(one)),
             tags={DATA_VERSION_TAG: one.record.data_version},
         )
+
+
+def _in_short(one: Made) -> dict[str, Any]:
+    """The numbers of an epoch, which would be ten times as long if each were shown by itself."""
+    numbers = {name: value for name, value in one.all_metadata.items() if not isinstance(value, list)}
+    return {"numbers": numbers} if one.record.tables else {}
 
 
 def seen_outside(key: dg.AssetKey, version: str, partition: str | None = None) -> dg.AssetMaterialization:

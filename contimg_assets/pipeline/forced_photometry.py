@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_value
 from contimg_assets.photometry.empty_places import empty_pull
 from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
-from contimg_assets.photometry.images import image_noise, measure_positions, pixel_beam
 from contimg_assets.photometry.monitored import read_monitored
 from contimg_assets.photometry.noise_tables import noise_of_table, noise_table
 from contimg_assets.photometry.off_place import mean_response
@@ -37,9 +36,11 @@ from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, C
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.reading.files import resolve_inside
-from contimg_assets.reading.fits_images import SkyImage, open_image
 from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
+
+if TYPE_CHECKING:
+    from contimg_assets.reading.fits_images import SkyImage
 
 IMAGES_USABLE, FITS_SUCCEED, ERRORS_HOLD = "images_usable", "fits_succeed", "errors_hold"
 # Positions that are not on the image are no failed fits; of the others at most so many may fail.
@@ -135,6 +136,10 @@ class Forced:
         wanted: EpochPositions,
         stored: _Stored,
     ) -> _Measured:
+        # Most surveys have no images, and what opens them takes half a second to load.
+        from contimg_assets.photometry.images import image_noise, pixel_beam
+        from contimg_assets.reading.fits_images import open_image
+
         name, state = str(image["image"]), image_state(folder, files, self.config.image_roots)
         places = _of_image(wanted.places, name)
         try:
@@ -222,6 +227,8 @@ def _measure(
     known: pd.DataFrame,
 ) -> pd.DataFrame:
     """Rows of FORCED_FLUXES of an image: what is known stays, but where another position came or went nearby."""
+    from contimg_assets.photometry.images import measure_positions
+
     at = positions_table(places, image)
     keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
     beside = pd.concat([detections[_PLACE], at[keep]], ignore_index=True)

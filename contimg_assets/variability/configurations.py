@@ -97,7 +97,10 @@ def configuration_of(
     if int(n_images.sum()) == 1:
         return int(near[0]) + 1
     terms, n_differences = model
-    judged = {int(one): found for one in near if (found := _misfit(points, int(one), means, terms)) is not None}
+    bright = points.take(points.flux > _MIN_SNR * points.err)
+    # An image with fewer agrees with none of thousands of configurations well enough to ask them.
+    asked = near if len(bright.flux) >= _MIN_SOURCES else near[:0]
+    judged = {int(one): found for one in asked if (found := _misfit(bright, int(one), means, terms)) is not None}
     if not judged:
         return max(map(int, near), key=_latest)
     # By how far the fluxes lie from the means, not in units of what is expected: a configuration of one image expects
@@ -122,9 +125,8 @@ class _Misfit(NamedTuple):
     n: int
 
 
-def _misfit(points: Points, configuration: int, means: Means, terms: ErrorTerms) -> _Misfit | None:
-    """How an image's bright fluxes agree with a configuration; None where there are too few of them to say."""
-    bright = points.take(points.flux > _MIN_SNR * points.err)
+def _misfit(bright: Points, configuration: int, means: Means, terms: ErrorTerms) -> _Misfit | None:
+    """How an image's bright fluxes agree with a configuration; None where it has too few of them to say."""
     known, old = means.of_configuration(configuration, bright.source_id)
     if int(known.sum()) < _MIN_SOURCES:
         return None

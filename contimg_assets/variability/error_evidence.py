@@ -105,6 +105,7 @@ class Points:
 
 
 _KEY = ["source_id", "configuration"]
+_NO_SOURCES = pd.Index(np.empty(0, dtype=object))
 _MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "n"]
 
 
@@ -126,19 +127,19 @@ class Means:
 
     def of_configuration(self, configuration: int, source_id: pd.Index) -> tuple[Flags, Floats]:
         """Which sources have a mean in a configuration, shape (n,), and the columns of those, shape (m, 7)."""
-        sources, rows = self._by_configuration.get(configuration, (pd.Index([], dtype=object), np.empty(0, np.intp)))
+        sources, rows = self._by_configuration.get(configuration, (_NO_SOURCES, np.empty((0, len(_MEANS)))))
         row = sources.get_indexer(source_id)
-        return row >= 0, self.rows.to_numpy()[rows[row[row >= 0]]]
+        return row >= 0, rows[row[row >= 0]]
 
     @cached_property
-    def _by_configuration(self) -> dict[int, tuple[pd.Index, Indices]]:
-        """Sources of each configuration and their rows: images ask for many configurations of few sources each."""
+    def _by_configuration(self) -> dict[int, tuple[pd.Index, Floats]]:
+        """Sources of each configuration, and the columns of their means: each image asks several configurations."""
         configuration = self.rows.index.get_level_values(1).to_numpy()
-        sources = self.rows.index.get_level_values(0).to_numpy(dtype=object)
+        sources, columns = self.rows.index.get_level_values(0).to_numpy(dtype=object), self.rows.to_numpy()
         order = np.argsort(configuration, kind="stable")
-        numbers, start = np.unique(configuration[order], return_index=True)
-        parts = np.split(order, start[1:]) if len(numbers) else []
-        return {int(one): (pd.Index(sources[rows]), rows) for one, rows in zip(numbers, parts, strict=True)}
+        numbers, first = np.unique(configuration[order], return_index=True)
+        parts = np.split(order, first[1:]) if len(numbers) else []
+        return {int(one): (pd.Index(sources[at]), columns[at]) for one, at in zip(numbers, parts, strict=True)}
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""

@@ -188,13 +188,13 @@ def _configure(
     those, image = points
     pointings, numbers = state.pointings, []
     model = state.model.terms[kind], state.kinds[kind].evidence.n
-    ordered = images.sort_values("image")
+    ordered, rows_of = images.sort_values("image"), pd.Series(image).groupby(image.to_numpy()).indices
     for name, ra, dec, radius in zip(
         ordered["image"], ordered["ra_deg"], ordered["dec_deg"], ordered["radius_deg"], strict=True
     ):
         # Images of one epoch are compared with those of earlier epochs only.
         near, n_images = state.pointings.near(float(ra), float(dec), float(radius))
-        here = those.take(np.asarray(image == name))
+        here = those.take(np.asarray(rows_of.get(name, ()), np.intp))
         number = configuration_of(here, near, n_images, state.kinds[kind].means, model)
         number = pointings.following if number is None else number
         pointings = pointings.with_image(number, float(ra), float(dec))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contimg_assets.identity.ids import fork_ids, from_hex, measurement_ids, source_ids, to_hex
+from contimg_assets.identity.ids import fork_ids, free_hashes, from_hex, measurement_ids, source_ids, to_hex
 from contimg_assets.identity.versions import version_of_table, version_of_value
 
 HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=20)
@@ -64,3 +64,14 @@ def test_versions_of_tables_ignore_chunks_and_see_everything_else() -> None:
 def test_versions_of_values_ignore_the_order_of_keys() -> None:
     assert version_of_value({"a": 1, "b": [1, 2]}) == version_of_value({"b": [1, 2], "a": 1})
     assert version_of_value({"a": 1}) != version_of_value({"a": 2})
+
+
+@given(HASHES, HASHES)
+def test_ids_that_are_taken_get_their_next(wanted: list[int], taken: list[int]) -> None:
+    ids, others = np.array(wanted, dtype=np.uint64), np.unique(np.array(taken, dtype=np.uint64))
+    given_ids = free_hashes(ids, others)
+    assert len(np.unique(given_ids)) == len(ids)
+    assert not np.isin(given_ids, others).any()
+    free = ~np.isin(ids, others) & np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1])
+    assert (given_ids[free] == ids[free]).all()
+    assert (free_hashes(ids, others) == given_ids).all()

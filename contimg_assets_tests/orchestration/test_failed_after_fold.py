@@ -27,10 +27,10 @@ def test_the_others_are_written_without_it_and_once_more_with_it(
     unfit = sky.epochs[number]
     others = [epoch for epoch in sky.epochs if epoch != unfit]
 
-    def refuse(epoch: str, *arguments: Any) -> Content:
+    def refuse(epoch: str, *arguments: Any, **named: Any) -> Content:
         if epoch == unfit:
             raise QualityError(f"epoch {epoch!r} is not published")
-        return make(epoch, *arguments)
+        return make(epoch, *arguments, **named)
 
     with quick():
         with monkeypatch.context() as patch:

@@ -24,9 +24,11 @@ from contimg_assets.orchestration.epoch_assets import (
     epoch_events,
     epochs_failed,
     none_failed_spec,
+    of_nothing,
     of_one_epoch,
     run_result,
     sorted_out,
+    tell,
     work_of,
 )
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
@@ -191,7 +193,7 @@ def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
         # Epochs without images have a result too: whoever asked for them would take them for failed.
         yield dg.MaterializeResult(FORCED_KEY, **run_result(work, made, lineage))
         if not of_one_epoch(work, made):
-            yield from epoch_events(FORCED_KEY, made, lineage)
+            tell(context, [*of_nothing(context, FORCED_KEY, made), *epoch_events(FORCED_KEY, made, lineage)])
         yield from check_results(context, work.store, FORCED_PRODUCTS)
 
     return forced_fluxes
@@ -212,8 +214,7 @@ def _publish(
             result = run_result(work, made, {})
             yield from (dg.MaterializeResult(dg.AssetKey(["products", name]), **result) for name in READ_BY_STAGES)
         for key in PRODUCT_KEYS:
-            yield from epoch_events(key, made[:-1])
-            yield from epoch_events(key, made[-1:], of_table[key])
+            tell(context, [*epoch_events(key, made[:-1]), *epoch_events(key, made[-1:], of_table[key])])
     yield from check_results(context, work.store, PRODUCTS)
     if failures:
         raise epochs_failed(failures, len(made))

@@ -7,21 +7,44 @@ files are the same, so that a project may change from one to the other at any ti
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
-from contimg_assets.database.engine import open_log_file
+from contimg_assets.database.engine import append_rows, delete_rows, open_log_file
 
 # Files of runs that are kept open, besides the index of all runs.
 _MOST_OPEN = 8
 _WAIT_FOR_OTHERS_S = 60
+# Events that are written together: those of one stage of a backfill. Dagster asks the environment.
+_BATCH_SIZE, _MOST_TOGETHER = "DAGSTER_EVENT_BATCH_SIZE", 1000
+
+
+_MADE, _PLANNED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
+# Of an asset of which a run tells no more epochs than this, its own file has them all.
+_FEW_EPOCHS = 50
+
+
+def _plan_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells the event of the plan that was carried out with another event."""
+    same = {name: row[name] for name in ("asset_key", "partition", "run_id")}
+    return {**same, "dagster_event_type": _PLANNED}
+
+
+def _worth_keeping_twice(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of events that a run's own file has too, besides the file of all runs: of many epochs the newest."""
+    by_asset: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_asset.setdefault((row["asset_key"], row["dagster_event_type"]), []).append(row)
+    return [row for alike in by_asset.values() for row in (alike if len(alike) <= _FEW_EPOCHS else alike[-1:])]
 
 
 class OpenEventLog(SqliteEventLogStorage):
@@ -29,6 +52,8 @@ class OpenEventLog(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Any] = OrderedDict()
+        self._tables: set[str] = set()
+        self._has_index_columns = False
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -56,6 +81,38 @@ class OpenEventLog(SqliteEventLogStorage):
         # What follows a run in the browser watches its file, which is not written to while its log grows.
         os.utime(self.path_for_shard(event.run_id))
 
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Write events of one run together: into the file of all runs and, as far as they are few, the run's own."""
+        alike = len({event.run_id for event in events}) == 1
+        kinds = {event.dagster_event_type for event in events}
+        if not alike or not kinds <= ASSET_EVENTS or kinds & ASSET_CHECK_EVENTS:
+            super().store_event_batch(events)
+            return
+        run_id, table = events[0].run_id, SqlEventLogStorageTable
+        rows = [self._event_to_row(event) for event in events]
+        with self.run_connection(run_id) as connection:
+            append_rows(connection, table, _worth_keeping_twice(rows))
+        with self.index_transaction() as connection:
+            # A plan that was carried out is told by what came of it, in its place.
+            delete_rows(connection, table, [_plan_of(row) for row in rows if row["dagster_event_type"] == _MADE])
+            ids = append_rows(connection, table, rows)
+            self._store_asset_event_tags(connection, events, ids)
+            last = {event.get_dagster_event().asset_key: (event, id_) for event, id_ in zip(events, ids, strict=True)}
+            for event, id_ in last.values():
+                self._store_asset_event(connection, event, id_)
+        os.utime(self.path_for_shard(events[0].run_id))
+
+    def has_table(self, table_name: str) -> bool:
+        # Asked for every event, and answered by opening the file. No table goes away while the file is open.
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def _has_asset_key_index_cols_on_connection(self, conn: Any) -> bool:
+        if not self._has_index_columns:
+            self._has_index_columns = super()._has_asset_key_index_cols_on_connection(conn)
+        return self._has_index_columns
+
     def wipe(self) -> None:
         self._close()
         super().wipe()
@@ -69,6 +126,8 @@ class OpenEventLog(SqliteEventLogStorage):
             for engine in self._engines.values():
                 engine.dispose()
             self._engines.clear()
+            self._tables.clear()
+            self._has_index_columns = False
 
 
 class OpenSqliteStorage(DagsterSqliteStorage):
@@ -76,6 +135,7 @@ class OpenSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
+        os.environ.setdefault(_BATCH_SIZE, str(_MOST_TOGETHER))
         self._event_log_storage = OpenEventLog(_event_logs_directory(base_dir))
 
     @classmethod
