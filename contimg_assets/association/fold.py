@@ -397,14 +397,19 @@ def _decide(scene: Scene) -> tuple[SourcePairs, Decision]:
     return with_outliers(scene, pairs, optimal(pairs, state, scene.observation, alignment, scene.sources, parameters))
 
 
-def _box(observation: Observation, images: pd.DataFrame | None, parameters: Association) -> tuple[Floats, Floats]:
-    """Lowest and highest unit vector of the measurements and images, with a margin."""
+def margin_arcsec(images: pd.DataFrame | None, parameters: Association) -> float:
+    """How far beyond measurements and images known sources may play a part [arcsec]."""
     reach = parameters.max_separation_arcsec
     if reach is None:
         widest = 0.0 if images is None or "bmaj_arcsec" not in images else float(images["bmaj_arcsec"].max())
         # More only for beams that the margin does not hold: the density of a place must not change with the beam.
         reach = widest if widest > _MARGIN_ARCSEC else LEAST_REACH_ARCSEC
-    margin = float(chord(_MARGIN_ARCSEC + parameters.radius_arcsec + reach))
+    return _MARGIN_ARCSEC + parameters.radius_arcsec + reach
+
+
+def _box(observation: Observation, images: pd.DataFrame | None, parameters: Association) -> tuple[Floats, Floats]:
+    """Lowest and highest unit vector of the measurements and images, with a margin."""
+    margin = float(chord(margin_arcsec(images, parameters)))
     points, radius = observation.vectors, np.zeros((len(observation), 1))
     if images is not None:
         centres, radii = _circles(images)

@@ -165,7 +165,10 @@ def heal(after: FoldState, scene: Scene, source: Hashes, measurement: Indices, n
     one = np.flatnonzero(twin)
     if not len(one):
         return Healed(after, nothing, nothing)
-    other = np.searchsorted(after.source, twin[one])
+    other = np.minimum(np.searchsorted(after.source, twin[one]), len(after) - 1)
+    # A part of the sky may be without the twin of a source at its border, far from the epoch.
+    here = after.source[other] == twin[one]
+    one, other = one[here], other[here]
     together = _told_apart(scene, seen[one], seen[other])
     twin[one[together]] = 0
     news = ~together & ((seen[one] != _NOT_MEASURED) | (seen[other] != _NOT_MEASURED))

@@ -29,9 +29,10 @@ from contimg_assets.schemas.detections import (
     OTHER_MEASUREMENTS,
     REJECTED,
 )
-from contimg_assets.schemas.error_model import IMAGE_CONFIGURATIONS
+from contimg_assets.schemas.error_model import ERROR_MEANS, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
+from contimg_assets.schemas.parts import parts_of
 from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
 
 
@@ -98,8 +99,8 @@ ASSOCIATED_SOURCES = Stage(
     FOLD_VERSION,
     ("raw_detections", "measurements"),
     ("association", "bands"),
-    (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, STATE),
-    hidden=frozenset({STATE.name}),
+    (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, parts_of(STATE)),
+    hidden=frozenset({parts_of(STATE).name}),
     folds=True,
 )
 # One table for each configured catalog: `reference/<catalog>`.
@@ -117,8 +118,8 @@ CORRECTIONS_STAGE = Stage(
     "5",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections", "bands"),
-    (CORRECTIONS, CONSTANT_FLUXES, SCALE_PULLS, KNOWN_FLUXES),
-    hidden=frozenset({KNOWN_FLUXES.name}),
+    (CORRECTIONS, CONSTANT_FLUXES, SCALE_PULLS, parts_of(KNOWN_FLUXES)),
+    hidden=frozenset({parts_of(KNOWN_FLUXES).name}),
     folds=True,
 )
 ERROR_MODEL_STAGE = Stage(
@@ -126,8 +127,8 @@ ERROR_MODEL_STAGE = Stage(
     "3",
     ("raw_detections", "measurements", "associated_sources", "corrections"),
     ("bands",),
-    (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:]),
-    hidden=frozenset(schema.name for schema in STATE_TABLES[1:]),
+    (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:-1], parts_of(ERROR_MEANS)),
+    hidden=frozenset(schema.name for schema in (*STATE_TABLES[1:-1], parts_of(ERROR_MEANS))),
     folds=True,
 )
 EPOCH_SCALES_STAGE = Stage("epoch_scales", "2", ("corrections",), ("corrections",), (EPOCH_SCALES,), per="survey")

@@ -5,6 +5,7 @@ Layout, all immutable but the record::
     <root>/<stage>/<epoch>/<table>-<version>.parquet      content-named
     <root>/<stage>/<epoch>/record.json                    which files are current, and the inputs they were made from
     <root>/<stage>/<epoch>/failure.json                   why the last attempt failed, if it did
+    <root>/<stage>/.parts/<table>-<cell>-<version>.parquet   parts of what is carried, shared by epochs (`sky_parts`)
     <root>/<stage>/<epoch>/failure-<table>.parquet        what people want to see of it, such as its rejected rows
 
 A write is *staged* (table files appear under names nobody refers to) and then *committed* (the record is renamed into
@@ -32,9 +33,11 @@ from contimg_assets.files import keep, reading_from, replace_texts, replacing, w
 from contimg_assets.identity.epochs import check_epoch_key, is_epoch_key
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.file_cache import FileCache
+from contimg_assets.pipeline.sky_parts import PARTS_FOLDER, PartFiles, part_file
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import FEW_ROWS
+from contimg_assets.schemas.parts import PARTS
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -143,10 +146,20 @@ class EpochStore:
         self._records = FileCache(lambda path: _parsed(path, EpochRecord.from_json))
         self._failures = FileCache(lambda path: _parsed(path, Failure.from_json))
         self._told: set[str] = set()
+        self._parts_written: set[Path] = set()
+
+    def part_files(self, stage: str, schema: TableSchema) -> PartFiles:
+        """Files of the parts of a stage's table, which epochs share; see `sky_parts`."""
+        return PartFiles(self.root / stage / PARTS_FOLDER, schema, self._parts_written)
 
     def __reduce__(self) -> tuple[type[EpochStore], tuple[Path, dict[str, tuple[TableSchema, ...]]]]:
         # In another process it is the same folder; what this one remembers of it is read anew there.
         return EpochStore, (self.root, {stage: tuple(tables.values()) for stage, tables in self._schemas.items()})
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that are kept here."""
+        return tuple(self._schemas)
 
     def at_a_glance(self) -> Glance:
         """The store as it is found from now on: each record is looked at once, however often it is asked for."""
@@ -215,7 +228,9 @@ class EpochStore:
 
     def _commit(self, by_folder: Mapping[Path, EpochRecord]) -> None:
         tables = (folder / table.file for folder, record in by_folder.items() for table in record.tables.values())
-        keep(tables, {*by_folder, *(folder.parent for folder in by_folder)})
+        parts = {file for file in self._parts_written if file.exists()}
+        keep((*tables, *parts), {*by_folder, *(folder.parent for folder in by_folder), *(one.parent for one in parts)})
+        self._parts_written.clear()
         texts = {folder / RECORD: json.dumps(asdict(record), indent=1) for folder, record in by_folder.items()}
         replace_texts(texts)
         for folder, record in by_folder.items():
@@ -478,6 +493,25 @@ class EpochStore:
                 failure = self.failure(stage, folder.name)
                 current |= {RECORD, FAILURE, *map(_failed_file, failure.tables if failure else ())}
                 yield from (file for file in sorted(folder.iterdir()) if file.name not in current)
+            parts = sorted((self.root / stage / PARTS_FOLDER).glob("*"))
+            named = self.named_parts(stage) if parts else {}
+            yield from (file for file in parts if file not in named)
+
+    def named_parts(self, stage: str) -> dict[Path, list[str]]:
+        """Files of parts that the stage's records name, and the epochs of those."""
+        named: dict[Path, list[str]] = {}
+        for schema in self._schemas[stage].values():
+            if not schema.name.endswith(PARTS):
+                continue
+            for epoch in self.epochs(stage):
+                record = self.record(stage, epoch)
+                if record is None or schema.name not in record.tables:
+                    continue
+                index = self.read_recorded(record, schema.name).select(["cell", "version"]).to_pydict()
+                for cell, version in zip(index["cell"], index["version"], strict=True):
+                    file = part_file(self.root / stage / PARTS_FOLDER, schema.name.removesuffix(PARTS), cell, version)
+                    named.setdefault(file, []).append(epoch)
+        return named
 
     def _path(self, stage: str, epoch: str, file: str) -> str:
         return f"{self.root}{os.sep}{stage}{os.sep}{check_epoch_key(epoch)}{os.sep}{file}"

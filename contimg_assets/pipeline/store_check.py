@@ -83,6 +83,16 @@ def _of_epochs(store: EpochStore, on_file: OnFile) -> Iterator[Fault]:
     for stage in EPOCH_STAGES:
         for epoch in store.epochs(stage.name) if stage.tables else ():
             yield from _of_epoch(store, stage.name, epoch, on_file)
+        yield from _of_parts(store, stage.name, on_file)
+
+
+def _of_parts(store: EpochStore, stage: str, on_file: OnFile) -> Iterator[Fault]:
+    """Damaged parts of what is carried from epoch to epoch, once for each epoch that names them."""
+    for file, epochs in sorted(store.named_parts(stage).items()) if stage in store.stages else ():
+        on_file(file)
+        what = _difference(file, file.stem.rsplit("-", 1)[-1], version_of_table)
+        if what is not None:
+            yield from (Fault(file, what, stage, epoch) for epoch in epochs)
 
 
 def _of_epoch(store: EpochStore, stage: str, epoch: str, on_file: OnFile) -> list[Fault]:

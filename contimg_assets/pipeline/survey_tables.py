@@ -18,11 +18,13 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import SCALES, SurveyTable, epochs_in_time_order, require_made
+from contimg_assets.pipeline.sky_parts import SkyParts
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE, REFERENCE_STAGE, SCALES_TABLE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, stated
 from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.corrections import EPOCH_SCALES
+from contimg_assets.schemas.corrections import EPOCH_SCALES, KNOWN_FLUXES
+from contimg_assets.schemas.parts import parts_of
 
 READ_FROM = "read_from"
 
@@ -138,3 +140,9 @@ def read_epoch_scales(root: Path) -> pd.DataFrame:
 def read_from(file: Path) -> str | None:
     """Version of what a stored table without epochs was made from; None if there is none, or a damaged one."""
     return stated(file, READ_FROM)
+
+
+def known_fluxes(store: EpochStore, record: EpochRecord) -> SkyParts:
+    """Statistics of all sources' fluxes up to an epoch, given the record of its corrections."""
+    files = store.part_files(CORRECTIONS_STAGE.name, KNOWN_FLUXES)
+    return SkyParts.of_index(files, store.read_recorded(record, parts_of(KNOWN_FLUXES).name))

@@ -82,10 +82,29 @@ class ErrorState:
     def version(self) -> str:
         return combine_versions(*(version_of_table(table) for table in self.tables.values()))
 
+    @property
+    def means(self) -> pd.DataFrame:
+        """Rows of ERROR_MEANS, those of each kind of flux by source and configuration."""
+        kinds = [one.means.rows.reset_index().assign(flux_kind=kind) for kind, one in self.kinds.items()]
+        return pd.concat(kinds, ignore_index=True)[ERROR_MEANS.names]
+
+    def with_means(self, rows: pd.DataFrame) -> ErrorState:
+        """The same with these means, such as those of a part of the sky, or none.
+
+        Parameters
+        ----------
+        rows : of ERROR_MEANS, those of each kind of flux sorted by source and configuration
+        """
+        kinds = {}
+        for kind, one in self.kinds.items():
+            own = rows[rows["flux_kind"] == kind].drop(columns="flux_kind")
+            kinds[kind] = replace(one, means=Means(own.set_index(_KEY)) if len(own) else Means.none())
+        return replace(self, kinds=kinds)
+
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
         """As `STATE_TABLES`."""
-        counts, sums, means = [], [], []
+        counts, sums = [], []
         for kind, one in self.kinds.items():
             cell, step = np.nonzero(one.evidence.counts)
             counts.append(
@@ -95,13 +114,12 @@ class ErrorState:
             sums.append(
                 pd.DataFrame({"flux_kind": kind, "cell": cell, "part": part, "variance": one.evidence.sums[cell, part]})
             )
-            means.append(one.means.rows.reset_index().assign(flux_kind=kind))
         return {
             ERROR_MODEL.name: ERROR_MODEL.to_arrow(self.published),
             CONFIGURATIONS.name: CONFIGURATIONS.to_arrow(self.pointings.rows),
             ERROR_COUNTS.name: ERROR_COUNTS.to_arrow(pd.concat(counts, ignore_index=True)),
             ERROR_SUMS.name: ERROR_SUMS.to_arrow(pd.concat(sums, ignore_index=True)),
-            ERROR_MEANS.name: ERROR_MEANS.to_arrow(pd.concat(means, ignore_index=True)),
+            ERROR_MEANS.name: ERROR_MEANS.to_arrow(self.means),
         }
 
     @classmethod

@@ -20,11 +20,14 @@ from contimg_assets.orchestration.assets import associated_sources
 from contimg_assets.pipeline.chain import Work, fold
 from contimg_assets.pipeline.inputs import World
 from contimg_assets.pipeline.outcomes import Content, Made
+from contimg_assets.pipeline.sky_parts import Part
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES
 from contimg_assets.pipeline.stages import STAGE as STAGES_BY_NAME
 from contimg_assets.pipeline.staleness import State, assess
 from contimg_assets.pipeline.store import EpochRecord, Failure, StoredTable
+from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
+from contimg_assets.schemas.parts import parts_of
 from contimg_assets.sky.sphere import displaced
 
 METHODS = ["basic", "advanced", "deruiter", "optimal"]
@@ -44,6 +47,22 @@ class Quiet:
 
 
 @dataclass
+class MemoryParts:
+    """Parts of the sources after an epoch, as they would be on disk."""
+
+    schema: TableSchema
+    tables: dict[tuple[int, str], pa.Table] = field(default_factory=dict)
+
+    def read(self, cell: int, part: Part) -> pa.Table:
+        return self.tables[cell, part.version]
+
+    def write(self, cell: int, table: pa.Table) -> Part:
+        part = Part(version_of_table(table), table.num_rows)
+        self.tables[cell, part.version] = table
+        return part
+
+
+@dataclass
 class MemoryStore:
     """Measurements as they are now, and what was stored of each epoch: tables as they would be on disk.
 
@@ -57,6 +76,11 @@ class MemoryStore:
     reads: list[str] = field(default_factory=list)
     versions: dict[int, tuple[str, pd.DataFrame]] = field(default_factory=dict)
     images: pd.DataFrame = field(default_factory=lambda: ONE_BAND)
+    parts: MemoryParts = field(default_factory=lambda: MemoryParts(STATE))
+
+    def part_files(self, stage: str, schema: TableSchema) -> MemoryParts:
+        assert (stage, schema) == (STAGE.name, STATE)
+        return self.parts
 
     def epochs(self, stage: str) -> list[str]:
         return sorted(self.committed if stage == STAGE.name else self.current)
@@ -149,7 +173,7 @@ class MemoryStore:
 
     def tables(self) -> dict[str, dict[str, pa.Table]]:
         """What is stored, as tables."""
-        names = [schema.name for schema in (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, STATE)]
+        names = [schema.name for schema in (ASSOCIATIONS, RELATIONS, MERGES, ALIGNMENT, parts_of(STATE))]
         return {e: {name: self.read_recorded(r, name) for name in names} for e, r in self.committed.items()}
 
 
@@ -187,7 +211,7 @@ def from_scratch(
 
 
 def assert_same(got: MemoryStore, expected: MemoryStore) -> None:
-    """Records and tables are equal, but for the states, which may be kept in full or as changes."""
+    """Records and tables are equal, and the states part by part."""
     assert got.committed.keys() == expected.committed.keys()
     for epoch, record in expected.committed.items():
         assert got.committed[epoch].data_version == record.data_version, epoch
@@ -195,7 +219,7 @@ def assert_same(got: MemoryStore, expected: MemoryStore) -> None:
         assert got.committed[epoch].facts["state_after"] == record.facts["state_after"], epoch
     mine = got.tables()
     for epoch, tables in expected.tables().items():
-        for name in ("associations", "relations", "alignment"):
+        for name in ("associations", "relations", "alignment", "state_parts"):
             assert mine[epoch][name].equals(tables[name]), (epoch, name)
 
 

@@ -3,7 +3,8 @@
 The fold's state after an epoch depends on all epochs before it. When an epoch is made, the same run folds every later
 epoch again whose state before it has changed, and stops where a state comes out as it was stored.
 
-Where an epoch sees a small part of the sky, its state is kept as the rows that it changed, up to the next full one.
+The state is kept by cell of the sky: an epoch reads and writes the cells that it sees, and shares the others with the
+epoch before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,31 +17,31 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.association.fold import FoldResult
+from contimg_assets.association.fold import FoldResult, margin_arcsec
 from contimg_assets.association.history import copy_fork_history
 from contimg_assets.association.overlaps import REPEATS
 from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
-from contimg_assets.errors import StoreError
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
-from contimg_assets.pipeline.inputs import COPIED_FROM, state_version
+from contimg_assets.pipeline.inputs import COPIED_FROM
 from contimg_assets.pipeline.merges import merges_fact, merges_table
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import association_rate, short_reach, too_few_associations
+from contimg_assets.pipeline.sky_parts import PartFiles, SkyParts, cells_about, cells_of
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
+from contimg_assets.pipeline.stages import NOTHING_BEFORE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
 from contimg_assets.schemas.association import STATE
+from contimg_assets.schemas.parts import parts_of
+from contimg_assets.sky.arrays import Cells
 
-# Fact of a record: of how many epochs in a row, up to this one, the state is kept as changes.
-CHANGES_KEPT = "state_kept_as_changes"
-_MAX_CHANGES_KEPT = 15
-# A table of changes that is larger than this share of the state is no gain.
-_MAX_CHANGED_FRACTION = 0.5
+# The list of the parts of the sources after an epoch.
+_PARTS = parts_of(STATE)
 SEEN_AGAIN = "known_sources_seen_again"
 _READ = [
     "measurement_id",
@@ -63,39 +64,21 @@ class Association:
     measurements: StoredEpochs
     config: Config
 
-    def nothing(self) -> FoldState:
-        return FoldState.empty()
+    def nothing(self) -> SkyParts:
+        return SkyParts(self._files, {})
 
-    def version(self, state: FoldState) -> str:
-        return state.version
+    @property
+    def _files(self) -> PartFiles:
+        return self.store.part_files(STAGE.name, STATE)
 
-    def stored_state(self, taking_part: Sequence[EpochRecord]) -> FoldState:
-        """The state after the last of some epochs: a full one, and what the epochs since then changed.
+    def version(self, state: SkyParts) -> str:
+        return state.version if len(state) else NOTHING_BEFORE[STAGE.name]
 
-        Raises
-        ------
-        StoreError
-            If what is stored is not the state that the record tells of.
-        """
-        last = taking_part[-1]
-        # Counted back, not by the number that the last one tells: an epoch that came late or went since then, and that
-        # changed no state, made no later one change.
-        first = len(taking_part) - 1
-        while first > 0 and taking_part[first].facts.get(CHANGES_KEPT, 0):
-            first -= 1
-        records = taking_part[first:]
-        full, *changes = (self.store.read_recorded(record, STATE.name) for record in records)
-        state = FoldState.from_table(full)
-        for changed in changes:
-            state = state.with_changes(changed)
-        if state.version != state_version(STAGE, last):
-            raise StoreError(
-                f"the stored state of the sources after epoch {last.epoch!r} is damaged; "
-                f"`contimg run --force --epochs {','.join(record.epoch for record in records)}` makes it again"
-            )
-        return state
+    def stored_state(self, taking_part: Sequence[EpochRecord]) -> SkyParts:
+        """The sources after the last of some epochs."""
+        return SkyParts.of_index(self._files, self.store.read_recorded(taking_part[-1], _PARTS.name))
 
-    def hint(self, state: FoldState) -> None:
+    def hint(self, state: SkyParts) -> None:
         """Nothing: what is read needs no state."""
 
     def prepare(self, epoch: str, hint: None = None) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -105,16 +88,28 @@ class Association:
         repeats = table.loc[table["duplicate_of"].notna(), list(REPEATS)]
         return kept, repeats, self.raw_detections.read(epoch, "images")
 
-    def make(self, epoch: str, onto: Onto[FoldState]) -> tuple[Content, FoldState]:
+    def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Associations of one epoch, and the sources after it."""
         kept, repeats, images = onto.prepared or self.prepare(epoch)
-        result = fold_bands(onto.state, kept, images, self.config.association, self.config.bands, repeats)
-        return self._content(result, onto), result.state
+        cells = self._cells(kept, images)
+        before = FoldState.from_table(onto.state.of(cells)[0].sort_by("source_id"))
+        result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats)
+        now = result.state
+        after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg))
+        return self._content(result, before, after, onto.earlier), after
 
-    def _content(self, result: FoldResult, onto: Onto[FoldState]) -> Content:
-        state, n_changes = _to_keep(result.state, onto)
-        copied = self._copied_history(result, onto.earlier)
-        merges = self._merges(result, onto)
+    def _cells(self, kept: pd.DataFrame, images: pd.DataFrame) -> Cells:
+        """Parts of the state in which any source may play a part."""
+        points = kept[["ra_deg", "dec_deg"]].assign(radius_deg=0.0)
+        places = pd.concat([points, images[["ra_deg", "dec_deg", "radius_deg"]]])
+        ra, dec, radius = (places[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "radius_deg"))
+        return cells_about(ra, dec, radius, margin_arcsec(images, self.config.association))
+
+    def _content(
+        self, result: FoldResult, before: FoldState, after: SkyParts, earlier: Sequence[EpochRecord]
+    ) -> Content:
+        copied = self._copied_history(result, earlier)
+        merges = self._merges(result, before, earlier)
         rate = association_rate(result.diagnostics)
         numbers = {name: value for name, value in result.diagnostics.items() if isinstance(value, int | float)}
         return Content(
@@ -123,11 +118,11 @@ class Association:
                 "relations": result.relations,
                 "merges": merges,
                 "alignment": result.alignment,
-                STATE.name: state,
+                _PARTS.name: after.index,
             },
             facts=numbers
             | ({} if rate is None else {"association_rate": rate})
-            | {CHANGES_KEPT: n_changes}
+            | {"n_sources": len(after)}
             | merges_fact(merges)
             | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
             metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
@@ -139,11 +134,11 @@ class Association:
             ],
         )
 
-    def _merges(self, result: FoldResult, onto: Onto[FoldState]) -> pd.DataFrame:
+    def _merges(self, result: FoldResult, before: FoldState, earlier: Sequence[EpochRecord]) -> pd.DataFrame:
         """Which earlier epochs name the sources that this one merged."""
-        before = onto.state.part(np.flatnonzero(np.isin(onto.state.source, result.rows.merged))).sources()
-        counts = dict(zip(before["source_id"], before["n_measurements"], strict=True))
-        return merges_table(self.store, onto.earlier, result.merges, counts)
+        merged = before.part(np.flatnonzero(np.isin(before.source, result.rows.merged))).sources()
+        counts = dict(zip(merged["source_id"], merged["n_measurements"], strict=True))
+        return merges_table(self.store, earlier, result.merges, counts)
 
     def _copied_history(self, result: FoldResult, earlier: Sequence[EpochRecord]) -> pd.DataFrame:
         """Earlier rows of the parents of forks, for methods whose forks copy history."""
@@ -157,16 +152,6 @@ class Association:
             for table in (self.store.read_recorded(record, "associations") for record in earlier)
         )
         return copy_fork_history(history.to_pandas(), forks)
-
-
-def _to_keep(state: FoldState, onto: Onto[FoldState]) -> tuple[pa.Table, int]:
-    """The state after an epoch, in full or as what the epoch changed, and of how many epochs changes are kept."""
-    if onto.earlier:
-        n_kept = onto.earlier[-1].facts.get(CHANGES_KEPT, 0) + 1
-        changes = state.changes_since(onto.state)
-        if n_kept <= _MAX_CHANGES_KEPT and changes.num_rows <= _MAX_CHANGED_FRACTION * len(state):
-            return changes, n_kept
-    return state.to_table(), 0
 
 
 def build(config: Config) -> list[dg.AssetsDefinition]:

@@ -13,7 +13,6 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from contimg_assets.calibration import (
     add_fluxes,
@@ -32,7 +31,7 @@ from contimg_assets.calibration import (
 from contimg_assets.config import Config, Corrections
 from contimg_assets.figures.corrections import plot_corrections, worth_a_look
 from contimg_assets.figures.summaries import plot_offsets_and_scales
-from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
+from contimg_assets.identity.versions import combine_versions, version_of_value
 from contimg_assets.ingest.bands import by_band, source_of
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
@@ -42,12 +41,17 @@ from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.inputs import STATE_BEFORE
 from contimg_assets.pipeline.outcomes import Check, Content, medians
 from contimg_assets.pipeline.quality import implausible_corrections
+from contimg_assets.pipeline.sky_parts import OfSources, SkyParts, seen_in
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE as STAGE
+from contimg_assets.pipeline.stages import NOTHING_BEFORE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
+from contimg_assets.pipeline.survey_tables import known_fluxes
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES, SCALE_PULLS
+from contimg_assets.schemas.parts import parts_of
 
 MEASURED_FROM = "measured_from"
 _MEASURED = (CORRECTIONS.name, CONSTANT_FLUXES.name)
+_PARTS = parts_of(KNOWN_FLUXES)
 ALL_CORRECTED, PLAUSIBLE = "all_images_corrected", "offsets_and_scales_plausible"
 
 
@@ -68,6 +72,15 @@ class Epoch:
     def without(self, variables: npt.NDArray[Any]) -> "Epoch":
         """The same, and which of these sources it has, that vary."""
         return replace(self, known_variables=variables[pd.Index(variables).isin(self.associations["source_id"])])
+
+    def known(self, state: SkyParts) -> OfSources:
+        """What is known of the sources that it may show."""
+        return OfSources.about(state, self.measurements["healpix"].to_numpy(np.int64))
+
+    @property
+    def seen_in(self) -> pd.Series:
+        """The cell of the sky in which it saw each source."""
+        return seen_in(self.associations, self.measurements)
 
     def measured(self, parameters: Corrections) -> Measured:
         """CORRECTIONS of its images, and fluxes of its sources that tie epochs to each other."""
@@ -139,33 +152,34 @@ class Calibration:
     catalog_matches: StoredEpochs
     config: Config
 
-    def nothing(self) -> pa.Table:
-        return KNOWN_FLUXES.arrow.empty_table()
+    def nothing(self) -> SkyParts:
+        return SkyParts(self.store.part_files(STAGE.name, KNOWN_FLUXES), {})
 
-    def version(self, state: pa.Table) -> str:
-        return version_of_table(state)
+    def version(self, state: SkyParts) -> str:
+        return state.version if len(state) else NOTHING_BEFORE[STAGE.name]
 
-    def stored_state(self, taking_part: Sequence[EpochRecord]) -> pa.Table:
+    def stored_state(self, taking_part: Sequence[EpochRecord]) -> SkyParts:
         """Statistics of all sources' fluxes up to the last of some epochs."""
-        return self.store.read_recorded(taking_part[-1], KNOWN_FLUXES.name)
+        return known_fluxes(self.store, taking_part[-1])
 
-    def hint(self, state: pa.Table) -> npt.NDArray[Any]:
+    def hint(self, state: SkyParts) -> SkyParts:
         """The sources that are known to vary: what is measured against the catalogs leaves them out."""
-        return known_variables(state.to_pandas(), self.config.corrections)
+        return state
 
-    def prepare(self, epoch: str, hint: npt.NDArray[Any] | None) -> Prepared:
-        """What is read of an epoch, and where variables were told, what is measured without them."""
+    def prepare(self, epoch: str, hint: SkyParts | None) -> Prepared:
+        """What is read of an epoch, and where variables may be known, what is measured without them."""
         read, parameters = self._read(epoch), self.config.corrections
         ties = read.ties(parameters) if parameters.apply_flux == "relative" else None
         if hint is None:
             return Prepared(read, ties)
-        read = read.without(hint)
+        read = read.without(known_variables(read.known(hint).rows, parameters))
         return Prepared(read, ties, read.measured(parameters))
 
-    def make(self, epoch: str, onto: Onto[pa.Table]) -> tuple[Content, pa.Table]:
+    def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Corrections of one epoch's images, and the known fluxes after it."""
-        known, parameters = onto.state.to_pandas(), self.config.corrections
-        prepared = onto.prepared or self.prepare(epoch, None)
+        prepared, parameters = onto.prepared or self.prepare(epoch, None), self.config.corrections
+        here = prepared.read.known(onto.state)
+        known = here.rows
         read = prepared.read.without(known_variables(known, parameters))
         # If others vary by now than when it was measured ahead of time, it is measured again.
         same = np.array_equal(read.known_variables, prepared.read.known_variables)
@@ -178,9 +192,9 @@ class Calibration:
         pulls = SCALE_PULLS.empty()
         if prepared.ties is not None:
             table, pulls = read.in_scale_of_fields(table, prepared.ties, known, parameters)
-        after = KNOWN_FLUXES.to_arrow(add_fluxes(known, read.fluxes(table, parameters)))
+        after = here.after(add_fluxes(known, read.fluxes(table, parameters)), read.seen_in)
         tables = {CORRECTIONS.name: table, CONSTANT_FLUXES.name: constant, SCALE_PULLS.name: pulls}
-        return self._content(read, {**tables, KNOWN_FLUXES.name: after}, made_from), after
+        return self._content(read, {**tables, _PARTS.name: after.index}, made_from), after
 
     def _read(self, epoch: str) -> Epoch:
         measurements, images = self.measurements.read(epoch, "measurements"), self.raw_detections.read(epoch, "images")

@@ -22,9 +22,14 @@ from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.gathered import gathered_table
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE as STAGE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
-from contimg_assets.pipeline.survey_tables import READ_FROM, corrections_of_all_epochs, scales_input_version
+from contimg_assets.pipeline.survey_tables import (
+    READ_FROM,
+    corrections_of_all_epochs,
+    known_fluxes,
+    scales_input_version,
+)
 from contimg_assets.schemas import TableSchema
-from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES, KNOWN_FLUXES
+from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.described import describe
 
 KEY = dg.AssetKey(STAGE.name)
@@ -129,6 +134,6 @@ def _constant_fluxes(store: EpochStore, records: Mapping[str, EpochRecord], para
     """Fluxes that tie epochs to each other, without those of all sources that are known by now to vary."""
     fluxes = _all(store, records, CONSTANT_FLUXES, CONSTANT_FLUXES.names)
     if records:
-        known = store.read_recorded(list(records.values())[-1], KNOWN_FLUXES.name).to_pandas()
+        known = known_fluxes(store, list(records.values())[-1]).of()[0].to_pandas()
         fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))]
     return fluxes

@@ -6,14 +6,17 @@ it speaks against that. The statistics of all light curves are made with the mod
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.calibration import apply_corrections
 from contimg_assets.config import Config
 from contimg_assets.figures.summaries import plot_error_model
+from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.bands import by_band
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
@@ -21,13 +24,45 @@ from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.outcomes import Check, Content
+from contimg_assets.pipeline.sky_parts import OfSources, PartFiles, SkyParts, seen_in
 from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE as STAGE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
-from contimg_assets.schemas.error_model import ERROR_MODEL, IMAGE_CONFIGURATIONS
+from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
+from contimg_assets.schemas.parts import parts_of
 from contimg_assets.variability.error_evidence import misfits
 from contimg_assets.variability.error_state import STATE_TABLES, AfterEpoch, ErrorState, add_epoch, constant_fluxes_of
 
 FITS = "errors_fit"
+# The tables that are small whatever the sky, and the list of the parts of the one that is not.
+_COMMON, _PARTS = STATE_TABLES[:-1], parts_of(ERROR_MEANS)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What is carried from epoch to epoch: the means of the sources by cell of the sky, and all else.
+
+    Attributes
+    ----------
+    common : without any means
+    means : of ERROR_MEANS
+    """
+
+    common: ErrorState
+    means: SkyParts
+
+    @property
+    def version(self) -> str:
+        common = self.common.version
+        return combine_versions(common, self.means.version) if len(self.means) else common
+
+
+class Read(NamedTuple):
+    """Fluxes of an epoch that show what errors are, its images, and the cell in which it saw each source."""
+
+    fluxes: pd.DataFrame
+    images: pd.DataFrame
+    healpix: npt.NDArray[np.int64]
+    seen_in: pd.Series
 
 
 @dataclass(frozen=True)
@@ -41,38 +76,47 @@ class Errors:
     corrections: StoredEpochs
     config: Config
 
-    def nothing(self) -> ErrorState:
-        return ErrorState.empty()
+    def nothing(self) -> Carried:
+        return Carried(ErrorState.empty(), SkyParts(self._files, {}))
 
-    def version(self, state: ErrorState) -> str:
+    @property
+    def _files(self) -> PartFiles:
+        return self.store.part_files(STAGE.name, ERROR_MEANS)
+
+    def version(self, state: Carried) -> str:
         return state.version
 
-    def stored_state(self, taking_part: Sequence[EpochRecord]) -> ErrorState:
+    def stored_state(self, taking_part: Sequence[EpochRecord]) -> Carried:
         """The state after the last of some epochs."""
         last = taking_part[-1]
-        return ErrorState.of_tables(
-            {schema.name: self.store.read_recorded(last, schema.name).to_pandas() for schema in STATE_TABLES}
-        )
+        common = {schema.name: self.store.read_recorded(last, schema.name).to_pandas() for schema in _COMMON}
+        means = SkyParts.of_index(self._files, self.store.read_recorded(last, _PARTS.name))
+        return Carried(ErrorState.of_tables({**common, ERROR_MEANS.name: ERROR_MEANS.empty()}), means)
 
-    def hint(self, state: ErrorState) -> None:
+    def hint(self, state: Carried) -> None:
         """Nothing: what is read needs no state."""
 
-    def prepare(self, epoch: str, hint: None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Fluxes of an epoch that show what errors are, and its images."""
+    def prepare(self, epoch: str, hint: None = None) -> Read:
+        """What is read of an epoch."""
         images = self.raw_detections.read(epoch, "images")
         corrections, pulls = (self.corrections.read(epoch, name) for name in ("corrections", "scale_pulls"))
-        corrected = apply_corrections(self.measurements.read(epoch, "measurements"), corrections, pulls)
+        measurements = self.measurements.read(epoch, "measurements")
+        corrected = apply_corrections(measurements, corrections, pulls)
         associations = self.associated_sources.read(epoch, "associations")
         associations = by_band(associations, corrected, images, self.config.bands)
-        return constant_fluxes_of(corrected, associations, images), images
+        fluxes = constant_fluxes_of(corrected, associations, images)
+        return Read(fluxes, images, measurements["healpix"].to_numpy(np.int64), seen_in(associations, measurements))
 
-    def make(self, epoch: str, onto: Onto[ErrorState]) -> tuple[Content, ErrorState]:
+    def make(self, epoch: str, onto: Onto[Carried]) -> tuple[Content, Carried]:
         """The model after one epoch, and the configurations of its images."""
-        fluxes, images = onto.prepared or self.prepare(epoch)
-        result = add_epoch(onto.state, fluxes, images)
-        return self._content(result, onto.state.pointings.n), result.state
+        read = onto.prepared or self.prepare(epoch)
+        here = OfSources.about(onto.state.means, read.healpix)
+        result = add_epoch(onto.state.common.with_means(here.rows), read.fluxes, read.images)
+        means = here.after(result.state.means, read.seen_in)
+        after = Carried(result.state.with_means(ERROR_MEANS.empty()), means)
+        return self._content(result, after, onto.state.common.pointings.n), after
 
-    def _content(self, result: AfterEpoch, n_before: int) -> Content:
+    def _content(self, result: AfterEpoch, after: Carried, n_before: int) -> Content:
         state = result.state
         outside = [
             f"{kind}: {sentence}"
@@ -80,7 +124,11 @@ class Errors:
             for sentence in misfits(carried.evidence, state.model.terms[kind])
         ]
         return Content(
-            tables={**state.tables, IMAGE_CONFIGURATIONS.name: result.configurations},
+            tables={
+                **{schema.name: after.common.tables[schema.name] for schema in _COMMON},
+                IMAGE_CONFIGURATIONS.name: result.configurations,
+                _PARTS.name: after.means.index,
+            },
             facts={
                 "n_differences": sum(carried.evidence.n for carried in state.kinds.values()),
                 "n_configurations": state.pointings.n,

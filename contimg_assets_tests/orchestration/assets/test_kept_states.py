@@ -1,22 +1,24 @@
-"""States of the fold that are kept as what an epoch changed: small, and the same history all the same."""
+"""What folds carry is kept by cell of the sky: an epoch writes the cells that it sees, any history ends in the same."""
 
 from __future__ import annotations
 
-import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from contimg_assets.orchestration.assets import associated_sources
-from contimg_assets.orchestration.assets.associated_sources import CHANGES_KEPT
 from contimg_assets.orchestration.runs.in_process import delete_epoch
+from contimg_assets.pipeline.sky_parts import PARTS_FOLDER
+from contimg_assets.pipeline.store_check import check_store, mend_store
+from contimg_assets.pipeline.upkeep import tidy_store
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
 _N_EPOCHS = 7
+_FOLDS = {"associated_sources": "state", "corrections": "known_fluxes", "error_model": "error_means"}
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,10 @@ def strip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def kept(project: TestProject) -> list[int]:
-    records = (project.project.store.record("associated_sources", epoch) for epoch in project.project.epochs())
-    return [record.facts[CHANGES_KEPT] for record in records if record]
+def parts(project: TestProject, stage: str, epoch: str) -> dict[int, str]:
+    """Version of each part after an epoch, by cell."""
+    table = project.project.store.read(stage, epoch, f"{_FOLDS[stage]}_parts")
+    return dict(zip(table["cell"], table["version"], strict=True))
 
 
 def rows_from_scratch(strip: Path, folder: Path, epochs: list[str]) -> dict[str, pd.DataFrame]:
@@ -43,20 +46,22 @@ def rows_from_scratch(strip: Path, folder: Path, epochs: list[str]) -> dict[str,
     return project.rows()
 
 
-def test_any_history_ends_in_the_rows_of_a_run_from_scratch(
-    strip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(associated_sources, "_MAX_CHANGES_KEPT", 2)
+def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", strip)
     epochs = project.epochs
     for arriving in (epochs[:2], epochs[4:], epochs[2:3]):
         project.deliver(*arriving)
         assert project.run().complete
-    # The third of what was kept as changes is a full state again; the late epoch had the later ones kept anew.
-    assert kept(project) == [0, 1, 2, 0, 1, 2]
-    records = [project.project.store.record("associated_sources", epoch) for epoch in project.project.epochs()]
-    n_kept = [record.tables["state"].rows for record in records if record]
-    assert max(n_kept[1:3]) < n_kept[0] / 2
+    in_order = project.project.epochs()
+    for stage in _FOLDS:
+        lists = [parts(project, stage, epoch) for epoch in in_order]
+        assert all(len(one) > 2 for one in lists)
+        shared = [len(one.items() & later.items()) for one, later in pairwise(lists)]
+        assert max(shared) > 0, stage
+        # Nothing is there that no epoch names.
+        files = {file.name for file in (project.folder / "store" / stage / PARTS_FOLDER).iterdir()}
+        named = {f"{_FOLDS[stage]}-{cell}-{version}.parquet" for one in lists for cell, version in one.items()}
+        assert named <= files
 
     gone = epochs[1]
     shutil.rmtree(project.folder / "incoming" / gone)
@@ -65,20 +70,35 @@ def test_any_history_ends_in_the_rows_of_a_run_from_scratch(
     assert project.run().complete
     left = [epoch for epoch in epochs if epoch != gone]
     assert_same_rows(project.rows(), rows_from_scratch(strip, tmp_path / "scratch", left), without={"source_aliases"})
+    # What no record names any more is tidied away, and nothing else.
+    assert tidy_store(project.project, older_than_hours=1.0) == []
+    removed = {path for path, _ in tidy_store(project.project, older_than_hours=0.0)}
+    assert removed and all(path.parent.name == PARTS_FOLDER for path in removed)
+    assert check_store(project.project) == []
+    assert project.run(force=True).complete
 
 
-def test_a_state_that_cannot_be_put_together_is_refused_and_mended_by_force(strip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", _FOLDS)
+def test_a_part_that_is_gone_or_damaged_is_refused_found_and_mended(strip: Path, tmp_path: Path, stage: str) -> None:
     project = make_project(tmp_path / "project", strip)
     epochs = project.epochs
     project.deliver(*epochs[:2])
     assert project.run().complete
-    record_file = project.folder / "store/associated_sources" / epochs[0] / "record.json"
-    record = json.loads(record_file.read_text())
-    file = record_file.with_name(record["tables"]["state"]["file"])
+    expected = rows_from_scratch(strip, tmp_path / "scratch", epochs[:3])
+    # Of a cell that the third epoch looks at.
+    other = make_project(tmp_path / "other", strip)
+    other.deliver(*epochs[:3])
+    assert other.run().complete
+    before, after = parts(other, stage, epochs[1]), parts(other, stage, epochs[2])
+    cell = next(cell for cell in before if before[cell] != after.get(cell))
+    file = project.folder / "store" / stage / PARTS_FOLDER / f"{_FOLDS[stage]}-{cell}-{before[cell]}.parquet"
     table = pq.read_table(file, partitioning=None)
     pq.write_table(table.slice(1), file)
-    record["tables"]["state"]["n_bytes"] = file.stat().st_size
-    record_file.write_text(json.dumps(record))
     project.deliver(epochs[2])
     assert "contimg run --force" in project.run().failed["reason"].iloc[0]
-    assert project.run(force=True).complete
+    faults = check_store(project.project)
+    assert {fault.file for fault in faults} == {file} and {fault.stage for fault in faults} == {stage}
+    assert mend_store(project.project, faults) == []
+    assert project.run().complete
+    assert check_store(project.project) == []
+    assert_same_rows(project.rows(), expected)

@@ -101,9 +101,11 @@ def test_wrong_bytes_of_the_right_number_are_found_and_made_again(finished: Test
     assert sound.exit_code == 0, sound.output
     assert "are what was written" in sound.output
     spoil(finished, "measurements", finished.epochs[1])
-    changed = next(store.glob(f"corrections/{finished.epochs[0]}/known_fluxes-*.parquet"))
-    table = pq.read_table(changed)
-    pq.write_table(table.slice(1), changed)
+    changed = next(store.glob(f"corrections/{finished.epochs[0]}/constant_fluxes-*.parquet"))
+    part = next(store.glob("corrections/.parts/known_fluxes-*.parquet"))
+    for file in (changed, part):
+        table = pq.read_table(file, partitioning=None)
+        pq.write_table(table.slice(1), file)
     record = changed.with_name("record.json")
     record.write_text(re.sub(r'"n_bytes": \d+', '"n_bytes": 0', record.read_text(encoding="utf-8")), encoding="utf-8")
     catalog = next((store / "reference").iterdir())
@@ -116,7 +118,7 @@ def test_wrong_bytes_of_the_right_number_are_found_and_made_again(finished: Test
         if found.exit_code == 0:
             break
         output = found.output.replace("\n", "")
-        assert [name in output for name in (finished.epochs[1], changed.name, catalog.name)] == [True] * 3
+        assert [name in output for name in (finished.epochs[1], changed.name, part.name, catalog.name)] == [True] * 4
     assert found.exit_code == 0
     assert finished.run().complete
     assert CliRunner().invoke(app, ["check", "--store"]).exit_code == 0

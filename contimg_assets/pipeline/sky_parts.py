@@ -1,0 +1,301 @@
+"""The state of a fold in parts by cell of the sky: an epoch reads and writes those that it touches, and no others.
+
+Each part is a file named by its content, below ``<store>/<stage>/.parts``. What an epoch's record keeps is the list of
+the parts (a table of a row a cell), so that an epoch which looks at a few cells shares all other files with the epoch
+before. The version of the whole is that of the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contimg_assets.errors import StoreError
+from contimg_assets.files import reading_from, replacing, writing_to
+from contimg_assets.identity.versions import combine_versions, version_of_table
+from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.parts import parts_of
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
+from contimg_assets.sky.cells import (
+    INDEX_ORDER,
+    cell_radius_deg,
+    cells_around,
+    coarser,
+    grid,
+    healpix_29,
+    neighborhood,
+    order_of_radius,
+)
+from contimg_assets.sky.sphere import chord, unit_vectors
+
+# Cells of 3.7 deg: as large as the field of many telescopes; a million sources over the sky are 3,072 parts.
+ORDER = 4
+PARTS_FOLDER = ".parts"
+# A source is never farther from where it was first seen than the neighbors of such a cell reach, 0.9 deg.
+_ALIKE_ORDER = 5
+_N_CELLS = 12 << (2 * ORDER)
+
+
+def cells_of(ra_deg: Floats, dec_deg: Floats) -> Cells:
+    """Cell of the part that positions belong to, shape (n,)."""
+    return coarser(healpix_29(ra_deg, dec_deg), ORDER)
+
+
+def cells_of_index(healpix: Cells) -> Cells:
+    """The same from the column `healpix` of measurements."""
+    return healpix >> (2 * (INDEX_ORDER - ORDER))
+
+
+def cells_that_may_hold(healpix: Cells) -> Cells:
+    """Parts in which sources may be that were measured in cells of the column `healpix`; ascending."""
+    here = np.unique(healpix >> (2 * (INDEX_ORDER - _ALIKE_ORDER)))
+    around = np.unique(cells_around(here, _ALIKE_ORDER)) if len(here) else here
+    return np.unique(around[around >= 0] >> (2 * (_ALIKE_ORDER - ORDER)))
+
+
+def cells_about(ra_deg: Floats, dec_deg: Floats, radius_deg: Floats, margin_arcsec: float) -> Cells:
+    """Parts that hold everything within a margin of circles; ascending.
+
+    Parameters
+    ----------
+    radius_deg : of each circle, 0 for points, shape (n,)
+    """
+    if not len(ra_deg):
+        return np.empty(0, np.int64)
+    order = order_of_radius(margin_arcsec)
+    flags: Flags = np.zeros(_N_CELLS, bool)
+    points = np.flatnonzero(radius_deg == 0.0)
+    if order < 0:
+        flags[:] = True
+    elif len(points):
+        order = min(order, ORDER)
+        near = neighborhood(healpix_29(ra_deg[points], dec_deg[points]), order)
+        flags |= near[np.arange(_N_CELLS) >> (2 * (ORDER - order))]
+    middle = _middles()
+    circles = np.unique(np.stack([ra_deg, dec_deg, radius_deg], axis=1)[radius_deg > 0.0], axis=0)
+    reach = chord((circles[:, 2] + cell_radius_deg(ORDER)) * 3600.0 + margin_arcsec)
+    for vector, limit in zip(unit_vectors(circles[:, 0], circles[:, 1]), reach, strict=True):
+        flags |= ((middle - vector) ** 2).sum(axis=1) <= limit**2
+    return np.flatnonzero(flags)
+
+
+@cache
+def _middles() -> Floats:
+    """Unit vectors of the centers of all cells."""
+    longitude, latitude = grid(ORDER).healpix_to_lonlat(np.arange(_N_CELLS))
+    return unit_vectors(longitude.deg, latitude.deg)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that is stored."""
+
+    version: str
+    n_rows: int
+
+
+def part_file(folder: Path, table: str, cell: int, version: str) -> Path:
+    """The file of a part of a table."""
+    return folder / f"{table}-{cell}-{version}.parquet"
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """The files of a table's parts.
+
+    Attributes
+    ----------
+    folder : `<store>/<stage>/.parts`
+    schema : of the table
+    written : files that the disk may not have yet; who commits a record that names them waits for it
+    """
+
+    folder: Path
+    schema: TableSchema
+    written: set[Path] = field(default_factory=set, compare=False)
+
+    def __reduce__(self) -> tuple[type[PartFiles], tuple[Path, TableSchema]]:
+        return PartFiles, (self.folder, self.schema)
+
+    def file(self, cell: int, version: str) -> Path:
+        return part_file(self.folder, self.schema.name, cell, version)
+
+    def read(self, cell: int, part: Part) -> pa.Table:
+        """One part.
+
+        Raises
+        ------
+        StoreError
+            If it is not there, or is not what was written.
+        """
+        file = self.file(cell, part.version)
+        try:
+            with reading_from(file), pq.ParquetFile(file) as opened:
+                table = opened.read()
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(file) from error
+        if version_of_table(table) != part.version:
+            raise _damaged(file)
+        return table
+
+    def write(self, cell: int, table: pa.Table) -> Part:
+        """Write a part under its content's name; nobody sees it until a record names it.
+
+        One that lies there already is written again: it may be damaged, and its age must not let it be tidied away.
+        """
+        part = Part(version_of_table(table), table.num_rows)
+        with writing_to(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.file(cell, part.version)
+        with writing_to(file), replacing(file, kept=False) as temporary:
+            pq.write_table(table, temporary, compression="zstd", compression_level=1)
+        self.written.add(file)
+        return part
+
+
+def _damaged(file: Path) -> StoreError:
+    return StoreError(
+        f"{file}: a part of what is carried from epoch to epoch is gone or not what was written; "
+        "`contimg run --force` makes all epochs again"
+    )
+
+
+class SkyParts:
+    """A table of the whole sky in parts. Immutable; equal content means equal versions.
+
+    Parameters
+    ----------
+    files : where the parts are
+    parts : by cell
+    held : parts that were read already
+    """
+
+    def __init__(self, files: PartFiles, parts: Mapping[int, Part], held: Mapping[int, pa.Table] | None = None) -> None:
+        self.files = files
+        self.parts = dict(sorted(parts.items()))
+        self._held = dict(held or {})
+
+    def __reduce__(self) -> tuple[type[SkyParts], tuple[PartFiles, dict[int, Part]]]:
+        # Another process reads what it needs.
+        return SkyParts, (self.files, self.parts)
+
+    @classmethod
+    def of_index(cls, files: PartFiles, index: pa.Table) -> SkyParts:
+        """From the list of an epoch's record."""
+        columns = (index.column(name).to_pylist() for name in ("cell", "version", "n_rows"))
+        return cls(files, {cell: Part(version, n) for cell, version, n in zip(*columns, strict=True)})
+
+    @property
+    def index(self) -> pa.Table:
+        """The list, as `parts_of` describes it."""
+        rows = [(cell, part.version, part.n_rows) for cell, part in self.parts.items()]
+        cells, versions, numbers = zip(*rows, strict=True) if rows else ((), (), ())
+        return pa.table([list(cells), list(versions), list(numbers)], schema=parts_of(self.files.schema).arrow)
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of the versions of the parts."""
+        return combine_versions(*(f"{cell}={part.version}" for cell, part in self.parts.items()))
+
+    def __len__(self) -> int:
+        return sum(part.n_rows for part in self.parts.values())
+
+    def of(self, cells: Iterable[int] | None = None) -> tuple[pa.Table, Cells]:
+        """The rows of some cells, or of all, and the cell of each.
+
+        Raises
+        ------
+        StoreError
+            If a part is not there, or is not what was written.
+        """
+        wanted = [int(cell) for cell in (self.parts if cells is None else cells) if int(cell) in self.parts]
+        for cell in wanted:
+            if cell not in self._held:
+                self._held[cell] = self.files.read(cell, self.parts[cell])
+        tables = [self._held[cell] for cell in wanted]
+        table = pa.concat_tables(tables) if tables else self.files.schema.arrow.empty_table()
+        return table.combine_chunks(), np.repeat(np.array(wanted, np.int64), [len(one) for one in tables])
+
+    def replaced(self, cells: Sequence[int] | Cells, table: pa.Table, cell_of_row: Cells) -> SkyParts:
+        """With other rows in some cells, written where they differ; an empty cell has no part.
+
+        Parameters
+        ----------
+        cells : all of the rows of these are given; others stay
+        table, cell_of_row : rows, in the order that they have in a part, and the cell of each
+        """
+        order = np.argsort(cell_of_row, kind="stable")
+        table, ascending = table.take(pa.array(order)), cell_of_row[order]
+        parts, held = dict(self.parts), dict(self._held)
+        for cell in np.unique(np.asarray(cells, np.int64)).tolist():
+            first, last = np.searchsorted(ascending, [cell, cell + 1])
+            rows = table.slice(first, last - first).combine_chunks()
+            parts.pop(cell, None)
+            held.pop(cell, None)
+            if rows.num_rows:
+                before = self.parts.get(cell)
+                same = before is not None and before.version == version_of_table(rows)
+                parts[cell] = before if same and before is not None else self.files.write(cell, rows)
+                held[cell] = rows
+        return SkyParts(self.files, parts, held)
+
+
+@dataclass(frozen=True)
+class OfSources:
+    """Rows of sources that an epoch may show, from the parts that may hold them.
+
+    Attributes
+    ----------
+    state : all parts
+    rows : of these parts, in the order of their keys
+    cell : of each source; it keeps the one that it was first seen in
+    """
+
+    state: SkyParts
+    rows: pd.DataFrame
+    cell: pd.Series
+
+    @classmethod
+    def about(cls, state: SkyParts, healpix: Cells) -> OfSources:
+        """What may be known of sources that were measured in cells of the column `healpix`."""
+        table, cells = state.of(cells_that_may_hold(healpix))
+        rows = table.to_pandas()
+        cell = pd.Series(cells, index=pd.Index(rows["source_id"].to_numpy(dtype=object)))
+        rows = rows.sort_values(list(state.files.schema.key), kind="stable", ignore_index=True)
+        return cls(state, rows, cell[~cell.index.duplicated()])
+
+    def after(self, rows: pd.DataFrame, seen_in: pd.Series) -> SkyParts:
+        """The parts with the rows as they are after an epoch.
+
+        Parameters
+        ----------
+        rows : in the order of their keys
+        seen_in : cell in which the epoch saw each source, by source
+        """
+        sources = pd.Index(rows["source_id"].to_numpy(dtype=object))
+        cell = self.cell.reindex(sources).fillna(seen_in.reindex(sources)).to_numpy(dtype=np.int64)
+        touched = np.unique(cell[sources.isin(seen_in.index)])
+        chosen: Indices = np.flatnonzero(np.isin(cell, touched))
+        table = self.state.files.schema.to_arrow(rows.take(chosen))
+        return self.state.replaced(touched, table, cell[chosen])
+
+
+def seen_in(associations: pd.DataFrame, measurements: pd.DataFrame) -> pd.Series:
+    """The cell in which an epoch saw each source: that of its first measurement by id.
+
+    Parameters
+    ----------
+    associations : source_id, measurement_id
+    measurements : measurement_id, healpix
+    """
+    found = associations[["source_id", "measurement_id"]].merge(measurements[["measurement_id", "healpix"]])
+    found = found.sort_values(["source_id", "measurement_id"]).drop_duplicates("source_id")
+    cells = cells_of_index(found["healpix"].to_numpy(dtype=np.int64))
+    return pd.Series(cells, index=pd.Index(found["source_id"].to_numpy(dtype=object)))
