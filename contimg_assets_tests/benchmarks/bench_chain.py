@@ -22,7 +22,6 @@ import argparse
 import os
 import resource
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -217,9 +216,8 @@ class StageClock:
             module = import_module(f"contimg_assets.{name}")
             self._before.append((module, function, getattr(module, function)))
             setattr(module, function, self._timed(getattr(module, function)))
-        # The last so many epochs are drawn: with a negative number, those from beyond the last on.
         self._before.append((chain, "EPOCHS_DRAWN", chain.EPOCHS_DRAWN))
-        chain.EPOCHS_DRAWN = -sys.maxsize
+        chain.EPOCHS_DRAWN = 0
         return self
 
     def __exit__(self, *_: object) -> None:
