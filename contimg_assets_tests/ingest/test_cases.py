@@ -130,8 +130,9 @@ def test_comments_of_nobody_are_no_catalog(tmp_path: Path) -> None:
         read(tmp_path, "# nothing was found\n# sorry : 1\n")
 
 
-def test_pybdsf_dummies_are_fits_that_failed(tmp_path: Path) -> None:
-    rows = "".join(gaussian(n, 0, 10 + n / 100) for n in range(20)) + gaussian(20, 0, 10.0, flux=-1.0, e_ra=-1.0)
+@pytest.mark.parametrize("dummies", [{"flux": -1.0, "e_ra": -1.0}, {"e_ra": -1.0}, {"flux": -1.0}])
+def test_pybdsf_dummies_are_fits_that_failed(tmp_path: Path, dummies: dict[str, float]) -> None:
+    rows = "".join(gaussian(n, 0, 10 + n / 100) for n in range(20)) + gaussian(20, 0, 10.0, **dummies)
     epoch = read(tmp_path, PYBDSF + GAUL + rows)
     assert len(epoch.detections) == 20
     assert epoch.rejected["reason"].tolist() == ["the value -1 of PyBDSF: the fit failed"]

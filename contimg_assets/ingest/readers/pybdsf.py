@@ -82,12 +82,23 @@ class PybdsfReader:
 
     def finish(self, rows: Rows) -> None:
         _name_apart(rows)
-        # -1 Jy, -1 Jy/beam, -1 deg.
-        for ours, dummy in (("flux_peak_mjy_beam", -1e3), ("flux_int_mjy", -1e3), ("bmaj_arcsec", -3600.0)):
+        for ours, dummy in _DUMMIES.items():
             if ours in rows.numbers:
                 rows.failed.append(
                     (_is_dummy(rows.numbers[ours], dummy), ours, "the value -1 of PyBDSF: the fit failed")
                 )
+
+
+# -1 Jy, -1 Jy/beam, -1 deg.
+_DUMMIES = {
+    "flux_peak_mjy_beam": -1e3,
+    "flux_int_mjy": -1e3,
+    "bmaj_arcsec": -3600.0,
+    "ra_err_arcsec": -3600.0,
+    "dec_err_arcsec": -3600.0,
+    "flux_peak_err_mjy_beam": -1e3,
+    "flux_int_err_mjy": -1e3,
+}
 
 
 def _name_apart(rows: Rows) -> None:
