@@ -441,7 +441,7 @@ def test_catalogs_are_asked_by_any_spelling_and_position(night: Night, configure
         ca.query_sources("nvss", coord)
     with pytest.raises(InputError, match="the center has no declination"):
         ca.query_sources("nvss", 10.0, radius_deg=1.0)
-    with pytest.raises(InputError, match="catalogue 'first' is not configured; there are nvss"):
+    with pytest.raises(InputError, match="catalog 'first' is not configured; there are nvss"):
         ca.query_sources("FIRST", coord, radius_deg=1.0)
 
 
@@ -456,9 +456,9 @@ def test_a_catalog_of_any_table(night: Night) -> None:
     numbered = held["RA", "Dec"]
     numbered["catalog_source_id"] = np.arange(len(held))
     assert ca.ReferenceCatalog("n", numbered, 1400, 45).has("7")
-    with pytest.raises(InputError, match="catalogue 'n': no column catalog_source_id"):
+    with pytest.raises(InputError, match="catalog 'n': no column catalog_source_id"):
         ca.ReferenceCatalog("n", held["RA", "Dec"], 1400, 45)
-    with pytest.raises(InputError, match="catalogue 'n': its frequency and beam are neither given nor in its metadata"):
+    with pytest.raises(InputError, match="catalog 'n': its frequency and beam are neither given nor in its metadata"):
         ca.ReferenceCatalog("n", held)
 
 

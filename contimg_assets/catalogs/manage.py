@@ -85,7 +85,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     entry = {key: given[key] for key in (*_ORDER, *given) if given.get(key) is not None}
     if "freq_mhz" not in entry and "preset" not in entry:
         raise ConfigError(
-            f"catalogue {name!r}: say its frequency (freq_mhz) or a preset; there are {', '.join(sorted(PRESETS))}"
+            f"catalog {name!r}: say its frequency (freq_mhz) or a preset; there are {', '.join(sorted(PRESETS))}"
         )
     changed = _with_entry(text, name, entry)
     checked = _checked(config_file, changed, name, others=set(config.catalogs))
@@ -252,7 +252,7 @@ def _with_entry(text: str, name: str, entry: Mapping[str, object]) -> str:
     if section is None:
         before = text if not text or text.endswith("\n") else text + "\n"
         return before + "catalogs:\n" + _indented(block, "  ")
-    following = re.match(r"\n(?:[ \t]*(?:#.*)?\n)*([ \t]+)\S", text[section.end() :])
+    following = re.match(r"\n(?:[ \t]*(?:#.*)?\n)*([ \t]+)[^#\s]", text[section.end() :])
     indent = following.group(1) if following else "  "
     return text[: section.start()] + "catalogs:\n" + _indented(block, indent) + text[section.end() :].removeprefix("\n")
 

@@ -562,7 +562,7 @@ def _factor(ours: str, one: Found, path: Path) -> float:
 def _no_unit(ours: str, one: Found, path: Path) -> InputError:
     return InputError(
         f"{path}: column {one.column!r} is in {one.unit!r}, which is no unit of {ours} ({UNITS[ours]}); "
-        "say its unit in the catalogue's columns"
+        "say its unit in the catalog's columns"
     )
 
 

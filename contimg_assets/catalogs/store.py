@@ -164,7 +164,7 @@ class ReferenceCatalog:
         freq = freq_mhz if freq_mhz is not None else values.get("freq_mhz")
         beam = beam_arcsec if beam_arcsec is not None else values.get("beam_arcsec")
         if freq is None or beam is None:
-            raise InputError(f"catalogue {name!r}: its frequency and beam are neither given nor in its metadata")
+            raise InputError(f"catalog {name!r}: its frequency and beam are neither given nor in its metadata")
         self.freq_mhz = as_number(freq if freq_mhz is not None else float(freq), "MHz", "freq_mhz")
         self.beam_arcsec = as_number(beam if beam_arcsec is not None else float(beam), "arcsec", "beam_arcsec")
         given = version if version is not None else values.get("version")
@@ -322,7 +322,7 @@ class ReferenceCatalog:
         Returns
         -------
         DataFrame
-            The catalogue's columns, and ``separation_arcsec``.
+            The catalog's columns, and ``separation_arcsec``.
         """
         return self.cone(ra_deg, dec_deg, radius_deg).head(n)
 
@@ -360,7 +360,7 @@ class ReferenceCatalog:
         Returns
         -------
         DataFrame
-            The catalogue's columns, and ``separation_arcsec``.
+            The catalog's columns, and ``separation_arcsec``.
 
         Raises
         ------
@@ -394,8 +394,8 @@ def _sorted_reference(source: TableLike, name: str) -> pa.Table:
         cells = table.column("healpix_29").to_numpy()
         if (np.diff(cells) >= 0).all():
             return table.replace_schema_metadata(None)
-    frame = as_frame(source, f"catalogue {name!r}")
-    require(frame, ("catalog_source_id", "ra_deg", "dec_deg"), f"catalogue {name!r}")
+    frame = as_frame(source, f"catalog {name!r}")
+    require(frame, ("catalog_source_id", "ra_deg", "dec_deg"), f"catalog {name!r}")
     schema = _columns_of(frame.columns)
     frame = pd.DataFrame({name: frame[name] for name in schema.names if name in frame.columns})
     for column in schema:
@@ -425,7 +425,7 @@ def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[Re
         name = given.lower()
         if name not in config.catalogs:
             raise InputError(
-                f"catalogue {name!r} is not configured; there are {', '.join(sorted(config.catalogs)) or 'none'}; "
+                f"catalog {name!r} is not configured; there are {', '.join(sorted(config.catalogs)) or 'none'}; "
                 f"`contimg catalog add {name} FILE` adds it"
             )
         file = catalog_file(config, name)
@@ -466,8 +466,8 @@ def query_sources(
     Returns
     -------
     DataFrame
-        The catalogue's columns, as described in `contimg_assets.schemas.catalogs`, with ``catalog_type`` and
-        ``separation_arcsec``, nearest first (brightest first with ``max_sources``). Ids are the catalogue's own names,
+        The catalog's columns, as described in `contimg_assets.schemas.catalogs`, with ``catalog_type`` and
+        ``separation_arcsec``, nearest first (brightest first with ``max_sources``). Ids are the catalog's own names,
         or IAU names.
 
     Raises

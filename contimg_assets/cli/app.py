@@ -69,7 +69,7 @@ def common(
     ] = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version and end", is_eager=True)] = False,
 ) -> None:
-    """Catalogues of detections to a database of radio sources with light curves.
+    """Catalogs of detections to a database of radio sources with light curves.
 
     Exit status: 0 done; 1 done, but something failed or differs, as was said; 2 not done: the sentence says why and the
     cure; 70 a fault of this program.

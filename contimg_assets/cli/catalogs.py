@@ -80,7 +80,7 @@ def add(
     _tell_first_rows(found)
     for sentence in _misgivings(config, name, images):
         console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
-    console.print(f"Catalogue {escape(name)} has {n_rows} sources; `contimg run` matches every epoch to it.")
+    console.print(f"Catalog {escape(name)} has {n_rows} sources; `contimg run` matches every epoch to it.")
 
 
 def _images_so_far(config_file: Path) -> pd.DataFrame:
@@ -216,7 +216,7 @@ def remove(name: CatalogArgument) -> None:
     from contimg_assets.config import find_config_file
 
     remove_catalog(find_config_file(), name)
-    console.print(f"Catalogue {escape(name.lower())} is no longer configured; `contimg run` takes its matches out.")
+    console.print(f"Catalog {escape(name.lower())} is no longer configured; `contimg run` takes its matches out.")
 
 
 def _column(text: str) -> tuple[str, dict[str, str]]:

@@ -63,7 +63,7 @@ class Config(Section):
         lower = {name.lower(): settings for name, settings in value.items()}
         for name in lower:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"catalogue name {name!r} must be lower-case letters, digits, '-' or '_'")
+                raise ValueError(f"catalog name {name!r} must be lower-case letters, digits, '-' or '_'")
         if len(lower) < len(value):
             raise ValueError(f"two catalogs differ only in capitals: {', '.join(value)}; rename one")
         return lower

@@ -13,10 +13,10 @@ class Corrections(Section):
     """Position offset and flux scale of each image (stage `corrections`)."""
 
     position_catalogs: tuple[str, ...] = Field(
-        (), description="Catalogues that tie positions, in order of preference; if empty by coverage, then precision"
+        (), description="Catalogs that tie positions, in order of preference; if empty by coverage, then precision"
     )
     flux_catalogs: tuple[str, ...] = Field(
-        (), description="Catalogues that tie fluxes, in order of preference; if empty those near our frequency first"
+        (), description="Catalogs that tie fluxes, in order of preference; if empty those near our frequency first"
     )
     combine: Literal["first", "weighted"] = Field(
         "first", description="Several catalogs: the first that is trusted, or all by weight / error^2"

@@ -88,7 +88,7 @@ class Ingest(Section):
     negative_sources: bool = Field(
         False,
         description="Let negative detections in Stokes I make sources, as positive ones do; else they are kept apart "
-        "as artefacts. Forced measurements may be negative either way",
+        "as artifacts. Forced measurements may be negative either way",
     )
     max_unpacked_mb: float = Field(
         256.0, gt=0, le=2146, description="Largest gzip-compressed catalog once it is unpacked [MB]"

@@ -13,7 +13,7 @@ class Matching(Section):
     """Counterparts in reference catalogs (stage `catalog_matches`)."""
 
     radius_arcsec: float = Field(
-        10.0, gt=0, description="Catalogue sources this near are candidates whatever the errors [arcsec]"
+        10.0, gt=0, description="Catalog sources this near are candidates whatever the errors [arcsec]"
     )
     radius_sigma: float = Field(5.0, ge=0, description="And so are those within this many times the pair's error")
     max_radius_arcsec: float = Field(60.0, gt=0, description="But never farther than this [arcsec]")
@@ -60,6 +60,6 @@ class Matching(Section):
     flux_scale_err: float = Field(
         0.05,
         ge=0,
-        description="Fractional error of every catalogue's flux scale, common to all its sources: counts between "
-        "catalogues (spectral indices), not among the sources of one [fraction]",
+        description="Fractional error of every catalog's flux scale, common to all its sources: counts between "
+        "catalogs (spectral indices), not among the sources of one [fraction]",
     )

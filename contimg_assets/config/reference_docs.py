@@ -133,7 +133,7 @@ def _groups(model: type[Section], prefix: str) -> Iterator[Group]:
     if prefix:
         yield Group(prefix, _first_paragraph(model), tuple(own))
     for path, section in nested:
-        # Columns of a catalogue or a format are described where those of a delivery are.
+        # Columns of a catalog or a format are described where those of a delivery are.
         if not (path.startswith(("catalogs.", "ingest.formats.")) and path.endswith(_COLUMN)):
             yield from _groups(section, path)
 

@@ -63,7 +63,7 @@ def record_decision(connection: Connection, decision: Decision) -> None:
     known = sorted(connection.execute(sa.select(catalogs.c.name)).scalars())
     if decision.catalog not in known:
         raise InputError(
-            f"catalogue {decision.catalog!r} is not one that sources are matched to: {', '.join(known) or 'none'}"
+            f"catalog {decision.catalog!r} is not one that sources are matched to: {', '.join(known) or 'none'}"
         )
     row = {
         "source_id": decision.source_id,

@@ -73,7 +73,7 @@ def source_matching(catalogs: Sequence[ReferenceCatalog], parameters: Matching) 
             f"{row.catalog_source_id!r} at {row.separation_arcsec:.1f} arcsec" for row in near.itertuples()
         )
         raise InputError(
-            f"catalogue {name!r} has no source {catalog_source_id!r}; "
+            f"catalog {name!r} has no source {catalog_source_id!r}; "
             + (f"name one of those nearest to the source: {listed}" if listed else "it has none near the source")
         )
 

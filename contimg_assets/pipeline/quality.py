@@ -97,7 +97,7 @@ def judge_matches(
 
 
 def too_few_matches(summary: pd.DataFrame, limits: Checks) -> list[str]:
-    """Catalogues that cover the epoch but know hardly any of its measurements: its positions cannot be right.
+    """Catalogs that cover the epoch but know hardly any of its measurements: its positions cannot be right.
 
     Parameters
     ----------

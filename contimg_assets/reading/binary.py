@@ -81,7 +81,7 @@ class ArrowContainer:
         n_rows = self._file.metadata.num_rows
         # A column of one value is kept in a few bytes, however often it is stated to stand there.
         if n_rows * max(1, len(numbers) + len(texts)) * 8 > MAX_BYTES:
-            raise InputError(f"{self.path}: states {n_rows} rows; split the catalogue, one file an image")
+            raise InputError(f"{self.path}: states {n_rows} rows; split the catalog, one file an image")
         try:
             table = self._file.read(columns=[*numbers, *texts], use_threads=False)
             table.validate(full=True)

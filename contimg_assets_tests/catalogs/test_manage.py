@@ -56,6 +56,19 @@ def test_adding_changes_nothing_else(folder: Path, text: str) -> None:
             assert line in file.read_text()
 
 
+def test_the_commented_example_stands_in_line_with_what_is_added(folder: Path) -> None:
+    file = folder / "contimg.yaml"
+    file.write_text((Path(__file__).parents[2] / "contimg.yaml.example").read_text(encoding="utf-8"))
+    add_catalog(file, "mine", folder / "some.csv", freq_mhz=1405.0, beam_arcsec=30.0)
+    text = file.read_text()
+    for commented, given in (("#nvss:", "nvss:"), ("#preset: null", "preset: nvss"), ("#path: ", "path: ")):
+        head, _, tail = text.partition("  #nvss:" if given == "nvss:" else f"    {commented}")
+        assert tail, commented
+        text = f"{head}{'  ' if given == 'nvss:' else '    '}{given}{tail}"
+    file.write_text(text)
+    assert set(load_config(file).catalogs) == {"mine", "nvss"}
+
+
 def test_a_file_is_made_where_there_is_none(folder: Path) -> None:
     assert add_catalog(folder / "new.yaml", "first", folder / "some.csv") == 2
     assert load_config(folder / "new.yaml").catalogs["first"].freq_mhz == 1400.0

@@ -51,7 +51,7 @@ def make(
     matches = found.matches[~found.matches["catalog"].isin(list(verdict.of_catalogs))]
     return Content(
         tables={"catalog_matches": matches.reset_index(drop=True), "match_summary": found.summary},
-        facts=_numbers(found.summary) | {"scale error common to a catalogue": config.matching.flux_scale_err},
+        facts=_numbers(found.summary) | {"scale error common to a catalog": config.matching.flux_scale_err},
         figures=lambda: {"matches": plot_matches(found.matches)} if len(found.matches) else {},
         checks=[
             Check.of(ENOUGH_MATCHED, verdict.of_epoch),

@@ -13,7 +13,7 @@ from contimg_assets.schemas.described import describe
 
 
 def catalog_file_key(name: str) -> dg.AssetKey:
-    """Key of the external asset that stands for a catalogue's file."""
+    """Key of the external asset that stands for a catalog's file."""
     return dg.AssetKey(["reference_files", name])
 
 

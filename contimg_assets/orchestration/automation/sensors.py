@@ -58,14 +58,14 @@ def build_automation_sensor(automation: Automation) -> dg.AutomationConditionSen
 
 
 def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -> dg.SensorDefinition:
-    """The sensor on the incoming folder and the catalogues' files."""
+    """The sensor on the incoming folder and the catalogs' files."""
 
     @dg.sensor(
         name="deliveries",
         minimum_interval_seconds=automation.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Registers epochs whose files have been still, and reports the content version of each and of "
-        "every catalogue's file. A touched file changes nothing. Runs are started by `automation`.",
+        "every catalog's file. A touched file changes nothing. Runs are started by `automation`.",
     )
     @_errors_are_said
     def deliveries(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -193,7 +193,7 @@ def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> 
 
 
 def _catalog_file_versions(project: Project) -> dict[str, str]:
-    """Content version of every configured catalogue's file that is there."""
+    """Content version of every configured catalog's file that is there."""
     paths = {name: project.config.catalog_path(name) for name in project.config.catalogs}
     return {name: file_version(path) for name, path in paths.items() if path.is_file()}
 
