@@ -46,7 +46,7 @@ from contimg_assets.simulate import simulate_detections
 
 COLUMNS = ["ra_deg", "dec_deg", "flux_peak_mjy_beam", "flux_peak_err_mjy_beam", "snr"]
 N_IMAGES = 12
-FAR_RA_DEG = 120.0
+FAR_RA_DEG, _MOST_OF_A_FIELD = 90.0, 60_000
 
 
 def deliver(folder: Path, table: pd.DataFrame, ra_deg: float = 0.0) -> None:
@@ -187,13 +187,18 @@ def bare_loop(root: Path) -> float:
     return processor_seconds() - start
 
 
-def far_away(n_sources: int) -> pd.DataFrame:
-    """One epoch of another part of the sky, before all others."""
-    (table,) = simulate_detections(n_sources, 1, images_per_epoch=N_IMAGES, completeness=1.0)
-    early = table.assign(epoch="elsewhere", ra_deg=(table["ra_deg"] + FAR_RA_DEG) % 360.0, mjd=table["mjd"] - 100.0)
-    early["image"] = "far_" + early["image"].astype(str)
-    early["true_source"] = early["true_source"] + 10_000_000
-    return early
+def far_away(n_sources: int) -> Iterator[tuple[pd.DataFrame, float]]:
+    """Epochs of other parts of the sky, before all others, and the right ascension of each."""
+    n_fields = max(1, round(n_sources / _MOST_OF_A_FIELD))
+    for field in range(n_fields):
+        (table,) = simulate_detections(
+            n_sources // n_fields, 1, seed=field, images_per_epoch=N_IMAGES, completeness=1.0
+        )
+        ra_deg = FAR_RA_DEG + 9.0 * field
+        far = table.assign(epoch=f"elsewhere{field}", ra_deg=(table["ra_deg"] + ra_deg) % 360.0)
+        far = far.assign(mjd=table["mjd"] - 100.0 + field, image=f"far{field}_" + far["image"].astype(str))
+        far["true_source"] = far["true_source"] + 10_000_000
+        yield far, ra_deg
 
 
 class StageClock:
@@ -243,7 +248,8 @@ def one_epoch_more(n_elsewhere: int, tables: list[pd.DataFrame]) -> dict[str, fl
     """Processor seconds in the stages of the last epoch, on top of the others and of a far part of the sky."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         bench = Bench(Path(folder), tables, "serial")
-        bench.deliver(far_away(n_elsewhere), ra_deg=FAR_RA_DEG)
+        for far, ra_deg in far_away(n_elsewhere):
+            bench.deliver(far, ra_deg=ra_deg)
         bench.run(f"{n_elsewhere} sources elsewhere")
         for table in tables[:-1]:
             bench.deliver(table)
