@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
@@ -25,8 +26,14 @@ def server_programs() -> Path | None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
+def running() -> Iterator[str]:
     """URL (without database) of a server that runs within the block."""
+    # Not in pytest's own folder: its next call takes the rights away that the server's user needs there.
+    with TemporaryDirectory(prefix="contimg-postgres-", ignore_cleanup_errors=True) as folder:
+        yield from _running(Path(folder))
+
+
+def _running(folder: Path) -> Iterator[str]:
     programs = server_programs()
     assert programs is not None
     data = folder / "data"
@@ -34,10 +41,6 @@ def running(folder: Path) -> Iterator[str]:
     as_user: list[str] = []
     if os.geteuid() == 0:
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
-        for path in (folder, *folder.parents):
-            if path == Path(path.anchor) or path.stat().st_mode & 0o001:
-                continue
-            path.chmod(path.stat().st_mode | 0o001)
         shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

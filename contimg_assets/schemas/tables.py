@@ -50,6 +50,7 @@ _SUFFIXES = {
     "deg": "deg",
     "mhz": "MHz",
     "mjd": "d",
+    "mas_yr": "mas / yr",
 }
 _SUFFIX = re.compile(rf"(?:(.+?)_|^)({'|'.join(_SUFFIXES)})$")
 _TIMES = ("mjd", "time")

@@ -302,13 +302,12 @@ class Soak:
 
 
 @contextlib.contextmanager
-def database_url(kind: str, folder: Path) -> Iterator[str | None]:
+def database_url(kind: str) -> Iterator[str | None]:
     """Where products are kept: None for a file within the project."""
     if kind == "sqlite":
         yield None
         return
-    folder.mkdir()
-    with postgres.running(folder) as server:
+    with postgres.running() as server:
         yield postgres.fresh_database(server)
 
 
@@ -325,7 +324,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="soak-"))
     folder.mkdir(exist_ok=True)
     began = time.monotonic()
-    with quick(), database_url(options.database, folder / "postgres") as url:
+    with quick(), database_url(options.database) as url:
         sky = Sky(options.sky or folder / "sky", CONFIGURATIONS[options.configuration])
         soak = Soak(folder / "project", sky, options.seed, url)
         for number in range(options.steps):

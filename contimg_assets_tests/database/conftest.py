@@ -19,12 +19,12 @@ HISTORY = ("source_aliases", "recomputed_with")
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """URL (without database) of a PostgreSQL server on a temporary folder and a free loopback port."""
     if postgres.server_programs() is None:
         pytest.skip("PostgreSQL is not installed; `apt-get install postgresql` to run these tests")
     pytest.importorskip("psycopg", reason="psycopg is not installed; pip install 'contimg-assets[postgres]'")
-    with postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+    with postgres.running() as url:
         yield url
 
 

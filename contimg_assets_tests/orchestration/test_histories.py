@@ -94,11 +94,11 @@ def test_the_daemons_conditions_end_as_from_scratch(sky: Sky, tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     if postgres.server_programs() is None:
         pytest.skip("PostgreSQL is not installed; `apt-get install postgresql` to run these tests")
     pytest.importorskip("psycopg", reason="psycopg is not installed; pip install 'contimg-assets[postgres]'")
-    with postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+    with postgres.running() as url:
         yield url
 
 
