@@ -68,6 +68,17 @@ class Config(Section):
             raise ValueError(f"two catalogs differ only in capitals: {', '.join(value)}; rename one")
         return lower
 
+    @field_validator("corrections")
+    @classmethod
+    def _names_in_small_letters(cls, value: Corrections) -> Corrections:
+        """Those of configured catalogs are, people write NVSS."""
+        given = {
+            "position_catalogs": tuple(name.lower() for name in value.position_catalogs),
+            "flux_catalogs": tuple(name.lower() for name in value.flux_catalogs),
+            "catalog_weights": {name.lower(): weight for name, weight in value.catalog_weights.items()},
+        }
+        return value.model_copy(update={name: one for name, one in given.items() if one != getattr(value, name)})
+
     @model_validator(mode="after")
     def _ties_exist(self) -> Config:
         for key in ("position_catalogs", "flux_catalogs"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from contimg_assets.config.section import Section
 
@@ -99,17 +99,6 @@ class Corrections(Section):
     max_influence: float = Field(
         2.0, gt=0, description="Refused if leaving one match out changes the scale by more standard errors"
     )
-
-    @field_validator("position_catalogs", "flux_catalogs")
-    @classmethod
-    def _in_small_letters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of catalogs are, people write NVSS."""
-        return tuple(name.lower() for name in value)
-
-    @field_validator("catalog_weights")
-    @classmethod
-    def _weights_in_small_letters(cls, value: dict[str, float]) -> dict[str, float]:
-        return {name.lower(): weight for name, weight in value.items()}
 
     @model_validator(mode="after")
     def _constant_if_combined(self) -> Corrections:

@@ -477,6 +477,7 @@ def test_errors_after_correction() -> None:
     assert got["corrected"].all()
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("case", ["good", "refused", "nothing"])
 def test_plot_of_an_image(case: str) -> None:
     measurements, matches, images = epoch(1, 100, scale=3.0 if case == "refused" else 0.93)
