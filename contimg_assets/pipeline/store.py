@@ -498,7 +498,7 @@ class EpochStore:
             yield from (file for file in parts if file not in named)
 
     def named_parts(self, stage: str) -> dict[Path, list[str]]:
-        """Files of parts that the stage's records name, and the epochs of those."""
+        """Files of parts that the stage's records name, and the epochs of those, as far as the records can be read."""
         named: dict[Path, list[str]] = {}
         for schema in self._schemas[stage].values():
             if not schema.name.endswith(PARTS):
@@ -507,7 +507,11 @@ class EpochStore:
                 record = self.record(stage, epoch)
                 if record is None or schema.name not in record.tables:
                     continue
-                index = self.read_recorded(record, schema.name).select(["cell", "version"]).to_pydict()
+                try:
+                    index = self.read_recorded(record, schema.name).select(["cell", "version"]).to_pydict()
+                except (StoreError, FileNotFoundError):
+                    # Damaged, it names nothing that anybody could use: the epoch is made again with all its parts.
+                    continue
                 for cell, version in zip(index["cell"], index["version"], strict=True):
                     file = part_file(self.root / stage / PARTS_FOLDER, schema.name.removesuffix(PARTS), cell, version)
                     named.setdefault(file, []).append(epoch)

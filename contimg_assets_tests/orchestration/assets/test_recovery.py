@@ -125,6 +125,20 @@ def test_wrong_bytes_of_the_right_number_are_found_and_made_again(finished: Test
     assert_same_rows(finished.rows(), before)
 
 
+def test_a_list_of_parts_that_cannot_be_read_is_found_and_made_again(finished: TestProject) -> None:
+    before = finished.rows()
+    lists = sorted((finished.folder / "store").glob(f"*/{finished.epochs[1]}/*_parts-*.parquet"))
+    assert len(lists) >= 3
+    for file in lists:
+        file.write_bytes(bytes(file.stat().st_size))
+    found = CliRunner().invoke(app, ["check", "--store", "--mend"])
+    assert found.exit_code == 1, found.output
+    assert [file.name in found.output.replace("\n", "") for file in lists] == [True] * len(lists)
+    assert finished.run().complete
+    assert CliRunner().invoke(app, ["check", "--store"]).exit_code == 0
+    assert_same_rows(finished.rows(), before)
+
+
 def test_what_cannot_be_made_again_is_kept_and_told(finished: TestProject) -> None:
     epoch = finished.epochs[1]
     shutil.rmtree(finished.folder / "incoming" / epoch)
