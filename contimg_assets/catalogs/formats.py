@@ -345,8 +345,10 @@ def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
 
 
 def _fits(layout: tuple[str, ...], row: list[str]) -> bool:
-    """Whether a row has numbers where a layout has them, and none where it has a text."""
-    return all(_is_number(word) != (name in _TEXTS) for name, word in zip(layout, row, strict=False))
+    """Whether a row has numbers, or dashes for none, where a layout has them, and neither where it has a text."""
+    return all(
+        (_is_number(word) or not word.strip("-")) != (name in _TEXTS) for name, word in zip(layout, row, strict=False)
+    )
 
 
 def _is_number(word: str) -> bool:
