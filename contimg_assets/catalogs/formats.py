@@ -337,11 +337,14 @@ def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
     layouts = next((one.layouts for one in DIALECTS if one.survey == survey and one.layouts), ())
     named = [] if not first_row or _is_number(first_row[0]) else ["Name"]
     row = first_row[len(named) :]
+    if len(row) > len(_PLACE) and len(row[len(_PLACE)]) == 1 and row[len(_PLACE)].isalpha():
+        # A warning, which other rows do not have.
+        row = [*row[: len(_PLACE)], *row[len(_PLACE) + 1 :]]
     layout = next((one for one in layouts if len(row) >= len(one) and _fits(one, row)), None)
     if layout is None:
         return None
     names = [*named, *layout]
-    return names + [f"column {n}" for n in range(len(names) + 1, len(first_row) + 1)]
+    return names + [f"column {n}" for n in range(len(names) + 1, len(named) + len(row) + 1)]
 
 
 def _fits(layout: tuple[str, ...], row: list[str]) -> bool:

@@ -677,3 +677,16 @@ def test_a_flux_too_large_for_its_column_is_whole(tmp_path: Path, distance: str,
     got = reference(tmp_path / "list.txt").sort_values("ra_deg")
     assert got["flux_mjy"].tolist() == pytest.approx([920.0, 17.19e6, 1360.0])
     assert got["flux_err_mjy"].tolist() == pytest.approx([150.0, 2.063e6, 190.0])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_warnings_of_first_are_in_some_rows_only(tmp_path: Path, order: int) -> None:
+    rows = [
+        "00 42 00.000 -03 15 00.00       3.10      3.50   0.140   5.00   4.00  10.0   6.00   5.00  10.0 00420-03150E",
+        "00 43 00.000 -03 15 00.00 W     1.10      1.50   0.130   5.00   4.00  10.0   6.00   5.00  10.0 00420-03150E",
+    ]
+    (tmp_path / "it.txt").write_text("\n".join([*rows[::order], ""]))
+    got = reference(tmp_path / "it.txt", preset="first").sort_values("ra_deg")
+    assert got["ra_deg"].tolist() == pytest.approx([10.5, 10.75])
+    assert got["flux_mjy"].tolist() == [3.5, 1.5]
+    assert got["flux_peak_mjy_beam"].tolist() == [3.1, 1.1]
