@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from contimg_assets.ingest.readers import cirada
+
 _Columns = Mapping[str, tuple[tuple[str, ...], str]]
 
 
@@ -23,7 +25,7 @@ class Dialect:
     signature : columns that, together, only its tables have; any of these groups
     columns : our column -> names that its files have for it, and the unit where a file states none
     usable : columns of flags -> values that mark usable rows; all others are left out
-    layout : names of the columns of its text without a header
+    layouts : names of the columns of its text without a header, in each of its versions; `_TEXTS` hold no numbers
     islands : whether its rows are islands of emission, which may hold several components
     """
 
@@ -31,7 +33,7 @@ class Dialect:
     signature: tuple[frozenset[str], ...]
     columns: _Columns
     usable: Mapping[str, frozenset[float]] = field(default_factory=dict)
-    layout: tuple[str, ...] = ()
+    layouts: tuple[tuple[str, ...], ...] = ()
     islands: bool = False
 
 
@@ -55,9 +57,25 @@ _AEGEAN_WIDE: _Columns = {
     "ra_err_arcsec": (("err_RAJ2000",), "deg"),
     "dec_err_arcsec": (("err_DEJ2000",), "deg"),
 }
+_WIDE_AT_VIZIER: _Columns = {
+    "flux_mjy": (("Fintwide",), "Jy"),
+    "flux_err_mjy": (("e_Fintwide",), "Jy"),
+    "flux_peak_mjy_beam": (("Fpwide",), "Jy"),
+    "spectral_index": (("alpha",), ""),
+}
 _MOLONGLO = (
     *("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "e_RAJ2000", "e_DEJ2000"),
     *("Sp", "e_Sp", "St", "e_St", "MajAxis", "MinAxis", "PA"),
+)
+# Versions since 2008 have the probability of a sidelobe, older ones a warning, and a blank where there is none; those
+# until 1997 have no axes as they were fitted.
+_TEXTS = ("Field",)
+_PLACE, _FITTED = ("RAh", "RAm", "RAs", "DEd", "DEm", "DEs"), ("Fpeak", "Fint", "Rms", "Maj", "Min", "PA")
+_FIRST = (
+    (*_PLACE, "p(S)", *_FITTED, "fMaj", "fMin", "fPA", "Field"),
+    (*_PLACE, *_FITTED, "fMaj", "fMin", "fPA", "Field"),
+    (*_PLACE, *_FITTED, "Field"),
+    (*_PLACE, "p(S)", *_FITTED),
 )
 _OF_MOLONGLO: _Columns = {
     "ra_err_arcsec": (("e_RAJ2000",), "arcsec"),
@@ -77,14 +95,23 @@ DIALECTS: tuple[Dialect, ...] = (
             "ra_err_arcsec": (("E_RA",), "deg"),
             "dec_err_arcsec": (("E_DEC",), "deg"),
         },
-        usable={"Duplicate_flag": frozenset({0, 1}), "Quality_flag": frozenset({0, 4})},
+        usable=cirada.USABLE,
     ),
     # The same survey as VizieR has it.
     Dialect(
         "vlass",
         _one("CompName", "DupFlag", "QualFlag"),
-        {},
-        usable={"DupFlag": frozenset({0, 1}), "QualFlag": frozenset({0, 4})},
+        {
+            "catalog_source_id": (("CompName",), ""),
+            "ra_deg": (("RAJ2000",), "deg"),
+            "dec_deg": (("DEJ2000",), "deg"),
+            "ra_err_arcsec": (("e_RAJ2000",), "deg"),
+            "dec_err_arcsec": (("e_DEJ2000",), "deg"),
+            "flux_mjy": (("Ftot",), "mJy"),
+            "flux_err_mjy": (("e_Ftot",), "mJy"),
+            "flux_peak_mjy_beam": (("Fpeak",), "mJy"),
+        },
+        usable=cirada.USABLE_AT_VIZIER,
     ),
     Dialect(
         "lotss",
@@ -153,6 +180,19 @@ DIALECTS: tuple[Dialect, ...] = (
             "spectral_index": (("alpha",), ""),
         },
     ),
+    # The same surveys as VizieR has them.
+    Dialect("gleam", _one("GLEAM", "Fintwide"), {"catalog_source_id": (("GLEAM",), ""), **_WIDE_AT_VIZIER}),
+    Dialect("gleam-x", _one("GLEAM-X", "Fintwide"), {"catalog_source_id": (("GLEAM-X",), ""), **_WIDE_AT_VIZIER}),
+    Dialect(
+        "mwacs",
+        _one("MWACS", "S180"),
+        {
+            "catalog_source_id": (("MWACS",), ""),
+            "flux_mjy": (("S180",), "Jy"),
+            "flux_err_mjy": (("e_S180",), "Jy"),
+            "spectral_index": (("SpInd",), ""),
+        },
+    ),
     Dialect(
         "gleam-x",
         (
@@ -171,9 +211,9 @@ DIALECTS: tuple[Dialect, ...] = (
         "sumss",
         _one("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "St", "Sp"),
         _OF_MOLONGLO,
-        layout=_MOLONGLO,
+        layouts=(_MOLONGLO,),
     ),
-    Dialect("mgps", (), _OF_MOLONGLO, layout=_MOLONGLO),
+    Dialect("mgps", (), _OF_MOLONGLO, layouts=(_MOLONGLO,)),
     Dialect(
         "first",
         _one("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "Fpeak", "Fint"),
@@ -182,7 +222,7 @@ DIALECTS: tuple[Dialect, ...] = (
             "flux_peak_mjy_beam": (("Fpeak",), "mJy"),
             "flux_err_mjy": (("Rms", "RMS"), "mJy"),
         },
-        layout=(*("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "p(S)"), *("Fpeak", "Fint", "Rms", "Maj", "Min", "PA")),
+        layouts=_FIRST,
     ),
     Dialect(
         "first",
@@ -200,6 +240,8 @@ DIALECTS: tuple[Dialect, ...] = (
         _one("MRC", "S408"),
         {
             "catalog_source_id": (("MRC",), ""),
+            "ra_err_arcsec": (("e_RA2000",), "s"),
+            "dec_err_arcsec": (("e_DE2000",), "arcsec"),
             "flux_mjy": (("S408",), "Jy"),
             "flux_err_mjy": (("e_S408",), "Jy"),
         },
@@ -292,11 +334,29 @@ def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
 
     A name before the position counts as one column more.
     """
-    layout = next((one.layout for one in DIALECTS if one.survey == survey and one.layout), None)
+    layouts = next((one.layouts for one in DIALECTS if one.survey == survey and one.layouts), ())
+    named = [] if not first_row or _is_number(first_row[0]) else ["Name"]
+    row = first_row[len(named) :]
+    if len(row) > len(_PLACE) and len(row[len(_PLACE)]) == 1 and row[len(_PLACE)].isalpha():
+        # A warning, which other rows do not have.
+        row = [*row[: len(_PLACE)], *row[len(_PLACE) + 1 :]]
+    layout = next((one for one in layouts if len(row) >= len(one) and _fits(one, row)), None)
     if layout is None:
         return None
-    named = [] if not first_row or first_row[0].replace(".", "", 1).isdigit() else ["Name"]
     names = [*named, *layout]
-    if len(first_row) < len(names):
-        return None
-    return names + [f"column {n}" for n in range(len(names) + 1, len(first_row) + 1)]
+    return names + [f"column {n}" for n in range(len(names) + 1, len(named) + len(row) + 1)]
+
+
+def _fits(layout: tuple[str, ...], row: list[str]) -> bool:
+    """Whether a row has numbers, or dashes for none, where a layout has them, and neither where it has a text."""
+    return all(
+        (_is_number(word) or not word.strip("-")) != (name in _TEXTS) for name, word in zip(layout, row, strict=False)
+    )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

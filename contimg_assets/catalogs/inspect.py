@@ -167,9 +167,10 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
     """
     with ExitStack() as held:
         opened = open_catalog("NAME", config, path, held)
-        kind, table, tables = opened.container.about.kind, opened.container.about.table, opened.container.about.tables
         names = opened.container.names
         rows, left_out = table_of("NAME", opened, path)
+        # What the file is, such as one with decimal commas, is known once it is read.
+        about = opened.container.about
     taken = [
         (ours, one.column, one.unit or REFERENCE_UNITS.get(ours, ""), one.said_by or _assumed(ours), "")
         for ours, one in opened.found.items()
@@ -180,9 +181,9 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
     asked = {one.column for one in opened.found.values()}
     return Inspection(
         "reference",
-        kind,
-        table,
-        tables,
+        about.kind,
+        about.table,
+        about.tables,
         opened.kind,
         opened.frame_told,
         columns,

@@ -22,7 +22,7 @@ from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.readers import finder_of
-from contimg_assets.ingest.readers.base import Source
+from contimg_assets.ingest.readers.base import Source, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
@@ -500,8 +500,7 @@ def _load(opened: OpenedCatalog) -> Columns:
         else:
             texts += one.column.split(" ")
     numbers += _motion_columns(opened).values()
-    if opened.dialect is not None:
-        numbers += [name for name in opened.dialect.usable if name in opened.container.names]
+    numbers += _flags(opened)
     return opened.container.load(list(dict.fromkeys(numbers)), list(dict.fromkeys(texts)))
 
 
@@ -586,11 +585,16 @@ def _into_icrs(columns: dict[str, np.ndarray], frame: Frame) -> None:
 def _unflagged(opened: OpenedCatalog, loaded: Columns) -> np.ndarray:
     """Rows that the survey's flags call usable; those without a flag are."""
     usable = np.ones(len(loaded.lines), bool)
-    for name, allowed in (opened.dialect.usable if opened.dialect is not None else {}).items():
-        if name in loaded.numbers:
-            flags = loaded.numbers[name]
-            usable &= np.isin(flags, list(allowed)) | np.isnan(flags)
+    for name, allowed in _flags(opened).items():
+        usable &= unflagged(loaded.numbers[name], allowed)
     return usable
+
+
+def _flags(opened: OpenedCatalog) -> dict[str, frozenset[float]]:
+    """The file's columns of flags, whatever their case -> values of usable rows."""
+    lower = _by_lower(opened.container.names)
+    known = {} if opened.dialect is None else opened.dialect.usable
+    return {lower[name.lower()]: allowed for name, allowed in known.items() if name.lower() in lower}
 
 
 def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:

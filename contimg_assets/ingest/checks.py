@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from contimg_assets.config import Ingest
+from contimg_assets.ingest.readers.cirada import BY_FLAGS
 
 
 def rows_add_up(images: pd.DataFrame, detections: pd.DataFrame, rejected: pd.DataFrame) -> list[str]:
@@ -58,7 +59,7 @@ def measurements_add_up(detections: pd.DataFrame, measurements: pd.DataFrame) ->
 
 
 def rejections_within_limits(images: pd.DataFrame, rejected: pd.DataFrame, parameters: Ingest) -> list[str]:
-    """No more rows of an image are rejected than allowed.
+    """No more rows of an image are rejected than allowed; those that a survey's flags set aside are no fault.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ def rejections_within_limits(images: pd.DataFrame, rejected: pd.DataFrame, param
     -------
     One sentence a file, with the first row at fault and the cure.
     """
+    rejected = rejected[~rejected["reason"].isin(BY_FLAGS)]
     damaged = rejected[rejected["damaged"].astype(bool)]
     limits = (
         (damaged, parameters.max_damaged_fraction, "damaged", "max_damaged_fraction"),

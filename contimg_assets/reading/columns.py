@@ -147,6 +147,58 @@ def parse_numbers(values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:
     )
 
 
+_DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*$"
+# One to three digits before it and three behind may also be thousands, unless a zero leads.
+_ONE_OR_THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$"
+
+
+def read_decimal_commas(columns: Columns, texts: Mapping[str, pa.Array], where: str) -> bool:
+    """Read columns whose numbers are written with decimal commas, 12,34, and say whether there are any.
+
+    A column is one if none of its numbers has a point, and all that are no plain numbers have a comma. A cell here and
+    there is damage, and stays what is no number.
+
+    Parameters
+    ----------
+    columns : changed
+    texts : columns of numbers as they are written
+    where : the file, for messages
+
+    Raises
+    ------
+    InputError
+        If they may be thousands as well, or other columns have points.
+    """
+    found = [name for name in columns.not_numbers if _has_decimal_commas(columns.not_numbers[name][1], texts[name])]
+    if not found:
+        return False
+    cells = pa.array([cell for name in found for cell in columns.not_numbers[name][1]], pa.string())
+    cure = "save the file with decimal points, and without marks between thousands"
+    pointed = [name for name in texts if name not in found and _has_points(texts[name])]
+    if pointed:
+        commas, points = f"{found[0]!r} has commas in its numbers ({cells[0]})", f"{pointed[0]!r} has points"
+        raise InputError(f"{where}: the column {commas}, and {points}; {cure}")
+    if pc.all(pc.match_substring_regex(cells, _ONE_OR_THOUSANDS)).as_py():
+        raise InputError(
+            f"{where}: the commas in the column {found[0]!r} may be decimal ones or part thousands ({cells[0]}); {cure}"
+        )
+    for name in found:
+        index, written = columns.not_numbers.pop(name)
+        points = pc.replace_substring(pc.utf8_trim_whitespace(pa.array(written, pa.string())), ",", ".")
+        columns.numbers[name] = columns.numbers[name].copy()
+        columns.numbers[name][index], _ = parse_numbers(points)
+    return True
+
+
+def _has_decimal_commas(written: Sequence[str], all_texts: pa.Array) -> bool:
+    commas = pc.match_substring_regex(pa.array(written, pa.string()), _DECIMAL_COMMA)
+    return bool(pc.all(commas).as_py()) and not _has_points(all_texts)
+
+
+def _has_points(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring(texts, ".")).as_py())
+
+
 def to_floats(values: pa.Array) -> Floats:
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 

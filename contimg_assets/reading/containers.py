@@ -27,6 +27,8 @@ _DESCRIBED = {
         rb"(\\[^\n]*\n)*\|[^\n]*\|[ ]*\n\|[ ]*(?:char|c|double|d|float|f|real|r|int|i|long|l)[a-z]*[ ]*\|"
     ),
 }
+# Texts without a header begin with positions; some lines of older ones (FIRST until 2004) have a letter behind them.
+_WARNING = re.compile(rb"^([ ]*\d\d +\d\d +[\d.]+ +[+-]\d\d +\d\d +[\d.]+ +)[A-Z](?=[ ])", re.MULTILINE)
 _SQLITE = b"SQLite format 3\0"
 # Beyond this, no more of a file is read than is asked for, where its format allows that.
 _LARGE = 256_000_000
@@ -90,7 +92,7 @@ def open_container(
     if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return open_votable(path, content, is_catalog, table)
     if names is not None:
-        return TextContainer(path, content, header=Header(tuple(names), " "))
+        return TextContainer(path, _WARNING.sub(rb"\1 ", content), header=Header(tuple(names), " "))
     return _open_text(path, content, is_catalog)
 
 

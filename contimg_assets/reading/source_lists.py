@@ -4,8 +4,8 @@
            0.69         8.3    0.6                       0.46
 
 A search adds the distance from its center behind the position, and the direction behind the errors; both are whole
-numbers, which fluxes never are. NVSS lists mJy with one decimal, VLSS and VLSSr Jy with two; a line above the list says
-which.
+numbers, which fluxes are not, unless they are too large for their column (Cygnus A). NVSS lists mJy with one decimal,
+VLSS and VLSSr Jy with two; a line above the list says which.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from contimg_assets.reading.text import check_text
 _VALUES = (
     rb"^[ ]?(?P<h>\d\d) (?P<m>[ \d]\d) (?P<s>[ \d]\d\.\d+) "
     rb"(?P<sign>[+-])(?P<deg>\d\d) (?P<min>[ \d]\d) (?P<sec>[ \d]\d\.\d+)"
-    rb"(?:[ ]+(?P<distance>\d+)(?=[ ]))?[ ]+(?P<flux>\d+\.(?P<decimals>\d+))(?=[ <\n]|$)[^\n]*"
+    rb"(?:[ ]+(?P<distance>\d+)(?=[ ]))?[ ]+(?P<flux>\d+(?:\.(?P<decimals>\d+))?)(?=[ <\n]|$)[^\n]*"
 )
-_ERRORS = rb"\n[ ]{5,}(?P<e_ra>\d+\.\d+)[ ]+(?P<e_dec>\d+\.\d+)(?:[ ]+-?\d+(?=[ ]))?[ ]+(?P<e_flux>\d+\.\d+)[^\n]*"
+_ERRORS = (
+    rb"\n[ ]{5,}(?P<e_ra>\d+\.\d+)[ ]+(?P<e_dec>\d+\.\d+)"
+    rb"(?:[ ]+(?P<direction>-?\d+)(?=[ ]))?[ ]+(?P<e_flux>\d+(?:\.\d+)?)(?=[ \n]|$)[^\n]*"
+)
 _ROW = re.compile(_VALUES + rb"(?:" + _ERRORS + rb")?$", re.MULTILINE)
 _LIST = re.compile(_VALUES + _ERRORS + rb"$", re.MULTILINE)
 _UNIT = re.compile(rb"^[# ]*h +m +s +d +m +s\b.*?\b(mJy|Jy)\b", re.MULTILINE)
@@ -46,22 +49,32 @@ def open_source_list(path: Path, content: bytes) -> Parted:
     InputError
         If fluxes are in no unit that is known.
     """
+    # Pages begin with a form feed, which is no damage here.
+    content = content.replace(b"\f", b" ")
     check_text(path, content)
     content = content.replace(b"\r\n", b"\n")
     names = ("RAJ2000", "DEJ2000", "e_RAJ2000", "e_DEJ2000", "Flux", "e_Flux")
     values = {name: array("d") for name in names}
     lines, decimals = array("q"), set[int]()
+    distances, directions = array("d"), array("d")
     line, at = 1, 0
     for match in _ROW.finditer(content):
         line += content.count(b"\n", at, match.start())
         at = match.start()
         lines.append(line)
-        decimals.add(len(match["decimals"]))
+        if match["decimals"] is not None:
+            decimals.add(len(match["decimals"]))
+        for whole, there in ((distances, match["distance"]), (directions, match["direction"])):
+            whole.append(np.nan if there is None else float(there))
         for name, value in zip(names, _numbers(match), strict=True):
             values[name].append(value)
     unit = _unit(path, content, decimals)
     units = {"RAJ2000": "deg", "DEJ2000": "deg", "e_RAJ2000": "s", "e_DEJ2000": "arcsec", "Flux": unit, "e_Flux": unit}
     columns = {name: np.frombuffer(numbers, float) if len(numbers) else np.empty(0) for name, numbers in values.items()}
+    if 2 * np.isfinite(distances).sum() < len(distances):
+        # A list without distances: a whole number in their place is a flux, and what follows it a size.
+        for name, instead in (("Flux", np.array(distances)), ("e_Flux", np.array(directions))):
+            columns[name] = np.where(np.isfinite(instead), instead, columns[name])
     return Parted(path, columns, units, list(lines), About("list of sources in two lines each (NVSS, VLSS)"))
 
 

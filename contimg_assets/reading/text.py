@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from contimg_assets.reading.columns import (
     first_line_of,
     one_chunk,
     parse_numbers,
+    read_decimal_commas,
     refuse_repeated,
     to_floats,
     units_in_names,
@@ -47,6 +49,7 @@ _QUOTED_NAME = re.compile(rb'(?<!\S)"[^"\n]*"(?!\S)')
 _OTHER_MARK = re.compile(rb"\s*(%|!|//)")
 _SEMICOLON_LINE = re.compile(rb"^;[^\n]*", re.MULTILINE)
 _QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*"')
+_COMMAS = ", with decimal commas"
 _PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
@@ -155,6 +158,12 @@ class TextContainer:
             rows = ~np.isin(lines, blank)
             table, lines = table.filter(pa.array(rows)), lines[rows]
         result = _columns_of(table, {n: keys[n] for n in numbers}, {n: keys[n] for n in texts}, lines)
+        if result.not_numbers:
+            written = {name: one_chunk(table.column(keys[name])) for name in numbers}
+            # What was read as numbers at once has points, or is whole.
+            written = {name: values.cast(pa.string()) for name, values in written.items()}
+            if read_decimal_commas(result, written, str(self.path)) and _COMMAS not in self.about.kind:
+                self.about = replace(self.about, kind=self.about.kind + _COMMAS)
         for name in numbers:
             if name in self._missing:
                 values = result.numbers[name]

@@ -36,6 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 # Longest first: the unit that a column's name ends with.
 _SUFFIXES = {
+    "mas_yr": "mas / yr",
     "per_arcsec2": "arcsec-2",
     "per_mjy2": "1 / mJy2",
     "mjy_beam2": "mJy2 / beam2",

@@ -109,7 +109,8 @@ def test_damaged_tables_of_surveys_are_told_in_a_sentence(tmp_path: Path, survey
     content = text.encode()
     rng = np.random.default_rng(8)
     path = tmp_path / "it.txt"
-    config = CatalogConfig.model_validate({"path": path, "preset": preset})
+    known = {"freq_mhz": 1000.0} if preset is None else {"preset": preset}
+    config = CatalogConfig.model_validate({"path": path, **known})
     for trial in range(2 * N):
         at, length = int(rng.integers(0, len(content))), int(rng.integers(1, 40))
         noise = rng.integers(0, 256, length, dtype=np.uint8).tobytes() if trial % 4 == 0 else b""

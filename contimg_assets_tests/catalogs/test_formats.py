@@ -97,6 +97,32 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "first",
         [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
     ),
+    "first of 2001, without probabilities": (
+        "00 42 00.000 -03 15 00.00       3.10      3.50   0.140   5.00   4.00  10.0   6.00   5.00  10.0 00420-03150E\n",
+        "first",
+        [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
+    ),
+    "first of 1997, without fitted axes": (
+        "00 42 00.000 -03 15 00.00       3.10      3.50   0.140   5.0   -4.0  10.0 00420-03150E\n",
+        "first",
+        [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
+    ),
+    "gleam of vizier, without a preset": (
+        "GLEAM,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Fpwide,Fintwide,e_Fintwide,alpha\n"
+        "J004200-031500,10.5,-3.25,1.5,2.5,0.0031,0.0035,0.0002,-0.8\n",
+        None,
+        ["J004200-031500", 10.5, -3.25, 1.5, 2.5, 3.5, 3.1],
+    ),
+    "mwacs of vizier": (
+        "MWACS,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,S180,e_S180,SpInd\nJ0042.0-0315,10.5,-3.25,24,25,0.0035,0.001,-0.8\n",
+        None,
+        ["J0042.0-0315", 10.5, -3.25, 24.0, 25.0, 3.5, np.nan],
+    ),
+    "mrc of vizier": (
+        "_RAJ2000,_DEJ2000,MRC,e_RA2000,e_DE2000,S408,e_S408\n10.5,-3.25,0039-035,0.3,5.0,0.0035,0.001\n",
+        "mrc",
+        ["0039-035", 10.5, -3.25, 4.5 * np.cos(np.radians(3.25)), 5.0, 3.5, np.nan],
+    ),
     "nvss as a list": (
         "  RA(2000)  Dec(2000)   Flux   Major Minor  PA  Res P_Flux P_ang   Field\n"
         ' h  m    s    d  m   s   mJy    "     "     deg      mJy    deg\n'
@@ -164,7 +190,8 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
 def test_surveys_as_they_are_published(tmp_path: Path, survey: str) -> None:
     text, preset, expected = SURVEYS[survey]
     (tmp_path / "it.txt").write_text(text)
-    table = reference(tmp_path / "it.txt", preset=preset).sort_values("ra_deg")
+    settings = {} if preset is None else {"preset": preset}
+    table = reference(tmp_path / "it.txt", **settings).sort_values("ra_deg")
     got = table.iloc[0]
     if expected[0] is not None:
         assert got["catalog_source_id"] == expected[0]
@@ -396,6 +423,9 @@ SAMPLES: dict[str, Callable[[Path], bytes]] = {
     "sexagesimal.csv": lambda path: build.csv(sexagesimal()),
     "hours.csv": lambda path: build.csv(SKY.assign(ra_deg=SKY["ra_deg"] / 15).rename(columns={"ra_deg": "ra_deg (h)"})),
     "racs.csv": lambda path: build.csv(racs()),
+    "cirada.csv": lambda path: build.csv(build.cirada_table(SKY)),
+    "cirada_small.csv": lambda path: build.csv(build.cirada_table(SKY).rename(columns=str.lower)),
+    "cirada.fits": lambda path: build.fits_bytes(build.cirada_table(SKY), path),
     "racs.fits": lambda path: build.fits_bytes(racs(), path),
     "model.txt": lambda path: sky_model(),
     "selavy.xml": lambda path: votable(build.finder_table(SKY, build.SELAVY)),
@@ -407,6 +437,8 @@ SAMPLES: dict[str, Callable[[Path], bytes]] = {
     "pybdsf_gaul.csv": lambda path: build.csv(build.pybdsf_table(SKY, True)),
     "our.csv": lambda path: build.csv(SKY),
     "semicolon.csv": lambda path: build.csv(SKY, sep=";"),
+    "commas.csv": lambda path: commas(SKY, sep=";"),
+    "quoted_commas.csv": lambda path: commas(SKY),
     "tab.txt": lambda path: build.csv(SKY, sep="\t"),
     "packed.csv.gz": lambda path: build.gzipped(build.csv(SKY)),
     "our.xml": lambda path: votable(SKY),
@@ -458,6 +490,103 @@ def test_a_delivery_is_read_as_a_reference_with_the_same_result(tmp_path: Path, 
     places = SkyCoord(true["ra_deg"].to_numpy(), true["dec_deg"].to_numpy(), unit="deg")
     found = SkyCoord(detections["ra_deg"].to_numpy(), detections["dec_deg"].to_numpy(), unit="deg")
     assert found.separation(places).arcsec.max() < 1e-3
+
+
+def commas(table: pd.DataFrame, **keywords: object) -> bytes:
+    return build.csv(table, decimal=",", **keywords)
+
+
+def test_decimal_commas_are_read_and_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(commas(SKY, sep=";"))
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert (found.read_as, found.kind) == ("detections", "text parted by semicolons, with decimal commas")
+    assert not found.set_aside
+    survey = SKY.rename(columns={"component_id": "name", "flux_int_mjy": "flux"})[["name", "ra_deg", "dec_deg", "flux"]]
+    (tmp_path / "r.csv").write_bytes(commas(survey, sep=";"))
+    assert inspect_file(tmp_path / "r.csv", Ingest()).kind == "text parted by semicolons, with decimal commas"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["A;10,500;-3,250;1,200", "B;11,500;-3,251;2,200"], "may be decimal ones or part thousands"),
+        (["A;10.5;-3.25;1,25", "B;11.5;-3.26;2,5"], "'flux' has commas in its numbers (1,25), and 'ra' has points"),
+        (["A;10.5;-3.25;1,25", "B;11.5;-3.26;2.5"], "'1,25' is not a number"),
+        (["A;10,5;-3,25;1.200,5", "B;11,5;-3,26;2,5"], "'ra' has commas in its numbers (10,5), and 'flux' has"),
+    ],
+)
+def test_commas_that_may_mean_something_else_are_refused(tmp_path: Path, rows: list[str], said: str) -> None:
+    (tmp_path / "x.csv").write_text("\n".join(["name;ra;dec;flux", *rows, ""]))
+    with pytest.raises(InputError) as error:
+        reference(tmp_path / "x.csv")
+    assert said in str(error.value)
+
+
+def test_a_zero_that_leads_is_no_thousand(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("name;ra;dec;flux\nA;0,125;-0,250;1,200\n")
+    got = reference(tmp_path / "x.csv").iloc[0]
+    assert got[["ra_deg", "dec_deg", "flux_mjy"]].tolist() == [0.125, -0.25, 1.2]
+
+
+def test_one_comma_among_points_sets_one_row_aside(tmp_path: Path) -> None:
+    content = build.csv(SKY, sep=";").decode().splitlines()
+    cells = content[3].split(";")
+    at = list(SKY).index("flux_int_mjy")
+    cells[at] = cells[at].replace(".", ",")
+    content[3] = ";".join(cells)
+    (tmp_path / "x.csv").write_text("\n".join([*content, ""]))
+    assert inspect_file(tmp_path / "x.csv", Ingest()).set_aside == {"a number belongs here, not text": 1}
+
+
+FLAGGED = pd.DataFrame(
+    {"Duplicate_flag": [0.0, 1.0, 2.0, 0.0, 0.0, np.nan], "Quality_flag": [0.0, 4.0, 0.0, 2.0, 7.0, np.nan]}
+)
+"""Flags of six components; rows 3, 4 and 5 are no components of their own."""
+
+
+@pytest.mark.parametrize("at_vizier", [False, True])
+@pytest.mark.parametrize("small", [False, True])
+def test_flags_of_vlass_set_the_same_rows_aside_in_deliveries_and_references(
+    tmp_path: Path, small: bool, at_vizier: bool
+) -> None:
+    table = build.cirada_table(SKY[:6]).assign(**FLAGGED)
+    # A duplicate is called as the row that it is a duplicate of.
+    table.loc[2, "Component_name"] = table.loc[0, "Component_name"]
+    if at_vizier:
+        names = {"Component_name": "CompName", "RA": "RAJ2000", "DEC": "DEJ2000", "E_RA": "e_RAJ2000"}
+        names |= {"E_DEC": "e_DEJ2000", "Total_flux": "Ftot", "Peak_flux": "Fpeak", "Isl_rms": "Islrms"}
+        names |= {"Duplicate_flag": "DupFlag", "Quality_flag": "QualFlag", "E_Total_flux": "e_Ftot"}
+        table = table.rename(columns=names)
+    content = build.csv(table.rename(columns=str.lower) if small else table)
+    folder = build.epoch_folder(tmp_path, content, "field.csv")
+    epoch = read_epoch(folder, "e1", Config(root=tmp_path))
+    kept = SKY[:6].drop(index=[2, 3, 4]).sort_values("ra_deg")
+    got = epoch.detections.sort_values("ra_deg")
+    same = ["component_id", "ra_deg", "dec_deg", "ra_err_arcsec", "dec_err_arcsec", "flux_int_mjy"]
+    pd.testing.assert_frame_equal(got[same].reset_index(drop=True), kept[same].reset_index(drop=True), rtol=1e-9)
+    rejected = epoch.rejected.sort_values("line")
+    assert rejected["line"].tolist() == [4, 5, 6]
+    assert [reason.split(" the row as ")[1].split(" of ")[0] for reason in rejected["reason"]] == [
+        *("a duplicate", "a likely sidelobe or a bad fit", "a likely sidelobe or a bad fit")
+    ]
+    assert rejected["value"].tolist() == ["2", "2", "7"]
+    assert not rejected["damaged"].any()
+    settings = {} if not at_vizier else {"preset": "vlass", "position_err_floor_arcsec": 0.0}
+    table = reference(folder / "field.csv", **settings).sort_values("ra_deg")
+    assert table["catalog_source_id"].tolist() == got["component_id"].tolist()
+    for theirs, ours in (
+        ("flux_mjy", "flux_int_mjy"),
+        *((name, name) for name in same[1:5]),
+    ):
+        assert table[theirs].tolist() == pytest.approx(got[ours].tolist(), rel=1e-12), theirs
+
+
+def test_tables_of_surveys_in_small_letters_are_not_those_of_a_finder(tmp_path: Path) -> None:
+    """PyBDSF's units are others: Jy, and deg for axes."""
+    table = build.cirada_table(SKY).drop(columns=["Duplicate_flag", "Quality_flag"]).rename(columns=str.lower)
+    (tmp_path / "x.csv").write_bytes(build.csv(table))
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert (found.read_as, found.format) == ("reference", "")
 
 
 def _names(path: Path) -> list[str]:
@@ -514,3 +643,50 @@ def test_a_table_of_several_is_chosen(tmp_path: Path) -> None:
     assert set(inspect_file(tmp_path / "x.db", Ingest(table="two")).first["flux_int_mjy"]) == {2.0}
     with pytest.raises(InputError, match="no table 'three'; there are one, two"):
         inspect_file(tmp_path / "x.db", Ingest(table="three"))
+
+
+def test_pages_of_a_list_begin_with_a_form_feed(tmp_path: Path) -> None:
+    """As the whole catalog of VLSSr has them; distances may be capped, limits of sizes end in a point."""
+    head = '   RA(2000)  Dec(2000) Dist(") Flux  Major Minor  PA  Res Field    X_pix  Y_pix\n'
+    head += " h  m    s    d  m   s   Ori      Jy\n"
+    first = "00 42  0.00 -03 15  0.0 14549   0.92 <143. <82.9 -62.8    0000-050 2039.87 2269.30\n"
+    first += "       0.60         7.0  -180   0.15\n"
+    second = "00 43  0.00 +68 10 23.7 99999   1.36 <52.5 <52.5 -38.1    0000+750 2039.94  405.48\n"
+    second += "       0.82         4.5     0   0.19\n"
+    (tmp_path / "all.text").write_text(f"#VLSSr\n{head}{first}\f NVSS catalog list page number      2\n{head}{second}")
+    got = reference(tmp_path / "all.text").sort_values("ra_deg")
+    assert got["ra_deg"].tolist() == pytest.approx([10.5, 10.75])
+    assert got["dec_deg"].tolist() == pytest.approx([-3.25, 68.17325])
+    assert got["flux_mjy"].tolist() == pytest.approx([920.0, 1360.0])
+
+
+@pytest.mark.parametrize("distance", ["", " 99999"])
+@pytest.mark.parametrize("size", [" 93.7", "<93.7"])
+def test_a_flux_too_large_for_its_column_is_whole(tmp_path: Path, distance: str, size: str) -> None:
+    """Cygnus A, in the list of VLSSr."""
+    ori = "" if not distance else "  -180"
+    rows = [
+        f"00 42  0.00 -03 15  0.0{distance}   0.92 <143. <82.9 -62.8    0000-050 2039.87 2269.30",
+        f"       0.60         7.0{ori}   0.15",
+        f"19 59 26.40 +40 43 57.7{distance}  17190 {size}  58.0 -84.6 P* 2000+450 2065.46 1016.84",
+        f"       0.41         3.2{ori}   2063   2.8   1.7   0.1",
+        f"20 42  0.00 -03 15  0.0{distance}   1.36 <52.5 <52.5 -38.1    0000+750 2039.94  405.48",
+        f"       0.82         4.5{ori}   0.19",
+    ]
+    (tmp_path / "list.txt").write_text("\n".join([" h  m    s    d  m   s     Jy", *rows, ""]))
+    got = reference(tmp_path / "list.txt").sort_values("ra_deg")
+    assert got["flux_mjy"].tolist() == pytest.approx([920.0, 17.19e6, 1360.0])
+    assert got["flux_err_mjy"].tolist() == pytest.approx([150.0, 2.063e6, 190.0])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_warnings_of_first_are_in_some_rows_only(tmp_path: Path, order: int) -> None:
+    rows = [
+        "00 42 00.000 -03 15 00.00       3.10      3.50   0.140   5.00   4.00  10.0   6.00   5.00  10.0 00420-03150E",
+        "00 43 00.000 -03 15 00.00 W     1.10      1.50   0.130   5.00   4.00  10.0   6.00   5.00  10.0 00420-03150E",
+    ]
+    (tmp_path / "it.txt").write_text("\n".join([*rows[::order], ""]))
+    got = reference(tmp_path / "it.txt", preset="first").sort_values("ra_deg")
+    assert got["ra_deg"].tolist() == pytest.approx([10.5, 10.75])
+    assert got["flux_mjy"].tolist() == [3.5, 1.5]
+    assert got["flux_peak_mjy_beam"].tolist() == [3.1, 1.1]

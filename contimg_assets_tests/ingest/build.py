@@ -181,6 +181,20 @@ def pybdsf_table(truth: pd.DataFrame, gaussians: bool = False) -> pd.DataFrame:
     return table.assign(S_Code="S")
 
 
+def cirada_table(truth: pd.DataFrame) -> pd.DataFrame:
+    """The sky as CIRADA's table of components: positions and their errors in deg, axes in arcsec, fluxes in mJy."""
+    names = {"component_id": "Component_name", "ra_deg": "RA", "dec_deg": "DEC", "ra_err_arcsec": "E_RA"}
+    names |= {"dec_err_arcsec": "E_DEC", "flux_int_mjy": "Total_flux", "flux_int_err_mjy": "E_Total_flux"}
+    names |= {"flux_peak_mjy_beam": "Peak_flux", "flux_peak_err_mjy_beam": "E_Peak_flux", "bmaj_arcsec": "Maj"}
+    names |= {"bmaj_err_arcsec": "E_Maj", "bmin_arcsec": "Min", "bmin_err_arcsec": "E_Min", "pa_deg": "PA"}
+    names |= {"pa_err_deg": "E_PA", "local_rms_mjy_beam": "Isl_rms", "island_id": "Isl_id"}
+    table = truth[list(names)].rename(columns=names)
+    for error in ("E_RA", "E_DEC"):
+        table[error] *= _DEG_PER_ARCSEC
+    beside = {"DC_Maj": 1.0, "DC_Min": 0.5, "S_Code": "S", "Duplicate_flag": 0.0, "Quality_flag": 0}
+    return table.assign(**beside, Subtile="J000200-003000")
+
+
 def fits_bytes(table: pd.DataFrame, path: Path, units: dict[str, str] | None = None) -> bytes:
     return _astropy(table, path, "fits", units)
 

@@ -66,7 +66,7 @@ def test_numbers_and_what_is_missing(cell: str, value: float, beside: str) -> No
 
 
 @pytest.mark.parametrize(
-    "cell", ["1_000", "0x10", "1.2.3", "1 2", "True", "١٢", "1e", "e5", "12:34:56", "−1", "1,5", "?"]
+    "cell", ["1_000", "0x10", "1.2.3", "1 2", "True", "١٢", "1e", "e5", "12:34:56", "−1", "1,5,2", "?"]
 )
 def test_what_is_not_a_number(cell: str) -> None:
     columns = load(f'id,x\na,"{cell}"\nb,1\n')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contimg_assets.config import ColumnSource, Ingest
 from contimg_assets.errors import InputError
-from contimg_assets.ingest.readers import aegean, casda, dsa110, pybdsf, selavy, sextractor, sky_model
+from contimg_assets.ingest.readers import aegean, casda, cirada, dsa110, pybdsf, selavy, sextractor, sky_model
 from contimg_assets.ingest.readers.base import Reader, Rows, Source, overruled
 from contimg_assets.ingest.readers.table import TableReader
 from contimg_assets.reading.columns import Container, bare_name
@@ -27,6 +27,7 @@ _FINDERS: tuple[Reader, ...] = (
     sky_model.READER,
     sextractor.READER,
     casda.READER,
+    cirada.READER,
 )
 
 
@@ -177,8 +178,8 @@ def _finder(known: Iterable[Reader], columns: Sequence[str], file_name: str) -> 
 
 
 def _as_signed(reader: Reader, present: Collection[str]) -> list[str]:
-    """Columns that are there in other letters, as the reader writes them; none where it has no signature."""
-    signed = {name for signature in reader.signature for name in signature}
+    """Columns that are there in other letters, as the reader, or a survey, writes them."""
+    signed = {name for signature in reader.signature for name in signature} | pybdsf.OF_SURVEYS
     return [name for name in signed if name.lower() in present]
 
 
@@ -197,7 +198,8 @@ def _likeness(reader: Reader, columns: list[str], file_name: str) -> int:
     Surveys publish what a finder wrote in units of their own: their tables are like none.
     """
     present = set(columns)
-    if reader.name in (pybdsf.READER.name, casda.READER.name) and present & pybdsf.OF_SURVEYS:
+    of_surveys = (pybdsf.READER.name, casda.READER.name, cirada.READER.name)
+    if reader.name in of_surveys and present & pybdsf.OF_SURVEYS:
         return 0
     found = sum(any(name in present for name in source.names) for source in reader.sources(columns))
     return found + (_ENOUGH_ALIKE - 1 if found and reader.name in file_name else 0)

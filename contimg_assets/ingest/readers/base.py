@@ -159,6 +159,12 @@ def joined(*parts: pa.Array, separator: str = "_") -> pa.Array:
     return pc.binary_join_element_wise(*parts, separator)
 
 
+def unflagged(flags: Floats, usable: Collection[float]) -> Flags:
+    """Which rows a survey's flag leaves usable, shape (n,); those without a flag are."""
+    result: Flags = np.isin(flags, list(usable)) | np.isnan(flags)
+    return result
+
+
 def copy_where_missing(rows: Rows, ours: str, other: str) -> None:
     """Take ``other`` where ``ours`` is missing."""
     if other in rows.numbers:
