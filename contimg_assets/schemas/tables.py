@@ -51,7 +51,6 @@ _SUFFIXES = {
     "deg": "deg",
     "mhz": "MHz",
     "mjd": "d",
-    "mas_yr": "mas / yr",
 }
 _SUFFIX = re.compile(rf"(?:(.+?)_|^)({'|'.join(_SUFFIXES)})$")
 _TIMES = ("mjd", "time")
