@@ -8,7 +8,7 @@ from contimg_assets.config.frames import FrameName
 from contimg_assets.config.section import ColumnSource, Section, check_columns
 from contimg_assets.schemas.detections import DETECTIONS
 
-FORMATS = ("selavy", "aegean", "pybdsf", "dsa110", "sky_model", "sextractor", "casda", "table")
+FORMATS = ("selavy", "aegean", "pybdsf", "dsa110", "sky_model", "sextractor", "casda", "cirada", "table")
 """What is read without a column map, and any table with one."""
 
 

@@ -690,3 +690,10 @@ def test_warnings_of_first_are_in_some_rows_only(tmp_path: Path, order: int) -> 
     assert got["ra_deg"].tolist() == pytest.approx([10.5, 10.75])
     assert got["flux_mjy"].tolist() == [3.5, 1.5]
     assert got["flux_peak_mjy_beam"].tolist() == [3.1, 1.1]
+
+
+def test_cirada_can_be_stated(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(build.csv(build.cirada_table(SKY)))
+    stated = Ingest.model_validate({"default_format": "cirada", "formats": {"mine": {"on": "cirada"}}})
+    for name in (None, "cirada", "mine"):
+        assert inspect_file(tmp_path / "x.csv", stated, name).format == "cirada"
