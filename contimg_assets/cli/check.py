@@ -35,7 +35,7 @@ def check(
     if mend:
         lasting = mend_store(project, faults)
         n_mended = len(faults) - len(lasting)
-        console.print(f"{n_mended} count(s) as never made from now on: `contimg run` makes them again.", soft_wrap=True)
+        console.print(f"{n_mended} of them count as never made: `contimg run` makes them again.", soft_wrap=True)
     else:
         console.print("`contimg check --store --mend` lets them count as never made.", soft_wrap=True)
     raise typer.Exit(1)
