@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.writing.aliases import _settled
 from contimg_assets.identity.ids import source_ids
 from contimg_assets_tests.database.conftest import HISTORY, assert_same_rows, dump
 from contimg_assets_tests.database.survey import Survey, fork_id
@@ -99,3 +100,11 @@ def test_aliases_when_an_epoch_goes_after_the_others_changed(database: ProductsD
     aliases = database.read_table("source_aliases")
     assert aliases["gone"].all()
     assert set(aliases["alias"]) == set(new)
+
+
+def test_heirs_that_are_gone_themselves_are_followed_to_theirs() -> None:
+    """Two sources of a chain may go in one transaction, in any order of their names."""
+    expected = {"a": "c", "b": "c", "d": None, "e": None}
+    assert _settled({"a": "b", "b": "c", "d": None, "e": "d"}) == expected
+    assert _settled({"e": "d", "d": None, "b": "c", "a": "b"}) == expected
+    assert _settled({"a": "b", "b": "a"}) == {"a": None, "b": None}

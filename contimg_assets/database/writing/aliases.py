@@ -88,7 +88,7 @@ def _write(connection: Connection, heirs: Mapping[str, str], gone: list[str]) ->
     table = TABLES["source_aliases"]
     # Its last measurements may have gone with a deleted epoch: what was noted when it lost the others holds.
     noted = {row.alias: row.source_id for row in connection.execute(sa.select(table)).all()} if gone else {}
-    present = {alias: heirs.get(alias, noted.get(alias)) for alias in gone}
+    present = _settled({alias: heirs.get(alias, noted.get(alias)) for alias in gone})
     if present:
         followed = sa.update(table).where(table.c.source_id == sa.bindparam("which"))
         connection.execute(
@@ -103,6 +103,18 @@ def _write(connection: Connection, heirs: Mapping[str, str], gone: list[str]) ->
     ]
     bulk.upsert(connection, table, pd.DataFrame(rows, columns=["alias", "source_id", "gone", "name"]))
     connection.execute(sa.delete(table).where(table.c.alias == table.c.source_id))
+
+
+def _settled(heirs: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Heirs of sources that are gone, those that are gone themselves followed to theirs; None where all are."""
+    settled: dict[str, str | None] = {}
+    for alias, heir in heirs.items():
+        passed = {alias}
+        while heir is not None and heir in heirs and heir not in passed:
+            passed.add(heir)
+            heir = heirs[heir]
+        settled[alias] = None if heir in passed else heir
+    return settled
 
 
 def _names(connection: Connection, gone: list[str]) -> dict[str, str]:
