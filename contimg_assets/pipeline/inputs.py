@@ -274,7 +274,11 @@ def is_settled(stage: Stage, epoch: str, world: World) -> bool:
         if record is None:
             return False
         if upstream.reads:
-            inputs = of(upstream, epoch, world, record.inputs.get(STATE_BEFORE, ""))
+            try:
+                inputs = of(upstream, epoch, world, record.inputs.get(STATE_BEFORE, ""))
+            except NotMadeYet:
+                # What it was made from was lost, such as a damaged file.
+                return False
             if not is_fresh(record, inputs, upstream.code_version(world.config)):
                 return False
     return True
