@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from contimg_assets.cli.app import collect_less_often
 from contimg_assets_tests.projects import TestProject, draw, make_project, make_survey
 
 # Machines are noisy and shared: how long an example takes says nothing.
@@ -37,10 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what was imported, which stays: it costs a sixth of a run otherwise."""
+    """Let the garbage collector pass over what was imported, as a run does: it costs a sixth of one otherwise."""
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    collect_less_often()
 
 
 @pytest.fixture(scope="session", autouse=True)

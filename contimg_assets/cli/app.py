@@ -134,7 +134,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     from contimg_assets.pipeline.project import Project
     from contimg_assets.pipeline.staleness import of_epochs
 
-    _collect_less_often()
+    collect_less_often()
     project = Project(config)
     chosen = _chosen_epochs(epochs, project.epochs())
     with open_instance(config.root) as instance, _progress() as progress:
@@ -162,7 +162,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     return project
 
 
-def _collect_less_often() -> None:
+def collect_less_often() -> None:
     """Let the garbage collector pass over what was imported, which stays, and look less often: a tenth of a run."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from contimg_assets.ingest.readers.base import NEEDS, Rows, Source
+from contimg_assets.ingest.readers.base import FinderReader, Source
 from contimg_assets.reading.columns import bare_name
 
 _COMMON = (
@@ -44,30 +44,19 @@ _GAUSSIANS = (
 _SOURCES = (Source("component_id", ("Source_ID",), text=True), *_COMMON)
 
 
-class CasdaReader:
+class CasdaReader(FinderReader):
     """RACS sources and Gaussians."""
-
-    name = "casda"
-    signature = (
-        frozenset({"Gaussian_ID", "Total_flux_Gaussian", "RA", "Dec"}),
-        frozenset({"Source_ID", "Total_flux_Source", "RA", "Dec"}),
-    )
-
-    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
-        return any(signature <= set(columns) for signature in self.signature)
 
     def sources(self, columns: Collection[str]) -> Sequence[Source]:
         gaussians = any(bare_name(name)[0].lower() == "gaussian_id" for name in columns)
-        return _GAUSSIANS if gaussians else _SOURCES
-
-    def needs(self) -> Sequence[tuple[str, ...]]:
-        return NEEDS
-
-    def wrote(self, comments: Sequence[str]) -> bool:
-        return False
-
-    def finish(self, rows: Rows) -> None:
-        return
+        return _GAUSSIANS if gaussians else self.columns
 
 
-READER = CasdaReader()
+READER = CasdaReader(
+    "casda",
+    (
+        frozenset({"Gaussian_ID", "Total_flux_Gaussian", "RA", "Dec"}),
+        frozenset({"Source_ID", "Total_flux_Source", "RA", "Dec"}),
+    ),
+    _SOURCES,
+)

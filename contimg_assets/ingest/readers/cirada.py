@@ -6,13 +6,13 @@ Its flags say which rows are duplicates of others or sidelobes; those are set as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.ingest.readers.base import NEEDS, Rows, Source, joined, unflagged
+from contimg_assets.ingest.readers.base import FinderReader, Rows, Source, joined, unflagged
 
 USABLE: Mapping[str, frozenset[float]] = {"Duplicate_flag": frozenset({0, 1}), "Quality_flag": frozenset({0, 4})}
 """Flags -> values of rows that are components of their own, and of the sky."""
@@ -53,32 +53,12 @@ _SOURCES = (
 )
 
 
-class CiradaReader:
-    """Components of VLASS."""
-
-    name = "cirada"
-    signature = (
-        frozenset({"Component_name", "Duplicate_flag", "Quality_flag", "RA", "DEC"}),
-        frozenset({"CompName", "DupFlag", "QualFlag", "RAJ2000", "DEJ2000"}),
-    )
-
-    def recognizes(self, columns: Collection[str], file_name: str) -> bool:
-        return any(signature <= set(columns) for signature in self.signature)
-
-    def sources(self, columns: Collection[str]) -> Sequence[Source]:
-        return _SOURCES
-
-    def needs(self) -> Sequence[tuple[str, ...]]:
-        return NEEDS
-
-    def wrote(self, comments: Sequence[str]) -> bool:
-        return False
-
-    def finish(self, rows: Rows) -> None:
-        for ours, (flag, reason) in _FLAGGED.items():
-            if ours in rows.numbers:
-                rows.failed.append((~unflagged(rows.numbers[ours], USABLE[flag]), ours, reason))
-        _name_apart(rows)
+def _finish(rows: Rows) -> None:
+    """Set flagged rows aside."""
+    for ours, (flag, reason) in _FLAGGED.items():
+        if ours in rows.numbers:
+            rows.failed.append((~unflagged(rows.numbers[ours], USABLE[flag]), ours, reason))
+    _name_apart(rows)
 
 
 def _name_apart(rows: Rows) -> None:
@@ -92,4 +72,12 @@ def _name_apart(rows: Rows) -> None:
         rows.texts["component_id"] = pc.if_else(pa.array(flagged), joined(names, lines, separator=" of row "), names)
 
 
-READER = CiradaReader()
+READER = FinderReader(
+    "cirada",
+    (
+        frozenset({"Component_name", "Duplicate_flag", "Quality_flag", "RA", "DEC"}),
+        frozenset({"CompName", "DupFlag", "QualFlag", "RAJ2000", "DEJ2000"}),
+    ),
+    _SOURCES,
+    _finish,
+)
