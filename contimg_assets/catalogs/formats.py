@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from contimg_assets.ingest.readers import cirada
+from contimg_assets.reading.columns import is_number
 
 _Columns = Mapping[str, tuple[tuple[str, ...], str]]
 
@@ -335,7 +336,7 @@ def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
     A name before the position counts as one column more.
     """
     layouts = next((one.layouts for one in DIALECTS if one.survey == survey and one.layouts), ())
-    named = [] if not first_row or _is_number(first_row[0]) else ["Name"]
+    named = [] if not first_row or is_number(first_row[0]) else ["Name"]
     row = first_row[len(named) :]
     if len(row) > len(_PLACE) and len(row[len(_PLACE)]) == 1 and row[len(_PLACE)].isalpha():
         # A warning, which other rows do not have.
@@ -350,13 +351,5 @@ def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
 def _fits(layout: tuple[str, ...], row: list[str]) -> bool:
     """Whether a row has numbers, or dashes for none, where a layout has them, and neither where it has a text."""
     return all(
-        (_is_number(word) or not word.strip("-")) != (name in _TEXTS) for name, word in zip(layout, row, strict=False)
+        (is_number(word) or not word.strip("-")) != (name in _TEXTS) for name, word in zip(layout, row, strict=False)
     )
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contimg_assets.errors import InputError
-from contimg_assets.reading.columns import first_line_of
+from contimg_assets.reading.columns import first_line_of, is_number
 from contimg_assets.reading.files import plain_name
 from contimg_assets.reading.headers import Header
 
@@ -68,7 +68,7 @@ def _described(path: Path, text: str, readme: Path | None, first_line: int, offs
     try:
         reader.header.get_cols(text.splitlines())
         columns = reader.header.cols
-        fills = [fill for fill in reader.data.fill_values if len(fill) == 3 and _is_number(fill[0])]
+        fills = [fill for fill in reader.data.fill_values if len(fill) == 3 and is_number(fill[0])]
         missing = {str(name): float(value) for value, _, name in fills}
     except (astropy_ascii.InconsistentTableError, ValueError, LookupError, AttributeError) as error:
         where = path if readme is None else readme
@@ -82,11 +82,3 @@ def _described(path: Path, text: str, readme: Path | None, first_line: int, offs
     told = " ".join(str(col.description or "") for col in columns if str(col.name).upper().startswith("RA"))
     frame = "FK4 1950" if _B1950.search(told) and "2000" not in told else None
     return Description(header, frame)
-
-
-def _is_number(text: object) -> bool:
-    try:
-        float(str(text))
-    except ValueError:
-        return False
-    return True

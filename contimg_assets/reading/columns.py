@@ -238,6 +238,15 @@ def refuse_repeated(where: str, asked: Sequence[str], repeated: frozenset[str]) 
             raise InputError(f"{where}: two columns are called {name!r}; rename one")
 
 
+def is_number(text: object) -> bool:
+    """Whether a text is a number, as Python reads one."""
+    try:
+        float(str(text))
+    except ValueError:
+        return False
+    return True
+
+
 def first_line_of(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
