@@ -387,3 +387,20 @@ def test_deleting_an_epoch_tells_of_later_ones_that_cannot_follow(finished: Test
     said = CliRunner().invoke(app, ["epoch", "delete", finished.epochs[0]])
     assert said.exit_code == 1
     assert f"failed: associated_sources of epoch {finished.epochs[2]}" in " ".join(said.output.split())
+
+
+def test_an_epoch_of_which_matches_and_a_catalog_are_lost_waits_while_others_are_folded(finished: TestProject) -> None:
+    before, store, lost = finished.rows(), finished.folder / "store", finished.epochs[1]
+    catalog = next((finished.folder / "catalogs").iterdir())
+    moved = catalog.rename(finished.folder / catalog.name)
+    shutil.rmtree(store / "reference")
+    shutil.rmtree(store / "catalog_matches" / lost)
+    for record in store.glob("error_model/*/record.json"):
+        older = re.sub(r'"code_version": "\w+"', '"code_version": "of an older version"', record.read_text("utf-8"))
+        record.write_text(older, encoding="utf-8")
+    report = finished.run(finished.epochs[:1])
+    assert report.errors == []
+    assert [catalog.name in problem for problem in report.problems] == [True]
+    moved.rename(catalog)
+    assert finished.run().complete
+    assert_same_rows(finished.rows(), before)
