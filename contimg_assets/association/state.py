@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -180,24 +180,3 @@ class FoldState:
         place = np.searchsorted(arrays[0], added.source[order])
         merged = (np.insert(old, place, new[order]) for old, new in zip(arrays, added.arrays, strict=True))
         return FoldState(*merged)
-
-    def changes_since(self, previous: FoldState) -> pa.Table:
-        """The rows that are new or differ from ``previous``: what a store keeps between two full states."""
-        at = np.searchsorted(previous.source, self.source)
-        inside = at < len(previous)
-        same = inside.copy()
-        for mine, theirs in zip(self.arrays, previous.arrays, strict=True):
-            # As bits, so that a missing flux equals a missing flux.
-            same[inside] &= mine.view(np.uint64)[inside] == theirs.view(np.uint64)[at[inside]]
-        gone = previous.part(np.flatnonzero(~np.isin(previous.source, self.source)))
-        gone = replace(gone, n_measurements=np.zeros(len(gone), np.int64))
-        return pa.concat_tables([self.part(np.flatnonzero(~same)).to_table(), gone.to_table()])
-
-    def with_changes(self, changes: pa.Table) -> FoldState:
-        """The inverse of `changes_since`: a row without measurements tells of a source that is gone."""
-        rows = FoldState.from_table(changes)
-        stays = ~np.isin(self.source, rows.source)
-        joined = [np.concatenate([mine[stays], theirs]) for mine, theirs in zip(self.arrays, rows.arrays, strict=True)]
-        state = FoldState(*joined)
-        order = np.argsort(state.source)
-        return FoldState(*(values[order[state.n_measurements[order] > 0]] for values in joined))

@@ -146,13 +146,6 @@ def test_sources_seen_together_in_one_image_stay_two() -> None:
     assert len(after.state) == len(EAST) + 1
 
 
-def test_what_changed_tells_of_sources_that_are_gone() -> None:
-    _, before, after = (result.state for result in folded(PLACES[0], *TWIN))
-    changes = after.changes_since(before)
-    assert 0 in changes["n_measurements"].to_pylist()
-    assert before.with_changes(changes) == after
-
-
 def _crowd(seed: int, n_epochs: int) -> list[pd.DataFrame]:
     """Sources that jump by some arcsec, seen in two images that know nothing of each other."""
     rng = np.random.default_rng(seed)
@@ -178,12 +171,10 @@ def test_nothing_is_lost_and_the_order_of_rows_does_not_matter(seed: int) -> Non
     heirs: dict[int, int] = {}
     members: dict[int, list[int]] = {}
     for each in tables:
-        before = state
         result = fold(state, each, None, about)
         state = result.state
         shuffled = fold(shuffled, each.sample(frac=1.0, random_state=rng.integers(1 << 31)), None, about).state
         assert state == shuffled
-        assert before.with_changes(state.changes_since(before)) == state
         ASSOCIATIONS.to_arrow(result.associations)
         RELATIONS.to_arrow(result.relations)
         present = set(state.source.tolist())

@@ -1,7 +1,6 @@
 """The state: what goes to disk comes back bit for bit, small, and tells equal from different."""
 
 import io
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -75,23 +74,6 @@ def test_60000_sources_take_at_most_6_megabytes() -> None:
     pq.write_table(state.to_table(), buffer, compression="zstd")
     assert 59_000 < len(state) < 61_000
     assert buffer.tell() <= 6_000_000
-
-
-def test_changes_between_states_give_the_later_one_back(states: list[FoldState]) -> None:
-    for before, after in pairwise(states):
-        changes = after.changes_since(before)
-        assert changes.num_rows <= len(after)
-        assert before.with_changes(changes) == after
-    assert states[-1].changes_since(states[-1]).num_rows == 0
-    assert states[-1].with_changes(states[-1].changes_since(states[-1])) == states[-1]
-
-
-def test_changes_are_only_what_changed() -> None:
-    tables = simulate_detections(500, 2, seed=1)
-    first = fold(FoldState.empty(), tables[0], Association()).state
-    few = tables[1].iloc[:10]
-    second = fold(first, few, Association()).state
-    assert second.changes_since(first).num_rows == 10
 
 
 def test_a_table_that_is_no_state_is_refused(states: list[FoldState]) -> None:
