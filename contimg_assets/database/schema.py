@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,11 +45,25 @@ def alembic_config(connection: Connection | None = None) -> AlembicConfig:
 
 def newest_revision() -> str:
     """The revision that this version of the package writes."""
+    return _known_revisions()[0]
+
+
+def _known_revisions() -> tuple[str, ...]:
+    """All revisions, the newest first."""
+    config = alembic_config()
+    folders = config.get_main_option("version_locations")
+    return _revisions_in(
+        str(config.get_main_option("script_location")), None if folders is None else tuple(folders.split(os.pathsep))
+    )
+
+
+@cache
+def _revisions_in(migrations: str, folders: tuple[str, ...] | None) -> tuple[str, ...]:
+    # Alembic loads every migration for that, and each run asks more than once.
     from alembic.script import ScriptDirectory
 
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    assert head is not None
-    return head
+    scripts = ScriptDirectory(migrations, version_locations=None if folders is None else list(folders))
+    return tuple(script.revision for script in scripts.walk_revisions())
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -74,7 +89,6 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
         without their parents.
     """
     from alembic import command
-    from alembic.script import ScriptDirectory
 
     if revision == "head":
         with reading(engine) as connection:
@@ -82,8 +96,7 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
                 return newest_revision()
     with _migrating(engine) as connection:
         before = current_revision(connection)
-        known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-        if before is not None and before not in known:
+        if before is not None and before not in _known_revisions():
             raise StoreError(
                 f"the products database has schema revision {before}, which this version of contimg_assets does not "
                 "know; install the version that wrote it, or a newer one"
