@@ -309,16 +309,23 @@ def project_in(folder: Path) -> Project:
     return Project(load_config(folder / "contimg.yaml"))
 
 
-@pytest.fixture
-def updated(tmp_path: Path, instance: dg.DagsterInstance) -> FrozenProject:
-    """The survey as today's code brings it up to date."""
-    project = unpack(tmp_path / "updated")
+@pytest.fixture(scope="module")
+def updated(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> FrozenProject:
+    """The survey as today's code brings it up to date; to be read and not to be changed."""
+    project = unpack(tmp_path_factory.mktemp("updated"))
     assert bring_up_to_date(project_in(project.folder), instance).complete
     return project
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
+    """The one that has seen it brought up to date."""
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
+@pytest.fixture
+def new_instance() -> Iterator[dg.DagsterInstance]:
     """One that has never seen the survey."""
     with dg.DagsterInstance.ephemeral() as one:
         yield one
@@ -387,21 +394,23 @@ def test_its_database_is_read_before_it_is_made_again(frozen: FrozenProject) -> 
 
 
 def test_making_it_all_again_gives_the_same(
-    updated: FrozenProject, instance: dg.DagsterInstance, tmp_path: Path
+    updated: FrozenProject, new_instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     again = unpack(tmp_path / "again")
-    report = bring_up_to_date(project_in(again.folder), instance, force=True)
+    report = bring_up_to_date(project_in(again.folder), new_instance, force=True)
     assert report.complete
     assert report.run_ids
     assert_same_records(again, updated)
     assert_same_tables(again.rows(), updated.rows())
 
 
-def test_deliveries_alone_give_the_same(updated: FrozenProject, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_deliveries_alone_give_the_same(
+    updated: FrozenProject, new_instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     """All epochs at once, where the survey had one come late; aliases are what that leaves behind."""
     new = unpack(tmp_path / "new", only=("contimg.yaml", "catalogs", "incoming"))
     project = project_in(new.folder)
-    assert bring_up_to_date(project, instance).complete
+    assert bring_up_to_date(project, new_instance).complete
     rows = updated.rows()
     decision = rows["match_overrides"].iloc[0]
     project.products.decide_match(
