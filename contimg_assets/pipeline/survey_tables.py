@@ -22,6 +22,7 @@ from contimg_assets.pipeline.sky_parts import SkyParts
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE, REFERENCE_STAGE, SCALES_TABLE
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, stated
+from contimg_assets.reading.byte_by_byte import readme_of
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.schemas.parts import parts_of
@@ -63,13 +64,21 @@ def missing_catalog(config: Config, name: str) -> str | None:
     return f"{path}: no such file for the catalog {name!r}; put it there, or correct catalogs.{name}.path"
 
 
+def catalog_file_version(config: Config, name: str) -> str:
+    """Version of the bytes of a configured catalog's file, and of the ReadMe that describes its columns."""
+    path = config.catalog_path(name)
+    readme = readme_of(path)
+    file = file_version(path)
+    return file if readme is None else combine_versions(file, file_version(readme))
+
+
 def catalog_code_version(catalog: CatalogConfig) -> str:
     """Version of the code and the configuration that a reference catalog is made by."""
     return combine_versions(REFERENCE_STAGE.algorithm, catalog.version)
 
 
 def catalog_input_version(config: Config, name: str) -> str:
-    """Version of everything that `reference/<name>` is made from: the file's bytes, its configuration and our code.
+    """Version of everything that `reference/<name>` is made from: the file, its configuration and our code.
 
     Raises
     ------
@@ -78,7 +87,7 @@ def catalog_input_version(config: Config, name: str) -> str:
     """
     if (missing := missing_catalog(config, name)) is not None:
         raise InputError(missing)
-    file = file_version(config.catalog_path(name))
+    file = catalog_file_version(config, name)
     return combine_versions(REFERENCE_STAGE.algorithm, file, config.catalogs[name].version, str(REFERENCE.arrow))
 
 

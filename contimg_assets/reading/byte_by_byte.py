@@ -48,13 +48,30 @@ def own_description(path: Path, content: bytes) -> Description:
 
 def description_beside(path: Path) -> Description | None:
     """The description of a file in the ReadMe of its folder; None without one."""
+    readme = readme_of(path)
+    return None if readme is None else _described(path, _text_of(readme), readme, 1, 0)
+
+
+def readme_of(path: Path) -> Path | None:
+    """The ReadMe of a file's folder that describes its columns; None where there is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> readme_of(Path("no_such_folder/table.dat")) is None
+    True
+    """
     for readme in sorted(path.parent.glob("[Rr][Ee][Aa][Dd][Mm][Ee]*")):
         if not readme.is_file() or readme.stat().st_size > _LARGEST_README:
             continue
-        text = readme.read_bytes().decode("utf-8", "replace")
+        text = _text_of(readme)
         if _TITLE.decode() in text and plain_name(path) in text.lower():
-            return _described(path, text, readme, 1, 0)
+            return readme
     return None
+
+
+def _text_of(readme: Path) -> str:
+    return readme.read_bytes().decode("utf-8", "replace")
 
 
 def _described(path: Path, text: str, readme: Path | None, first_line: int, offset: int) -> Description:

@@ -75,14 +75,17 @@ def wrapped(ra_deg: Floats) -> Floats:
 
 def sexagesimal(texts: pa.Array, hours: bool) -> Floats:
     """Texts in degrees, NaN where they are no angles; shape (n,)."""
+    # One comma, in the last number, is a decimal one.
+    texts = pc.replace_substring_regex(texts, r"^([^,]*\d),(\d+[^,\d]*)$", r"\1.\2")
     result = np.full(len(texts), np.nan)
     for pattern in (_SEXAGESIMAL, _DOTTED):
         parts = pc.extract_regex(texts, pattern)
         whole, minutes, seconds = (_floats(parts, part) for part in ("whole", "minutes", "seconds"))
+        in_parts = np.isnan(seconds) | (minutes == np.floor(minutes))
         seconds = np.where(np.isnan(seconds), 0.0, seconds)
         negative = np.asarray(pc.fill_null(pc.equal(pc.struct_field(parts, "sign"), "-"), False))
         value = np.where(negative, -1.0, 1.0) * (whole + minutes / 60.0 + seconds / 3600.0)
-        sound = (minutes < 60) & (seconds <= 60)
+        sound = (minutes < 60) & (seconds <= 60) & in_parts
         result = np.where(sound, value * (_DEGREES_AN_HOUR if hours else 1.0), result)
     parts = pc.extract_regex(texts, _SUFFIXED)
     number = _floats(parts, "number")

@@ -16,9 +16,10 @@ from astropy.time import Time
 
 from contimg_assets.catalogs.inspect import inspect_file, inspect_reference
 from contimg_assets.catalogs.read import read_catalog
-from contimg_assets.config import CatalogConfig, Config, Ingest
+from contimg_assets.config import CatalogConfig, Config, Ingest, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.epoch import read_epoch
+from contimg_assets.pipeline.survey_tables import catalog_input_version
 from contimg_assets_tests.ingest import build
 from contimg_assets_tests.ingest.test_damaged import GOOD
 
@@ -239,6 +240,18 @@ def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str) -> None
     found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
     assert found.separation(true).arcsec.max() < 1e-4
     assert got["flux_mjy"].tolist() == pytest.approx([1200.0, np.nan], nan_ok=True)
+
+
+def test_a_catalog_whose_readme_changed_is_another(tmp_path: Path) -> None:
+    (tmp_path / "mrcj2000.dat").write_text("0039-003 00 42 00.0 -00 15 00  1.20\n")
+    (tmp_path / "contimg.yaml").write_text("catalogs: {mrc: {preset: mrc, path: mrcj2000.dat}}\n")
+    config = load_config(tmp_path / "contimg.yaml")
+    versions = [catalog_input_version(config, "mrc")]
+    for text in ("Of another file.", README.replace("EPOCH", "J2000"), README.replace("EPOCH", "B1950")):
+        (tmp_path / "ReadMe").write_text(text)
+        versions.append(catalog_input_version(config, "mrc"))
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 3
 
 
 def test_a_table_of_a_journal_describes_itself(tmp_path: Path) -> None:

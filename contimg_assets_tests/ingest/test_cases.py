@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -16,6 +17,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
 from contimg_assets.ingest.manifest import read_manifest
 from contimg_assets.pipeline.deliveries import delivery_version, find_deliveries
+from contimg_assets.reading.positions import sexagesimal
 from contimg_assets_tests.ingest import build
 
 TRUTH = build.sky(12)
@@ -292,6 +294,23 @@ def test_sexagesimal_positions(tmp_path: Path, kind: str) -> None:
     got = read(tmp_path, content, f"x.{kind}").detections.set_index("component_id").loc[TRUTH["component_id"]]
     np.testing.assert_allclose(got["ra_deg"], TRUTH["ra_deg"], rtol=0, atol=1e-8)
     np.testing.assert_allclose(got["dec_deg"], TRUTH["dec_deg"], rtol=0, atol=1e-8)
+
+
+def test_sexagesimal_positions_with_decimal_commas(tmp_path: Path) -> None:
+    sky = SkyCoord(TRUTH["ra_deg"], TRUTH["dec_deg"], unit="deg")
+    table = TRUTH.assign(
+        ra_deg=[text.replace(".", ",") for text in sky.ra.to_string("hour", sep=":", precision=6)],
+        dec_deg=[text.replace(".", ",") for text in sky.dec.to_string(sep="dms", precision=5)],
+    )
+    content = table.to_csv(index=False, sep=";", decimal=",").encode()
+    got = read(tmp_path, content, "x.csv").detections.set_index("component_id").loc[TRUTH["component_id"]]
+    np.testing.assert_allclose(got["ra_deg"], TRUTH["ra_deg"], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(got["dec_deg"], TRUTH["dec_deg"], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("text", ["12,34,56", "12:34:56,7,8", "12:34,56:7", "12:34.56:7", ",5"])
+def test_damaged_sexagesimal_cells_are_no_positions(text: str) -> None:
+    assert np.isnan(sexagesimal(pa.array([text]), hours=True)).all()
 
 
 @pytest.mark.parametrize("frame", ["galactic", "fk4", "fk5"])

@@ -21,10 +21,11 @@ from contimg_assets.orchestration.automation.requests import digest, runs_to_lau
 from contimg_assets.orchestration.epoch_assets import seen_outside
 from contimg_assets.orchestration.partitions import register_epochs
 from contimg_assets.orchestration.runs.dead_runs import UNFINISHED, fail_dead_runs, never_taken, told_of_waiting
-from contimg_assets.pipeline.deliveries import NO_IMAGES, Delivery, file_version, images_version
+from contimg_assets.pipeline.deliveries import NO_IMAGES, Delivery, images_version
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_epochs, work_to_do
+from contimg_assets.pipeline.survey_tables import catalog_file_version
 
 # The cursor holds a digest per bucket of epochs instead of a version per epoch, so it stays a few kB for ever.
 _BUCKETS = 256
@@ -194,8 +195,9 @@ def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> 
 
 def _catalog_file_versions(project: Project) -> dict[str, str]:
     """Content version of every configured catalog's file that is there."""
-    paths = {name: project.config.catalog_path(name) for name in project.config.catalogs}
-    return {name: file_version(path) for name, path in paths.items() if path.is_file()}
+    config = project.config
+    present = [name for name in config.catalogs if config.catalog_path(name).is_file()]
+    return {name: catalog_file_version(config, name) for name in present}
 
 
 def _images_versions(project: Project, deliveries: Iterable[Delivery]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from contimg_assets.orchestration.partitions import (
 from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
 from contimg_assets.pipeline import progress
-from contimg_assets.pipeline.deliveries import NO_IMAGES, file_version, images_version
+from contimg_assets.pipeline.deliveries import NO_IMAGES, images_version
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
@@ -41,7 +41,7 @@ from contimg_assets.pipeline.staleness import (
     stages_from,
     work_to_do,
 )
-from contimg_assets.pipeline.survey_tables import reference_tables, scales_input_version
+from contimg_assets.pipeline.survey_tables import catalog_file_version, reference_tables, scales_input_version
 
 # Those that wait until all others have been made.
 _LAST = frozenset({PRODUCTS.name, *(stage.name for stage in EPOCH_STAGES if stage.of_images)})
@@ -243,7 +243,7 @@ def _make_catalogs(project: Project, launcher: _Launcher) -> None:
     for table in reference_tables(project.config):
         if table.needs_making:
             (key,) = stage_keys([table.name])
-            file = file_version(project.config.catalog_path(key.path[-1]))
+            file = catalog_file_version(project.config, key.path[-1])
             launcher.instance.report_runless_asset_event(seen_outside(catalog_file_key(key.path[-1]), file))
             launcher.launch([key], {})
 
