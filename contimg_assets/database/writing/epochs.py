@@ -15,6 +15,7 @@ from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Block, Hashes, make_block, pack
 from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.database.light_curves import read_block
+from contimg_assets.database.limits import sources_with_limits
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import epoch_versions, write_epoch_versions
 from contimg_assets.database.writing.image_coverage import insert_coverage
@@ -30,11 +31,11 @@ _OF_EPOCH = (
     "corrections",
     "stokes_measurements",
     "measurements",
+    "image_limits",
     "image_coverage",
     "image_depths",
     "images",
     "epoch_blocks",
-    "epoch_limits",
     "epoch_versions",
     "epochs",
 )
@@ -48,6 +49,7 @@ class ChangedEpochs:
     ----------
     written, unchanged, deleted : names, in the order in which they came
     before, after : the points of epochs that were there and are not as they were, and of those that are written now
+    limited : the source of each upper limit that epochs had which are not as they were
     """
 
     written: list[str] = field(default_factory=list)
@@ -55,6 +57,7 @@ class ChangedEpochs:
     deleted: list[str] = field(default_factory=list)
     before: dict[str, Block] = field(default_factory=dict)
     after: dict[str, Block] = field(default_factory=dict)
+    limited: list[Hashes] = field(default_factory=list)
 
     @property
     def sources(self) -> Hashes:
@@ -120,8 +123,9 @@ def delete_forced(connection: Connection, epoch: str) -> None:
 
 
 def _take_out(connection: Connection, epoch: str, change: ChangedEpochs) -> None:
-    """Delete an epoch's rows, and keep its points in the change."""
+    """Delete an epoch's rows, and keep its points, and whose limits it had, in the change."""
     change.before[epoch] = read_block(connection, epoch)
+    change.limited.append(sources_with_limits(connection, epoch))
     associations = TABLES["associations"]
     own = sa.and_(associations.c.epoch == epoch, associations.c.copied_by.is_(None))
     connection.execute(sa.delete(associations).where(own))
@@ -153,7 +157,6 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     block = make_block(tables["images"], measurements, associations, tables["configurations"], products.band_mhz)
     packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
     connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)
-    connection.execute(sa.insert(TABLES["epoch_limits"]), {"epoch": epoch, "sources": b""})
     return block
 
 

@@ -27,8 +27,8 @@ NEIGHBOR_DEG = ISOLATED.within_arcsec / 3600.0
 _MARGIN_DEG = 0.1
 _ORDER = 6
 _MANY_IMAGES, _MANY_RUNS = 100, 300
-_COLUMNS = ("id", "ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "is_new",
-            "new_significance", "new_image")  # fmt: skip
+_COLUMNS = ("id", "ra_deg", "dec_deg", "healpix", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec",
+            "n_limits", "is_new", "new_significance", "new_image")  # fmt: skip
 
 
 @dataclass(frozen=True)

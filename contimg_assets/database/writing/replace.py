@@ -34,7 +34,6 @@ from contimg_assets.database.writing.sources import (
     delete_sources,
     n_relations,
     novelty,
-    same_as_before,
     write_sources,
     write_variability,
 )
@@ -129,8 +128,7 @@ def _recompute_sources(
     since_mjd = -np.inf if all_again else float(images["mjd"].min())
     judged = novelty(recomputed.sources, before.sources, observed, parameters, since_mjd)
     watch.lap("new sources")
-    elsewhere = all_again | ~same_as_before(recomputed.sources, before.sources, ("first_ra_deg", "first_dec_deg"))[1]
-    missing = Missing(observed, recomputed, elsewhere, change.written, bands)
+    missing = Missing(observed, recomputed, before.sources, change, bands, all_again)
     n_limits = update_limits(connection, missing, vanished, parameters)
     watch.lap("limits")
     sources = recomputed.sources.drop(
