@@ -43,6 +43,7 @@ FROM_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md
 INTERNAL_TABLES = (
     "epoch_versions",
     "epoch_blocks",
+    "epoch_cells",
     "image_coverage",
     "image_depths",
     "image_limits",

@@ -61,7 +61,7 @@ _SCHEMAS: dict[str, TableSchema] = {
     "variability_stats": VARIABILITY_STATS,
 }
 # Packed copies of other tables: of no use outside.
-_INTERNAL = ("epoch_blocks", "image_coverage", "image_depths", "image_limits", "forced_epochs")
+_INTERNAL = ("epoch_blocks", "epoch_cells", "image_coverage", "image_depths", "image_limits", "forced_epochs")
 _ROWS_AT_ONCE = 100_000
 _SOURCES_AT_ONCE = 1000
 

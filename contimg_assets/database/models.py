@@ -177,6 +177,15 @@ class EpochBlock(Base):
     __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _STRICT)
 
 
+class EpochCells(Base):
+    """Where on the sky an epoch has points of light curves, so that far epochs need not be read."""
+
+    __tablename__ = "epoch_cells"
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    cells: Mapped[bytes] = mapped_column(comment="Ascending HEALPix cells (nested, order 6), 16 bits each")
+    __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _STRICT)
+
+
 class Image(Base):
     """One mosaic or observation."""
 

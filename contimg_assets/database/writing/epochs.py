@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Block, Hashes, make_block, pack
 from contimg_assets.database.epoch_products import EpochProducts
-from contimg_assets.database.light_curves import read_block
+from contimg_assets.database.light_curves import pack_cells, read_block
 from contimg_assets.database.limits import sources_with_limits
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import epoch_versions, write_epoch_versions
@@ -23,6 +23,7 @@ from contimg_assets.database.writing.image_depths import insert_depths
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.errors import StoreError
 from contimg_assets.ingest.bands import band_names
+from contimg_assets.sky.arrays import Floats
 
 ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
 # Tables with an epoch's rows, those that refer to others first.
@@ -36,6 +37,7 @@ _OF_EPOCH = (
     "image_depths",
     "images",
     "epoch_blocks",
+    "epoch_cells",
     "epoch_versions",
     "epochs",
 )
@@ -64,6 +66,13 @@ class ChangedEpochs:
         """Hashes of the sources that have points in a changed epoch, before or after, ascending."""
         blocks = (*self.before.values(), *self.after.values())
         return np.unique(np.concatenate([NO_HASHES, *(block.sources for block in blocks)]))
+
+    @property
+    def places(self) -> tuple[Floats, Floats]:
+        """ra_deg, dec_deg of the points of changed epochs, before and after."""
+        found = [block.places for block in (*self.before.values(), *self.after.values())]
+        ra, dec = (np.concatenate([np.empty(0), *(place[axis] for place in found)]) for axis in (0, 1))
+        return ra, dec
 
 
 def replace_rows(
@@ -157,6 +166,7 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     block = make_block(tables["images"], measurements, associations, tables["configurations"], products.band_mhz)
     packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
     connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)
+    connection.execute(sa.insert(TABLES["epoch_cells"]), {"epoch": epoch, "cells": pack_cells(block.cells)})
     return block
 
 

@@ -49,6 +49,11 @@ class Present:
         """Hashes of the sources, ascending."""
         return self.sources["id"].to_numpy()
 
+    def of(self, ids: Hashes) -> pd.DataFrame:
+        """The rows of some sources."""
+        rows: pd.DataFrame = self.sources[np.isin(self.ids, ids)]
+        return rows
+
     def holds(self, ra_deg: Floats, dec_deg: Floats) -> bool:
         """Whether all that matters to sources at some positions is here."""
         return self.core is None or bool(np.isin(coarser(healpix_29(ra_deg, dec_deg), _ORDER), self.core).all())

@@ -120,8 +120,9 @@ def _recompute_sources(
     touched = np.union1d(change.sources, before.ids if all_again else covered(before.sources, images))
     watch.lap("touched")
     bands = mhz_of_names({*images_before["band"], *observed.images["band"]})
-    recomputed = recompute(connection, observed.epochs, touched, parameters, watch, bands, errors)
-    moved = pd.concat([recomputed.sources, before.sources[np.isin(before.ids, touched)]])[["ra_deg", "dec_deg"]]
+    epochs = observed.epochs if all_again else observed.epochs.about(*_places(change, before.of(touched)))
+    recomputed = recompute(connection, epochs, touched, parameters, watch, bands, errors)
+    moved = pd.concat([recomputed.sources, before.of(touched)])[["ra_deg", "dec_deg"]]
     if not before.holds(moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()):
         before = read_sources(connection)
     vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
@@ -140,9 +141,15 @@ def _recompute_sources(
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)
     watch.lap("write variability")
-    places = moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()
+    to_match = moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()
     n_new = len(np.setdiff1d(recomputed.ids, before.ids))
-    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), n_new, places)
+    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), n_new, to_match)
+
+
+def _places(change: ChangedEpochs, sources: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Where points of changed epochs, and of the sources that the change touches, are or were: ra_deg, dec_deg."""
+    ra, dec = change.places
+    return np.concatenate([ra, sources["ra_deg"].to_numpy()]), np.concatenate([dec, sources["dec_deg"].to_numpy()])
 
 
 def _changed_images(before: pd.DataFrame, now: pd.DataFrame, change: ChangedEpochs) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def recompute(
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         for part, points in passes(connection, epochs, touched, whole_blocks=True):
             watch.lap("read light curves")
-            n_chunks = max(1, -(-sum(len(here.own["source"]) for here in points) // CHUNK_POINTS))
+            n_chunks = max(1, -(-sum(map(len, points)) // CHUNK_POINTS))
             of_sources = partial(_of_sources, (epochs.names, bands_mhz), points, (parameters, errors))
             parts += [one for one in pool.map(of_sources, np.array_split(part, n_chunks)) if one is not None]
             watch.lap("statistics")
