@@ -65,12 +65,6 @@ class Block:
     copied: pa.Table
 
     @property
-    def sources(self) -> Hashes:
-        """Hashes of the sources that have points here, ascending."""
-        both = (self.points.column("source").to_numpy(), self.copied.column("source").to_numpy())
-        return np.unique(np.concatenate(both))
-
-    @property
     def places(self) -> tuple[Floats, Floats]:
         """ra_deg, dec_deg of the points."""
         x, y, z = (self.points.column(axis).to_numpy() for axis in "xyz")

@@ -83,3 +83,20 @@ def test_relations_are_counted_by_their_sources_alone(database: ProductsDatabase
         ids = np.sort(from_hex(np.array(few, dtype=object)))
         with reading(database.engine) as connection:
             assert n_relations(connection, ids).tolist() == counts[sorted(few)].tolist()
+
+
+def test_a_point_farther_from_its_source_than_any_association_reaches_is_not_missed(
+    database: ProductsDatabase, read: list[str]
+) -> None:
+    survey = Survey(20, 4, detected=1.0)
+    # Five degrees off in one epoch: in no cell about the others.
+    survey.shift[1, 1] = 18_000.0
+    survey.ra[:], survey.dec[:] = survey.ra[0], survey.dec[0] + np.arange(20) / 60.0 - 0.15
+    epochs = survey.epochs()
+    database.replace_epochs(epochs)
+    expected = dump(database)
+    database.replace_epochs([survey.epoch(3, flux_factor=1.1, version="2")])
+    read.clear()
+    database.replace_epochs([epochs[3]])
+    assert read.count(survey.names[1]) == 1
+    assert_same_rows(dump(database), expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,8 +64,17 @@ class ChangedEpochs:
     @property
     def sources(self) -> Hashes:
         """Hashes of the sources that have points in a changed epoch, before or after, ascending."""
-        blocks = (*self.before.values(), *self.after.values())
-        return np.unique(np.concatenate([NO_HASHES, *(block.sources for block in blocks)]))
+        return np.unique(np.concatenate([self.members_before, self.members_after]))
+
+    @property
+    def members_before(self) -> Hashes:
+        """The source of each point that changed epochs had."""
+        return _members(self.before)
+
+    @property
+    def members_after(self) -> Hashes:
+        """The source of each point that changed epochs have now."""
+        return _members(self.after)
 
     @property
     def places(self) -> tuple[Floats, Floats]:
@@ -73,6 +82,11 @@ class ChangedEpochs:
         found = [block.places for block in (*self.before.values(), *self.after.values())]
         ra, dec = (np.concatenate([np.empty(0), *(place[axis] for place in found)]) for axis in (0, 1))
         return ra, dec
+
+
+def _members(blocks: Mapping[str, Block]) -> Hashes:
+    columns = [table["source"].to_numpy() for block in blocks.values() for table in (block.points, block.copied)]
+    return np.concatenate([NO_HASHES, *columns])
 
 
 def replace_rows(

@@ -28,7 +28,7 @@ _MARGIN_DEG = 0.1
 _ORDER = 6
 _MANY_IMAGES, _MANY_RUNS = 100, 300
 _COLUMNS = ("id", "ra_deg", "dec_deg", "healpix", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec",
-            "n_limits", "is_new", "new_significance", "new_image")  # fmt: skip
+            "n_measurements", "n_limits", "is_new", "new_significance", "new_image")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from contimg_assets.database.writing.sources import (
     write_sources,
     write_variability,
 )
-from contimg_assets.database.writing.statistics import recompute
+from contimg_assets.database.writing.statistics import has_all_points, recompute
 from contimg_assets.database.writing.stored import read_images, read_observed
 from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.sky.arrays import Floats
@@ -122,6 +122,8 @@ def _recompute_sources(
     bands = mhz_of_names({*images_before["band"], *observed.images["band"]})
     epochs = observed.epochs if all_again else observed.epochs.about(*_places(change, before.of(touched)))
     recomputed = recompute(connection, epochs, touched, parameters, watch, bands, errors)
+    if not (epochs.near.all() or has_all_points(recomputed, before.sources, change, touched)):
+        recomputed = recompute(connection, observed.epochs, touched, parameters, watch, bands, errors)
     moved = pd.concat([recomputed.sources, before.of(touched)])[["ra_deg", "dec_deg"]]
     if not before.holds(moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()):
         before = read_sources(connection)
