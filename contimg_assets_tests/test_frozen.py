@@ -433,7 +433,9 @@ def test_a_new_database_has_every_column_of_the_old_one(frozen: FrozenProject, t
     project_in(tmp_path / "new").products.upgrade()
     present = FrozenProject(tmp_path / "new").columns()
     for table, columns in frozen.columns().items():
-        assert_kept(columns, present[table])
+        # Upper limits have another form; what the writer kept of them for itself is no more.
+        if table != "epoch_limits":
+            assert_kept(columns, present[table])
 
 
 def test_an_instance_made_before_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

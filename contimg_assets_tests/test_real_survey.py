@@ -76,10 +76,9 @@ def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
     labels["epoch"] = "epoch" + labels["epoch"].astype(str).str.zfill(2)
     labels["image"] = labels["field"] + "_SB" + labels["sbid"].astype(str)
     read = project.products.read_table
-    measurements = read("measurements")
     yield RealSurvey(
         project,
-        measurements[measurements["is_limit"] == 0],
+        read("measurements"),
         read("associations"),
         read("corrections"),
         read("variability"),

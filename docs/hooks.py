@@ -24,7 +24,14 @@ import contimg_assets
 from contimg_assets.database.models import TABLES, Base
 from contimg_assets.pipeline.stages import STAGES
 from contimg_assets.schemas import TableSchema
-from contimg_assets.schemas.variability import LIGHT_CURVE, PAIRS, PHOTOMETRY, SOURCE_MEASUREMENTS, VARIABILITY_STATS
+from contimg_assets.schemas.variability import (
+    LIGHT_CURVE,
+    PAIRS,
+    PHOTOMETRY,
+    SOURCE_MEASUREMENTS,
+    UPPER_LIMITS,
+    VARIABILITY_STATS,
+)
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -36,9 +43,10 @@ FROM_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md
 INTERNAL_TABLES = (
     "epoch_versions",
     "epoch_blocks",
-    "epoch_limits",
+    "epoch_cells",
     "image_coverage",
     "image_depths",
+    "image_limits",
     "recomputed_with",
 )
 
@@ -135,7 +143,7 @@ def columns_page() -> str:
     parts.append(f"### Tables for the program itself\n\nNo reader needs these tables.\n\n{internal}")
     parts.append("## Views of the products database\n")
     view = {"light_curve": "light_curves"}
-    for schema in (SOURCE_MEASUREMENTS, LIGHT_CURVE, PHOTOMETRY, VARIABILITY_STATS):
+    for schema in (SOURCE_MEASUREMENTS, LIGHT_CURVE, UPPER_LIMITS, PHOTOMETRY, VARIABILITY_STATS):
         name = view.get(schema.name, schema.name)
         parts.append(_section(f"View `{name}`", f"{schema.description}.", _schema_rows(schema)))
     parts.append("## Tables of the store\n")

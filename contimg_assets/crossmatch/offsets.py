@@ -298,8 +298,8 @@ def systematic(cloud: Cloud, n_true: Floats) -> tuple[Floats, Floats]:
     """
     added = [np.zeros(cloud.n_groups), np.zeros(cloud.n_groups)]
     limit = 1.0 + 2.0 * robust.MAD_SIGMA_ERROR / np.sqrt(np.maximum(n_true, 1.0))
-    weights = cloud.weights(n_true, *added)
-    excess = [_spread(cloud, axis, weights, added[axis]) > limit for axis in (0, 1)]
+    weights, one = cloud.weights(n_true, *added), np.ones(cloud.n_groups)
+    excess = [_wider(cloud, axis, weights, added[axis], limit) for axis in (0, 1)]
     cloud = cloud.only((excess[0] | excess[1])[cloud.group])
     if not len(cloud.x):
         return added[0], added[1]
@@ -310,7 +310,7 @@ def systematic(cloud: Cloud, n_true: Floats) -> tuple[Floats, Floats]:
             low, high = np.zeros(cloud.n_groups), 2.0 * _largest(np.abs(residual), cloud)
             for _ in range(10):
                 middle = 0.5 * (low + high)
-                too_small = _spread(cloud, axis, weights, middle) > 1.0
+                too_small = _wider(cloud, axis, weights, middle, one)
                 low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
             added[axis] = np.where(excess[axis], 0.5 * (low + high), 0.0)
     return added[0], added[1]
@@ -323,8 +323,8 @@ def _largest(values: Floats, cloud: Cloud) -> Floats:
     return largest
 
 
-def _spread(cloud: Cloud, axis: int, weight: Floats, added: Floats) -> Floats:
-    """1.4826 weighted median of |residual| / sqrt(sigma^2 + added^2) of each group; 0 for groups without rows."""
+def _wider(cloud: Cloud, axis: int, weight: Floats, added: Floats, limit: Floats) -> Flags:
+    """Whether 1.4826 weighted median of |residual| / sqrt(sigma^2 + added^2) of each group is above its limit."""
     residual, sigma = ((cloud.x, cloud.sigma_x), (cloud.y, cloud.sigma_y))[axis]
     value = np.abs(residual) / np.sqrt(sigma**2 + added[cloud.group] ** 2)
-    return robust.MAD_TO_SIGMA_4 * robust.weighted_medians_of_groups(value, weight, cloud.group, cloud.n_groups)
+    return robust.weighted_medians_exceed(robust.MAD_TO_SIGMA_4 * value, weight, cloud.group, limit)

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from contimg_assets.identity.ids import from_hex
 from contimg_assets.ingest.bands import bands_mhz
-from contimg_assets.sky.arrays import Floats, Indices, Integers
+from contimg_assets.sky.arrays import Cells, Floats, Indices, Integers
+from contimg_assets.sky.cells import coarser, healpix_29
 from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets.variability.error_model import in_image_radii
 from contimg_assets.variability.segments import LightCurves, places
@@ -27,6 +28,8 @@ Points = dict[str, npt.NDArray[Any]]
 """Column -> values, one a point: the columns of `Block.points`."""
 
 NO_HASHES: Hashes = np.empty(0, dtype=np.uint64)
+CELL_ORDER = 6
+"""Order of the HEALPix cells by which epochs are told to be near or far: their neighbors hold 18 arcmin about them."""
 COPIED = pa.schema([("source", pa.uint64()), ("measurement", pa.uint64()), ("epoch", pa.string())])
 
 # Light-curve column -> column of CORRECTED_MEASUREMENTS.
@@ -62,10 +65,15 @@ class Block:
     copied: pa.Table
 
     @property
-    def sources(self) -> Hashes:
-        """Hashes of the sources that have points here, ascending."""
-        both = (self.points.column("source").to_numpy(), self.copied.column("source").to_numpy())
-        return np.unique(np.concatenate(both))
+    def places(self) -> tuple[Floats, Floats]:
+        """ra_deg, dec_deg of the points."""
+        x, y, z = (self.points.column(axis).to_numpy() for axis in "xyz")
+        return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+    @property
+    def cells(self) -> Cells:
+        """Cells of order `CELL_ORDER` that hold points, ascending."""
+        return np.unique(coarser(healpix_29(*self.places), CELL_ORDER))
 
 
 def make_block(
@@ -181,8 +189,13 @@ class EpochPoints:
     own: Points
     copies: Points
 
+    def __len__(self) -> int:
+        return len(self.own["source"]) if self.own else 0
+
     def of(self, wanted: Hashes) -> Iterable[Points]:
         """The points of the wanted sources, which are ascending: own ones, then copies."""
+        if not self.own:
+            return
         source = self.own["source"]
         start, stop = np.searchsorted(source, wanted[0]), np.searchsorted(source, wanted[-1], side="right")
         chosen: slice | Indices = slice(int(start), int(stop))
@@ -193,6 +206,10 @@ class EpochPoints:
         if len(self.copies["source"]):
             copied = places(self.copies["source"], wanted)[1]
             yield {name: values[copied] for name, values in self.copies.items()}
+
+
+FAR = EpochPoints({}, {})
+"""An epoch that has no points of the wanted sources, and was not read."""
 
 
 def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.uint64] | None = None) -> EpochPoints:
@@ -246,7 +263,9 @@ def light_curves(points: Sequence[EpochPoints], wanted: Hashes) -> LightCurves |
     if not len(wanted) or not len(points):
         return None
     pieces = [(index, piece) for index, here in enumerate(points) for piece in here.of(wanted)]
-    rows = {name: np.concatenate([piece[name] for _, piece in pieces]) for name in points[0].own}
+    if not pieces:
+        return None
+    rows = {name: np.concatenate([piece[name] for _, piece in pieces]) for name in pieces[0][1]}
     rows["epoch"] = np.concatenate([np.full(len(piece["source"]), index, np.int32) for index, piece in pieces])
     if not len(rows["source"]):
         return None

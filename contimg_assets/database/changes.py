@@ -64,7 +64,7 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
         .join(a, same)
         .join(s, s.c.id == a.c.source_id)
         .join(v, of_source)
-        .where(m.c.epoch == epoch, m.c.trusted, sa.not_(m.c.is_limit), sa.not_(m.c.forced), m.c.duplicate_of.is_(None))
+        .where(m.c.epoch == epoch, m.c.trusted, sa.not_(m.c.forced), m.c.duplicate_of.is_(None))
     )
     epochs = TABLES["epochs"].c
     with reading(database.engine) as connection:

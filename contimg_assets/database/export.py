@@ -33,6 +33,7 @@ from contimg_assets.schemas.variability import (
     SOURCE_MEASUREMENTS,
     SOURCES,
     SPECTRAL_INDICES,
+    UPPER_LIMITS,
     VARIABILITY,
     VARIABILITY_STATS,
 )
@@ -56,10 +57,11 @@ _SCHEMAS: dict[str, TableSchema] = {
     "polarization": POLARIZATION,
     "stokes_measurements": STOKES_MEASUREMENTS,
     "source_measurements": SOURCE_MEASUREMENTS,
+    "upper_limits": UPPER_LIMITS,
     "variability_stats": VARIABILITY_STATS,
 }
 # Packed copies of other tables: of no use outside.
-_INTERNAL = ("epoch_blocks", "epoch_limits", "image_coverage", "image_depths", "forced_epochs")
+_INTERNAL = ("epoch_blocks", "epoch_cells", "image_coverage", "image_depths", "image_limits", "forced_epochs")
 _ROWS_AT_ONCE = 100_000
 _SOURCES_AT_ONCE = 1000
 
@@ -199,12 +201,7 @@ def arrow_schema(name: str) -> pa.Schema:
     """
     if name in VIEWS:
         return _SCHEMAS[name].arrow
-    # Upper limits are described beside the other points of light curves.
-    described = (
-        {column.name: column for schema in (LIGHT_CURVE, _SCHEMAS[name]) for column in schema}
-        if name in _SCHEMAS
-        else {}
-    )
+    described = {column.name: column for column in _SCHEMAS.get(name, ())}
     return pa.schema([_field(column, described.get(column.name)) for column in TABLES[name].columns])
 
 

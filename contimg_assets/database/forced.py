@@ -175,13 +175,13 @@ def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
     a, m = TABLES["associations"].c, TABLES["measurements"].c
     same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
     query = sa.select(a.source_id, m.band).join(TABLES["measurements"], same).distinct()
-    detected = sa.and_(sa.not_(m.is_limit), sa.not_(m.forced))
+    detected = sa.not_(m.forced)
     return bulk.fetch(connection, query.where(a.epoch == epoch, detected))
 
 
 def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
     m = TABLES["measurements"].c
-    query = sa.select(m.image, m.ra_deg, m.dec_deg).where(m.epoch == epoch, sa.not_(m.is_limit), sa.not_(m.forced))
+    query = sa.select(m.image, m.ra_deg, m.dec_deg).where(m.epoch == epoch, sa.not_(m.forced))
     return bulk.fetch(connection, query.order_by(m.image, m.measurement_id))
 
 

@@ -48,7 +48,7 @@ def image_measurements(database: ProductsDatabase, epoch: str, image: str, kind:
         .join(TABLES["associations"], same)
         .join(TABLES["sources"], s.id == a.source_id)
         .join(TABLES["variability"], of_band, isouter=True)
-        .where(m.epoch == epoch, m.image == image, sa.not_(m.is_limit), m.duplicate_of.is_(None))
+        .where(m.epoch == epoch, m.image == image, m.duplicate_of.is_(None))
         .order_by(m[here].desc(), s.id)
     )
     with reading(database.engine) as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,9 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import (
+    CELL_ORDER,
     COPIED,
+    FAR,
     NO_HASHES,
     Block,
     EpochPoints,
@@ -24,6 +26,8 @@ from contimg_assets.database.blocks import (
 )
 from contimg_assets.database.models import TABLES
 from contimg_assets.identity.ids import from_hex
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Integers
+from contimg_assets.sky.cells import healpix_29, neighborhood
 from contimg_assets.variability.segments import LightCurves
 
 # Points of light curves in memory at once; about 200 bytes each.
@@ -38,14 +42,23 @@ class StoredEpochs:
     ----------
     names : in the order of observation
     copied : source, measurement and epoch of the measurements that forks copied, of all epochs
-    n_points : points of all light curves
+    n_points : points of light curves of each epoch, shape (n_epochs,)
+    cells : where each has points: cells of order `CELL_ORDER`
     fresh : blocks that need not be read, as they were written just now
+    near : which epochs may have points that are wanted, shape (n_epochs,); the others are not read
     """
 
     names: list[str]
     copied: pa.Table
-    n_points: int
+    n_points: Integers
+    cells: list[Cells]
     fresh: Mapping[str, Block]
+    near: Flags
+
+    def about(self, ra_deg: Floats, dec_deg: Floats) -> StoredEpochs:
+        """The same epochs, near those that have points within 18 arcmin of some places."""
+        flags = neighborhood(healpix_29(ra_deg, dec_deg), CELL_ORDER)
+        return replace(self, near=np.fromiter((flags[cells].any() for cells in self.cells), bool, len(self.names)))
 
 
 def read_block(connection: Connection, epoch: str) -> Block:
@@ -57,19 +70,32 @@ def read_block(connection: Connection, epoch: str) -> Block:
 
 def stored_epochs(connection: Connection, fresh: Mapping[str, Block]) -> StoredEpochs:
     """All epochs; `fresh` are those whose blocks are at hand."""
-    block, epoch = TABLES["epoch_blocks"], TABLES["epochs"]
+    block, epoch, cells = TABLES["epoch_blocks"], TABLES["epochs"], TABLES["epoch_cells"]
     query = (
-        sa.select(block.c.epoch, block.c.copied, epoch.c.n_associations)
+        sa.select(block.c.epoch, block.c.copied, epoch.c.n_associations, cells.c.cells)
         .join(epoch, epoch.c.epoch == block.c.epoch)
+        .join(cells, cells.c.epoch == block.c.epoch)
         .order_by(epoch.c.mjd_start, block.c.epoch)
     )
     rows = connection.execute(query).all()
     return StoredEpochs(
         [row.epoch for row in rows],
         pa.concat_tables([COPIED.empty_table(), *(unpack(row.copied) for row in rows)]),
-        sum(row.n_associations for row in rows),
+        np.array([row.n_associations for row in rows], np.int64),
+        [unpack_cells(row.cells) for row in rows],
         fresh,
+        np.ones(len(rows), bool),
     )
+
+
+def pack_cells(cells: Cells) -> bytes:
+    """Cells of order `CELL_ORDER` as bytes."""
+    return cells.astype("<u2").tobytes()
+
+
+def unpack_cells(data: bytes) -> Cells:
+    """The inverse of `pack_cells`."""
+    return np.frombuffer(data, "<u2").astype(np.int64)
 
 
 def passes(
@@ -82,11 +108,17 @@ def passes(
     wanted : ascending hashes of sources
     whole_blocks : keep the points of other sources too where all fit into memory, rather than copy those wanted
     """
-    n_passes = max(1, -(-epochs.n_points // MAX_POINTS))
+    n_passes = max(1, -(-int(epochs.n_points[epochs.near].sum()) // MAX_POINTS))
     for part in np.array_split(wanted, n_passes):
         if len(part):
             within = None if whole_blocks and n_passes == 1 else (part[0], part[-1])
-            yield part, [_read_points(connection, epochs, name, within) for name in epochs.names]
+            yield (
+                part,
+                [
+                    _read_points(connection, epochs, name, within) if is_near else FAR
+                    for name, is_near in zip(epochs.names, epochs.near.tolist(), strict=True)
+                ],
+            )
 
 
 def _read_points(

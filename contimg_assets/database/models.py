@@ -41,7 +41,7 @@ from contimg_assets.schemas.detections import BAND, IMAGES
 from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.schemas.forced import FORCED_FLUXES
 from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
-from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, LIGHT_CURVE, SOURCES, VARIABILITY
+from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, SOURCES, VARIABILITY
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only; they refuse a text where a number belongs.
 FLOAT: Double[float] = Double().with_variant(REAL(), "sqlite")
@@ -177,12 +177,12 @@ class EpochBlock(Base):
     __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _STRICT)
 
 
-class EpochLimits(Base):
-    """Which sources have an upper limit in an epoch: a copy of rows of the same transaction, for speed."""
+class EpochCells(Base):
+    """Where on the sky an epoch has points of light curves, so that far epochs need not be read."""
 
-    __tablename__ = "epoch_limits"
+    __tablename__ = "epoch_cells"
     epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
-    sources: Mapped[bytes] = mapped_column(comment="Ascending 64-bit hashes of the sources")
+    cells: Mapped[bytes] = mapped_column(comment="Ascending HEALPix cells (nested, order 6), 16 bits each")
     __table_args__ = (_deferred(["epoch"], ["epochs.epoch"]), _STRICT)
 
 
@@ -230,6 +230,21 @@ class ImageDepth(Base):
     __table_args__ = (_deferred(["epoch", "image"], ["images.epoch", "images.image"]), _STRICT)
 
 
+class ImageLimits(Base):
+    """Upper limits of the sources in a part of the sky by one image; the view `upper_limits` has one a row."""
+
+    __tablename__ = "image_limits"
+    cell: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, comment="HEALPix cell that holds the sources, nested, order 6"
+    )
+    epoch: Mapped[str] = mapped_column(primary_key=True, comment="Epoch")
+    image: Mapped[str] = mapped_column(primary_key=True, comment="Image that says most")
+    limits: Mapped[str] = mapped_column(
+        comment="A line for each source, ascending: its id, and its upper limit in nine digits [mJy / beam]"
+    )
+    __table_args__ = (_deferred(["epoch", "image"], ["images.epoch", "images.image"]), Index(None, "epoch"), _STRICT)
+
+
 class Correction(Base):
     """Position offset and flux scale of one image."""
 
@@ -267,7 +282,7 @@ class ErrorModelValue(Base):
 
 
 class Measurement(Base):
-    """A detection in our columns and units, raw and corrected; or an upper limit, which has no flux."""
+    """A detection in our columns and units, raw and corrected."""
 
     __table__ = Table(
         "measurements",
@@ -279,8 +294,9 @@ class Measurement(Base):
             without=["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"],
             always=["image", "mjd", "ra_deg", "dec_deg", "forced"],
         ),
-        SqlColumn("is_limit", BOOL, nullable=False, comment="Whether the row is an upper limit and not a measurement"),
-        SqlColumn("upper_limit_mjy_beam", FLOAT, comment=comment_of(LIGHT_CURVE["upper_limit_mjy_beam"])),
+        # Until version 0016 of the schema limits were rows here; questions that leave them out still find the column.
+        SqlColumn("is_limit", BOOL, nullable=False, comment="No: upper limits are in the view `upper_limits`"),
+        SqlColumn("upper_limit_mjy_beam", FLOAT, comment="Missing: upper limits are in the view `upper_limits`"),
         _band(),
         CheckConstraint(
             "(is_limit AND flux_peak_mjy_beam IS NULL AND flux_int_mjy IS NULL) OR upper_limit_mjy_beam IS NULL",

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
+from contimg_assets.database.limits import read_limits
 from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted_images
@@ -121,7 +122,7 @@ def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFram
         )
         .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
         .where(a.c.source_id.in_(bulk.set_of_ids(connection, sources.to_numpy(dtype=object))))
-        .where(sa.not_(m.c.is_limit), sa.not_(m.c.forced), m.c.trusted)
+        .where(sa.not_(m.c.forced), m.c.trusted)
     )
     rows = bulk.fetch(connection, query).sort_values(["source_id", "mjd", "measurement_id"], ignore_index=True)
     n_detected = rows.groupby("source_id")["epoch"].nunique()
@@ -153,25 +154,17 @@ def _seen_before(connection: Connection, first: pd.DataFrame, images: pd.DataFra
 
 def _share_lost(connection: Connection, images: pd.DataFrame) -> Floats:
     """Share of bright sources that the finder of each image misses, measured from known ones."""
-    m, a, s = TABLES["measurements"], TABLES["associations"], TABLES["sources"]
-    flux = sa.func.coalesce(s.c.flux_peak_mjy_beam, s.c.flux_int_mjy)
-    query = (
-        sa.select(m.c.epoch, m.c.image, sa.func.count().label("missed"))
-        .select_from(s)
-        .join(a, a.c.source_id == s.c.id)
-        .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
-        .where(
-            *_established(),
-            s.c.n_limits > 0,
-            m.c.is_limit,
-            m.c.band == s.c.band,
-            flux >= BRIGHT_LIMITS * m.c.upper_limit_mjy_beam,
-        )
-        .group_by(m.c.epoch, m.c.image)
-    )
-    counts = bulk.fetch(connection, query).set_index(["epoch", "image"])["missed"]
+    c = TABLES["sources"].c
+    flux = sa.func.coalesce(c.flux_peak_mjy_beam, c.flux_int_mjy).label("flux")
+    query = sa.select(c.id, c.healpix, c.band, flux).where(*_established(), c.n_limits > 0)
+    sources = bulk.fetch(connection, query)
+    limits = read_limits(connection, sources)
+    limits = limits.merge(images[["epoch", "image", "band"]], on=["epoch", "image"])
+    known = sources.iloc[limits["source"].to_numpy()].reset_index(drop=True)
+    bright = known["flux"] >= BRIGHT_LIMITS * limits["upper_limit_mjy_beam"]
+    counts = limits[bright & (known["band"] == limits["band"])].groupby(["epoch", "image"]).size()
     keys = pd.MultiIndex.from_frame(images[["epoch", "image"]])
-    missed = counts.reindex(keys).fillna(0.0).to_numpy(dtype=float)
+    missed = np.asarray(counts.reindex(keys).fillna(0), dtype=np.float64)
     return share_lost(missed, missed + images["n_bright"].fillna(0.0).to_numpy(dtype=float))
 
 

@@ -56,7 +56,6 @@ def _without_origin() -> Iterator[tuple[str, sa.Select[Any]]]:
         _count(
             measurements,
             measurements.c.duplicate_of.is_(None),
-            ~measurements.c.is_limit.cast(sa.Boolean),
             ~of_measurement.correlate(measurements).exists(),
         ),
     )

@@ -16,6 +16,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.light_curve import LightCurve
+from contimg_assets.database.limits import read_limits
 from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.database.names import names_of, source_of_counterpart, source_of_name
 from contimg_assets.database.significances import read_significances
@@ -491,7 +492,6 @@ class Queries:
                 m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
                 m.c.flux_scale_err,
                 m.c.flux_tie_err,
-                m.c.upper_limit_mjy_beam,
                 d.c.threshold_snr,
                 s.c.compactness,
             )
@@ -500,12 +500,11 @@ class Queries:
             .join(i, sa.and_(i.c.epoch == m.c.epoch, i.c.image == m.c.image))
             .join(s, s.c.id == a.c.source_id)
             .join(d, sa.and_(d.c.epoch == m.c.epoch, d.c.image == m.c.image), isouter=True)
-            .where(s.c.n_bands > 1, m.c.duplicate_of.is_(None), sa.not_(m.c.forced))
-            .where(sa.or_(m.c.is_limit, m.c.trusted))
+            .where(s.c.n_bands > 1, m.c.duplicate_of.is_(None), sa.not_(m.c.forced), m.c.trusted)
             # Sums depend on the order of their terms: the same rows give the same digits.
             .order_by(a.c.source_id, m.c.epoch, m.c.measurement_id)
         )
-        points = self._rows(query)
+        points = pd.concat([self._rows(query), self._limits_in_bands()], ignore_index=True)
         points["flux_tie_err"] = points["flux_tie_err"].fillna(self._untied_err())
         # A limit is what is missed with a small chance: so many times the noise above the threshold.
         threshold = points["threshold_snr"].fillna(_THRESHOLD)
@@ -515,6 +514,20 @@ class Queries:
             noise = noise * points["compactness"].fillna(1.0)
         error = points["flux_err_mjy"].where(noise.isna(), noise)
         return spectral_indices(points.assign(below_mjy=threshold * noise, flux_err_mjy=error), per_epoch)
+
+    def _limits_in_bands(self) -> pd.DataFrame:
+        """Upper limits of sources of several bands, by source and epoch, with what indices need of their images."""
+        s, i, d = (TABLES[name] for name in ("sources", "images", "image_depths"))
+        of_image = sa.select(i.c.epoch, i.c.image, i.c.band, i.c.freq_mhz, d.c.threshold_snr)
+        of_image = of_image.join(d, sa.and_(d.c.epoch == i.c.epoch, d.c.image == i.c.image), isouter=True)
+        with reading(self.engine) as connection:
+            sources = bulk.fetch(
+                connection, sa.select(s.c.id, s.c.healpix, s.c.compactness).where(s.c.n_bands > 1).order_by(s.c.id)
+            )
+            limits = read_limits(connection, sources).merge(bulk.fetch(connection, of_image), on=["epoch", "image"])
+        limits = limits.sort_values(["source", "epoch", "image"], ignore_index=True)
+        known = sources.iloc[limits.pop("source").to_numpy()].reset_index(drop=True)
+        return limits.assign(source_id=known["id"], compactness=known["compactness"])
 
     def _untied_err(self) -> float:
         """Error of a flux scale that no catalog ties, as a fraction: the scatter of those that one does.

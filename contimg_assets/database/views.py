@@ -1,17 +1,21 @@
 """Views: sources with their measurements, light curves, what existing DSA-110 readers look for; no data of their own.
 
-Every view is written in SQL that SQLite and PostgreSQL both understand. `photometry` and `variability_stats` have the
-column names and units (Jy) of those readers; their fluxes called normalized are the corrected ones.
+Every view is written in SQL that SQLite and PostgreSQL both understand, but for the name of one function. `photometry`
+and `variability_stats` have the column names and units (Jy) of those readers; their fluxes called
+normalized are the corrected ones.
 """
 
 from __future__ import annotations
 
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from contimg_assets.database.limits import CELL_SHIFT, ID_LENGTH, VALUE_LENGTH
+from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.polarization import BESIDE, POLARIZATION
-from contimg_assets.schemas.variability import SOURCE_MEASUREMENTS
+from contimg_assets.schemas.variability import LIGHT_CURVE, SOURCE_MEASUREMENTS, UPPER_LIMITS
 
 _NVSS = """(
         SELECT m.source_id, MIN(m.catalog_flux_mjy) AS nvss_flux_mjy
@@ -44,6 +48,42 @@ _COMPUTED = {
 }
 _FORCED = ", ".join(f"{_COMPUTED.get(name, f'f.{name}')} AS {name}" for name in FORCED_PHOTOMETRY.names[2:])
 
+# The line of a source among those of an image; by the source or by the image, whichever is asked for, an index leads to
+# the other.
+_LIMITS = f"""sources s
+    JOIN image_limits l ON l.cell = (s.healpix >> {CELL_SHIFT})
+        AND s.healpix BETWEEN (l.cell << {CELL_SHIFT}) AND (l.cell << {CELL_SHIFT}) + {(1 << CELL_SHIFT) - 1}
+        AND instr(l.limits, s.id) > 0
+    JOIN images i ON i.epoch = l.epoch AND i.image = l.image"""
+_LIMIT_COLUMNS = {
+    "source_id": "s.id",
+    "epoch": "l.epoch",
+    "image": "l.image",
+    "measurement_id": "l.epoch || '/' || l.image || '/' || s.id",
+    "mjd": "i.mjd",
+    "ra_deg": "s.first_ra_deg",
+    "dec_deg": "s.first_dec_deg",
+    "upper_limit_mjy_beam": f"CAST(substr(l.limits, instr(l.limits, s.id) + {ID_LENGTH + 1}, {VALUE_LENGTH}) "
+    "AS DOUBLE PRECISION)",
+    "band": "i.band",
+    "forced": "FALSE",
+    "is_limit": "TRUE",
+}
+
+
+def _limit_columns(schema: TableSchema) -> str:
+    """What limits have of the columns of a schema."""
+    return ", ".join(f"{_LIMIT_COLUMNS.get(column.name) or _missing(column)} AS {column.name}" for column in schema)
+
+
+def _missing(column: Column) -> str:
+    """A missing value: PostgreSQL wants to know of which type."""
+    return f"CAST(NULL AS {_TYPE_NAMES[column.type]})"
+
+
+_TYPE_NAMES = {pa.float64(): "DOUBLE PRECISION", pa.int64(): "BIGINT", pa.string(): "TEXT", pa.bool_(): "BOOLEAN"}
+_POSITION_ON_POSTGRES = ("instr(", "strpos(")
+
 _OF_ASSOCIATIONS = ("source_id", "separation_arcsec", "de_ruiter")
 _SOURCE_MEASUREMENTS = ", ".join(
     f"{'a' if name in _OF_ASSOCIATIONS else 'm'}.{name}" for name in SOURCE_MEASUREMENTS.names
@@ -57,6 +97,10 @@ VIEWS = {
     "source_measurements": f"""
     SELECT {_SOURCE_MEASUREMENTS}
     FROM {_POINTS}""",  # noqa: S608
+    # One row a source, epoch and band where an epoch covered a source and did not detect it.
+    "upper_limits": f"""
+    SELECT {_limit_columns(UPPER_LIMITS)}
+    FROM {_LIMITS}""",  # noqa: S608
     # Points of light curves, upper limits among them; where the images were measured, forced fluxes in their place.
     "light_curves": f"""
     SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
@@ -64,10 +108,14 @@ VIEWS = {
         m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, m.trusted, a.separation_arcsec,
         a.de_ruiter, m.band
     FROM {_POINTS}
-    WHERE m.duplicate_of IS NULL AND NOT (m.is_limit AND EXISTS (
-        SELECT 1 FROM forced_fluxes f JOIN images i ON i.epoch = f.epoch AND i.image = f.image
-        WHERE f.position = a.source_id AND f.epoch = m.epoch AND i.band = m.band AND f.reason = '' AND NOT f.monitored
-    ))
+    WHERE m.duplicate_of IS NULL
+    UNION ALL
+    SELECT {_limit_columns(LIGHT_CURVE)}
+    FROM {_LIMITS}
+    WHERE NOT EXISTS (
+        SELECT 1 FROM forced_fluxes f JOIN images j ON j.epoch = f.epoch AND j.image = f.image
+        WHERE f.position = s.id AND f.epoch = l.epoch AND j.band = i.band AND f.reason = '' AND NOT f.monitored
+    )
     UNION ALL
     SELECT f.position, f.epoch, f.image, f.epoch || '/' || f.image || '/' || f.position, i.mjd, f.ra_deg, f.dec_deg,
         {_FORCED_FLUX}, {_FORCED_ERROR}, {_FORCED_FLUX}, {_FORCED_ERROR},
@@ -99,7 +147,7 @@ VIEWS = {
     FROM {_POINTS}
     JOIN images i ON i.epoch = m.epoch AND i.image = m.image
     LEFT JOIN {_NVSS} n ON n.source_id = a.source_id
-    WHERE m.duplicate_of IS NULL AND NOT m.is_limit""",  # noqa: S608
+    WHERE m.duplicate_of IS NULL""",  # noqa: S608
     # One row a source, of the band that most of its detections are of; forced measurements included where there are
     # any. sigma_deviation: largest distance from the mean, in standard deviations.
     "variability_stats": f"""
@@ -121,6 +169,8 @@ VIEWS = {
 def create_views(connection: Connection) -> None:
     """Put the views in place as they are written here."""
     for name, query in VIEWS.items():
+        if connection.dialect.name == "postgresql":
+            query = query.replace(*_POSITION_ON_POSTGRES)
         connection.execute(sa.text(f"CREATE VIEW {name} AS{query}"))
 
 

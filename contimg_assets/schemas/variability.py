@@ -308,18 +308,30 @@ LIGHT_CURVE = TableSchema(
     key=("source_id", "measurement_id"),
 )
 
-SOURCE_MEASUREMENTS = TableSchema(
-    "source_measurements",
-    "Measurements and upper limits with the source that each belongs to, raw and corrected: all columns in one table",
+UPPER_LIMITS = TableSchema(
+    "upper_limits",
+    "Upper limits in Stokes I: where an epoch covered a source and did not detect it",
     (
         LIGHT_CURVE["source_id"],
         LIGHT_CURVE["epoch"],
-        # An upper limit has little of what a measurement has.
-        *(
-            replace(column, nullable=column.name not in CORRECTED_MEASUREMENTS.key)
-            for column in CORRECTED_MEASUREMENTS
-            if not column.name.startswith("weight_")
-        ),
+        Column("image", TEXT, "", "Image that says most: with the lowest rms there"),
+        Column("measurement_id", TEXT, "", "Name of the limit", ucd="meta.id"),
+        LIGHT_CURVE["mjd"],
+        Column("ra_deg", FLOAT, "deg", "Where the source was first detected, right ascension, ICRS", ucd="pos.eq.ra"),
+        Column("dec_deg", FLOAT, "deg", "Where the source was first detected, declination, ICRS", ucd="pos.eq.dec"),
+        replace(LIGHT_CURVE["upper_limit_mjy_beam"], nullable=False),
+        BAND,
+    ),
+    key=("source_id", "measurement_id"),
+)
+
+SOURCE_MEASUREMENTS = TableSchema(
+    "source_measurements",
+    "Measurements with the source that each belongs to, raw and corrected: all columns in one table",
+    (
+        LIGHT_CURVE["source_id"],
+        LIGHT_CURVE["epoch"],
+        *(column for column in CORRECTED_MEASUREMENTS if not column.name.startswith("weight_")),
         *(LIGHT_CURVE[name] for name in ("is_limit", "upper_limit_mjy_beam", "separation_arcsec", "de_ruiter", "band")),
     ),
     key=("source_id", "measurement_id"),

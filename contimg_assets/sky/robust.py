@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 
 # Standard deviation of normal values over their median absolute deviation, 1 / Phi^-1(3/4).
 MAD_TO_SIGMA = 1.482602218505602
@@ -136,22 +136,18 @@ def scatter_of_groups(
     return factor * medians_of_groups((values - centre).abs(), group)
 
 
-def weighted_medians_of_groups(values: Floats, weights: Floats, group: Indices, n_groups: int) -> Floats:
-    """The value at which half of the weight of its group is reached, shape (n_groups,); 0 without rows or weight.
+def weighted_medians_exceed(values: Floats, weights: Floats, group: Indices, limit: Floats) -> Flags:
+    """Whether the value at which half of the weight of a group is reached is above a limit, shape (n_groups,).
+
+    It is where less than half of the weight lies at or below the limit: to know that nothing need be sorted. Groups
+    without rows or weight exceed nothing.
 
     Parameters
     ----------
     values, weights : shape (n,), weights 0 or more
     group : of each value, shape (n,), from 0 to n_groups - 1
+    limit : of each group, shape (n_groups,)
     """
-    order = np.lexsort((values, group))
-    grouped = group[order]
-    # Summed group by group: a running sum over all of them would round by what the groups before hold.
-    cumulative = pd.Series(weights[order]).groupby(grouped).cumsum().to_numpy()
-    total = np.zeros(n_groups)
-    total[grouped] = cumulative  # of a group's rows the last one stays
-    reached = np.flatnonzero((cumulative >= 0.5 * total[grouped]) & (total[grouped] > 0))
-    groups, first = np.unique(grouped[reached], return_index=True)
-    result = np.zeros(n_groups)
-    result[groups] = values[order][reached[first]]
-    return result
+    below = np.bincount(group, weights * (values <= limit[group]), minlength=len(limit))
+    exceed: Flags = below < 0.5 * np.bincount(group, weights, minlength=len(limit))
+    return exceed

@@ -6,17 +6,18 @@ import sqlalchemy as sa
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.engine import reading
+from contimg_assets.database.limits import LINE_LENGTH
 
 # Each counts what must not be there.
 CONSISTENT = {
     "epoch whose rows are not all there": """
         SELECT count(*) FROM epochs e WHERE e.n_measurements <>
-            (SELECT count(*) FROM measurements m WHERE m.epoch = e.epoch AND NOT m.is_limit)""",
+            (SELECT count(*) FROM measurements m WHERE m.epoch = e.epoch)""",
     "epoch whose associations are not all there": """
         SELECT count(*) FROM epochs e WHERE e.n_associations <> (
             SELECT count(*) FROM associations a JOIN measurements m
             ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id
-            WHERE coalesce(a.copied_by, a.epoch) = e.epoch AND NOT m.is_limit)""",
+            WHERE coalesce(a.copied_by, a.epoch) = e.epoch)""",
     "source without a measurement": """
         SELECT count(*) FROM sources s WHERE NOT EXISTS (SELECT 1 FROM associations a WHERE a.source_id = s.id)""",
     "association without a source": """
@@ -28,6 +29,12 @@ CONSISTENT = {
         SELECT count(*) FROM sources s JOIN (SELECT source_id, sum(n_peak) AS n_peak FROM variability
             WHERE sample = 'detections' GROUP BY source_id) v ON v.source_id = s.id
         WHERE v.n_peak <> s.n_measurements""",
+    "source whose count is not that of its limits": """
+        SELECT count(*) FROM sources s WHERE s.n_limits <>
+            (SELECT count(*) FROM upper_limits u WHERE u.source_id = s.id)""",
+    "limit of no source": f"""
+        SELECT coalesce(sum(length(limits)) / {LINE_LENGTH}, 0) - (SELECT count(*) FROM upper_limits)
+        FROM image_limits""",
     "image without an epoch": "SELECT count(*) FROM images WHERE epoch NOT IN (SELECT epoch FROM epochs)",
 }
 

@@ -169,11 +169,10 @@ def test_limits_are_of_the_band_that_did_not_detect(database: ProductsDatabase) 
     survey = Survey(n_sources=12, n_epochs=3, detected=1.1, n_images=2)
     epochs = [in_both_bands(k, survey) for k in range(3)]
     database.replace_epochs(epochs)
-    rows = database.read_table("measurements")
-    limits = rows[rows["is_limit"]]
+    limits = database.query("SELECT * FROM upper_limits")
     # Each source is seen in one band of each epoch, and has a limit in the other.
     assert len(limits) == 36
-    band = rows[~rows["is_limit"]].groupby(["epoch", "band"]).size()
+    band = database.read_table("measurements").groupby(["epoch", "band"]).size()
     expected = {(epoch, "891MHz" if name == "1355MHz" else "1355MHz"): n for (epoch, name), n in band.items()}
     assert limits.groupby(["epoch", "band"]).size().to_dict() == expected
     assert database.read_table("sources")["n_limits"].tolist() == [3] * 12

@@ -127,7 +127,7 @@ def test_an_image_that_is_refused_shows_nothing(database: ProductsDatabase) -> N
     database.replace_epochs([*epochs, survey.epoch(3)])
     assert database.new_sources(min_significance=0.1, max_false_chance=1.0).empty
     assert not database.read_table("sources")["is_new"].any()
-    assert database.query("SELECT count(*) AS n FROM measurements WHERE is_limit")["n"].tolist() == [0]
+    assert database.query("SELECT count(*) AS n FROM upper_limits")["n"].tolist() == [0]
     # The other way round: what only a refused image shows is not new.
     good, bad = survey.epochs()[:3], survey.epoch(3)
     bad = replace(bad, corrections=pd.DataFrame(bad.corrections).assign(trusted=False), measurements=refused(bad))
@@ -147,10 +147,7 @@ def test_no_limit_beside_a_detection(database: ProductsDatabase) -> None:
     survey.seen[:, 1] = [False, True, False]
     database.replace_epochs(survey.epochs())
     ids = source_ids(survey.births())
-    limits = database.query(
-        "SELECT a.source_id, m.epoch FROM measurements m JOIN associations a "
-        "ON a.epoch = m.epoch AND a.measurement_id = m.measurement_id WHERE m.is_limit ORDER BY 1, 2"
-    )
+    limits = database.query("SELECT source_id, epoch FROM upper_limits")
     assert set(limits.itertuples(index=False, name=None)) == {(one, survey.names[2]) for one in ids[:2]}
     assert database.new_sources(max_false_chance=1.0).query("false_chance < 1").empty
 
@@ -158,7 +155,7 @@ def test_no_limit_beside_a_detection(database: ProductsDatabase) -> None:
 def test_limits_in_sigma_are_what_they_were(database: ProductsDatabase) -> None:
     survey = Survey(n_sources=30, n_epochs=2, detected=1.0)
     survey.seen[1, :3] = False
-    query = "SELECT upper_limit_mjy_beam AS s FROM measurements WHERE is_limit"
+    query = "SELECT upper_limit_mjy_beam AS s FROM upper_limits"
     database.replace_epochs(survey.epochs(), Variability(upper_limit_sigma=4.0))
     assert database.query(query)["s"].tolist() == pytest.approx([4.0] * 3, rel=0.03)
     database.replace_epochs(survey.epochs(), Variability(finder_threshold_sigma=6.0))
@@ -174,7 +171,7 @@ def test_an_image_without_rows_has_its_own_rms(database: ProductsDatabase) -> No
     survey.seen[1] = False
     survey.seen[1, 5] = False
     database.replace_epochs(survey.epochs())
-    limits = database.query("SELECT upper_limit_mjy_beam AS s FROM measurements WHERE is_limit")["s"]
+    limits = database.query("SELECT upper_limit_mjy_beam AS s FROM upper_limits")["s"]
     assert limits.tolist() == pytest.approx([1.5 * (5.0 + 1.645)] * 12, rel=0.01)
     assert database.read_table("image_depths")["n_bright"].tolist()[1] == 0
 
@@ -230,7 +227,7 @@ def test_an_rms_map_says_how_deep_a_place_was_seen(database: ProductsDatabase) -
     is_north = survey.dec > survey.centre[1]
     expected = np.where(is_north, survey.flux_seen[2] / 30.0, np.nan)
     np.testing.assert_allclose(sources["new_significance"][clear], expected[clear], rtol=1e-12)
-    limits = database.query("SELECT upper_limit_mjy_beam, dec_deg FROM measurements WHERE is_limit")
+    limits = database.query("SELECT upper_limit_mjy_beam, dec_deg FROM upper_limits")
     # All rows of the epoch are gone, so that nothing tells the finder's threshold but its default.
     assert limits["upper_limit_mjy_beam"].tolist() == pytest.approx([30.0 * (5.0 + 1.644854)] * len(limits))
     assert (limits["dec_deg"] > survey.centre[1] - 0.05).all()
@@ -250,7 +247,7 @@ def test_limits_and_new_sources_do_not_depend_on_the_order(database: ProductsDat
     without = ("source_aliases",)
     expected, new = dump(database, without), database.new_sources(max_false_chance=1.0)
     missed = (~survey.seen).sum()
-    n_limits = int(database.query("SELECT count(*) AS n FROM measurements WHERE is_limit")["n"][0])
+    n_limits = int(database.query("SELECT count(*) AS n FROM upper_limits")["n"][0])
     assert 0.8 * missed < n_limits < missed
     assert len(new)
     for order in ((3, 1, 0, 2), (2, 3, 0, 1)):

@@ -83,9 +83,18 @@ def test_a_database_of_the_first_version_is_upgraded_and_answers(
     # Their place is a table of its own now.
     moved = {"epoch_scale", "epoch_scale_err", "n_epoch_scale"}
     before["corrections"] = [{k: v for k, v in row.items() if k not in moved} for row in before["corrections"]]
-    assert {name: after[name] for name in before if name != "alembic_version"} == {
-        name: rows for name, rows in before.items() if name != "alembic_version"
+    limits = {row["measurement_id"]: row for row in before["measurements"] if row["is_limit"]}
+    names = sorted(
+        (row["source_id"], row["epoch"], limits[row["measurement_id"]]["upper_limit_mjy_beam"])
+        for row in before["associations"]
+        if row["measurement_id"] in limits
+    )
+    without_limits = {
+        name: [row for row in rows if row.get("measurement_id") not in limits]
+        for name, rows in before.items()
+        if name not in ("alembic_version", "epoch_limits")
     }
+    assert {name: after[name] for name in without_limits} == without_limits
 
     (decision,) = before["match_overrides"]
     past = str(decision["source_id"])
@@ -100,6 +109,11 @@ def test_a_database_of_the_first_version_is_upgraded_and_answers(
         contimg("export", table, "--out", f"{table}.parquet")
         assert pq.read_metadata(f"{table}.parquet").num_rows == len(after.get(table, [])) or table in VIEWS
     assert pq.read_metadata("light_curves.parquet").num_rows == len(before["associations"])
+    moved_limits = pq.read_table("upper_limits.parquet").sort_by([("source_id", "ascending"), ("epoch", "ascending")])
+    assert len(limits) == 4
+    for (source, epoch, limit), row in zip(names, moved_limits.to_pylist(), strict=True):
+        assert (row["source_id"], row["epoch"]) == (source, epoch)
+        assert row["upper_limit_mjy_beam"] == pytest.approx(limit, rel=1e-8)
     contimg("export", "pairs", "--out", "pairs.parquet")
     assert pq.read_metadata("pairs.parquet").num_rows
 

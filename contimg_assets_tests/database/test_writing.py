@@ -36,8 +36,8 @@ def test_rows_add_up(database: ProductsDatabase) -> None:
     assert len(rows["epochs"]) == 4
     assert len(rows["images"]) == 8
     detected = int(survey.seen.sum())
-    limits = database.query("SELECT count(*) AS n FROM measurements WHERE is_limit").n[0]
-    assert len(rows["measurements"]) == detected + limits == len(rows["associations"])
+    limits = database.query("SELECT count(*) AS n FROM upper_limits").n[0]
+    assert len(rows["measurements"]) == detected == len(rows["associations"])
     assert len(rows["sources"]) == survey.seen.any(axis=0).sum() == len(rows["variability"])
     assert limits == (~survey.seen[:, survey.seen.any(axis=0)]).sum()
     assert database.recorded_versions() == {name: {"measurements": "1"} for name in survey.names}
@@ -247,9 +247,7 @@ def test_an_empty_epoch(database: ProductsDatabase) -> None:
     database.replace_epochs(survey.epochs())
     assert database.query("SELECT n_measurements FROM epochs ORDER BY epoch").n_measurements.tolist()[1] == 0
     # Every source was covered by it and not seen.
-    limits = database.query(
-        "SELECT count(*) AS n FROM measurements WHERE is_limit AND epoch = :e", {"e": survey.names[1]}
-    )
+    limits = database.query("SELECT count(*) AS n FROM upper_limits WHERE epoch = :e", {"e": survey.names[1]})
     assert limits.n[0] == survey.seen.any(axis=0).sum()
 
 

@@ -47,8 +47,7 @@ def short_ids() -> Iterator[dict[str, int]]:
 
 def light_curves(rows: dict[str, pd.DataFrame]) -> set[frozenset[tuple[str, str, str]]]:
     """Detections of each source, by their names in the catalogs."""
-    measured = rows["measurements"][rows["measurements"]["is_limit"] == 0]
-    joined = rows["associations"].merge(measured, on=["epoch", "measurement_id"])
+    joined = rows["associations"].merge(rows["measurements"], on=["epoch", "measurement_id"])
     names = joined[["epoch", "image", "component_id"]].apply(tuple, axis=1)
     return {frozenset(of_source) for _, of_source in names.groupby(joined["source_id"])}
 

@@ -65,16 +65,17 @@ def test_groups_are_as_each_group_alone(rows: list[tuple[int, float]]) -> None:
 
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.floats(0, 100), st.sampled_from([0.0, 0.25, 1.0, 3.0])), max_size=40),
+    st.lists(st.floats(0, 100), min_size=4, max_size=4),
 )
-def test_weighted_medians_hold_half_of_the_weight(rows: list[tuple[int, float, float]]) -> None:
+def test_a_weighted_median_exceeds_what_lies_below_it(
+    rows: list[tuple[int, float, float]], limits: list[float]
+) -> None:
     group = np.array([row[0] for row in rows], dtype=np.intp)
     values, weights = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
-    found = robust.weighted_medians_of_groups(values, weights, group, 4)
-    for one in range(4):
-        mine = group == one
-        total = weights[mine].sum()
-        if total == 0:
-            assert found[one] == 0.0
-            continue
-        assert weights[mine & (values <= found[one])].sum() >= total / 2
-        assert weights[mine & (values < found[one])].sum() <= total / 2
+    for limit in (np.array(limits), np.resize(values, 4) if len(values) else np.zeros(4)):
+        found = robust.weighted_medians_exceed(values, weights, group, limit)
+        for one in range(4):
+            mine = np.flatnonzero(group == one)[np.argsort(values[group == one])]
+            reached = np.cumsum(weights[mine]) >= weights[mine].sum() / 2
+            median = values[mine][reached][0] if weights[mine].sum() > 0 else 0.0
+            assert found[one] == (median > limit[one])

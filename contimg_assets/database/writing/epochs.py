@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Block, Hashes, make_block, pack
 from contimg_assets.database.epoch_products import EpochProducts
-from contimg_assets.database.light_curves import read_block
+from contimg_assets.database.light_curves import pack_cells, read_block
+from contimg_assets.database.limits import sources_with_limits
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.recorded import epoch_versions, write_epoch_versions
 from contimg_assets.database.writing.image_coverage import insert_coverage
@@ -22,6 +23,7 @@ from contimg_assets.database.writing.image_depths import insert_depths
 from contimg_assets.database.writing.report import Stopwatch
 from contimg_assets.errors import StoreError
 from contimg_assets.ingest.bands import band_names
+from contimg_assets.sky.arrays import Floats
 
 ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
 # Tables with an epoch's rows, those that refer to others first.
@@ -30,11 +32,12 @@ _OF_EPOCH = (
     "corrections",
     "stokes_measurements",
     "measurements",
+    "image_limits",
     "image_coverage",
     "image_depths",
     "images",
     "epoch_blocks",
-    "epoch_limits",
+    "epoch_cells",
     "epoch_versions",
     "epochs",
 )
@@ -48,6 +51,7 @@ class ChangedEpochs:
     ----------
     written, unchanged, deleted : names, in the order in which they came
     before, after : the points of epochs that were there and are not as they were, and of those that are written now
+    limited : the source of each upper limit that epochs had which are not as they were
     """
 
     written: list[str] = field(default_factory=list)
@@ -55,12 +59,34 @@ class ChangedEpochs:
     deleted: list[str] = field(default_factory=list)
     before: dict[str, Block] = field(default_factory=dict)
     after: dict[str, Block] = field(default_factory=dict)
+    limited: list[Hashes] = field(default_factory=list)
 
     @property
     def sources(self) -> Hashes:
         """Hashes of the sources that have points in a changed epoch, before or after, ascending."""
-        blocks = (*self.before.values(), *self.after.values())
-        return np.unique(np.concatenate([NO_HASHES, *(block.sources for block in blocks)]))
+        return np.unique(np.concatenate([self.members_before, self.members_after]))
+
+    @property
+    def members_before(self) -> Hashes:
+        """The source of each point that changed epochs had."""
+        return _members(self.before)
+
+    @property
+    def members_after(self) -> Hashes:
+        """The source of each point that changed epochs have now."""
+        return _members(self.after)
+
+    @property
+    def places(self) -> tuple[Floats, Floats]:
+        """ra_deg, dec_deg of the points of changed epochs, before and after."""
+        found = [block.places for block in (*self.before.values(), *self.after.values())]
+        ra, dec = (np.concatenate([np.empty(0), *(place[axis] for place in found)]) for axis in (0, 1))
+        return ra, dec
+
+
+def _members(blocks: Mapping[str, Block]) -> Hashes:
+    columns = [table["source"].to_numpy() for block in blocks.values() for table in (block.points, block.copied)]
+    return np.concatenate([NO_HASHES, *columns])
 
 
 def replace_rows(
@@ -120,8 +146,9 @@ def delete_forced(connection: Connection, epoch: str) -> None:
 
 
 def _take_out(connection: Connection, epoch: str, change: ChangedEpochs) -> None:
-    """Delete an epoch's rows, and keep its points in the change."""
+    """Delete an epoch's rows, and keep its points, and whose limits it had, in the change."""
     change.before[epoch] = read_block(connection, epoch)
+    change.limited.append(sources_with_limits(connection, epoch))
     associations = TABLES["associations"]
     own = sa.and_(associations.c.epoch == epoch, associations.c.copied_by.is_(None))
     connection.execute(sa.delete(associations).where(own))
@@ -153,7 +180,7 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     block = make_block(tables["images"], measurements, associations, tables["configurations"], products.band_mhz)
     packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
     connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)
-    connection.execute(sa.insert(TABLES["epoch_limits"]), {"epoch": epoch, "sources": b""})
+    connection.execute(sa.insert(TABLES["epoch_cells"]), {"epoch": epoch, "cells": pack_cells(block.cells)})
     return block
 
 

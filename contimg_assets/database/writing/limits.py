@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,79 +16,18 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import NO_HASHES, Hashes, band_of_points
 from contimg_assets.database.light_curves import StoredEpochs, read_block
+from contimg_assets.database.limits import ID_LENGTH, cells_of, lines_of, rows_in
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.writing.epochs import ASSOCIATION_KEY
-from contimg_assets.database.writing.sources import counts_of
+from contimg_assets.database.writing.epochs import ChangedEpochs
+from contimg_assets.database.writing.sources import counts_of, same_as_before
 from contimg_assets.database.writing.statistics import Recomputed
 from contimg_assets.database.writing.stored import Observed, trusted_images
-from contimg_assets.identity.ids import hash_text, mix, to_hex
+from contimg_assets.identity.ids import to_hex
 from contimg_assets.ingest.bands import band_names, mhz_of_names
 from contimg_assets.sky.arrays import Integers
-from contimg_assets.sky.cells import index_cells
 from contimg_assets.variability.finder import flux_limits
 from contimg_assets.variability.new_sources import seen_by, uncovered_detections, undetected
-
-
-class Limits:
-    """Which sources have an upper limit in which epoch and band, and their rows of `measurements` and `associations`.
-
-    A limit has a key: the hash of its source; where the epoch has several bands, mixed with the band.
-    """
-
-    def __init__(self, connection: Connection, images: pd.DataFrame) -> None:
-        self._connection = connection
-        table = TABLES["epoch_limits"]
-        rows = connection.execute(sa.select(table.c.epoch, table.c.sources)).all()
-        self._stored: dict[str, Hashes] = {row.epoch: np.frombuffer(row.sources, dtype="<u8") for row in rows}
-        self._present = dict(self._stored)
-        bands = images.groupby("epoch")["band"].unique()
-        self._bands = {str(epoch): sorted(names) for epoch, names in bands.items() if len(names) > 1}
-
-    def delete(self, sources: Hashes) -> None:
-        """Remove the limits of some sources in all epochs."""
-        for epoch, present in self._present.items():
-            # Those of before there were bands have the key of their source alone.
-            keys = [sources, *(mix(sources, hash_text([band])[0]) for band in self._bands.get(epoch, ()))]
-            gone = np.intersect1d(present, np.concatenate(keys))
-            if len(gone):
-                rows = [(epoch, i) for i in _limit_ids(gone, np.full(len(gone), epoch, dtype=object))]
-                for name in ("associations", "measurements"):
-                    bulk.delete(self._connection, TABLES[name], ("epoch", "measurement_id"), rows)
-                self._present[epoch] = np.setdiff1d(present, gone)
-
-    def insert(self, limits: pd.DataFrame) -> None:
-        """Add limits: columns source (hash), epoch, image, band, mjd, ra_deg, dec_deg, upper_limit_mjy_beam."""
-        source, key = limits["source"].to_numpy(), limits["source"].to_numpy().copy()
-        several = limits["epoch"].isin(list(self._bands)).to_numpy()
-        key[several] = mix(key[several], hash_text(limits["band"].to_numpy(dtype=object)[several]))
-        ids = _limit_ids(key, limits["epoch"].to_numpy())
-        rows = limits.drop(columns="source").assign(
-            measurement_id=ids,
-            healpix=index_cells(limits["ra_deg"].to_numpy(), limits["dec_deg"].to_numpy()),
-            forced=False,
-            is_limit=True,
-        )
-        bulk.insert(self._connection, TABLES["measurements"], rows.sort_values(["epoch", "measurement_id"]))
-        members = limits[["epoch"]].assign(source_id=to_hex(source), measurement_id=ids, copied=False)
-        bulk.insert(self._connection, TABLES["associations"], members.sort_values(ASSOCIATION_KEY))
-        for epoch, chosen in limits.groupby("epoch", sort=False).indices.items():
-            self._present[str(epoch)] = np.union1d(self._present[str(epoch)], key[chosen])
-
-    def save(self) -> None:
-        """Write which sources have limits, of epochs where that changed."""
-        table = TABLES["epoch_limits"]
-        for epoch, present in self._present.items():
-            if not np.array_equal(present, self._stored[epoch]):
-                data = np.ascontiguousarray(present, dtype="<u8").tobytes()
-                self._connection.execute(sa.update(table).where(table.c.epoch == epoch).values(sources=data))
-
-    def count(self, sources: Hashes) -> npt.NDArray[np.int64]:
-        """Number of limits of each source, shape (n_sources,)."""
-        total = counts_of(sources, np.concatenate([NO_HASHES, *self._present.values()]))
-        for epoch, bands in self._bands.items():
-            for band in bands:
-                total = total + np.isin(mix(sources, hash_text([band])[0]), self._present.get(epoch, NO_HASHES))
-        return total
+from contimg_assets.variability.segments import places
 
 
 @dataclass(frozen=True)
@@ -97,16 +37,38 @@ class Missing:
     Attributes
     ----------
     observed, recomputed : everything that was observed; the sources
-    elsewhere : whether each source is new or was first detected elsewhere than before, shape (n_sources,)
-    written : epochs that are new or changed
+    before : rows of `sources` as they were, sorted by `id`, the hash
+    change : what was done to epochs
     bands_mhz : all bands, ascending
+    all_again : whether everything is judged again
     """
 
     observed: Observed
     recomputed: Recomputed
-    elsewhere: npt.NDArray[np.bool_]
-    written: Collection[str]
+    before: pd.DataFrame
+    change: ChangedEpochs
     bands_mhz: Integers
+    all_again: bool
+
+    @cached_property
+    def elsewhere(self) -> npt.NDArray[np.bool_]:
+        """Whether each source is new, or was first detected elsewhere than before, or is in another part of the sky,
+        shape (n_sources,)."""
+        now, before = (
+            sources.assign(cell=cells_of(sources["healpix"].to_numpy()))
+            for sources in (self.recomputed.sources, self.before)
+        )
+        return self.all_again | ~same_as_before(now, before, ("first_ra_deg", "first_dec_deg", "cell"))[1]
+
+    def count(self, new: pd.DataFrame) -> npt.NDArray[np.int64]:
+        """Number of limits of each source: of those that it had in changed epochs, it has others now."""
+        ids = self.recomputed.ids
+        row, known = places(ids, self.before["id"].to_numpy())
+        stays = known & ~self.elsewhere
+        had = np.zeros(len(ids), np.int64)
+        had[stays] = self.before["n_limits"].to_numpy(np.int64)[row[stays]]
+        lost = counts_of(ids, np.concatenate([NO_HASHES, *self.change.limited]))
+        return counts_of(ids, new["source"].to_numpy()) + np.where(stays, had - lost, 0)
 
     def rows(self, images: pd.DataFrame) -> pd.DataFrame:
         """Which images covered sources that were not measured in their epoch and band: `uncovered_detections` of all
@@ -115,9 +77,9 @@ class Missing:
         first = sources[["first_ra_deg", "first_dec_deg"]].set_axis(["ra_deg", "dec_deg"], axis=1)
         images = images.assign(visit=images["epoch"] + _BEFORE_BAND + images["band"])
         names, n_bands = band_names(self.bands_mhz), len(self.bands_mhz)
-        others = [epoch for epoch in epochs if epoch not in self.written]
+        others = [epoch for epoch in epochs if epoch not in self.change.after]
         parts = []
-        chosen = ((np.arange(len(sources)), list(self.written)), (np.flatnonzero(self.elsewhere), others))
+        chosen = ((np.arange(len(sources)), list(self.change.after)), (np.flatnonzero(self.elsewhere), others))
         for rows, of_epochs in chosen:
             columns = np.array([epochs.index(epoch) * n_bands + k for epoch in of_epochs for k in range(n_bands)], int)
             visits = [f"{epoch}{_BEFORE_BAND}{name}" for epoch in of_epochs for name in names]
@@ -148,15 +110,25 @@ def update_limits(
     parameters : whether there are limits, and which
     """
     observed, recomputed = missing.observed, missing.recomputed
-    limits = Limits(connection, observed.images)
-    limits.delete(np.union1d(recomputed.ids[missing.elsewhere], vanished))
     images = trusted_images(observed.images, parameters.finder_threshold_sigma)
+    limits = _NONE
     if parameters.upper_limits and len(recomputed.ids) and len(images):
         missed = missing.rows(images)
         missed = missed[_nothing_there(connection, observed.epochs, missed, recomputed.sources)]
-        limits.insert(_limit_rows(missed, images, recomputed.sources, parameters))
-    limits.save()
-    return limits.count(recomputed.ids)
+        limits = _limits(missed, images, recomputed.sources, parameters)
+    _replace(connection, limits, missing, vanished)
+    return missing.count(limits)
+
+
+_NONE = pd.DataFrame(
+    {
+        "source": NO_HASHES,
+        "cell": np.empty(0, np.int64),
+        "epoch": np.empty(0, dtype=object),
+        "image": np.empty(0, dtype=object),
+        "upper_limit_mjy_beam": np.empty(0),
+    }
+)
 
 
 def _nothing_there(
@@ -178,10 +150,8 @@ def _nothing_there(
     return free
 
 
-def _limit_rows(
-    missed: pd.DataFrame, images: pd.DataFrame, sources: pd.DataFrame, parameters: Variability
-) -> pd.DataFrame:
-    """Upper limits as `Limits.insert` takes them, at the places of first detections.
+def _limits(missed: pd.DataFrame, images: pd.DataFrame, sources: pd.DataFrame, parameters: Variability) -> pd.DataFrame:
+    """Upper limits at the places of first detections, with the columns of `_NONE`.
 
     Parameters
     ----------
@@ -189,7 +159,7 @@ def _limit_rows(
     """
     lead = ~missed.duplicated(["source", "epoch", "band"]).to_numpy()
     deepest = missed[lead]
-    row, of_image = (deepest[name].to_numpy(dtype=np.intp) for name in ("source", "image_row"))
+    row = deepest["source"].to_numpy(dtype=np.intp)
     rms = missed["rms_mjy_beam"].to_numpy(dtype=float)
     if parameters.upper_limit_sigma is not None:
         limit = parameters.upper_limit_sigma * rms[lead]
@@ -202,17 +172,77 @@ def _limit_rows(
     return pd.DataFrame(
         {
             "source": sources["id"].to_numpy()[row],
+            "cell": cells_of(sources["healpix"].to_numpy())[row],
             "epoch": deepest["epoch"].to_numpy(dtype=object),
             "image": deepest["image"].to_numpy(dtype=object),
-            "band": deepest["band"].to_numpy(dtype=object),
-            "mjd": images["mjd"].to_numpy()[of_image],
-            "ra_deg": sources["first_ra_deg"].to_numpy()[row],
-            "dec_deg": sources["first_dec_deg"].to_numpy()[row],
             "upper_limit_mjy_beam": limit,
         }
     )
 
 
-def _limit_ids(key: Hashes, epoch: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Ids of the upper limits with these keys in epochs."""
-    return to_hex(mix(mix(hash_text(["upper limit"])[0], key), hash_text(epoch)))
+def _replace(connection: Connection, new: pd.DataFrame, missing: Missing, vanished: Hashes) -> None:
+    """Replace the upper limits of written epochs, and in the others those of some sources.
+
+    Parameters
+    ----------
+    new : all limits of the written epochs, and those that the sources elsewhere have in others: source (hash), cell,
+        epoch, image, upper_limit_mjy_beam
+    vanished : sources that are gone
+    """
+    rows = _texts(new)
+    if missing.all_again:
+        connection.execute(sa.delete(TABLES["image_limits"]))
+        bulk.insert(connection, TABLES["image_limits"], rows)
+        return
+    written = rows["epoch"].isin(list(missing.change.after)).to_numpy(dtype=bool)
+    moved = np.union1d(missing.recomputed.ids[missing.elsewhere], vanished)
+    before = missing.before[np.isin(missing.before["id"].to_numpy(), moved)]
+    _edit(connection, rows[~written], before)
+    bulk.insert(connection, TABLES["image_limits"], rows[written])
+
+
+_KEY = ["cell", "epoch", "image"]
+
+
+def _texts(limits: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `image_limits`, in the order of their key."""
+    key = [limits["cell"].to_numpy(np.int64), *(pd.factorize(limits[name], sort=True)[0] for name in _KEY[1:])]
+    order = np.lexsort((limits["source"].to_numpy(), *key[::-1]))
+    limits, number = limits.iloc[order], np.stack(key, axis=1)[order]
+    lines = lines_of(limits["source"].to_numpy(), limits["upper_limit_mjy_beam"].to_numpy(dtype=float))
+    lead = np.flatnonzero(np.concatenate([[True], (number[1:] != number[:-1]).any(axis=1)])[: len(limits)])
+    stop = [*lead[1:].tolist(), len(lines)]
+    texts = ["".join(lines[first:last]) for first, last in zip(lead.tolist(), stop, strict=False)]
+    return limits[_KEY].iloc[lead].assign(limits=np.array(texts, dtype=object))
+
+
+def _edit(connection: Connection, added: pd.DataFrame, before: pd.DataFrame) -> None:
+    """Take the limits of some sources out of the rows that there are, and put others in.
+
+    Parameters
+    ----------
+    added : rows of `image_limits` with what is to be added
+    before : id (hash) and healpix of the sources whose limits go
+    """
+    cells = cells_of(before["healpix"].to_numpy())
+    gone: dict[int, set[str]] = {}
+    for cell, name in zip(cells.tolist(), to_hex(before["id"].to_numpy()), strict=True):
+        gone.setdefault(cell, set()).add(name)
+    put = {(cell, epoch, image): text for cell, epoch, image, text in added.itertuples(index=False, name=None)}
+    now: dict[tuple[int, str, str], str] = {}
+    for rows in rows_in(connection, np.union1d(cells, added["cell"].to_numpy(np.int64))):
+        for cell, epoch, image, text in rows[[*_KEY, "limits"]].itertuples(index=False, name=None):
+            edited = _edited(text, put.pop((cell, epoch, image), ""), gone.get(cell, ()))
+            if edited != text:
+                now[cell, epoch, image] = edited
+    bulk.delete(connection, TABLES["image_limits"], _KEY, [key for key, text in now.items() if not text])
+    written = [(*key, text) for key, text in (now | put).items() if text]
+    bulk.upsert(connection, TABLES["image_limits"], pd.DataFrame(written, columns=[*_KEY, "limits"]))
+
+
+def _edited(text: str, plus: str, minus: Collection[str]) -> str:
+    """A text of lines without those of some sources, and with others."""
+    if not plus and not any(name in text for name in minus):
+        return text
+    kept = [line for line in text.splitlines(keepends=True) if line[:ID_LENGTH] not in minus]
+    return "".join(sorted([*kept, *plus.splitlines(keepends=True)]))

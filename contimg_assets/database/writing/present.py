@@ -27,8 +27,8 @@ NEIGHBOR_DEG = ISOLATED.within_arcsec / 3600.0
 _MARGIN_DEG = 0.1
 _ORDER = 6
 _MANY_IMAGES, _MANY_RUNS = 100, 300
-_COLUMNS = ("id", "ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec", "is_new",
-            "new_significance", "new_image")  # fmt: skip
+_COLUMNS = ("id", "ra_deg", "dec_deg", "healpix", "first_mjd", "first_ra_deg", "first_dec_deg", "neighbour_arcsec",
+            "n_measurements", "n_limits", "is_new", "new_significance", "new_image")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Present:
     def ids(self) -> Hashes:
         """Hashes of the sources, ascending."""
         return self.sources["id"].to_numpy()
+
+    def of(self, ids: Hashes) -> pd.DataFrame:
+        """The rows of some sources."""
+        rows: pd.DataFrame = self.sources[np.isin(self.ids, ids)]
+        return rows
 
     def holds(self, ra_deg: Floats, dec_deg: Floats) -> bool:
         """Whether all that matters to sources at some positions is here."""

@@ -34,11 +34,10 @@ from contimg_assets.database.writing.sources import (
     delete_sources,
     n_relations,
     novelty,
-    same_as_before,
     write_sources,
     write_variability,
 )
-from contimg_assets.database.writing.statistics import recompute
+from contimg_assets.database.writing.statistics import has_all_points, recompute
 from contimg_assets.database.writing.stored import read_images, read_observed
 from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.sky.arrays import Floats
@@ -121,16 +120,18 @@ def _recompute_sources(
     touched = np.union1d(change.sources, before.ids if all_again else covered(before.sources, images))
     watch.lap("touched")
     bands = mhz_of_names({*images_before["band"], *observed.images["band"]})
-    recomputed = recompute(connection, observed.epochs, touched, parameters, watch, bands, errors)
-    moved = pd.concat([recomputed.sources, before.sources[np.isin(before.ids, touched)]])[["ra_deg", "dec_deg"]]
+    epochs = observed.epochs if all_again else observed.epochs.about(*_places(change, before.of(touched)))
+    recomputed = recompute(connection, epochs, touched, parameters, watch, bands, errors)
+    if not (epochs.near.all() or has_all_points(recomputed, before.sources, change, touched)):
+        recomputed = recompute(connection, observed.epochs, touched, parameters, watch, bands, errors)
+    moved = pd.concat([recomputed.sources, before.of(touched)])[["ra_deg", "dec_deg"]]
     if not before.holds(moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()):
         before = read_sources(connection)
     vanished = np.setdiff1d(np.intersect1d(touched, before.ids), recomputed.ids)
     since_mjd = -np.inf if all_again else float(images["mjd"].min())
     judged = novelty(recomputed.sources, before.sources, observed, parameters, since_mjd)
     watch.lap("new sources")
-    elsewhere = all_again | ~same_as_before(recomputed.sources, before.sources, ("first_ra_deg", "first_dec_deg"))[1]
-    missing = Missing(observed, recomputed, elsewhere, change.written, bands)
+    missing = Missing(observed, recomputed, before.sources, change, bands, all_again)
     n_limits = update_limits(connection, missing, vanished, parameters)
     watch.lap("limits")
     sources = recomputed.sources.drop(
@@ -142,9 +143,15 @@ def _recompute_sources(
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)
     watch.lap("write variability")
-    places = moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()
+    to_match = moved["ra_deg"].to_numpy(), moved["dec_deg"].to_numpy()
     n_new = len(np.setdiff1d(recomputed.ids, before.ids))
-    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), n_new, places)
+    return _Affected(recomputed.ids, vanished, len(observed.epochs.names), n_new, to_match)
+
+
+def _places(change: ChangedEpochs, sources: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Where points of changed epochs, and of the sources that the change touches, are or were: ra_deg, dec_deg."""
+    ra, dec = change.places
+    return np.concatenate([ra, sources["ra_deg"].to_numpy()]), np.concatenate([dec, sources["dec_deg"].to_numpy()])
 
 
 def _changed_images(before: pd.DataFrame, now: pd.DataFrame, change: ChangedEpochs) -> pd.DataFrame:

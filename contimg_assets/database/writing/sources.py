@@ -93,7 +93,13 @@ def novelty(
 def n_relations(connection: Connection, sources: Hashes) -> npt.NDArray[np.int64]:
     """Number of sources each source competed with, in any epoch."""
     table = TABLES["source_relations"]
-    rows = bulk.fetch(connection, sa.select(table.c.from_source_id, table.c.to_source_id))
+    query = sa.select(table.c.from_source_id, table.c.to_source_id)
+    # To look up more sources than there are relations takes longer than to read these.
+    if connection.execute(query.limit(1).offset(len(sources))).first():
+        ids = bulk.set_of_ids(connection, to_hex(sources))
+        rows = pd.concat([bulk.fetch(connection, query.where(end.in_(ids))) for end in query.selected_columns])
+    else:
+        rows = bulk.fetch(connection, query)
     if not len(rows):
         return np.zeros(len(sources), dtype=np.int64)
     pairs = from_hex(rows.to_numpy(dtype=object).ravel()).reshape(-1, 2)

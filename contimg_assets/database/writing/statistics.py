@@ -16,10 +16,13 @@ from sqlalchemy.engine import Connection
 from contimg_assets.config import Variability
 from contimg_assets.database.blocks import NO_HASHES, EpochPoints, Hashes, light_curves
 from contimg_assets.database.light_curves import StoredEpochs, passes
+from contimg_assets.database.writing.epochs import ChangedEpochs
 from contimg_assets.database.writing.report import Stopwatch
+from contimg_assets.database.writing.sources import counts_of
 from contimg_assets.schemas.variability import VARIABILITY
 from contimg_assets.sky.arrays import Integers
 from contimg_assets.variability.error_model import ErrorModel
+from contimg_assets.variability.segments import places
 from contimg_assets.variability.source_table import mean_fluxes, source_table, visits, visits_in_bands
 from contimg_assets.variability.statistics import variability_table
 
@@ -68,7 +71,7 @@ def recompute(
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         for part, points in passes(connection, epochs, touched, whole_blocks=True):
             watch.lap("read light curves")
-            n_chunks = max(1, -(-sum(len(here.own["source"]) for here in points) // CHUNK_POINTS))
+            n_chunks = max(1, -(-sum(map(len, points)) // CHUNK_POINTS))
             of_sources = partial(_of_sources, (epochs.names, bands_mhz), points, (parameters, errors))
             parts += [one for one in pool.map(of_sources, np.array_split(part, n_chunks)) if one is not None]
             watch.lap("statistics")
@@ -79,6 +82,29 @@ def recompute(
         pd.concat([part.variability for part in parts], ignore_index=True),
         np.concatenate([part.seen for part in parts]),
     )
+
+
+def has_all_points(recomputed: Recomputed, before: pd.DataFrame, change: ChangedEpochs, touched: Hashes) -> bool:
+    """Whether sources have as many points as follows from those that they had and from what changed.
+
+    If not, some lie farther from their source than any association should reach.
+
+    Parameters
+    ----------
+    before : rows of `sources` as they were, sorted by `id`, the hash
+    touched : the sources that were asked for, ascending
+    """
+    now, had = (_n_measurements(sources, touched) for sources in (recomputed.sources, before))
+    gone, come = (counts_of(touched, sources) for sources in (change.members_before, change.members_after))
+    return bool((now == had - gone + come).all())
+
+
+def _n_measurements(sources: pd.DataFrame, ids: Hashes) -> npt.NDArray[np.int64]:
+    """Of some sources, 0 of those that are not there, shape (n,)."""
+    row, known = places(ids, sources["id"].to_numpy())
+    count = np.zeros(len(ids), np.int64)
+    count[known] = sources["n_measurements"].to_numpy()[row[known]]
+    return count
 
 
 def _of_sources(
@@ -103,7 +129,7 @@ def _nothing(n_visits: int) -> Recomputed:
     """No source, with the columns that others look at."""
     names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_mjy_beam",
              "first_flux_err_mjy_beam")  # fmt: skip
-    bands = {name: np.empty(0, np.int64) for name in ("band", "first_band_mhz")}
+    bands = {name: np.empty(0, np.int64) for name in ("band", "first_band_mhz", "healpix", "n_measurements")}
     sources = {
         "id": NO_HASHES,
         **bands,

@@ -196,11 +196,8 @@ def new(surveys: list[Compared]) -> dict[str, object]:
 def _limits_of_steady(one: Compared) -> pd.DataFrame:
     """Upper limits of constant sources seen alone, with their true peak flux there."""
     steady = one.shown[one.shown["pure"] & (one.shown["source_class"] == "constant")]
-    owner = one.products.associations[["source_id", "epoch", "measurement_id"]]
-    rows = one.products.limits[["epoch", "image", "measurement_id", "upper_limit_mjy_beam"]]
-    rows = rows.merge(owner, on=["epoch", "measurement_id"]).merge(
-        steady[["true_source"]], left_on="source_id", right_index=True
-    )
+    rows = one.products.limits[["epoch", "image", "source_id", "upper_limit_mjy_beam"]]
+    rows = rows.merge(steady[["true_source"]], left_on="source_id", right_index=True)
     rows = rows.merge(one.truth.sources[["true_source", "flux_mjy", "size_arcsec"]], on="true_source")
     rows = rows.merge(one.products.images[["epoch", "image", "bmaj_arcsec", "bmin_arcsec"]], on=["epoch", "image"])
     beam, size = rows["bmaj_arcsec"] * rows["bmin_arcsec"], rows["size_arcsec"]

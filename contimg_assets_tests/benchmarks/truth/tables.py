@@ -40,18 +40,13 @@ class Products:
         return self.database.read_table(name)
 
     @cached_property
-    def rows(self) -> pd.DataFrame:
-        """Measurements and limits."""
-        return self._read("measurements")
-
-    @property
     def measurements(self) -> pd.DataFrame:
         """Measurements, duplicates among them."""
-        return self.rows[~self.rows["is_limit"].astype(bool)]
+        return self._read("measurements")
 
-    @property
+    @cached_property
     def limits(self) -> pd.DataFrame:
-        return self.rows[self.rows["is_limit"].astype(bool)]
+        return self.database.query("SELECT * FROM upper_limits")
 
     @cached_property
     def associations(self) -> pd.DataFrame:

@@ -39,13 +39,10 @@ def test_all_rows_are_accounted_for(from_scratch: dict[str, pd.DataFrame], surve
     delivered = sum(
         len(pd.read_csv(file)) for file in (survey / "incoming").glob("*/*.csv") if file.name != "images.csv"
     )
-    measurements = from_scratch["measurements"]
-    measured = measurements[measurements["is_limit"] == 0]
+    measured = from_scratch["measurements"]
     assert len(measured) == delivered
     kept = measured[measured["duplicate_of"].isna()]
-    # Upper limits belong to sources too, but are no measurements of theirs.
-    limits = set(measurements.loc[measurements["is_limit"] == 1, "measurement_id"])
-    assert set(kept["measurement_id"]) == set(from_scratch["associations"]["measurement_id"]) - limits
+    assert set(kept["measurement_id"]) == set(from_scratch["associations"]["measurement_id"])
 
 
 def test_a_second_run_has_nothing_to_do(finished: TestProject) -> None:

@@ -35,10 +35,9 @@ def deliver_maps(project: TestProject, epoch: str, rms_mjy_beam: float) -> Path:
     return folder
 
 
-def limits(project: TestProject, epoch: str) -> pd.Series:
-    measurements = project.rows()["measurements"]
-    chosen = (measurements["epoch"] == epoch) & (measurements["is_limit"] == 1)
-    return measurements[chosen].set_index("measurement_id")["upper_limit_mjy_beam"]
+def limits(project: TestProject, epoch: str) -> pd.DataFrame:
+    with project.project.products as database:
+        return database.query("SELECT * FROM upper_limits WHERE epoch = :epoch ORDER BY source_id", {"epoch": epoch})
 
 
 def made(project: TestProject, epoch: str, stage: str) -> State:
@@ -58,7 +57,7 @@ def test_rms_maps_reach_limits_and_new_sources(project: TestProject) -> None:
     # Nothing stands out of so much noise, wherever the catalogs found it.
     assert plain["sources"]["new_significance"].max() > 5 > rows["sources"]["new_significance"].max()
     scale = rows["corrections"].set_index(["epoch", "image"])["flux_mult"]
-    of_first = rows["measurements"].query("epoch == @first and is_limit == 1")
+    of_first = limits(project, first)
     factor = scale.loc[list(zip(of_first["epoch"], of_first["image"], strict=True))].to_numpy()
     in_sigma = of_first["upper_limit_mjy_beam"] / (1000.0 * np.where(np.isnan(factor), 1.0, factor))
     assert len(of_first)
@@ -74,9 +73,9 @@ def test_rms_maps_reach_limits_and_new_sources(project: TestProject) -> None:
 
     deliver_maps(project, first, 2000.0)
     assert made(project, first, "raw_detections") == State.STALE
-    before = limits(project, first)
+    before = limits(project, first)["upper_limit_mjy_beam"]
     assert project.run().complete
-    np.testing.assert_allclose(limits(project, first), 2 * before, rtol=1e-6)
+    np.testing.assert_allclose(limits(project, first)["upper_limit_mjy_beam"], 2 * before, rtol=1e-6)
     assert project.materialized("measurements")[runs:].count(second) == 0
 
 
