@@ -1,10 +1,12 @@
 """Dagster's own SQLite storage, whose files stay open between two events.
 
 Dagster opens a file anew for each event, compiles its statements anew, and lets SQLite copy its log into the file and
-wait for the disk when it is closed: most of what a backfill of many small epochs costs. Named in `dagster.yaml`; the
-files are the same, so that a project may change from one to the other at any time.
+wait for the disk when it is closed: most of what a backfill of many small epochs costs. Events are written without
+fields that are empty. Named in `dagster.yaml`; Dagster's own storage reads the same files, so that a project may change
+from one to the other at any time.
 """
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +35,61 @@ _MADE, _PLANNED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType
 _FEW_EPOCHS = 50
 
 
+# Fields that Dagster takes for missing where an event does not name them: a third of an event with little in it.
+_MAY_BE_MISSING = {
+    "AssetCheckEvaluation": {"description", "partition"},
+    "AssetCheckEvaluationPlanned": {"partitions_subset"},
+    "AssetMaterialization": {"description", "metadata_entries", "partition"},
+    "AssetMaterializationPlannedData": {"partition", "partitions_subset"},
+    "DagsterEvent": {
+        *("event_specific_data", "message", "pid", "solid_handle", "step_handle", "step_key", "step_kind_value")
+    },
+    "EventLogEntry": {"step_key"},
+    "EventMetadataEntry": {"description"},
+    "HandledOutputData": {"metadata_entries"},
+    "LoadedInputData": {"metadata_entries"},
+    "StepMaterializationData": {"asset_lineage"},
+    "StepOutputData": {"version"},
+    "StepOutputHandle": {"mapping_key"},
+    "TypeCheckData": {"description", "metadata_entries"},
+}
+# What the event of the asset that is a step's output shows once more, and what an event names in other fields.
+_SAID_TWICE = {"StepOutputData": {"metadata_entries"}, "DagsterEvent": {"logging_tags"}}
+_LINEAGE = "TableColumnLineageMetadataValue"
+
+
+def _named(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an object of Dagster's without those that are empty and may be missing."""
+    kind = fields.get("__class__", "")
+    may_be_missing, said_twice = _MAY_BE_MISSING.get(kind, ()), _SAID_TWICE.get(kind, ())
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in said_twice and (value not in (None, [], {}) or name not in may_be_missing)
+    }
+
+
+def shortened(event: str) -> str:
+    """An event as Dagster writes it, which Dagster reads as the same event, without what goes without saying."""
+    return _written(json.loads(event, object_hook=_named))
+
+
+def without_lineage(event: str) -> str:
+    """An event without where an asset's columns come from, which Dagster looks for in the file of all runs."""
+    return _written(json.loads(event, object_hook=_without_lineage))
+
+
+def _without_lineage(fields: dict[str, Any]) -> dict[str, Any]:
+    entries = fields.get("metadata_entries")
+    if not entries:
+        return fields
+    return fields | {"metadata_entries": [one for one in entries if one["entry_data"]["__class__"] != _LINEAGE]}
+
+
+def _written(event: Any) -> str:
+    return json.dumps(event, separators=(",", ":"))
+
+
 def _plan_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What tells the event of the plan that was carried out with another event."""
     same = {name: row[name] for name in ("asset_key", "partition", "run_id")}
@@ -40,11 +97,12 @@ def _plan_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _worth_keeping_twice(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of events that a run's own file has too, besides the file of all runs: of many epochs the newest."""
+    """Rows of events as a run's own file has them too, besides the file of all runs: of many epochs the newest."""
     by_asset: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         by_asset.setdefault((row["asset_key"], row["dagster_event_type"]), []).append(row)
-    return [row for alike in by_asset.values() for row in (alike if len(alike) <= _FEW_EPOCHS else alike[-1:])]
+    kept = (row for alike in by_asset.values() for row in (alike if len(alike) <= _FEW_EPOCHS else alike[-1:]))
+    return [row | {"event": without_lineage(row["event"])} for row in kept]
 
 
 class OpenEventLog(SqliteEventLogStorage):
@@ -76,7 +134,14 @@ class OpenEventLog(SqliteEventLogStorage):
             oldest.dispose()
         return self._engines[shard]
 
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        row: dict[str, Any] = super()._event_to_row(event)
+        return row | {"event": shortened(row["event"])}
+
     def store_event(self, event: EventLogEntry) -> None:
+        if event.is_dagster_event and event.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION:
+            self.store_event_batch([event])
+            return
         super().store_event(event)
         # What follows a run in the browser watches its file, which is not written to while its log grows.
         os.utime(self.path_for_shard(event.run_id))
