@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc
+import scipy
 
 from contimg_assets.calibration.image_ties import START
 from contimg_assets.calibration.selection import of_single_sources
@@ -197,6 +197,6 @@ def known_variables(known: pd.DataFrame, parameters: Corrections) -> Values:
     freedom = np.maximum(n - 1, 1.0)
     mean = known["mean_mjy"].to_numpy(dtype=float)
     v = np.sqrt(known["squares_mjy2"].to_numpy(dtype=float) / freedom) / np.where(mean > 0, mean, np.nan)
-    p = chdtrc(freedom, known["chi2"].to_numpy(dtype=float))
+    p = scipy.special.chdtrc(freedom, known["chi2"].to_numpy(dtype=float))
     vary = enough & (v >= parameters.variable_min_v) & (p <= parameters.variable_max_p)
     return np.sort(known["source_id"].to_numpy(dtype=object)[vary])

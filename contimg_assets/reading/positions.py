@@ -5,7 +5,6 @@ Belongs here: what becomes of the cells. Does not belong here: the frame that th
 
 from __future__ import annotations
 
-import astropy.units as u
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +23,7 @@ _DOTTED = (
     r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?(?:[eE]-\d+)?)\s*$"
 )
 _SUFFIXED = r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>deg|rad|°)\s*$"
-_DEGREES_AN_HOUR = float(u.hourangle.to(u.deg))
+_DEGREES_AN_HOUR = 15.0
 
 
 def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Floats:
