@@ -17,7 +17,7 @@ from contimg_assets.calibration import vast_post_processing
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.association import of_one_source
-from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_text_ids
+from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_columns, with_text_ids
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.pairs import cross_match_sources
@@ -289,7 +289,7 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     if (found["image_row"] < 0).any():
         unknown = found["image"][int(np.argmax(found["image_row"] < 0))]
         raise InputError(f"measurements are of image {unknown!r}, which the table of images does not have")
-    joined = table.assign(**found)
+    joined = with_columns(table, found)
     integrated, peak = (_floats(joined, name) for name in ("flux_int_mjy", "flux_peak_mjy_beam"))
     is_peak = ~np.isfinite(integrated)
     flux = np.where(is_peak, peak, integrated)
@@ -298,7 +298,8 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(error > 0, error, np.where(snr > 0, np.abs(flux) / snr, np.nan))
         snr = np.where(np.isfinite(snr), snr, flux / error)
-    return joined.assign(flux_mjy=flux, flux_err_mjy=error, flux_is_peak=is_peak & np.isfinite(peak), snr=snr)
+    fluxes = {"flux_mjy": flux, "flux_err_mjy": error, "flux_is_peak": is_peak & np.isfinite(peak), "snr": snr}
+    return with_columns(joined, fluxes)
 
 
 def of_single_sources(measurements: pd.DataFrame, associations: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +43,7 @@ def alembic_config(connection: Connection | None = None) -> AlembicConfig:
     return config
 
 
+@cache
 def newest_revision() -> str:
     """The revision that this version of the package writes."""
     from alembic.script import ScriptDirectory
