@@ -89,7 +89,7 @@ class EpochRecord:
         ValueError
             If it is not one.
         """
-        record = _RECORD.validate_python(json.loads(text))
+        record = _RECORD.validate_json(text)
         if not record.tables:
             raise ValueError("it names no table")
         if record.stage == RAW_DETECTIONS.name and not isinstance(record.facts.get("mjd_first"), float | int):
@@ -124,7 +124,7 @@ class Failure:
         ValueError
             If it is not one.
         """
-        return _FAILURE.validate_python(json.loads(text))
+        return _FAILURE.validate_json(text)
 
 
 _RECORD, _FAILURE = TypeAdapter(EpochRecord), TypeAdapter(Failure)

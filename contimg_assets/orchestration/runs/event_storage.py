@@ -11,17 +11,18 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
-from contimg_assets.database.engine import append_rows, delete_rows, open_log_file
+from contimg_assets.database.engine import ChangesOfFile, append_rows, delete_rows, open_log_file
 
 # Files of runs that are kept open, besides the index of all runs.
 _MOST_OPEN = 8
@@ -112,6 +113,9 @@ class OpenEventLog(SqliteEventLogStorage):
         self._engines: OrderedDict[str, Any] = OrderedDict()
         self._tables: set[str] = set()
         self._has_index_columns = False
+        self._changes: ChangesOfFile | None = None
+        self._partitions: dict[str, tuple[int, Sequence[str]]] = {}
+        self._partitions_lock = Lock()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -167,6 +171,18 @@ class OpenEventLog(SqliteEventLogStorage):
                 self._store_asset_event(connection, event, id_)
         os.utime(self.path_for_shard(events[0].run_id))
 
+    def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
+        # Asked for thousands of times in each evaluation of the conditions: read again only after somebody wrote.
+        with self._partitions_lock:
+            if self._changes is None:
+                self._changes = ChangesOfFile(self.conn_string_for_shard(INDEX_SHARD_NAME))
+            number = self._changes.number()
+            read_at, names = self._partitions.get(partitions_def_name, (None, ()))
+            if read_at != number:
+                names = super().get_dynamic_partitions(partitions_def_name)
+                self._partitions[partitions_def_name] = number, names
+            return list(names)
+
     def has_table(self, table_name: str) -> bool:
         # Asked for every event, and answered by opening the file. No table goes away while the file is open.
         if table_name not in self._tables and super().has_table(table_name):
@@ -193,6 +209,11 @@ class OpenEventLog(SqliteEventLogStorage):
             self._engines.clear()
             self._tables.clear()
             self._has_index_columns = False
+        with self._partitions_lock:
+            self._partitions.clear()
+            if self._changes is not None:
+                self._changes.close()
+                self._changes = None
 
 
 class OpenSqliteStorage(DagsterSqliteStorage):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
@@ -118,6 +119,29 @@ def test_other_processes_see_an_event_at_once(tmp_path, monkeypatch):
         assert _told(other) == ["a"]
         _tell(other, "b")
         assert _told(one) == ["a", "b"]
+
+
+def test_partitions_are_read_again_after_any_process_changed_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    write_templates(tmp_path)
+    read = Mock(wraps=SqliteEventLogStorage.get_dynamic_partitions)
+    monkeypatch.setattr(SqliteEventLogStorage, "get_dynamic_partitions", lambda self, name: read(self, name))
+    with open_instance(tmp_path) as one, open_instance(tmp_path) as other:
+        other.add_dynamic_partitions("epoch", ["a", "b"])
+        assert one.get_dynamic_partitions("epoch") == ["a", "b"]
+        other.delete_dynamic_partition("epoch", "b")
+        other.add_dynamic_partitions("epoch", ["c"])
+        assert one.get_dynamic_partitions("epoch") == ["a", "c"]
+        one.add_dynamic_partitions("epoch", ["d"])
+        assert one.get_dynamic_partitions("epoch") == other.get_dynamic_partitions("epoch") == ["a", "c", "d"]
+        read.reset_mock()
+        assert {tuple(one.get_dynamic_partitions(name)) for name in ("epoch", "night", "epoch")} == {
+            ("a", "c", "d"),
+            (),
+        }
+        assert read.call_count == 1
+    assert not _held(tmp_path)
 
 
 def test_files_of_many_runs_are_not_all_kept_open(tmp_path):
