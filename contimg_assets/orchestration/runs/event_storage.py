@@ -162,8 +162,9 @@ class OpenEventLog(SqliteEventLogStorage):
         with self.run_connection(run_id) as connection:
             append_rows(connection, table, _worth_keeping_twice(rows))
         with self.index_transaction() as connection:
-            # A plan that was carried out is told by what came of it, in its place.
-            delete_rows(connection, table, [_plan_of(row) for row in rows if row["dagster_event_type"] == _MADE])
+            # Of many, a plan that was carried out is told by what came of it, in its place.
+            if len(rows) > 1:
+                delete_rows(connection, table, [_plan_of(row) for row in rows if row["dagster_event_type"] == _MADE])
             ids = append_rows(connection, table, rows)
             self._store_asset_event_tags(connection, events, ids)
             last = {event.get_dagster_event().asset_key: (event, id_) for event, id_ in zip(events, ids, strict=True)}
