@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
@@ -99,7 +99,7 @@ def unaligned(observation: Observation) -> Alignment:
     )
 
 
-def align(observation: Observation, sources: cKDTree, parameters: Association) -> Alignment:
+def align(observation: Observation, sources: scipy.spatial.cKDTree, parameters: Association) -> Alignment:
     """Measure each image's shift against known sources, and take it out where it is significant.
 
     Of the `BRIGHTEST_PER_IMAGE` brightest measurements of an image those count that are one half of an isolated mutual
@@ -174,7 +174,7 @@ def _local_shift(pairs: Floats, residual: Floats, members: Floats) -> tuple[Floa
     """
     if len(pairs) < 3 * _NEAREST:
         return None
-    tree = cKDTree(pairs)
+    tree = scipy.spatial.cKDTree(pairs)
     # The brightest come first.
     tested = residual[:, :_TESTED]
     around = np.asarray(tree.query(pairs[:_TESTED], k=_NEAREST + 1)[1])[:, 1:]

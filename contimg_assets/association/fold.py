@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.association import vast_pipeline
 from contimg_assets.association.alignment import Alignment, align, unaligned
@@ -284,7 +284,7 @@ def _scene(
     parameters: Association,
     repeats: pd.DataFrame | None,
 ) -> Scene:
-    tree = cKDTree(known.vectors)
+    tree = scipy.spatial.cKDTree(known.vectors)
     beams = beams_of(observation, images) if parameters.method == "optimal" else None
     reach = Reach.of(observation, known, images, parameters)
     alignment = _aligned(observation, tree, parameters, repeats)
@@ -361,7 +361,7 @@ def _radii(de_ruiter: Floats) -> dict[str, object]:
 
 
 def _aligned(
-    observation: Observation, source_tree: cKDTree, parameters: Association, repeats: pd.DataFrame | None
+    observation: Observation, source_tree: scipy.spatial.cKDTree, parameters: Association, repeats: pd.DataFrame | None
 ) -> Alignment:
     wanted = parameters.align_images == "always" or (
         parameters.align_images == "optimal" and parameters.method == "optimal"
@@ -542,7 +542,9 @@ def _pairs_of_equal(key: Values, value: Hashes) -> tuple[Hashes, Hashes]:
     return (np.concatenate(firsts), np.concatenate(seconds)) if firsts else (empty, empty)
 
 
-def _unmatched_in_coverage(source_tree: cKDTree, matched: Indices, images: pd.DataFrame | None) -> int | None:
+def _unmatched_in_coverage(
+    source_tree: scipy.spatial.cKDTree, matched: Indices, images: pd.DataFrame | None
+) -> int | None:
     """Known sources inside an image that nothing continued; None where the images are not known."""
     if images is None or not source_tree.n:
         return None if images is None else 0

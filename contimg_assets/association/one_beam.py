@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.association.decision import Decision
 from contimg_assets.association.optimal import density_of_neighbors, flux_cost
@@ -222,7 +222,7 @@ def _twins_at_birth(after: FoldState, scene: Scene, born: Indices, beam_arcsec: 
         near = distance <= reach
         twin[near] = scene.known.source[index[near]]
     # Of two that were born together the one with the smaller number stays, so that no two point at each other.
-    both = cKDTree(vectors).query_pairs(widest, output_type="ndarray")
+    both = scipy.spatial.cKDTree(vectors).query_pairs(widest, output_type="ndarray")
     apart = vectors[both[:, 0]] - vectors[both[:, 1]]
     both = both[np.sqrt((apart**2).sum(axis=1)) <= np.minimum(reach[both[:, 0]], reach[both[:, 1]])]
     low, high = both.min(axis=1), both.max(axis=1)

@@ -8,9 +8,7 @@ because one of its measurements came first.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.association.alignment import Alignment
 from contimg_assets.association.decision import Decision, unmatched
@@ -41,7 +39,7 @@ def optimal(
     state: FoldState,
     observation: Observation,
     alignment: Alignment,
-    sources: cKDTree,
+    sources: scipy.spatial.cKDTree,
     parameters: Association,
 ) -> Decision:
     """Assign measurements to known sources one to one.
@@ -106,7 +104,7 @@ def optimal(
     )
 
 
-def density_of_neighbors(points: Floats, tree: cKDTree) -> Floats:
+def density_of_neighbors(points: Floats, tree: scipy.spatial.cKDTree) -> Floats:
     """Members of the tree per arcsec^2 around each point: k - 1 over the area of the circle to the k-th neighbor.
 
     Nothing farther than `DENSITY_REACH_ARCSEC` counts: where fewer than k are within that, their number over its area.
@@ -119,7 +117,9 @@ def density_of_neighbors(points: Floats, tree: cKDTree) -> Floats:
     return np.where(enough, DENSITY_NEIGHBOURS - 1, near) / (np.pi * radius**2)
 
 
-def _relative_cost(pairs: SourcePairs, vectors: Floats, sources: cKDTree, parameters: Association) -> Floats:
+def _relative_cost(
+    pairs: SourcePairs, vectors: Floats, sources: scipy.spatial.cKDTree, parameters: Association
+) -> Floats:
     if not len(pairs):
         return np.empty(0)
     asked, place = np.unique(pairs.measurement, return_inverse=True)
@@ -149,8 +149,8 @@ def _assignment(measurement: Indices, source: Indices, cost: Floats) -> Indices:
     rows, row = np.unique(measurement, return_inverse=True)
     columns, column = np.unique(source, return_inverse=True)
     n = len(rows) + len(columns)
-    touching = csr_array((np.ones(len(cost)), (row, len(rows) + column)), shape=(n, n))
-    of = connected_components(touching, directed=False)[1]
+    touching = scipy.sparse.csr_array((np.ones(len(cost)), (row, len(rows) + column)), shape=(n, n))
+    of = scipy.sparse.csgraph.connected_components(touching, directed=False)[1]
     one_of_a_kind = (np.bincount(of[: len(rows)]) == 1) | (np.bincount(of[len(rows) :]) == 1)
     group = of[row]
     order = np.lexsort((cost, group))
@@ -173,11 +173,11 @@ def _assignment_of_group(measurement: Indices, source: Indices, cost: Floats) ->
     alone = np.arange(len(rows))
     offset = 1.0 - float(cost.min())
     weights = np.concatenate([cost + offset, np.full(len(rows), offset)])
-    graph = csr_array(
+    graph = scipy.sparse.csr_array(
         (weights, (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone]))),
         shape=(len(rows), len(columns) + len(rows)),
     )
-    matched_row, matched_column = min_weight_full_bipartite_matching(graph)
+    matched_row, matched_column = scipy.sparse.csgraph.min_weight_full_bipartite_matching(graph)
     partner = np.empty(len(rows), np.intp)
     partner[matched_row] = matched_column
     return np.flatnonzero(partner[row] == column)

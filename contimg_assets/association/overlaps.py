@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from contimg_assets.association.alignment import Alignment, image_center, shifted, transported_axes
 from contimg_assets.association.observation import Observation
@@ -160,7 +159,9 @@ def _solved(observed: list[_Difference], n_images: int) -> tuple[Floats, Floats,
         n_pairs[[one.i] if one.j < 0 else [one.i, one.j]] += one.n
     links = [(one.i, one.j) for one in observed if one.j >= 0]
     i, j = np.array(links, dtype=np.intp).reshape(-1, 2).T
-    group = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n_images, n_images)), directed=False)[1]
+    group = scipy.sparse.csgraph.connected_components(
+        scipy.sparse.coo_array((np.ones(len(i)), (i, j)), shape=(n_images, n_images)), directed=False
+    )[1]
     # Each group of images by itself: it is small, and images that it does not touch do not round it.
     of_group: dict[int, list[_Difference]] = {}
     for one in observed:

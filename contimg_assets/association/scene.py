@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.association.alignment import Alignment
 from contimg_assets.association.observation import Observation
@@ -34,15 +34,15 @@ class Scene:
     known: FoldState
     observation: Observation
     alignment: Alignment
-    sources: cKDTree
+    sources: scipy.spatial.cKDTree
     parameters: Association
     reach: Reach
     beam_arcsec: Floats | None = None
 
     @cached_property
-    def measured(self) -> cKDTree:
+    def measured(self) -> scipy.spatial.cKDTree:
         """Tree of the aligned unit vectors of the measurements."""
-        return cKDTree(self.alignment.vectors)
+        return scipy.spatial.cKDTree(self.alignment.vectors)
 
 
 def beams_of(observation: Observation, images: pd.DataFrame | None) -> Floats | None:

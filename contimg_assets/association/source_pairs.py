@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, indices_within
@@ -86,9 +86,9 @@ def _midpoint(start: Floats, end: Floats) -> tuple[Floats, Floats, Floats, Float
 
 
 def candidates(
-    measured: cKDTree,
+    measured: scipy.spatial.cKDTree,
     measured_variance: tuple[Floats, Floats],
-    sources: cKDTree,
+    sources: scipy.spatial.cKDTree,
     source_variance: tuple[Floats, Floats],
     radius_arcsec: float,
 ) -> SourcePairs:

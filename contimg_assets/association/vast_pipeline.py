@@ -9,8 +9,7 @@ ties are given out one to one (identical rows doubled in every epoch).
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
+import scipy
 
 from contimg_assets.association.decision import Decision, unmatched
 from contimg_assets.association.source_pairs import SourcePairs
@@ -94,8 +93,8 @@ def _without_ties(measurement: Indices, source: Indices, mask: Flags) -> Flags:
     part = np.isin(s, s[np.isin(m, several)])
     rows, row = np.unique(m[part], return_inverse=True)
     columns, column = np.unique(s[part], return_inverse=True)
-    graph = csr_array((np.ones(len(row), np.int8), (row, column)), shape=(len(rows), len(columns)))
-    match = maximum_bipartite_matching(graph, perm_type="column")
+    graph = scipy.sparse.csr_array((np.ones(len(row), np.int8), (row, column)), shape=(len(rows), len(columns)))
+    match = scipy.sparse.csgraph.maximum_bipartite_matching(graph, perm_type="column")
     chosen = np.where(match >= 0, columns[match], first[rows])
     result = mask.copy()
     result[index[part]] = s[part] == chosen[row]

@@ -20,11 +20,12 @@ from contimg_assets.calibration.field_scale import (
 )
 from contimg_assets.calibration.flux_scale import FluxScale, calculate_flux_scale
 from contimg_assets.calibration.known_variables import add_fluxes, calibrated_fluxes, known_variables
-from contimg_assets.calibration.measure import filter_counts, measure_corrections, selection_of
+from contimg_assets.calibration.measure import ImageFits, filter_counts, measure_corrections, selection_of
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
 
 __all__ = [
     "FluxScale",
+    "ImageFits",
     "PositionOffset",
     "add_fluxes",
     "apply_corrections",

@@ -13,7 +13,7 @@ import pandas as pd
 
 from contimg_assets.calibration import positions
 from contimg_assets.errors import InputError
-from contimg_assets.schemas.tables import TableLike, as_frame, require
+from contimg_assets.schemas.tables import TableLike, as_frame, require, with_columns
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Floats
 
@@ -116,7 +116,7 @@ def apply_corrections(
         "trusted": corrections["trusted"].to_numpy(dtype=bool)[row] if "trusted" in corrections else True,
         "corrected": corrections["applied"].to_numpy(dtype=bool)[row],
     }
-    return measurements.assign(**columns)
+    return with_columns(measurements, columns)
 
 
 def positions_as_measured(places: pd.DataFrame, correction: Mapping[Hashable, Any]) -> tuple[Floats, Floats]:

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, sparse
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import splu
+import scipy
 
 from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
 from contimg_assets.calibration.trust import refuse_scale
@@ -241,10 +239,12 @@ def _solve(equations: _Equations, tie: Floats, tie_weight: Floats) -> tuple[Floa
     """ln g, its standard error, and the number of the group of each image."""
     # Images and sources as one graph: images without a source in common may be connected through others.
     n = equations.n_images + equations.n_sources
-    links = sparse.coo_matrix(
+    links = scipy.sparse.coo_matrix(
         (np.ones(len(equations.image)), (equations.image, equations.n_images + equations.source)), shape=(n, n)
     )
-    group: Indices = connected_components(links, directed=False)[1][: equations.n_images].astype(np.intp)
+    group: Indices = scipy.sparse.csgraph.connected_components(links, directed=False)[1][: equations.n_images].astype(
+        np.intp
+    )
     ln_scale = _start(equations)
     weight = None
     for iteration in range(_ITERATIONS):
@@ -308,7 +308,7 @@ def _residuals(equations: _Equations, ln_scale: Floats, weight: Floats | None) -
 
 def _normal_equations(
     equations: _Equations, weight: Floats, group: Indices, tie: Floats, tie_weight: Floats
-) -> tuple[sparse.csc_array, Floats, Flags, float]:
+) -> tuple[scipy.sparse.csc_array, Floats, Flags, float]:
     """Weighted least squares with the sources' fluxes eliminated.
 
     Without ties the normal matrix over images, D - W^T U^-1 W (D, U: sums of weights by image and by source), is a
@@ -321,44 +321,48 @@ def _normal_equations(
     n = equations.n_images
     by_image = np.bincount(equations.image, weight, minlength=n)
     by_source = np.maximum(np.bincount(equations.source, weight, minlength=equations.n_sources), 1e-300)
-    table = sparse.coo_matrix((weight, (equations.source, equations.image)), shape=(equations.n_sources, n)).tocsr()
+    table = scipy.sparse.coo_matrix(
+        (weight, (equations.source, equations.image)), shape=(equations.n_sources, n)
+    ).tocsr()
     mean = np.bincount(equations.source, weight * equations.ln_flux, minlength=equations.n_sources) / by_source
     right = np.bincount(equations.image, weight * (equations.ln_flux - mean[equations.source]), minlength=n)
-    scaled = sparse.diags_array(1 / by_source) @ table
-    normal = sparse.csc_array(sparse.diags_array(by_image + tie_weight) - table.T @ scaled)
+    scaled = scipy.sparse.diags_array(1 / by_source) @ table
+    normal = scipy.sparse.csc_array(scipy.sparse.diags_array(by_image + tie_weight) - table.T @ scaled)
     untied = (np.bincount(group, tie_weight) == 0)[group]
     unit = float(np.median(by_image[by_image > 0])) if (by_image > 0).any() else 1.0
     return normal, right + tie_weight * tie, untied, unit
 
 
-def _pinned(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
+def _pinned(normal: scipy.sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """The dense matrix, with the projector on the null vector of each untied group: its mean is 0."""
     same = (group[:, None] == group[None, :]) & untied[:, None]
     pinned: Floats = normal.toarray() + unit * same / np.bincount(group)[group][:, None]
     return pinned
 
 
-def _solution(normal: sparse.csc_array, vector: Floats, group: Indices, untied: Flags, unit: float) -> Floats:
+def _solution(normal: scipy.sparse.csc_array, vector: Floats, group: Indices, untied: Flags, unit: float) -> Floats:
     """ln g, shape (n_images,); images without any equation have 0."""
     n = len(vector)
     if n <= _DENSE_LIMIT:
-        found: Floats = linalg.solve(_pinned(normal, group, untied, unit), vector, assume_a="sym")
+        found: Floats = scipy.linalg.solve(_pinned(normal, group, untied, unit), vector, assume_a="sym")
         return found
     # Too many images for a dense matrix: the first of an untied group is held, and its mean taken off afterwards.
     first = np.zeros(n, dtype=bool)
     first[np.unique(group, return_index=True)[1]] = True
-    solver = splu(sparse.csc_matrix(normal + sparse.diags_array(np.where(first & untied, unit, 1e-12 * unit))))
+    solver = scipy.sparse.linalg.splu(
+        scipy.sparse.csc_matrix(normal + scipy.sparse.diags_array(np.where(first & untied, unit, 1e-12 * unit)))
+    )
     solution: Floats = solver.solve(vector)
     mean_scale = np.bincount(group, solution) / np.bincount(group)
     return solution - np.where(untied, mean_scale[group], 0.0)
 
 
-def _variance(normal: sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
+def _variance(normal: scipy.sparse.csc_array, group: Indices, untied: Flags, unit: float) -> Floats:
     """Variance of ln g, shape (n_images,); of very many images without what they have from each other."""
     if normal.shape[0] > _DENSE_LIMIT:
         variance: Floats = 1 / np.maximum(normal.diagonal(), 1e-12 * unit)
         return variance
     # The projector itself adds 1 / (unit size) to the diagonal, which is no error.
-    diagonal = np.diag(linalg.inv(_pinned(normal, group, untied, unit)))
+    diagonal = np.diag(scipy.linalg.inv(_pinned(normal, group, untied, unit)))
     excess = np.where(untied, 1 / (unit * np.bincount(group)[group]), 0.0)
     return np.maximum(diagonal - excess, 0.0)

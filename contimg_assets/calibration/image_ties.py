@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, sparse
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.robust import MEDIAN_TO_MEAN, scatter
@@ -187,10 +186,10 @@ def _solved(seen: _Observations, n_images: int) -> tuple[Floats, Floats]:
     rows = np.concatenate([np.arange(n), np.flatnonzero(pair)])
     columns = np.concatenate([seen.i, seen.j[pair]])
     signs = np.concatenate([np.ones(n), -np.ones(int(pair.sum()))])
-    design = sparse.coo_array((signs, (rows, columns)), shape=(n, n_images)).tocsr()
-    weighted = design.T @ sparse.diags_array(weight) if n else sparse.csr_array((n_images, 0))
+    design = scipy.sparse.coo_array((signs, (rows, columns)), shape=(n, n_images)).tocsr()
+    weighted = design.T @ scipy.sparse.diags_array(weight) if n else scipy.sparse.csr_array((n_images, 0))
     normal = (weighted @ design).toarray() + np.eye(n_images) / _UNTIED**2
-    covariance = linalg.inv(normal)
+    covariance = scipy.linalg.inv(normal)
     right = weighted @ seen.value if n else np.zeros(n_images)
     return covariance @ right, np.sqrt(np.diag(covariance))
 
@@ -198,8 +197,8 @@ def _solved(seen: _Observations, n_images: int) -> tuple[Floats, Floats]:
 def _connected_to_ties(seen: _Observations, n: int) -> Flags:
     """Whether an image's scale is tied to a catalog, by itself or through images that it overlaps."""
     pair = seen.j >= 0
-    links = sparse.coo_array((np.ones(int(pair.sum())), (seen.i[pair], seen.j[pair])), shape=(n, n))
-    group = connected_components(links, directed=False)[1]
+    links = scipy.sparse.coo_array((np.ones(int(pair.sum())), (seen.i[pair], seen.j[pair])), shape=(n, n))
+    group = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
     tied = np.zeros(n, dtype=bool)
     tied[seen.i[seen.absolute]] = True
     found: Flags = (np.bincount(group, tied, minlength=n) > 0)[group]

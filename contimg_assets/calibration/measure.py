@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from contimg_assets.calibration import trust
 from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
 from contimg_assets.calibration.image_ties import CATALOG
 from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
-from contimg_assets.calibration.selection import Selection, join, select
+from contimg_assets.calibration.selection import Selection, join, leave_out, only_tying, select, usable_matches
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
@@ -32,6 +32,13 @@ _FOR_FLUXES = [
     "reference_flux_err_mjy",
     "catalog_flux_mjy",
 ]
+
+
+# Columns of the matches that say what ties what, besides those that are fitted.
+_KEPT = ["image", "catalog", "measurement_id", "source_id", "flux_is_peak"]
+_FOR_POSITIONS = ["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]
+# What was fitted: positions or fluxes, of which image against which catalog, and the rows of its matches.
+_Fitted = tuple[str, str, str, bytes]
 
 
 class _Measured(Protocol):
@@ -114,12 +121,51 @@ def measure_corrections(
     )
     require(images, ("image", "ra_deg", "dec_deg", "bmaj_arcsec"), "images")
     require(measurements, ("measurement_id", "image", "ra_deg", "dec_deg"), "measurements")
-    selected = selection_of(measurements, matches, images, parameters, variable_sources)
-    ties = _Ties.of(selected, parameters)
-    ordered = images.sort_values("image")
-    places = zip(ordered["image"], ordered["ra_deg"], ordered["dec_deg"], strict=True)
-    records = [ties.record(image, (float(ra), float(dec))) for image, ra, dec in places]
-    return pd.DataFrame(records, columns=CORRECTIONS.names) if records else CORRECTIONS.empty()
+    return ImageFits.of(measurements, matches, images, parameters).corrections(variable_sources)
+
+
+@dataclass(frozen=True)
+class ImageFits:
+    """What `measure_corrections` gives of an epoch, for any sources that are known to vary.
+
+    A fit is made once for the matches that it is made of. So other variables cost the fits of the images that show
+    them, and nothing where none of them would tie an image.
+
+    Attributes
+    ----------
+    usable : of `usable_matches`, without those that tie nothing
+    centres : of each image its ra_deg, dec_deg; sorted by image
+    made : fits by what was fitted, image, catalog and rows of ``usable``
+    tables : CORRECTIONS by the rows of ``usable`` that tie fluxes
+    """
+
+    usable: Selection
+    centres: Sequence[tuple[str, tuple[float, float]]]
+    parameters: Corrections
+    made: dict[_Fitted, Any] = field(default_factory=dict)
+    tables: dict[bytes, pd.DataFrame] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame, parameters: Corrections
+    ) -> ImageFits:
+        """Of an epoch, as described at `measure_corrections`; nothing is fitted yet."""
+        usable = only_tying(usable_matches(join(measurements, matches, images), measurements, images, parameters))
+        usable = replace(usable, table=usable.table[[*_KEPT, *_FOR_POSITIONS, *_FOR_FLUXES]])
+        ordered = images.sort_values("image")
+        places = zip(ordered["image"], ordered["ra_deg"], ordered["dec_deg"], strict=True)
+        return cls(usable, [(image, (float(ra), float(dec))) for image, ra, dec in places], parameters)
+
+    def corrections(self, variable_sources: Collection[str] = ()) -> pd.DataFrame:
+        """CORRECTIONS of the images, to which these sources do not tie fluxes."""
+        selected = leave_out(self.usable, self.parameters, variable_sources)
+        tied = selected.flux.tobytes()
+        if tied not in self.tables:
+            ties = _Ties.of(selected, self.parameters, self.made)
+            records = [ties.record(image, centre) for image, centre in self.centres]
+            table = pd.DataFrame(records, columns=CORRECTIONS.names) if records else CORRECTIONS.empty()
+            self.tables[tied] = table
+        return self.tables[tied]
 
 
 @dataclass(frozen=True)
@@ -134,6 +180,7 @@ class _Ties:
     counts : matches left after each filter, by image and catalog
     position_catalogs, flux_catalogs : in the order in which they are tried, the same for all images: another catalog
         for an image shifts it against its neighbors by what the two differ
+    made : fits of the same matches, which are not made again; those that are made are added
     """
 
     selected: Selection
@@ -146,16 +193,17 @@ class _Ties:
     counts: Mapping[str, Mapping[str, Mapping[str, int]]]
     position_catalogs: Sequence[str]
     flux_catalogs: Sequence[str]
+    made: dict[_Fitted, Any]
 
     @classmethod
-    def of(cls, selected: Selection, parameters: Corrections) -> _Ties:
-        counts: dict[str, dict[str, dict[str, int]]] = {}
+    def of(cls, selected: Selection, parameters: Corrections, made: dict[_Fitted, Any]) -> _Ties:
+        counts: dict[str, dict[str, Mapping[str, int]]] = {}
         for (image, catalog), steps in selected.counts.items():
             counts.setdefault(image, {})[catalog] = steps
         return cls(
             selected=selected,
             parameters=parameters,
-            for_positions=selected.table[["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]],
+            for_positions=selected.table[_FOR_POSITIONS],
             for_fluxes=selected.table[_FOR_FLUXES],
             measurement_id=selected.table["measurement_id"].to_numpy(),
             flux_is_peak=selected.table["flux_is_peak"].to_numpy(),
@@ -163,6 +211,7 @@ class _Ties:
             counts=counts,
             position_catalogs=parameters.position_catalogs or _surest_for_positions(selected, parameters),
             flux_catalogs=parameters.flux_catalogs or _surest_for_fluxes(selected, parameters),
+            made=made,
         )
 
     def rows(self, mask: Flags, image: str, catalog: str) -> Indices:
@@ -172,24 +221,33 @@ class _Ties:
 
     def offset(self, image: str, catalog: str, centre: tuple[float, float]) -> PositionOffset:
         """Position offset of an image against one catalog."""
-        # Models over the image cannot be averaged over catalogs; constants can.
-        model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
-        usable = self.for_positions.take(self.rows(self.selected.position, image, catalog))
-        return calculate_positional_offsets(usable, model, center=centre)
+        rows = self.rows(self.selected.position, image, catalog)
+        made = self.made.get(fitted := ("position", image, catalog, rows.tobytes()))
+        if made is None:
+            # Models over the image cannot be averaged over catalogs; constants can.
+            model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
+            made = calculate_positional_offsets(self.for_positions.take(rows), model, center=centre)
+            self.made[fitted] = made
+        return made
 
     def scale(self, image: str, catalog: str) -> FluxScale:
         """Flux scale of an image against one catalog."""
-        usable = self.for_fluxes.take(self.rows(self.selected.flux, image, catalog))
-        offset = self.parameters.flux_offset
-        if offset == "auto" and not _carried(usable).median() <= MAX_CARRIED:
-            offset = "never"
-        return calculate_flux_scale(
-            usable,
-            self.parameters.flux_method,
-            offset=offset,
-            bootstrap=self.parameters.bootstrap,
-            seed=int(hash_text([image])[0]),
-        )
+        rows = self.rows(self.selected.flux, image, catalog)
+        made = self.made.get(fitted := ("flux", image, catalog, rows.tobytes()))
+        if made is None:
+            usable = self.for_fluxes.take(rows)
+            offset = self.parameters.flux_offset
+            if offset == "auto" and not _carried(usable).median() <= MAX_CARRIED:
+                offset = "never"
+            made = calculate_flux_scale(
+                usable,
+                self.parameters.flux_method,
+                offset=offset,
+                bootstrap=self.parameters.bootstrap,
+                seed=int(hash_text([image])[0]),
+            )
+            self.made[fitted] = made
+        return made
 
     def record(self, image: str, centre: tuple[float, float]) -> dict[str, Any]:
         """The row of an image in CORRECTIONS; ``centre`` is its ra_deg, dec_deg."""

@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import special
-from scipy.optimize import nnls
+import scipy
 
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.robust import scatter
@@ -273,7 +272,7 @@ def _scatter_of_ratios(ratios: list[Ratios], scales: list[float]) -> ScatterMode
     seen = np.array([float(scatter(residual[rows])) ** 2 for rows in parts])
     design = np.array([[noise[rows].mean(), share[rows].mean()] for rows in parts])
     weight = np.array([np.sqrt(len(rows)) for rows in parts]) / np.maximum(seen, 1e-12)
-    (factor, floor2), _ = nnls(design * weight[:, None], seen * weight)
+    (factor, floor2), _ = scipy.optimize.nnls(design * weight[:, None], seen * weight)
     return ScatterModel(max(float(factor), 0.25), float(np.sqrt(floor2)))
 
 
@@ -292,14 +291,14 @@ def _fluxes_that_count(ratios: list[Ratios], model: ScatterModel) -> float:
     if not shown.any():
         return many
     half = free[shown] / 2.0
-    by_chance = special.polygamma(1, half)
-    off = np.log(own[shown] / free[shown]) - (special.digamma(half) - np.log(half))
+    by_chance = scipy.special.polygamma(1, half)
+    off = np.log(own[shown] / free[shown]) - (scipy.special.digamma(half) - np.log(half))
     weight = 1.0 / by_chance**2
     beyond = float((weight * ((off - np.median(off)) ** 2 - by_chance)).sum()) / float(
         weight.sum() * (1.0 + _DIFFERENCES_PRIOR / shown.sum())
     )
     numbers = np.geomspace(many, few, 200)
-    return float(np.interp(beyond, special.polygamma(1, numbers / 2.0), numbers))
+    return float(np.interp(beyond, scipy.special.polygamma(1, numbers / 2.0), numbers))
 
 
 def _joined(parts: list[Floats]) -> Floats:

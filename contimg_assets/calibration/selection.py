@@ -6,8 +6,8 @@ All images and catalogs go through the filters together, as columns; a filter th
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from contimg_assets.calibration import vast_post_processing
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.association import of_one_source
-from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_text_ids
+from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_columns, with_text_ids
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.pairs import cross_match_sources
@@ -64,7 +64,7 @@ _OPTIONAL = (
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Selection:
     """Joined matches with the masks of those that tie positions and fluxes.
 
@@ -75,8 +75,8 @@ class Selection:
     table: pd.DataFrame
     position: Flags
     flux: Flags
-    counts: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
-    notes: dict[str, list[str]] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str], Mapping[str, int]]
+    notes: Mapping[str, Sequence[str]]
 
 
 def calibration_matches(
@@ -289,7 +289,7 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     if (found["image_row"] < 0).any():
         unknown = found["image"][int(np.argmax(found["image_row"] < 0))]
         raise InputError(f"measurements are of image {unknown!r}, which the table of images does not have")
-    joined = table.assign(**found)
+    joined = with_columns(table, found)
     integrated, peak = (_floats(joined, name) for name in ("flux_int_mjy", "flux_peak_mjy_beam"))
     is_peak = ~np.isfinite(integrated)
     flux = np.where(is_peak, peak, integrated)
@@ -298,7 +298,8 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(error > 0, error, np.where(snr > 0, np.abs(flux) / snr, np.nan))
         snr = np.where(np.isfinite(snr), snr, flux / error)
-    return joined.assign(flux_mjy=flux, flux_err_mjy=error, flux_is_peak=is_peak & np.isfinite(peak), snr=snr)
+    fluxes = {"flux_mjy": flux, "flux_err_mjy": error, "flux_is_peak": is_peak & np.isfinite(peak), "snr": snr}
+    return with_columns(joined, fluxes)
 
 
 def of_single_sources(measurements: pd.DataFrame, associations: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
@@ -326,12 +327,19 @@ def select(
     parameters : section `corrections`
     variable_sources : source_id of sources known to vary from earlier epochs
     """
-    chosen = Selection(table, np.zeros(len(table), dtype=bool), np.zeros(len(table), dtype=bool))
+    return leave_out(usable_matches(table, measurements, images, parameters), parameters, variable_sources)
+
+
+def usable_matches(
+    table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections
+) -> Selection:
+    """As `select`, which goes on with `leave_out`, as far as it is the same whichever sources vary."""
+    notes: dict[str, list[str]] = {}
     steps = (_vast_steps if parameters.selection == "vast" else _default_steps)(
-        table, measurements, images, parameters, chosen
+        table, measurements, images, parameters, notes
     )
     keep = np.ones(len(table), dtype=bool)
-    tally = _Tally(table, chosen)
+    tally = _Tally(table)
     tally.add("candidates", keep)
     for name, mask in steps:
         keep = keep & mask
@@ -342,39 +350,54 @@ def select(
     if parameters.selection != "vast":
         compact, unknown = _compact(table, keep, parameters)
         if unknown.any():
-            _note(chosen, table, unknown, "no peak or no integrated flux for some matches: compactness not judged")
+            _note(notes, table, unknown, "no peak or no integrated flux for some matches: compactness not judged")
         keep = keep & compact
         tally.add("compact", keep)
-    chosen.position = keep & ~table["forced"].to_numpy(dtype=bool)
-    tally.add("position", chosen.position)
-    chosen.flux = keep & _flux_usable(table, parameters, variable_sources)
+    position = keep & ~table["forced"].to_numpy(dtype=bool)
+    tally.add("position", position)
+    return Selection(table, position, keep & _flux_usable(table, parameters), tally.counts, notes)
+
+
+def leave_out(usable: Selection, parameters: Corrections, variable_sources: Collection[str] = ()) -> Selection:
+    """The selection in which sources that vary do not tie fluxes, of one that `usable_matches` gave."""
+    table, flux = usable.table, usable.flux
+    if len(variable_sources):
+        flux = flux & ~table["source_id"].isin(set(variable_sources)).to_numpy()
     if parameters.selection == "vast":
-        chosen.flux = _clipped(table, chosen.flux, parameters.vast_clip_sigma)
-    tally.add("flux", chosen.flux)
-    return chosen
+        flux = _clipped(table, flux, parameters.vast_clip_sigma)
+    tally = _Tally(table)
+    tally.add("flux", flux)
+    none_left = {"flux": 0}
+    counts = {key: {**steps, **tally.counts.get(key, none_left)} for key, steps in usable.counts.items()}
+    return replace(usable, flux=flux, counts=counts)
+
+
+def only_tying(selected: Selection) -> Selection:
+    """The selection without the matches that tie nothing, which only its counts tell of."""
+    rows = np.flatnonzero(selected.position | selected.flux)
+    table = selected.table.take(rows).reset_index(drop=True)
+    return replace(selected, table=table, position=selected.position[rows], flux=selected.flux[rows])
 
 
 class _Tally:
-    """Counts of a mask for each (image, catalog)."""
+    """Counts of masks for each (image, catalog), by name of the mask."""
 
-    def __init__(self, table: pd.DataFrame, chosen: Selection) -> None:
+    def __init__(self, table: pd.DataFrame) -> None:
         image, images = pd.factorize(table["image"])
         catalog, catalogs = pd.factorize(table["catalog"])
         self._groups, codes = pd.factorize(image * max(len(catalogs), 1) + catalog)
-        self._keys = [(str(images[i]), str(catalogs[j])) for i, j in (divmod(int(c), len(catalogs)) for c in codes)]
-        self._counts = chosen.counts
-        self._counts.update({key: {} for key in self._keys})
+        keys = [(str(images[i]), str(catalogs[j])) for i, j in (divmod(int(c), len(catalogs)) for c in codes)]
+        self.counts: dict[tuple[str, str], dict[str, int]] = {key: {} for key in keys}
 
     def add(self, name: str, mask: Flags) -> None:
-        for key, count in zip(
-            self._keys, np.bincount(self._groups, weights=mask, minlength=len(self._keys)), strict=True
-        ):
-            self._counts[key][name] = int(count)
+        numbers = np.bincount(self._groups, weights=mask, minlength=len(self.counts))
+        for steps, count in zip(self.counts.values(), numbers, strict=True):
+            steps[name] = int(count)
 
 
-def _note(chosen: Selection, table: pd.DataFrame, rows: Flags, text: str) -> None:
+def _note(notes: dict[str, list[str]], table: pd.DataFrame, rows: Flags, text: str) -> None:
     for image in pd.unique(table["image"][rows]):
-        chosen.notes.setdefault(image, []).append(text)
+        notes.setdefault(image, []).append(text)
 
 
 def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Flags:
@@ -408,19 +431,23 @@ def isolated_and_compact(
 
 
 def _default_steps(
-    table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
+    table: pd.DataFrame,
+    measurements: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+    notes: dict[str, list[str]],
 ) -> list[tuple[str, Flags]]:
     limit = _isolation_arcsec(table, images, parameters)
     no_beam = ~np.isfinite(limit)
     if no_beam.any():
-        _note(chosen, table, no_beam, "no beam: isolation of measurements not judged")
+        _note(notes, table, no_beam, "no beam: isolation of measurements not judged")
     pair_snr = _floats(table, "pair_snr")
     unknown_snr = ~np.isfinite(pair_snr)
     if unknown_snr.any():
-        _note(chosen, table, unknown_snr, "no errors and no SNR for some matches: these not cut by SNR")
+        _note(notes, table, unknown_snr, "no errors and no SNR for some matches: these not cut by SNR")
     unknown_error = ~np.isfinite(_floats(table, "catalog_flux_err_mjy"))
     if unknown_error.any():
-        _note(chosen, table, unknown_error, "no flux errors in a catalog: SNR judged by our noise alone")
+        _note(notes, table, unknown_error, "no flux errors in a catalog: SNR judged by our noise alone")
     near = _floats(table, "catalog_neighbour_arcsec") <= limit
     alone_in_catalog = ~table["blend"].to_numpy(dtype=bool) & (table["n_candidates"].to_numpy() == 1) & ~near
     return [
@@ -452,13 +479,11 @@ def _compact(table: pd.DataFrame, keep: Flags, parameters: Corrections) -> tuple
     return ~known | (np.abs(compactness - np.where(np.isfinite(centre), centre, 0.0)) <= envelope), keep & ~known
 
 
-def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources: Collection[str]) -> Flags:
+def _flux_usable(table: pd.DataFrame, parameters: Corrections) -> Flags:
     flux, reference = _floats(table, "flux_mjy"), _floats(table, "reference_flux_mjy")
     usable = (flux > 0) & (reference > 0)
     if parameters.max_reference_flux_mjy is not None:
         usable &= reference <= parameters.max_reference_flux_mjy
-    if len(variable_sources):
-        usable &= ~table["source_id"].isin(set(variable_sources)).to_numpy()
     if parameters.known_variables and len(table):
         listed = pd.DataFrame(parameters.known_variables, columns=["ra_deg", "dec_deg"], dtype=float)
         ours = table[["ra_deg", "dec_deg"]].reset_index(drop=True)
@@ -471,7 +496,11 @@ def _flux_usable(table: pd.DataFrame, parameters: Corrections, variable_sources:
 
 
 def _vast_steps(
-    table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, parameters: Corrections, chosen: Selection
+    table: pd.DataFrame,
+    measurements: pd.DataFrame,
+    images: pd.DataFrame,
+    parameters: Corrections,
+    notes: dict[str, list[str]],
 ) -> list[tuple[str, Flags]]:
     """Filters on our side and the nearest candidate; the catalog's own sizes and rms are not in the matches."""
     integrated, peak, rms = (
@@ -482,7 +511,7 @@ def _vast_steps(
         compactness = integrated / peak
     unknown = ~np.isfinite(compactness)
     if unknown.any():
-        _note(chosen, table, unknown, "no peak flux for some matches: compactness not judged")
+        _note(notes, table, unknown, "no peak flux for some matches: compactness not judged")
     sizes = (table[["bmaj_arcsec", "bmin_arcsec"]].to_numpy(dtype=float) > 0) | table[
         ["bmaj_arcsec", "bmin_arcsec"]
     ].isna().to_numpy()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
-from scipy.special import lambertw
+import scipy
 
 from contimg_assets.crossmatch.probability import SQUARE_DEGREES_OF_SKY, completeness, fit_q
 from contimg_assets.sky import sphere
@@ -93,7 +92,7 @@ def _density_of_cells(catalog_29: Cells, around: Cells, number: Integers, order:
     per_occupied = np.divide(n_sources, n_occupied, out=np.zeros(around.shape[1]), where=n_occupied > 0)
     # Poisson: per_occupied = mean / (1 - exp(-mean)), solved for the mean. One source in each is no lower limit.
     m = np.maximum(per_occupied, 1.2)
-    per_cell = np.where(n_occupied > 0, m + lambertw(-m * np.exp(-m)).real, 0.0)
+    per_cell = np.where(n_occupied > 0, m + scipy.special.lambertw(-m * np.exp(-m)).real, 0.0)
     density: Floats = per_cell / area_deg2
     covered_deg2 = np.divide(n_sources, density, out=np.zeros(len(density)), where=density > 0)
     whole_deg2 = SQUARE_DEGREES_OF_SKY / (12 << (2 * order)) * (around >= 0).sum(axis=0)
@@ -159,8 +158,8 @@ def _within_hull(vectors: Floats) -> float:
     stretched = vectors * np.sqrt(2.0 / (1.0 + vectors @ (middle / np.linalg.norm(middle))))[:, None]
     plane = np.degrees(np.stack([stretched @ east, stretched @ north], axis=1))
     try:
-        hull = ConvexHull(plane)
-    except QhullError:
+        hull = scipy.spatial.ConvexHull(plane)
+    except scipy.spatial.QhullError:
         # All on a line, or at one place.
         hull = None
     if hull is not None and len(vectors) - len(hull.vertices) >= _ENOUGH_INSIDE:

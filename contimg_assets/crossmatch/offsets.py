@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.ndimage import uniform_filter
+import scipy
 
 from contimg_assets.config import Matching
 from contimg_assets.sky import robust
@@ -276,7 +276,7 @@ def _fullest(ix: Indices, iy: Indices, group: Indices, half: int, n_groups: int)
     """
     n_bins = 2 * half + 1
     counts = np.bincount((group * n_bins + ix) * n_bins + iy, minlength=n_groups * n_bins * n_bins)
-    smooth = uniform_filter(
+    smooth = scipy.ndimage.uniform_filter(
         counts.reshape(n_groups, n_bins, n_bins).astype(float), size=(1, 3, 3), mode="constant", cval=0.0
     )
     # Of equally full spots the one nearest to no offset: deterministic, and the likelier one.

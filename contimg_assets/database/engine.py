@@ -123,6 +123,34 @@ def open_log_file(url: str, wait_s: float) -> Engine:
     return engine
 
 
+class ChangesOfFile:
+    """Whether anybody has written to an SQLite file: a question that reads none of its rows.
+
+    Parameters
+    ----------
+    url : of a file that is there
+    """
+
+    def __init__(self, url: str) -> None:
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args={"check_same_thread": False})
+        # Held open, and for nothing else: SQLite tells each connection of what the others wrote.
+        self._connection = engine.raw_connection()
+
+    def number(self) -> int:
+        """Another one after every transaction that wrote, of any process."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("PRAGMA data_version")
+            ((number,),) = cursor.fetchall()
+            return int(number)
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
 def append_rows(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> range:
     """Insert rows that SQLite numbers in a column `id`, all together; their numbers.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import astropy.units as u
 import pandas as pd
 
 from contimg_assets.schemas.variability import LIGHT_CURVE
@@ -65,6 +64,7 @@ class LightCurve(pd.DataFrame):
         astropy.timeseries.TimeSeries
             One row a point, `time` in UTC; columns with units are quantities, missing numbers NaN.
         """
+        import astropy.units as u
         from astropy.time import Time
         from astropy.timeseries import TimeSeries
 

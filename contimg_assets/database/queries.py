@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import astropy.units as u
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
@@ -887,6 +886,8 @@ def _present(connection: Connection, source_id: str) -> str:
 
 def near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:
     """Cells about a position that hold everything within the radius."""
+    import astropy.units as u
+
     if order_of_radius(radius_arcsec) < 0:
         return sa.true()
     # Cells of a third of the radius: few enough to list, small enough to fit the circle.

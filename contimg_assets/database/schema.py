@@ -43,6 +43,7 @@ def alembic_config(connection: Connection | None = None) -> AlembicConfig:
     return config
 
 
+@cache
 def newest_revision() -> str:
     """The revision that this version of the package writes."""
     return _known_revisions()[0]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 import sqlalchemy as sa
-from scipy.special import gammaincinv
 from sqlalchemy.engine import Connection
 
 from contimg_assets.config import Variability
@@ -198,7 +198,7 @@ def relative_eta(eta: pd.Series, n: pd.Series) -> float | None:
     enough = freedom >= _LEAST_FREEDOM
     if enough.sum() < _LEAST_SOURCES:
         return None
-    median_chi2 = 2.0 * gammaincinv(freedom[enough] / 2.0, 0.5)
+    median_chi2 = 2.0 * scipy.special.gammaincinv(freedom[enough] / 2.0, 0.5)
     return float(np.median(eta.to_numpy(dtype=float)[enough] * freedom[enough] / median_chi2))
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, measure_correlation, measure_noise
@@ -174,7 +174,7 @@ def _elsewhere(places: Floats, also: tuple[npt.ArrayLike, npt.ArrayLike]) -> Flo
     known = places[np.isfinite(places).all(axis=1)]
     if not len(known) or not len(others):
         return others
-    apart, _ = cKDTree(known).query(others)
+    apart, _ = scipy.spatial.cKDTree(known).query(others)
     elsewhere: Floats = others[apart > _SAME_PIX]
     return elsewhere
 
@@ -201,7 +201,7 @@ class _Neighbors:
         apart = np.full((n, _MAX_NEIGHBORS), np.inf)
         if len(asked):
             scaled = places[known] @ beam.root.T
-            distance, at = cKDTree(scaled).query(
+            distance, at = scipy.spatial.cKDTree(scaled).query(
                 scaled[: len(asked)], _MAX_NEIGHBORS + 1, distance_upper_bound=_NEIGHBOR_BEAMS
             )
             # The position itself is not always the first: another may lie at the same place.

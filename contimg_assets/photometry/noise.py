@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import sep
-from scipy import fft, ndimage
 
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.sky.arrays import Flags, Floats, Values
@@ -49,7 +49,7 @@ class NoiseMap:
         """(rms, background) at pixels, bilinear between the middles of the boxes; arrays shaped like ``x_pix``."""
         places = np.stack([y_pix, x_pix]) / self.box_pix - 0.5 * (1.0 - 1.0 / self.box_pix)
         rms, background = (
-            ndimage.map_coordinates(mesh, places, order=1, mode="nearest") for mesh in (self.rms, self.background)
+            scipy.ndimage.map_coordinates(mesh, places, order=1, mode="nearest") for mesh in (self.rms, self.background)
         )
         return rms, background
 
@@ -147,9 +147,9 @@ def _smoothed(mesh: Floats) -> Floats:
     if empty.all():
         return mesh
     if empty.any():
-        nearest = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
+        nearest = scipy.ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
         mesh = mesh[tuple(nearest)]
-    return np.asarray(ndimage.median_filter(mesh, 3, mode="nearest"), np.float64)
+    return np.asarray(scipy.ndimage.median_filter(mesh, 3, mode="nearest"), np.float64)
 
 
 def box_medians(plane: Values, box_pix: int, *, positive: bool = False) -> Floats:
@@ -200,7 +200,7 @@ def measure_correlation(
     height, width = image.shape
     side_y, side_x = min(_BLOCK, height), min(_BLOCK, width)
     shape = tuple(
-        fft.next_fast_len(side + reach, real=True)
+        scipy.fft.next_fast_len(side + reach, real=True)
         for side, reach in zip((side_y, side_x), reach_pix[::-1], strict=True)
     )
     products, pairs = np.zeros(shape), np.zeros(shape)
@@ -217,7 +217,7 @@ def measure_correlation(
     if n_free < _LEAST_BEAMS * np.pi / 4.0 * np.prod(beam.fwhm_pix) or not products[0, 0] > 0:
         return NoiseCorrelation.of_beam(beam, reach_pix)
     mean = np.where(pairs > 0.5, products / np.maximum(pairs, 1.0), 0.0)
-    centered = fft.fftshift(mean)
+    centered = scipy.fft.fftshift(mean)
     y, x = shape[0] // 2, shape[1] // 2
     return NoiseCorrelation(centered[y - reach_pix[1] : y + reach_pix[1] + 1, x - reach_pix[0] : x + reach_pix[0] + 1])
 
@@ -238,9 +238,9 @@ def _free_of_sources(normal: Floats, beam: PixelBeam) -> Flags:
     high = np.abs(np.where(finite, normal, 0.0)) > _SOURCE_SNR
     width, height = beam.reach_pix(1.0)
     dy, dx = np.mgrid[-height : height + 1, -width : width + 1]
-    return finite & ~ndimage.binary_dilation(high, beam.squared(dx, dy) <= 1.0)
+    return finite & ~scipy.ndimage.binary_dilation(high, beam.squared(dx, dy) <= 1.0)
 
 
 def _autocorrelation(values: Floats, shape: tuple[int, ...]) -> Floats:
     """Sum over all pixels of products at each separation, by the Fourier transform."""
-    return np.asarray(fft.irfft2(np.abs(fft.rfft2(values, shape)) ** 2, shape), np.float64)
+    return np.asarray(scipy.fft.irfft2(np.abs(scipy.fft.rfft2(values, shape)) ** 2, shape), np.float64)

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from contimg_assets.config import Bands, Config, Corrections
 from contimg_assets.database import ProductsDatabase
@@ -101,8 +100,8 @@ def fields(images: pd.DataFrame) -> Indices:
     near = _SAME_FIELD * 3600.0 * images["radius_deg"].to_numpy(dtype=float)
     i, j, apart = pairs_within(vectors, vectors, float(near.max(initial=0.0)))
     same = apart <= np.minimum(near[i], near[j])
-    links = coo_array((np.ones(int(same.sum()), bool), (i[same], j[same])), shape=(n, n))
-    return np.asarray(connected_components(links, directed=False)[1], np.intp)
+    links = scipy.sparse.coo_array((np.ones(int(same.sum()), bool), (i[same], j[same])), shape=(n, n))
+    return np.asarray(scipy.sparse.csgraph.connected_components(links, directed=False)[1], np.intp)
 
 
 def findings(images: pd.DataFrame, counts: Listed, config: Config) -> pd.DataFrame:

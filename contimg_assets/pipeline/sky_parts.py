@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contimg_assets.errors import StoreError
 from contimg_assets.files import reading_from, replacing, writing_to
 from contimg_assets.identity.versions import combine_versions, version_of_table
+from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
@@ -41,6 +41,7 @@ PARTS_FOLDER = ".parts"
 # A source is never farther from where it was first seen than the neighbors of such a cell reach, 0.9 deg.
 _ALIKE_ORDER = 5
 _N_CELLS = 12 << (2 * ORDER)
+_OF_ASSOCIATIONS = ("source_id", "measurement_id")
 
 
 def cells_of(ra_deg: Floats, dec_deg: Floats) -> Cells:
@@ -137,8 +138,8 @@ class PartFiles:
         """
         file = self.file(cell, part.version)
         try:
-            with reading_from(file), pq.ParquetFile(file) as opened:
-                table = opened.read()
+            with reading_from(file):
+                table = read_table(file)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(file) from error
         if version_of_table(table) != part.version:
@@ -155,7 +156,7 @@ class PartFiles:
             self.folder.mkdir(parents=True, exist_ok=True)
         file = self.file(cell, part.version)
         with writing_to(file), replacing(file, kept=False) as temporary:
-            pq.write_table(table, temporary, compression="zstd", compression_level=1)
+            write_table(table, temporary)
         self.written.add(file)
         return part
 
@@ -295,7 +296,9 @@ def seen_in(associations: pd.DataFrame, measurements: pd.DataFrame) -> pd.Series
     associations : source_id, measurement_id
     measurements : measurement_id, healpix
     """
-    found = associations[["source_id", "measurement_id"]].merge(measurements[["measurement_id", "healpix"]])
-    found = found.sort_values(["source_id", "measurement_id"]).drop_duplicates("source_id")
-    cells = cells_of_index(found["healpix"].to_numpy(dtype=np.int64))
-    return pd.Series(cells, index=pd.Index(found["source_id"].to_numpy(dtype=object)))
+    row = pd.Index(measurements["measurement_id"]).get_indexer(associations["measurement_id"])
+    source, measurement = (associations[name].to_numpy(dtype=object)[row >= 0] for name in _OF_ASSOCIATIONS)
+    healpix = measurements["healpix"].to_numpy(dtype=np.int64)[row[row >= 0]]
+    order = np.argsort(measurement, kind="stable")
+    first = pd.Series(cells_of_index(healpix[order]), index=pd.Index(source[order]))
+    return first[~first.index.duplicated()]

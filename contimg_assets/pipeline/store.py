@@ -25,7 +25,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from contimg_assets.errors import StoreError
@@ -35,6 +34,7 @@ from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.file_cache import FileCache
 from contimg_assets.pipeline.sky_parts import PARTS_FOLDER, PartFiles, part_file
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import FEW_ROWS
 from contimg_assets.schemas.parts import PARTS
@@ -89,7 +89,7 @@ class EpochRecord:
         ValueError
             If it is not one.
         """
-        record = _RECORD.validate_python(json.loads(text))
+        record = _RECORD.validate_json(text)
         if not record.tables:
             raise ValueError("it names no table")
         if record.stage == RAW_DETECTIONS.name and not isinstance(record.facts.get("mjd_first"), float | int):
@@ -124,7 +124,7 @@ class Failure:
         ValueError
             If it is not one.
         """
-        return _FAILURE.validate_python(json.loads(text))
+        return _FAILURE.validate_json(text)
 
 
 _RECORD, _FAILURE = TypeAdapter(EpochRecord), TypeAdapter(Failure)
@@ -342,9 +342,8 @@ class EpochStore:
             )
         file = self._folder(record.stage, record.epoch) / record.tables[table].file
         try:
-            # One file, and no look for others beside it: half the time of `read_table` for a small epoch.
-            with reading_from(file), pq.ParquetFile(file) as opened:
-                found = opened.read(columns=list(columns) if columns is not None else None)
+            with reading_from(file):
+                found = read_table(file, columns)
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException) as error:
@@ -455,7 +454,7 @@ class EpochStore:
         file = self._folder(stage, epoch) / _failed_file(table)
         try:
             with reading_from(file):
-                found = pq.read_table(file, partitioning=None)
+                found = read_table(file)
         except FileNotFoundError:  # the epoch was made meanwhile
             return None
         except (OSError, pa.ArrowException) as error:
@@ -537,7 +536,7 @@ class EpochStore:
         before the record that names it is committed.
         """
         with writing_to(path), replacing(path, kept=False) as temporary:
-            pq.write_table(table, temporary, compression="zstd", compression_level=1)
+            write_table(table, temporary)
             return temporary.stat().st_size
 
 

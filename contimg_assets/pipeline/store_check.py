@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.store import catalog_file, content_version, stored_schema
 from contimg_assets.files import reading_from, writing_to
@@ -20,6 +19,7 @@ from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_files import CONTENT, read_whole, stated
 from contimg_assets.pipeline.survey_tables import epoch_scales_file
+from contimg_assets.pipeline.table_files import read_table
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES
 from contimg_assets.schemas.described import METADATA_PREFIX
@@ -145,7 +145,7 @@ def _difference(file: Path, version: str, version_of: Callable[[pa.Table], str])
     """What differs between a file and the version that its content should have; None if nothing does."""
     try:
         with reading_from(file):
-            found = version_of(pq.read_table(file, partitioning=None))
+            found = version_of(read_table(file))
     except FileNotFoundError:
         return "it is gone"
     except (OSError, pa.ArrowException) as error:

@@ -5,7 +5,6 @@ Belongs here: what becomes of the cells. Does not belong here: the frame that th
 
 from __future__ import annotations
 
-import astropy.units as u
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +23,6 @@ _DOTTED = (
     r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?(?:[eE]-\d+)?)\s*$"
 )
 _SUFFIXED = r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>deg|rad|°)\s*$"
-_DEGREES_AN_HOUR = float(u.hourangle.to(u.deg))
 
 
 def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Floats:
@@ -86,7 +84,7 @@ def sexagesimal(texts: pa.Array, hours: bool) -> Floats:
         negative = np.asarray(pc.fill_null(pc.equal(pc.struct_field(parts, "sign"), "-"), False))
         value = np.where(negative, -1.0, 1.0) * (whole + minutes / 60.0 + seconds / 3600.0)
         sound = (minutes < 60) & (seconds <= 60) & in_parts
-        result = np.where(sound, value * (_DEGREES_AN_HOUR if hours else 1.0), result)
+        result = np.where(sound, value * (factor("hourangle", "deg") if hours else 1.0), result)
     parts = pc.extract_regex(texts, _SUFFIXED)
     number = _floats(parts, "number")
     in_rad = np.asarray(pc.fill_null(pc.equal(pc.struct_field(parts, "unit"), "rad"), False))

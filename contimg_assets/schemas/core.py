@@ -91,6 +91,10 @@ class TableSchema:
 
     def empty(self) -> pd.DataFrame:
         """A table of this schema without rows."""
+        return self._empty.copy(deep=False)
+
+    @cached_property
+    def _empty(self) -> pd.DataFrame:
         empty: pd.DataFrame = self.arrow.empty_table().to_pandas()
         return empty
 
@@ -118,8 +122,10 @@ class TableSchema:
                     for text in ([text + ", ".join(sorted(names))] if names else [])
                 )
             )
-        arrays = [self._column(table, column) for column in self.columns]
-        result = pa.Table.from_arrays(arrays, schema=self.arrow)
+        if isinstance(table, pa.Table) and table.schema.equals(self.arrow, check_metadata=True):
+            result = table
+        else:
+            result = pa.Table.from_arrays([self._column(table, column) for column in self.columns], schema=self.arrow)
         self.check(result)
         return result
 

@@ -283,6 +283,21 @@ def require(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:
     raise InputError(f"{what}: no column {', '.join(missing)}")
 
 
+def with_columns(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """As ``table.assign``, which adds one column after the other: seven times as long where few rows get a dozen.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Stays as it is.
+    columns : mapping
+        By name, each an array of shape (n,) or one value for all rows; those that are there are replaced.
+    """
+    replaced = {name: values for name, values in columns.items() if name in table.columns}
+    added = {name: values for name, values in columns.items() if name not in replaced}
+    return pd.concat([table.assign(**replaced), pd.DataFrame(added, index=table.index)], axis=1)
+
+
 def with_text_ids(table: pd.DataFrame) -> pd.DataFrame:
     """The table with ids of measurements as text, as tables of matches have them; people also number their rows.
 

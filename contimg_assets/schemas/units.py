@@ -1,14 +1,19 @@
-"""Factors between units, by astropy.units: one rule for delivered detections and reference catalogs."""
+"""Factors between units, by astropy.units: one rule for delivered detections and reference catalogs.
+
+astropy is loaded when the first unit is asked for: it takes longer than most commands of `contimg`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from functools import lru_cache
-
-import astropy.units as u
+from typing import TYPE_CHECKING
 
 from contimg_assets.errors import InputError
+
+if TYPE_CHECKING:
+    import astropy.units as u
 
 _POWER_OF_TEN = re.compile(r"10\^\{?([+-]?\d+)\}?")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -40,6 +45,8 @@ def factor(delivered: str, ours: str) -> float:
     ValueError
         If a text is not a unit, or the two units do not measure the same thing by a plain factor.
     """
+    import astropy.units as u
+
     given, wanted = _unit(_POWER_OF_TEN.sub(r"10**(\1) ", delivered.strip())), u.Unit(ours)
     if not isinstance(given, u.UnitBase):
         raise ValueError(f"{delivered!r} is logarithmic")
@@ -73,6 +80,8 @@ NOTATIONS = ("h:m:s", "d:m:s", "hms", "dms")
 @lru_cache(maxsize=1024)
 def is_known(text: str) -> bool:
     """Whether it is a unit as astropy or files spell it, or a notation of positions."""
+    import astropy.units as u
+
     if text.strip(' "') in NOTATIONS:
         return True
     # What is no unit is not compared with all that are, as it is for a message.
@@ -98,6 +107,8 @@ def is_of_time(delivered: str) -> bool:
 
 def _unit(text: str) -> u.UnitBase:
     """The unit, also as files spell it otherwise than the standard does."""
+    import astropy.units as u
+
     try:
         return u.Unit(text)
     except ValueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +30,7 @@ def grid(order: int) -> Any:
 
 def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Cells:
     """Nested HEALPix cells of order 29, shape (n,)."""
+    import astropy.units as u
     from astropy_healpix import lonlat_to_healpix
 
     ra, dec = np.asarray(ra_deg, float) * u.deg, np.asarray(dec_deg, float) * u.deg
@@ -42,7 +42,7 @@ def centres(cells_29: Cells) -> tuple[Floats, Floats]:
     from astropy_healpix import healpix_to_lonlat
 
     lon, lat = healpix_to_lonlat(cells_29, 1 << FINEST_ORDER, order="nested")
-    return np.asarray(lon.to_value(u.deg)), np.asarray(lat.to_value(u.deg))
+    return np.asarray(lon.to_value("deg")), np.asarray(lat.to_value("deg"))
 
 
 def coarser(cells_29: Cells, order: int) -> Cells:
@@ -100,7 +100,7 @@ def cells_within(ra_deg: float, dec_deg: float, radius_deg: float, order: int) -
         if depth:
             cells = (cells[:, None] * 4 + np.arange(4)).ravel()
         lon, lat = grid(depth).healpix_to_lonlat(cells)
-        separation = separation_arcsec(lon.to_value(u.deg), lat.to_value(u.deg), ra_deg, dec_deg) / 3600.0
+        separation = separation_arcsec(lon.to_value("deg"), lat.to_value("deg"), ra_deg, dec_deg) / 3600.0
         cells = cells[separation <= radius_deg + cell_radius_deg(depth)]
     return cells
 

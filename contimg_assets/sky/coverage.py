@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import astropy.units as u
 import numpy as np
 
 from contimg_assets.sky.arrays import Cells, Flags, Floats
@@ -48,7 +47,7 @@ class Coverage:
         if not len(cells):
             return 0.0
         lon, lat = grid(_COARSE).healpix_to_lonlat(cells)
-        farthest = float(separation_arcsec(lon.to_value(u.deg), lat.to_value(u.deg), ra_deg, dec_deg).max()) / 3600
+        farthest = float(separation_arcsec(lon.to_value("deg"), lat.to_value("deg"), ra_deg, dec_deg).max()) / 3600
         return min(farthest + cell_radius_deg(_COARSE), 180.0)
 
 

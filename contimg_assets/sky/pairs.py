@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require
@@ -27,7 +27,7 @@ def cross_match_sources(
     radius: AngleLike,
     *,
     mode: Literal["all", "nearest", "mutual"] = "all",
-    catalog_tree: cKDTree | None = None,
+    catalog_tree: scipy.spatial.cKDTree | None = None,
 ) -> pd.DataFrame:
     """Pairs of two tables of positions within a radius.
 
@@ -116,7 +116,7 @@ def cross_match_sources(
     )
 
 
-def tree_of_positions(table: TableLike) -> cKDTree:
+def tree_of_positions(table: TableLike) -> scipy.spatial.cKDTree:
     """The ``catalog_tree`` of a table with columns ra_deg and dec_deg.
 
     Raises

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special
+import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 
@@ -74,7 +74,7 @@ def own_error_of_median(values: Floats) -> Floats:
     """
     n = len(values)
     half = (n + 1) / 2.0
-    weight = np.diff(special.betainc(half, half, np.arange(n + 1) / n))
+    weight = np.diff(scipy.special.betainc(half, half, np.arange(n + 1) / n))
     ordered = np.sort(values - np.median(values, axis=0), axis=0)
     mean, square = weight @ ordered, weight @ ordered**2
     few = 1.0 + 0.1 / np.sqrt(n) + 2.5 / n**2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -82,10 +82,10 @@ def displaced(
     return positions(x[..., None] * radial + y[..., None] * east + z[..., None] * north)
 
 
-def tree_of(vectors: Floats) -> cKDTree:
+def tree_of(vectors: Floats) -> scipy.spatial.cKDTree:
     """A tree of unit vectors, shape (n, 3): for those that are searched more than once."""
     # Splitting at the middle of the space and not of the points: built in half the time and searched as fast.
-    return cKDTree(vectors, balanced_tree=False)
+    return scipy.spatial.cKDTree(vectors, balanced_tree=False)
 
 
 def limit_of(radius_arcsec: float) -> float:
@@ -94,7 +94,9 @@ def limit_of(radius_arcsec: float) -> float:
     return float(chord(radius_arcsec)) * (1 + 1e-12) + 1e-15
 
 
-def indices_within(first: cKDTree, second: cKDTree, radius_arcsec: float) -> tuple[Indices, Indices]:
+def indices_within(
+    first: scipy.spatial.cKDTree, second: scipy.spatial.cKDTree, radius_arcsec: float
+) -> tuple[Indices, Indices]:
     """Indices (i, j) of all pairs of two trees of unit vectors within a radius, inclusive, sorted by i, then j."""
     found = first.sparse_distance_matrix(second, limit_of(radius_arcsec), output_type="ndarray")
     # One key for both indices sorts several times faster than two.
@@ -105,7 +107,7 @@ def indices_within(first: cKDTree, second: cKDTree, radius_arcsec: float) -> tup
 
 
 def pairs_within(
-    first: Floats | cKDTree, second: Floats | cKDTree, radius_arcsec: float
+    first: Floats | scipy.spatial.cKDTree, second: Floats | scipy.spatial.cKDTree, radius_arcsec: float
 ) -> tuple[Indices, Indices, Floats]:
     """All pairs of two sets of unit vectors within a radius.
 
@@ -119,14 +121,14 @@ def pairs_within(
     i, j : indices into first and second, shape (k,), sorted by i, then j
     separation_arcsec : shape (k,)
     """
-    a, b = (one if isinstance(one, cKDTree) else tree_of(one.reshape(-1, 3)) for one in (first, second))
+    a, b = (one if isinstance(one, scipy.spatial.cKDTree) else tree_of(one.reshape(-1, 3)) for one in (first, second))
     if not a.n or not b.n:
         return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
     i, j = indices_within(a, b, radius_arcsec)
     return i, j, arc(np.linalg.norm(a.data[i] - b.data[j], axis=1))
 
 
-def nearest(tree: cKDTree, vectors: Floats, radius_arcsec: float) -> Floats:
+def nearest(tree: scipy.spatial.cKDTree, vectors: Floats, radius_arcsec: float) -> Floats:
     """Separation of unit vectors from the nearest member of a tree [arcsec], inf where none is within the radius."""
     if not len(vectors) or not tree.n:
         return np.full(len(vectors), np.inf)
@@ -134,7 +136,9 @@ def nearest(tree: cKDTree, vectors: Floats, radius_arcsec: float) -> Floats:
     return np.where(np.isfinite(distance), arc(np.minimum(distance, 2.0)), np.inf)
 
 
-def nearest_other(tree: cKDTree, rows: Indices | slice = slice(None), radius_arcsec: float = 648_000.0) -> Floats:
+def nearest_other(
+    tree: scipy.spatial.cKDTree, rows: Indices | slice = slice(None), radius_arcsec: float = 648_000.0
+) -> Floats:
     """Separation of some rows of a tree from the nearest other one [arcsec], NaN where none is within the radius."""
     vectors = tree.data[rows]
     if not len(vectors):

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 from contimg_assets.sky.robust import MAD_SIGMA_ERROR
@@ -361,7 +361,7 @@ class _FittedCells:
         """Squares that give these second moments best, and by how many of their errors, squared, they moved."""
         root = np.sqrt(weight)
         rows = np.concatenate([self.design * root[:, None], prior])
-        found, _ = optimize.nnls(rows, np.concatenate([(moment - self.offset) * root, believed]))
+        found, _ = scipy.optimize.nnls(rows, np.concatenate([(moment - self.offset) * root, believed]))
         step = rows @ (found - before)
         return found, float(step @ step)
 
@@ -381,7 +381,7 @@ class _FittedCells:
         """Number of normal differences of each cell, their second moment, and the shares of wild ones."""
         sigma = np.sqrt(variance)[:, None]
         low, high = _LOWER / sigma, _UPPER / sigma
-        normal = np.maximum(special.erf(high / np.sqrt(2.0)) - special.erf(low / np.sqrt(2.0)), 1e-300)
+        normal = np.maximum(scipy.special.erf(high / np.sqrt(2.0)) - scipy.special.erf(low / np.sqrt(2.0)), 1e-300)
         strange = [
             share[:, None] * 2.0 / np.pi * (np.arctan(high / width) - np.arctan(low / width))
             for share, width in zip(wild.T, _WILD_WIDTHS, strict=True)
@@ -428,8 +428,8 @@ def has_moved(published: ErrorTerms, found: Fit) -> bool:
     together = float(off @ found.precision @ off)
     noise = off[:_N_NOISE]
     of_noise = float(noise @ np.linalg.inv(np.linalg.inv(found.precision)[:_N_NOISE, :_N_NOISE]) @ noise)
-    likely = special.chdtrc(len(off), together) > _UNLIKELY
-    if likely and special.chdtrc(_N_NOISE, of_noise) > _UNLIKELY_NOISE:
+    likely = scipy.special.chdtrc(len(off), together) > _UNLIKELY
+    if likely and scipy.special.chdtrc(_N_NOISE, of_noise) > _UNLIKELY_NOISE:
         return False
     return bool((np.abs(_widths(found.terms) / _widths(published) - 1.0) > _NOTICEABLE).any())
 

@@ -154,14 +154,14 @@ class ErrorModel:
     @classmethod
     def of_table(cls, table: pd.DataFrame) -> ErrorModel:
         """What rows of ERROR_MODEL say; a kind of flux without rows has the finder's errors."""
+        order = np.argsort(table["at"].to_numpy(dtype=float), kind="stable")
+        kinds, terms = (table[name].to_numpy(dtype=object)[order] for name in ("flux_kind", "term"))
+        square = table["value"].to_numpy(dtype=float)[order] ** 2
         found = {}
         for kind in ("peak", "int"):
-            rows = table[table["flux_kind"] == kind]
-            squares = [
-                rows[rows["term"] == term].sort_values("at")["value"].to_numpy(dtype=float) ** 2
-                for term in (NOISE, FLOOR, STEP)
-            ]
-            found[kind] = ErrorTerms(*squares) if len(rows) == len(PLAIN.squares) else PLAIN
+            own = kinds == kind
+            squares = [square[own & (terms == term)] for term in (NOISE, FLOOR, STEP)]
+            found[kind] = ErrorTerms(*squares) if own.sum() == len(PLAIN.squares) else PLAIN
         return cls(found)
 
 

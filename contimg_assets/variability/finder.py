@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import log_ndtr, ndtr, ndtri
+import scipy
 
 from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Floats, Indices
@@ -212,14 +212,14 @@ def flux_limits(seen: Seen, chance: float, n: int) -> Floats:
     level, sigma = seen.threshold * seen.rms, seen.rms * np.hypot(1.0, seen.threshold * seen.scatter)
     # The images that cover a place find a source more often than the best of them alone: above that, below nothing.
     high = np.full(n, np.inf)
-    np.minimum.at(high, seen.owner, level + ndtri(chance) * sigma)
+    np.minimum.at(high, seen.owner, level + scipy.special.ndtri(chance) * sigma)
     shared = np.bincount(seen.owner, minlength=n)[seen.owner] > 1
     owner, level, sigma = seen.owner[shared], level[shared], sigma[shared]
     low = np.zeros(n)
     several = np.unique(owner)
     for _ in range(_HALVINGS if len(several) else 0):
         middle = 0.5 * (low + high)
-        missed = np.bincount(owner, log_ndtr((level - middle[owner]) / sigma), minlength=n)
+        missed = np.bincount(owner, scipy.special.log_ndtr((level - middle[owner]) / sigma), minlength=n)
         enough = missed <= np.log1p(-chance)
         high[several] = np.where(enough, middle, high)[several]
         low[several] = np.where(enough, low, middle)[several]
@@ -245,7 +245,7 @@ def chance_missed(flux: Floats, flux_err: Floats, seen: Seen) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
             true = flux[seen.owner] + node * flux_err[seen.owner]
-            below = ndtr((seen.threshold * seen.rms - true) / spread)
+            below = scipy.special.ndtr((seen.threshold * seen.rms - true) / spread)
             log_missed = np.log(seen.lost + (1.0 - seen.lost) * below)
             total = total + weight * np.exp(np.bincount(seen.owner, log_missed, minlength=n))
     return np.where(np.isfinite(flux) & np.isfinite(flux_err), np.minimum(total, 1.0), 1.0)

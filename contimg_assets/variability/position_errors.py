@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
+import scipy
 
 from contimg_assets.sky.arrays import Floats
 
@@ -84,7 +84,7 @@ def excess_of_faint(mean_snr: Floats, least_snr: Floats, n_seen: Floats, n_misse
 
 def _excess(mean_snr: Floats, least_snr: Floats, n_seen: Floats, n_missed: Floats) -> Floats:
     true = np.maximum(mean_snr[:, None] + np.arange(-_BELOW, _ABOVE, _STEP), _FAINTEST)
-    missed = _LOST + (1.0 - _LOST) * ndtr(least_snr[:, None] - true)
+    missed = _LOST + (1.0 - _LOST) * scipy.special.ndtr(least_snr[:, None] - true)
     log_probability = -0.5 * n_seen[:, None] * (mean_snr[:, None] - true) ** 2 - _SLOPE * np.log(true)
     log_probability += n_missed[:, None] * np.log(missed)
     # Below the faintest possible SNR the grid has one value many times over: it counts once.

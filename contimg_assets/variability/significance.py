@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, special
+import scipy
 
 from contimg_assets.schemas.variability import FLUX_KINDS
 from contimg_assets.sky.arrays import Floats, Integers
@@ -73,7 +73,7 @@ def log10_survival(chi_squared: npt.ArrayLike, dof: npt.ArrayLike, spread: npt.A
     certain = width < _MIN_SPREAD
     with np.errstate(divide="ignore", invalid="ignore"):
         d = 2.0 / width**2
-        ordinary = np.where(certain, special.chdtrc(k, x), special.betainc(d / 2, k / 2, d / (d + x)))
+        ordinary = np.where(certain, scipy.special.chdtrc(k, x), scipy.special.betainc(d / 2, k / 2, d / (d + x)))
         ordinary = np.where(k > 0, ordinary, np.nan)
         result = np.asarray(np.log10(ordinary))
     tail = (ordinary < _SMALL) & np.isfinite(x)
@@ -102,7 +102,7 @@ def _log_upper_gamma(chi_squared: Floats, k: Floats, _: Floats) -> Floats:
         going &= np.abs(step - 1.0) > 1e-15
         if not going.any():
             break
-    return np.asarray(a * np.log(x) - x - special.gammaln(a) + np.log(fraction))
+    return np.asarray(a * np.log(x) - x - scipy.special.gammaln(a) + np.log(fraction))
 
 
 def _log_upper_f(chi_squared: Floats, k: Floats, d: Floats) -> Floats:
@@ -115,7 +115,7 @@ def _log_upper_f(chi_squared: Floats, k: Floats, d: Floats) -> Floats:
         total += term
         if np.all(term < 1e-17 * total):
             break
-    return np.asarray(a * np.log(x) + b * np.log1p(-x) - np.log(a) - special.betaln(a, b) + np.log(total))
+    return np.asarray(a * np.log(x) + b * np.log1p(-x) - np.log(a) - scipy.special.betaln(a, b) + np.log(total))
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,11 @@ def empirical_null(chi_squared: Floats, dof: Floats, snr: Floats) -> EmpiricalNu
 def _below(k: Floats, spread: float) -> tuple[Floats, Floats]:
     """The quantile _KEPT of constant sources' chi-squared, and the mean of what lies below it, shape (n,)."""
     if spread < _MIN_SPREAD:
-        limit = special.chdtri(k, 1.0 - _KEPT)
-        return np.asarray(limit), np.asarray(k * special.chdtr(k + 2.0, limit) / _KEPT)
+        limit = scipy.special.chdtri(k, 1.0 - _KEPT)
+        return np.asarray(limit), np.asarray(k * scipy.special.chdtr(k + 2.0, limit) / _KEPT)
     d = 2.0 / spread**2
-    limit = k * special.fdtri(k, d, _KEPT)
-    share = special.betainc(k / 2 + 1, d / 2 - 1, limit / (limit + d))
+    limit = k * scipy.special.fdtri(k, d, _KEPT)
+    share = scipy.special.betainc(k / 2 + 1, d / 2 - 1, limit / (limit + d))
     return np.asarray(limit), np.asarray(k * d / (d - 2.0) * share / _KEPT)
 
 
@@ -207,7 +207,7 @@ def _scale(chi_squared: Floats, dof: Floats, spread: float) -> float:
     """The typical factor of one bin."""
     k, row = np.unique(dof, return_inverse=True)
     limit, mean = (values[row] for values in _below(k, spread))
-    scale = max(float(np.quantile(chi_squared / special.chdtri(k, 1.0 - _START)[row], _START)), _LEAST_SCALE)
+    scale = max(float(np.quantile(chi_squared / scipy.special.chdtri(k, 1.0 - _START)[row], _START)), _LEAST_SCALE)
     for _ in range(_MAX_ROUNDS):
         kept = chi_squared < scale * limit
         if not kept.any():
@@ -222,9 +222,9 @@ def _standard_error(dof: Floats) -> float:
     """Standard error of ln scale from sources of these degrees of freedom: variance over slope^2 of its equation."""
     k, count = np.unique(dof, return_counts=True)
     limit, mean = _below(k, 0.0)
-    density = np.exp((k / 2 - 1) * np.log(limit) - limit / 2 - k / 2 * np.log(2.0) - special.gammaln(k / 2))
+    density = np.exp((k / 2 - 1) * np.log(limit) - limit / 2 - k / 2 * np.log(2.0) - scipy.special.gammaln(k / 2))
     slope = float((count * (mean * _KEPT - (limit - mean) * limit * density)).sum())
-    variance = float((count * (k * (k + 2.0) * special.chdtr(k + 4.0, limit) - mean * mean * _KEPT)).sum())
+    variance = float((count * (k * (k + 2.0) * scipy.special.chdtr(k + 4.0, limit) - mean * mean * _KEPT)).sum())
     return float(np.sqrt(variance)) / slope if slope > 0 else np.inf
 
 
@@ -263,7 +263,7 @@ class _TruncatedFit:
     def best(self, spread: float) -> float:
         """Log-likelihood with this spread, at the scale where it is largest."""
         logs = float(((self.dof / 2 - 1) * np.log(self.chi_squared)).sum())
-        found = optimize.minimize_scalar(
+        found = scipy.optimize.minimize_scalar(
             lambda ln_scale: -self._without_logs(spread, ln_scale),
             bounds=(-0.7, 0.7),
             method="bounded",
@@ -276,12 +276,16 @@ class _TruncatedFit:
         scale = np.exp(ln_scale)
         x, limit = self.chi_squared / scale, self.limit / scale
         if spread < _MIN_SPREAD:
-            of_dof = -self.k / 2 * np.log(2.0) - special.gammaln(self.k / 2) - np.log(special.chdtr(self.k, limit))
+            of_dof = (
+                -self.k / 2 * np.log(2.0)
+                - scipy.special.gammaln(self.k / 2)
+                - np.log(scipy.special.chdtr(self.k, limit))
+            )
             terms = -x / 2
         else:
             d = 2.0 / spread**2
-            share = special.betainc(self.k / 2, d / 2, limit / (limit + d))
-            of_dof = -self.k / 2 * np.log(d) - special.betaln(self.k / 2, d / 2) - np.log(share)
+            share = scipy.special.betainc(self.k / 2, d / 2, limit / (limit + d))
+            of_dof = -self.k / 2 * np.log(d) - scipy.special.betaln(self.k / 2, d / 2) - np.log(share)
             terms = -(self.dof + d) / 2 * np.log1p(x / d)
         return float(terms.sum() + (self.count * (of_dof - self.k / 2 * ln_scale)).sum())
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import log_ndtr
+import scipy
 
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
@@ -143,7 +143,7 @@ def _with_undetected(rows: pd.DataFrame, weight: pd.Series, product: pd.Series) 
 
 def _mills(z: Floats) -> Floats:
     """Density over distribution function of the normal distribution."""
-    ratio: Floats = np.exp(-(z**2) / 2.0 - log_ndtr(z)) / np.sqrt(2.0 * np.pi)
+    ratio: Floats = np.exp(-(z**2) / 2.0 - scipy.special.log_ndtr(z)) / np.sqrt(2.0 * np.pi)
     return ratio
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special
+import scipy
 
 from contimg_assets.config import Variability, with_overrides
 from contimg_assets.errors import InputError
@@ -120,7 +120,7 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
                 weighted_mean > 0, np.sqrt(chi2 / sum_w * n / np.maximum(n - 1, 1)) / weighted_mean, np.nan
             ),
             "eta": eta,
-            "p_value": special.chdtrc(np.where(many, n - 1, np.nan), chi2),
+            "p_value": scipy.special.chdtrc(np.where(many, n - 1, np.nan), chi2),
             # From eta as it is stored: whoever has the row finds the same digits.
             "log10_p_value": log10_survival(eta * (n - 1), n - 1),
             "excess_variance": excess,

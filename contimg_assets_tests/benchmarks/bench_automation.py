@@ -23,7 +23,8 @@ from contimg_assets.config import Config
 from contimg_assets.database.engine import writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.definitions import build_definitions
-from contimg_assets.pipeline.inputs import STATE_AFTER, of
+from contimg_assets.orchestration.runs.event_storage import OpenSqliteStorage
+from contimg_assets.pipeline.inputs import STATE_AFTER, of, takes_part
 from contimg_assets.pipeline.products import CODE
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, PRODUCTS
@@ -55,6 +56,8 @@ def make(project: Project) -> None:
     rows: dict[str, list[dict[str, object]]] = {"epochs": [], "epoch_versions": []}
     for delivery in project.deliveries():
         for stage in EPOCH_STAGES:
+            if not takes_part(stage, delivery.epoch, world):
+                continue
             inputs = of(stage, delivery.epoch, world, before.get(stage.name, ""))
             code = stage.code_version(project.config)
             if stage is PRODUCTS:
@@ -82,12 +85,18 @@ def make(project: Project) -> None:
             connection.execute(sa.insert(TABLES[name]), values)
 
 
+def _storage(folder: str) -> dict[str, object]:
+    """As a project's `dagster.yaml` has it."""
+    place = {"module": OpenSqliteStorage.__module__, "class": OpenSqliteStorage.__name__}
+    return {"storage": {"custom": {**place, "config": {"base_dir": f"{folder}/.dagster"}}}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=5000)
     parser.add_argument("--files", type=int, default=12)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, dg.instance_for_test() as instance:
+    with tempfile.TemporaryDirectory() as folder, dg.instance_for_test(overrides=_storage(folder)) as instance:
         project = Project(Config(root=Path(folder)))
         deliver(project.config.incoming, options.epochs, options.files)
         definitions = build_definitions(project.config)

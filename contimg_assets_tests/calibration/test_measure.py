@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from contimg_assets.calibration import (
+    ImageFits,
     apply_corrections,
     filter_counts,
+    measure,
     measure_corrections,
     selection_of,
     with_epoch_scales,
@@ -244,6 +247,36 @@ def test_the_result_depends_on_no_order_and_is_the_same_again() -> None:
     pd.testing.assert_frame_equal(measure_corrections(*shuffled, parameters), first)
     one = apply_corrections(measurements, first)
     pd.testing.assert_frame_equal(apply_corrections(one, first), one)
+
+
+@pytest.mark.parametrize("selection", ["default", "vast"])
+def test_fits_of_images_that_show_no_other_variable_are_kept(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measurements, matches, images = epoch(4, 60, outliers=0.1)
+    matches = matches.assign(source_id=matches["measurement_id"])
+    parameters = Corrections(selection=selection)
+    names = sorted(images["image"])
+    image = measurements.set_index("measurement_id")["image"].loc[matches["measurement_id"]].to_numpy()
+    sources = {name: matches["source_id"].to_numpy()[image == name] for name in names}
+    fits = ImageFits.of(measurements, matches, images, parameters)
+    fits.corrections(sources[names[0]][:5])
+    fits = pickle.loads(pickle.dumps(fits))
+    fitted: list[int] = []
+    fit = measure.calculate_flux_scale
+
+    def counted(table: pd.DataFrame, *arguments: object, **named: object) -> object:
+        fitted.append(len(table))
+        return fit(table, *arguments, **named)  # type: ignore[arg-type]
+
+    # Two images lose or gain sources against what was fitted, and then none.
+    for variables, n_fits in (([*sources[names[1]][:7]], 2), ([*sources[names[1]][:7], "never seen"], 0), ([], 0)):
+        fitted.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(measure, "calculate_flux_scale", counted)
+            found = fits.corrections(variables)
+        assert len(fitted) == n_fits
+        pd.testing.assert_frame_equal(
+            found, measure_corrections(measurements, matches, images, parameters, variables), check_exact=True
+        )
 
 
 # --- selection -------------------------------------------------------------------------------------------------------

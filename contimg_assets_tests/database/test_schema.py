@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def downgrade():
 
 
 @pytest.fixture
-def a_later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def a_later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """A migration that takes apart a table others refer to."""
     folder = tmp_path / "versions"
     folder.mkdir()
@@ -166,6 +166,9 @@ def a_later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: py
         return result
 
     monkeypatch.setattr(schema, "alembic_config", config)
+    schema.newest_revision.cache_clear()
+    yield
+    schema.newest_revision.cache_clear()
 
 
 @pytest.mark.parametrize("a_later_version", ["SELECT 1"], indirect=True)

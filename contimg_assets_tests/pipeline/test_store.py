@@ -186,7 +186,7 @@ def test_a_store_that_cannot_be_written_is_told_with_the_cure(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("contimg_assets.pipeline.store.pq.write_table", refuse)
+    monkeypatch.setattr("contimg_assets.pipeline.table_files.pq.write_table", refuse)
     with pytest.raises(StoreError, match=cure):
         write(store, text="b")
     monkeypatch.undo()

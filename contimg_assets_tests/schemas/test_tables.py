@@ -32,6 +32,7 @@ from contimg_assets.schemas.tables import (
     as_values,
     require,
     unit_of,
+    with_columns,
     with_units,
 )
 from contimg_assets.sky.pairs import cross_match_sources
@@ -357,3 +358,11 @@ def test_astropy_is_loaded_only_for_what_is_astropys() -> None:
         "sys.exit('astropy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_columns_are_added_as_assign_adds_them() -> None:
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", None]}, index=[7, 7])
+    columns = {"c": np.array([0.5, np.nan]), "b": np.array(["y", "z"], dtype=object), "d": True}
+    pd.testing.assert_frame_equal(with_columns(table, columns), table.assign(**columns))
+    pd.testing.assert_frame_equal(with_columns(table.iloc[:0], {"c": 1.0}), table.iloc[:0].assign(c=1.0))
+    assert list(table.columns) == ["a", "b"]

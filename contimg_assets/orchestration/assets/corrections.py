@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.calibration import (
+    ImageFits,
     add_fluxes,
     calibrated_fluxes,
     constant_sources,
     field_scales,
     filter_counts,
     known_variables,
-    measure_corrections,
     scale_pulls,
     selection_of,
     tie_fluxes,
@@ -55,8 +55,18 @@ _PARTS = parts_of(KNOWN_FLUXES)
 ALL_CORRECTED, PLAUSIBLE = "all_images_corrected", "offsets_and_scales_plausible"
 
 
-# CORRECTIONS of an epoch's images, and fluxes of its sources that tie epochs to each other.
-Measured = tuple[pd.DataFrame, pd.DataFrame]
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of an epoch, whichever sources vary.
+
+    Attributes
+    ----------
+    fits : give CORRECTIONS of its images
+    constant_fluxes : of its sources, which tie epochs to each other
+    """
+
+    fits: ImageFits
+    constant_fluxes: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -83,14 +93,12 @@ class Epoch:
         return seen_in(self.associations, self.measurements)
 
     def measured(self, parameters: Corrections) -> Measured:
-        """CORRECTIONS of its images, and fluxes of its sources that tie epochs to each other."""
+        """What is measured of it against the catalogs, whichever sources vary."""
         if parameters.apply_flux == "relative" and parameters.flux_offset == "auto":
             # Significant in one image and not in the next, it would take images of a field apart.
             parameters = parameters.model_copy(update={"flux_offset": "never"})
-        corrections = measure_corrections(
-            self.measurements, self.matches, self.images, parameters, source_of(self.known_variables)
-        )
-        return corrections, constant_sources(self.measurements, self.associations, self.images, parameters)
+        fits = ImageFits.of(self.measurements, self.matches, self.images, parameters)
+        return Measured(fits, constant_sources(self.measurements, self.associations, self.images, parameters))
 
     def ties(self, parameters: Corrections) -> pd.DataFrame:
         """Its fluxes that tie it to earlier epochs."""
@@ -172,8 +180,10 @@ class Calibration:
         ties = read.ties(parameters) if parameters.apply_flux == "relative" else None
         if hint is None:
             return Prepared(read, ties)
-        read = read.without(known_variables(read.known(hint).rows, parameters))
-        return Prepared(read, ties, read.measured(parameters))
+        read, measured = read.without(known_variables(read.known(hint).rows, parameters)), read.measured(parameters)
+        # Made now, when others may wait: of images that show other variables by the time it is asked for, again.
+        measured.fits.corrections(source_of(read.known_variables))
+        return Prepared(read, ties, measured)
 
     def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Corrections of one epoch's images, and the known fluxes after it."""
@@ -181,14 +191,14 @@ class Calibration:
         here = prepared.read.known(onto.state)
         known = here.rows
         read = prepared.read.without(known_variables(known, parameters))
-        # If others vary by now than when it was measured ahead of time, it is measured again.
-        same = np.array_equal(read.known_variables, prepared.read.known_variables)
         made_from = self._made_from(read, onto.inputs)
         if onto.stored is not None and onto.stored.facts.get(MEASURED_FROM) == made_from:
             # Only what sources did before has changed, which measures nothing against the catalogs anew.
             table, constant = (self.store.read_recorded(onto.stored, name).to_pandas() for name in _MEASURED)
         else:
-            table, constant = (prepared.measured if same else None) or read.measured(parameters)
+            measured = prepared.measured or read.measured(parameters)
+            table = measured.fits.corrections(source_of(read.known_variables))
+            constant = measured.constant_fluxes
         pulls = SCALE_PULLS.empty()
         if prepared.ties is not None:
             table, pulls = read.in_scale_of_fields(table, prepared.ties, known, parameters)

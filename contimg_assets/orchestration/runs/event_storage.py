@@ -1,25 +1,28 @@
 """Dagster's own SQLite storage, whose files stay open between two events.
 
 Dagster opens a file anew for each event, compiles its statements anew, and lets SQLite copy its log into the file and
-wait for the disk when it is closed: most of what a backfill of many small epochs costs. Named in `dagster.yaml`; the
-files are the same, so that a project may change from one to the other at any time.
+wait for the disk when it is closed: most of what a backfill of many small epochs costs. Events are written without
+fields that are empty. Named in `dagster.yaml`; Dagster's own storage reads the same files, so that a project may change
+from one to the other at any time.
 """
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
-from contimg_assets.database.engine import append_rows, delete_rows, open_log_file
+from contimg_assets.database.engine import ChangesOfFile, append_rows, delete_rows, open_log_file
 
 # Files of runs that are kept open, besides the index of all runs.
 _MOST_OPEN = 8
@@ -33,6 +36,61 @@ _MADE, _PLANNED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType
 _FEW_EPOCHS = 50
 
 
+# Fields that Dagster takes for missing where an event does not name them: a third of an event with little in it.
+_MAY_BE_MISSING = {
+    "AssetCheckEvaluation": {"description", "partition"},
+    "AssetCheckEvaluationPlanned": {"partitions_subset"},
+    "AssetMaterialization": {"description", "metadata_entries", "partition"},
+    "AssetMaterializationPlannedData": {"partition", "partitions_subset"},
+    "DagsterEvent": {
+        *("event_specific_data", "message", "pid", "solid_handle", "step_handle", "step_key", "step_kind_value")
+    },
+    "EventLogEntry": {"step_key"},
+    "EventMetadataEntry": {"description"},
+    "HandledOutputData": {"metadata_entries"},
+    "LoadedInputData": {"metadata_entries"},
+    "StepMaterializationData": {"asset_lineage"},
+    "StepOutputData": {"version"},
+    "StepOutputHandle": {"mapping_key"},
+    "TypeCheckData": {"description", "metadata_entries"},
+}
+# What the event of the asset that is a step's output shows once more, and what an event names in other fields.
+_SAID_TWICE = {"StepOutputData": {"metadata_entries"}, "DagsterEvent": {"logging_tags"}}
+_LINEAGE = "TableColumnLineageMetadataValue"
+
+
+def _named(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an object of Dagster's without those that are empty and may be missing."""
+    kind = fields.get("__class__", "")
+    may_be_missing, said_twice = _MAY_BE_MISSING.get(kind, ()), _SAID_TWICE.get(kind, ())
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in said_twice and (value not in (None, [], {}) or name not in may_be_missing)
+    }
+
+
+def shortened(event: str) -> str:
+    """An event as Dagster writes it, which Dagster reads as the same event, without what goes without saying."""
+    return _written(json.loads(event, object_hook=_named))
+
+
+def without_lineage(event: str) -> str:
+    """An event without where an asset's columns come from, which Dagster looks for in the file of all runs."""
+    return _written(json.loads(event, object_hook=_without_lineage))
+
+
+def _without_lineage(fields: dict[str, Any]) -> dict[str, Any]:
+    entries = fields.get("metadata_entries")
+    if not entries:
+        return fields
+    return fields | {"metadata_entries": [one for one in entries if one["entry_data"]["__class__"] != _LINEAGE]}
+
+
+def _written(event: Any) -> str:
+    return json.dumps(event, separators=(",", ":"))
+
+
 def _plan_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What tells the event of the plan that was carried out with another event."""
     same = {name: row[name] for name in ("asset_key", "partition", "run_id")}
@@ -40,11 +98,12 @@ def _plan_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _worth_keeping_twice(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of events that a run's own file has too, besides the file of all runs: of many epochs the newest."""
+    """Rows of events as a run's own file has them too, besides the file of all runs: of many epochs the newest."""
     by_asset: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         by_asset.setdefault((row["asset_key"], row["dagster_event_type"]), []).append(row)
-    return [row for alike in by_asset.values() for row in (alike if len(alike) <= _FEW_EPOCHS else alike[-1:])]
+    kept = (row for alike in by_asset.values() for row in (alike if len(alike) <= _FEW_EPOCHS else alike[-1:]))
+    return [row | {"event": without_lineage(row["event"])} for row in kept]
 
 
 class OpenEventLog(SqliteEventLogStorage):
@@ -54,6 +113,9 @@ class OpenEventLog(SqliteEventLogStorage):
         self._engines: OrderedDict[str, Any] = OrderedDict()
         self._tables: set[str] = set()
         self._has_index_columns = False
+        self._changes: ChangesOfFile | None = None
+        self._partitions: dict[str, tuple[int, Sequence[str]]] = {}
+        self._partitions_lock = Lock()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -76,7 +138,14 @@ class OpenEventLog(SqliteEventLogStorage):
             oldest.dispose()
         return self._engines[shard]
 
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        row: dict[str, Any] = super()._event_to_row(event)
+        return row | {"event": shortened(row["event"])}
+
     def store_event(self, event: EventLogEntry) -> None:
+        if event.is_dagster_event and event.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION:
+            self.store_event_batch([event])
+            return
         super().store_event(event)
         # What follows a run in the browser watches its file, which is not written to while its log grows.
         os.utime(self.path_for_shard(event.run_id))
@@ -93,14 +162,27 @@ class OpenEventLog(SqliteEventLogStorage):
         with self.run_connection(run_id) as connection:
             append_rows(connection, table, _worth_keeping_twice(rows))
         with self.index_transaction() as connection:
-            # A plan that was carried out is told by what came of it, in its place.
-            delete_rows(connection, table, [_plan_of(row) for row in rows if row["dagster_event_type"] == _MADE])
+            # Of many, a plan that was carried out is told by what came of it, in its place.
+            if len(rows) > 1:
+                delete_rows(connection, table, [_plan_of(row) for row in rows if row["dagster_event_type"] == _MADE])
             ids = append_rows(connection, table, rows)
             self._store_asset_event_tags(connection, events, ids)
             last = {event.get_dagster_event().asset_key: (event, id_) for event, id_ in zip(events, ids, strict=True)}
             for event, id_ in last.values():
                 self._store_asset_event(connection, event, id_)
         os.utime(self.path_for_shard(events[0].run_id))
+
+    def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
+        # Asked for thousands of times in each evaluation of the conditions: read again only after somebody wrote.
+        with self._partitions_lock:
+            if self._changes is None:
+                self._changes = ChangesOfFile(self.conn_string_for_shard(INDEX_SHARD_NAME))
+            number = self._changes.number()
+            read_at, names = self._partitions.get(partitions_def_name, (None, ()))
+            if read_at != number:
+                names = super().get_dynamic_partitions(partitions_def_name)
+                self._partitions[partitions_def_name] = number, names
+            return list(names)
 
     def has_table(self, table_name: str) -> bool:
         # Asked for every event, and answered by opening the file. No table goes away while the file is open.
@@ -128,6 +210,11 @@ class OpenEventLog(SqliteEventLogStorage):
             self._engines.clear()
             self._tables.clear()
             self._has_index_columns = False
+        with self._partitions_lock:
+            self._partitions.clear()
+            if self._changes is not None:
+                self._changes.close()
+                self._changes = None
 
 
 class OpenSqliteStorage(DagsterSqliteStorage):

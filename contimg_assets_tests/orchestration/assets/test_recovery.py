@@ -206,7 +206,7 @@ def test_a_full_store_is_told_and_tried_again_by_the_next_run(
         return refuse() if file.name.endswith(".tmp") else write(file, text, encoding)
 
     with monkeypatch.context() as patch:
-        patch.setattr("contimg_assets.pipeline.store.pq.write_table", refuse)
+        patch.setattr("contimg_assets.pipeline.table_files.pq.write_table", refuse)
         patch.setattr(Path, "write_text", write_text)
         report = finished.run()
     assert not report.complete
@@ -358,7 +358,7 @@ def test_a_store_that_may_only_be_read_is_looked_at_and_told(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", refuse)
         patch.setattr(Path, "mkdir", refuse)
-        patch.setattr("contimg_assets.pipeline.store.pq.write_table", refuse)
+        patch.setattr("contimg_assets.pipeline.table_files.pq.write_table", refuse)
         said = CliRunner().invoke(app, ["status"])
         assert said.exit_code == 0, said.output
         assert finished.epochs[3] in said.output

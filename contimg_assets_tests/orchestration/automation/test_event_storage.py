@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, StepMaterializationData
+from dagster._core.events.log import EventLogEntry
+from dagster._core.execution.plan.objects import TypeCheckData
+from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._serdes import deserialize_value, serialize_value
 
 from contimg_assets.cli.templates import write_templates
-from contimg_assets.orchestration.runs.event_storage import OpenEventLog
+from contimg_assets.orchestration.runs.event_storage import OpenEventLog, shortened
 from contimg_assets.orchestration.runs.instance import open_instance
 
 KEY = dg.AssetKey("seen")
@@ -52,6 +59,56 @@ def test_a_project_may_change_between_dagsters_storage_and_ours(tmp_path, monkey
         assert _told(ours) == ["a", "b"]
 
 
+def test_an_event_is_read_as_it_was_told_and_takes_less_room(tmp_path):
+    """Missing fields are those that Dagster takes for empty: with a version of Dagster that needs one, this fails."""
+    asset = dg.AssetMaterialization(
+        KEY,
+        description="ö",
+        metadata={"nothing": None, "empty": {}, "number": 0, "text": "", "list": [None, {}], "float": float("inf")},
+        partition="night1",
+        tags={"a": "b"},
+    )
+    check = AssetCheckEvaluation(KEY, "good", True, metadata={})
+    kinds = dg.DagsterEventType
+    told = {
+        kinds.ASSET_MATERIALIZATION: StepMaterializationData(asset),
+        kinds.ASSET_MATERIALIZATION_PLANNED: AssetMaterializationPlannedData(KEY),
+        kinds.ASSET_CHECK_EVALUATION: check,
+        kinds.STEP_OUTPUT: StepOutputData(StepOutputHandle("step"), type_check_data=TypeCheckData(True, "")),
+        kinds.RUN_START: None,
+    }
+    log = OpenEventLog(str(tmp_path))
+    for kind, data in told.items():
+        event = DagsterEvent(kind.value, "job", step_key="step", event_specific_data=data)
+        entry = EventLogEntry(None, 10, "said", "run1", 1e9, step_key="step", job_name="job", dagster_event=event)
+        assert len(shortened(serialize_value(entry))) < 0.8 * len(serialize_value(entry))
+        log.store_event(entry)
+        assert log.get_records_for_run("run1", of_type=kind).records[0].event_log_entry == entry
+    log.dispose()
+
+
+def test_an_output_of_a_step_leaves_to_the_asset_what_is_shown_of_it():
+    output = StepOutputData(StepOutputHandle("step"), metadata={"picture": dg.MetadataValue.md("long")})
+    event = DagsterEvent(dg.DagsterEventType.STEP_OUTPUT.value, "job", step_key="step", event_specific_data=output)
+    entry = EventLogEntry(None, 10, "", "run1", 1e9, dagster_event=event)
+    read = deserialize_value(shortened(serialize_value(entry)), EventLogEntry)
+    assert read.get_dagster_event().step_output_data == StepOutputData(StepOutputHandle("step"))
+
+
+def test_where_columns_come_from_stands_in_the_file_of_all_runs_alone(tmp_path):
+    lineage = dg.TableColumnLineage({"a": [dg.TableColumnDep(KEY, "b")]})
+    asset = dg.AssetMaterialization(KEY, metadata={"dagster/column_lineage": lineage, "number": 1})
+    log = OpenEventLog(str(tmp_path))
+    kind, data = dg.DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(asset)
+    event = DagsterEvent(kind.value, "job", step_key="step", event_specific_data=data)
+    log.store_event(EventLogEntry(None, 10, "said", "run1", 1e9, step_key="step", job_name="job", dagster_event=event))
+    (of_run,) = log.get_records_for_run("run1", of_type=kind).records
+    (of_asset,) = log.fetch_materializations(KEY, limit=2).records
+    assert list(of_run.event_log_entry.asset_materialization.metadata) == ["number"]
+    assert of_asset.asset_materialization == asset
+    log.dispose()
+
+
 def test_other_processes_see_an_event_at_once(tmp_path, monkeypatch):
     """Each process has a storage of its own, such as the daemon's and that of `contimg run`."""
     monkeypatch.chdir(tmp_path)
@@ -62,6 +119,29 @@ def test_other_processes_see_an_event_at_once(tmp_path, monkeypatch):
         assert _told(other) == ["a"]
         _tell(other, "b")
         assert _told(one) == ["a", "b"]
+
+
+def test_partitions_are_read_again_after_any_process_changed_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    write_templates(tmp_path)
+    read = Mock(wraps=SqliteEventLogStorage.get_dynamic_partitions)
+    monkeypatch.setattr(SqliteEventLogStorage, "get_dynamic_partitions", lambda self, name: read(self, name))
+    with open_instance(tmp_path) as one, open_instance(tmp_path) as other:
+        other.add_dynamic_partitions("epoch", ["a", "b"])
+        assert one.get_dynamic_partitions("epoch") == ["a", "b"]
+        other.delete_dynamic_partition("epoch", "b")
+        other.add_dynamic_partitions("epoch", ["c"])
+        assert one.get_dynamic_partitions("epoch") == ["a", "c"]
+        one.add_dynamic_partitions("epoch", ["d"])
+        assert one.get_dynamic_partitions("epoch") == other.get_dynamic_partitions("epoch") == ["a", "c", "d"]
+        read.reset_mock()
+        assert {tuple(one.get_dynamic_partitions(name)) for name in ("epoch", "night", "epoch")} == {
+            ("a", "c", "d"),
+            (),
+        }
+        assert read.call_count == 1
+    assert not _held(tmp_path)
 
 
 def test_files_of_many_runs_are_not_all_kept_open(tmp_path):
