@@ -36,13 +36,13 @@ from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, C
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.reading.files import resolve_inside
-from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
+from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
     from contimg_assets.reading.fits_images import SkyImage
 
-IMAGES_USABLE, FITS_SUCCEED, ERRORS_HOLD = "images_usable", "fits_succeed", "errors_hold"
+IMAGES_USABLE, FITS_SUCCEED, NOISE_HOLDS = "images_usable", "fits_succeed", "noise_holds"
 # Positions that are not on the image are no failed fits; of the others at most so many may fail.
 _MAX_FAILED = 0.2
 _LEAST_POSITIONS = 20
@@ -155,15 +155,17 @@ class Forced:
             with open_image(paths[0], {key: image[key] for key in _STATED}) as opened:
                 noise = noise_of_table(stored.noise_of(name, state), pixel_beam(opened), opened.pixels.shape)
                 noise = image_noise(opened, paths[1], paths[2]) if noise is None else noise
-                seen = _of_image(wanted.detections, name)
+                seen, constants = _of_image(wanted.detections, name), _of_image(wanted.constants, name)
                 fluxes = _measure(opened, noise, image, places, seen, stored.fluxes_of(name))
+                checked = _measure_constants(opened, noise, image, constants, seen)
                 beside = combine_versions(state, version_of_value(seen[_PLACE].to_numpy().tolist()))
                 pull = stored.pull_of(name, beside)
                 if pull is None:
                     pull = empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
         except InputError as error:
-            return _Measured(name, FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), state, len(places), str(error))
-        return _Measured(name, fluxes, noise_table(name, noise), state, len(places), "", pull, beside)
+            fluxes, checked, of_noise = (one.empty() for one in (FORCED_FLUXES, FORCED_CONSTANTS, IMAGE_NOISE))
+            return _Measured(name, fluxes, checked, of_noise, state, len(places), str(error))
+        return _Measured(name, fluxes, checked, noise_table(name, noise), state, len(places), "", pull, beside)
 
     def _path(self, folder: Path, file: str, column: str) -> Path:
         return resolve_inside(file, folder, self.config.image_roots, f"{folder / 'images.csv'}: column {column!r}")
@@ -201,6 +203,7 @@ class _Measured:
 
     image: str
     fluxes: pd.DataFrame
+    constants: pd.DataFrame
     noise: pd.DataFrame
     state: str
     n_positions: int
@@ -227,18 +230,32 @@ def _measure(
     known: pd.DataFrame,
 ) -> pd.DataFrame:
     """Rows of FORCED_FLUXES of an image: what is known stays, but where another position came or went nearby."""
-    from contimg_assets.photometry.images import measure_positions
-
-    at = positions_table(places, image)
     keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
-    beside = pd.concat([detections[_PLACE], at[keep]], ignore_index=True)
-    found = measure_positions(opened, at[~keep], beside, noise)
-    response = _mean_response(opened, places[~keep], image)
-    found = found.assign(**{name: found[name] / response for name in _FLUXES})
-    fresh = places[~keep].assign(**{name: found[name] for name in _VALUES})
+    beside = pd.concat([detections[_PLACE], positions_table(places[keep], image)], ignore_index=True)
+    fresh = _measured_at(opened, noise, image, places[~keep], beside)
     kept = places[keep].merge(known[[*_KEY, *_VALUES]], on=_KEY)
     rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
     return rows[FORCED_FLUXES.names]
+
+
+def _measured_at(
+    opened: SkyImage, noise: ImageNoise, image: Mapping[Any, Any], places: pd.DataFrame, beside: pd.DataFrame
+) -> pd.DataFrame:
+    """Places with what is measured there, beside positions that are as the image has them."""
+    from contimg_assets.photometry.images import measure_positions
+
+    found = measure_positions(opened, positions_table(places, image), beside, noise)
+    response = _mean_response(opened, places, image)
+    found = found.assign(**{name: found[name] / response for name in _FLUXES})
+    return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _VALUES})
+
+
+def _measure_constants(
+    opened: SkyImage, noise: ImageNoise, image: Mapping[Any, Any], places: pd.DataFrame, detections: pd.DataFrame
+) -> pd.DataFrame:
+    """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
+    others = detections[~detections["measurement_id"].isin(places["measurement_id"])]
+    return _measured_at(opened, noise, image, places, others[_PLACE])[FORCED_CONSTANTS.names]
 
 
 def _mean_response(opened: SkyImage, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
@@ -292,6 +309,7 @@ def _content(measured: list[_Measured]) -> Content:
             FORCED_FLUXES.name: fluxes.sort_values(list(FORCED_FLUXES.key), ignore_index=True),
             FORCED_IMAGES.name: images,
             IMAGE_NOISE.name: _together([one.noise for one in measured], IMAGE_NOISE.empty()),
+            FORCED_CONSTANTS.name: _together([one.constants for one in measured], FORCED_CONSTANTS.empty()),
         },
         facts={
             "n_images": len(images),
@@ -302,7 +320,7 @@ def _content(measured: list[_Measured]) -> Content:
         checks=[
             Check.of(IMAGES_USABLE, [one.problem for one in measured if one.problem]),
             Check.of(FITS_SUCCEED, _failed_fits(on_image)),
-            Check.of(ERRORS_HOLD, _wrong_errors(images)),
+            Check.of(NOISE_HOLDS, _wrong_noise(images)),
         ],
     )
 
@@ -322,7 +340,7 @@ def _failed_fits(on_image: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _wrong_errors(images: pd.DataFrame) -> list[str]:
+def _wrong_noise(images: pd.DataFrame) -> list[str]:
     low, high = _PULLS
     # Beyond what the number of places lets it scatter.
     off = images["empty_pull"].sub((low + high) / 2).abs() - 3.0 * images["empty_pull_err"]
