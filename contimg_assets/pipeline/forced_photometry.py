@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -322,7 +322,15 @@ def _content(measured: list[_Measured]) -> Content:
             Check.of(FITS_SUCCEED, _failed_fits(on_image)),
             Check.of(NOISE_HOLDS, _wrong_noise(images)),
         ],
+        figures=partial(_figures, fluxes),
     )
+
+
+def _figures(fluxes: pd.DataFrame) -> dict[str, bytes]:
+    # Of a run's epochs the last one is drawn: the others need no matplotlib.
+    from contimg_assets.figures.summaries import plot_forced_fluxes
+
+    return {"forced fluxes": plot_forced_fluxes(fluxes)} if (fluxes["reason"] == "").any() else {}
 
 
 def _together(parts: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
