@@ -58,6 +58,9 @@ def simulate(
     bands: _BANDS = "1405",
     stokes: _STOKES = "I",
     images: Annotated[bool, typer.Option("--images", help="Write the images too, as FITS (4 MB each)")] = False,
+    artifacts: Annotated[
+        float, typer.Option(min=0, max=1, help="Sidelobes and bowls around sources in the images, over their fluxes")
+    ] = 0.0,
 ) -> None:
     """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
     from contimg_assets.simulate import SurveyParameters, simulate_survey
@@ -71,6 +74,7 @@ def simulate(
         freq_mhz=first,
         other_bands_mhz=tuple(others),
         stokes=_parameters(stokes),
+        artifact_fraction=artifacts,
     )
     truth = simulate_survey(out, parameters, images=images)
     console.print(

@@ -16,13 +16,15 @@ from astropy.wcs import WCS
 
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.simulate.parameters import SurveyParameters
-from contimg_assets.simulate.pixels import add_gaussians, beam_noise
+from contimg_assets.simulate.pixels import add_gaussians, artifacts, beam_noise
 from contimg_assets.simulate.rigid import rigidly_moved
 from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 # Pixels on the minor axis of the beam, as imagers are told to make them.
 _PIXELS_PER_BEAM = 3.0
+# Artifacts that are weaker than so many rms are left out.
+_LEAST_ARTIFACT = 0.1
 
 
 def write_images(
@@ -36,8 +38,8 @@ def write_images(
     """Write the images of one epoch as FITS files of four axes in Jy/beam, as imagers do.
 
     Sources are where the image's position error puts them, divided by its flux scale; the noise is correlated by the
-    beam and rises toward the edge, as the primary beam has been corrected for. Pixels outside of the image's circle
-    have no value.
+    beam and rises toward the edge, as the primary beam has been corrected for. Bright sources have artifacts around
+    them where the parameters say so. Pixels outside of the image's circle have no value.
 
     Parameters
     ----------
@@ -100,6 +102,13 @@ def _image(
     own = beam.xx * beam.yy - beam.xy**2
     peak = flux_mjy / image["flux_mult"] * np.sqrt((forms[:, 0] * forms[:, 2] - forms[:, 1] ** 2) / own)
     seen = add_gaussians(noise, np.asarray(at_x), np.asarray(at_y), peak, forms)
+    strength = p.artifact_fraction * peak
+    # What is far below the noise is not drawn.
+    bright = strength > _LEAST_ARTIFACT * image["rms_mjy_beam"]
+    if bright.any():
+        around = np.asarray(at_x)[bright], np.asarray(at_y)[bright]
+        # The noise of this and of later images is the same without.
+        seen = seen + artifacts(seen.shape, around, strength[bright], beam, rng.spawn(1)[0])
     return np.where(edge <= 1.0, seen / 1000.0, np.nan).astype(np.float32), header
 
 

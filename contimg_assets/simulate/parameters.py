@@ -95,6 +95,10 @@ class SurveyParameters(Section):
     lost_fraction: Fraction = Field(0.01, description="Share of detections that the finder misses for no reason")
     false_per_image: NotNegative = Field(0.2, description="Mean number of detections per image that are no source")
 
+    artifact_fraction: Fraction = Field(
+        0.0, description="Strength of the artifacts around a source over its flux, in the images"
+    )
+
     flux_min_mjy: Positive = Field(10.0, description="Faintest of n_sources [mJy]")
     flux_max_mjy: Positive = Field(20_000.0, description="Brightest source [mJy]")
     counts_slope: Positive = Field(0.8, description="Slope of log N(>S) - log S below the break")
@@ -156,7 +160,8 @@ class SurveyParameters(Section):
     def unused(self) -> set[str]:
         """Parameters that came later and that this survey does not use: without them it is what it was before."""
         bands = set() if self.other_bands_mhz else {"other_bands_mhz"}
-        return bands | (set() if self.stokes else set(_POLARIZED))
+        artifacts = set() if self.artifact_fraction else {"artifact_fraction"}
+        return bands | artifacts | (set() if self.stokes else set(_POLARIZED))
 
     @property
     def blend_radius_arcsec(self) -> float:
