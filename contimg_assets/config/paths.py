@@ -20,3 +20,7 @@ class Paths(Section):
     image_roots: tuple[Path, ...] = Field(
         (), description="Folders outside an epoch's own that its manifest may name catalogs or images in"
     )
+    image_urls: tuple[str, ...] = Field(
+        (),
+        description="Beginnings of URLs that manifests may name images by, such as https://archive.example.org/images",
+    )

@@ -24,7 +24,7 @@ from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
-from contimg_assets.reading.files import is_file, is_inside, is_moc_text, visible_names
+from contimg_assets.reading.files import is_file, is_inside, is_moc_text, is_url, visible_names
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
@@ -289,7 +289,12 @@ def images_version(folder: Path, roots: Sequence[Path]) -> str | None:
 
 
 def image_state(folder: Path, files: ImageFiles, roots: Sequence[Path]) -> str:
-    """Names, sizes and times of an image's files; nothing where the image is not there."""
+    """Names, sizes and times of an image's files; nothing where the image is not there.
+
+    One at a URL is taken to be there and never to change: nobody asks servers for thousands of images every minute.
+    """
+    if is_url(files.image):
+        return files.image
     found = []
     for name in (files.image, files.rms_map, files.background_map):
         path = None if name is None else _path(f"{folder}{os.sep}", name)
@@ -321,7 +326,7 @@ def _read_glance(manifest: str) -> _Glance:
     wholly = [name for name in text.column("rms_map") if name is not None]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
     # Of backgrounds nothing but forced fluxes is made: they have a version of their own.
-    names = [name for column in ("catalogue", "path") for name in text.column(column) if name is not None]
+    names = [name for column in ("catalogue", "path") for name in text.column(column) if name and not is_url(name)]
     named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
     # Folder by folder, as versions have always been combined.
     in_order = sorted(named, key=lambda file: file.split(os.sep))  # noqa: PTH206 - thousands of times

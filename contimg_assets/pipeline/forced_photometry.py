@@ -8,10 +8,11 @@ older image is looked at again only where sources came, went or have another fir
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -35,12 +36,12 @@ from contimg_assets.pipeline.inputs import FITS_IMAGES, in_time_order, is_fresh
 from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, Content, Made, Outcome
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
-from contimg_assets.reading.files import resolve_inside
+from contimg_assets.reading.files import resolve_image, resolve_inside
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
-    from contimg_assets.reading.fits_images import SkyImage
+    from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage
 
 IMAGES_USABLE, FITS_SUCCEED, NOISE_HOLDS = "images_usable", "fits_succeed", "noise_holds"
 # Positions that are not on the image are no failed fits; of the others at most so many may fail.
@@ -136,39 +137,64 @@ class Forced:
         wanted: EpochPositions,
         stored: _Stored,
     ) -> _Measured:
-        # Most surveys have no images, and what opens them takes half a second to load.
-        from contimg_assets.photometry.images import image_noise, pixel_beam
-        from contimg_assets.reading.fits_images import open_image
-
         name, state = str(image["image"]), image_state(folder, files, self.config.image_roots)
         places = _of_image(wanted.places, name)
         try:
-            paths = [
-                None if file is None else self._path(folder, file, column)
-                for file, column in (
-                    (files.image, "path"),
-                    (files.rms_map, "rms_map"),
-                    (files.background_map, "background_map"),
-                )
-            ]
-            assert paths[0] is not None
-            with open_image(paths[0], {key: image[key] for key in _STATED}) as opened:
-                noise = noise_of_table(stored.noise_of(name, state), pixel_beam(opened), opened.pixels.shape)
-                noise = image_noise(opened, paths[1], paths[2]) if noise is None else noise
+            path, *maps = self._paths(folder, files)
+            with _opened(path, image) as opened:
+                noise = _noise_of(opened, maps, stored.noise_of(name, state))
                 seen, constants = _of_image(wanted.detections, name), _of_image(wanted.constants, name)
                 fluxes = _measure(opened, noise, image, places, seen, stored.fluxes_of(name))
                 checked = _measure_constants(opened, noise, image, constants, seen)
                 beside = combine_versions(state, version_of_value(seen[_PLACE].to_numpy().tolist()))
                 pull = stored.pull_of(name, beside)
                 if pull is None:
-                    pull = empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
+                    pull = _empty_pull(opened, noise, seen)
         except InputError as error:
             fluxes, checked, of_noise = (one.empty() for one in (FORCED_FLUXES, FORCED_CONSTANTS, IMAGE_NOISE))
             return _Measured(name, fluxes, checked, of_noise, state, len(places), str(error))
-        return _Measured(name, fluxes, checked, noise_table(name, noise), state, len(places), "", pull, beside)
+        of_noise = IMAGE_NOISE.empty() if noise is None else noise_table(name, noise)
+        return _Measured(name, fluxes, checked, of_noise, state, len(places), "", pull, beside)
 
-    def _path(self, folder: Path, file: str, column: str) -> Path:
-        return resolve_inside(file, folder, self.config.image_roots, f"{folder / 'images.csv'}: column {column!r}")
+    def _paths(self, folder: Path, files: ImageFiles) -> tuple[Path | str, Path | None, Path | None]:
+        """The image, or its URL, and its maps of rms and background."""
+        roots, manifest = self.config.image_roots, folder / "images.csv"
+        where = f"{manifest}: column 'path'"
+        path = resolve_image(files.image, folder, roots, self.config.paths.image_urls, where)
+        maps = {"rms_map": files.rms_map, "background_map": files.background_map}
+        rms, background = (
+            None if file is None else resolve_inside(file, folder, roots, f"{manifest}: column {column!r}")
+            for column, file in maps.items()
+        )
+        return path, rms, background
+
+
+def _opened(path: Path | str, image: Mapping[Any, Any]) -> AbstractContextManager[SkyImage | RemoteImage]:
+    # Most surveys have no images, and what opens them takes half a second to load.
+    from contimg_assets.reading.fits_images import open_image, open_remote
+
+    stated = {key: image[key] for key in _STATED}
+    return open_remote(path, stated) if isinstance(path, str) else open_image(path, stated)
+
+
+def _noise_of(opened: SkyImage | RemoteImage, maps: list[Path | None], stored: pd.DataFrame) -> ImageNoise | None:
+    """Noise of an image; none of a remote one, where it is measured piece by piece."""
+    from contimg_assets.photometry.images import image_noise, pixel_beam
+    from contimg_assets.reading.fits_images import SkyImage
+
+    if not isinstance(opened, SkyImage):
+        return None
+    noise = noise_of_table(stored, pixel_beam(opened), opened.pixels.shape)
+    return image_noise(opened, *maps) if noise is None else noise
+
+
+def _empty_pull(opened: SkyImage | RemoteImage, noise: ImageNoise | None, seen: pd.DataFrame) -> tuple[float, float]:
+    """See `empty_pull`; of a remote image it would fetch everything."""
+    from contimg_assets.reading.fits_images import SkyImage
+
+    if noise is None or not isinstance(opened, SkyImage):
+        return float("nan"), float("nan")
+    return empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
 
 
 @dataclass(frozen=True)
@@ -222,8 +248,8 @@ def positions_table(places: pd.DataFrame, image: Mapping[Any, Any]) -> pd.DataFr
 
 
 def _measure(
-    opened: SkyImage,
-    noise: ImageNoise,
+    opened: SkyImage | RemoteImage,
+    noise: ImageNoise | None,
     image: Mapping[Any, Any],
     places: pd.DataFrame,
     detections: pd.DataFrame,
@@ -239,26 +265,39 @@ def _measure(
 
 
 def _measured_at(
-    opened: SkyImage, noise: ImageNoise, image: Mapping[Any, Any], places: pd.DataFrame, beside: pd.DataFrame
+    opened: SkyImage | RemoteImage,
+    noise: ImageNoise | None,
+    image: Mapping[Any, Any],
+    places: pd.DataFrame,
+    beside: pd.DataFrame,
 ) -> pd.DataFrame:
     """Places with what is measured there, beside positions that are as the image has them."""
-    from contimg_assets.photometry.images import measure_positions
+    from contimg_assets.photometry.images import measure_positions, measure_remote
+    from contimg_assets.reading.fits_images import SkyImage
 
-    found = measure_positions(opened, positions_table(places, image), beside, noise)
+    at = positions_table(places, image)
+    if noise is not None and isinstance(opened, SkyImage):
+        found = measure_positions(opened, at, beside, noise)
+    else:
+        found = measure_remote(cast("RemoteImage", opened), at, beside)
     response = _mean_response(opened, places, image)
     found = found.assign(**{name: found[name] / response for name in _FLUXES})
     return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _VALUES})
 
 
 def _measure_constants(
-    opened: SkyImage, noise: ImageNoise, image: Mapping[Any, Any], places: pd.DataFrame, detections: pd.DataFrame
+    opened: SkyImage | RemoteImage,
+    noise: ImageNoise | None,
+    image: Mapping[Any, Any],
+    places: pd.DataFrame,
+    detections: pd.DataFrame,
 ) -> pd.DataFrame:
     """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
     others = detections[~detections["measurement_id"].isin(places["measurement_id"])]
     return _measured_at(opened, noise, image, places, others[_PLACE])[FORCED_CONSTANTS.names]
 
 
-def _mean_response(opened: SkyImage, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
+def _mean_response(opened: ImageFrame, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
     """What part of its flux a source shows at its place, on the mean, as far as the place is known; shape (n,)."""
     moved = bool(image["position_applied"])
     offset = (float(np.nan_to_num(image[name])) if moved else 0.0 for name in ("dra_err_arcsec", "ddec_err_arcsec"))
