@@ -123,23 +123,26 @@ def simulate_survey(
     sources = true_sources(p, delivered, sky_rng)
     epoch_mjd = delivered.groupby("epoch_index")["mjd"].mean()
     flux = light_curves(p, sources, epoch_mjd.to_numpy(), np.random.default_rng([p.seed, 1]))
-    groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
+    radii = {p.of_epoch(k).blend_radius_arcsec for k in range(2)}
+    groups = {radius: groups_within(sources["ra_deg"], sources["dec_deg"], radius) for radius in radii}
     found = []
-    delivered = _in_all_bands(p, delivered)
+    delivered = _in_all_bands(p, _by_both_telescopes(p, delivered))
     polarized = true_polarization(p, delivered, sources)
     for key, rows in delivered.groupby("epoch_index", sort=True):
         k, rows = int(str(key)), rows.reset_index(drop=True)
-        table = _detect_in_all_bands(p, rows, sources, flux[k], groups)
+        taken = p.of_epoch(k)
+        now = _flux_at(p, taken.freq_mhz, sources, flux[k])
+        table = _detect_in_all_bands(taken, rows, sources, now, groups[taken.blend_radius_arcsec])
         folder = out / "incoming" / rows["epoch"].iloc[0]
         if images:
-            rows = rows.assign(path=_write_images_of_all_bands(folder, p, rows, sources, flux[k]))
+            rows = rows.assign(path=_write_images_of_all_bands(folder, taken, rows, sources, now))
         found.append(table)
         if p.stokes:
             others = in_other_stokes(p, rows)
-            tables = [table, *_detect_polarized(p, others, sources, flux[k], polarized, first=len(rows))]
+            tables = [table, *_detect_polarized(taken, others, sources, now, polarized, first=len(rows))]
             table = pd.concat(tables, ignore_index=True)
             rows = pd.concat([rows.assign(stokes="I"), others.drop(columns="path", errors="ignore")], ignore_index=True)
-        _write_epoch(p, folder, rows, table)
+        _write_epoch(taken, folder, rows, table)
     counterparts = []
     for index, reference in enumerate(p.catalogs):
         rng = np.random.default_rng([p.seed, 3, index])
@@ -160,9 +163,23 @@ def simulate_survey(
     return truth
 
 
+def _by_both_telescopes(p: SurveyParameters, images: pd.DataFrame) -> pd.DataFrame:
+    """The images with their frequency; those of a second telescope with its own noise and errors."""
+    second = (images["epoch_index"] % 2 == 1).to_numpy() & (p.telescope_2 is not None)
+    images = images.assign(freq_mhz=np.where(second, p.of_epoch(1).freq_mhz, p.freq_mhz))
+    if p.telescope_2 is None:
+        return images
+    rng, n, two = np.random.default_rng([p.seed, 9]), int(second.sum()), p.telescope_2
+    images.loc[second, "rms_mjy_beam"] = rng.uniform(*two.rms_mjy_beam, n)
+    images.loc[second, "flux_mult"] = np.exp(rng.normal(0.0, two.flux_scale_sigma, n))
+    for name in ("dra_arcsec", "ddec_arcsec"):
+        images.loc[second, name] = rng.normal(0.0, two.offset_sigma_arcsec, n)
+    return images
+
+
 def _in_all_bands(p: SurveyParameters, images: pd.DataFrame) -> pd.DataFrame:
-    """The images with their frequency, and after those of each epoch the same at the other frequencies."""
-    parts = [images.assign(freq_mhz=p.freq_mhz)]
+    """The images, and after those of each epoch the same at the other frequencies."""
+    parts = [images]
     for number, freq_mhz in enumerate(p.other_bands_mhz):
         rng, n = np.random.default_rng([p.seed, 4, number]), len(images)
         again = images.assign(
