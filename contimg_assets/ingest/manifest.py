@@ -235,7 +235,9 @@ def _numbers(text: ManifestText, column: str, path: Path) -> npt.NDArray[np.floa
 
 def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path | None]:
     """Where the catalogs are; images and catalogs must be named, once each, but for images without detections."""
-    nothing = (table["n_detections"] == 0).to_numpy()
+    # In another Stokes parameter fluxes are measured in the image where there is no catalog.
+    in_image = (table["stokes"] != STOKES_I) & table["path"].notna() & table["n_detections"].isna()
+    nothing = (table["n_detections"] == 0).to_numpy() | in_image.to_numpy()
     for name in ("image", "catalogue"):
         empty = (table[name].isna() & ~(nothing & (name == "catalogue"))).to_numpy()
         if empty.any():

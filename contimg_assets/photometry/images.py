@@ -5,6 +5,7 @@ Belongs here: from sky and units to pixels and back. The fit is in `forced`, the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,27 @@ def measure_positions(image: SkyImage, places: pd.DataFrame, beside: pd.DataFram
     scaled = {ours: found[name] * image.to_mjy_beam for name, ours in _IN_MJY.items()}
     table = found.rename(columns=_NAMES).assign(**scaled)
     return table.set_index(places.index)
+
+
+def measure_image(
+    image: Path | str, places: pd.DataFrame, stated: Mapping[str, float], rms_map: Path | None = None
+) -> pd.DataFrame:
+    """`forced_photometry` on the image of a manifest, a file or a URL.
+
+    Parameters
+    ----------
+    places : DataFrame
+        ra_deg and dec_deg in the image's own frame [deg].
+    stated : mapping
+        What the manifest says of it, see `contimg_assets.reading.fits_images.open_image`.
+    rms_map : Path, optional
+        Of a file.
+    """
+    if isinstance(image, str):
+        with open_remote(image, stated) as remote:
+            return measure_remote(remote, places, places[:0])
+    with open_image(image, stated) as opened:
+        return measure_positions(opened, places, places[:0], image_noise(opened, rms_map))
 
 
 def measure_remote(image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:

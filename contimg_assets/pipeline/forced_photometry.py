@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -180,9 +180,9 @@ def _opened(path: Path | str, image: Mapping[Any, Any]) -> AbstractContextManage
 def _noise_of(opened: SkyImage | RemoteImage, maps: list[Path | None], stored: pd.DataFrame) -> ImageNoise | None:
     """Noise of an image; none of a remote one, where it is measured piece by piece."""
     from contimg_assets.photometry.images import image_noise, pixel_beam
-    from contimg_assets.reading.fits_images import SkyImage
+    from contimg_assets.reading.fits_images import RemoteImage
 
-    if not isinstance(opened, SkyImage):
+    if isinstance(opened, RemoteImage):
         return None
     noise = noise_of_table(stored, pixel_beam(opened), opened.pixels.shape)
     return image_noise(opened, *maps) if noise is None else noise
@@ -190,9 +190,9 @@ def _noise_of(opened: SkyImage | RemoteImage, maps: list[Path | None], stored: p
 
 def _empty_pull(opened: SkyImage | RemoteImage, noise: ImageNoise | None, seen: pd.DataFrame) -> tuple[float, float]:
     """See `empty_pull`; of a remote image it would fetch everything."""
-    from contimg_assets.reading.fits_images import SkyImage
+    from contimg_assets.reading.fits_images import RemoteImage
 
-    if noise is None or not isinstance(opened, SkyImage):
+    if noise is None or isinstance(opened, RemoteImage):
         return float("nan"), float("nan")
     return empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
 
@@ -273,13 +273,14 @@ def _measured_at(
 ) -> pd.DataFrame:
     """Places with what is measured there, beside positions that are as the image has them."""
     from contimg_assets.photometry.images import measure_positions, measure_remote
-    from contimg_assets.reading.fits_images import SkyImage
+    from contimg_assets.reading.fits_images import RemoteImage
 
     at = positions_table(places, image)
-    if noise is not None and isinstance(opened, SkyImage):
-        found = measure_positions(opened, at, beside, noise)
+    if isinstance(opened, RemoteImage):
+        found = measure_remote(opened, at, beside)
     else:
-        found = measure_remote(cast("RemoteImage", opened), at, beside)
+        assert noise is not None
+        found = measure_positions(opened, at, beside, noise)
     response = _mean_response(opened, places, image)
     found = found.assign(**{name: found[name] / response for name in _FLUXES})
     return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _VALUES})

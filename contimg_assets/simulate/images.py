@@ -23,6 +23,8 @@ from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 # Pixels on the minor axis of the beam, as imagers are told to make them.
 _PIXELS_PER_BEAM = 3.0
+# FITS standard 4.0, table 29; it has none of linear polarization.
+_STOKES_CODES = {"I": 1.0, "Q": 2.0, "U": 3.0, "V": 4.0}
 # Artifacts that are weaker than so many rms are left out.
 _LEAST_ARTIFACT = 0.1
 
@@ -51,7 +53,7 @@ def write_images(
     sources : DataFrame
         Of `contimg_assets.simulate.sky.true_sources`.
     flux_mjy : array of shape (n_sources,)
-        True integrated flux densities at this epoch [mJy].
+        True integrated flux densities at this epoch, of either sign in other Stokes parameters than I [mJy].
     rng : numpy.random.Generator
 
     Returns
@@ -60,7 +62,7 @@ def write_images(
         Names of the files in the folder, an image each.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    on = np.flatnonzero(flux_mjy > 0)
+    on = np.flatnonzero(flux_mjy)
     reach = (parameters.image_radius_deg * 3600.0) + 3.0 * parameters.bmaj_arcsec
     image, source, _ = pairs_within(
         unit_vectors(images["ra_deg"], images["dec_deg"]),
@@ -128,7 +130,7 @@ def _header(p: SurveyParameters, image: pd.Series, side: int, pixel_arcsec: floa
         "CTYPE1": "RA---SIN", "CRPIX1": middle, "CRVAL1": image["ra_deg"], "CDELT1": -step, "CUNIT1": "deg",
         "CTYPE2": "DEC--SIN", "CRPIX2": middle, "CRVAL2": image["dec_deg"], "CDELT2": step, "CUNIT2": "deg",
         "CTYPE3": "FREQ", "CRPIX3": 1.0, "CRVAL3": image["freq_mhz"] * 1e6, "CDELT3": 1e6, "CUNIT3": "Hz",
-        "CTYPE4": "STOKES", "CRPIX4": 1.0, "CRVAL4": 1.0, "CDELT4": 1.0,
+        "CTYPE4": "STOKES", "CRPIX4": 1.0, "CRVAL4": _STOKES_CODES.get(image.get("stokes", "I"), 0.0), "CDELT4": 1.0,
         "RADESYS": "ICRS", "BUNIT": "Jy/beam", "MJD-AVG": image["mjd"],
         "BMAJ": p.bmaj_arcsec / 3600, "BMIN": p.bmin_arcsec / 3600, "BPA": p.bpa_deg,
     }  # fmt: skip

@@ -97,6 +97,9 @@ class SurveyParameters(Section):
     polarization_degree: tuple[Positive, Positive] = Field(
         (0.05, 0.5), description="Range of the polarized flux over that in I; of either sign, but for L"
     )
+    polarized_catalogs: bool = Field(
+        True, description="Whether polarized images come with catalogs; without, they are written where images are"
+    )
     n_only_polarized: int = Field(3, ge=0, description="Sources that only polarized images show, in each of these")
     bmaj_arcsec: Positive = Field(58.8, description="Beam, FWHM major axis [arcsec]")
     bmin_arcsec: Positive = Field(33.1, description="Beam, FWHM minor axis [arcsec]")
@@ -179,6 +182,7 @@ class SurveyParameters(Section):
         """Parameters that came later and that this survey does not use: without them it is what it was before."""
         bands = set() if self.other_bands_mhz else {"other_bands_mhz"}
         later = {name for name in ("artifact_fraction", "telescope_2") if not getattr(self, name)}
+        later |= {"polarized_catalogs"} if self.polarized_catalogs else set()
         return bands | later | (set() if self.stokes else set(_POLARIZED))
 
     def of_epoch(self, epoch_index: int) -> SurveyParameters:

@@ -19,7 +19,13 @@ from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
 from contimg_assets.simulate.images import write_images
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
-from contimg_assets.simulate.polarization import COLUMNS, detect_polarized, in_other_stokes, true_polarization
+from contimg_assets.simulate.polarization import (
+    COLUMNS,
+    detect_polarized,
+    in_other_stokes,
+    polarized_sky,
+    true_polarization,
+)
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
@@ -138,10 +144,13 @@ def simulate_survey(
             rows = rows.assign(path=_write_images_of_all_bands(folder, taken, rows, sources, now))
         found.append(table)
         if p.stokes:
-            others = in_other_stokes(p, rows)
-            tables = [table, *_detect_polarized(taken, others, sources, now, polarized, first=len(rows))]
-            table = pd.concat(tables, ignore_index=True)
-            rows = pd.concat([rows.assign(stokes="I"), others.drop(columns="path", errors="ignore")], ignore_index=True)
+            others = in_other_stokes(p, rows.drop(columns="path", errors="ignore"))
+            if p.polarized_catalogs:
+                tables = [table, *_detect_polarized(taken, others, sources, now, polarized, first=len(rows))]
+                table = pd.concat(tables, ignore_index=True)
+            elif images:
+                others = others.assign(path=_write_polarized_images(folder, taken, others, (sources, now), polarized))
+            rows = pd.concat([rows.assign(stokes="I"), others], ignore_index=True)
         _write_epoch(taken, folder, rows, table)
     counterparts = []
     for index, reference in enumerate(p.catalogs):
@@ -241,6 +250,20 @@ def _write_images_of_all_bands(
     return list(names)
 
 
+def _write_polarized_images(
+    folder: Path, p: SurveyParameters, images: pd.DataFrame, sky: tuple[pd.DataFrame, Floats], polarized: pd.DataFrame
+) -> list[str]:
+    """Write images of one epoch in other Stokes parameters, see `write_images`; the sky is in I."""
+    names = np.full(len(images), "", dtype=object)
+    for _, rows in images.reset_index(drop=True).groupby(["stokes", "freq_mhz"], sort=False):
+        stokes, freq_mhz = str(rows["stokes"].iloc[0]), float(rows["freq_mhz"].iloc[0])
+        rng = np.random.default_rng([p.seed, 10, int(rows["epoch_index"].iloc[0]), int(freq_mhz), "QUVL".index(stokes)])
+        flux = _flux_at(p, freq_mhz, *sky)
+        sources, signed = polarized_sky(sky[0], flux, polarized[polarized["stokes"] == stokes])
+        names[rows.index.to_numpy()] = write_images(folder, p, rows, sources, signed, rng)
+    return list(names)
+
+
 def _flux_at(p: SurveyParameters, freq_mhz: float, sources: pd.DataFrame, flux_mjy: Floats) -> Floats:
     """Flux densities [mJy] at a frequency, by each source's spectral index from those at the survey's own."""
     if freq_mhz == p.freq_mhz:
@@ -330,6 +353,8 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
     """One catalog an image, then the manifest: what the sensor takes as the end of a delivery."""
     folder.mkdir(parents=True, exist_ok=True)
     files = images["image"] + ".csv"
+    if "stokes" in images and not p.polarized_catalogs:
+        files = files.where(images["stokes"] == "I")
     # Digits beyond these are far below any error.
     rows = table.round(6).assign(ra_deg=table["ra_deg"].round(9), dec_deg=table["dec_deg"].round(9))
     # Rounding up may reach 360 itself.
@@ -340,7 +365,8 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
     delivered = pa.Table.from_pandas(rows[list(CATALOG_COLUMNS)], preserve_index=False)
     first = np.searchsorted(table["image_index"], np.arange(len(images) + 1))
     for k, file in enumerate(files):
-        write_csv(delivered.slice(first[k], first[k + 1] - first[k]), folder / file, _CSV)
+        if isinstance(file, str):
+            write_csv(delivered.slice(first[k], first[k + 1] - first[k]), folder / file, _CSV)
     manifest = images.assign(
         catalogue=files,
         mjd_mid=images["mjd"],
