@@ -137,7 +137,8 @@ class Forced:
         wanted: EpochPositions,
         stored: _Stored,
     ) -> _Measured:
-        name, state = str(image["image"]), image_state(folder, files, self.config.image_roots)
+        name, allowed = str(image["image"]), (self.config.image_roots, self.config.paths.image_urls)
+        state = image_state(folder, files, *allowed)
         places = _of_image(wanted.places, name)
         try:
             path, *maps = self._paths(folder, files)

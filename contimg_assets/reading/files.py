@@ -83,6 +83,15 @@ def is_url(name: object) -> bool:
     return _URL.match(str(name)) is not None
 
 
+def is_allowed(url: str, beginnings: Sequence[str]) -> bool:
+    """Whether a URL begins as one of some others.
+
+    A beginning ends at a slash, so that no host or folder is taken for one whose name goes on; '..' leads out of it,
+    and by '::' fsspec would look into another file.
+    """
+    return ".." not in url and "::" not in url and any(url.startswith(one.rstrip("/") + "/") for one in beginnings)
+
+
 def resolve_image(name: str, folder: Path, roots: Sequence[Path], urls: Sequence[str], where: str) -> Path | str:
     """The file or the URL of an image, as `resolve_inside`; a URL only if the configuration allows it.
 
@@ -97,9 +106,7 @@ def resolve_image(name: str, folder: Path, roots: Sequence[Path], urls: Sequence
     """
     if not is_url(name):
         return resolve_inside(name, folder, roots, where)
-    # A beginning ends at a slash, so that no host or folder is taken for one whose name goes on; '..' leads out of it,
-    # and by '::' fsspec would look into another file.
-    if ".." not in name and "::" not in name and any(name.startswith(url.rstrip("/") + "/") for url in urls):
+    if is_allowed(name, urls):
         return name
     raise InputError(f"{where} names {name[:200]!r}, which is not allowed; add the beginning of it to paths.image_urls")
 

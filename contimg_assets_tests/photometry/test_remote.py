@@ -211,7 +211,7 @@ def test_the_stage_measures_on_images_at_urls_once_they_are_allowed(tmp_path: Pa
         assert "paths.image_urls" in told.iloc[0]
         assert server.sent == 0
         project.configure(paths={"image_urls": [server.url("")]})
-        assert project.run(force=True).complete
+        assert project.run().complete
         rows = project.rows()["forced_fluxes"]
         server.shutdown()
         thread.join()

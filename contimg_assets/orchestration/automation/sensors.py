@@ -201,8 +201,8 @@ def _catalog_file_versions(project: Project) -> dict[str, str]:
 
 def _images_versions(project: Project, deliveries: Iterable[Delivery]) -> dict[str, str]:
     """Version of the FITS images of every epoch; of none where none has any."""
-    roots = project.config.image_roots
-    versions = {one.epoch: images_version(one.folder, roots) or NO_IMAGES for one in deliveries}
+    of_images = project.config.image_roots, project.config.paths.image_urls
+    versions = {one.epoch: images_version(one.folder, *of_images) or NO_IMAGES for one in deliveries}
     return versions if set(versions.values()) - {NO_IMAGES} else {}
 
 
