@@ -48,6 +48,20 @@ def _frequencies(bands: str) -> list[float]:
     return found
 
 
+def _second_telescope(text: str | None) -> dict[str, Any] | None:
+    """Parameters of the second telescope that the option names."""
+    if text is None:
+        return None
+    try:
+        freq, major, minor, rms = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--telescope-2 {text!r}: give frequency [MHz], both axes of the beam [arcsec] and noise [mJy/beam], such "
+            "as 887.5,15,12,2.5"
+        ) from error
+    return {"freq_mhz": freq, "bmaj_arcsec": major, "bmin_arcsec": minor, "rms_mjy_beam": (0.8 * rms, 1.2 * rms)}
+
+
 @command(app)
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to write incoming/, catalogs/ and truth/ into")],
@@ -58,6 +72,13 @@ def simulate(
     bands: _BANDS = "1405",
     stokes: _STOKES = "I",
     images: Annotated[bool, typer.Option("--images", help="Write the images too, as FITS (4 MB each)")] = False,
+    artifacts: Annotated[
+        float, typer.Option(min=0, max=1, help="Sidelobes and bowls around sources in the images, over their fluxes")
+    ] = 0.0,
+    telescope_2: Annotated[
+        str | None,
+        typer.Option(help="Every second epoch is of another telescope: MHz, beam axes [arcsec], noise [mJy/beam]"),
+    ] = None,
 ) -> None:
     """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
     from contimg_assets.simulate import SurveyParameters, simulate_survey
@@ -71,6 +92,8 @@ def simulate(
         freq_mhz=first,
         other_bands_mhz=tuple(others),
         stokes=_parameters(stokes),
+        artifact_fraction=artifacts,
+        telescope_2=_second_telescope(telescope_2),
     )
     truth = simulate_survey(out, parameters, images=images)
     console.print(

@@ -327,16 +327,24 @@ def new(
             "of its first flux, or that noise makes its only detection; 1 for all candidates",
         ),
     ] = None,
+    in_a_band: Annotated[
+        bool, typer.Option("--in-a-band", help="Those that another band had shown before, and this one had not")
+    ] = False,
     tag: TagOption = None,
 ) -> Listing:
     """List the sources that appeared where earlier images would have shown them.
 
     The chance that a source is not new counts the local rms, the threshold of each image's source finder and how often
-    it misses bright sources, the errors of both fluxes, reference catalogs, and noise peaks.
+    it misses bright sources, the errors of both fluxes, reference catalogs, and noise peaks. Without --in-a-band they
+    are new in all bands: no band had shown them.
     """
     parameters = open_project().config.variability
     largest = parameters.new_max_false_chance if max_false_chance is None else max_false_chance
     database = open_products()
+    if in_a_band:
+        rows = database.new_in_band(min_significance, since_mjd, largest, parameters)
+        notes = ["Known in another band before: such a source varies, or its spectrum does."]
+        return Listing(_tagged(database, rows, tag, "id"), "New in a band", ["new_in", *NEW_COLUMNS], notes)
     candidates = _tagged(database, database.new_sources(min_significance, since_mjd, 1.0, parameters), tag, "id")
     chosen = candidates["false_chance"] <= largest
     if min_significance is None and max_false_chance is None:

@@ -16,8 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
+from scipy import special
 from sqlalchemy.engine import Connection
 
+from contimg_assets.calibration.apply import apply_corrections
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.models import TABLES
@@ -26,7 +28,9 @@ from contimg_assets.database.writing.epochs import delete_forced
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images
 from contimg_assets.identity.ids import from_hex, mix
+from contimg_assets.photometry.constants import drawn
 from contimg_assets.photometry.monitored import monitored_at
+from contimg_assets.schemas.association import of_one_source
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.sky.sphere import limit_of, tree_of, unit_vectors
 from contimg_assets.variability.new_sources import covering
@@ -46,12 +50,15 @@ class EpochPositions:
     images : image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of CORRECTIONS
     places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES; err_ew_arcsec,
         err_ns_arcsec: errors of the place, 0 of monitored positions
-    detections : image, ra_deg, dec_deg: detections of each image as measured, duplicates among them
+    detections : image, ra_deg, dec_deg, measurement_id: detections of each image as measured, duplicates among them
+    constants : as `places`, with measurement_id: sources that each image detects, of which some are measured all the
+        same to check the errors, see `photometry.constants`
     """
 
     images: pd.DataFrame
     places: pd.DataFrame
     detections: pd.DataFrame
+    constants: pd.DataFrame
 
 
 class SurveyPositions:
@@ -119,8 +126,11 @@ class SurveyPositions:
             places = places.join(_place_errors(connection, places["position"].unique()), on="position")
             parts = [places, *self._monitored_places(connection, circles)]
             detections = _detections(connection, epoch)
+            constants = drawn(_single(connection, epoch)).merge(found, left_on="source_id", right_on="position")
+            constants = constants.join(_place_errors(connection, constants["position"].to_numpy(object)), on="position")
         together = pd.concat([part[[*_PLACE, *_ERRORS]] for part in parts], ignore_index=True)
-        return EpochPositions(images, together.sort_values(["image", "monitored", "position"]), detections)
+        together = together.sort_values(["image", "monitored", "position"])
+        return EpochPositions(images, together, detections, constants[[*_PLACE, *_ERRORS, "measurement_id"]])
 
     def _monitored_places(self, connection: Connection, circles: pd.DataFrame) -> Iterable[pd.DataFrame]:
         if self._monitored.empty:
@@ -181,8 +191,76 @@ def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
 
 def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
     m = TABLES["measurements"].c
-    query = sa.select(m.image, m.ra_deg, m.dec_deg).where(m.epoch == epoch, sa.not_(m.forced))
+    columns = (m.image, m.ra_deg, m.dec_deg, m.measurement_id)
+    query = sa.select(*columns).where(m.epoch == epoch, sa.not_(m.forced))
     return bulk.fetch(connection, query.order_by(m.image, m.measurement_id))
+
+
+def _single(connection: Connection, epoch: str) -> pd.DataFrame:
+    """Detections that stand alone, each with its source, the only one of that in the epoch and band."""
+    a, m = TABLES["associations"].c, TABLES["measurements"].c
+    same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
+    columns = (m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
+    query = sa.select(*columns).join(TABLES["measurements"], same)
+    together = sa.or_(m.forced, m.has_siblings)
+    rows = bulk.fetch(connection, query.where(a.epoch == epoch, m.duplicate_of.is_(None), sa.not_(together)))
+    alone = rows.drop(columns="copied").merge(of_one_source(rows), on=["source_id", "measurement_id"])
+    return alone.drop_duplicates(["source_id", "band"], keep=False)
+
+
+def against_other_epochs(database: ProductsDatabase, epoch: str, fluxes: pd.DataFrame) -> pd.DataFrame:
+    """Forced fluxes at detected sources beside the mean flux of each in the other epochs of its band.
+
+    Parameters
+    ----------
+    database : ProductsDatabase
+    epoch : str
+    fluxes : DataFrame
+        Schema FORCED_CONSTANTS, of the epoch.
+
+    Returns
+    -------
+    DataFrame
+        Of trusted images, with means of trusted detections: ``flux``, ``flux_err`` (corrected), ``mean``,
+        ``other_err``: of the mean and of the scale between images [mJy/beam]; ``p_value``: the chance that the source
+        scatters as it does in the other epochs if it is constant, 1 where there is but one.
+    """
+    with reading(database.engine) as connection:
+        corrections = _images(connection, epoch)
+        rows = fluxes[(fluxes["reason"] == "") & fluxes["image"].isin(corrections["image"])]
+        sources = rows["position"].unique()
+        points = _other_points(connection, epoch, sources)
+    corrected = apply_corrections(rows, corrections)
+    corrected = corrected[corrected["trusted"].astype(bool)].merge(corrections[["image", "band"]], on="image")
+    scale = points["flux_scale_err"].fillna(0.0) * points["flux_peak_corr_mjy_beam"]
+    weight = (points["flux_peak_err_corr_mjy_beam"] ** 2 + scale**2) ** -1.0
+    flux = points["flux_peak_corr_mjy_beam"]
+    sums = points.assign(n=1, weight=weight, sum=weight * flux, squares=weight * flux**2)
+    sums = sums.groupby(["source_id", "band"])[["n", "weight", "sum", "squares"]].sum()
+    found = corrected.merge(sums, left_on=["position", "band"], right_index=True)
+    mean = found["sum"] / found["weight"]
+    chi_squared = (found["squares"] - found["sum"] * mean).clip(lower=0.0)
+    own = found["flux_scale_err"].fillna(0.0) * mean
+    return pd.DataFrame(
+        {
+            "flux": found["flux_peak_corr_mjy_beam"],
+            "flux_err": found["flux_peak_err_corr_mjy_beam"],
+            "mean": mean,
+            "other_err": np.sqrt(1.0 / found["weight"] + own**2),
+            "p_value": np.where(found["n"] > 1, special.chdtrc(found["n"] - 1, chi_squared), 1.0),
+        }
+    ).reset_index(drop=True)
+
+
+def _other_points(connection: Connection, epoch: str, sources: npt.NDArray[np.object_]) -> pd.DataFrame:
+    """Trusted detections of sources in other epochs."""
+    a, m = TABLES["associations"].c, TABLES["measurements"].c
+    same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
+    columns = (a.source_id, m.band, m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_scale_err)
+    query = sa.select(*columns).join(TABLES["measurements"], same)
+    query = query.where(a.source_id.in_(bulk.set_of_ids(connection, sources)), a.epoch != epoch, m.trusted)
+    detected = sa.and_(sa.not_(m.forced), m.duplicate_of.is_(None))
+    return bulk.fetch(connection, query.where(detected, m.flux_peak_corr_mjy_beam.is_not(None)))
 
 
 def written_forced(database: ProductsDatabase) -> dict[str, tuple[str, str]]:

@@ -9,6 +9,7 @@ candidates only, and only when somebody wants to know.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -81,6 +82,78 @@ def find_new(
     )
 
 
+def find_new_in_band(
+    connection: Connection, parameters: Variability, min_significance: float, since_mjd: float | None = None
+) -> pd.DataFrame:
+    """Sources that were known in another band when a band showed them for the first time, though it had been looked at.
+
+    Parameters
+    ----------
+    parameters : the threshold of the source finder
+    min_significance : first flux in the band over the rms of the best earlier image of the band, at least
+    since_mjd : first detected in the band then or later [MJD]
+
+    Returns
+    -------
+    DataFrame: the columns of SOURCES, of which first_epoch, first_mjd, new_significance and new_image are those in the
+    band; new_in, the band; and the columns that `find_new` adds. Catalogs say nothing of it: that the source is there
+    is known. A row a source and band, the most significant first.
+    """
+    images = trusted_images(read_images(connection), parameters.finder_threshold_sigma)
+    missed_first = _looked_at_in_vain(connection, images) if len(set(images["band"])) > 1 else {}
+    images = images.assign(share_lost=_share_lost(connection, images)) if missed_first else images
+    parts = []
+    for band, since in missed_first.items():
+        every = _trusted_detections(connection, since.index.to_numpy(dtype=object))
+        first = every[every["band"] == band].drop_duplicates("source_id").set_index("source_id")
+        # Simultaneous bands are of one epoch, and show what is new in all of them one after the other.
+        before = every[every["band"] != band].join(first[["epoch", "mjd"]].add_suffix("_of_band"), on="source_id")
+        earlier = (before["mjd"] < before["mjd_of_band"]) & (before["epoch"] != before["epoch_of_band"])
+        known = first.index.isin(before.loc[earlier, "source_id"]) & (first["mjd"] > since.reindex(first.index))
+        late = first.index[known if since_mjd is None else known & (first["mjd"] >= since_mjd)]
+        first = _first_of(every[every["band"] == band], late.to_series())
+        judged = new_sources(first, images, 0.0, StoredCoverage(connection, images)).reset_index(drop=True)
+        fit = (judged["new_significance"] >= min_significance).to_numpy()
+        first, judged = first[fit].reset_index(drop=True), judged[fit].reset_index(drop=True)
+        if len(first):
+            parts.append(_in_band(connection, first, judged, images).assign(new_in=band))
+    if not parts:
+        empty = bulk.fetch(connection, sa.select(TABLES["sources"]).where(sa.false()))
+        return empty.assign(new_in=pd.Series(dtype=object), **dict.fromkeys(_ADDED, np.empty(0)))
+    found = pd.concat(parts, ignore_index=True)
+    return found.sort_values(["new_significance", "id", "new_in"], ascending=[False, True, True], ignore_index=True)
+
+
+def _looked_at_in_vain(connection: Connection, images: pd.DataFrame) -> dict[str, pd.Series]:
+    """When each source of several bands was covered and not detected in a band for the first time: MJD by source, by
+    band."""
+    c = TABLES["sources"].c
+    sources = bulk.fetch(connection, sa.select(c.id, c.healpix).where(c.n_bands > 1))
+    limits = read_limits(connection, sources).merge(images[["epoch", "image", "band", "mjd"]], on=["epoch", "image"])
+    rows = limits.assign(source_id=sources["id"].to_numpy(dtype=object)[limits["source"].to_numpy()])
+    return {str(band): one.groupby("source_id")["mjd"].min() for band, one in rows.groupby("band")}
+
+
+def _in_band(connection: Connection, first: pd.DataFrame, judged: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `find_new_in_band` of one band."""
+    table = TABLES["sources"]
+    ids = bulk.set_of_ids(connection, first["source_id"].to_numpy(dtype=object))
+    sources = bulk.fetch(connection, sa.select(table).where(table.c.id.in_(ids)))
+    sources = sources.set_index("id").loc[first["source_id"]].rename_axis("id").reset_index()
+    constant, before, before_err = _forced_before(connection, first)
+    missed = np.where(np.isfinite(constant), constant, judged["chance_missed"].to_numpy(dtype=float))
+    return sources.assign(
+        first_epoch=first["epoch"],
+        first_mjd=first["mjd"],
+        new_significance=judged["new_significance"],
+        new_image=judged["new_image"],
+        false_chance=false_chances(first, images, missed),
+        first_flux_mjy_beam=first["flux_peak_mjy_beam"],
+        forced_before_mjy_beam=before,
+        forced_before_err_mjy_beam=before_err,
+    )
+
+
 _ADDED = ("false_chance", "first_flux_mjy_beam", "forced_before_mjy_beam", "forced_before_err_mjy_beam")
 
 
@@ -109,6 +182,11 @@ def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFram
     (the integrated flux where there is no peak) and its error with the scale's own, snr, n_detected; missing values
     where no trusted image detects it
     """
+    return _first_of(_trusted_detections(connection, sources.to_numpy(dtype=object)), sources)
+
+
+def _trusted_detections(connection: Connection, sources: npt.NDArray[np.object_]) -> pd.DataFrame:
+    """Detections of sources in trusted images, in time order."""
     m, a = TABLES["measurements"], TABLES["associations"]
     names = ("epoch", "image", "band", "mjd", "measurement_id", "flux_peak_corr_mjy_beam",
              "flux_peak_err_corr_mjy_beam", "flux_int_corr_mjy", "flux_int_err_corr_mjy", "flux_scale_err",
@@ -121,10 +199,14 @@ def _first_detections(connection: Connection, sources: pd.Series) -> pd.DataFram
             m.c.dec_corr_deg.label("dec_deg"),
         )
         .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
-        .where(a.c.source_id.in_(bulk.set_of_ids(connection, sources.to_numpy(dtype=object))))
+        .where(a.c.source_id.in_(bulk.set_of_ids(connection, sources)))
         .where(sa.not_(m.c.forced), m.c.trusted)
     )
-    rows = bulk.fetch(connection, query).sort_values(["source_id", "mjd", "measurement_id"], ignore_index=True)
+    return bulk.fetch(connection, query).sort_values(["source_id", "mjd", "measurement_id"], ignore_index=True)
+
+
+def _first_of(rows: pd.DataFrame, sources: pd.Series) -> pd.DataFrame:
+    """The first of each source's detections, see `_first_detections`."""
     n_detected = rows.groupby("source_id")["epoch"].nunique()
     rows = rows.drop_duplicates("source_id").set_index("source_id").reindex(sources)
     has_peak = rows["flux_peak_corr_mjy_beam"].notna().to_numpy()

@@ -744,6 +744,42 @@ class Queries:
             found = find_new(connection, chosen, min_significance, since_mjd, forced)
         return found[found["false_chance"] <= largest].reset_index(drop=True)
 
+    def new_in_band(
+        self,
+        min_significance: float | None = None,
+        since_mjd: float | None = None,
+        max_false_chance: float | None = None,
+        parameters: Variability | None = None,
+    ) -> pd.DataFrame:
+        """Find the sources that were known in another band when a band showed them for the first time.
+
+        Parameters
+        ----------
+        min_significance : float, optional
+            First flux in the band over the rms of the best earlier image of the band there, at least; as configured if
+            not given.
+        since_mjd : float, optional
+            First detected in the band then or later, MJD UTC [d].
+        max_false_chance : float, optional
+            Largest chance that a source is not new there; as configured if not given, and 1 for all candidates.
+        parameters : contimg_assets.config.Variability, optional
+            The configuration; defaults if not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As of `new_sources`, with the band in ``new_in``, and first epoch, time and significance in this band; a
+            row a source and band, the most significant first. None where no upper limits are kept.
+        """
+        from contimg_assets.database.novelty import find_new_in_band
+
+        chosen = parameters or Variability()
+        largest = chosen.new_max_false_chance if max_false_chance is None else max_false_chance
+        least = chosen.new_min_significance if min_significance is None else min_significance
+        with reading(self.engine) as connection:
+            found = find_new_in_band(connection, chosen, least, since_mjd)
+        return found[found["false_chance"] <= largest].reset_index(drop=True)
+
     def faded(self, min_significance: float = 5.0, since_mjd: float | None = None) -> pd.DataFrame:
         """Find the sources that an image no longer shows as bright as they are: forced fluxes far below their own.
 

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from contimg_assets.figures.canvas import new_figure, plain, small_png_of
 
 _DPI = 60
+# As the view `forced_photometry` has it: of normal errors, 95 % lie below so many.
+_OF_95_PERCENT = 1.645
 
 
 def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:
@@ -137,6 +139,36 @@ def plot_error_model(rows: pd.DataFrame) -> bytes:
     left.set(xlabel="S / e", ylabel="error / finder's error", title="noise", xscale="log")
     right.set(xlabel="distance from center [image radii]", ylabel="percent of the flux", title="floor, steps (dashed)")
     left.legend(fontsize="small")
+    return _png(figure)
+
+
+def plot_forced_fluxes(fluxes: pd.DataFrame) -> bytes:
+    """Forced fluxes over their errors, beside pure noise; and where the worst image has which upper limits.
+
+    Parameters
+    ----------
+    fluxes : schema FORCED_FLUXES; at least one with a flux
+    """
+    figure, (left, right) = _figure(2)
+    there = fluxes[fluxes["reason"] == ""]
+    flux, err = (there[f"flux_peak_{name}mjy_beam"].to_numpy(float) for name in ("", "err_"))
+    edges = np.linspace(-5.0, 10.0, 61)
+    left.hist(np.clip(flux / err, edges[0], edges[-1]), edges, color="0.7", label=f"{len(there)} fluxes")
+    normal = np.exp(-0.5 * edges**2) / np.sqrt(2.0 * np.pi) * (edges[1] - edges[0])
+    left.plot(edges, len(there) * normal, "k-", lw=1, label="if all were noise")
+    left.set(xlabel="flux / error (the last bin: all above)", ylabel="positions", title="where nothing is detected")
+    left.legend(fontsize=7)
+    limits = there.assign(limit=np.maximum(flux, 0.0) + _OF_95_PERCENT * err)
+    medians = limits.groupby("image")["limit"].median()
+    worst = limits[limits["image"] == medians.idxmax()]
+    order = np.argsort(worst["limit"].to_numpy(float))
+    ra, dec, limit = (worst[name].to_numpy(float)[order] for name in ("ra_deg", "dec_deg", "limit"))
+    # Across RA 0 as anywhere else.
+    east = (ra - ra[0] + 180.0) % 360.0 - 180.0 + ra[0]
+    points = right.scatter(east, dec, c=limit, s=12, vmax=float(np.quantile(limit, 0.95)))
+    figure.colorbar(points, label="upper limit of 95 % [mJy/beam]", extend="max")
+    right.invert_xaxis()
+    right.set(xlabel="RA [deg]", ylabel="Dec [deg]", title=plain(f"worst image: {medians.idxmax()}"))
     return _png(figure)
 
 

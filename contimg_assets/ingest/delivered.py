@@ -27,6 +27,8 @@ from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.frames import frame_of_file, parse_frame, to_icrs, turned_errors
 
 NO_CATALOG = "none"
+FROM_IMAGE = "image"
+"""Format of an image in another Stokes parameter than I that has no catalog: fluxes are measured in the image."""
 """Format of an image that is said to have no detections."""
 
 OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
@@ -91,11 +93,11 @@ def read_delivered(path: Path, stated_format: str | None, parameters: Ingest) ->
         return _read(container, choose_reader(container, stated_format, parameters))
 
 
-def no_detections(path: Path) -> DeliveredCatalog:
-    """What an image without detections has for a catalog."""
+def no_detections(path: Path, name: str = NO_CATALOG) -> DeliveredCatalog:
+    """What an image without detections, or one in which fluxes are measured, has for a catalog."""
     rows = Rows(Columns({}, {}, np.empty(0, np.int64)), {}, {}, {})
     _nothing(rows)
-    return DeliveredCatalog(path, NO_CATALOG, rows, (), About("no catalog"), "", (), {})
+    return DeliveredCatalog(path, name, rows, (), About("no catalog"), "", (), {})
 
 
 def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:

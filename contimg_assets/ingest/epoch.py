@@ -23,7 +23,7 @@ from contimg_assets.config import STOKES_I, Config, Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import free_hashes, measurement_hashes, to_hex_text
 from contimg_assets.ingest.checks import rejections_within_limits
-from contimg_assets.ingest.delivered import NO_CATALOG, DeliveredCatalog, no_detections, read_delivered
+from contimg_assets.ingest.delivered import FROM_IMAGE, NO_CATALOG, DeliveredCatalog, no_detections, read_delivered
 from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_coverage
 from contimg_assets.ingest.manifest import Manifest, nearest_known, read_manifest
 from contimg_assets.ingest.manifest_text import MANIFEST
@@ -211,7 +211,7 @@ def _catalog_of(manifest: Manifest, row: int, config: Config) -> DeliveredCatalo
     image, file = manifest.images.iloc[row], manifest.catalogs[row]
     stated = image["n_detections"]
     if file is None or (stated == 0 and not file.stat().st_size):
-        return no_detections(file or manifest.file)
+        return no_detections(file or manifest.file, FROM_IMAGE if np.isnan(stated) else NO_CATALOG)
     catalog = read_delivered(file, image["format"], config.ingest)
     n_rows = len(catalog.rows) + len(catalog.rows.delivered.broken)
     if not np.isnan(stated) and stated != n_rows:

@@ -34,7 +34,7 @@ from contimg_assets.ingest.manifest_text import (
     time_column,
 )
 from contimg_assets.reading.columns import EXCERPT
-from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
+from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, is_url, resolve_inside, visible_names
 from contimg_assets.reading.positions import wrapped
 
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
@@ -235,7 +235,9 @@ def _numbers(text: ManifestText, column: str, path: Path) -> npt.NDArray[np.floa
 
 def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> list[Path | None]:
     """Where the catalogs are; images and catalogs must be named, once each, but for images without detections."""
-    nothing = (table["n_detections"] == 0).to_numpy()
+    # In another Stokes parameter fluxes are measured in the image where there is no catalog.
+    in_image = (table["stokes"] != STOKES_I) & table["path"].notna() & table["n_detections"].isna()
+    nothing = (table["n_detections"] == 0).to_numpy() | in_image.to_numpy()
     for name in ("image", "catalogue"):
         empty = (table[name].isna() & ~(nothing & (name == "catalogue"))).to_numpy()
         if empty.any():
@@ -268,7 +270,8 @@ def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Pat
 
 def _with_headers(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> pd.DataFrame:
     """The table with what it lacks taken from the headers of the images it names."""
-    lacking = table[list(NUMBERS)].isna().any(axis=1) & table["path"].notna()
+    # Reading a manifest waits for no server: of remote images it has to say everything itself.
+    lacking = table[list(NUMBERS)].isna().any(axis=1) & table["path"].notna() & ~table["path"].map(is_url)
     values = {column: table[column].to_numpy(copy=True) for column in NUMBERS}
     for row in np.flatnonzero(lacking):
         name, line = table["path"].iloc[row], table["line"].iloc[row]
@@ -291,7 +294,7 @@ def _check(table: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
             told = f"{_WORDS.get(column, '')}column {column!r} is missing"
             where = f"{path}: line {table['line'][row]} (image {table['image'][row]})"
             cure = f"add it to the manifest{_meant(column, names)}"
-            if table["path"][row]:
+            if table["path"][row] and not is_url(table["path"][row]):
                 raise InputError(f"{where}: {told} and the FITS header does not give it; {cure}")
             raise InputError(f"{where}: {told} and no FITS image is named in 'path' that would give it; {cure}")
         wrong = ~missing & ~((values >= low) & (values <= high))

@@ -11,8 +11,8 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D, NoOverlapError
 
 from contimg_assets.errors import InputError
-from contimg_assets.photometry.images import image_noise, measure_positions
-from contimg_assets.reading.fits_images import SkyImage
+from contimg_assets.photometry.images import around, image_noise, measure_positions
+from contimg_assets.reading.fits_images import RemoteImage, SkyImage
 from contimg_assets.sky.arrays import Floats
 
 # Noise is measured in a piece of so many beams on a side: some thousand beams of noise, whatever the image's size.
@@ -106,14 +106,14 @@ class SourceCutouts:
 
 
 def cutout_of(
-    image: SkyImage, ra_deg: float, dec_deg: float, size_arcsec: float, others: pd.DataFrame | None = None
+    image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, size_arcsec: float, others: pd.DataFrame | None = None
 ) -> Cutout:
     """A square piece of an image around a position, with the forced flux there.
 
     Parameters
     ----------
-    image : SkyImage
-        Of `contimg_assets.reading.fits_images.open_image`; only the pixels around are read.
+    image : SkyImage or RemoteImage
+        Of `contimg_assets.reading.fits_images`; only the pixels around are read.
     ra_deg, dec_deg : float
         Position in the image's frame, ICRS [deg].
     size_arcsec : float
@@ -146,7 +146,7 @@ def cutout_of(
     side = round(size_arcsec / pixel)
     if not 3 <= side <= _MOST_PIXELS:
         raise InputError(
-            f"a cutout of {size_arcsec:g} arcsec has {side} pixels of {image.path.name}; ask for "
+            f"a cutout of {size_arcsec:g} arcsec has {side} pixels of {image.name}; ask for "
             f"{3 * pixel:.3g} to {_MOST_PIXELS * pixel:.6g} arcsec"
         )
     around = _piece(image, ra_deg, dec_deg, max(side, round(_NOISE_BEAMS * image.bmaj_arcsec / pixel)))
@@ -155,9 +155,12 @@ def cutout_of(
     return Cutout(_piece(around, ra_deg, dec_deg, side), ra_deg, dec_deg, flux)
 
 
-def _piece(image: SkyImage, ra_deg: float, dec_deg: float, side: int) -> SkyImage:
+def _piece(image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, side: int) -> SkyImage:
     """A square of so many pixels, in mJy/beam, NaN beyond the border."""
     try:
+        if isinstance(image, RemoteImage):
+            x, y = image.to_pixels(ra_deg, dec_deg)
+            image = image.part(*(around(float(at), side, n) for at, n in zip((*y, *x), image.shape, strict=True)))
         cut = Cutout2D(
             image.pixels, SkyCoord(ra_deg, dec_deg, unit="deg"), side, image.wcs, mode="partial", fill_value=np.nan
         )

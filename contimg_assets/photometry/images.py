@@ -5,6 +5,8 @@ Belongs here: from sky and units to pixels and back. The fit is in `forced`, the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,17 @@ import pandas as pd
 
 from contimg_assets.errors import InputError
 from contimg_assets.photometry.beam import PixelBeam
-from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of
-from contimg_assets.photometry.noise import NoiseMap, box_medians, box_of, measure_noise
-from contimg_assets.reading.fits_images import SkyImage, open_image, open_map
+from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of, stamp_reach
+from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, box_medians, box_of, measure_noise
+from contimg_assets.reading.files import is_url
+from contimg_assets.reading.fits_images import RemoteImage, SkyImage, open_image, open_map, open_remote
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.sky.arrays import Floats
 
 _IN_MJY = {"flux": "flux_peak_mjy_beam", "flux_err": "flux_peak_err_mjy_beam"}
 _IN_MJY |= {"background": "background_mjy_beam", "local_rms": "local_rms_mjy_beam"}
+# Remote images are measured in pieces of so many beams on a side, and what lies around them.
+_PIECE_BEAMS, _MARGIN_BEAMS = 60.0, 5.0
 _NAMES = _IN_MJY | {"chi_squared": "chi_squared_fit"}
 
 
@@ -37,7 +42,7 @@ def forced_photometry(
     ----------
     image : Path or str
         FITS image in a unit of flux density per beam, with the beam in its header: 2 to 4 axes, plain, gzipped or
-        packed by fpack.
+        packed by fpack. Of one at a URL only the parts around the positions are fetched.
     positions : DataFrame, Table, QTable, pyarrow.Table or SkyCoord
         Columns ``ra_deg`` and ``dec_deg``, ICRS degrees.
     others : DataFrame, Table, QTable, pyarrow.Table or SkyCoord, optional
@@ -80,6 +85,11 @@ def forced_photometry(
     """
     places = _places(positions, "positions")
     beside = places[:0] if others is None else _places(others, "others")
+    if is_url(image):
+        if rms_map is not None or background_map is not None:
+            raise InputError(f"{image}: maps are not used of remote images; leave rms_map and background_map out")
+        with open_remote(str(image)) as remote:
+            return measure_remote(remote, places, beside)
     with open_image(Path(image)) as opened:
         noise = image_noise(opened, rms_map, background_map)
         return measure_positions(opened, places, beside, noise)
@@ -99,6 +109,69 @@ def measure_positions(image: SkyImage, places: pd.DataFrame, beside: pd.DataFram
     scaled = {ours: found[name] * image.to_mjy_beam for name, ours in _IN_MJY.items()}
     table = found.rename(columns=_NAMES).assign(**scaled)
     return table.set_index(places.index)
+
+
+def measure_image(
+    image: Path | str, places: pd.DataFrame, stated: Mapping[str, float], rms_map: Path | None = None
+) -> pd.DataFrame:
+    """`forced_photometry` on the image of a manifest, a file or a URL.
+
+    Parameters
+    ----------
+    places : DataFrame
+        ra_deg and dec_deg in the image's own frame [deg].
+    stated : mapping
+        What the manifest says of it, see `contimg_assets.reading.fits_images.open_image`.
+    rms_map : Path, optional
+        Of a file.
+    """
+    if isinstance(image, str):
+        with open_remote(image, stated) as remote:
+            return measure_remote(remote, places, places[:0])
+    with open_image(image, stated) as opened:
+        return measure_positions(opened, places, places[:0], image_noise(opened, rms_map))
+
+
+def measure_remote(image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+    """`forced_photometry` on a remote image that is open: piece by piece, each with the noise that is measured there.
+
+    Pieces lie on a fixed grid, so that a flux does not depend on what else is measured.
+    """
+    x, y = image.to_pixels(places["ra_deg"], places["dec_deg"])
+    pixel = float(np.sqrt(abs(np.linalg.det(image.pixel_matrix_arcsec))))
+    side, margin = (round(beams * image.bmaj_arcsec / pixel) for beams in (_PIECE_BEAMS, _MARGIN_BEAMS))
+    # What lies outside of the image is judged by the piece that is nearest.
+    row, column = (
+        np.clip(np.nan_to_num(at, nan=-1.0), 0, n - 1).astype(int) // side
+        for at, n in zip((y, x), image.shape, strict=True)
+    )
+    found, order = [], []
+    for cell in sorted(set(zip(row.tolist(), column.tolist(), strict=True))):
+        here = (row == cell[0]) & (column == cell[1])
+        middles = (side * (one + 0.5) for one in cell)
+        piece = image.part(*(around(at, side + 2 * margin, n) for at, n in zip(middles, image.shape, strict=True)))
+        others = pd.concat([beside, places.loc[~here, ["ra_deg", "dec_deg"]]], ignore_index=True)
+        found.append(measure_positions(piece, places[here], others, _noise_of_piece(piece)))
+        order.append(np.flatnonzero(here))
+    if not found:
+        nowhere = replace(image.part(slice(0, 1), slice(0, 1)), pixels=np.full((1, 1), np.nan))
+        return measure_positions(nowhere, places, places, _noise_of_piece(nowhere))
+    return pd.concat(found).iloc[np.argsort(np.concatenate(order))]
+
+
+def around(middle_pix: float, side_pix: float, n: int) -> slice:
+    """Pixels of an axis of length n that lie within half a side of a place; at least one."""
+    first = min(max(int(np.floor(middle_pix - side_pix / 2)), 0), n - 1)
+    return slice(first, max(min(int(np.ceil(middle_pix + side_pix / 2)) + 1, n), first + 1))
+
+
+def _noise_of_piece(piece: SkyImage) -> ImageNoise:
+    if np.isfinite(piece.pixels).any():
+        return image_noise(piece)
+    # No pixel has a value: positions have none, with that reason.
+    beam, box = pixel_beam(piece), min(piece.pixels.shape)
+    mesh = np.ones(tuple(-(-n // box) for n in piece.pixels.shape))
+    return ImageNoise(beam, NoiseMap(box, mesh, 0.0 * mesh), NoiseCorrelation.of_beam(beam, stamp_reach(beam)))
 
 
 def image_noise(
@@ -141,7 +214,7 @@ def _boxes(file: Path | str, image: SkyImage, box: int, *, positive: bool = Fals
     with open_map(Path(file)) as (pixels, to_mjy_beam):
         if pixels.shape != image.pixels.shape:
             raise InputError(
-                f"{file}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its image {image.path.name} "
+                f"{file}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its image {image.name} "
                 f"{image.pixels.shape[1]} x {image.pixels.shape[0]}; name the map that belongs to the image"
             )
         return box_medians(pixels, box, positive=positive) * (to_mjy_beam / image.to_mjy_beam)

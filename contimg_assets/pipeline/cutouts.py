@@ -12,8 +12,8 @@ from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts, cutout_of
-from contimg_assets.reading.files import resolve_inside
-from contimg_assets.reading.fits_images import open_image
+from contimg_assets.reading.files import resolve_image
+from contimg_assets.reading.fits_images import open_image, open_remote
 
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
 SIZE_BEAMS, _NEIGHBOR_BEAMS = 10.0, 5.0
@@ -87,8 +87,10 @@ def _on_image(
     place = near[near["id"] == source["id"]].iloc[0]
     others = near[near["id"] != source["id"]].reset_index(drop=True)
     folder = config.incoming / image["epoch"]
-    path = resolve_inside(image["path"], folder, config.image_roots, f"{folder / 'images.csv'}: column 'path'")
-    with open_image(path, {name: image[name] for name in _STATED}) as opened:
+    where = f"{folder / 'images.csv'}: column 'path'"
+    path = resolve_image(image["path"], folder, config.image_roots, config.paths.image_urls, where)
+    stated = {name: image[name] for name in _STATED}
+    with open_remote(path, stated) if isinstance(path, str) else open_image(path, stated) as opened:
         cutout = cutout_of(opened, place["ra_deg"], place["dec_deg"], size, others)
     return SourceCutout(
         epoch=image["epoch"],

@@ -24,7 +24,7 @@ from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
-from contimg_assets.reading.files import is_file, is_inside, is_moc_text, visible_names
+from contimg_assets.reading.files import is_allowed, is_file, is_inside, is_moc_text, is_url, visible_names
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
@@ -272,7 +272,7 @@ def image_files(folder: Path) -> Mapping[str, ImageFiles] | None:
     return None if glance is None else glance.images
 
 
-def images_version(folder: Path, roots: Sequence[Path]) -> str | None:
+def images_version(folder: Path, roots: Sequence[Path], urls: Sequence[str] = ()) -> str | None:
     """Version of an epoch's FITS images and their maps, by name, size and time: their pixels are not looked at.
 
     Returns
@@ -282,14 +282,20 @@ def images_version(folder: Path, roots: Sequence[Path]) -> str | None:
     named = image_files(folder)
     if named is None:
         return None
-    states = {image: image_state(folder, files, roots) for image, files in named.items()}
+    states = {image: image_state(folder, files, roots, urls) for image, files in named.items()}
     if not any(states.values()):
         return NO_IMAGES
     return combine_versions(*itertools.chain.from_iterable(sorted(states.items())))
 
 
-def image_state(folder: Path, files: ImageFiles, roots: Sequence[Path]) -> str:
-    """Names, sizes and times of an image's files; nothing where the image is not there."""
+def image_state(folder: Path, files: ImageFiles, roots: Sequence[Path], urls: Sequence[str] = ()) -> str:
+    """Names, sizes and times of an image's files; nothing where the image is not there.
+
+    One at a URL is taken to be there and never to change: nobody asks servers for thousands of images every minute.
+    But whether it may be opened (``urls``: `paths.image_urls`) can change.
+    """
+    if is_url(files.image):
+        return files.image if is_allowed(files.image, urls) else f"{files.image} not allowed"
     found = []
     for name in (files.image, files.rms_map, files.background_map):
         path = None if name is None else _path(f"{folder}{os.sep}", name)
@@ -321,7 +327,7 @@ def _read_glance(manifest: str) -> _Glance:
     wholly = [name for name in text.column("rms_map") if name is not None]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
     # Of backgrounds nothing but forced fluxes is made: they have a version of their own.
-    names = [name for column in ("catalogue", "path") for name in text.column(column) if name is not None]
+    names = [name for column in ("catalogue", "path") for name in text.column(column) if name and not is_url(name)]
     named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
     # Folder by folder, as versions have always been combined.
     in_order = sorted(named, key=lambda file: file.split(os.sep))  # noqa: PTH206 - thousands of times

@@ -8,8 +8,9 @@ older image is looked at again only where sources came, went or have another fir
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,14 @@ from contimg_assets.pipeline.inputs import FITS_IMAGES, in_time_order, is_fresh
 from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, Content, Made, Outcome
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
-from contimg_assets.reading.files import resolve_inside
-from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
+from contimg_assets.reading.files import resolve_image, resolve_inside
+from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
-    from contimg_assets.reading.fits_images import SkyImage
+    from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage
 
-IMAGES_USABLE, FITS_SUCCEED, ERRORS_HOLD = "images_usable", "fits_succeed", "errors_hold"
+IMAGES_USABLE, FITS_SUCCEED, NOISE_HOLDS = "images_usable", "fits_succeed", "noise_holds"
 # Positions that are not on the image are no failed fits; of the others at most so many may fail.
 _MAX_FAILED = 0.2
 _LEAST_POSITIONS = 20
@@ -136,37 +137,65 @@ class Forced:
         wanted: EpochPositions,
         stored: _Stored,
     ) -> _Measured:
-        # Most surveys have no images, and what opens them takes half a second to load.
-        from contimg_assets.photometry.images import image_noise, pixel_beam
-        from contimg_assets.reading.fits_images import open_image
-
-        name, state = str(image["image"]), image_state(folder, files, self.config.image_roots)
+        name, allowed = str(image["image"]), (self.config.image_roots, self.config.paths.image_urls)
+        state = image_state(folder, files, *allowed)
         places = _of_image(wanted.places, name)
         try:
-            paths = [
-                None if file is None else self._path(folder, file, column)
-                for file, column in (
-                    (files.image, "path"),
-                    (files.rms_map, "rms_map"),
-                    (files.background_map, "background_map"),
-                )
-            ]
-            assert paths[0] is not None
-            with open_image(paths[0], {key: image[key] for key in _STATED}) as opened:
-                noise = noise_of_table(stored.noise_of(name, state), pixel_beam(opened), opened.pixels.shape)
-                noise = image_noise(opened, paths[1], paths[2]) if noise is None else noise
-                seen = _of_image(wanted.detections, name)
+            path, *maps = self._paths(folder, files)
+            with _opened(path, image) as opened:
+                noise = _noise_of(opened, maps, stored.noise_of(name, state))
+                seen, constants = _of_image(wanted.detections, name), _of_image(wanted.constants, name)
                 fluxes = _measure(opened, noise, image, places, seen, stored.fluxes_of(name))
+                checked = _measure_constants(opened, noise, image, constants, seen)
                 beside = combine_versions(state, version_of_value(seen[_PLACE].to_numpy().tolist()))
                 pull = stored.pull_of(name, beside)
                 if pull is None:
-                    pull = empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
+                    pull = _empty_pull(opened, noise, seen)
         except InputError as error:
-            return _Measured(name, FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), state, len(places), str(error))
-        return _Measured(name, fluxes, noise_table(name, noise), state, len(places), "", pull, beside)
+            fluxes, checked, of_noise = (one.empty() for one in (FORCED_FLUXES, FORCED_CONSTANTS, IMAGE_NOISE))
+            return _Measured(name, fluxes, checked, of_noise, state, len(places), str(error))
+        of_noise = IMAGE_NOISE.empty() if noise is None else noise_table(name, noise)
+        return _Measured(name, fluxes, checked, of_noise, state, len(places), "", pull, beside)
 
-    def _path(self, folder: Path, file: str, column: str) -> Path:
-        return resolve_inside(file, folder, self.config.image_roots, f"{folder / 'images.csv'}: column {column!r}")
+    def _paths(self, folder: Path, files: ImageFiles) -> tuple[Path | str, Path | None, Path | None]:
+        """The image, or its URL, and its maps of rms and background."""
+        roots, manifest = self.config.image_roots, folder / "images.csv"
+        where = f"{manifest}: column 'path'"
+        path = resolve_image(files.image, folder, roots, self.config.paths.image_urls, where)
+        maps = {"rms_map": files.rms_map, "background_map": files.background_map}
+        rms, background = (
+            None if file is None else resolve_inside(file, folder, roots, f"{manifest}: column {column!r}")
+            for column, file in maps.items()
+        )
+        return path, rms, background
+
+
+def _opened(path: Path | str, image: Mapping[Any, Any]) -> AbstractContextManager[SkyImage | RemoteImage]:
+    # Most surveys have no images, and what opens them takes half a second to load.
+    from contimg_assets.reading.fits_images import open_image, open_remote
+
+    stated = {key: image[key] for key in _STATED}
+    return open_remote(path, stated) if isinstance(path, str) else open_image(path, stated)
+
+
+def _noise_of(opened: SkyImage | RemoteImage, maps: list[Path | None], stored: pd.DataFrame) -> ImageNoise | None:
+    """Noise of an image; none of a remote one, where it is measured piece by piece."""
+    from contimg_assets.photometry.images import image_noise, pixel_beam
+    from contimg_assets.reading.fits_images import RemoteImage
+
+    if isinstance(opened, RemoteImage):
+        return None
+    noise = noise_of_table(stored, pixel_beam(opened), opened.pixels.shape)
+    return image_noise(opened, *maps) if noise is None else noise
+
+
+def _empty_pull(opened: SkyImage | RemoteImage, noise: ImageNoise | None, seen: pd.DataFrame) -> tuple[float, float]:
+    """See `empty_pull`; of a remote image it would fetch everything."""
+    from contimg_assets.reading.fits_images import RemoteImage
+
+    if noise is None or isinstance(opened, RemoteImage):
+        return float("nan"), float("nan")
+    return empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
 
 
 @dataclass(frozen=True)
@@ -201,6 +230,7 @@ class _Measured:
 
     image: str
     fluxes: pd.DataFrame
+    constants: pd.DataFrame
     noise: pd.DataFrame
     state: str
     n_positions: int
@@ -219,29 +249,57 @@ def positions_table(places: pd.DataFrame, image: Mapping[Any, Any]) -> pd.DataFr
 
 
 def _measure(
-    opened: SkyImage,
-    noise: ImageNoise,
+    opened: SkyImage | RemoteImage,
+    noise: ImageNoise | None,
     image: Mapping[Any, Any],
     places: pd.DataFrame,
     detections: pd.DataFrame,
     known: pd.DataFrame,
 ) -> pd.DataFrame:
     """Rows of FORCED_FLUXES of an image: what is known stays, but where another position came or went nearby."""
-    from contimg_assets.photometry.images import measure_positions
-
-    at = positions_table(places, image)
     keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
-    beside = pd.concat([detections[_PLACE], at[keep]], ignore_index=True)
-    found = measure_positions(opened, at[~keep], beside, noise)
-    response = _mean_response(opened, places[~keep], image)
-    found = found.assign(**{name: found[name] / response for name in _FLUXES})
-    fresh = places[~keep].assign(**{name: found[name] for name in _VALUES})
+    beside = pd.concat([detections[_PLACE], positions_table(places[keep], image)], ignore_index=True)
+    fresh = _measured_at(opened, noise, image, places[~keep], beside)
     kept = places[keep].merge(known[[*_KEY, *_VALUES]], on=_KEY)
     rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
     return rows[FORCED_FLUXES.names]
 
 
-def _mean_response(opened: SkyImage, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
+def _measured_at(
+    opened: SkyImage | RemoteImage,
+    noise: ImageNoise | None,
+    image: Mapping[Any, Any],
+    places: pd.DataFrame,
+    beside: pd.DataFrame,
+) -> pd.DataFrame:
+    """Places with what is measured there, beside positions that are as the image has them."""
+    from contimg_assets.photometry.images import measure_positions, measure_remote
+    from contimg_assets.reading.fits_images import RemoteImage
+
+    at = positions_table(places, image)
+    if isinstance(opened, RemoteImage):
+        found = measure_remote(opened, at, beside)
+    else:
+        assert noise is not None
+        found = measure_positions(opened, at, beside, noise)
+    response = _mean_response(opened, places, image)
+    found = found.assign(**{name: found[name] / response for name in _FLUXES})
+    return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _VALUES})
+
+
+def _measure_constants(
+    opened: SkyImage | RemoteImage,
+    noise: ImageNoise | None,
+    image: Mapping[Any, Any],
+    places: pd.DataFrame,
+    detections: pd.DataFrame,
+) -> pd.DataFrame:
+    """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
+    others = detections[~detections["measurement_id"].isin(places["measurement_id"])]
+    return _measured_at(opened, noise, image, places, others[_PLACE])[FORCED_CONSTANTS.names]
+
+
+def _mean_response(opened: ImageFrame, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
     """What part of its flux a source shows at its place, on the mean, as far as the place is known; shape (n,)."""
     moved = bool(image["position_applied"])
     offset = (float(np.nan_to_num(image[name])) if moved else 0.0 for name in ("dra_err_arcsec", "ddec_err_arcsec"))
@@ -292,6 +350,7 @@ def _content(measured: list[_Measured]) -> Content:
             FORCED_FLUXES.name: fluxes.sort_values(list(FORCED_FLUXES.key), ignore_index=True),
             FORCED_IMAGES.name: images,
             IMAGE_NOISE.name: _together([one.noise for one in measured], IMAGE_NOISE.empty()),
+            FORCED_CONSTANTS.name: _together([one.constants for one in measured], FORCED_CONSTANTS.empty()),
         },
         facts={
             "n_images": len(images),
@@ -302,9 +361,17 @@ def _content(measured: list[_Measured]) -> Content:
         checks=[
             Check.of(IMAGES_USABLE, [one.problem for one in measured if one.problem]),
             Check.of(FITS_SUCCEED, _failed_fits(on_image)),
-            Check.of(ERRORS_HOLD, _wrong_errors(images)),
+            Check.of(NOISE_HOLDS, _wrong_noise(images)),
         ],
+        figures=partial(_figures, fluxes),
     )
+
+
+def _figures(fluxes: pd.DataFrame) -> dict[str, bytes]:
+    # Of a run's epochs the last one is drawn: the others need no matplotlib.
+    from contimg_assets.figures.summaries import plot_forced_fluxes
+
+    return {"forced fluxes": plot_forced_fluxes(fluxes)} if (fluxes["reason"] == "").any() else {}
 
 
 def _together(parts: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
@@ -322,7 +389,7 @@ def _failed_fits(on_image: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _wrong_errors(images: pd.DataFrame) -> list[str]:
+def _wrong_noise(images: pd.DataFrame) -> list[str]:
     low, high = _PULLS
     # Beyond what the number of places lets it scatter.
     off = images["empty_pull"].sub((low + high) / 2).abs() - 3.0 * images["empty_pull_err"]

@@ -155,7 +155,7 @@ def stored_world(config: Config, store: EpochStore) -> World:
 
 def images_version_of(config: Config, epoch: str) -> str | None:
     """Version of an epoch's FITS images, see `deliveries.images_version`."""
-    return images_version(config.incoming / check_epoch_key(epoch), config.image_roots)
+    return images_version(config.incoming / check_epoch_key(epoch), config.image_roots, config.paths.image_urls)
 
 
 def of_database(config: Config, database: ProductsDatabase) -> dict[str, Any]:

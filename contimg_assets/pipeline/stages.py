@@ -30,7 +30,7 @@ from contimg_assets.schemas.detections import (
     REJECTED,
 )
 from contimg_assets.schemas.error_model import ERROR_MEANS, IMAGE_CONFIGURATIONS
-from contimg_assets.schemas.forced import FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
+from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
@@ -165,8 +165,8 @@ FORCED_STAGE = Stage(
     "1",
     (PRODUCTS.name,),
     (),
-    (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE),
-    hidden=frozenset({IMAGE_NOISE.name}),
+    (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE, FORCED_CONSTANTS),
+    hidden=frozenset({IMAGE_NOISE.name, FORCED_CONSTANTS.name}),
     reads_images=True,
     of_images=True,
 )

@@ -7,6 +7,8 @@ import pandas as pd
 
 from contimg_assets.schemas.polarization import POLARIZED_SOURCES
 
+DETECTED_SIGMA = 5.0
+"""Fluxes at given places of this many errors and more count as detections."""
 _KEY = ["source_id", "stokes", "band"]
 
 
@@ -14,7 +16,8 @@ def summed_up(points: pd.DataFrame, min_significance: float = 0.0) -> pd.DataFra
     """Mean polarized flux and fraction of each source, Stokes parameter and band.
 
     Means are over detections: where a source is seen only when it is bright, they are too large, and ``n_limits`` says
-    how often it was not.
+    how often it was not. Where fluxes were measured in the images, means are over all of them, and right; of these,
+    those of 5 errors and more count as detections, and a source without one is left out.
 
     Parameters
     ----------
@@ -33,12 +36,15 @@ def summed_up(points: pd.DataFrame, min_significance: float = 0.0) -> pd.DataFra
     seen = trusted[~limit & trusted["significance"].notna()]
     if seen.empty:
         return POLARIZED_SOURCES.empty()
-    best = seen.assign(size=seen["significance"].abs()).sort_values([*_KEY, "size", "measurement_id"])
+    detected = seen[~seen["forced"].astype(bool) | (seen["significance"].abs() >= DETECTED_SIGMA)]
+    if detected.empty:
+        return POLARIZED_SOURCES.empty()
+    best = detected.assign(size=detected["significance"].abs()).sort_values([*_KEY, "size", "measurement_id"])
     best = best.drop_duplicates(_KEY, keep="last").set_index(_KEY)
     flux = _weighted(seen, "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam")
     fraction = _weighted(seen, "fraction", "fraction_err")
     found = best[["name", "ra_deg", "dec_deg", "only_polarized"]].assign(
-        n_detections=seen.groupby(_KEY).size(),
+        n_detections=detected.groupby(_KEY).size(),
         n_limits=trusted[limit].groupby(_KEY).size(),
         flux_peak_mean_mjy_beam=flux["mean"],
         fraction=fraction["mean"],

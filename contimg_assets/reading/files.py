@@ -26,6 +26,7 @@ MAX_MOC_TEXT = 100_000
 _LARGE = 64_000_000
 _ONE_LARGE = threading.Lock()
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _GZIP = b"\x1f\x8b"
 _MOC_TEXT = re.compile(r"\s*(\d{1,2}/|\{)")
 _ANYTHING = re.compile(rb"[^ \t\r\n\0]")
@@ -68,6 +69,46 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
     if not stat.S_ISREG(mode):
         raise InputError(f"{where} names {name!r}, which is not a regular file; deliver a file")
     return target
+
+
+def is_url(name: object) -> bool:
+    """Whether a name is that of a file elsewhere.
+
+    Examples
+    --------
+    >>> from contimg_assets.reading.files import is_url
+    >>> is_url("https://example.org/image.fits"), is_url("images/a.fits"), is_url("C:/a.fits")
+    (True, False, False)
+    """
+    return _URL.match(str(name)) is not None
+
+
+def is_allowed(url: str, beginnings: Sequence[str]) -> bool:
+    """Whether a URL begins as one of some others.
+
+    A beginning ends at a slash, so that no host or folder is taken for one whose name goes on; '..' leads out of it,
+    and by '::' fsspec would look into another file.
+    """
+    return ".." not in url and "::" not in url and any(url.startswith(one.rstrip("/") + "/") for one in beginnings)
+
+
+def resolve_image(name: str, folder: Path, roots: Sequence[Path], urls: Sequence[str], where: str) -> Path | str:
+    """The file or the URL of an image, as `resolve_inside`; a URL only if the configuration allows it.
+
+    Parameters
+    ----------
+    urls : beginnings of URLs that the configuration allows (`paths.image_urls`)
+
+    Raises
+    ------
+    InputError
+        As of `resolve_inside`; or if no allowed URL begins as this one.
+    """
+    if not is_url(name):
+        return resolve_inside(name, folder, roots, where)
+    if is_allowed(name, urls):
+        return name
+    raise InputError(f"{where} names {name[:200]!r}, which is not allowed; add the beginning of it to paths.image_urls")
 
 
 def is_inside(target: Path, folder: Path, roots: Sequence[Path]) -> bool:

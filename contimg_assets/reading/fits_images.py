@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,17 +51,18 @@ _LEAST_BEAM_PIX, _LEAST_BEAMS_ACROSS = 1.2, 3.0
 # How far the middle may be from where it is said to be, in radii; and by which factor the beam may differ.
 _OFF_CENTER, _OFF_BEAM = 0.5, 1.1
 _KEYS_OF_SCALED = ("BSCALE", "BZERO", "BLANK")
+# Of a remote file, blocks of so many bytes are fetched and the last ones kept: rows of a part are near each other.
+_REMOTE = {"block_size": 1 << 18, "cache_type": "blockcache"}
 
 
 @dataclass(frozen=True)
-class SkyImage:
-    """An image that is open.
+class ImageFrame:
+    """Where the pixels of an image lie, in which unit they are, and with which beam.
 
     Attributes
     ----------
-    path : Path
-    pixels : array of shape (ny, nx)
-        In the unit of the file; mapped to memory where that can be.
+    path : Path or str
+        A file, or the URL of one.
     to_mjy_beam : float
         What pixels are multiplied with to be in mJy/beam.
     wcs : astropy.wcs.WCS
@@ -70,13 +71,17 @@ class SkyImage:
         Restoring beam, FWHM and position angle [arcsec, deg].
     """
 
-    path: Path
-    pixels: Values
+    path: Path | str
     to_mjy_beam: float
     wcs: WCS
     bmaj_arcsec: float
     bmin_arcsec: float
     bpa_deg: float
+
+    @property
+    def name(self) -> str:
+        """Name of the file, without folders."""
+        return str(self.path).rpartition("/")[2]
 
     def to_pixels(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
         """(x, y) of positions [deg, ICRS]; NaN for what the projection does not show."""
@@ -88,6 +93,53 @@ class SkyImage:
     def pixel_matrix_arcsec(self) -> Floats:
         """Offsets to the east and north (rows) for a step of a pixel in x and y (columns), at the reference pixel."""
         return _pixel_matrix(self.wcs)
+
+
+@dataclass(frozen=True)
+class SkyImage(ImageFrame):
+    """An image that is open.
+
+    Attributes
+    ----------
+    pixels : array of shape (ny, nx)
+        In the unit of the file; mapped to memory where that can be.
+    """
+
+    pixels: Values
+
+
+@dataclass(frozen=True)
+class RemoteImage(ImageFrame):
+    """An image at a URL that is open: pixels are fetched where they are asked for.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Height and width [pixel].
+    fetch : callable
+        Gives the pixels of some rows and columns, in the unit of the file.
+    """
+
+    shape: tuple[int, int]
+    fetch: Callable[[slice, slice], Values]
+
+    def part(self, rows: slice, columns: slice) -> SkyImage:
+        """Fetch a part, as an image of its own.
+
+        Raises
+        ------
+        InputError
+            If it cannot be fetched.
+        """
+        try:
+            pixels = self.fetch(rows, columns)
+        except remote_faults() as error:
+            raise _damaged(self.path, error) from error
+        frame = {field.name: getattr(self, field.name) for field in fields(ImageFrame)}
+        # Of a file of four axes it has the lengths of all of them, and slices the wrong ones.
+        wcs = self.wcs.deepcopy()
+        wcs.array_shape = self.shape
+        return SkyImage(**frame | {"wcs": wcs[rows, columns]}, pixels=pixels)
 
 
 def image_hdu(hdus: fits.HDUList) -> fits.PrimaryHDU | None:
@@ -194,6 +246,50 @@ def open_image(path: Path, stated: Mapping[str, float] | None = None) -> Iterato
 
 
 @contextmanager
+def open_remote(url: str, stated: Mapping[str, float] | None = None) -> Iterator[RemoteImage]:
+    """Open an image at a URL; of its pixels nothing is fetched before somebody asks for a part.
+
+    Parameters
+    ----------
+    url : str
+        As fsspec takes it: http, https, s3 and others, each where its package is installed. Plain or packed by fpack;
+        the server must answer requests for ranges of bytes.
+    stated : mapping, optional
+        As of `open_image`.
+
+    Yields
+    ------
+    RemoteImage
+
+    Raises
+    ------
+    InputError
+        As of `open_image`; or if a package for such URLs is missing.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            hdus = fits.open(url, use_fsspec=True, fsspec_kwargs=_REMOTE, lazy_load_hdus=True)
+        except ImportError as error:
+            raise InputError(
+                f"{url}: {error}; pip install 'contimg-assets[remote]' has what http and https need"
+            ) from error
+        except remote_faults() as error:
+            raise _damaged(url, error) from error
+    with hdus:
+        yield _read(url, hdus, lambda hdu: _remote_image(url, hdu, hdus, {} if stated is None else stated))
+
+
+def remote_faults() -> tuple[type[Exception], ...]:
+    """What astropy, fsspec and aiohttp raise for images that are damaged or out of reach."""
+    try:
+        from aiohttp import ClientError
+    except ImportError:
+        return FAULTS
+    return (*FAULTS, ClientError)
+
+
+@contextmanager
 def open_map(path: Path) -> Iterator[tuple[Values, float]]:
     """Open a map of rms or background: its pixels, as of `open_image`, and the factor that makes them mJy/beam.
 
@@ -221,7 +317,7 @@ def _opened(path: Path) -> Iterator[fits.HDUList]:
         yield hdus
 
 
-def _read(path: Path, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU], T]) -> T:
+def _read(path: Path | str, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU], T]) -> T:
     """What a function makes of the first image of a file, with a sentence for what astropy says of damaged ones."""
     with warnings.catch_warnings():
         # What astropy mends in old headers (dates, units) it mends silently here: many tools write images.
@@ -235,12 +331,26 @@ def _read(path: Path, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU], T]) 
             raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: BaseException) -> InputError:
+def _damaged(path: Path | str, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else repr(error)
     return InputError(f"{path}: this FITS image cannot be read ({reason}); deliver it again")
 
 
 def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> SkyImage:
+    return SkyImage(**vars(_frame(path, hdu, hdus, stated)), pixels=_plane(path, hdu))
+
+
+def _remote_image(url: str, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> RemoteImage:
+    plane = (0,) * (int(hdu.header["NAXIS"]) - 2)
+
+    def fetch(rows: slice, columns: slice) -> Values:
+        return np.asarray(hdu.section[(*plane, rows, columns)])
+
+    shape = int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])
+    return RemoteImage(**vars(_frame(url, hdu, hdus, stated)), shape=shape, fetch=fetch)
+
+
+def _frame(path: Path | str, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> ImageFrame:
     wcs = WCS(hdu.header, naxis=2)
     if not wcs.has_celestial:
         raise InputError(f"{path}: its first two axes are no celestial coordinates; write the image with its WCS")
@@ -249,7 +359,7 @@ def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Map
     _check_place(path, _known(field_of(hdu.header)), stated)
     _check_beam(path, beam, stated, _pixel_matrix(wcs), hdu.header)
     major, minor, angle = (float(beam[name] or 0.0) for name in _BEAM)
-    return SkyImage(path, _plane(path, hdu), scale, wcs, major, minor, angle)
+    return ImageFrame(path, scale, wcs, major, minor, angle)
 
 
 _BEAM = ("bmaj_arcsec", "bmin_arcsec", "bpa_deg")
@@ -290,7 +400,7 @@ def _is_gzipped(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _check_place(path: Path, field: Mapping[str, float], stated: Mapping[str, float]) -> None:
+def _check_place(path: Path | str, field: Mapping[str, float], stated: Mapping[str, float]) -> None:
     if not {"ra_deg", "dec_deg", "radius_deg"} <= set(stated) or not {"ra_deg", "radius_deg"} <= set(field):
         return
     off = float(separation_arcsec(field["ra_deg"], field["dec_deg"], stated["ra_deg"], stated["dec_deg"])) / 3600
@@ -302,7 +412,7 @@ def _check_place(path: Path, field: Mapping[str, float], stated: Mapping[str, fl
 
 
 def _check_beam(
-    path: Path, beam: Mapping[str, float | None], stated: Mapping[str, float], matrix: Floats, header: fits.Header
+    path: Path | str, beam: Mapping[str, float | None], stated: Mapping[str, float], matrix: Floats, header: fits.Header
 ) -> None:
     lacking = [name for name in _BEAM if beam[name] is None]
     if lacking:

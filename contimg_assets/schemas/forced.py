@@ -29,6 +29,15 @@ FORCED_FLUXES = TableSchema(
     key=("image", "position", "monitored"),
 )  # fmt: skip
 
+FORCED_CONSTANTS = TableSchema(
+    "forced_constants",
+    "Forced fluxes of some sources that the same image detects: they check the errors, and are in no light curve",
+    tuple(FORCED_FLUXES[name] for name in (
+        "image", "position", "ra_deg", "dec_deg", "flux_peak_mjy_beam", "flux_peak_err_mjy_beam", "reason"
+    )),
+    key=("image", "position"),
+)  # fmt: skip
+
 IMAGE_NOISE = TableSchema(
     "image_noise",
     "Noise of the images, kept so that it is measured once: meshes of boxes, and the correlation of pixels",

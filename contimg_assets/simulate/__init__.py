@@ -4,7 +4,7 @@ Belongs here: what is made up, and how results compare with it. Does not belong 
 the finder here is a simulated one.
 """
 
-from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
+from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters, TelescopeParameters
 from contimg_assets.simulate.score import Score, format_report, score_association, score_survey
 from contimg_assets.simulate.survey import SurveyTruth, simulate_survey
 from contimg_assets.simulate.tables import DetectionParameters, simulate_detections
@@ -15,6 +15,7 @@ __all__ = [
     "Score",
     "SurveyParameters",
     "SurveyTruth",
+    "TelescopeParameters",
     "format_report",
     "score_association",
     "score_survey",

@@ -16,13 +16,17 @@ from astropy.wcs import WCS
 
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.simulate.parameters import SurveyParameters
-from contimg_assets.simulate.pixels import add_gaussians, beam_noise
+from contimg_assets.simulate.pixels import add_gaussians, artifacts, beam_noise
 from contimg_assets.simulate.rigid import rigidly_moved
 from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 # Pixels on the minor axis of the beam, as imagers are told to make them.
 _PIXELS_PER_BEAM = 3.0
+# FITS standard 4.0, table 29; it has none of linear polarization.
+_STOKES_CODES = {"I": 1.0, "Q": 2.0, "U": 3.0, "V": 4.0}
+# Artifacts that are weaker than so many rms are left out.
+_LEAST_ARTIFACT = 0.1
 
 
 def write_images(
@@ -36,8 +40,8 @@ def write_images(
     """Write the images of one epoch as FITS files of four axes in Jy/beam, as imagers do.
 
     Sources are where the image's position error puts them, divided by its flux scale; the noise is correlated by the
-    beam and rises toward the edge, as the primary beam has been corrected for. Pixels outside of the image's circle
-    have no value.
+    beam and rises toward the edge, as the primary beam has been corrected for. Bright sources have artifacts around
+    them where the parameters say so. Pixels outside of the image's circle have no value.
 
     Parameters
     ----------
@@ -49,7 +53,7 @@ def write_images(
     sources : DataFrame
         Of `contimg_assets.simulate.sky.true_sources`.
     flux_mjy : array of shape (n_sources,)
-        True integrated flux densities at this epoch [mJy].
+        True integrated flux densities at this epoch, of either sign in other Stokes parameters than I [mJy].
     rng : numpy.random.Generator
 
     Returns
@@ -58,7 +62,7 @@ def write_images(
         Names of the files in the folder, an image each.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    on = np.flatnonzero(flux_mjy > 0)
+    on = np.flatnonzero(flux_mjy)
     reach = (parameters.image_radius_deg * 3600.0) + 3.0 * parameters.bmaj_arcsec
     image, source, _ = pairs_within(
         unit_vectors(images["ra_deg"], images["dec_deg"]),
@@ -100,6 +104,13 @@ def _image(
     own = beam.xx * beam.yy - beam.xy**2
     peak = flux_mjy / image["flux_mult"] * np.sqrt((forms[:, 0] * forms[:, 2] - forms[:, 1] ** 2) / own)
     seen = add_gaussians(noise, np.asarray(at_x), np.asarray(at_y), peak, forms)
+    strength = p.artifact_fraction * peak
+    # What is far below the noise is not drawn.
+    bright = strength > _LEAST_ARTIFACT * image["rms_mjy_beam"]
+    if bright.any():
+        around = np.asarray(at_x)[bright], np.asarray(at_y)[bright]
+        # The noise of this and of later images is the same without.
+        seen = seen + artifacts(seen.shape, around, strength[bright], beam, rng.spawn(1)[0])
     return np.where(edge <= 1.0, seen / 1000.0, np.nan).astype(np.float32), header
 
 
@@ -119,7 +130,7 @@ def _header(p: SurveyParameters, image: pd.Series, side: int, pixel_arcsec: floa
         "CTYPE1": "RA---SIN", "CRPIX1": middle, "CRVAL1": image["ra_deg"], "CDELT1": -step, "CUNIT1": "deg",
         "CTYPE2": "DEC--SIN", "CRPIX2": middle, "CRVAL2": image["dec_deg"], "CDELT2": step, "CUNIT2": "deg",
         "CTYPE3": "FREQ", "CRPIX3": 1.0, "CRVAL3": image["freq_mhz"] * 1e6, "CDELT3": 1e6, "CUNIT3": "Hz",
-        "CTYPE4": "STOKES", "CRPIX4": 1.0, "CRVAL4": 1.0, "CDELT4": 1.0,
+        "CTYPE4": "STOKES", "CRPIX4": 1.0, "CRVAL4": _STOKES_CODES.get(image.get("stokes", "I"), 0.0), "CDELT4": 1.0,
         "RADESYS": "ICRS", "BUNIT": "Jy/beam", "MJD-AVG": image["mjd"],
         "BMAJ": p.bmaj_arcsec / 3600, "BMIN": p.bmin_arcsec / 3600, "BPA": p.bpa_deg,
     }  # fmt: skip

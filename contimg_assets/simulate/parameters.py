@@ -42,6 +42,18 @@ FIRST_LIKE = ReferenceParameters(
 )
 
 
+class TelescopeParameters(Section):
+    """Another telescope that looks at the same sky, in every second epoch."""
+
+    freq_mhz: Positive = Field(887.5, description="Observing frequency [MHz]")
+    bmaj_arcsec: Positive = Field(15.0, description="Beam, FWHM major axis [arcsec]")
+    bmin_arcsec: Positive = Field(12.0, description="Beam, FWHM minor axis [arcsec]")
+    bpa_deg: float = Field(80.0, description="Beam position angle, east of north [deg]")
+    rms_mjy_beam: tuple[Positive, Positive] = Field((2.0, 3.0), description="Range of the images' noise [mJy/beam]")
+    offset_sigma_arcsec: NotNegative = Field(0.4, description="Position error of an image, 1 sigma per axis [arcsec]")
+    flux_scale_sigma: NotNegative = Field(0.05, description="Flux-scale error of an image, 1 sigma in ln flux")
+
+
 class SurveyParameters(Section):
     """A drift-scan survey: a strip of overlapping images at one declination, seen again and again.
 
@@ -85,6 +97,9 @@ class SurveyParameters(Section):
     polarization_degree: tuple[Positive, Positive] = Field(
         (0.05, 0.5), description="Range of the polarized flux over that in I; of either sign, but for L"
     )
+    polarized_catalogs: bool = Field(
+        True, description="Whether polarized images come with catalogs; without, they are written where images are"
+    )
     n_only_polarized: int = Field(3, ge=0, description="Sources that only polarized images show, in each of these")
     bmaj_arcsec: Positive = Field(58.8, description="Beam, FWHM major axis [arcsec]")
     bmin_arcsec: Positive = Field(33.1, description="Beam, FWHM minor axis [arcsec]")
@@ -94,6 +109,10 @@ class SurveyParameters(Section):
     detection_snr: Positive = Field(5.0, description="Peaks below this many local rms are not in the catalogs")
     lost_fraction: Fraction = Field(0.01, description="Share of detections that the finder misses for no reason")
     false_per_image: NotNegative = Field(0.2, description="Mean number of detections per image that are no source")
+
+    artifact_fraction: Fraction = Field(
+        0.0, description="Strength of the artifacts around a source over its flux, in the images"
+    )
 
     flux_min_mjy: Positive = Field(10.0, description="Faintest of n_sources [mJy]")
     flux_max_mjy: Positive = Field(20_000.0, description="Brightest source [mJy]")
@@ -130,6 +149,10 @@ class SurveyParameters(Section):
     offset_sigma_arcsec: NotNegative = Field(1.0, description="Position error of an image, 1 sigma per axis [arcsec]")
     flux_scale_sigma: NotNegative = Field(0.05, description="Flux-scale error of an image, 1 sigma in ln flux")
 
+    telescope_2: TelescopeParameters | None = Field(
+        None, description="Telescope of every second epoch; of all of them that of the other parameters, if not given"
+    )
+
     catalogs: tuple[ReferenceParameters, ...] = Field((NVSS_LIKE, FIRST_LIKE), description="Reference catalogs")
 
     @model_validator(mode="after")
@@ -148,6 +171,8 @@ class SurveyParameters(Section):
                 raise ValueError(f"{name} must be (smallest, largest), not ({low:g}, {high:g})")
         if not self.faint_min_mjy <= self.flux_min_mjy < self.flux_max_mjy:
             raise ValueError("faint_min_mjy, flux_min_mjy and flux_max_mjy must increase")
+        if self.telescope_2 is not None and self.other_bands_mhz:
+            raise ValueError("telescope_2 and other_bands_mhz exclude each other: a second telescope has one band")
         if self.variable_fraction + self.double_fraction + self.blend_fraction > 1:
             raise ValueError("variable_fraction, double_fraction and blend_fraction must not exceed 1 together")
         return self
@@ -156,7 +181,17 @@ class SurveyParameters(Section):
     def unused(self) -> set[str]:
         """Parameters that came later and that this survey does not use: without them it is what it was before."""
         bands = set() if self.other_bands_mhz else {"other_bands_mhz"}
-        return bands | (set() if self.stokes else set(_POLARIZED))
+        later = {name for name in ("artifact_fraction", "telescope_2") if not getattr(self, name)}
+        later |= {"polarized_catalogs"} if self.polarized_catalogs else set()
+        return bands | later | (set() if self.stokes else set(_POLARIZED))
+
+    def of_epoch(self, epoch_index: int) -> SurveyParameters:
+        """Those of the telescope that takes an epoch: of the second one where there is one, every second time."""
+        if self.telescope_2 is None or not epoch_index % 2:
+            return self
+        return self.model_copy(
+            update={name: getattr(self.telescope_2, name) for name in TelescopeParameters.model_fields}
+        )
 
     @property
     def blend_radius_arcsec(self) -> float:

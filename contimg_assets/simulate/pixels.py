@@ -11,6 +11,8 @@ from contimg_assets.sky.arrays import Floats, Indices
 
 # A beam is nothing beyond so many FWHM: exp(-4 ln 2 * 9) = 1e-11.
 _REACH_BEAMS = 3.0
+# Spokes around a source, as of an array with three arms, to so many FWHM; depth and width of the bowl.
+_SPOKES, _REACH_OF_SPOKES, _BOWL, _BOWL_BEAMS = 6, 15.0, 0.5, 8.0
 
 
 def beam_noise(shape: tuple[int, int], beam: PixelBeam, rng: np.random.Generator) -> Floats:
@@ -91,6 +93,57 @@ def add_gaussians(
         at: Indices = row[inside] * image.shape[1] + column[inside]
         added += np.bincount(at, values[inside], image.size)
     return image + added.reshape(image.shape)
+
+
+def artifacts(
+    shape: tuple[int, int],
+    places_pix: tuple[npt.ArrayLike, npt.ArrayLike],
+    peak: npt.ArrayLike,
+    beam: PixelBeam,
+    rng: np.random.Generator,
+) -> Floats:
+    """What deconvolution and errors of gains leave around sources: six spokes of either sign, and a negative bowl.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    places_pix : pair of array_like of shape (n,)
+        Positions (x, y) of the sources [pixel].
+    peak : array_like of shape (n,)
+        Strength: about the root of the mean square of what lies a beam away.
+    beam : PixelBeam
+    rng : numpy.random.Generator
+        Strength and direction of the spokes are random, of each source by itself: no two images have the same.
+
+    Returns
+    -------
+    array of shape (ny, nx)
+        Nothing at the places themselves; from one to a few beams away the most.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from contimg_assets.photometry.beam import PixelBeam
+    >>> from contimg_assets.simulate.pixels import artifacts
+    >>> beam = PixelBeam.of_sky(10.0, 10.0, 0.0, np.array([[-2.0, 0.0], [0.0, 2.0]]))
+    >>> image = artifacts((101, 101), ([50.0], [50.0]), [1.0], beam, np.random.default_rng(1))
+    >>> bool(image[50, 50] == 0), bool(np.abs(image).max() > 0.5), bool(image.mean() < 0)
+    (True, True, True)
+    """
+    image = np.zeros(shape)
+    width, height = beam.reach_pix(_REACH_OF_SPOKES)
+    for x, y, strength in zip(*(np.atleast_1d(np.asarray(one, float)) for one in (*places_pix, peak)), strict=True):
+        top, left = max(round(y) - height, 0), max(round(x) - width, 0)
+        part = image[top : max(round(y) + height + 1, 0), left : max(round(x) + width + 1, 0)]
+        row, column = np.indices(part.shape)
+        across, along = np.tensordot(beam.root, np.stack([column + left - x, row + top - y]), 1)
+        r, angle = np.hypot(across, along), np.arctan2(along, across)
+        # Grows from nothing at the source itself, so that its own flux stays.
+        outside = 1.0 - np.exp(-4.0 * np.log(2.0) * r**2)
+        spokes = rng.normal() * np.sqrt(2.0) * np.cos(_SPOKES * (angle - rng.uniform(0.0, 2.0 * np.pi))) / (1.0 + r)
+        bowl = -_BOWL * np.exp(-4.0 * np.log(2.0) * (r / _BOWL_BEAMS) ** 2)
+        part += strength * outside * (2.0 * spokes + bowl) * (r <= _REACH_OF_SPOKES)
+    return image
 
 
 def _of_one_size(forms: Floats) -> list[Indices]:

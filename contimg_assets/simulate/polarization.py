@@ -58,6 +58,22 @@ def in_other_stokes(p: SurveyParameters, images: pd.DataFrame) -> pd.DataFrame:
     return again.assign(rms_mjy_beam=again["rms_mjy_beam"] * _NOISE)
 
 
+def polarized_sky(sources: pd.DataFrame, flux_mjy: Floats, truth: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
+    """What images in another Stokes parameter show: sources, and their signed fluxes [mJy].
+
+    Parameters
+    ----------
+    flux_mjy : in I, shape (n_sources,)
+    truth : rows of `true_polarization` of the Stokes parameter
+    """
+    in_total = truth[truth["fraction"].notna()].set_index("true_source")["fraction"]
+    fraction = in_total.reindex(sources["true_source"]).fillna(0.0).to_numpy(float)
+    only = truth[truth["flux_mjy"].notna()]
+    sky = pd.concat([sources, only[["true_source", "ra_deg", "dec_deg"]]], ignore_index=True)
+    sky = sky.assign(size_arcsec=sky["size_arcsec"].fillna(0.0))
+    return sky, np.concatenate([flux_mjy * fraction, only["flux_mjy"].to_numpy(float)])
+
+
 def detect_polarized(
     p: SurveyParameters, images: pd.DataFrame, sources: pd.DataFrame, flux_mjy: Floats, truth: pd.DataFrame
 ) -> pd.DataFrame:
@@ -71,13 +87,7 @@ def detect_polarized(
     truth : as from `true_polarization`
     """
     stokes = str(images["stokes"].iloc[0])
-    here = truth[truth["stokes"] == stokes]
-    in_total = here[here["fraction"].notna()].set_index("true_source")["fraction"]
-    fraction = in_total.reindex(sources["true_source"]).fillna(0.0).to_numpy(float)
-    only = here[here["flux_mjy"].notna()]
-    sky = pd.concat([sources, only[["true_source", "ra_deg", "dec_deg"]]], ignore_index=True)
-    sky = sky.assign(size_arcsec=sky["size_arcsec"].fillna(0.0))
-    flux = np.concatenate([flux_mjy * fraction, only["flux_mjy"].to_numpy(float)])
+    sky, flux = polarized_sky(sources, flux_mjy, truth[truth["stokes"] == stokes])
     rng = np.random.default_rng(
         [p.seed, 8, int(images["epoch_index"].iloc[0]), int(images["freq_mhz"].iloc[0]), "QUVL".index(stokes)]
     )

@@ -19,7 +19,13 @@ from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.simulate.finder import CATALOG_COLUMNS, FWHM_PER_SIGMA, blend, detect, groups_within
 from contimg_assets.simulate.images import write_images
 from contimg_assets.simulate.parameters import ReferenceParameters, SurveyParameters
-from contimg_assets.simulate.polarization import COLUMNS, detect_polarized, in_other_stokes, true_polarization
+from contimg_assets.simulate.polarization import (
+    COLUMNS,
+    detect_polarized,
+    in_other_stokes,
+    polarized_sky,
+    true_polarization,
+)
 from contimg_assets.simulate.sky import light_curves, schedule, true_sources
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import displaced, offsets_arcsec
@@ -123,23 +129,29 @@ def simulate_survey(
     sources = true_sources(p, delivered, sky_rng)
     epoch_mjd = delivered.groupby("epoch_index")["mjd"].mean()
     flux = light_curves(p, sources, epoch_mjd.to_numpy(), np.random.default_rng([p.seed, 1]))
-    groups = groups_within(sources["ra_deg"], sources["dec_deg"], p.blend_radius_arcsec)
+    radii = {p.of_epoch(k).blend_radius_arcsec for k in range(2)}
+    groups = {radius: groups_within(sources["ra_deg"], sources["dec_deg"], radius) for radius in radii}
     found = []
-    delivered = _in_all_bands(p, delivered)
+    delivered = _in_all_bands(p, _by_both_telescopes(p, delivered))
     polarized = true_polarization(p, delivered, sources)
     for key, rows in delivered.groupby("epoch_index", sort=True):
         k, rows = int(str(key)), rows.reset_index(drop=True)
-        table = _detect_in_all_bands(p, rows, sources, flux[k], groups)
+        taken = p.of_epoch(k)
+        now = _flux_at(p, taken.freq_mhz, sources, flux[k])
+        table = _detect_in_all_bands(taken, rows, sources, now, groups[taken.blend_radius_arcsec])
         folder = out / "incoming" / rows["epoch"].iloc[0]
         if images:
-            rows = rows.assign(path=_write_images_of_all_bands(folder, p, rows, sources, flux[k]))
+            rows = rows.assign(path=_write_images_of_all_bands(folder, taken, rows, sources, now))
         found.append(table)
         if p.stokes:
-            others = in_other_stokes(p, rows)
-            tables = [table, *_detect_polarized(p, others, sources, flux[k], polarized, first=len(rows))]
-            table = pd.concat(tables, ignore_index=True)
-            rows = pd.concat([rows.assign(stokes="I"), others.drop(columns="path", errors="ignore")], ignore_index=True)
-        _write_epoch(p, folder, rows, table)
+            others = in_other_stokes(p, rows.drop(columns="path", errors="ignore"))
+            if p.polarized_catalogs:
+                tables = [table, *_detect_polarized(taken, others, sources, now, polarized, first=len(rows))]
+                table = pd.concat(tables, ignore_index=True)
+            elif images:
+                others = others.assign(path=_write_polarized_images(folder, taken, others, (sources, now), polarized))
+            rows = pd.concat([rows.assign(stokes="I"), others], ignore_index=True)
+        _write_epoch(taken, folder, rows, table)
     counterparts = []
     for index, reference in enumerate(p.catalogs):
         rng = np.random.default_rng([p.seed, 3, index])
@@ -160,9 +172,23 @@ def simulate_survey(
     return truth
 
 
+def _by_both_telescopes(p: SurveyParameters, images: pd.DataFrame) -> pd.DataFrame:
+    """The images with their frequency; those of a second telescope with its own noise and errors."""
+    second = (images["epoch_index"] % 2 == 1).to_numpy() & (p.telescope_2 is not None)
+    images = images.assign(freq_mhz=np.where(second, p.of_epoch(1).freq_mhz, p.freq_mhz))
+    if p.telescope_2 is None:
+        return images
+    rng, n, two = np.random.default_rng([p.seed, 9]), int(second.sum()), p.telescope_2
+    images.loc[second, "rms_mjy_beam"] = rng.uniform(*two.rms_mjy_beam, n)
+    images.loc[second, "flux_mult"] = np.exp(rng.normal(0.0, two.flux_scale_sigma, n))
+    for name in ("dra_arcsec", "ddec_arcsec"):
+        images.loc[second, name] = rng.normal(0.0, two.offset_sigma_arcsec, n)
+    return images
+
+
 def _in_all_bands(p: SurveyParameters, images: pd.DataFrame) -> pd.DataFrame:
-    """The images with their frequency, and after those of each epoch the same at the other frequencies."""
-    parts = [images.assign(freq_mhz=p.freq_mhz)]
+    """The images, and after those of each epoch the same at the other frequencies."""
+    parts = [images]
     for number, freq_mhz in enumerate(p.other_bands_mhz):
         rng, n = np.random.default_rng([p.seed, 4, number]), len(images)
         again = images.assign(
@@ -221,6 +247,20 @@ def _write_images_of_all_bands(
         of_band = images["freq_mhz"].to_numpy() == freq_mhz
         here = _flux_at(p, freq_mhz, sources, flux_mjy)
         names[of_band] = write_images(folder, p, images[of_band], sources, here, rng)
+    return list(names)
+
+
+def _write_polarized_images(
+    folder: Path, p: SurveyParameters, images: pd.DataFrame, sky: tuple[pd.DataFrame, Floats], polarized: pd.DataFrame
+) -> list[str]:
+    """Write images of one epoch in other Stokes parameters, see `write_images`; the sky is in I."""
+    names = np.full(len(images), "", dtype=object)
+    for _, rows in images.reset_index(drop=True).groupby(["stokes", "freq_mhz"], sort=False):
+        stokes, freq_mhz = str(rows["stokes"].iloc[0]), float(rows["freq_mhz"].iloc[0])
+        rng = np.random.default_rng([p.seed, 10, int(rows["epoch_index"].iloc[0]), int(freq_mhz), "QUVL".index(stokes)])
+        flux = _flux_at(p, freq_mhz, *sky)
+        sources, signed = polarized_sky(sky[0], flux, polarized[polarized["stokes"] == stokes])
+        names[rows.index.to_numpy()] = write_images(folder, p, rows, sources, signed, rng)
     return list(names)
 
 
@@ -313,6 +353,8 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
     """One catalog an image, then the manifest: what the sensor takes as the end of a delivery."""
     folder.mkdir(parents=True, exist_ok=True)
     files = images["image"] + ".csv"
+    if "stokes" in images and not p.polarized_catalogs:
+        files = files.where(images["stokes"] == "I")
     # Digits beyond these are far below any error.
     rows = table.round(6).assign(ra_deg=table["ra_deg"].round(9), dec_deg=table["dec_deg"].round(9))
     # Rounding up may reach 360 itself.
@@ -323,7 +365,8 @@ def _write_epoch(p: SurveyParameters, folder: Path, images: pd.DataFrame, table:
     delivered = pa.Table.from_pandas(rows[list(CATALOG_COLUMNS)], preserve_index=False)
     first = np.searchsorted(table["image_index"], np.arange(len(images) + 1))
     for k, file in enumerate(files):
-        write_csv(delivered.slice(first[k], first[k + 1] - first[k]), folder / file, _CSV)
+        if isinstance(file, str):
+            write_csv(delivered.slice(first[k], first[k + 1] - first[k]), folder / file, _CSV)
     manifest = images.assign(
         catalogue=files,
         mjd_mid=images["mjd"],

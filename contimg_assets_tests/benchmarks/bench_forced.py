@@ -1,9 +1,10 @@
 """Forced fluxes at 10,000 positions of an image of 8,192 x 8,192 pixels, noise and its correlation measured as well.
 
-    python -m contimg_assets_tests.benchmarks.bench_forced [--positions N] [--side N] [--seeds N]
+    python -m contimg_assets_tests.benchmarks.bench_forced [--positions N] [--side N] [--seeds N] [--rows N]
 
 The image is read from a file through a memory map, as images of surveys are. A second part injects fluxes of -1 to 50
-rms, alone, in pairs of 0.7 to 1.5 beams and at edges, and prints how far found fluxes are from them, in their errors.
+rms, alone, in pairs of 0.7 to 1.5 beams and at edges, and prints how far found fluxes are from them, in their errors. A
+third writes forced fluxes of 100 epochs into a database, then those of one more.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.forced import write_forced
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.forced import forced_fluxes, noise_of
+from contimg_assets.schemas.forced import FORCED_FLUXES
 from contimg_assets.simulate.pixels import beam_noise
 from contimg_assets_tests.photometry.test_forced import BEAM, injected
 
@@ -70,14 +75,44 @@ def truth(seeds: int) -> None:
     print(pulls.assign(mean_err=pulls["std"] / pulls["n"] ** 0.5).round(4).to_string())
 
 
+def rows(n: int, epochs: int = 100) -> None:
+    """Write forced fluxes of many epochs into a database, and then those of one more, and of an old one again."""
+    rng, each = np.random.default_rng(3), n // epochs
+    sources = np.sort(rng.integers(0, 2**63, each))
+
+    def of_epoch(number: int) -> pa.Table:
+        numbers = [column.name for column in FORCED_FLUXES if str(column.type) == "double"]
+        columns: dict[str, object] = {name: np.abs(rng.normal(5.0, 1.0, each)) for name in numbers}
+        columns |= {"position": [f"{one:016x}" for one in sources], "monitored": False, "n_neighbors": 0, "reason": ""}
+        return FORCED_FLUXES.to_arrow(pd.DataFrame(columns).assign(image=f"image_{number}"))
+
+    with tempfile.TemporaryDirectory() as folder, ProductsDatabase(Path(folder) / "products.sqlite3") as database:
+        database.upgrade()
+        written = 0.0
+        for first in range(0, epochs, 10):
+            tables = {f"e{k:04d}": ("1", of_epoch(k)) for k in range(first, first + 10)}
+            start = time.process_time()
+            write_forced(database, tables, "1")
+            written += time.process_time() - start
+        size = (Path(folder) / "products.sqlite3").stat().st_size
+        print(f"{n:,} rows of {epochs} epochs: {written:.1f} s CPU, {size / n:.0f} bytes a row")
+        for what, name in (("one more epoch", "e9999"), ("an old epoch again", f"e{epochs // 2:04d}")):
+            table = of_epoch(epochs)
+            start = time.process_time()
+            write_forced(database, {name: ("2", table)}, "1")
+            print(f"{what} of {each:,} rows: {time.process_time() - start:.2f} s CPU")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--positions", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=8192)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     speed(options.positions, options.side)
     truth(options.seeds)
+    rows(options.rows)
 
 
 if __name__ == "__main__":

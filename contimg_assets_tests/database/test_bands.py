@@ -108,6 +108,34 @@ def test_images_of_another_band_make_no_source_new(database: ProductsDatabase) -
     assert sources["new_image"].isna().all()
 
 
+def test_what_one_band_shows_first_and_another_later_is_new_in_that_band_alone(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=20, n_epochs=3, detected=1.1, n_images=2)
+    survey.flux_seen[:] = 100.0
+    # Of two images each source is detected in one: low and then high, always high, and one that nobody saw at first.
+    survey.image_of[:] = 1
+    survey.image_of[0, :6] = 0
+    survey.seen[0, 6] = False
+    epochs = [in_both_bands(k, survey) for k in range(3)]
+    database.replace_epochs(epochs)
+    # A handful of sources says little of how many a finder loses.
+    found = database.new_in_band(max_false_chance=0.05)
+    rows = database.read_table("sources").set_index("id")
+    assert set(found["new_in"]) == {"1355MHz"}
+    assert len(found) == 6
+    assert (rows.loc[found["id"], "first_epoch"] == survey.names[0]).all()
+    assert (found["first_epoch"] == survey.names[1]).all()
+    assert (found["new_image"].str.startswith(survey.names[0])).all()
+    assert (found["new_significance"] > 5).all()
+    # In all bands there is one, which is in no band alone.
+    every = database.new_sources(max_false_chance=0.05)
+    assert len(every) == 1
+    assert not set(every["id"]) & set(found["id"])
+    assert database.new_in_band(since_mjd=float(found["first_mjd"].max()) + 1).empty
+    assert database.new_in_band(min_significance=1e6).columns.isin(found.columns).all()
+    database.replace_epochs([with_frequency(one, LOW) for one in epochs])
+    assert database.new_in_band(max_false_chance=1.0).empty
+
+
 @pytest.mark.parametrize("two", [False, True])
 def test_older_databases_learn_their_bands(database: ProductsDatabase, two: bool) -> None:
     epochs = alternating(2) if two else [with_frequency(one, LOW) for one in alternating(2)]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
+from contimg_assets.figures import summaries
 from contimg_assets.figures.canvas import (
     LIMIT,
     MARKED,
@@ -25,8 +26,9 @@ from contimg_assets.figures.canvas import (
     write_figure,
 )
 from contimg_assets.figures.light_curves import draw_light_curve, fluxes
-from contimg_assets.figures.summaries import draw_variability
+from contimg_assets.figures.summaries import draw_variability, plot_forced_fluxes
 from contimg_assets.figures.survey import center_of, draw_epochs, draw_image, draw_sky
+from contimg_assets.schemas.forced import FORCED_FLUXES
 from contimg_assets.schemas.variability import LIGHT_CURVE
 from contimg_assets_tests.database.survey import Survey
 from contimg_assets_tests.orchestration.names import HOSTILE
@@ -162,3 +164,21 @@ def test_small_pictures_show_the_same_with_a_fraction_of_the_bytes():
     before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float) for png in (whole, small))
     assert np.abs(before - after).mean() < 2.0
     assert np.mean(np.abs(before - after) > 50.0) < 0.005
+
+
+def test_forced_fluxes_are_drawn_with_the_limits_of_the_worst_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = FORCED_FLUXES.empty().reindex(range(4)).assign(
+        image=["good [1]$", "bad", "bad", "bad"], reason=["", "", "", "blank"], ra_deg=[10.0, 359.9, 0.1, 0.2],
+        dec_deg=[1.0, -2.0, -2.0, -2.0], flux_peak_mjy_beam=[5.0, -30.0, 10.0, np.nan],
+        flux_peak_err_mjy_beam=[1.0, 10.0, 10.0, np.nan],
+    )  # fmt: skip
+    drawn = []
+    monkeypatch.setattr(summaries, "small_png_of", lambda figure, dpi: drawn.append(figure) or b"")
+    plot_forced_fluxes(rows)
+    left, right = drawn[0].axes[:2]
+    assert "worst image: bad" in right.get_title()
+    assert "3 fluxes" in [text.get_text() for text in left.get_legend().get_texts()]
+    places = right.collections[0]
+    # Beside each other across RA 0, and a negative flux has the limit of no flux.
+    assert np.ptp(places.get_offsets()[:, 0]) == pytest.approx(0.2)
+    assert places.get_array().tolist() == pytest.approx([16.45, 26.45])

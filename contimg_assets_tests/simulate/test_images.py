@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from contimg_assets.config import Config
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.header import image_from_header
+from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.images import forced_photometry
 from contimg_assets.simulate import SurveyParameters, SurveyTruth, simulate_survey
+from contimg_assets.simulate.pixels import artifacts
 from contimg_assets.simulate.rigid import rigidly_moved
 from contimg_assets.sky.sphere import separation_arcsec
 
@@ -73,3 +78,46 @@ def test_fluxes_on_the_images_are_the_true_ones(survey: tuple[Path, SurveyTruth]
     # The crowd of fainter sources adds to the noise a little, and to the mean.
     assert pull.median() == pytest.approx(0.0, abs=0.2)
     assert pull.std() == pytest.approx(1.0, abs=0.15)
+
+
+def test_artifacts_are_around_bright_sources_and_leave_their_own_fluxes() -> None:
+    beam = PixelBeam.of_sky(12.0, 8.0, 30.0, np.array([[-2.0, 0.0], [0.0, 2.0]]))
+    one, other = (
+        artifacts((301, 301), ([150.0, 2.0], [150.0, 299.0]), [100.0, 1e-6], beam, np.random.default_rng(seed))
+        for seed in (1, 2)
+    )
+    y, x = np.indices(one.shape) - 150
+    distance = np.sqrt(beam.squared(x, y))
+    assert one[150, 150] == 0
+    assert np.abs(one[distance > 15.1]).max() < 1e-4
+    assert np.abs(one[(distance > 1) & (distance < 3)]).std() > 10
+    assert one[distance < 8].mean() < 0
+    # Of another image: other spokes, the same bowl.
+    assert np.abs(one - other).max() > 10
+    assert other[distance < 8].mean() == pytest.approx(one[distance < 8].mean(), rel=0.3)
+
+
+def test_a_survey_without_artifacts_says_nothing_of_them(survey: tuple[Path, SurveyTruth]) -> None:
+    assert "artifact" not in (survey[0] / "truth" / "parameters.json").read_text(encoding="utf-8")
+
+
+def test_images_with_artifacts_have_the_same_noise_and_the_same_fluxes_of_sources(
+    survey: tuple[Path, SurveyTruth], tmp_path: Path
+) -> None:
+    out, truth = survey
+    simulate_survey(tmp_path, PARAMETERS.model_copy(update={"artifact_fraction": 0.02}), images=True)
+    image = truth.images.iloc[1]
+    name = Path("incoming") / image["epoch"] / f"{image['image']}.fits"
+    with fits.open(out / name) as plain, fits.open(tmp_path / name) as changed:
+        difference = (changed[0].data - plain[0].data)[0, 0] * 1000
+        inside = truth.sources.assign(
+            off=separation_arcsec(truth.sources["ra_deg"], truth.sources["dec_deg"], image["ra_deg"], image["dec_deg"])
+        ).query("off < 4000")
+        brightest = inside.nlargest(1, "flux_mjy").iloc[0]
+        place = SkyCoord(brightest["ra_deg"], brightest["dec_deg"], unit="deg")
+        x, y = (int(np.rint(one)) for one in WCS(plain[0].header, naxis=2).world_to_pixel(place))
+    beside = difference[y - 12 : y + 13, x - 12 : x + 13]
+    assert np.abs(beside).max() > 0.005 * brightest["flux_mjy"]
+    assert np.abs(difference[y, x]) < 0.01 * brightest["flux_mjy"]
+    # Far from everything nothing is changed.
+    assert np.median(np.abs(difference[np.isfinite(difference)])) < 0.1 * image["rms_mjy_beam"]

@@ -19,9 +19,9 @@ from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.partitions import EPOCHS
 from contimg_assets.pipeline.chain import make_with_others
 from contimg_assets.pipeline.forced_photometry import (
-    ERRORS_HOLD,
     FITS_SUCCEED,
     IMAGES_USABLE,
+    NOISE_HOLDS,
     Forced,
     Positions,
 )
@@ -59,7 +59,7 @@ def build(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
             quality_check(STAGE, FITS_SUCCEED, "At most 20 % of the positions on an image have no flux."),
             quality_check(
                 STAGE,
-                ERRORS_HOLD,
+                NOISE_HOLDS,
                 "Fluxes at empty places of an image scatter by 0.9 to 1.1 of their errors. Nothing is held back.",
             ),
         ],

@@ -18,6 +18,7 @@ from contimg_assets.pipeline.chain import make_each
 from contimg_assets.pipeline.deliveries import delivery_version
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.outcomes import Check, Content
+from contimg_assets.pipeline.polarized_images import with_polarized_images
 from contimg_assets.pipeline.quality import positions_outside_field
 from contimg_assets.pipeline.same_content import KnownContents
 from contimg_assets.pipeline.stages import RAW_DETECTIONS as STAGE
@@ -84,7 +85,7 @@ def _read_at_rest(epoch: str, version: str, config: Config) -> tuple[EpochDetect
     """An epoch read while its files did not change, and the version of the files."""
     folder = config.incoming / epoch
     for _ in range(_READS):
-        found = read_epoch(folder, epoch, config, enforce_limits=False)
+        found = with_polarized_images(read_epoch(folder, epoch, config, enforce_limits=False), folder, epoch, config)
         before, version = version, delivery_version(folder, config.image_roots)
         if version == before:
             return found, version

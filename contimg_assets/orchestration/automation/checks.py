@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from contimg_assets.config import Automation
 from contimg_assets.ingest.manifest_text import MANIFEST
+from contimg_assets.orchestration.assets.products import FORCED_KEY
 from contimg_assets.orchestration.automation.jobs import OpenProject
 from contimg_assets.pipeline.findings import look
+from contimg_assets.pipeline.forced_errors import measured_factor, wrong_errors
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import RAW_DETECTIONS
@@ -59,6 +62,12 @@ def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.A
             "No image is refused or left uncorrected, no field has few ties, and light curves, variables and new "
             "sources can be given: what `contimg status` begins with.",
             nothing_needs_eyes,
+        ),
+        check(
+            FORCED_KEY,
+            "errors_hold",
+            "Forced fluxes of constant sources scatter by 0.9 to 1.1 of their errors about what other epochs say.",
+            errors_hold,
         ),
         check(
             dg.AssetKey(RAW_DETECTIONS.name),
@@ -106,6 +115,19 @@ def nothing_needs_eyes(project: Project) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         metadata={} if found is None else {"products": found.headline} | ({"what": _table(rows)} if len(rows) else {}),
         description="; ".join(f"{row.subject}: {row.what}" for row in rows[:_MAX_TOLD].itertuples()) or None,
+    )
+
+
+def errors_hold(project: Project) -> dg.AssetCheckResult:
+    """Whether errors of forced fluxes are right, by sources that do not vary; passed where there are too few."""
+    found = measured_factor(project.store, project.products)
+    wrong = wrong_errors(found)
+    known = {"scatter over errors": found.factor, "its error": found.factor_err} if np.isfinite(found.factor) else {}
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"fluxes": found.n, **known},
+        description="; ".join(wrong) or None,
     )
 
 

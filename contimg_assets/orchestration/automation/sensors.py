@@ -82,7 +82,8 @@ def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -
         register_epochs(context.instance, [epoch for epoch in known if epoch not in waiting])
 
         seen: Mapping[str, str] = json.loads(context.cursor) if context.cursor else {}
-        # Epochs without images have no event of theirs: what is made from images waits for it.
+        # Where no epoch has images nothing has an event: what is made from images waits for it. Where one has, the
+        # others have theirs too, so that sources that they bring are measured on the older images.
         images = _images_versions(project, [one for one in found if one.epoch in current])
         buckets = _bucket_digests({epoch: version + images.get(epoch, "") for epoch, version in current.items()})
         files = _catalog_file_versions(project)
@@ -201,10 +202,10 @@ def _catalog_file_versions(project: Project) -> dict[str, str]:
 
 
 def _images_versions(project: Project, deliveries: Iterable[Delivery]) -> dict[str, str]:
-    """Version of the FITS images of every epoch that has any."""
-    roots = project.config.image_roots
-    versions = {one.epoch: images_version(one.folder, roots) or NO_IMAGES for one in deliveries}
-    return {epoch: version for epoch, version in versions.items() if version != NO_IMAGES}
+    """Version of the FITS images of every epoch; of none where none has any."""
+    of_images = project.config.image_roots, project.config.paths.image_urls
+    versions = {one.epoch: images_version(one.folder, *of_images) or NO_IMAGES for one in deliveries}
+    return versions if set(versions.values()) - {NO_IMAGES} else {}
 
 
 def _bucket(epoch: str) -> str:

@@ -233,7 +233,7 @@ def report_deliveries(instance: dg.DagsterInstance, project: Project, epochs: Co
         if delivery.epoch in epochs:
             event = seen_outside(dg.AssetKey(INCOMING), versions.version(delivery.folder), delivery.epoch)
             instance.report_runless_asset_event(event)
-            images = images_version(delivery.folder, project.config.image_roots)
+            images = images_version(delivery.folder, project.config.image_roots, project.config.paths.image_urls)
             if images not in (None, NO_IMAGES):
                 instance.report_runless_asset_event(seen_outside(dg.AssetKey(FITS_IMAGES), images, delivery.epoch))
 
