@@ -6,7 +6,8 @@ from __future__ import annotations
 class ContimgError(Exception):
     """Base of all errors that this package raises on purpose, for what a user can cause and cure.
 
-    Its kinds are in `contimg_assets.errors`: ConfigError, InputError, SchemaError, QualityError, StoreError.
+    Its kinds are in `contimg_assets.errors`: ComputeError, ConfigError, InputError, SchemaError, QualityError,
+    StoreError.
 
     Examples
     --------
@@ -37,3 +38,7 @@ class QualityError(ContimgError):
 
 class StoreError(ContimgError):
     """The Parquet store or the products database does not hold what was asked for."""
+
+
+class ComputeError(ContimgError):
+    """The workers that the configuration names cannot do the work; the message says which, why, and the cure."""

@@ -12,7 +12,7 @@ from contimg_assets.config.automation import Automation
 from contimg_assets.config.bands import Bands
 from contimg_assets.config.catalogs import CatalogConfig
 from contimg_assets.config.checks import Checks
-from contimg_assets.config.compute import Compute
+from contimg_assets.config.compute import Compute, Slurm
 from contimg_assets.config.config import Config
 from contimg_assets.config.corrections import Corrections
 from contimg_assets.config.ingest import Ingest
@@ -53,6 +53,7 @@ __all__ = [
     "Monitor",
     "Paths",
     "Section",
+    "Slurm",
     "Stokes",
     "Variability",
     "check_association",

@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -106,6 +107,15 @@ def work_of(
         context.log,
         forced=context.run.tags.get(FORCE_TAG) == "true",
         blocking=frozenset(spec.name for spec in context.assets_def.check_specs if spec.blocking),
+        tell=partial(_tell_of_workers, context),
+    )
+
+
+def _tell_of_workers(context: dg.AssetExecutionContext, told: Mapping[str, str]) -> None:
+    """Say who helps, and where they are watched: at once, on the run's page, and with what it made."""
+    context.log.info("; ".join(f"{name}: {value}" for name, value in told.items()))
+    context.instance.add_run_tags(
+        context.run.run_id, {f"contimg/{name.replace(' ', '_')}": v for name, v in told.items()}
     )
 
 

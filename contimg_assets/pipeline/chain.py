@@ -16,7 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from contimg_assets.errors import ContimgError, InputError, QualityError, StoreError
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
-from contimg_assets.pipeline.executors import Executor, Task, executor_of
+from contimg_assets.pipeline.engines import executor_of
+from contimg_assets.pipeline.executors import Executor, Task, Tell
 from contimg_assets.pipeline.inputs import (
     STATE_AFTER,
     STATE_BEFORE,
@@ -65,6 +66,7 @@ class Work:
     asked : epochs that the run was asked for
     forced : whether they are made again even if they are fresh
     blocking : quality checks that keep an epoch from being published
+    tell : told of the workers on other machines, when there are any
     """
 
     stage: Stage
@@ -73,6 +75,7 @@ class Work:
     log: Log
     forced: bool = False
     blocking: frozenset[str] = frozenset()
+    tell: Tell | None = None
 
     @property
     def store(self) -> EpochStore:
@@ -126,7 +129,7 @@ class Work:
     @cached_property
     def executor(self) -> Executor:
         """Where the work on epochs is done."""
-        return executor_of(self.world.config.compute)
+        return executor_of(self.world.config.compute, self.store.root, self.tell)
 
     def maker(self, make: Make) -> Maker:
         """What makes an epoch of the stage, here or elsewhere."""
@@ -169,6 +172,11 @@ class Maker:
     code: str
     blocking: frozenset[str]
     make: Make
+
+    @property
+    def name(self) -> str:
+        """What is shown of it where it is worked on."""
+        return self.stage.name
 
     def __call__(self, epoch: str, inputs: Mapping[str, str], drawn: bool) -> Made:
         """Make an epoch; its figures too where it is ``drawn``.

@@ -1,8 +1,8 @@
 """Where the work on epochs is done: here, in threads, or in other processes; results and their order are the same.
 
 An `Executor` is asked for the results of tasks in their order, and may work ahead. It hands a thing to do to
-something that has ``submit(function, *arguments)`` and gives futures, as `concurrent.futures` has it: an engine that
-spans machines, such as Dask's ``Client.get_executor()``, is one more subclass of `_Helped`.
+something that has ``submit(function, *arguments)`` and gives futures, as `concurrent.futures` has it. The engine that
+spans machines is one more of them, in `dask_engine`; `engines` has the one that is configured.
 
 What fails elsewhere is done once more here. So errors are raised where they can be told as they are, a helper that was
 killed costs time and nothing else, and all executors end in the same failures with the same sentences.
@@ -19,9 +19,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor as Helpers
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent import futures
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from multiprocessing.connection import wait
 from types import ModuleType
@@ -29,12 +30,15 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from contimg_assets.config import Compute
+from contimg_assets.errors import ComputeError
 
 _LOG = logging.getLogger(__name__)
 _PACKAGE = __name__.partition(".")[0]
 R = TypeVar("R")
+Result = TypeVar("Result", covariant=True)
 Task = tuple[Any, ...]
+# Told of where the work is done, once that is known: by what it is called, the words or address to show.
+Tell = Callable[[Mapping[str, str]], None]
 
 # Work of a stage that is left must be longer than this, or other processes save nothing [s of a processor]: the first
 # ones load what the stages need, which takes three seconds, and later stages have them at once. A backfill of 20 epochs
@@ -60,6 +64,29 @@ class Executor(Protocol):
         """
 
 
+class Future(Protocol[Result]):
+    """What a helper was given to do."""
+
+    def result(self) -> Result:
+        """What came of it; raises what the work raised."""
+
+    def cancel(self) -> object:
+        """It is no longer wanted."""
+
+
+class Helpers(Protocol):
+    """Those that a thing to do is handed to."""
+
+    def submit(self, function: Callable[..., R], /, *arguments: Any) -> Future[R]:
+        """Hand it on.
+
+        Raises
+        ------
+        RuntimeError
+            If there are no helpers any more.
+        """
+
+
 class Serial:
     """Does each task here, when its result is asked for."""
 
@@ -69,8 +96,8 @@ class Serial:
             yield partial(work, *(task or ()))
 
 
-class _Helped:
-    """Has helpers, which start with the first task and end with the last one.
+class Helped:
+    """Has helpers, which are there from the first task to the last one.
 
     Parameters
     ----------
@@ -80,7 +107,7 @@ class _Helped:
     def __init__(self, n_at_once: int) -> None:
         self._n_at_once = n_at_once
 
-    def _helpers(self) -> Helpers:
+    def _helpers(self) -> AbstractContextManager[Helpers]:
         raise NotImplementedError
 
     def _sendable(self, work: Callable[..., R]) -> Callable[..., R] | None:
@@ -108,21 +135,21 @@ class _Helped:
                         future.cancel()
 
 
-class Threads(_Helped):
+class Threads(Helped):
     """Threads of this process: they share its memory, and the interpreter, which one of them has at a time."""
 
     def __init__(self, n_workers: int, n_at_once: int) -> None:
         super().__init__(n_at_once)
         self._n_workers = n_workers
 
-    def _helpers(self) -> Helpers:
+    def _helpers(self) -> AbstractContextManager[Helpers]:
         return ThreadPoolExecutor(self._n_workers, thread_name_prefix="epochs")
 
     def _sendable(self, work: Callable[..., R]) -> Callable[..., R] | None:
         return work
 
 
-class Processes(_Helped):
+class Processes(Helped):
     """Other processes of this machine, copies of one that has loaded what stages need.
 
     They end with this process, however it ends. Work that cannot be sent to another process, such as a function within
@@ -141,7 +168,7 @@ class Processes(_Helped):
         """Work that is shorter is done sooner here [s]."""
         return _LONG_S if Processes._began else _LONG_AT_FIRST_S
 
-    def _helpers(self) -> Helpers:
+    def _helpers(self) -> AbstractContextManager[Helpers]:
         Processes._began = True
         # Not copies of this process: it has threads, and a lock that one of them holds would stay locked for ever. What
         # it has loaded so far is loaded once, in the process that they are copies of.
@@ -150,10 +177,7 @@ class Processes(_Helped):
         return _ProcessPool(self._n_workers, context, initializer=_begin_helping)
 
     def _sendable(self, work: Callable[..., R]) -> Callable[..., R] | None:
-        try:
-            return partial(_unpacked_and_done, pickle.dumps(work))
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return None
+        return packed(work)
 
 
 class Auto:
@@ -175,18 +199,6 @@ class Auto:
                 yield from self._helped.results(work, left, n_left)
 
 
-def executor_of(compute: Compute) -> Executor:
-    """The executor that the configuration asks for."""
-    n_workers = compute.n_workers
-    n_at_once = n_workers * compute.epochs_ahead
-    if compute.executor == "serial" or (compute.executor == "auto" and n_workers == 1):
-        return Serial()
-    if compute.executor == "threads":
-        return Threads(n_workers, n_at_once)
-    processes = Processes(n_workers, n_at_once)
-    return processes if compute.executor == "processes" else Auto(processes)
-
-
 def _submitted(helpers: Helpers, work: Callable[..., R], task: Task) -> Future[R] | None:
     try:
         return helpers.submit(work, *task)
@@ -200,6 +212,9 @@ def _result(work: Callable[..., R], task: Task | None, future: Future[R] | None)
         if future is not None:
             try:
                 return future.result()
+            except ComputeError:
+                # Done here it would do to this process what it has done to its helpers.
+                raise
             except Exception as error:  # noqa: BLE001 - raised here, where it can be told, by doing it once more
                 _LOG.debug("done once more, for elsewhere it ended with %r", error)
         return work(*(task or ()))
@@ -222,7 +237,7 @@ class _ProcessPool(ProcessPoolExecutor):
     They need nothing of it, and one without ``if __name__ == "__main__"`` would run everything once more in each.
     """
 
-    def submit(self, function: Callable[..., R], /, *arguments: Any, **named: Any) -> Future[R]:
+    def submit(self, function: Callable[..., R], /, *arguments: Any, **named: Any) -> futures.Future[R]:
         # A process is started when there is something for it to do.
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
@@ -230,6 +245,14 @@ class _ProcessPool(ProcessPoolExecutor):
             return super().submit(function, *arguments, **named)
         finally:
             sys.modules["__main__"] = main
+
+
+def packed(work: Callable[..., R]) -> Callable[..., R] | None:
+    """The work as it is sent to other processes, each of which unpacks it once; None if it cannot be sent."""
+    try:
+        return partial(_unpacked_and_done, pickle.dumps(work))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
 
 
 @lru_cache(maxsize=4)

@@ -91,7 +91,7 @@ def make_project(root: Path, tables: list[pd.DataFrame], executor: str = "auto")
         }
     ).to_parquet(root / "catalogs" / "truth.parquet", index=False)
     catalog = {"path": "catalogs/truth.parquet", "freq_mhz": 1400.0, "beam_arcsec": 15.0}
-    content = {"catalogs": {"truth": catalog}, "compute": {"executor": executor}}
+    content = {"catalogs": {"truth": catalog}, "compute": {"engine": executor}}
     (root / FILE_NAME).write_text(yaml.safe_dump(content), encoding="utf-8")
     (root / "incoming").mkdir()
     return Project(load_config(root / FILE_NAME))
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--images", type=int, default=N_IMAGES, help="images in an epoch")
-    parser.add_argument("--executor", default="auto", choices=["auto", "serial", "threads", "processes"])
+    parser.add_argument("--executor", default="auto", choices=["auto", "serial", "threads", "processes", "dask"])
     parser.add_argument("--elsewhere", help="sources in another part of the sky, such as 2000,20000,60000")
     arguments = parser.parse_args()
     shape = {"images_per_epoch": arguments.images, "completeness": 1.0}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from contimg_assets.pipeline import dask_engine
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
-KINDS = ("serial", "threads", "processes")
+KINDS = ("serial", "threads", "processes", "dask")
 # What differs from run to run whatever is done: keys of events and what a record of an epoch says of its files.
 Events = list[tuple[str, str | None, str | None, tuple[tuple[str, str], ...]]]
 
@@ -31,10 +37,10 @@ def events(project: TestProject) -> Events:
     return found
 
 
-def told(project: TestProject, kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def told(project: TestProject, kind: str, monkeypatch: pytest.MonkeyPatch, n_workers: int = 2) -> dict[str, Any]:
     """What comes of a history with a bad epoch, which is mended, and with one that comes late."""
     monkeypatch.chdir(project.folder)
-    project.configure(compute={"executor": kind, "workers": 2})
+    project.configure(compute={"engine": kind, "workers": n_workers})
     first, second, third, fourth = project.epochs
     project.deliver(first, third, fourth)
     catalogue = next(
@@ -71,9 +77,63 @@ def test_rows_events_and_failures_are_the_same(
     kind: str, serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = told(make_project(tmp_path / "project", survey), kind, monkeypatch)
+    assert_same(other, serial)
+
+
+def assert_same(other: dict[str, Any], serial: dict[str, Any]) -> None:
     assert_same_rows(other["rows"], serial["rows"])
     assert other["failed"] == serial["failed"]
     assert other["attempts"] == serial["attempts"]
     # Aliases tell of names that were in use on the way: the same here, for the way is the same.
     pd.testing.assert_frame_equal(other["rows"]["source_aliases"], serial["rows"]["source_aliases"])
     assert other["events"] == serial["events"]
+
+
+class Trouble(threading.Thread):
+    """Kills two workers of Dask while epochs are worked on, then the scheduler, then two workers more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+        self.n_killed, self.scheduler_killed = 0, False
+
+    def run(self) -> None:
+        while self.n_killed < 4 and not self.over.wait(0.7):
+            for connection in list(dask_engine._CONNECTIONS.values()):
+                if connection.users and connection.cluster is not None:
+                    self._harm(connection)
+
+    def _harm(self, connection: dask_engine.Connection) -> None:
+        if self.n_killed == 2 and not self.scheduler_killed:
+            assert connection.cluster is not None
+            connection.cluster.kill()
+            self.scheduler_killed = True
+            return
+        with suppress(OSError, RuntimeError, CancelledError):
+            pid = min(connection.client.run(os.getpid).values(), default=0)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                self.n_killed += 1
+
+
+@pytest.mark.slow
+def test_rows_are_the_same_with_four_workers_of_dask(
+    serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same(told(make_project(tmp_path / "project", survey), "dask", monkeypatch, 4), serial)
+
+
+@pytest.mark.slow
+def test_rows_are_the_same_when_workers_and_the_scheduler_are_killed(
+    serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = Trouble()
+    trouble.start()
+    try:
+        other = told(make_project(tmp_path / "project", survey), "dask", monkeypatch, 1)
+    finally:
+        trouble.over.set()
+        trouble.join()
+    assert trouble.n_killed == 4
+    assert trouble.scheduler_killed
+    assert_same(other, serial)

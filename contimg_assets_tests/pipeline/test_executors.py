@@ -15,9 +15,13 @@ import pytest
 
 from contimg_assets.config import Compute
 from contimg_assets.errors import InputError
-from contimg_assets.pipeline.executors import Auto, Executor, Processes, Serial, Task, Threads, executor_of
+from contimg_assets.pipeline.dask_engine import Dask
+from contimg_assets.pipeline.engines import executor_of
+from contimg_assets.pipeline.executors import Auto, Executor, Processes, Serial, Task, Threads
 
-EXECUTORS = [Serial(), Threads(2, 4), Processes(2, 4), Auto(Processes(2, 4))]
+# One worker of Dask, whose tasks have less to wait for on a machine of two cores.
+DASK = Compute(engine="dask", workers=1, epochs_ahead=4)
+EXECUTORS = [Serial(), Threads(2, 4), Processes(2, 4), Auto(Processes(2, 4)), Dask(DASK)]
 every_executor = pytest.mark.parametrize("executor", EXECUTORS, ids=lambda one: type(one).__name__)
 
 
@@ -109,9 +113,11 @@ def test_short_work_is_done_here() -> None:
     [
         (Compute(), Auto),
         (Compute(workers=1), Serial),
-        (Compute(executor="serial"), Serial),
-        (Compute(executor="threads", workers=3), Threads),
+        (Compute(engine="serial"), Serial),
+        (Compute(engine="threads", workers=3), Threads),
+        (Compute(engine="processes"), Processes),
         (Compute(executor="processes"), Processes),
+        (DASK, Dask),
     ],
 )
 def test_the_configuration_chooses(compute: Compute, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,90 @@
+"""A process that starts Dask's scheduler and workers, and ends them when whoever started it ends.
+
+    python -m contimg_assets.pipeline.dask_cluster < {"cluster": "local" or "slurm", "options": {...}}
+
+It says the scheduler's address in a line of JSON, and stays until its input ends: a run that is killed leaves neither
+workers nor jobs. Apart from the run, so that the scheduler has a processor of its own, and that no worker executes the
+script that the run was started with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Nothing else of this package: each worker loads this module too before it can begin.
+if TYPE_CHECKING:
+    from contimg_assets.config import Compute
+
+# Where the job script that is shown names the scheduler, which has no address before it runs.
+SCHEDULER = "tcp://SCHEDULER:PORT"
+
+
+def wish(compute: Compute) -> dict[str, Any]:
+    """What the process is asked to start, as it is written to its input."""
+    if compute.cluster == "slurm":
+        return {"cluster": "slurm", "options": _of_jobs(compute), "workers": compute.n_workers}
+    options = {
+        "n_workers": compute.n_workers,
+        "threads_per_worker": 1,
+        "memory_limit": compute.memory_bytes,
+        "processes": True,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "local_directory": tempfile.gettempdir(),
+        "silence_logs": "CRITICAL",
+    }
+    return {"cluster": "local", "options": options}
+
+
+def job_script(compute: Compute) -> str:
+    """The script that each job of Slurm runs.
+
+    Parameters
+    ----------
+    compute : with ``cluster: slurm``
+    """
+    job: Any = import_module("dask_jobqueue.slurm").SLURMJob
+    return str(job(SCHEDULER, name="contimg", **_of_jobs(compute)).job_script())
+
+
+def _of_jobs(compute: Compute) -> dict[str, Any]:
+    """What dask-jobqueue is told of a job; what is not given may come from its own configuration files."""
+    slurm = compute.slurm
+    return {
+        "cores": slurm.workers_per_job,
+        "processes": slurm.workers_per_job,
+        "memory": f"{compute.memory_bytes * slurm.workers_per_job} B",
+        "queue": slurm.partition,
+        "account": slurm.account,
+        "walltime": slurm.walltime,
+        "interface": slurm.interface,
+        "local_directory": slurm.scratch,
+        "job_extra_directives": list(slurm.directives),
+        "job_script_prologue": list(slurm.before),
+        "death_timeout": f"{compute.wait_minutes * 60:.0f}",
+        "job_name": "contimg",
+        "python": sys.executable,
+    }
+
+
+def main() -> None:
+    """Start, say where, and wait."""
+    asked = json.loads(sys.stdin.readline())
+    cluster: Any
+    if asked["cluster"] == "slurm":
+        jobs = import_module("dask_jobqueue").SLURMCluster
+        cluster = jobs(**asked["options"], scheduler_options={"dashboard_address": ":0"})
+        cluster.scale(n=asked["workers"])
+    else:
+        cluster = import_module("distributed").LocalCluster(**asked["options"])
+    with cluster:
+        print(json.dumps({"address": cluster.scheduler_address}), flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
