@@ -135,7 +135,7 @@ def test_runs_that_are_the_first_at_the_same_time_do_not_spoil_dagsters_storage(
     code = (
         "from pathlib import Path; from contimg_assets.orchestration.runs.instance import open_instance as o; o(Path())"
     )
-    both = [subprocess.Popen([sys.executable, "-c", code], cwd=project.folder) for _ in range(3)]
-    assert [process.wait(240) for process in both] == [0, 0, 0]
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=project.folder) for _ in range(2)]
+    assert [process.wait(240) for process in both] == [0, 0]
     with open_instance(project.folder) as instance:
         assert instance.get_runs() == []

@@ -39,11 +39,25 @@ def parts(project: TestProject, stage: str, epoch: str) -> dict[int, str]:
     return dict(zip(table["cell"], table["version"], strict=True))
 
 
-def rows_from_scratch(strip: Path, folder: Path, epochs: list[str]) -> dict[str, pd.DataFrame]:
+def from_scratch(strip: Path, folder: Path, epochs: list[str]) -> TestProject:
     project = make_project(folder, strip)
     project.deliver(*epochs)
     assert project.run().complete
-    return project.rows()
+    return project
+
+
+@pytest.fixture(scope="module")
+def of_two(strip: Path, tmp_path_factory: pytest.TempPathFactory) -> TestProject:
+    """The first two epochs, everything made; to be copied and not to be changed."""
+    folder = tmp_path_factory.mktemp("two") / "project"
+    return from_scratch(strip, folder, [path.name for path in sorted((strip / "incoming").iterdir())[:2]])
+
+
+@pytest.fixture(scope="module")
+def of_three(strip: Path, tmp_path_factory: pytest.TempPathFactory) -> TestProject:
+    """The first three, likewise."""
+    folder = tmp_path_factory.mktemp("three") / "project"
+    return from_scratch(strip, folder, [path.name for path in sorted((strip / "incoming").iterdir())[:3]])
 
 
 def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_path: Path) -> None:
@@ -69,7 +83,8 @@ def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_pat
     project.deliver(epochs[3])
     assert project.run().complete
     left = [epoch for epoch in epochs if epoch != gone]
-    assert_same_rows(project.rows(), rows_from_scratch(strip, tmp_path / "scratch", left), without={"source_aliases"})
+    scratch = from_scratch(strip, tmp_path / "scratch", left)
+    assert_same_rows(project.rows(), scratch.rows(), without={"source_aliases"})
     # What no record names any more is tidied away, and nothing else.
     assert tidy_store(project.project, older_than_hours=1.0) == []
     removed = {path for path, _ in tidy_store(project.project, older_than_hours=0.0)}
@@ -79,17 +94,14 @@ def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_pat
 
 
 @pytest.mark.parametrize("stage", _FOLDS)
-def test_a_part_that_is_gone_or_damaged_is_refused_found_and_mended(strip: Path, tmp_path: Path, stage: str) -> None:
-    project = make_project(tmp_path / "project", strip)
+def test_a_part_that_is_gone_or_damaged_is_refused_found_and_mended(
+    of_two: TestProject, of_three: TestProject, tmp_path: Path, stage: str
+) -> None:
+    shutil.copytree(of_two.folder, tmp_path / "project")
+    project = TestProject(tmp_path / "project", of_two.survey)
     epochs = project.epochs
-    project.deliver(*epochs[:2])
-    assert project.run().complete
-    expected = rows_from_scratch(strip, tmp_path / "scratch", epochs[:3])
     # Of a cell that the third epoch looks at.
-    other = make_project(tmp_path / "other", strip)
-    other.deliver(*epochs[:3])
-    assert other.run().complete
-    before, after = parts(other, stage, epochs[1]), parts(other, stage, epochs[2])
+    before, after = parts(of_three, stage, epochs[1]), parts(of_three, stage, epochs[2])
     cell = next(cell for cell in before if before[cell] != after.get(cell))
     file = project.folder / "store" / stage / PARTS_FOLDER / f"{_FOLDS[stage]}-{cell}-{before[cell]}.parquet"
     table = pq.read_table(file, partitioning=None)
@@ -101,4 +113,4 @@ def test_a_part_that_is_gone_or_damaged_is_refused_found_and_mended(strip: Path,
     assert mend_store(project.project, faults) == []
     assert project.run().complete
     assert check_store(project.project) == []
-    assert_same_rows(project.rows(), expected)
+    assert_same_rows(project.rows(), of_three.rows())
