@@ -129,7 +129,7 @@ class Work:
     @cached_property
     def executor(self) -> Executor:
         """Where the work on epochs is done."""
-        return executor_of(self.world.config.compute, self.store.root, self.tell)
+        return executor_of(self.world.config.compute, self.world.config.store, self.tell)
 
     def maker(self, make: Make) -> Maker:
         """What makes an epoch of the stage, here or elsewhere."""
