@@ -183,10 +183,14 @@ def _images(connection: Connection, epoch: str) -> pd.DataFrame:
 def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
     """source_id and band of the sources that an epoch detects."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
+    return bulk.fetch(connection, _of_sources(a.source_id, m.band).where(a.epoch == epoch).distinct())
+
+
+def _of_sources(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Columns of detections and of the associations that give them to sources."""
+    a, m = TABLES["associations"].c, TABLES["measurements"].c
     same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
-    query = sa.select(a.source_id, m.band).join(TABLES["measurements"], same).distinct()
-    detected = sa.not_(m.forced)
-    return bulk.fetch(connection, query.where(a.epoch == epoch, detected))
+    return sa.select(*columns).join_from(TABLES["associations"], TABLES["measurements"], same).where(sa.not_(m.forced))
 
 
 def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
@@ -199,11 +203,8 @@ def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
 def _single(connection: Connection, epoch: str) -> pd.DataFrame:
     """Detections that stand alone, each with its source, the only one of that in the epoch and band."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
-    columns = (m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
-    query = sa.select(*columns).join(TABLES["measurements"], same)
-    together = sa.or_(m.forced, m.has_siblings)
-    rows = bulk.fetch(connection, query.where(a.epoch == epoch, m.duplicate_of.is_(None), sa.not_(together)))
+    query = _of_sources(m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
+    rows = bulk.fetch(connection, query.where(a.epoch == epoch, m.duplicate_of.is_(None), sa.not_(m.has_siblings)))
     alone = rows.drop(columns="copied").merge(of_one_source(rows), on=["source_id", "measurement_id"])
     return alone.drop_duplicates(["source_id", "band"], keep=False)
 
@@ -255,12 +256,10 @@ def against_other_epochs(database: ProductsDatabase, epoch: str, fluxes: pd.Data
 def _other_points(connection: Connection, epoch: str, sources: npt.NDArray[np.object_]) -> pd.DataFrame:
     """Trusted detections of sources in other epochs."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
     columns = (a.source_id, m.band, m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_scale_err)
-    query = sa.select(*columns).join(TABLES["measurements"], same)
-    query = query.where(a.source_id.in_(bulk.set_of_ids(connection, sources)), a.epoch != epoch, m.trusted)
-    detected = sa.and_(sa.not_(m.forced), m.duplicate_of.is_(None))
-    return bulk.fetch(connection, query.where(detected, m.flux_peak_corr_mjy_beam.is_not(None)))
+    of_others = a.source_id.in_(bulk.set_of_ids(connection, sources)), a.epoch != epoch
+    good = m.trusted, m.duplicate_of.is_(None), m.flux_peak_corr_mjy_beam.is_not(None)
+    return bulk.fetch(connection, _of_sources(*columns).where(*of_others, *good))
 
 
 def written_forced(database: ProductsDatabase) -> dict[str, tuple[str, str]]:

@@ -17,7 +17,7 @@ from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of, stamp_reach
 from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, box_medians, box_of, measure_noise
 from contimg_assets.reading.files import is_url
-from contimg_assets.reading.fits_images import RemoteImage, SkyImage, open_image, open_map, open_remote
+from contimg_assets.reading.fits_images import RemoteImage, SkyImage, open_delivered, open_map
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.sky.arrays import Floats
 
@@ -88,11 +88,8 @@ def forced_photometry(
     if is_url(image):
         if rms_map is not None or background_map is not None:
             raise InputError(f"{image}: maps are not used of remote images; leave rms_map and background_map out")
-        with open_remote(str(image)) as remote:
-            return measure_remote(remote, places, beside)
-    with open_image(Path(image)) as opened:
-        noise = image_noise(opened, rms_map, background_map)
-        return measure_positions(opened, places, beside, noise)
+        return measure_image(str(image), places, beside)
+    return measure_image(Path(image), places, beside, maps=(rms_map, background_map))
 
 
 def _places(table: TableLike, what: str) -> pd.DataFrame:
@@ -112,24 +109,27 @@ def measure_positions(image: SkyImage, places: pd.DataFrame, beside: pd.DataFram
 
 
 def measure_image(
-    image: Path | str, places: pd.DataFrame, stated: Mapping[str, float], rms_map: Path | None = None
+    image: Path | str,
+    places: pd.DataFrame,
+    beside: pd.DataFrame,
+    stated: Mapping[str, float] | None = None,
+    maps: tuple[Path | str | None, Path | str | None] = (None, None),
 ) -> pd.DataFrame:
-    """`forced_photometry` on the image of a manifest, a file or a URL.
+    """`forced_photometry` on an image, a file or a URL.
 
     Parameters
     ----------
-    places : DataFrame
+    places, beside : DataFrame
         ra_deg and dec_deg in the image's own frame [deg].
-    stated : mapping
+    stated : mapping, optional
         What the manifest says of it, see `contimg_assets.reading.fits_images.open_image`.
-    rms_map : Path, optional
-        Of a file.
+    maps : tuple of two
+        rms and background, of a file; none are used of a URL.
     """
-    if isinstance(image, str):
-        with open_remote(image, stated) as remote:
-            return measure_remote(remote, places, places[:0])
-    with open_image(image, stated) as opened:
-        return measure_positions(opened, places, places[:0], image_noise(opened, rms_map))
+    with open_delivered(image, stated) as opened:
+        if isinstance(opened, RemoteImage):
+            return measure_remote(opened, places, beside)
+        return measure_positions(opened, places, beside, image_noise(opened, *maps))
 
 
 def measure_remote(image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts, cutout_of
 from contimg_assets.reading.files import resolve_image
-from contimg_assets.reading.fits_images import open_image, open_remote
+from contimg_assets.reading.fits_images import open_delivered
 
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
 SIZE_BEAMS, _NEIGHBOR_BEAMS = 10.0, 5.0
@@ -90,7 +90,7 @@ def _on_image(
     where = f"{folder / 'images.csv'}: column 'path'"
     path = resolve_image(image["path"], folder, config.image_roots, config.paths.image_urls, where)
     stated = {name: image[name] for name in _STATED}
-    with open_remote(path, stated) if isinstance(path, str) else open_image(path, stated) as opened:
+    with open_delivered(path, stated) as opened:
         cutout = cutout_of(opened, place["ra_deg"], place["dec_deg"], size, others)
     return SourceCutout(
         epoch=image["epoch"],

@@ -172,10 +172,9 @@ class Forced:
 
 def _opened(path: Path | str, image: Mapping[Any, Any]) -> AbstractContextManager[SkyImage | RemoteImage]:
     # Most surveys have no images, and what opens them takes half a second to load.
-    from contimg_assets.reading.fits_images import open_image, open_remote
+    from contimg_assets.reading.fits_images import open_delivered
 
-    stated = {key: image[key] for key in _STATED}
-    return open_remote(path, stated) if isinstance(path, str) else open_image(path, stated)
+    return open_delivered(path, {key: image[key] for key in _STATED})
 
 
 def _noise_of(opened: SkyImage | RemoteImage, maps: list[Path | None], stored: pd.DataFrame) -> ImageNoise | None:

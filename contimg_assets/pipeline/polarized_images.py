@@ -62,4 +62,5 @@ def _in_image(image: pd.Series, own: pd.DataFrame, folder: Path, epoch: str, con
     if files.rms_map is not None:
         rms_map = resolve_inside(files.rms_map, folder, config.image_roots, f"{manifest}: column 'rms_map'")
     stated = {name: float(image[name]) for name in _STATED}
-    return rows_at_detections(image, own, measure_image(path, own[["ra_deg", "dec_deg"]], stated, rms_map), epoch)
+    places = own[["ra_deg", "dec_deg"]]
+    return rows_at_detections(image, own, measure_image(path, places, places[:0], stated, (rms_map, None)), epoch)

@@ -11,7 +11,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -217,6 +217,13 @@ def mjy_beam_of(header: fits.Header, named: str) -> float:
         raise InputError(
             f"{named} has BUNIT {unit!r}, which is no flux density per beam; correct it, such as to 'Jy/beam'"
         ) from error
+
+
+def open_delivered(
+    image: Path | str, stated: Mapping[str, float] | None = None
+) -> AbstractContextManager[SkyImage | RemoteImage]:
+    """Open the image of a manifest, a file or a URL, which `resolve_image` tells apart: `open_image`, `open_remote`."""
+    return open_remote(image, stated) if isinstance(image, str) else open_image(image, stated)
 
 
 @contextmanager
