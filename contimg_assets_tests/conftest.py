@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def nothing_drawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         draw(patch, 0, lambda figure, dpi: b"not drawn in tests")
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_of_dask() -> Iterator[None]:
+    """Those of a file are no other's: what one has done to them, such as killing them, is not felt elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        # They are asked for functions of the tests too, wherever the run that starts them is.
+        patch.setenv("PYTHONPATH", str(_HERE.parent), prepend=os.pathsep)
+        yield
+    if engine := sys.modules.get("contimg_assets.pipeline.dask_engine"):
+        engine.close_all()
 
 
 @pytest.fixture

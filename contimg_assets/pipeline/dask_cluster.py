@@ -10,6 +10,7 @@ script that the run was started with.
 from __future__ import annotations
 
 import json
+import select
 import sys
 import tempfile
 from importlib import import_module
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Where the job script that is shown names the scheduler, which has no address before it runs.
 SCHEDULER = "tcp://SCHEDULER:PORT"
+# How often it is looked whether a worker of this machine is gone for good.
+_LOOK_S = 2.0
 
 
 def wish(compute: Compute) -> dict[str, Any]:
@@ -75,15 +78,21 @@ def main() -> None:
     """Start, say where, and wait."""
     asked = json.loads(sys.stdin.readline())
     cluster: Any
+    look_s: float | None = None
     if asked["cluster"] == "slurm":
         jobs = import_module("dask_jobqueue").SLURMCluster
         cluster = jobs(**asked["options"], scheduler_options={"dashboard_address": ":0"})
         cluster.scale(n=asked["workers"])
     else:
         cluster = import_module("distributed").LocalCluster(**asked["options"])
+        look_s = _LOOK_S
     with cluster:
         print(json.dumps({"address": cluster.scheduler_address}), flush=True)
-        sys.stdin.read()
+        # Ready to be read when it ends: nothing more is written to it.
+        while not select.select([sys.stdin], [], [], look_s)[0]:
+            # Dask lets go of what looks after a worker if the worker is not there 15 s after it was killed, also where
+            # it is just beginning again after another death, and where it was retired; then there are too few.
+            cluster.scale(asked["options"]["n_workers"])
 
 
 if __name__ == "__main__":

@@ -178,9 +178,12 @@ class Connection:
                 versions = _told_by(client, _asked_for_versions())
                 seen = {} if shared is None else _seen_by(client, shared)
                 info = client.scheduler_info()["workers"]
-                break
+                if any(worker in info for worker in versions):
+                    break
         else:
-            raise ComputeError(f"the Dask scheduler at {self.address} was lost {_TRIES} times; look at its log")
+            raise ComputeError(
+                f"the Dask scheduler at {self.address}, or all its workers, were lost {_TRIES} times; look at the logs"
+            )
         # One that was lost meanwhile is no fault.
         _refuse_others({worker: one for worker, one in versions.items() if worker in info})
         _refuse_blind({worker: one for worker, one in seen.items() if worker in info}, shared)

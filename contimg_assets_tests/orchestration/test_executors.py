@@ -16,7 +16,7 @@ import pytest
 from contimg_assets.pipeline import dask_engine
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
-KINDS = ("serial", "threads", "processes", "dask")
+KINDS = ("threads", "processes")
 # What differs from run to run whatever is done: keys of events and what a record of an epoch says of its files.
 Events = list[tuple[str, str | None, str | None, tuple[tuple[str, str], ...]]]
 
@@ -72,7 +72,7 @@ def test_a_bad_epoch_stops_no_other(serial: dict[str, Any], survey: Path) -> Non
     assert sorted(serial["rows"]["epochs"]["epoch"]) == epochs
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", KINDS)
 def test_rows_events_and_failures_are_the_same(
     kind: str, serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from contimg_assets.pipeline.engines import executor_of
 from contimg_assets.pipeline.executors import Auto, Executor, Processes, Serial, Task, Threads
 
 # One worker of Dask, whose tasks have less to wait for on a machine of two cores.
-DASK = Compute(engine="dask", workers=1, epochs_ahead=4)
+DASK = Compute(engine="dask", workers=1, epochs_ahead=4, wait_minutes=2)
 EXECUTORS = [Serial(), Threads(2, 4), Processes(2, 4), Auto(Processes(2, 4)), Dask(DASK)]
 every_executor = pytest.mark.parametrize("executor", EXECUTORS, ids=lambda one: type(one).__name__)
 
