@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -60,11 +59,11 @@ def test_materialising_an_epoch_twice_leaves_the_same_rows(finished: TestProject
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[11::12], ids=str)
 def test_any_order_of_arrival_ends_in_the_same_rows(
-    project: TestProject, from_scratch: dict[str, pd.DataFrame], order: tuple[int, ...]
+    project: TestProject, from_scratch: dict[str, pd.DataFrame]
 ) -> None:
-    for place in order:
+    # Other orders, of smaller skies: pipeline/test_chain.py without Dagster, test_histories.py with it.
+    for place in (1, 3, 2, 0):
         project.deliver(project.epochs[place])
         assert project.run().complete
     # Aliases tell of names that were in use on the way; everything else is a function of the data alone.
@@ -168,8 +167,8 @@ def test_what_epochs_say_of_each_other_does_not_depend_on_their_arrival(
     project: TestProject, tmp_path: Path, survey: Path, corrections: dict[str, Any]
 ) -> None:
     project.configure(corrections=corrections)
-    for place in (2, 0, 3, 1):
-        project.deliver(project.epochs[place])
+    for places in ((2, 3), (0, 1)):
+        project.deliver(*(project.epochs[place] for place in places))
         assert project.run().complete
     assert project.run().run_ids == []
     scratch = make_project(tmp_path / "scratch", survey)
