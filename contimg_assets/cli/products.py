@@ -392,19 +392,31 @@ def export(
         str,
         typer.Argument(
             help="Table or view; 'variables': sources with q-values; 'spectral_indices': of sources of several bands; "
-            "'pairs': all pairs (Parquet)"
+            "'pairs': all pairs (Parquet); 'hats': sources with light curves as a folder that LSDB opens"
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="File to write; <table>.<format> here if not given")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; <table>.<format> here if not given, sources_hats/ for 'hats'")
+    ] = None,
     format: Annotated[
         Literal["parquet", "votable", "csv", "fits"] | None, typer.Option(help="By the suffix of --out if not given")
     ] = None,
     min_abs_vs: Annotated[float, typer.Option(min=0, help="'pairs': smallest |Vs|")] = 0.0,
+    margin_arcsec: Annotated[
+        float, typer.Option(min=1, help="'hats': margin kept with each tile; no cross-match can reach farther")
+    ] = 60.0,
 ) -> None:
-    """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS."""
+    """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS; or all sources to HATS."""
     from contimg_assets.database import export as files
+    from contimg_assets.database.export_hats import HATS_NAME, export_hats
 
     database = open_products()
+    if table == HATS_NAME:
+        if format is not None:
+            raise typer.BadParameter("'hats' has a form of its own; leave --format out")
+        folder = out or Path("sources_hats")
+        console.print(f"Wrote {export_hats(database, folder, margin_arcsec)} source(s) to {folder}/.")
+        return
     file = out or Path(f"{table}.{'xml' if format == 'votable' else format or 'parquet'}")
     n_rows = files.export(database, table, file, format, min_abs_vs)
     console.print(f"Wrote {n_rows} row(s) to {file}.")

@@ -113,7 +113,7 @@ def export_table(database: ProductsDatabase, name: str, file: Path, format: str 
         raise InputError(f"there is no table {name!r}; tables are {', '.join(exportable())}")
     with replacing(file) as temporary, reading(database.engine) as connection:
         kind, schema = format_of(file, format), arrow_schema(name)
-        return write(_pieces(connection, name, schema), schema, name, kind, temporary)
+        return write(pieces(connection, name, schema), schema, name, kind, temporary)
 
 
 def export_variables(database: ProductsDatabase, file: Path, format: str | None = None) -> int:
@@ -213,8 +213,14 @@ def _field(column: sa.Column[Any], described: Column | None) -> pa.Field:
     return pa.field(column.name, arrow_type(column.type), bool(column.nullable), metadata)
 
 
-def _pieces(connection: Connection, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows, some at a time; tables by key, views by source and time."""
+def pieces(connection: Connection, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of a table or view, some at a time; tables by key, views by source and time.
+
+    Parameters
+    ----------
+    connection : reads them
+    name, schema : one of `exportable`, and its `arrow_schema`
+    """
     if name in TABLES:
         query = sa.select(TABLES[name]).order_by(*TABLES[name].primary_key.columns)
     else:
