@@ -48,8 +48,8 @@ _UPPER: Floats = np.concatenate([_STEPS, [np.inf]])
 N_SUMS = 2 * _N_RADII + 1
 
 # What is believed before there is evidence: the finder's errors, their square within 0.3; no floor, within 2 %, and no
-# steps, within 3 %, at the typical distance from the center; neighboring nodes alike. Of other distances nothing else is
-# believed: few sources lie at the edges of images, where floors and steps are largest, and would not prevail.
+# steps, within 3 %, at the typical distance from the center; neighboring nodes alike. Of other distances no more than
+# that: few sources lie at the edges of images, where floors and steps are largest, and would not prevail.
 _PRIOR_NOISE, _PRIOR_FLOOR, _PRIOR_STEP = 0.3, 0.02, 0.03
 _ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.02, 0.05
 # Shares of differences that are not normal, near the rest and far from it: widths in standard deviations, what is
