@@ -28,7 +28,7 @@ _BELOW, _ABOVE, _STEP, _FAINTEST = 6.0, 3.0, 0.25, 1.5
 _OF_WEIGHTS = 4.0 * (1.75**2 + 0.25**2)
 # What that costs, in variance per variance of ln weight: one error has tails, beyond the 95 %; and a mean whose weights
 # are wrong is less certain than the sum of its weights says, in which fits that came out small count most. By
-# simulation, right to 5 % of the error for 1 to 20 measurements and a variance up to 0.5.
+# simulation, right to 2 % of the error for 1 to 20 measurements and a variance up to 0.3.
 _OF_ONE, _OF_MANY = 0.75, 0.9
 _CHUNK = 20_000
 
