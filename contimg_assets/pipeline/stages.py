@@ -92,7 +92,7 @@ RAW_DETECTIONS = Stage(
     (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
 )
 MEASUREMENTS_STAGE = Stage(
-    "measurements", "4", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
+    "measurements", "5", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
 )
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
