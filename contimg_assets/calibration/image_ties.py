@@ -182,13 +182,18 @@ def _overlap_rows(
     return rows
 
 
+def _bright(fluxes: pd.DataFrame, names: pd.Index) -> tuple[Indices, Flags]:
+    """Number of the image of each flux, and whether it counts: bright enough, and in one of the images."""
+    row = names.get_indexer(pd.Index(fluxes["image"]))
+    return row, (row >= 0) & (fluxes["snr"] >= fluxes["least_snr"]).to_numpy()
+
+
 def _correlation(fluxes: pd.DataFrame, names: pd.Index, catalog: Values) -> Floats:
     """Correlation of what the entries of a catalog make of the ties of images, shape (n_images, n_images).
 
     Of the mean of n values and that of m others, s of which they share, it is s / sqrt(n m).
     """
-    row = names.get_indexer(pd.Index(fluxes["image"]))
-    bright = (row >= 0) & (fluxes["snr"] >= fluxes["least_snr"]).to_numpy()
+    row, bright = _bright(fluxes, names)
     source, ids = pd.factorize(fluxes["source_id"].to_numpy()[bright])
     there = scipy.sparse.csr_array((np.ones(len(source)), (row[bright], source)), shape=(len(names), max(len(ids), 1)))
     size = np.sqrt(np.maximum(there.sum(axis=1), 1.0))
@@ -201,8 +206,7 @@ def _correlation(fluxes: pd.DataFrame, names: pd.Index, catalog: Values) -> Floa
 
 def _shared_fluxes(fluxes: pd.DataFrame, names: pd.Index, new: Flags) -> pd.DataFrame:
     """i < j, ln_ratio: ln of the fluxes of image i over those of image j of the sources that both have."""
-    row = names.get_indexer(pd.Index(fluxes["image"]))
-    bright = (row >= 0) & (fluxes["snr"] >= fluxes["least_snr"]).to_numpy()
+    row, bright = _bright(fluxes, names)
     one = pd.DataFrame(
         {"source_id": fluxes["source_id"], "i": row, "ln_flux": np.log(fluxes["flux_mjy"].to_numpy(dtype=float))}
     )[bright]
