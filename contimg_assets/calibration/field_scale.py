@@ -373,7 +373,7 @@ def _refusal(of_known: str | None, of_catalog: str | None, row: dict[Any, Any], 
 
 
 def _catalog_ties(corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
-    """What the catalog says of each image: scale, err (a fraction), usable, wrong, refusal (a sentence or None).
+    """What the catalog says of each image: name, scale, err (a fraction), usable, wrong, refusal (a sentence or None).
 
     Whether there are too many outliers is asked of all images of a catalog together: near the limit single images of
     one field fall on either side of it by chance.
@@ -400,6 +400,7 @@ def _catalog_ties(corrections: pd.DataFrame, parameters: Corrections) -> pd.Data
     scale = np.array([fit.scale for fit in fits], dtype=float)
     return pd.DataFrame(
         {
+            "name": corrections["flux_catalog"].fillna("").to_numpy(dtype=object),
             "scale": scale,
             "err": np.array([fit.scale_err for fit in fits], dtype=float) / scale,
             "usable": [refusal is None for refusal in refusals],

@@ -115,8 +115,8 @@ def find_duplicates(
        (within one beam, where the images are off by so much that half a beam would cut off their pairs), and is taken
        out before pairs are compared (images of real surveys are off by several arcsec against each other, and not by
        the same everywhere: the scatter about the shift is taken as the position error where it is larger).
-       With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is no shift, and the scatter is
-       that of the shifts of the other images of the epoch, where there are at least three.
+       With fewer than `MIN_PAIRS_FOR_SHIFT` such pairs, or mostly chance pairs, there is no shift, and the scatter of
+       the shifts of the other images of the epoch, where there are at least three, is added to the position errors.
        Where what is left differs over the two images, as at the edges of real fields, the median of the nearest pairs
        around a place is taken out too.
     2. Two measurements can be the same source if they are closer than ``radius_arcsec``, or than ``sigma`` combined
@@ -149,7 +149,8 @@ def find_duplicates(
     error_east = np.hypot(uncertainty_ew_arcsec[pairs.i], uncertainty_ew_arcsec[pairs.j])
     error_north = np.hypot(uncertainty_ns_arcsec[pairs.i], uncertainty_ns_arcsec[pairs.j])
     normalized = np.hypot(
-        east / np.maximum(error_east, shifts.scatter_east), north / np.maximum(error_north, shifts.scatter_north)
+        east / _sigma(error_east, shifts.scatter_east, shifts.measured),
+        north / _sigma(error_north, shifts.scatter_north, shifts.measured),
     )
     alone = shifts.measured & _alone(pairs, image, residual <= limit)
     reach = np.where(alone, _ALONE * sigma, sigma)
@@ -160,6 +161,14 @@ def find_duplicates(
     pairs = pairs.where(_one_to_one(pairs, image, normalized[candidate], sigma))
     kept = _keep_in_order(pairs, _Order.of(dist_from_centre_deg))
     return _with_separations(kept, vectors)
+
+
+def _sigma(error: Floats, scatter_arcsec: Floats, measured: Flags) -> Floats:
+    """Standard deviation of offsets along an axis: pairs scatter about the shift of their images by their errors, too.
+
+    Where that shift is not known, the scatter is that of shifts, which is beside the errors.
+    """
+    return np.where(measured, np.maximum(error, scatter_arcsec), np.hypot(error, scatter_arcsec))
 
 
 def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float) -> _RowPairs:

@@ -92,7 +92,7 @@ RAW_DETECTIONS = Stage(
     (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
 )
 MEASUREMENTS_STAGE = Stage(
-    "measurements", "4", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
+    "measurements", "5", ("raw_detections",), ("measurements", "bands"), (MEASUREMENTS, OTHER_MEASUREMENTS)
 )
 ASSOCIATED_SOURCES = Stage(
     "associated_sources",
@@ -115,7 +115,7 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "5",
+    "6",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections", "bands"),
     (CORRECTIONS, CONSTANT_FLUXES, SCALE_PULLS, parts_of(KNOWN_FLUXES)),
@@ -124,7 +124,7 @@ CORRECTIONS_STAGE = Stage(
 )
 ERROR_MODEL_STAGE = Stage(
     "error_model",
-    "3",
+    "4",
     ("raw_detections", "measurements", "associated_sources", "corrections"),
     ("bands",),
     (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:-1], parts_of(ERROR_MEANS)),
@@ -145,7 +145,7 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "7",
+    "8",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
     ("matching", "corrections", "variability", "bands", "stokes"),
     (),

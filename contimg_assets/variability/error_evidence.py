@@ -47,10 +47,11 @@ _UPPER: Floats = np.concatenate([_STEPS, [np.inf]])
 # Sums of each cell: variances, over the finder's, of floors of 100 % at each node, of steps, of the images' scales.
 N_SUMS = 2 * _N_RADII + 1
 
-# What is believed before there is evidence: the finder's errors, their square within 0.3; no floor, within 2 %, no
-# steps, within 3 %; neighboring nodes alike.
+# What is believed before there is evidence: the finder's errors, their square within 0.3; no floor, within 2 %, and no
+# steps, within 3 %, at the typical distance from the center; neighboring nodes alike. Of other distances no more than
+# that: few sources lie at the edges of images, where floors and steps are largest, and would not prevail.
 _PRIOR_NOISE, _PRIOR_FLOOR, _PRIOR_STEP = 0.3, 0.02, 0.03
-_ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.03, 0.05
+_ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.02, 0.05
 # Shares of differences that are not normal, near the rest and far from it: widths in standard deviations, what is
 # believed of the shares, as if seen in 100 differences.
 _WILD_WIDTHS: Floats = np.array([3.0, 20.0])
@@ -408,14 +409,15 @@ def _middle_of_steps() -> Floats:
 
 def _prior() -> tuple[Floats, Floats]:
     """Rows and right-hand side of what is believed without evidence."""
-    width = np.array([_PRIOR_NOISE] * _N_NOISE + [_PRIOR_FLOOR**2] * _N_RADII + [_PRIOR_STEP**2] * _N_RADII)
-    alike = np.array([_ALIKE_NOISE] * _N_NOISE + [_ALIKE_FLOOR**2] * _N_RADII + [_ALIKE_STEP**2] * _N_RADII)
-    neighbors = (np.eye(len(width)) - np.eye(len(width), k=1)) / alike[:, None]
-    # The last node of each term has no neighbor.
-    neighbors = np.delete(neighbors, [_N_NOISE - 1, _N_NOISE + _N_RADII - 1, len(width) - 1], axis=0)
-    return np.concatenate([np.diag(1.0 / width), neighbors]), np.concatenate(
-        [PLAIN.squares / width, np.zeros(len(neighbors))]
-    )
+    unity = np.eye(_N_NOISE) / _PRIOR_NOISE
+    typical = (RADIUS_NODES == TYPICAL_RADIUS)[None, :]
+    nothing = [typical / width**2 for width in (_PRIOR_FLOOR, _PRIOR_STEP)]
+    alike = [
+        np.diff(np.eye(n), axis=0) / width
+        for n, width in ((_N_NOISE, _ALIKE_NOISE), (_N_RADII, _ALIKE_FLOOR**2), (_N_RADII, _ALIKE_STEP**2))
+    ]
+    rows = np.concatenate([scipy.linalg.block_diag(unity, *nothing), scipy.linalg.block_diag(*alike)])
+    return rows, np.where(np.arange(len(rows)) < _N_NOISE, 1.0 / _PRIOR_NOISE, 0.0)
 
 
 def has_moved(published: ErrorTerms, found: Fit) -> bool:

@@ -169,7 +169,8 @@ def empirical_null(chi_squared: Floats, dof: Floats, snr: Floats) -> EmpiricalNu
     In each bin, the scale is that at which the mean of the smallest nine tenths of the constant sources' chi-squared is
     what theory says of the smallest nine tenths: a trimmed mean, iterated from the lower quartile. Variables lie in the
     part that is left out. The spread is the one of the largest likelihood of that same part, for groups of bins (Smyth
-    2004, Stat. Appl. Genet. Mol. Biol. 3, 3, but truncated). The result does not depend on the order of the sources.
+    2004, Stat. Appl. Genet. Mol. Biol. 3, 3, but truncated), where all groups together demand one. The result does not
+    depend on the order of the sources.
     """
     usable = np.isfinite(snr) & (snr > 0)
     chi_squared, dof, snr = chi_squared[usable], dof[usable], snr[usable]
@@ -179,12 +180,13 @@ def empirical_null(chi_squared: Floats, dof: Floats, snr: Floats) -> EmpiricalNu
     n_bins = int(np.clip((_BIN_ERROR / error) ** 2, 1, _MAX_BINS))
     order = np.lexsort((dof, chi_squared, snr))
     groups = np.array_split(order, int(np.clip(n_bins // _BINS_PER_GROUP, 1, _MAX_GROUPS)))
-    bins = []
+    bins, gains = [], []
     for group in groups:
         parts = np.array_split(group, max(1, round(n_bins / len(groups))))
         alike = np.concatenate([chi_squared[part] / _scale(chi_squared[part], dof[part], 0.0) for part in parts])
-        spread = _spread(alike, dof[group])
-        for part in parts:
+        gains.append(_gains(alike, dof[group]))
+    for group, spread in zip(groups, _spreads(gains), strict=True):
+        for part in np.array_split(group, max(1, round(n_bins / len(groups)))):
             scale = _scale(chi_squared[part], dof[part], spread)
             bins.append((float(np.median(snr[part])), scale, scale * _standard_error(dof[part]), spread))
     place, scale, scale_err, spread = np.array(bins).T
@@ -228,20 +230,29 @@ def _standard_error(dof: Floats) -> float:
     return float(np.sqrt(variance)) / slope if slope > 0 else np.inf
 
 
-def _spread(chi_squared: Floats, dof: Floats) -> float:
-    """Scatter of ln factor among sources whose typical factor is 1; 0 unless the data demand more."""
+def _gains(chi_squared: Floats, dof: Floats) -> Floats:
+    """By how much each of `_SPREADS` of ln factor makes a group more likely than none, its typical factor being 1."""
     long = np.flatnonzero(dof >= _MIN_FITTED_DOF)
     if not len(long):
-        return 0.0
+        return np.zeros(len(_SPREADS))
     some = long[:: -(-len(long) // _MAX_FITTED)]
     chi_squared, dof = np.maximum(chi_squared[some], 1e-12), dof[some]
     k, row = np.unique(dof, return_inverse=True)
     limit, _ = _below(k, 0.0)
     kept = chi_squared < limit[row]
     fit = _TruncatedFit(chi_squared[kept], dof[kept], k, limit, np.bincount(row[kept], minlength=len(k)))
-    likelihood = {spread: fit.best(spread) for spread in (0.0, *_SPREADS)}
-    best = max(_SPREADS, key=lambda spread: likelihood[spread])
-    return best if likelihood[best] > likelihood[0.0] + _MIN_GAIN else 0.0
+    return np.array([fit.best(spread) for spread in _SPREADS]) - fit.best(0.0)
+
+
+def _spreads(gains: list[Floats]) -> list[float]:
+    """Spread of each group: the likeliest, if all groups together demand one; else 0.
+
+    Whether errors differ from source to source is asked once for the survey. Asked of each group, one that just fails
+    to demand it would have none, and list a hundred constant sources more than one that just does.
+    """
+    if not gains or float(np.sum(gains, axis=0).max()) <= _MIN_GAIN:
+        return [0.0] * len(gains)
+    return [_SPREADS[int(np.argmax(own))] if own.max() > 0.0 else 0.0 for own in gains]
 
 
 @dataclass(frozen=True)

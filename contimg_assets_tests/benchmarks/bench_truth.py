@@ -96,6 +96,8 @@ TOLD = (
     "n_variables",
     "n_new",
     "pulsars_first",
+    "off_catalog",
+    "scale_scatter_of_halves",
     "label_recall",
     "label_precision",
 )

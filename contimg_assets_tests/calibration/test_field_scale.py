@@ -20,7 +20,7 @@ from contimg_assets.calibration import (
     without_additive,
 )
 from contimg_assets.calibration.field_scale import relative_scales
-from contimg_assets.calibration.image_ties import CATALOG, KNOWN, OVERLAP, START
+from contimg_assets.calibration.image_ties import CATALOG, KNOWN, OVERLAP, START, image_ties
 from contimg_assets.calibration.known_variables import known_variables
 from contimg_assets.calibration.relative_scale import (
     Ratios,
@@ -456,3 +456,37 @@ def test_an_epoch_without_measurements_has_its_rows() -> None:
     assert made["image"].tolist() == ["empty"]
     assert not made["flux_applied"].any()
     assert known.empty
+
+
+def test_images_that_overlap_everywhere_do_not_average_their_own_noise_away() -> None:
+    """Each place is seen by three images: ties to the catalog and to each other are from the same noisy fluxes."""
+    n_images, per_place, noise, of_catalog = 9, 12, 0.1, 0.05
+    names = pd.Index([f"tile{i}" for i in range(n_images)])
+    place = np.repeat(np.arange(n_images + 2), per_place)
+    sigmas, errors = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        entry = rng.normal(0.0, of_catalog, len(place))
+        seen = [np.flatnonzero((place >= i) & (place <= i + 2)) for i in range(n_images)]
+        off = [rng.normal(0.0, noise, len(rows)) for rows in seen]
+        n = len(seen[0])
+        fluxes = pd.concat(
+            pd.DataFrame({"image": name, "source_id": rows, "flux_mjy": 50 * np.exp(one), "snr": 10, "least_snr": 9})
+            for name, rows, one in zip(names, seen, off, strict=True)
+        )
+        relative = pd.DataFrame({"n_relative": 0, "n_candidates": n, "n_known": 0}, index=names).assign(
+            **dict.fromkeys(["scale", "own_err", "known_err", "tie_err", "ln_usual", "ln_usual_err"], np.nan),
+            noise_err=noise / np.sqrt(n),
+            repeated_share=0.0,
+        )
+        scale = [np.exp((one - entry[rows]).mean()) for one, rows in zip(off, seen, strict=True)]
+        error = np.hypot(noise, of_catalog) / np.sqrt(n)
+        catalog = pd.DataFrame({"scale": scale, "err": error, "usable": True, "name": "nvss"})
+        ties = image_ties(relative, np.ones(n_images, dtype=bool), catalog, fluxes)
+        # What later epochs are compared with are these fluxes, noise and all, in the scale that the image is given.
+        level = np.array([one.mean() for one in off]) - np.log(ties["field_scale"].to_numpy())
+        sigmas.append(level / ties["field_tie_err"].to_numpy())
+        errors.append(ties["field_tie_err"].to_numpy())
+    assert 0.92 < (np.abs(sigmas) < 1.96).mean() < 0.99
+    assert np.min(errors) > 0.004
+    assert np.max(errors) < 0.02

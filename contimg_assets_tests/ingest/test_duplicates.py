@@ -236,6 +236,15 @@ def test_images_that_share_few_sources_are_shifted_as_others_are() -> None:
     assert (alone.kept < 0).all()
 
 
+def test_shifts_that_are_not_known_are_beside_the_errors_of_positions() -> None:
+    """Neighbors are off by 1.5 arcsec, 1.3 an axis; of the last two none knows: 7.5 arcsec are 3.6 sigma, not 4.6."""
+    ra, dec, image = _strip([0.0, 1.5, 0.0, 1.5, 9.0], [8, 8, 8, 1])
+    order = np.where(np.arange(len(ra)) % 2, 2.0, 1.0)
+    found = default(ra, dec, image, order, sigma_arcsec=1.15, beam_arcsec=60.0)
+    assert (found.kept >= 0).sum() == 8 + 8 + 8 + 1
+    assert (default(ra, dec, image, order, sigma_arcsec=0.7, beam_arcsec=60.0).kept >= 0).sum() == 8 + 8 + 8
+
+
 def test_images_that_are_off_by_more_than_half_a_beam_are_compared_within_one() -> None:
     """Half a beam would cut off most of the pairs, or leave those that noise brought nearer."""
     rng = np.random.default_rng(6)

@@ -128,6 +128,8 @@ def test_noise_factor_and_floor_are_found_and_variables_do_not_hide_in_them(nois
     expected = 0.01 + 0.05 * RADIUS_NODES[:7] ** 2
     # Few sources lie at the very center.
     assert np.sqrt(terms.floor[1:7]) == pytest.approx(expected[1:], rel=0.25, abs=0.004)
+    # Beyond the radius of the image nothing was seen: it is as at the edge, not as if fluxes had no floor there.
+    assert terms.floor[7] == pytest.approx(terms.floor[6], rel=0.1)
     found = statistics(epochs, state, numbers)
     found = found[found["n_int"] >= 4]
     is_constant = found.index.isin(sky.constant())
@@ -146,6 +148,8 @@ def test_step_of_the_telescope_begins_a_configuration_and_is_no_variation() -> N
     terms = state.model.terms["int"]
     assert np.sqrt(terms.floor[:7]) == pytest.approx(0.01, abs=0.004)
     assert np.sqrt(terms.step[1:7]).mean() == pytest.approx(0.05 / np.sqrt(2.0), rel=0.25)
+    # Where nothing was seen, steps are those of the nearest place.
+    assert terms.step[7] == pytest.approx(terms.step[6], rel=0.1)
     found = statistics(epochs, state, numbers)
     bright = found[found.index.isin(sky.constant()) & (found["flux_int_mean_mjy"] > 100)]
     assert (bright["p_value_int"] < 1e-4).mean() < 0.02

@@ -16,8 +16,8 @@ def survey(seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec
     snr = true[:, None] + rng.normal(size=(n, n_epochs))
     seen = snr > threshold
     sigma_true = beam_arcsec / 2.355 / true[:, None]
-    # What a finder quotes: from the SNR and the size that it measured.
-    quoted = beam_arcsec / 2.355 / snr * np.exp(rng.normal(0.0, 1.0, (n, n_epochs)) / np.maximum(snr, 2.0))
+    # What a finder quotes: from the SNR and the size that it measured, as size^1.75.
+    quoted = beam_arcsec / 2.355 / snr * np.exp(rng.normal(0.0, 1.77, (n, n_epochs)) / np.maximum(snr, 2.0))
     offset = sigma_true * rng.normal(size=(n, n_epochs))
     weight = np.where(seen, quoted**-2.0, 0.0)
     found = seen.any(axis=1)

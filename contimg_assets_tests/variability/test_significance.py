@@ -183,6 +183,15 @@ def test_errors_that_are_not_the_same_for_all_sources() -> None:
     assert (chosen & loud).sum() >= 0.9 * loud.sum()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_part_of_a_survey_is_taken_for_honest_by_a_hair(seed: int) -> None:
+    chi_squared, dof, snr, varies = survey(seed, n=10_000, dof=5, share=0.03, spread=0.35)
+    null = empirical_null(chi_squared, dof, snr)
+    assert (null.spread > 0.1).all()
+    chosen = selected(chi_squared, dof, snr)
+    assert (chosen & ~varies).sum() / chosen.sum() <= 0.10
+
+
 def test_theory_stands_where_the_bulk_scatters_a_little_less_and_gives_way_where_it_scatters_far_less() -> None:
     assert (empirical_null(*survey(1, scale=lambda snr: 0.75 + 0 * snr)[:3]).scale == 1).all()
     null = empirical_null(*survey(1, scale=lambda snr: 0.2 + 0 * snr)[:3])

@@ -43,6 +43,8 @@ CONSTANT_SCATTER = 0.03
 # Right ascension and declination [deg] of pulsars in the northern plane that vary beyond doubt.
 PULSARS = {"J1932+1059": (293.058, 10.993), "J1921+2153": (290.437, 21.884), "J1935+1616": (293.949, 16.278)}
 BROKEN_IMAGE = "_SB56804"
+# A catalog of the surveys' frequency, of 2019 and 2020.
+SAME_FREQUENCY = "racs-low"
 
 
 def make_project(folder: Path, shared: Path, name: str) -> None:
@@ -65,18 +67,25 @@ def make_project(folder: Path, shared: Path, name: str) -> None:
     (folder / "contimg.yaml").write_text(yaml.safe_dump({"catalogs": catalogs}), encoding="utf-8")
 
 
-def light_curves(products: Products) -> dict[str, object]:
-    """Share of sources below 1e-4, and the median of eta in every bin of SNR and radius."""
+def _judged(products: Products) -> pd.DataFrame:
+    """Statistics of sources with at least four points, with bins of their SNR and distance from the image center."""
     kind, points = products.kind, products.points
     away = separation_arcsec(points["ra_deg"], points["dec_deg"], points["ra_deg_image"], points["dec_deg_image"])
     of_source = points.assign(radius_deg=away / 3600.0).groupby("source_id")[["snr", "radius_deg"]].median()
     table = products.variability.merge(of_source, left_on="source_id", right_index=True)
     table = table[table[f"n_{kind}"] >= 4]
-    snr = pd.cut(table["snr"], SNR_EDGES, right=False)
-    radius = pd.cut(table["radius_deg"], RADIUS_EDGES_DEG, right=False)
+    return table.assign(
+        snr_bin=pd.cut(table["snr"], SNR_EDGES, right=False),
+        radius_bin=pd.cut(table["radius_deg"], RADIUS_EDGES_DEG, right=False),
+    )
+
+
+def light_curves(products: Products) -> dict[str, object]:
+    """Share of sources below 1e-4, and the median of eta in every bin of SNR and radius."""
+    kind, table = products.kind, _judged(products)
     bins = {
         (str(one), str(two)): median_eta(rows[f"eta_{kind}"], rows[f"n_{kind}"])
-        for (one, two), rows in table.groupby([snr, radius], observed=True)
+        for (one, two), rows in table.groupby(["snr_bin", "radius_bin"], observed=True)
         if len(rows) >= FEWEST_IN_BIN
     }
     return {
@@ -85,6 +94,30 @@ def light_curves(products: Products) -> dict[str, object]:
         "median_eta": (min(bins.values()), max(bins.values())) if bins else (np.nan, np.nan),
         "median_eta_bins": bins,
     }
+
+
+def against_catalog(products: Products) -> dict[str, object]:
+    """Whether sources with p < 1e-4 also differ from what another survey saw years before, at the same frequency.
+
+    Returns
+    -------
+    The share of them whose flux over that in the catalog is farther from the usual than that of 95 % of the other
+    sources of like SNR and distance from the image center: 5 % if their light curves are only badly measured.
+    """
+    kind, table = products.kind, _judged(products)
+    mean = next(name for name in table if name.startswith(f"flux_{kind}_weighted_mean_mjy"))
+    best = products.cross_matches.query("catalog_type == @SAME_FREQUENCY and rank == 1").drop_duplicates("source_id")
+    table = table.merge(best[["source_id", "catalog_flux_mjy"]], on="source_id")
+    table = table[(table["catalog_flux_mjy"] > 0) & (table[mean] > 0)]
+    table["ln_ratio"] = np.log(table["catalog_flux_mjy"] / table[mean])
+    n, beyond = 0, 0
+    for _, rows in table.groupby(["snr_bin", "radius_bin"], observed=True):
+        varies = rows[f"p_value_{kind}"] < 1e-4
+        usual = rows.loc[~varies, "ln_ratio"]
+        if len(usual) >= FEWEST_IN_BIN:
+            off, others = ((one - usual.median()).abs() for one in (rows.loc[varies, "ln_ratio"], usual))
+            n, beyond = n + len(off), beyond + int((off > others.quantile(0.95)).sum())
+    return {"off_catalog": (round(beyond / n, 3) if n else np.nan, n)}
 
 
 def _image_scales(ln_flux: pd.Series, rows: pd.DataFrame) -> pd.Series:
@@ -117,7 +150,9 @@ def scales(products: Products) -> dict[str, object]:
     corrected = kind.replace("_mjy", "_corr_mjy")
     points = points[(points["snr"] >= BRIGHT) & (points[kind] > 0) & (points[corrected] > 0)]
     points = points.assign(field=points["image"].str.rsplit("_SB", n=1).str[0])
-    ratios = {}
+    ratios, floors = {}, []
+    half = pd.util.hash_array(points["source_id"].to_numpy(dtype=object)) % 2 == 0
+    points = points.assign(half=half)
     for field, rows in points.groupby("field"):
         n = rows.groupby("source_id")["epoch"].transform("nunique")
         rows = rows[n >= FEWEST_IN_FIELD]
@@ -125,8 +160,12 @@ def scales(products: Products) -> dict[str, object]:
             continue
         before, after = (_image_scales(np.log(rows[name]), rows).std() for name in (kind, corrected))
         ratios[str(field)] = float(after / before)
+        one, other = (_image_scales(np.log(part[corrected]), part) for _, part in rows.groupby("half"))
+        floors.append(float(((one - other) / 2.0).std() / before))
     return {
         "scale_scatter": (float(np.median(list(ratios.values()))), max(ratios.values())),
+        # By how much halves of the sources disagree about the scales: none can be known better.
+        "scale_scatter_of_halves": (round(float(np.median(floors)), 3), round(max(floors), 3)),
         "scale_scatter_fields": ratios,
     }
 
@@ -172,4 +211,6 @@ def survey(name: str, folder: Path, shared: Path) -> dict[str, object]:
     """Everything about one real set."""
     make_project(folder / name, shared, name)
     products = made(folder / name)
-    return {**light_curves(products), **scales(products), **lists(products), **labels(products, shared / "data" / name)}
+    parts = (light_curves, against_catalog, scales, lists)
+    found = {key: value for part in parts for key, value in part(products).items()}
+    return {**found, **labels(products, shared / "data" / name)}
