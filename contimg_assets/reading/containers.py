@@ -22,7 +22,7 @@ from contimg_assets.reading.text import TextContainer
 # How texts begin that describe their columns. Comments of IPAC begin with a backslash, and types stand below the names.
 _DESCRIBED = {
     "ecsv": re.compile(rb"# %ECSV"),
-    "sextractor": re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*"),
+    "sextractor": re.compile(rb"#\s*[01]\s+[A-Z_][A-Z0-9_]*\s"),
     "ipac": re.compile(
         rb"(\\[^\n]*\n)*\|[^\n]*\|[ ]*\n\|[ ]*(?:char|c|double|d|float|f|real|r|int|i|long|l)[a-z]*[ ]*\|"
     ),

@@ -19,6 +19,7 @@ from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig, Config, Ingest, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.epoch import read_epoch
+from contimg_assets.ingest.readers import cirada
 from contimg_assets.pipeline.survey_tables import catalog_input_version
 from contimg_assets_tests.ingest import build
 from contimg_assets_tests.ingest.test_damaged import GOOD
@@ -41,7 +42,8 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "VLASS1QLCIR J0,0,0,10.5,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,0\n"
         "VLASS1QLCIR J1,1,1,10.6,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,2,0\n"
         "VLASS1QLCIR J2,2,2,10.7,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,1,4\n"
-        "VLASS1QLCIR J3,3,3,10.8,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,2\n",
+        "VLASS1QLCIR J3,3,3,10.8,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,2\n"
+        "VLASS1QLCIR J4,4,4,10.9,-3.25,0.0,0.0,0.0,0.0,1.15,0.0,0.0,0.0,0.0,0.12,E,0.0,4.0\n",
         "vlass",
         ["VLASS1QLCIR J0", 10.5, -3.25, np.hypot(0.36, 0.25), np.hypot(0.72, 0.25), 3.5, 3.1],
     ),
@@ -50,6 +52,42 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "ILTJ0,10.5,0.3,33.25,0.4,3.1,0.1,3.5,0.2,7,6,0,S,P1,0.09\n",
         "lotss",
         ["ILTJ0", 10.5, 33.25, np.hypot(0.3, 0.2), np.hypot(0.4, 0.2), 3.5, 3.1],
+    ),
+    # Columns and units as the Virtual Observatory of ASTRON answers for DR1, shown in its astropy tutorial.
+    "lotss of the virtual observatory": (
+        "Source_Name,RA,E_RA,DEC,E_DEC,Peak_flux,E_Peak_flux,Total_flux,E_Total_flux,Major,Minor,Isl_rms,S_Code,Mosaic_ID\n"
+        "--,[deg],[arcsec],[deg],[arcsec],[mJy/beam],[mJy/beam],[mJy],[mJy],[arcsec],[arcsec],[mJy/beam],--,--\n"
+        "ILTJ0,10.5,0.3,33.25,0.4,3.1,0.1,3.5,0.2,--,--,0.09,S,P34Hetdex06\n",
+        "lotss",
+        ["ILTJ0", 10.5, 33.25, np.hypot(0.3, 0.2), np.hypot(0.4, 0.2), 3.5, 3.1],
+    ),
+    "tgss of the virtual observatory": (
+        "ID,RA,e_RA,DEC,e_DEC,Sint,e_Sint,Spk,e_Spk,MAJAX,MINAX,PA,Island_RMS,S_Code,Mosaic_Name\n"
+        "--,[deg],[arcsec],[deg],[arcsec],[mJy],[mJy],[mJy/beam],[mJy/beam],[arcsec],[arcsec],[deg],[mJy/beam],--,--\n"
+        "J0042-0315,10.5,2.0,-3.25,2.1,35.0,4.0,31.0,3.0,27.8,25.7,-32.3,2.3,S,R40D64\n",
+        "tgss",
+        ["J0042-0315", 10.5, -3.25, 2.0, 2.1, 35.0, 31.0],
+    ),
+    # As its authors publish it: `G4Jy_catalogue_18012020.fits`, `_28072025.csv` of svw26/G4Jy.
+    "g4jy": (
+        "G4Jy_name,G4Jy_component,centroid_RAJ2000,err_centroid_RAJ2000,centroid_DEJ2000,err_centroid_DEJ2000,"
+        "total_int_flux_151,err_total_int_flux_151,G4Jy_alpha\n"
+        "G4Jy 7,A,10.5,0.44,-3.25,0.6,4.5,0.1,-0.85\nG4Jy 7,B,10.5,0.44,-3.25,0.6,4.5,0.1,-0.85\n",
+        "g4jy",
+        ["G4Jy 7", 10.5, -3.25, 0.44, 0.6, 4500.0, np.nan],
+    ),
+    "g4jy of vizier": (
+        "G4Jy,m_G4Jy,GLEAM,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Fintwide,FintTot151,e_FintTot151,alphaG4Jy\n"
+        "7,-,GLEAM J0042-0315,10.5,-3.25,0.44,0.6,3.9,4.5,0.1,-0.85\n",
+        None,
+        ["7", 10.5, -3.25, 0.44, 0.6, 4500.0, np.nan],
+    ),
+    "mwacs of vizier, with its preset": (
+        "MWACS\tRAJ2000\te_RAJ2000\tDEJ2000\te_DEJ2000\tS180\te_S180\tSpInd\n"
+        "\tdeg\tarcmin\tdeg\tarcmin\tJy\tJy\t\n---\t---\t---\t---\t---\t---\t---\t---\n"
+        "J0042.0-0315\t10.5\t0.41\t-3.25\t0.39\t0.739\t0.088\t-0.947\n",
+        "mwacs",
+        ["J0042.0-0315", 10.5, -3.25, 24.6, 23.4, 739.0, np.nan],
     ),
     "tgss": (
         "Source_name\tRA\tE_RA\tDEC\tE_DEC\tTotal_flux\tE_Total_flux\tPeak_flux\tE_Peak_flux\tRMS_noise\tMosaic_name\n"
@@ -86,6 +124,29 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "00 43 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0  0.0 0.0 0.0 J0000M56 1 100 200\n",
         "sumss",
         [None, 10.5, -0.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    # In the columns that ObitTalk's script cuts the text of 2008 Mar 11 into.
+    "sumss in its columns": (
+        "00 42 00.00  -03 15 00.0   1.6  1.7      19.2    1.0      21.6    1.2    54.9  45.8   5.0     0.0   0.0   0.0"
+        " J0000M04  1  100.0  200.0\n"
+        "00 43 00.00  -50 15 00.0  11.6  1.7   10019.2    1.0   12021.6    1.2   154.9  45.8 175.0   140.2  10.0 174.0"
+        " J0000M52  1  100.0  200.0\n",
+        "sumss",
+        [None, 10.5, -3.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    # Galactic positions between name and place, as VizieR's ReadMe of VIII/82 describes the text.
+    "mgps with galactic positions": (
+        "MGPS J004200-501500 304.9876543  -66.8765432 00 42 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2"
+        "  54.9 45.8   5.0 0.0 0.0 0.0 J0000M56 1 10 20\n",
+        "mgps",
+        ["J004200-501500", 10.5, -50.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    # Distance first, as ObitTalk's script and others read what the survey's search lists.
+    "first as a search lists it": (
+        "# 1 source within 30.0 arcsec\n"
+        "1.2 00 42 00.000 -03 15 00.00 0.014 3.10 3.50 0.14 5.0 4.0 10.0 6.0 5.0 10.0 00420-03150E 1 0.2 17.2 g\n",
+        "first",
+        [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
     ),
     "mgps": (
         "J004200-501500 00 42 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0 J0000M56\n",
@@ -710,3 +771,47 @@ def test_cirada_can_be_stated(tmp_path: Path) -> None:
     stated = Ingest.model_validate({"default_format": "cirada", "formats": {"mine": {"on": "cirada"}}})
     for name in (None, "cirada", "mine"):
         assert inspect_file(tmp_path / "x.csv", stated, name).format == "cirada"
+
+
+def test_the_spectral_index_of_gleam_x_at_vizier(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "GLEAM-X,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Fpwide,Fintwide,e_Fintwide,alpha-SP\nJ0,10.5,-3.25,1,1,1,1,0.1,-0.7\n"
+    )
+    for settings in ({}, {"preset": "gleam-x"}):
+        assert reference(tmp_path / "x.csv", **settings)["spectral_index"].tolist() == [-0.7]
+
+
+def test_positions_of_3c_are_of_1950(tmp_path: Path) -> None:
+    """VizieR's VIII/1/3cr calls them so."""
+    (tmp_path / "x.csv").write_text("3CR,RA1950,DE1950,S178MHz\n1,00 42 00.0,-03 15 00\n2,00 43 00.0,+03 15 00\n")
+    with pytest.raises(InputError, match="line 2"):
+        reference(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("3CR,RA1950,DE1950,S178MHz\n1,00 42 00.0,-03 15 00,9\n2,00 43 00.0,+03 15 00,9\n")
+    got = reference(tmp_path / "x.csv").sort_values("ra_deg")
+    true = SkyCoord([10.5, 10.75], [-3.25, 3.25], unit="deg", frame="fk4").icrs
+    found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
+    assert found.separation(true).arcsec.max() < 1e-4
+
+
+def test_islands_that_nothing_was_fitted_to_are_no_fault_of_a_delivery(tmp_path: Path) -> None:
+    """Of the first 99 rows that CIRADA publishes, 22 (`CIRADA_VLASS1QL_table1_components_v1_head100.csv` of kowalski)."""
+    table = build.cirada_table(SKY).assign(S_Code="S")
+    empty = table.index % 4 == 0
+    zero = ["E_RA", "E_DEC", "Total_flux", "E_Total_flux", "E_Peak_flux", "Maj", "Min"]
+    table.loc[empty, "S_Code"] = "E"
+    table.loc[empty, [name for name in zero if name in table]] = 0.0
+    (tmp_path / "x.csv").write_bytes(build.csv(table))
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert found.set_aside == {cirada.NOTHING_FITTED: int(empty.sum())}
+    assert cirada.NOTHING_FITTED in cirada.BY_FLAGS
+    assert len(reference(tmp_path / "x.csv", preset="vlass")) == int((~empty).sum())
+
+
+def test_a_preset_of_another_survey_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(SURVEYS["lotss"][0])
+    told = inspect_file(tmp_path / "x.csv", Ingest(), preset="tgss").warnings
+    assert "its columns are those of lotss, and the preset is tgss" in " ".join(told)
+    (tmp_path / "x.csv").write_text(SURVEYS["racs-mid of CASDA"][0])
+    assert "the preset is" not in " ".join(inspect_file(tmp_path / "x.csv", Ingest(), preset="racs-high").warnings)
+    with pytest.raises(InputError, match="no preset 'foo'; there are first"):
+        inspect_file(tmp_path / "x.csv", Ingest(), preset="foo")
