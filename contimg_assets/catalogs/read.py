@@ -14,7 +14,6 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
 from contimg_assets.catalogs.motions import Motions, motions, moved
@@ -27,7 +26,7 @@ from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
-from contimg_assets.reading.positions import degrees_of, sexagesimal
+from contimg_assets.reading.positions import degrees_of, degrees_of_parts, parts_in
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
@@ -82,8 +81,6 @@ _OTHER_FRAMES = (
     ),
     (("elon", "elong"), ("elat",), Frame("ecliptic", 2000.0)),
 )
-# Sexagesimal positions over several columns, as in the texts of VizieR and of older surveys.
-_PARTS = {"ra_deg": ("RAh", "RAm", "RAs"), "dec_deg": ("DE-", "DEd", "DEm", "DEs")}
 _MOTIONS = {
     "pm_ra": (("pmra", "pm_ra", "pmra_masyr"), "mas / yr"),
     "pm_dec": (("pmdec", "pm_dec", "pmde"), "mas / yr"),
@@ -307,9 +304,9 @@ def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str], units:
     """Positions over several columns, or in other frames."""
     if ours not in _REQUIRED:
         return None
-    parts = _PARTS[ours]
-    if set(parts) - {"DE-"} <= set(names):
-        return Found(" ".join(name for name in parts if name in names), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
+    parts = parts_in(names, ours)
+    if parts:
+        return Found(" ".join(parts), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
     for longitudes, latitudes, _ in _OTHER_FRAMES:
         pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
         if None not in pair:
@@ -518,7 +515,7 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     """Values of one of our columns in our unit."""
     one = opened.found[ours]
     if one.column not in loaded.numbers:
-        return _of_parts(ours, one, loaded)
+        return degrees_of_parts([loaded.texts[name] for name in one.column.split(" ")], hours=ours == "ra_deg")
     if ours in _REQUIRED:
         return _position(ours, opened, loaded, path)
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
@@ -547,14 +544,6 @@ def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> 
     if len(wrong):
         raise InputError(f"{path}: column {one.column!r} holds what is no angle: {texts[0]!r} in row {wrong[0] + 1}")
     return values
-
-
-def _of_parts(ours: str, one: Found, loaded: Columns) -> np.ndarray:
-    """Sexagesimal positions over several columns; the sign of a declination may have a column of its own."""
-    texts = [loaded.texts[name] for name in one.column.split(" ")]
-    if len(texts) == 4:
-        texts = [pc.binary_join_element_wise(pc.fill_null(texts[0], ""), texts[1], ""), *texts[2:]]
-    return sexagesimal(pc.binary_join_element_wise(*texts, " "), hours=ours == "ra_deg")
 
 
 def _factor(ours: str, one: Found, path: Path) -> float:

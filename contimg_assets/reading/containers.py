@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.binary import open_described_text, open_fits, open_parquet, open_votable
-from contimg_assets.reading.byte_by_byte import description_beside, has_description, own_description
+from contimg_assets.reading.byte_by_byte import Description, description_beside, has_description, own_description
 from contimg_assets.reading.columns import Container
 from contimg_assets.reading.files import plain_name, read_bytes
 from contimg_assets.reading.headers import Header, IsCatalog
@@ -105,15 +106,22 @@ def _open_text(path: Path, content: bytes, is_catalog: IsCatalog) -> Container:
     if is_pulsar_database(content):
         return open_pulsar_database(path, content)
     if has_description(content):
-        described = own_description(path, content)
-        return TextContainer(path, content, header=described.header, frame=described.frame)
+        return _fixed_columns(path, content, own_description(path, content), "that it describes itself")
     try:
         return TextContainer(path, content, is_catalog=is_catalog)
-    except InputError:
+    except InputError as error:
         beside = description_beside(path)
         if beside is None:
+            if plain_name(path).endswith(".dat"):
+                raise InputError(f"{error}; a file of the CDS is read with its ReadMe beside it") from error
             raise
-        return TextContainer(path, content, header=beside.header, frame=beside.frame)
+        return _fixed_columns(path, content, beside, "that a ReadMe beside it describes")
+
+
+def _fixed_columns(path: Path, content: bytes, described: Description, by: str) -> TextContainer:
+    container = TextContainer(path, content, header=described.header, frame=described.frame)
+    container.about = replace(container.about, kind=f"text in the columns {by}")
+    return container
 
 
 def _head(path: Path) -> bytes:

@@ -20,6 +20,7 @@ from contimg_assets.config import CatalogConfig, Config, Ingest, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.readers import cirada
+from contimg_assets.pipeline.deliveries import delivered_files, delivery_version
 from contimg_assets.pipeline.survey_tables import catalog_input_version
 from contimg_assets_tests.ingest import build
 from contimg_assets_tests.ingest.test_damaged import GOOD
@@ -286,12 +287,15 @@ Byte-by-byte Description of file: mrcj2000.dat
   25- 26  I2    arcmin  DEm     Declination EPOCH (minutes)
   28- 29  I2    arcsec  DEs     Declination EPOCH (seconds)
   31- 35  F5.2  Jy      S408    ?=-9.99 Flux density
+      36  A1  Jy/beam   ---     [ ] A unit that the CDS does not know, in a column without a name
+      37  A1    ---     ---     [ ] Another one
 --------------------------------------------------------------------------------
 """
 
 
 @pytest.mark.parametrize("epoch", ["J2000", "B1950"])
-def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str) -> None:
+def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str, recwarn: pytest.WarningsRecorder) -> None:
+    """Columns that are nobody's are all called ``---``, as in the ReadMe of G4Jy (VIII/105)."""
     (tmp_path / "ReadMe").write_text(README.replace("EPOCH", epoch))
     (tmp_path / "mrcj2000.dat").write_text("0039-003 00 42 00.0 -00 15 00  1.20\n0040 003 00 43 00.0  00 15 00 -9.99\n")
     table = reference(tmp_path / "mrcj2000.dat", preset="mrc").set_index("catalog_source_id")
@@ -301,6 +305,7 @@ def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str) -> None
     found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
     assert found.separation(true).arcsec.max() < 1e-4
     assert got["flux_mjy"].tolist() == pytest.approx([1200.0, np.nan], nan_ok=True)
+    assert not recwarn.list
 
 
 def test_a_catalog_whose_readme_changed_is_another(tmp_path: Path) -> None:
@@ -794,7 +799,7 @@ def test_positions_of_3c_are_of_1950(tmp_path: Path) -> None:
 
 
 def test_islands_that_nothing_was_fitted_to_are_no_fault_of_a_delivery(tmp_path: Path) -> None:
-    """Of the first 99 rows that CIRADA publishes, 22 (`CIRADA_VLASS1QL_table1_components_v1_head100.csv` of kowalski)."""
+    """So are 22 of CIRADA's first 99 rows (`CIRADA_VLASS1QL_table1_components_v1_head100.csv` of kowalski)."""
     table = build.cirada_table(SKY).assign(S_Code="S")
     empty = table.index % 4 == 0
     zero = ["E_RA", "E_DEC", "Total_flux", "E_Total_flux", "E_Peak_flux", "Maj", "Min"]
@@ -815,3 +820,59 @@ def test_a_preset_of_another_survey_is_said(tmp_path: Path) -> None:
     assert "the preset is" not in " ".join(inspect_file(tmp_path / "x.csv", Ingest(), preset="racs-high").warnings)
     with pytest.raises(InputError, match="no preset 'foo'; there are first"):
         inspect_file(tmp_path / "x.csv", Ingest(), preset="foo")
+
+
+# --- a delivery of the CDS ----------------------------------------------------------------------------------------
+
+CDS_IN_PARTS = {"component_id": {"column": "MRC"}, "flux_int_mjy": {"column": "S408"}}
+
+
+def deliver_of_cds(folder: Path, epoch: str = "J2000") -> Config:
+    """An epoch whose catalog has no header, but a ReadMe beside it."""
+    folder.mkdir()
+    (folder / "ReadMe").write_text(README.replace("EPOCH", epoch))
+    (folder / "mrcj2000.dat").write_text("0039-003 00 42 00.0 -00 15 00  1.20\n0040 003 00 43 00.0  00 15 00  0.70\n")
+    (folder / "images.csv").write_text(
+        "image,catalogue,mjd_mid,ra_deg,dec_deg,radius_deg,bmaj_arcsec,bmin_arcsec,bpa_deg,freq_mhz,rms_mjy_beam\n"
+        "one,mrcj2000.dat,60000,10.6,0,2,45,45,0,408,50\n"
+    )
+    return Config.model_validate({"root": folder.parent, "ingest": {"column_map": CDS_IN_PARTS}})
+
+
+@pytest.mark.parametrize("epoch", ["J2000", "B1950"])
+def test_a_delivery_follows_the_readme_beside_it_as_a_reference_does(tmp_path: Path, epoch: str) -> None:
+    config = deliver_of_cds(tmp_path / "a", epoch)
+    read = read_epoch(tmp_path / "a", "a", config)
+    got = read.detections.set_index("component_id").loc[["0039-003", "0040 003"]]
+    same = reference(tmp_path / "a" / "mrcj2000.dat", preset="mrc").set_index("catalog_source_id").loc[got.index]
+    np.testing.assert_allclose(got[["ra_deg", "dec_deg"]], same[["ra_deg", "dec_deg"]], rtol=0, atol=1e-12)
+    assert got["flux_int_mjy"].tolist() == same["flux_mjy"].tolist() == pytest.approx([1200.0, 700.0])
+    assert abs(got["dec_deg"].iloc[0] - (-0.25 if epoch == "J2000" else 0.0)) < 0.3
+    assert read.unlisted_files == ()
+
+
+def test_a_changed_readme_makes_a_delivery_another(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    config = deliver_of_cds(folder)
+    versions = [delivery_version(folder)]
+    assert [file.name for file in delivered_files(folder)] == ["images.csv", "mrcj2000.dat", "ReadMe"]
+    for text in ("Of another file.", README.replace("EPOCH", "B1950")):
+        (folder / "ReadMe").write_text(text)
+        versions.append(delivery_version(folder))
+    (folder / "ReadMe").unlink()
+    versions.append(delivery_version(folder))
+    assert versions[1] == versions[3]
+    assert len(set(versions)) == 3
+    with pytest.raises(InputError, match="a file of the CDS is read with its ReadMe beside it"):
+        read_epoch(folder, "a", config)
+
+
+def test_a_readme_that_is_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    config = deliver_of_cds(folder)
+    (folder / "ReadMe").rename(tmp_path / "elsewhere")
+    (folder / "ReadMe").symlink_to(tmp_path / "elsewhere")
+    (folder / "README.old").symlink_to(tmp_path / "nowhere")
+    assert [file.name for file in delivered_files(folder)] == ["images.csv", "mrcj2000.dat"]
+    with pytest.raises(InputError, match="with its ReadMe beside it"):
+        read_epoch(folder, "a", config)
