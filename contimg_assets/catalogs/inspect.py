@@ -18,6 +18,7 @@ from contimg_assets.config import CatalogConfig, Ingest
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.delivered import OUR_UNITS, DeliveredCatalog, Taken, read_delivered
+from contimg_assets.ingest.manifest_text import refuse_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows
 from contimg_assets.sky.sphere import separation_arcsec
 
@@ -76,6 +77,7 @@ def inspect_file(
     InputError
         If it can be read as neither: what is said of detections, and of references; or if the preset is unknown.
     """
+    refuse_manifest(path)
     if preset is not None:
         return inspect_reference(path, _settings(path, parameters, preset))
     try:

@@ -21,6 +21,7 @@ from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
+from contimg_assets.ingest.manifest_text import refuse_manifest
 from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name
@@ -171,6 +172,7 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     """
     if not path.exists():
         raise InputError(f"{path}: not readable (no such file); give the path of a catalog file")
+    refuse_manifest(path)
     first = _FirstOf(config)
     container = _container(config, path, held, first)
     dialect = dialect_of(container.names)

@@ -45,7 +45,7 @@ _CURES: tuple[tuple[bytes, str, str], ...] = (
     (b"ARROW1", "a Feather file", "write the table as Parquet"),
     (b"\x93NUMPY", "an array of numpy", "write the table as Parquet or FITS"),
     (b"%PDF", "a PDF document", "deliver the table as CSV, FITS, VOTable or Parquet"),
-    (b"{", "JSON", "write the table as CSV or Parquet"),
+    *((start, "JSON", "write the table as CSV or Parquet") for start in (b"{", b"[{", b"[\n", b"[\r", b"[ {")),
     (b"<html", "a page of the web (HTML)", "look at it, and download the table again"),
     (b"<!doctype html", "a page of the web (HTML)", "look at it, and download the table again"),
 )
@@ -108,7 +108,13 @@ def _open_text(path: Path, content: bytes, is_catalog: IsCatalog) -> Container:
     if has_description(content):
         return _fixed_columns(path, content, own_description(path, content), "that it describes itself")
     try:
-        return TextContainer(path, content, is_catalog=is_catalog)
+        container = TextContainer(path, content, is_catalog=is_catalog)
+        if len(container.names) == 1:
+            raise InputError(
+                f"{path}: this is no table: its header line is one name, {container.names[0][:60]!r}; deliver a "
+                "table with a column for each value"
+            )
+        return container
     except InputError as error:
         beside = description_beside(path)
         if beside is None:

@@ -822,6 +822,21 @@ def test_a_preset_of_another_survey_is_said(tmp_path: Path) -> None:
         inspect_file(tmp_path / "x.csv", Ingest(), preset="foo")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("images.csv", "image,catalogue,mjd_mid,ra_deg,dec_deg\na,a.csv,60000,10,-3\n", "this is a manifest"),
+        ("notes.txt", "observed\nall of it\n", "this is no table: its header line is one name, 'observed'"),
+        ("it.json", '[\n {"ra": 10.5}\n]\n', "this is JSON"),
+    ],
+)
+def test_what_is_no_catalog_is_said_to_be_what_it_is(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    for look in (lambda path: inspect_file(path, Ingest()), reference):
+        with pytest.raises(InputError, match=said):
+            look(tmp_path / name)
+
+
 # --- a delivery of the CDS ----------------------------------------------------------------------------------------
 
 CDS_IN_PARTS = {"component_id": {"column": "MRC"}, "flux_int_mjy": {"column": "S408"}}
