@@ -257,7 +257,8 @@ def status(
         console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
         _print_unusable(project)
         return
-    tell_findings(project)
+    if epoch is None:
+        tell_findings(project)
     console.print(_table_of_states(assessment, stale_only))
     _print_missing(project.missing_catalogs())
     for row in work_to_do(of_survey(whole)).itertuples(index=False):

@@ -98,6 +98,8 @@ def test_run_and_status_say_how_the_products_stand_and_what_needs_eyes(in_finish
     assert told[1:]
     assert all("(" in line and "Cure: " in line for line in told[1:])
     assert call("status").output.splitlines()[: len(told)] == told
+    epoch = json.loads(call("status", "--json").stdout)[0]["epoch"]
+    assert "look:" not in call("status", epoch).output
 
 
 def test_images_are_listed_with_their_corrections(in_finished: Path) -> None:
