@@ -140,6 +140,7 @@ def test_dagster_sees_what_the_command_wrote(in_finished: Path) -> None:
         assert isinstance(instance, dg.DagsterInstance)
         assert not instance.is_ephemeral
         assert instance.get_runs_count() == 4
+        assert {run.tags["user"] for run in instance.get_runs()} == {"contimg run"}
         assert len(instance.get_dynamic_partitions("epoch")) == 2
     assert (in_finished / ".dagster").is_dir()
 
