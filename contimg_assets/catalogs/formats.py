@@ -60,6 +60,13 @@ _AEGEAN_WIDE: _Columns = {
     "ra_err_arcsec": (("err_RAJ2000",), "deg"),
     "dec_err_arcsec": (("err_DEJ2000",), "deg"),
 }
+_GLEAM_WIDE: _Columns = {
+    **_AEGEAN_WIDE,
+    "flux_mjy": (("int_flux_wide",), "Jy"),
+    "flux_err_mjy": (("err_int_flux_wide",), "Jy"),
+    "flux_peak_mjy_beam": (("peak_flux_wide",), "Jy"),
+    "spectral_index": (("alpha", "sp_alpha"), ""),
+}
 _WIDE_AT_VIZIER: _Columns = {
     "flux_mjy": (("Fintwide",), "Jy"),
     "flux_err_mjy": (("e_Fintwide",), "Jy"),
@@ -191,17 +198,9 @@ DIALECTS: tuple[Dialect, ...] = (
             "dec_err_arcsec": (("E_Dec_corr", "E_Dec"), "arcsec"),
         },
     ),
-    Dialect(
-        "gleam",
-        _one("RAJ2000", "DEJ2000", "int_flux_wide"),
-        {
-            **_AEGEAN_WIDE,
-            "flux_mjy": (("int_flux_wide",), "Jy"),
-            "flux_err_mjy": (("err_int_flux_wide",), "Jy"),
-            "flux_peak_mjy_beam": (("peak_flux_wide",), "Jy"),
-            "spectral_index": (("alpha",), ""),
-        },
-    ),
+    # As the code that writes it names the columns of its wide image, the band and the power law among many others.
+    Dialect("gleam-x", _one("RAJ2000", "DEJ2000", "int_flux_wide", "sp_alpha"), _GLEAM_WIDE),
+    Dialect("gleam", _one("RAJ2000", "DEJ2000", "int_flux_wide"), _GLEAM_WIDE),
     # The brightest sources of GLEAM, each at its centroid with the flux of all of its components.
     Dialect(
         "g4jy",

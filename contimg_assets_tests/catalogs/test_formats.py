@@ -786,6 +786,25 @@ def test_the_spectral_index_of_gleam_x_at_vizier(tmp_path: Path) -> None:
         assert reference(tmp_path / "x.csv", **settings)["spectral_index"].tolist() == [-0.7]
 
 
+def test_gleam_x_as_its_authors_write_it(tmp_path: Path) -> None:
+    """Columns, and -1 for an error that Aegean has none of, as in `catalogue_names.py` of drII_plotting."""
+    (tmp_path / "x.csv").write_text(
+        "Name,background_wide,local_rms_wide,ra_str,dec_str,RAJ2000,err_RAJ2000,DEJ2000,err_DEJ2000,peak_flux_wide,"
+        "err_peak_flux_wide,int_flux_wide,err_int_flux_wide,int_flux_076,sp_int_flux_fit_200,sp_alpha,csp_alpha\n"
+        "GLEAM-X J0,0,0.001,00:42:00,-03:15:00,10.5,0.0005,-3.25,0.0005,0.11,0.01,0.12,0.01,0.3,0.121,-0.8,-0.9\n"
+        "GLEAM-X J1,0,0.001,00:43:00,-03:15:00,10.75,-1,-3.25,-1,0.11,-1,0.12,-1,0.3,,,\n"
+    )
+    got = (
+        reference(tmp_path / "x.csv", preset="gleam-x").set_index("catalog_source_id").loc[["GLEAM-X J0", "GLEAM-X J1"]]
+    )
+    assert inspect_file(tmp_path / "x.csv", Ingest()).format == "gleam-x"
+    assert got["flux_mjy"].tolist() == pytest.approx([120.0, 120.0])
+    assert got["flux_err_mjy"].tolist() == pytest.approx([10.0, np.nan], nan_ok=True)
+    assert got["spectral_index"].tolist() == pytest.approx([-0.8, np.nan], nan_ok=True)
+    # Of the second, what the preset says, with the noise.
+    assert got["ra_err_arcsec"].tolist() == pytest.approx([1.8, np.hypot(2.0, 0.5 * 75.0 * 1.3 / 120.0)])
+
+
 def test_positions_of_3c_are_of_1950(tmp_path: Path) -> None:
     """VizieR's VIII/1/3cr calls them so."""
     (tmp_path / "x.csv").write_text("3CR,RA1950,DE1950,S178MHz\n1,00 42 00.0,-03 15 00\n2,00 43 00.0,+03 15 00\n")
