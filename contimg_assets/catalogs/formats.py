@@ -26,6 +26,7 @@ class Dialect:
     signature : columns that, together, only its tables have; any of these groups
     columns : our column -> names that its files have for it, and the unit where a file states none
     usable : columns of flags -> values that mark usable rows; all others are left out
+    left_out : columns of text -> values of rows that are left out, and why
     layouts : names of the columns of its text without a header, in each of its versions; `_TEXTS` hold no numbers
     islands : whether its rows are islands of emission, which may hold several components
     """
@@ -34,6 +35,7 @@ class Dialect:
     signature: tuple[frozenset[str], ...]
     columns: _Columns
     usable: Mapping[str, frozenset[float]] = field(default_factory=dict)
+    left_out: Mapping[str, tuple[frozenset[str], str]] = field(default_factory=dict)
     layouts: tuple[tuple[str, ...], ...] = ()
     islands: bool = False
 
@@ -58,25 +60,36 @@ _AEGEAN_WIDE: _Columns = {
     "ra_err_arcsec": (("err_RAJ2000",), "deg"),
     "dec_err_arcsec": (("err_DEJ2000",), "deg"),
 }
+_GLEAM_WIDE: _Columns = {
+    **_AEGEAN_WIDE,
+    "flux_mjy": (("int_flux_wide",), "Jy"),
+    "flux_err_mjy": (("err_int_flux_wide",), "Jy"),
+    "flux_peak_mjy_beam": (("peak_flux_wide",), "Jy"),
+    "spectral_index": (("alpha", "sp_alpha"), ""),
+}
 _WIDE_AT_VIZIER: _Columns = {
     "flux_mjy": (("Fintwide",), "Jy"),
     "flux_err_mjy": (("e_Fintwide",), "Jy"),
     "flux_peak_mjy_beam": (("Fpwide",), "Jy"),
-    "spectral_index": (("alpha",), ""),
+    "spectral_index": (("alpha", "alpha-SP"), ""),
 }
+_REPEATED = "they repeat a source for each of its components"
 _MOLONGLO = (
     *("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "e_RAJ2000", "e_DEJ2000"),
     *("Sp", "e_Sp", "St", "e_St", "MajAxis", "MinAxis", "PA"),
 )
 # Versions since 2008 have the probability of a sidelobe, older ones a warning, and a blank where there is none; those
 # until 1997 have no axes as they were fitted.
-_TEXTS = ("Field",)
+_TEXTS = ("Field", "MGPS")
 _PLACE, _FITTED = ("RAh", "RAm", "RAs", "DEd", "DEm", "DEs"), ("Fpeak", "Fint", "Rms", "Maj", "Min", "PA")
 _FIRST = (
     (*_PLACE, "p(S)", *_FITTED, "fMaj", "fMin", "fPA", "Field"),
     (*_PLACE, *_FITTED, "fMaj", "fMin", "fPA", "Field"),
     (*_PLACE, *_FITTED, "Field"),
     (*_PLACE, "p(S)", *_FITTED),
+    # What a search lists begins with the distance from the place that was asked for.
+    ("Distance", *_PLACE, "p(S)", *_FITTED, "fMaj", "fMin", "fPA", "Field"),
+    ("Distance", *_PLACE, *_FITTED, "fMaj", "fMin", "fPA", "Field"),
 )
 _OF_MOLONGLO: _Columns = {
     "ra_err_arcsec": (("e_RAJ2000",), "arcsec"),
@@ -97,6 +110,7 @@ DIALECTS: tuple[Dialect, ...] = (
             "dec_err_arcsec": (("E_DEC",), "deg"),
         },
         usable=cirada.USABLE,
+        left_out={"S_Code": (cirada.EMPTY, cirada.NOTHING_FITTED)},
     ),
     # The same survey as VizieR has it.
     Dialect(
@@ -113,6 +127,7 @@ DIALECTS: tuple[Dialect, ...] = (
             "flux_peak_mjy_beam": (("Fpeak",), "mJy"),
         },
         usable=cirada.USABLE_AT_VIZIER,
+        left_out={"SCode": (cirada.EMPTY, cirada.NOTHING_FITTED)},
     ),
     Dialect(
         "lotss",
@@ -126,6 +141,19 @@ DIALECTS: tuple[Dialect, ...] = (
         "tgss",
         _one("Source_name", "RA", "E_RA", "Total_flux", "RMS_noise"),
         {**_PYBDSF_IN_MJY, "catalog_source_id": (("Source_name",), "")},
+    ),
+    # The same survey as the Virtual Observatory of ASTRON has it.
+    Dialect(
+        "tgss",
+        _one("ID", "RA", "DEC", "Sint", "Spk", "Island_RMS", "Mosaic_Name"),
+        {
+            "catalog_source_id": (("ID",), ""),
+            "ra_err_arcsec": (("e_RA",), "arcsec"),
+            "dec_err_arcsec": (("e_DEC",), "arcsec"),
+            "flux_mjy": (("Sint",), "mJy"),
+            "flux_err_mjy": (("e_Sint",), "mJy"),
+            "flux_peak_mjy_beam": (("Spk",), "mJy"),
+        },
     ),
     Dialect(
         "racs-low",
@@ -170,16 +198,27 @@ DIALECTS: tuple[Dialect, ...] = (
             "dec_err_arcsec": (("E_Dec_corr", "E_Dec"), "arcsec"),
         },
     ),
+    # As the code that writes it names the columns of its wide image, the band and the power law among many others.
+    Dialect("gleam-x", _one("RAJ2000", "DEJ2000", "int_flux_wide", "sp_alpha"), _GLEAM_WIDE),
+    Dialect("gleam", _one("RAJ2000", "DEJ2000", "int_flux_wide"), _GLEAM_WIDE),
+    # The brightest sources of GLEAM, each at its centroid with the flux of all of its components.
     Dialect(
-        "gleam",
-        _one("RAJ2000", "DEJ2000", "int_flux_wide"),
+        "g4jy",
+        (
+            frozenset({"G4Jy_name", "centroid_RAJ2000", "total_int_flux_151"}),
+            frozenset({"G4Jy", "FintTot151"}),
+        ),
         {
-            **_AEGEAN_WIDE,
-            "flux_mjy": (("int_flux_wide",), "Jy"),
-            "flux_err_mjy": (("err_int_flux_wide",), "Jy"),
-            "flux_peak_mjy_beam": (("peak_flux_wide",), "Jy"),
-            "spectral_index": (("alpha",), ""),
+            "catalog_source_id": (("G4Jy_name", "G4Jy"), ""),
+            "ra_deg": (("centroid_RAJ2000", "RAJ2000", "RAdeg"), "deg"),
+            "dec_deg": (("centroid_DEJ2000", "DEJ2000", "DEdeg"), "deg"),
+            "ra_err_arcsec": (("err_centroid_RAJ2000", "e_RAJ2000", "e_RAdeg"), "arcsec"),
+            "dec_err_arcsec": (("err_centroid_DEJ2000", "e_DEJ2000", "e_DEdeg"), "arcsec"),
+            "flux_mjy": (("total_int_flux_151", "FintTot151"), "Jy"),
+            "flux_err_mjy": (("err_total_int_flux_151", "e_FintTot151"), "Jy"),
+            "spectral_index": (("G4Jy_alpha", "alphaG4Jy"), ""),
         },
+        left_out=dict.fromkeys(("G4Jy_component", "m_G4Jy"), (frozenset("BCDE"), _REPEATED)),
     ),
     # The same surveys as VizieR has them.
     Dialect("gleam", _one("GLEAM", "Fintwide"), {"catalog_source_id": (("GLEAM",), ""), **_WIDE_AT_VIZIER}),
@@ -214,7 +253,7 @@ DIALECTS: tuple[Dialect, ...] = (
         _OF_MOLONGLO,
         layouts=(_MOLONGLO,),
     ),
-    Dialect("mgps", (), _OF_MOLONGLO, layouts=(_MOLONGLO,)),
+    Dialect("mgps", (), _OF_MOLONGLO, layouts=(_MOLONGLO, ("MGPS", "GLON", "GLAT", *_MOLONGLO))),
     Dialect(
         "first",
         _one("RAh", "RAm", "RAs", "DEd", "DEm", "DEs", "Fpeak", "Fint"),
@@ -349,7 +388,11 @@ def layout_of(survey: str | None, first_row: list[str]) -> list[str] | None:
 
 
 def _fits(layout: tuple[str, ...], row: list[str]) -> bool:
-    """Whether a row has numbers, or dashes for none, where a layout has them, and neither where it has a text."""
-    return all(
-        (is_number(word) or not word.strip("-")) != (name in _TEXTS) for name, word in zip(layout, row, strict=False)
+    """Whether a row has numbers, or dashes for none, where a layout has them, and neither where it has a text.
+
+    Declinations have signs in all of these texts: numbers alone would fit one column further, too.
+    """
+    cells = list(zip(layout, row, strict=False))
+    return all((is_number(word) or not word.strip("-")) != (name in _TEXTS) for name, word in cells) and all(
+        word.startswith(("+", "-")) for name, word in cells if name == "DEd"
     )

@@ -18,6 +18,7 @@ from contimg_assets.config import CatalogConfig, Ingest
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.delivered import OUR_UNITS, DeliveredCatalog, Taken, read_delivered
+from contimg_assets.ingest.manifest_text import refuse_manifest
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows
 from contimg_assets.sky.sphere import separation_arcsec
 
@@ -74,8 +75,9 @@ def inspect_file(
     Raises
     ------
     InputError
-        If it can be read as neither: what is said of detections, and of references.
+        If it can be read as neither: what is said of detections, and of references; or if the preset is unknown.
     """
+    refuse_manifest(path)
     if preset is not None:
         return inspect_reference(path, _settings(path, parameters, preset))
     try:
@@ -92,6 +94,8 @@ def inspect_file(
 
 def _settings(path: Path, parameters: Ingest, preset: str | None) -> CatalogConfig:
     # The frequency is asked for when the catalog is added; nothing shown depends on it.
+    if preset is not None and preset.lower() not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(sorted(PRESETS))}")
     settings = {"path": path, "preset": preset, "table": parameters.table, "frame": parameters.frame}
     return CatalogConfig.model_validate(settings | ({} if preset is not None else {"freq_mhz": 1000.0}))
 
@@ -215,6 +219,12 @@ def _warnings(opened: OpenedCatalog, missing: Mapping[str, Sequence[str]], confi
                 f"the preset {config.preset} names columns that the file lacks: {', '.join(absent)}; say others with "
                 "--column"
             )
+        survey = "" if opened.dialect is None else opened.dialect.survey
+        if survey in PRESETS and not _alike(survey, config.preset.lower()):
+            told.append(
+                f"its columns are those of {survey}, and the preset is {config.preset}: frequency, beam and errors are "
+                "taken from the preset"
+            )
     if opened.dialect is not None and opened.dialect.islands:
         told.append("its rows are islands, not components: several sources of yours may be one of them")
     if opened.n_tables > 1:
@@ -233,6 +243,11 @@ def _warnings(opened: OpenedCatalog, missing: Mapping[str, Sequence[str]], confi
     elif moves(opened):
         told.append(f"its proper motions are not followed, as its positions are in the frame {opened.frame}")
     return told
+
+
+def _alike(survey: str, other: str) -> bool:
+    """Whether two surveys, or parts of one, publish tables with the same columns."""
+    return survey.partition("-")[0] == other.partition("-")[0] or {survey, other} == {"sumss", "mgps"}
 
 
 def misgivings(catalog: ReferenceCatalog, images: pd.DataFrame, spectral_index: float) -> list[str]:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
 from contimg_assets.catalogs.motions import Motions, motions, moved
@@ -21,16 +21,19 @@ from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
+from contimg_assets.ingest.manifest_text import refuse_manifest
 from contimg_assets.ingest.readers import finder_of
-from contimg_assets.ingest.readers.base import Source, unflagged
+from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
-from contimg_assets.reading.positions import degrees_of, sexagesimal
+from contimg_assets.reading.positions import degrees_of, degrees_of_parts, parts_in
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
 from contimg_assets.sky.frames import ICRS, Frame, frame_of_file, parse_frame, to_icrs, turned_errors
+
+T = TypeVar("T")
 
 # Names that catalogs give to what we need, tried in this order where the configuration is silent. Never a bare
 # `source_id` or `id`: those are row numbers, which change with every new version of a catalog.
@@ -62,7 +65,10 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         "fint",
         "st",
     ),
-    "flux_err_mjy": ("flux_err", "e_flux", "e_total_flux", "err_int_flux", "flux_int_err_mjy", "e_ftot"),
+    "flux_err_mjy": (
+        *("flux_err", "e_flux", "e_total_flux", "err_int_flux", "flux_int_err_mjy", "e_ftot"),
+        *("e_stotal", "e_sint", "e_fint", "e_st"),
+    ),
     "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp", "peak int", "peak_int"),
     "spectral_index": ("alpha",),
 }
@@ -71,13 +77,11 @@ _OTHER_FRAMES = (
     (("glon", "_glon", "gl", "l", "gal_lon"), ("glat", "_glat", "gb", "b", "gal_lat"), Frame("galactic", 2000.0)),
     (
         ("rab1950", "_rab1950", "ra1950", "ra_b1950"),
-        ("deb1950", "_deb1950", "dec1950", "dec_b1950"),
+        ("deb1950", "_deb1950", "de1950", "dec1950", "dec_b1950"),
         Frame("fk4", 1950.0),
     ),
     (("elon", "elong"), ("elat",), Frame("ecliptic", 2000.0)),
 )
-# Sexagesimal positions over several columns, as in the texts of VizieR and of older surveys.
-_PARTS = {"ra_deg": ("RAh", "RAm", "RAs"), "dec_deg": ("DE-", "DEd", "DEm", "DEs")}
 _MOTIONS = {
     "pm_ra": (("pmra", "pm_ra", "pmra_masyr"), "mas / yr"),
     "pm_dec": (("pmdec", "pm_dec", "pmde"), "mas / yr"),
@@ -168,6 +172,7 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     """
     if not path.exists():
         raise InputError(f"{path}: not readable (no such file); give the path of a catalog file")
+    refuse_manifest(path)
     first = _FirstOf(config)
     container = _container(config, path, held, first)
     dialect = dialect_of(container.names)
@@ -301,9 +306,9 @@ def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str], units:
     """Positions over several columns, or in other frames."""
     if ours not in _REQUIRED:
         return None
-    parts = _PARTS[ours]
-    if set(parts) - {"DE-"} <= set(names):
-        return Found(" ".join(name for name in parts if name in names), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
+    parts = parts_in(names, ours)
+    if parts:
+        return Found(" ".join(parts), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
     for longitudes, latitudes, _ in _OTHER_FRAMES:
         pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
         if None not in pair:
@@ -439,14 +444,17 @@ def _usable(
     if not on_sky.any():
         raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
     usable = on_sky & _unflagged(opened, loaded)
-    if not usable.any():
-        raise InputError(f"{path}: the survey's flags leave no usable row; check the file")
     counts = {
         "the position is missing": int((~placed).sum()),
         "the declination is beyond a pole": int((placed & ~on_sky).sum()),
         "the survey flags them": int((on_sky & ~usable).sum()),
-        "the file ends in them": len(loaded.broken),
     }
+    for name, (values, reason) in _left_out(opened).items():
+        others = usable & is_one_of(loaded.texts[name], values)
+        usable, counts[reason] = usable & ~others, int(others.sum())
+    if not usable.any():
+        raise InputError(f"{path}: the survey's flags leave no usable row; check the file")
+    counts["the file ends in them"] = len(loaded.broken)
     return usable, {reason: count for reason, count in counts.items() if count}
 
 
@@ -501,6 +509,7 @@ def _load(opened: OpenedCatalog) -> Columns:
             texts += one.column.split(" ")
     numbers += _motion_columns(opened).values()
     numbers += _flags(opened)
+    texts += _left_out(opened)
     return opened.container.load(list(dict.fromkeys(numbers)), list(dict.fromkeys(texts)))
 
 
@@ -508,7 +517,7 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     """Values of one of our columns in our unit."""
     one = opened.found[ours]
     if one.column not in loaded.numbers:
-        return _of_parts(ours, one, loaded)
+        return degrees_of_parts([loaded.texts[name] for name in one.column.split(" ")], hours=ours == "ra_deg")
     if ours in _REQUIRED:
         return _position(ours, opened, loaded, path)
     wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
@@ -537,14 +546,6 @@ def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> 
     if len(wrong):
         raise InputError(f"{path}: column {one.column!r} holds what is no angle: {texts[0]!r} in row {wrong[0] + 1}")
     return values
-
-
-def _of_parts(ours: str, one: Found, loaded: Columns) -> np.ndarray:
-    """Sexagesimal positions over several columns; the sign of a declination may have a column of its own."""
-    texts = [loaded.texts[name] for name in one.column.split(" ")]
-    if len(texts) == 4:
-        texts = [pc.binary_join_element_wise(pc.fill_null(texts[0], ""), texts[1], ""), *texts[2:]]
-    return sexagesimal(pc.binary_join_element_wise(*texts, " "), hours=ours == "ra_deg")
 
 
 def _factor(ours: str, one: Found, path: Path) -> float:
@@ -591,10 +592,19 @@ def _unflagged(opened: OpenedCatalog, loaded: Columns) -> np.ndarray:
 
 
 def _flags(opened: OpenedCatalog) -> dict[str, frozenset[float]]:
-    """The file's columns of flags, whatever their case -> values of usable rows."""
+    """The file's columns of flags -> values of usable rows."""
+    return {} if opened.dialect is None else _there(opened, opened.dialect.usable)
+
+
+def _left_out(opened: OpenedCatalog) -> dict[str, tuple[frozenset[str], str]]:
+    """The file's columns of text -> values of rows that the survey's rule leaves out, and why."""
+    return {} if opened.dialect is None else _there(opened, opened.dialect.left_out)
+
+
+def _there(opened: OpenedCatalog, known: Mapping[str, T]) -> dict[str, T]:
+    """What is known of columns by their names in the file, whatever their case."""
     lower = _by_lower(opened.container.names)
-    known = {} if opened.dialect is None else opened.dialect.usable
-    return {lower[name.lower()]: allowed for name, allowed in known.items() if name.lower() in lower}
+    return {lower[name.lower()]: what for name, what in known.items() if name.lower() in lower}
 
 
 def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:

@@ -174,19 +174,19 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
-        self._totals: dict[str, int] = {}
+        self._done: dict[str, int] = {}
 
     def begin(self, stages: Sequence[str], epochs: Sequence[str]) -> None:
-        """Stages begin with epochs."""
+        """Stages begin with epochs; what they have not done of those before, for a stage failed, they will not do."""
         for stage in stages:
-            self._totals[stage] = self._totals.get(stage, 0) + len(epochs)
             if stage not in self._tasks:
                 self._tasks[stage] = self._progress.add_task(stage)
-            self._progress.update(self._tasks[stage], total=self._totals[stage])
+            self._progress.update(self._tasks[stage], total=self._done.get(stage, 0) + len(epochs))
 
     def advance(self, stage: str, epoch: str) -> None:
         """A stage is done with an epoch."""
         if stage in self._tasks:
+            self._done[stage] = self._done.get(stage, 0) + 1
             self._progress.update(self._tasks[stage], advance=1)
 
 
@@ -257,7 +257,8 @@ def status(
         console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
         _print_unusable(project)
         return
-    tell_findings(project)
+    if epoch is None:
+        tell_findings(project)
     console.print(_table_of_states(assessment, stale_only))
     _print_missing(project.missing_catalogs())
     for row in work_to_do(of_survey(whole)).itertuples(index=False):

@@ -190,8 +190,8 @@ PRESETS: dict[str, Preset] = {
         rms_mjy_beam=0.13,
         position_err_floor_arcsec=0.25,
         epoch_mjd=58300.0,
-        # Flagged duplicates and sidelobes are in the table too.
-        where='"DupFlag" < 2 AND ("QualFlag" = 0 OR "QualFlag" = 4)',
+        # Flagged duplicates and sidelobes are in the table too, and islands that nothing was fitted to.
+        where='"DupFlag" < 2 AND ("QualFlag" = 0 OR "QualFlag" = 4) AND "SCode" <> \'E\'',
     ),
     "tgss": Preset(
         "TGSS ADR1, 147.5 MHz",
@@ -245,11 +245,51 @@ PRESETS: dict[str, Preset] = {
             "flux_mjy": ("Fintwide", "Jy"),
             "flux_err_mjy": ("e_Fintwide", "Jy"),
             "flux_peak_mjy_beam": ("Fpwide", "Jy"),
+            "spectral_index": ("alpha-SP", None),
         },
         "Ross et al. 2024, PASA 41, e054",
         position_err_arcsec=2.0,
         rms_mjy_beam=1.3,
         epoch_mjd=58600.0,
+    ),
+    "g4jy": Preset(
+        "G4Jy, the brightest sources of GLEAM, 151 MHz",
+        "VIII/105/catalog",
+        151.0,
+        120.0,
+        _J2000
+        | {
+            "catalog_source_id": ("G4Jy", None),
+            "ra_err_arcsec": ("e_RAJ2000", None),
+            "dec_err_arcsec": ("e_DEJ2000", None),
+            "flux_mjy": ("FintTot151", "Jy"),
+            "flux_err_mjy": ("e_FintTot151", "Jy"),
+            "spectral_index": ("alphaG4Jy", None),
+        },
+        "White et al. 2020, PASA 37, e018",
+        position_err_arcsec=2.0,
+        epoch_mjd=56700.0,
+        # A source has a row for each of its components, with the same position and total flux.
+        where="(\"m_G4Jy\" IS NULL OR \"m_G4Jy\" NOT IN ('B', 'C', 'D', 'E'))",
+    ),
+    "mwacs": Preset(
+        "MWACS, 180 MHz",
+        "VIII/98/mwacs",
+        180.0,
+        180.0,
+        _J2000
+        | {
+            "catalog_source_id": ("MWACS", None),
+            "ra_err_arcsec": ("e_RAJ2000", None),
+            "dec_err_arcsec": ("e_DEJ2000", None),
+            "flux_mjy": ("S180", "Jy"),
+            "flux_err_mjy": ("e_S180", "Jy"),
+            "spectral_index": ("SpInd", None),
+        },
+        "Hurley-Walker et al. 2014, PASA 31, e045",
+        position_err_arcsec=20.0,
+        rms_mjy_beam=40.0,
+        epoch_mjd=56200.0,
     ),
     "lotss": Preset(
         "LoTSS DR2 and DR3, 144 MHz",

@@ -20,7 +20,7 @@ from contimg_assets.ingest.readers import Chosen, choose_reader, is_catalog
 from contimg_assets.ingest.readers.base import Rows, Source
 from contimg_assets.reading.columns import About, Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
-from contimg_assets.reading.positions import degrees_of
+from contimg_assets.reading.positions import PARTS, degrees_of, degrees_of_parts, parts_in
 from contimg_assets.schemas.detections import DETECTIONS
 from contimg_assets.schemas.units import column_factor, factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
@@ -106,6 +106,8 @@ def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
     found = find_columns(container.names, sources)
     numbers = [name for name, source in found.values() if not source.text]
     texts = [name for name, source in found.values() if source.text]
+    parts = {ours: parts_in(container.names, ours) for ours in PARTS if ours not in found}
+    texts += [name for names in parts.values() for name in names]
     delivered = container.load(list(dict.fromkeys(numbers)), list(dict.fromkeys(texts)))
     rows = Rows(delivered, {}, {}, {ours: name for ours, (name, _) in found.items()})
     taken, of_time = [], False
@@ -118,6 +120,7 @@ def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
             taken.append(one)
             if ours == "ra_err_arcsec" and is_of_time(one.unit):
                 of_time = True
+    taken += _take_parts(rows, delivered, parts)
     if of_time and "dec_deg" in rows.numbers:
         # Seconds of time are errors of the coordinate, ours are on the sky.
         rows.numbers["ra_err_arcsec"] = rows.numbers["ra_err_arcsec"] * np.cos(np.radians(rows.numbers["dec_deg"]))
@@ -127,7 +130,7 @@ def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
     else:
         _nothing(rows)
     frame = _to_icrs(rows, container, chosen)
-    asked = {name for name, _ in found.values()}
+    asked = {*(name for name, _ in found.values()), *texts}
     return DeliveredCatalog(
         container.path,
         reader.name,
@@ -136,8 +139,20 @@ def _read(container: Container, chosen: Chosen) -> DeliveredCatalog:
         container.about,
         frame,
         tuple(taken),
-        {source.ours: source.names for source in sources if source.ours not in found},
+        {source.ours: source.names for source in sources if source.ours not in found and not parts.get(source.ours)},
     )
+
+
+def _take_parts(rows: Rows, delivered: Columns, parts: Mapping[str, Sequence[str]]) -> list[Taken]:
+    """Take positions that are spread over several columns; where from."""
+    taken = []
+    for ours, names in parts.items():
+        if names:
+            hours = ours == "ra_deg"
+            rows.numbers[ours] = degrees_of_parts([delivered.texts[name] for name in names], hours)
+            rows.columns[ours] = " ".join(names)
+            taken.append(Taken(ours, rows.columns[ours], "h:m:s" if hours else "d:m:s", ""))
+    return taken
 
 
 def _nothing(rows: Rows) -> None:

@@ -33,6 +33,7 @@ from contimg_assets.ingest.manifest_text import (
     read_manifest_text,
     time_column,
 )
+from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
 from contimg_assets.reading.columns import EXCERPT
 from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, is_url, resolve_inside, visible_names
 from contimg_assets.reading.positions import wrapped
@@ -108,9 +109,12 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
         *table["background_map"].dropna(),
     }
     named |= {file.name for file in (*rms_maps, *footprints) if isinstance(file, Path)}
-    unlisted = tuple(name for name in visible_names(folder) if name not in named and is_file(folder / name))
+    unlisted = [name for name in visible_names(folder) if name not in named and is_file(folder / name)]
+    if readmes_in(str(folder)):
+        described = {readme_of(catalog) for catalog in catalogs if catalog is not None}
+        unlisted = [name for name in unlisted if folder.resolve() / name not in described]
     unknown = tuple(name for name in text.names if name and name not in KNOWN)
-    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), unlisted, unknown)
+    return Manifest(path, table, tuple(catalogs), tuple(rms_maps), tuple(footprints), tuple(unlisted), unknown)
 
 
 def _lines(table: pd.DataFrame, column: str) -> list[tuple[str | None, int]]:

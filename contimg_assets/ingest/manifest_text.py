@@ -85,6 +85,19 @@ class ManifestText:
         return [row[place] for row in self.rows]
 
 
+def refuse_manifest(path: Path) -> None:
+    """Refuse an epoch's manifest where a catalog is wanted: its images have positions, as sources have.
+
+    Raises
+    ------
+    InputError
+    """
+    if path.name == MANIFEST:
+        raise InputError(
+            f"{path}: this is a manifest, which says what images an epoch has; name a catalog that stands in it"
+        )
+
+
 def read_manifest_text(path: Path) -> ManifestText:
     """Read and split `images.csv`.
 

@@ -121,7 +121,7 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
     3. damaged: no identifier, one longer than `MAX_TEXT`, one that repeats in the file (all its rows: they cannot be
        told apart);
     4. damaged: a position farther than `field_margin` field radii from the image's center;
-    5. no flux density, or one that is zero; a fit that the finder says failed; for a detection: a fitted axis that is
+    5. a fit that the finder says failed; no flux density, or one that is zero; for a detection: a fitted axis that is
        zero or negative, or narrower than `min_axis_beam_fraction` of the beam, and a position error larger than
        `max_position_err_arcsec` or, without one, the beam's major axis; any other value outside its column's range, or
        no integer where one belongs.
@@ -143,9 +143,9 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
         "are its columns swapped, or radius_deg too small?"
     )
     faults.add(away > limit, _named(catalog, "ra_deg"), ra, reason, True)
-    _check_fluxes(catalog, faults)
     for failed, ours, reason in rows.failed:
         faults.add(failed, _named(catalog, ours), rows.numbers[ours], reason, False)
+    _check_fluxes(catalog, faults)
     detected = ~np.broadcast_to(np.asarray(rows.forced, bool), len(rows))
     if detected.any():
         _check_axes(catalog, image, parameters, faults, detected)

@@ -24,6 +24,7 @@ from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
+from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
 from contimg_assets.reading.files import is_allowed, is_file, is_inside, is_moc_text, is_url, visible_names
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ _LOG = logging.getLogger(__name__)
 # Version of the images of an epoch that has none.
 NO_IMAGES = "none"
 _ABSENT, _OUTSIDE, _UNREADABLE, _TOO_LARGE = "absent", "outside", "unreadable", "too large"
+# Files that say themselves what their columns are.
+_NO_BARE_TEXT = (
+    *(".csv", ".tsv", ".ecsv", ".fits", ".fit", ".xml", ".vot", ".votable", ".parquet", ".pq"),
+    *(".db", ".sqlite", ".sqlite3"),
+)
 _FITS_IMAGES = (".fits", ".fit", ".fits.fz", ".fits.gz")
 # Mosaics have gigabytes of pixels, of which nothing is read but the header at their beginning.
 _LARGE = 64_000_000
@@ -88,7 +94,8 @@ def unusable_folders(incoming: Path) -> dict[str, str]:
 
 
 def delivered_files(folder: Path) -> list[Path]:
-    """The files that make up an epoch: its manifest, and the catalogs, images, rms maps and footprints it names.
+    """The files that make up an epoch: its manifest, the catalogs, images, rms maps and footprints that it names, and
+    the ReadMe that describes the columns of a catalog beside it.
 
     Where the manifest cannot be read, every regular file in the folder counts, so that mending any of them is noticed.
     """
@@ -99,7 +106,7 @@ def _files(folder: Path) -> tuple[Sequence[str], frozenset[str]]:
     """Paths of the files that make up an epoch, and of those of them that are read wholly, however large they are."""
     glance = _glance(folder)
     if glance is not None and glance.files:
-        return glance.files, glance.wholly
+        return (*glance.files, *_descriptions_beside(glance.texts)), glance.wholly
     manifest = folder / MANIFEST
     others = {folder / name for name in visible_names(folder) if is_file(folder / name)} - {manifest}
     return [str(manifest), *map(str, sorted(others))], frozenset()
@@ -306,14 +313,16 @@ def image_state(folder: Path, files: ImageFiles, roots: Sequence[Path], urls: Se
 
 @dataclass(frozen=True)
 class _Glance:
-    """What a manifest says about its epoch: earliest time, paths of the epoch's files, of those read wholly, images.
+    """What a manifest says about its epoch: earliest time, paths of the epoch's files, images.
 
+    ``wholly`` are the files that are read wholly, ``texts`` the catalogs that may be texts without a header.
     No files where it names none or cannot be read (`read_epoch` says what is wrong with it).
     """
 
     mjd: float
     files: tuple[str, ...]
     wholly: frozenset[str]
+    texts: tuple[str, ...]
     images: Mapping[str, ImageFiles]
 
 
@@ -332,7 +341,27 @@ def _read_glance(manifest: str) -> _Glance:
     # Folder by folder, as versions have always been combined.
     in_order = sorted(named, key=lambda file: file.split(os.sep))  # noqa: PTH206 - thousands of times
     files = (manifest, *in_order) if named else ()
-    return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly), _images_of(text))
+    catalogs = {_path(folder, name) for name in text.column("catalogue") if name and not is_url(name)}
+    texts = tuple(sorted(name for name in catalogs if not name.lower().removesuffix(".gz").endswith(_NO_BARE_TEXT)))
+    return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly), texts, _images_of(text))
+
+
+def _descriptions_beside(catalogs: Iterable[str]) -> list[str]:
+    """ReadMes that describe the columns of some catalogs, as reading them finds them: beside what a link leads to."""
+    beside: dict[str, list[str]] = {}
+    for catalog in catalogs:
+        file = os.path.realpath(catalog) if os.path.islink(catalog) else catalog  # noqa: PTH114 - as `_is_outside`
+        folder, _, name = file.rpartition(os.sep)
+        beside.setdefault(folder, []).append(name)
+    found = set()
+    for folder, names in beside.items():
+        try:
+            readmes = _readmes.read(folder)
+        except (OSError, ValueError):
+            continue
+        if readmes:
+            found |= {readme_of(Path(folder, name), readmes) for name in names}
+    return sorted(str(readme) for readme in found if readme is not None)
 
 
 def _images_of(text: ManifestText) -> dict[str, ImageFiles]:
@@ -360,8 +389,10 @@ def _read_memory(file: str) -> dict[str, list[Any]]:
     return {}
 
 
-_NOTHING = _Glance(math.inf, (), frozenset(), {})
+_NOTHING = _Glance(math.inf, (), frozenset(), (), {})
 _glances = FileCache(_read_glance)
+# A folder's own time changes with the names in it.
+_readmes = FileCache(readmes_in)
 _memories = FileCache(_read_memory)
 
 

@@ -59,7 +59,7 @@ _PARSER_FAULTS = (
 _NO_FAULTS: tuple[Indices, list[str]] = (np.empty(0, np.intp), [])
 
 # astropy filters warnings through a global of the interpreter.
-_ASTROPY_LOCK = threading.Lock()
+ASTROPY_LOCK = threading.Lock()
 
 
 class ArrowContainer:
@@ -224,7 +224,7 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
     from astropy.io import fits
     from astropy.table import Table
 
-    with _ASTROPY_LOCK, warnings.catch_warnings():
+    with ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # A truncated file or a checksum that does not match is only a warning to astropy.
         warnings.filterwarnings(
@@ -270,7 +270,7 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
     about = About({"ecsv": "ECSV", "sextractor": "text of SExtractor (ASCII_HEAD)", "ipac": "IPAC table"}[kind])
     if kind == "ipac":
         header = next((n for n, line in enumerate(lines) if not line.startswith(("\\", "|"))), len(lines))
-    with _ASTROPY_LOCK, warnings.catch_warnings():
+    with ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             table = Table.read(lines, format=f"ascii.{kind}")
@@ -295,7 +295,7 @@ def open_votable(path: Path, content: bytes, is_catalog: IsCatalog, wanted: str 
             raise InputError(f"{path}: this VOTable {what}, which is refused; deliver a self-contained file")
     if (excess := votable_excess(content)) is not None:
         raise InputError(f"{path}: damaged VOTable file ({excess}); deliver it again")
-    with _ASTROPY_LOCK, warnings.catch_warnings():
+    with ASTROPY_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             parsed = votable.parse(io.BytesIO(content), verify="ignore", filename=path.name)

@@ -4,13 +4,16 @@ machine-readable tables of journals, which begin with theirs."""
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contimg_assets.errors import InputError
+from contimg_assets.reading.binary import ASTROPY_LOCK
 from contimg_assets.reading.columns import first_line_of, is_number
-from contimg_assets.reading.files import plain_name
+from contimg_assets.reading.files import is_file, plain_name
 from contimg_assets.reading.headers import Header
 
 _TITLE = b"Byte-by-byte Description of file:"
@@ -52,8 +55,19 @@ def description_beside(path: Path) -> Description | None:
     return None if readme is None else _described(path, _text_of(readme), readme, 1, 0)
 
 
-def readme_of(path: Path) -> Path | None:
+def readmes_in(folder: str) -> tuple[str, ...]:
+    """Files of a folder that are called so, in the order of their names."""
+    return tuple(sorted(map(str, Path(folder).glob("[Rr][Ee][Aa][Dd][Mm][Ee]*"))))
+
+
+def readme_of(path: Path, readmes: Sequence[str] | None = None) -> Path | None:
     """The ReadMe of a file's folder that describes its columns; None where there is none.
+
+    A link is followed to the folder of the file alone: names in a delivery are never trusted.
+
+    Parameters
+    ----------
+    readmes : of the folder, as `readmes_in` finds them, for those who remember it
 
     Examples
     --------
@@ -61,8 +75,10 @@ def readme_of(path: Path) -> Path | None:
     >>> readme_of(Path("no_such_folder/table.dat")) is None
     True
     """
-    for readme in sorted(path.parent.glob("[Rr][Ee][Aa][Dd][Mm][Ee]*")):
-        if not readme.is_file() or readme.stat().st_size > _LARGEST_README:
+    for readme in map(Path, readmes_in(str(path.parent)) if readmes is None else readmes):
+        if readme.is_symlink() and readme.resolve().parent not in (path.parent.resolve(), path.resolve().parent):
+            continue
+        if not is_file(readme) or readme.stat().st_size > _LARGEST_README:
             continue
         text = _text_of(readme)
         if _TITLE.decode() in text and plain_name(path) in text.lower():
@@ -83,7 +99,10 @@ def _described(path: Path, text: str, readme: Path | None, first_line: int, offs
         name = re.search(re.escape(plain_name(path)), text, re.IGNORECASE)
         reader.data.table_name = name[0] if name is not None else path.name
     try:
-        reader.header.get_cols(text.splitlines())
+        with ASTROPY_LOCK, warnings.catch_warnings():
+            # Of units that the CDS does not know, such as Jy/beam; ours are parsed where they are asked for.
+            warnings.simplefilter("ignore")
+            reader.header.get_cols(text.splitlines())
         columns = reader.header.cols
         fills = [fill for fill in reader.data.fill_values if len(fill) == 3 and is_number(fill[0])]
         missing = {str(name): float(value) for value, _, name in fills}

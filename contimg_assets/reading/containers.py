@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.binary import open_described_text, open_fits, open_parquet, open_votable
-from contimg_assets.reading.byte_by_byte import description_beside, has_description, own_description
+from contimg_assets.reading.byte_by_byte import Description, description_beside, has_description, own_description
 from contimg_assets.reading.columns import Container
 from contimg_assets.reading.files import plain_name, read_bytes
 from contimg_assets.reading.headers import Header, IsCatalog
@@ -22,7 +23,7 @@ from contimg_assets.reading.text import TextContainer
 # How texts begin that describe their columns. Comments of IPAC begin with a backslash, and types stand below the names.
 _DESCRIBED = {
     "ecsv": re.compile(rb"# %ECSV"),
-    "sextractor": re.compile(rb"#\s*[01]\s+[A-Za-z_]\w*"),
+    "sextractor": re.compile(rb"#\s*[01]\s+[A-Z_][A-Z0-9_]*\s"),
     "ipac": re.compile(
         rb"(\\[^\n]*\n)*\|[^\n]*\|[ ]*\n\|[ ]*(?:char|c|double|d|float|f|real|r|int|i|long|l)[a-z]*[ ]*\|"
     ),
@@ -44,7 +45,7 @@ _CURES: tuple[tuple[bytes, str, str], ...] = (
     (b"ARROW1", "a Feather file", "write the table as Parquet"),
     (b"\x93NUMPY", "an array of numpy", "write the table as Parquet or FITS"),
     (b"%PDF", "a PDF document", "deliver the table as CSV, FITS, VOTable or Parquet"),
-    (b"{", "JSON", "write the table as CSV or Parquet"),
+    *((start, "JSON", "write the table as CSV or Parquet") for start in (b"{", b"[{", b"[\n", b"[\r", b"[ {")),
     (b"<html", "a page of the web (HTML)", "look at it, and download the table again"),
     (b"<!doctype html", "a page of the web (HTML)", "look at it, and download the table again"),
 )
@@ -105,15 +106,28 @@ def _open_text(path: Path, content: bytes, is_catalog: IsCatalog) -> Container:
     if is_pulsar_database(content):
         return open_pulsar_database(path, content)
     if has_description(content):
-        described = own_description(path, content)
-        return TextContainer(path, content, header=described.header, frame=described.frame)
+        return _fixed_columns(path, content, own_description(path, content), "that it describes itself")
     try:
-        return TextContainer(path, content, is_catalog=is_catalog)
-    except InputError:
+        container = TextContainer(path, content, is_catalog=is_catalog)
+        if len(container.names) == 1:
+            raise InputError(
+                f"{path}: this is no table: its header line is one name, {container.names[0][:60]!r}; deliver a "
+                "table with a column for each value"
+            )
+        return container
+    except InputError as error:
         beside = description_beside(path)
         if beside is None:
+            if plain_name(path).endswith(".dat"):
+                raise InputError(f"{error}; a file of the CDS is read with its ReadMe beside it") from error
             raise
-        return TextContainer(path, content, header=beside.header, frame=beside.frame)
+        return _fixed_columns(path, content, beside, "that a ReadMe beside it describes")
+
+
+def _fixed_columns(path: Path, content: bytes, described: Description, by: str) -> TextContainer:
+    container = TextContainer(path, content, header=described.header, frame=described.frame)
+    container.about = replace(container.about, kind=f"text in the columns {by}")
+    return container
 
 
 def _head(path: Path) -> bytes:

@@ -5,6 +5,8 @@ Belongs here: what becomes of the cells. Does not belong here: the frame that th
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,6 +61,27 @@ def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Fl
         scale = right_ascension_factor(stated, "deg") if hours else factor(stated, "deg")
         values = values if scale == 1.0 else values * scale
     return wrapped(values) if hours else values
+
+
+PARTS: Mapping[str, tuple[str, ...]] = {"ra_deg": ("RAh", "RAm", "RAs"), "dec_deg": ("DE-", "DEd", "DEm", "DEs")}
+"""Our column -> names of those that sexagesimal positions have over several: texts of the CDS and of older surveys.
+
+The sign of a declination may have a column of its own.
+"""
+
+
+def parts_in(columns: Collection[str], ours: str) -> tuple[str, ...]:
+    """The columns that one of our positions is spread over; none where they are not all there."""
+    names = PARTS.get(ours, ())
+    return tuple(name for name in names if name in columns) if set(names) - {"DE-"} <= set(columns) else ()
+
+
+def degrees_of_parts(texts: Sequence[pa.Array], hours: bool) -> Floats:
+    """The parts of positions, as `PARTS` orders them, in degrees; shape (n,)."""
+    first, *others = texts
+    if len(texts) == len(PARTS["dec_deg"]):
+        first, *others = (pc.binary_join_element_wise(pc.fill_null(first, ""), others[0], ""), *others[1:])
+    return sexagesimal(pc.binary_join_element_wise(first, *others, " "), hours=hours)
 
 
 def wrapped(ra_deg: Floats) -> Floats:

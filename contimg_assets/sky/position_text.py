@@ -31,6 +31,12 @@ def parse_position(text: str) -> tuple[float, float]:
         ra, dec = _degrees(parts[0], "hourangle"), _degrees(parts[1], "deg")
     except ValueError as error:
         raise wrong from error
+    plain = all(part.lstrip("+-").replace(".", "", 1).isdigit() for part in parts)
+    if plain and 90 < dec < 360 and abs(ra) <= 90:
+        raise InputError(
+            f"{text!r}: a declination of {dec:g} deg is beyond the pole; right ascension comes first: is {dec:g},{ra:g}"
+            " meant?"
+        )
     if not (np.isfinite(ra) and np.isfinite(dec) and 0 <= ra < 360 and -90 <= dec <= 90):
         raise wrong
     return ra, dec

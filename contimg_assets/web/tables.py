@@ -13,6 +13,8 @@ from contimg_assets.schemas.variability import CROSS_MATCHES, LIGHT_CURVE
 
 # A page is no place for a text of 100,000 letters; the whole of it is in the JSON.
 _LONGEST = 300
+# A name such as an epoch's, 2026-01-25T2200, is one word, and no browser may break it at its dashes.
+_LONGEST_NAME = 40
 _MEANINGS = {column.name: column for schema in (CROSS_MATCHES, LIGHT_CURVE) for column in schema} | COLUMNS
 
 
@@ -23,6 +25,13 @@ class Cell:
     text: str
     number: bool = False
     href: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """How it stands in its column: `number`, `name` in one line, or text."""
+        if self.number:
+            return "number"
+        return "name" if self.text and len(self.text) <= _LONGEST_NAME and " " not in self.text else ""
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def test_query_of_several_tables_asks_all_of_them() -> None:
     assert "WHERE" not in text
     flagged = query(PRESETS["vlass"], ["RAJ2000", "DEJ2000"], (1, 2, 3))
     assert flagged.endswith(
-        """WHERE "DupFlag" < 2 AND ("QualFlag" = 0 OR "QualFlag" = 4) AND """
+        """WHERE "DupFlag" < 2 AND ("QualFlag" = 0 OR "QualFlag" = 4) AND "SCode" <> 'E' AND """
         """1 = CONTAINS(POINT('ICRS', "RAJ2000", "DEJ2000"), CIRCLE('ICRS', 1.0, 2.0, 3.0))"""
     )
 

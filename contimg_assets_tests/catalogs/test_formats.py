@@ -19,6 +19,8 @@ from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig, Config, Ingest, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.epoch import read_epoch
+from contimg_assets.ingest.readers import cirada
+from contimg_assets.pipeline.deliveries import delivered_files, delivery_version
 from contimg_assets.pipeline.survey_tables import catalog_input_version
 from contimg_assets_tests.ingest import build
 from contimg_assets_tests.ingest.test_damaged import GOOD
@@ -41,7 +43,8 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "VLASS1QLCIR J0,0,0,10.5,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,0\n"
         "VLASS1QLCIR J1,1,1,10.6,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,2,0\n"
         "VLASS1QLCIR J2,2,2,10.7,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,1,4\n"
-        "VLASS1QLCIR J3,3,3,10.8,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,2\n",
+        "VLASS1QLCIR J3,3,3,10.8,-3.25,0.0001,0.0002,3.5,0.2,3.1,0.1,3,2,10,0.12,S,0,2\n"
+        "VLASS1QLCIR J4,4,4,10.9,-3.25,0.0,0.0,0.0,0.0,1.15,0.0,0.0,0.0,0.0,0.12,E,0.0,4.0\n",
         "vlass",
         ["VLASS1QLCIR J0", 10.5, -3.25, np.hypot(0.36, 0.25), np.hypot(0.72, 0.25), 3.5, 3.1],
     ),
@@ -50,6 +53,42 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "ILTJ0,10.5,0.3,33.25,0.4,3.1,0.1,3.5,0.2,7,6,0,S,P1,0.09\n",
         "lotss",
         ["ILTJ0", 10.5, 33.25, np.hypot(0.3, 0.2), np.hypot(0.4, 0.2), 3.5, 3.1],
+    ),
+    # Columns and units as the Virtual Observatory of ASTRON answers for DR1, shown in its astropy tutorial.
+    "lotss of the virtual observatory": (
+        "Source_Name,RA,E_RA,DEC,E_DEC,Peak_flux,E_Peak_flux,Total_flux,E_Total_flux,Major,Minor,Isl_rms,S_Code,Mosaic_ID\n"
+        "--,[deg],[arcsec],[deg],[arcsec],[mJy/beam],[mJy/beam],[mJy],[mJy],[arcsec],[arcsec],[mJy/beam],--,--\n"
+        "ILTJ0,10.5,0.3,33.25,0.4,3.1,0.1,3.5,0.2,--,--,0.09,S,P34Hetdex06\n",
+        "lotss",
+        ["ILTJ0", 10.5, 33.25, np.hypot(0.3, 0.2), np.hypot(0.4, 0.2), 3.5, 3.1],
+    ),
+    "tgss of the virtual observatory": (
+        "ID,RA,e_RA,DEC,e_DEC,Sint,e_Sint,Spk,e_Spk,MAJAX,MINAX,PA,Island_RMS,S_Code,Mosaic_Name\n"
+        "--,[deg],[arcsec],[deg],[arcsec],[mJy],[mJy],[mJy/beam],[mJy/beam],[arcsec],[arcsec],[deg],[mJy/beam],--,--\n"
+        "J0042-0315,10.5,2.0,-3.25,2.1,35.0,4.0,31.0,3.0,27.8,25.7,-32.3,2.3,S,R40D64\n",
+        "tgss",
+        ["J0042-0315", 10.5, -3.25, 2.0, 2.1, 35.0, 31.0],
+    ),
+    # As its authors publish it: `G4Jy_catalogue_18012020.fits`, `_28072025.csv` of svw26/G4Jy.
+    "g4jy": (
+        "G4Jy_name,G4Jy_component,centroid_RAJ2000,err_centroid_RAJ2000,centroid_DEJ2000,err_centroid_DEJ2000,"
+        "total_int_flux_151,err_total_int_flux_151,G4Jy_alpha\n"
+        "G4Jy 7,A,10.5,0.44,-3.25,0.6,4.5,0.1,-0.85\nG4Jy 7,B,10.5,0.44,-3.25,0.6,4.5,0.1,-0.85\n",
+        "g4jy",
+        ["G4Jy 7", 10.5, -3.25, 0.44, 0.6, 4500.0, np.nan],
+    ),
+    "g4jy of vizier": (
+        "G4Jy,m_G4Jy,GLEAM,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Fintwide,FintTot151,e_FintTot151,alphaG4Jy\n"
+        "7,-,GLEAM J0042-0315,10.5,-3.25,0.44,0.6,3.9,4.5,0.1,-0.85\n",
+        None,
+        ["7", 10.5, -3.25, 0.44, 0.6, 4500.0, np.nan],
+    ),
+    "mwacs of vizier, with its preset": (
+        "MWACS\tRAJ2000\te_RAJ2000\tDEJ2000\te_DEJ2000\tS180\te_S180\tSpInd\n"
+        "\tdeg\tarcmin\tdeg\tarcmin\tJy\tJy\t\n---\t---\t---\t---\t---\t---\t---\t---\n"
+        "J0042.0-0315\t10.5\t0.41\t-3.25\t0.39\t0.739\t0.088\t-0.947\n",
+        "mwacs",
+        ["J0042.0-0315", 10.5, -3.25, 24.6, 23.4, 739.0, np.nan],
     ),
     "tgss": (
         "Source_name\tRA\tE_RA\tDEC\tE_DEC\tTotal_flux\tE_Total_flux\tPeak_flux\tE_Peak_flux\tRMS_noise\tMosaic_name\n"
@@ -86,6 +125,29 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "00 43 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0  0.0 0.0 0.0 J0000M56 1 100 200\n",
         "sumss",
         [None, 10.5, -0.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    # In the columns that ObitTalk's script cuts the text of 2008 Mar 11 into.
+    "sumss in its columns": (
+        "00 42 00.00  -03 15 00.0   1.6  1.7      19.2    1.0      21.6    1.2    54.9  45.8   5.0     0.0   0.0   0.0"
+        " J0000M04  1  100.0  200.0\n"
+        "00 43 00.00  -50 15 00.0  11.6  1.7   10019.2    1.0   12021.6    1.2   154.9  45.8 175.0   140.2  10.0 174.0"
+        " J0000M52  1  100.0  200.0\n",
+        "sumss",
+        [None, 10.5, -3.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    # Galactic positions between name and place, as VizieR's ReadMe of VIII/82 describes the text.
+    "mgps with galactic positions": (
+        "MGPS J004200-501500 304.9876543  -66.8765432 00 42 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2"
+        "  54.9 45.8   5.0 0.0 0.0 0.0 J0000M56 1 10 20\n",
+        "mgps",
+        ["J004200-501500", 10.5, -50.25, 1.6, 1.7, 21.6, 19.2],
+    ),
+    # Distance first, as ObitTalk's script and others read what the survey's search lists.
+    "first as a search lists it": (
+        "# 1 source within 30.0 arcsec\n"
+        "1.2 00 42 00.000 -03 15 00.00 0.014 3.10 3.50 0.14 5.0 4.0 10.0 6.0 5.0 10.0 00420-03150E 1 0.2 17.2 g\n",
+        "first",
+        [None, 10.5, -3.25, np.nan, np.nan, 3.5, 3.1],
     ),
     "mgps": (
         "J004200-501500 00 42 00.00 -50 15 00.0  1.6  1.7   19.2  1.0   21.6  1.2  54.9 45.8   5.0 J0000M56\n",
@@ -225,12 +287,15 @@ Byte-by-byte Description of file: mrcj2000.dat
   25- 26  I2    arcmin  DEm     Declination EPOCH (minutes)
   28- 29  I2    arcsec  DEs     Declination EPOCH (seconds)
   31- 35  F5.2  Jy      S408    ?=-9.99 Flux density
+      36  A1  Jy/beam   ---     [ ] A unit that the CDS does not know, in a column without a name
+      37  A1    ---     ---     [ ] Another one
 --------------------------------------------------------------------------------
 """
 
 
 @pytest.mark.parametrize("epoch", ["J2000", "B1950"])
-def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str) -> None:
+def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str, recwarn: pytest.WarningsRecorder) -> None:
+    """Columns that are nobody's are all called ``---``, as in the ReadMe of G4Jy (VIII/105)."""
     (tmp_path / "ReadMe").write_text(README.replace("EPOCH", epoch))
     (tmp_path / "mrcj2000.dat").write_text("0039-003 00 42 00.0 -00 15 00  1.20\n0040 003 00 43 00.0  00 15 00 -9.99\n")
     table = reference(tmp_path / "mrcj2000.dat", preset="mrc").set_index("catalog_source_id")
@@ -240,6 +305,7 @@ def test_a_file_of_the_cds_beside_its_readme(tmp_path: Path, epoch: str) -> None
     found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
     assert found.separation(true).arcsec.max() < 1e-4
     assert got["flux_mjy"].tolist() == pytest.approx([1200.0, np.nan], nan_ok=True)
+    assert not recwarn.list
 
 
 def test_a_catalog_whose_readme_changed_is_another(tmp_path: Path) -> None:
@@ -710,3 +776,137 @@ def test_cirada_can_be_stated(tmp_path: Path) -> None:
     stated = Ingest.model_validate({"default_format": "cirada", "formats": {"mine": {"on": "cirada"}}})
     for name in (None, "cirada", "mine"):
         assert inspect_file(tmp_path / "x.csv", stated, name).format == "cirada"
+
+
+def test_the_spectral_index_of_gleam_x_at_vizier(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "GLEAM-X,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Fpwide,Fintwide,e_Fintwide,alpha-SP\nJ0,10.5,-3.25,1,1,1,1,0.1,-0.7\n"
+    )
+    for settings in ({}, {"preset": "gleam-x"}):
+        assert reference(tmp_path / "x.csv", **settings)["spectral_index"].tolist() == [-0.7]
+
+
+def test_gleam_x_as_its_authors_write_it(tmp_path: Path) -> None:
+    """Columns, and -1 for an error that Aegean has none of, as in `catalogue_names.py` of drII_plotting."""
+    (tmp_path / "x.csv").write_text(
+        "Name,background_wide,local_rms_wide,ra_str,dec_str,RAJ2000,err_RAJ2000,DEJ2000,err_DEJ2000,peak_flux_wide,"
+        "err_peak_flux_wide,int_flux_wide,err_int_flux_wide,int_flux_076,sp_int_flux_fit_200,sp_alpha,csp_alpha\n"
+        "GLEAM-X J0,0,0.001,00:42:00,-03:15:00,10.5,0.0005,-3.25,0.0005,0.11,0.01,0.12,0.01,0.3,0.121,-0.8,-0.9\n"
+        "GLEAM-X J1,0,0.001,00:43:00,-03:15:00,10.75,-1,-3.25,-1,0.11,-1,0.12,-1,0.3,,,\n"
+    )
+    got = (
+        reference(tmp_path / "x.csv", preset="gleam-x").set_index("catalog_source_id").loc[["GLEAM-X J0", "GLEAM-X J1"]]
+    )
+    assert inspect_file(tmp_path / "x.csv", Ingest()).format == "gleam-x"
+    assert got["flux_mjy"].tolist() == pytest.approx([120.0, 120.0])
+    assert got["flux_err_mjy"].tolist() == pytest.approx([10.0, np.nan], nan_ok=True)
+    assert got["spectral_index"].tolist() == pytest.approx([-0.8, np.nan], nan_ok=True)
+    # Of the second, what the preset says, with the noise.
+    assert got["ra_err_arcsec"].tolist() == pytest.approx([1.8, np.hypot(2.0, 0.5 * 75.0 * 1.3 / 120.0)])
+
+
+def test_positions_of_3c_are_of_1950(tmp_path: Path) -> None:
+    """VizieR's VIII/1/3cr calls them so."""
+    (tmp_path / "x.csv").write_text("3CR,RA1950,DE1950,S178MHz\n1,00 42 00.0,-03 15 00\n2,00 43 00.0,+03 15 00\n")
+    with pytest.raises(InputError, match="line 2"):
+        reference(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("3CR,RA1950,DE1950,S178MHz\n1,00 42 00.0,-03 15 00,9\n2,00 43 00.0,+03 15 00,9\n")
+    got = reference(tmp_path / "x.csv").sort_values("ra_deg")
+    true = SkyCoord([10.5, 10.75], [-3.25, 3.25], unit="deg", frame="fk4").icrs
+    found = SkyCoord(got["ra_deg"].to_numpy(), got["dec_deg"].to_numpy(), unit="deg")
+    assert found.separation(true).arcsec.max() < 1e-4
+
+
+def test_islands_that_nothing_was_fitted_to_are_no_fault_of_a_delivery(tmp_path: Path) -> None:
+    """So are 22 of CIRADA's first 99 rows (`CIRADA_VLASS1QL_table1_components_v1_head100.csv` of kowalski)."""
+    table = build.cirada_table(SKY).assign(S_Code="S")
+    empty = table.index % 4 == 0
+    zero = ["E_RA", "E_DEC", "Total_flux", "E_Total_flux", "E_Peak_flux", "Maj", "Min"]
+    table.loc[empty, "S_Code"] = "E"
+    table.loc[empty, [name for name in zero if name in table]] = 0.0
+    (tmp_path / "x.csv").write_bytes(build.csv(table))
+    found = inspect_file(tmp_path / "x.csv", Ingest())
+    assert found.set_aside == {cirada.NOTHING_FITTED: int(empty.sum())}
+    assert cirada.NOTHING_FITTED in cirada.BY_FLAGS
+    assert len(reference(tmp_path / "x.csv", preset="vlass")) == int((~empty).sum())
+
+
+def test_a_preset_of_another_survey_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(SURVEYS["lotss"][0])
+    told = inspect_file(tmp_path / "x.csv", Ingest(), preset="tgss").warnings
+    assert "its columns are those of lotss, and the preset is tgss" in " ".join(told)
+    (tmp_path / "x.csv").write_text(SURVEYS["racs-mid of CASDA"][0])
+    assert "the preset is" not in " ".join(inspect_file(tmp_path / "x.csv", Ingest(), preset="racs-high").warnings)
+    with pytest.raises(InputError, match="no preset 'foo'; there are first"):
+        inspect_file(tmp_path / "x.csv", Ingest(), preset="foo")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("images.csv", "image,catalogue,mjd_mid,ra_deg,dec_deg\na,a.csv,60000,10,-3\n", "this is a manifest"),
+        ("notes.txt", "observed\nall of it\n", "this is no table: its header line is one name, 'observed'"),
+        ("it.json", '[\n {"ra": 10.5}\n]\n', "this is JSON"),
+    ],
+)
+def test_what_is_no_catalog_is_said_to_be_what_it_is(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    for look in (lambda path: inspect_file(path, Ingest()), reference):
+        with pytest.raises(InputError, match=said):
+            look(tmp_path / name)
+
+
+# --- a delivery of the CDS ----------------------------------------------------------------------------------------
+
+CDS_IN_PARTS = {"component_id": {"column": "MRC"}, "flux_int_mjy": {"column": "S408"}}
+
+
+def deliver_of_cds(folder: Path, epoch: str = "J2000") -> Config:
+    """An epoch whose catalog has no header, but a ReadMe beside it."""
+    folder.mkdir()
+    (folder / "ReadMe").write_text(README.replace("EPOCH", epoch))
+    (folder / "mrcj2000.dat").write_text("0039-003 00 42 00.0 -00 15 00  1.20\n0040 003 00 43 00.0  00 15 00  0.70\n")
+    (folder / "images.csv").write_text(
+        "image,catalogue,mjd_mid,ra_deg,dec_deg,radius_deg,bmaj_arcsec,bmin_arcsec,bpa_deg,freq_mhz,rms_mjy_beam\n"
+        "one,mrcj2000.dat,60000,10.6,0,2,45,45,0,408,50\n"
+    )
+    return Config.model_validate({"root": folder.parent, "ingest": {"column_map": CDS_IN_PARTS}})
+
+
+@pytest.mark.parametrize("epoch", ["J2000", "B1950"])
+def test_a_delivery_follows_the_readme_beside_it_as_a_reference_does(tmp_path: Path, epoch: str) -> None:
+    config = deliver_of_cds(tmp_path / "a", epoch)
+    read = read_epoch(tmp_path / "a", "a", config)
+    got = read.detections.set_index("component_id").loc[["0039-003", "0040 003"]]
+    same = reference(tmp_path / "a" / "mrcj2000.dat", preset="mrc").set_index("catalog_source_id").loc[got.index]
+    np.testing.assert_allclose(got[["ra_deg", "dec_deg"]], same[["ra_deg", "dec_deg"]], rtol=0, atol=1e-12)
+    assert got["flux_int_mjy"].tolist() == same["flux_mjy"].tolist() == pytest.approx([1200.0, 700.0])
+    assert abs(got["dec_deg"].iloc[0] - (-0.25 if epoch == "J2000" else 0.0)) < 0.3
+    assert read.unlisted_files == ()
+
+
+def test_a_changed_readme_makes_a_delivery_another(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    config = deliver_of_cds(folder)
+    versions = [delivery_version(folder)]
+    assert [file.name for file in delivered_files(folder)] == ["images.csv", "mrcj2000.dat", "ReadMe"]
+    for text in ("Of another file.", README.replace("EPOCH", "B1950")):
+        (folder / "ReadMe").write_text(text)
+        versions.append(delivery_version(folder))
+    (folder / "ReadMe").unlink()
+    versions.append(delivery_version(folder))
+    assert versions[1] == versions[3]
+    assert len(set(versions)) == 3
+    with pytest.raises(InputError, match="a file of the CDS is read with its ReadMe beside it"):
+        read_epoch(folder, "a", config)
+
+
+def test_a_readme_that_is_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    config = deliver_of_cds(folder)
+    (folder / "ReadMe").rename(tmp_path / "elsewhere")
+    (folder / "ReadMe").symlink_to(tmp_path / "elsewhere")
+    (folder / "README.old").symlink_to(tmp_path / "nowhere")
+    assert [file.name for file in delivered_files(folder)] == ["images.csv", "mrcj2000.dat"]
+    with pytest.raises(InputError, match="with its ReadMe beside it"):
+        read_epoch(folder, "a", config)

@@ -82,7 +82,7 @@ def test_a_file_is_made_where_there_is_none(folder: Path) -> None:
         ("new", "some.csv", {"preset": "nope"}, ConfigError, "unknown preset 'nope'"),
         ("../up", "some.csv", {"freq_mhz": 1.0}, ConfigError, "must be lower-case"),
         ("new", "gone.csv", {"freq_mhz": 1.0}, InputError, r"gone\.csv: not readable"),
-        ("new", "contimg.yaml", {"freq_mhz": 1.0}, InputError, "no column of positions found"),
+        ("new", "contimg.yaml", {"freq_mhz": 1.0}, InputError, "this is no table"),
         ("new", "some.csv", {"freq_mhz": -1.0}, ConfigError, "greater than 0"),
     ],
 )

@@ -11,9 +11,11 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
-from contimg_assets.cli.app import app
+from contimg_assets.cli.app import _Bars, app
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets.pipeline.stages import STAGES_OF_EVERY_EPOCH
 from contimg_assets_tests.projects import TestProject
@@ -96,6 +98,8 @@ def test_run_and_status_say_how_the_products_stand_and_what_needs_eyes(in_finish
     assert told[1:]
     assert all("(" in line and "Cure: " in line for line in told[1:])
     assert call("status").output.splitlines()[: len(told)] == told
+    epoch = json.loads(call("status", "--json").stdout)[0]["epoch"]
+    assert "look:" not in call("status", epoch).output
 
 
 def test_images_are_listed_with_their_corrections(in_finished: Path) -> None:
@@ -136,6 +140,7 @@ def test_dagster_sees_what_the_command_wrote(in_finished: Path) -> None:
         assert isinstance(instance, dg.DagsterInstance)
         assert not instance.is_ephemeral
         assert instance.get_runs_count() == 4
+        assert {run.tags["user"] for run in instance.get_runs()} == {"contimg run"}
         assert len(instance.get_dynamic_partitions("epoch")) == 2
     assert (in_finished / ".dagster").is_dir()
 
@@ -312,3 +317,15 @@ def test_demo_recovers_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     output = call("demo", "--epochs", "3").output
     assert "Recovered against the truth" in output
     assert "dagster dev" in output
+
+
+def test_bars_do_not_wait_for_epochs_that_a_failed_stage_held_up() -> None:
+    shown = Progress(console=Console(file=io.StringIO()))
+    bars = _Bars(shown)
+    bars.begin(["read", "fold"], ["a", "b", "c"])
+    for epoch in "abc":
+        bars.advance("read", epoch)
+    bars.begin(["fold"], ["a", "b"])
+    for epoch in "ab":
+        bars.advance("fold", epoch)
+    assert {task.description: (task.completed, task.total) for task in shown.tasks} == {"read": (3, 3), "fold": (2, 2)}

@@ -19,6 +19,7 @@ from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.catalog_counts import catalog_counts
 from contimg_assets.web.app import build_app
+from contimg_assets.web.tables import shown_table
 from contimg_assets_tests.web.conftest import NAMES
 
 PAGES = ("/", "/sources", "/eta-v", "/sky", "/images", "/catalogs")
@@ -274,3 +275,10 @@ def test_catalogs_and_changes(client: TestClient, products: ProductsDatabase) ->
     assert counts["n_false"] == pytest.approx((1 - best["probability"]).sum())
     assert str(len(best)) in client.get("/catalogs").text
     assert products.read_table("epochs")["epoch"].max() in client.get("/").text
+
+
+def test_names_stand_in_one_line_and_texts_do_not() -> None:
+    """A browser breaks 2026-01-25T2200 at its dashes where a column is narrow."""
+    frame = pd.DataFrame({"epoch": ["2026-01-25T2200", "x" * 100], "comment": ["seen twice", ""], "n": [1, 2]})
+    kinds = [[cell.kind for cell in row] for row in shown_table(frame).rows]
+    assert kinds == [["name", "", "number"], ["", "", "number"]]

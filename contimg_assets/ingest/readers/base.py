@@ -165,6 +165,12 @@ def unflagged(flags: Floats, usable: Collection[float]) -> Flags:
     return result
 
 
+def is_one_of(texts: pa.Array, values: Collection[str]) -> Flags:
+    """Which texts are among some values, shape (n,); missing ones are not."""
+    result: Flags = np.asarray(pc.fill_null(pc.is_in(texts, pa.array(values, pa.string())), False))
+    return result
+
+
 def copy_where_missing(rows: Rows, ours: str, other: str) -> None:
     """Take ``other`` where ``ours`` is missing."""
     if other in rows.numbers:

@@ -1,7 +1,8 @@
 """Tables of VLASS components as CIRADA publishes them (Gordon et al. 2021), and as VizieR has them.
 
 PyBDSF's names with a survey's units: positions and their errors in deg, axes in arcsec, fluxes in mJy and mJy/beam.
-Its flags say which rows are duplicates of others or sidelobes; those are set aside, here and in references alike.
+Its flags say which rows are duplicates of others or sidelobes, its code which are islands that nothing could be fitted
+to: no errors, no axes, a flux density of zero. Those are set aside, here and in references alike.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contimg_assets.ingest.readers.base import FinderReader, Rows, Source, joined, unflagged
+from contimg_assets.ingest.readers.base import FinderReader, Rows, Source, is_one_of, joined, unflagged
 
 USABLE: Mapping[str, frozenset[float]] = {"Duplicate_flag": frozenset({0, 1}), "Quality_flag": frozenset({0, 4})}
 """Flags -> values of rows that are components of their own, and of the sky."""
@@ -22,12 +23,17 @@ USABLE_AT_VIZIER: Mapping[str, frozenset[float]] = {
     "QualFlag": USABLE["Quality_flag"],
 }
 
+EMPTY = frozenset({"E"})
+"""Values of PyBDSF's `S_Code` (`SCode` at VizieR) where there is an island and no Gaussian: every fifth row."""
+
+NOTHING_FITTED = "PyBDSF could fit no Gaussian there (S_Code E)"
+
 _FLAGGED = {
     "_duplicate": ("Duplicate_flag", "the survey flags the row as a duplicate of another one"),
     "_quality": ("Quality_flag", "the survey flags the row as a likely sidelobe or a bad fit"),
 }
 
-BY_FLAGS = frozenset(reason for _, reason in _FLAGGED.values())
+BY_FLAGS = frozenset({NOTHING_FITTED, *(reason for _, reason in _FLAGGED.values())})
 """Why rows are set aside that nothing is wrong with: the survey says so of more than every third."""
 
 _SOURCES = (
@@ -50,6 +56,7 @@ _SOURCES = (
     Source("pa_err_deg", ("E_PA",), "deg"),
     Source("_duplicate", ("Duplicate_flag", "DupFlag")),
     Source("_quality", ("Quality_flag", "QualFlag")),
+    Source("_code", ("S_Code", "SCode"), text=True),
 )
 
 
@@ -58,6 +65,8 @@ def _finish(rows: Rows) -> None:
     for ours, (flag, reason) in _FLAGGED.items():
         if ours in rows.numbers:
             rows.failed.append((~unflagged(rows.numbers[ours], USABLE[flag]), ours, reason))
+    if "_code" in rows.texts:
+        rows.failed.append((is_one_of(rows.texts["_code"], EMPTY), "flux_int_mjy", NOTHING_FITTED))
     _name_apart(rows)
 
 

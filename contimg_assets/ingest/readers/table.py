@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contimg_assets.config import ColumnSource
 from contimg_assets.ingest.readers.base import NEEDS, Rows, Source
 from contimg_assets.reading.columns import bare_name
+from contimg_assets.reading.positions import PARTS, parts_in
 from contimg_assets.schemas.core import TEXT
 from contimg_assets.schemas.detections import DETECTIONS
 
@@ -30,6 +31,7 @@ class TableReader:
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
         present = {name.lower() for column in columns for name in (column, bare_name(column)[0])}
+        present |= {ours for ours in PARTS if parts_in(columns, ours)}
         names = {ours: source.names[0].lower() for ours, source in self._sources().items()}
         return all(any(names[ours] in present for ours in choice) for choice in NEEDS)
 

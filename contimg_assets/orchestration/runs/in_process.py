@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 import pandas as pd
 from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.storage.tags import USER_TAG
 
 from contimg_assets.errors import ContimgError, StoreError
 from contimg_assets.identity.epochs import contiguous_ranges
@@ -49,6 +50,8 @@ _LAST = frozenset({PRODUCTS.name, *(stage.name for stage in EPOCH_STAGES if stag
 _MAX_ROUNDS = 100
 _MAX_DELETIONS = 5
 _FORESEEN = {kind.__name__ for kind in ContimgError.__subclasses__()}
+# The web interface shows who started a run; without one it says that a person did by hand.
+_STARTED_BY = {USER_TAG: "contimg run"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 OnWork = Callable[[Sequence[str], Sequence[str]], None]
@@ -285,7 +288,7 @@ class _Launcher:
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=list(selection),
-                tags=tags | {PROCESS_TAG: this_process()},
+                tags=tags | _STARTED_BY | {PROCESS_TAG: this_process()},
                 raise_on_error=False,
                 run_config=_QUIET,
             )
