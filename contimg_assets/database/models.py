@@ -41,7 +41,7 @@ from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.detections import BAND, IMAGES
-from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.error_model import BAND_ERROR_MODEL
 from contimg_assets.schemas.forced import FORCED_FLUXES
 from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, SOURCES, VARIABILITY
@@ -279,7 +279,7 @@ class ErrorModelValue(Base):
     __table__ = Table(
         "error_model",
         Base.metadata,
-        *described(ERROR_MODEL, key=["flux_kind", "term", "at"], always=_required(ERROR_MODEL)),
+        *described(BAND_ERROR_MODEL, key=BAND_ERROR_MODEL.key, always=_required(BAND_ERROR_MODEL)),
         **_CLUSTERED,
     )
 
