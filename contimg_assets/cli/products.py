@@ -109,7 +109,7 @@ DeclinationArgument = Annotated[
 ]
 TagOption = Annotated[str | None, typer.Option(help="Only sources with this tag")]
 FORCED_COLUMNS = ["epoch", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam", "upper_limit_mjy_beam",
-                  "chi_squared_fit", "dof", "n_neighbors", "trusted", "reason"]  # fmt: skip
+                  "chi_squared_fit", "dof", "n_neighbors", "near_bright", "trusted", "reason"]  # fmt: skip
 MONITORED_COLUMNS = ["name", "n_images", "n_fluxes", "last_mjd", "last_flux_mjy_beam", "last_err_mjy_beam",
                      "brightest_mjd", "brightest_snr"]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
@@ -11,6 +12,7 @@ from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.errors import StoreError
+from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.schemas.variability import FLUX_KINDS
 from contimg_assets.variability.changes import deviations
 from contimg_assets.variability.error_model import ErrorModel
@@ -53,7 +55,7 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
     of_source = sa.and_(v.c.source_id == a.c.source_id, v.c.band == m.c.band, v.c["sample"] == "detections")
     query = (
         sa.select(
-            *(s.c.name, a.c.source_id, s.c.ra_deg, s.c.dec_deg, m.c.image, m.c.snr),
+            *(s.c.name, a.c.source_id, s.c.ra_deg, s.c.dec_deg, m.c.image, m.c.snr, m.c.band),
             m.c[f"flux_{kind}_corr_{unit}"].label("flux_mjy"),
             m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
             m.c.flux_scale_err,
@@ -73,10 +75,14 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
         found = bulk.fetch(connection, query)
     model = ErrorModel.chosen(parameters, ErrorModel.of_table(database.read_table("error_model")))
     flux, err, scale = (found[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy", "flux_scale_err"))
-    found["flux_err_mjy"] = total_error(flux, err, scale, model.terms[kind])
+    total = np.empty_like(err)
+    for band, rows in found.groupby("band").indices.items():
+        terms = model.of_band(int(mhz_of_names([str(band)])[0])).terms[kind]
+        total[rows] = total_error(flux[rows], err[rows], scale[rows], terms)
+    found["flux_err_mjy"] = total
     ratio, sigma = deviations(flux, found["flux_err_mjy"], found["mean"], found["mean_err"])
     found = found.assign(others_mjy=flux / ratio, ratio=ratio, sigma=sigma).drop(
-        columns=["mean", "mean_err", "flux_scale_err"]
+        columns=["mean", "mean_err", "flux_scale_err", "band"]
     )
     found = found[found["sigma"].notna()]
     order = found["sigma"].abs().sort_values(ascending=False, kind="stable").index

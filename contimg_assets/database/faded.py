@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.models import TABLES, view_of
+from contimg_assets.database.models import TABLES, is_evidence, view_of
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.variability.forced_evidence import fading_significance
 
@@ -36,7 +36,7 @@ def find_faded(connection: Connection, min_significance: float, since_mjd: float
             *(f[name] for name in ("flux_scale_err", "epoch", "image", "mjd")),
         )
         .select_from(view.join(TABLES["sources"], sa.and_(s.id == f.position, s.band == f.band)))
-        .where(sa.not_(f.monitored), f.reason == "", f.trusted, below)
+        .where(is_evidence(view), f.trusted, below)
     )
     if since_mjd is not None:
         query = query.where(f.mjd >= since_mjd)

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from contimg_assets.calibration.apply import apply_corrections
 from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading, writing
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.writing.epochs import delete_forced
 from contimg_assets.database.writing.image_coverage import StoredCoverage
@@ -50,7 +50,8 @@ class EpochPositions:
     images : image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of CORRECTIONS
     places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES; err_ew_arcsec,
         err_ns_arcsec: errors of the place, 0 of monitored positions
-    detections : image, ra_deg, dec_deg, measurement_id: detections of each image as measured, duplicates among them
+    detections : image, ra_deg, dec_deg, snr, measurement_id: detections of each image as measured, duplicates among
+        them
     constants : as `places`, with measurement_id: sources that each image detects, of which some are measured all the
         same to check the errors, see `photometry.constants`
     """
@@ -79,11 +80,11 @@ class SurveyPositions:
 
     @cached_property
     def sources(self) -> pd.DataFrame:
-        """id, ra_deg and dec_deg of the first detection of every source, by id."""
+        """id, ra_deg and dec_deg of the first detection of every source in I, by id."""
         table = TABLES["sources"].c
         query = sa.select(table.id, table.first_ra_deg.label("ra_deg"), table.first_dec_deg.label("dec_deg"))
         with reading(self._database.engine) as connection:
-            return bulk.fetch(connection, query.order_by(table.id))
+            return bulk.fetch(connection, query.where(IN_TOTAL).order_by(table.id))
 
     @cached_property
     def _circles(self) -> dict[str, pd.DataFrame]:
@@ -127,7 +128,7 @@ class SurveyPositions:
             parts = [places, *self._monitored_places(connection, circles)]
             detections = _detections(connection, epoch)
             constants = drawn(_single(connection, epoch)).merge(found, left_on="source_id", right_on="position")
-            constants = constants.join(_place_errors(connection, constants["position"].to_numpy(object)), on="position")
+            constants = constants.join(_place_errors(connection, constants["position"].unique()), on="position")
         together = pd.concat([part[[*_PLACE, *_ERRORS]] for part in parts], ignore_index=True)
         together = together.sort_values(["image", "monitored", "position"])
         return EpochPositions(images, together, detections, constants[[*_PLACE, *_ERRORS, "measurement_id"]])
@@ -195,7 +196,7 @@ def _of_sources(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
 
 def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
     m = TABLES["measurements"].c
-    columns = (m.image, m.ra_deg, m.dec_deg, m.measurement_id)
+    columns = (m.image, m.ra_deg, m.dec_deg, m.snr, m.measurement_id)
     query = sa.select(*columns).where(m.epoch == epoch, sa.not_(m.forced))
     return bulk.fetch(connection, query.order_by(m.image, m.measurement_id))
 
@@ -224,13 +225,17 @@ def against_other_epochs(database: ProductsDatabase, epoch: str, fluxes: pd.Data
     DataFrame
         Of trusted images, with means of trusted detections: ``flux``, ``flux_err`` (corrected), ``mean``,
         ``other_err``: of the mean and of the scale between images [mJy/beam]; ``p_value``: the chance that the source
-        scatters as it does in the other epochs if it is constant, 1 where there is but one.
+        scatters as it does in the other epochs if it is constant, 1 where there is but one; ``compactness`` of the
+        source.
     """
     with reading(database.engine) as connection:
         corrections = _images(connection, epoch)
         rows = fluxes[(fluxes["reason"] == "") & fluxes["image"].isin(corrections["image"])]
         sources = rows["position"].unique()
         points = _other_points(connection, epoch, sources)
+        s = TABLES["sources"].c
+        query = sa.select(s.id, s.compactness).where(s.id.in_(bulk.set_of_ids(connection, sources)))
+        compactness = bulk.fetch(connection, query).set_index("id")["compactness"].astype(float)
     corrected = apply_corrections(rows, corrections)
     corrected = corrected[corrected["trusted"].astype(bool)].merge(corrections[["image", "band"]], on="image")
     scale = points["flux_scale_err"].fillna(0.0) * points["flux_peak_corr_mjy_beam"]
@@ -249,6 +254,7 @@ def against_other_epochs(database: ProductsDatabase, epoch: str, fluxes: pd.Data
             "mean": mean,
             "other_err": np.sqrt(1.0 / found["weight"] + own**2),
             "p_value": np.where(found["n"] > 1, special.chdtrc(found["n"] - 1, chi_squared), 1.0),
+            "compactness": compactness.reindex(found["position"]).to_numpy(),
         }
     ).reset_index(drop=True)
 

@@ -18,10 +18,10 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.blocks import EpochPoints, light_curves
 from contimg_assets.database.light_curves import passes, stored_epochs
-from contimg_assets.database.models import TABLES, view_of
+from contimg_assets.database.models import TABLES, is_evidence, view_of
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
 from contimg_assets.ingest.bands import band_names, mhz_of_names
-from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.error_model import BAND_ERROR_MODEL
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.variability import VARIABILITY
 from contimg_assets.sky.sphere import separation_arcsec, unit_vectors
@@ -44,8 +44,8 @@ def forced_variability(
     points = _forced_points(connection, sources)
     if points.empty:
         return VARIABILITY.empty()
-    table = TABLES[ERROR_MODEL.name]
-    rows = bulk.fetch(connection, sa.select(*(table.c[name] for name in ERROR_MODEL.names)))
+    table = TABLES["error_model"]
+    rows = bulk.fetch(connection, sa.select(*(table.c[name] for name in BAND_ERROR_MODEL.names)))
     errors = ErrorModel.of_table(rows)
     epochs = stored_epochs(connection, {})
     by_epoch = {str(epoch): of_epoch for epoch, of_epoch in points.groupby("epoch", sort=False)}
@@ -68,7 +68,7 @@ def _forced_points(connection: Connection, sources: Sequence[str] | None) -> pd.
     same = sa.and_(image.epoch == view.c.epoch, image.image == view.c.image)
     of_image = (image.ra_deg.label("center_ra_deg"), image.dec_deg.label("center_dec_deg"), image.radius_deg)
     query = sa.select(*(view.c[name] for name in _COLUMNS), *of_image, image.freq_mhz, image.bmaj_arcsec)
-    query = query.select_from(view.join(TABLES["images"], same)).where(view.c.reason == "", sa.not_(view.c.monitored))
+    query = query.select_from(view.join(TABLES["images"], same)).where(is_evidence(view))
     if sources is not None:
         query = query.where(view.c.position.in_(list(sources)))
     return bulk.fetch(connection, query)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    ColumnElement,
     Double,
     ForeignKeyConstraint,
     Index,
@@ -25,7 +26,9 @@ from sqlalchemy import (
     Table,
     TableClause,
     Text,
+    and_,
     column,
+    not_,
     table,
     text,
 )
@@ -38,7 +41,7 @@ from contimg_assets.schemas.association import ASSOCIATIONS, RELATIONS
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.detections import BAND, IMAGES
-from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.error_model import BAND_ERROR_MODEL
 from contimg_assets.schemas.forced import FORCED_FLUXES
 from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 from contimg_assets.schemas.variability import CROSS_MATCHES, FLUX_KINDS, SOURCES, VARIABILITY
@@ -276,7 +279,7 @@ class ErrorModelValue(Base):
     __table__ = Table(
         "error_model",
         Base.metadata,
-        *described(ERROR_MODEL, key=["flux_kind", "term", "at"], always=_required(ERROR_MODEL)),
+        *described(BAND_ERROR_MODEL, key=BAND_ERROR_MODEL.key, always=_required(BAND_ERROR_MODEL)),
         **_CLUSTERED,
     )
 
@@ -341,6 +344,10 @@ class _Isolated(NamedTuple):
 ISOLATED = _Isolated(3600.0, "neighbour_arcsec IS NULL OR neighbour_arcsec > 3600.0")
 
 
+ONLY_POLARIZED = "only_polarized"
+"""The condition by which the index finds sources that nothing in I shows."""
+
+
 class Source(Base):
     """What measurements of different epochs are measurements of."""
 
@@ -356,6 +363,12 @@ class Source(Base):
             "neighbour_arcsec",
             sqlite_where=text(ISOLATED.condition),
             postgresql_where=text(ISOLATED.condition),
+        ),
+        Index(
+            "ix_sources_only_polarized",
+            "id",
+            sqlite_where=text(ONLY_POLARIZED),
+            postgresql_where=text(ONLY_POLARIZED),
         ),
         **_STRICT,
     )
@@ -568,6 +581,15 @@ class RecomputedWith(Base):
 
 
 TABLES: dict[str, Table] = dict(Base.metadata.tables)
+
+IN_TOTAL: ColumnElement[bool] = not_(TABLES["sources"].c.only_polarized)
+"""Whether a source is one of Stokes I: what is judged by fluxes there is asked of these alone."""
+
+
+def is_evidence(view: TableClause) -> ColumnElement[bool]:
+    """Which rows of `forced_photometry` may say that a source is new, has faded or varies: those of sources, with a
+    flux, and not so near to a bright source that its artifacts may be what was measured."""
+    return and_(view.c.reason == "", not_(view.c.monitored), not_(view.c.near_bright))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.limits import read_limits
-from contimg_assets.database.models import TABLES, view_of
+from contimg_assets.database.models import IN_TOTAL, TABLES, is_evidence, view_of
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted_images
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
@@ -163,7 +163,7 @@ def _forced_before(connection: Connection, first: pd.DataFrame) -> tuple[Floats,
     names = ("epoch", "band", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam", "flux_scale_err")
     ids = bulk.set_of_ids(connection, first["source_id"].to_numpy(dtype=object))
     query = sa.select(view.c.position, *(view.c[name] for name in names))
-    query = query.where(view.c.position.in_(ids), view.c.reason == "", view.c.trusted, sa.not_(view.c.monitored))
+    query = query.where(view.c.position.in_(ids), view.c.trusted, is_evidence(view))
     rows = bulk.fetch(connection, query)
     owner = pd.Index(first["source_id"]).get_indexer(pd.Index(rows["position"]))
     seen = first.iloc[owner].reset_index(drop=True)
@@ -228,7 +228,7 @@ def _first_of(rows: pd.DataFrame, sources: pd.Series) -> pd.DataFrame:
 def _seen_before(connection: Connection, first: pd.DataFrame, images: pd.DataFrame) -> Flags:
     """Whether another source that was detected earlier lies within the beam: they are one, or their light is."""
     c = TABLES["sources"].c
-    others = bulk.fetch(connection, sa.select(c.id, c.ra_deg, c.dec_deg, c.first_mjd, c.first_epoch))
+    others = bulk.fetch(connection, sa.select(c.id, c.ra_deg, c.dec_deg, c.first_mjd, c.first_epoch).where(IN_TOTAL))
     beam = images.set_index(["epoch", "image"])["bmaj_arcsec"]
     keys = pd.MultiIndex.from_frame(first[["epoch", "image"]])
     return earlier_neighbors(first.assign(bmaj_arcsec=beam.reindex(keys).to_numpy()), others)
@@ -253,7 +253,7 @@ def _share_lost(connection: Connection, images: pd.DataFrame) -> Floats:
 def _established() -> tuple[sa.ColumnElement[bool], ...]:
     """Sources that are there for certain and nearly always: transients would pass for sources that a finder misses."""
     c = TABLES["sources"].c
-    return (c.n_epochs >= 2, c.n_epochs > 2 * c.n_limits)
+    return (c.n_epochs >= 2, c.n_epochs > 2 * c.n_limits, IN_TOTAL)
 
 
 def _in_catalogs(connection: Connection, first: pd.DataFrame) -> Flags:

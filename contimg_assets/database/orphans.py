@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from contimg_assets.database.engine import reading
-from contimg_assets.database.models import TABLES, Base
+from contimg_assets.database.models import IN_TOTAL, TABLES, Base
 
 
 def orphans(engine: Engine) -> dict[str, int]:
@@ -47,7 +47,13 @@ def _without_origin() -> Iterator[tuple[str, sa.Select[Any]]]:
     """What counts the sources and measurements that no association names."""
     associations, sources, measurements = TABLES["associations"], TABLES["sources"], TABLES["measurements"]
     of_source = sa.select(sa.literal(1)).where(associations.c.source_id == sources.c.id)
-    yield "sources without a measurement", _count(sources, ~of_source.correlate(sources).exists())
+    yield "sources without a measurement", _count(sources, IN_TOTAL, ~of_source.correlate(sources).exists())
+    polarized = TABLES["stokes_measurements"]
+    detection = sa.select(sa.literal(1)).where(polarized.c.source_id == sources.c.id)
+    yield (
+        "sources without a polarized detection",
+        _count(sources, sources.c.only_polarized, ~detection.correlate(sources).exists()),
+    )
     of_measurement = sa.select(sa.literal(1)).where(
         associations.c.measurement_id == measurements.c.measurement_id, associations.c.epoch == measurements.c.epoch
     )

@@ -20,7 +20,8 @@ def source_record(database: ProductsDatabase, source_id: str) -> dict[str, Any]:
 
     Returns
     -------
-    source: its row; variability, matches, decisions, tags, notes, favorites, relations, light_curve: lists of rows
+    source: its row; variability, matches, decisions, tags, notes, favorites, relations, light_curve,
+    polarization: lists of rows
 
     Raises
     ------
@@ -37,6 +38,7 @@ def source_record(database: ProductsDatabase, source_id: str) -> dict[str, Any]:
         "favorites": database.favorites(present),
         "relations": database.relations(present),
         "light_curve": pd.DataFrame(database.light_curve(present)),
+        "polarization": database.polarization(present),
     }
     source = records(database.source(present).to_frame().T)[0]
     return {"source": source, **{name: records(frame) for name, frame in tables.items()}}

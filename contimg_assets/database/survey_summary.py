@@ -22,6 +22,7 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.queries import near
 from contimg_assets.database.recorded import recomputed_with
+from contimg_assets.database.writing.present import count_sources
 from contimg_assets.identity.versions import combine_versions, version_of_value
 
 NEEDED = ("epochs", "images", "corrections", "sources", "variability", "reference_catalogs")
@@ -166,7 +167,7 @@ def listed(database: ProductsDatabase, parameters: Variability) -> Listed:
     varies = (q_values <= parameters.max_q).to_numpy()
     new = database.new_sources(parameters=parameters)
     with reading(database.engine) as connection:
-        n_sources = _count(connection, sa.select(TABLES["sources"].c.id))
+        n_sources = count_sources(connection)
         m = TABLES["measurements"].c
         peaks = sa.select(m.measurement_id).where(m.flux_peak_mjy_beam.is_not(None)).limit(1)
         has_peaks = connection.execute(peaks).first() is not None

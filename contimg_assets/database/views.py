@@ -128,10 +128,10 @@ VIEWS = {
     SELECT CASE WHEN f.monitored THEN NULL ELSE f.position END AS source_id, f.epoch,
         {_FORCED}
     FROM {_FORCED_POINTS}""",  # noqa: S608
-    # Light curves in other Stokes parameters, limits among them; sources of their own have no name.
+    # Light curves in other Stokes parameters, limits among them; those of sources that nothing in I shows too.
     "polarization": f"""
     SELECT p.source_id, s.name, p.epoch, {_POLARIZATION},
-        (s.id IS NULL) AS only_polarized
+        COALESCE(s.only_polarized, TRUE) AS only_polarized
     FROM stokes_measurements p
     LEFT JOIN sources s ON s.id = p.source_id
     WHERE p.source_id IS NOT NULL AND p.duplicate_of IS NULL AND p.status <> '{BESIDE}'""",  # noqa: S608

@@ -172,6 +172,32 @@ def plot_forced_fluxes(fluxes: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
+def plot_constant_fluxes(constants: pd.DataFrame, factor: float) -> bytes:
+    """Forced fluxes of constant sources against what other epochs say of them: over their errors, and by brightness.
+
+    Parameters
+    ----------
+    constants : DataFrame
+        Columns flux, flux_err, mean, other_err, in one unit; a row a flux.
+    factor : float
+        By which errors of the fluxes are off.
+    """
+    figure, (left, right) = _figure(2)
+    flux, err, mean, other = (constants[name].to_numpy(float) for name in ("flux", "flux_err", "mean", "other_err"))
+    pulls = (flux - mean) / np.hypot(err, other)
+    edges = np.linspace(-5.0, 5.0, 51)
+    left.hist(np.clip(pulls, edges[0], edges[-1]), edges, color="0.7", label=f"{len(pulls)} fluxes")
+    normal = np.exp(-0.5 * edges**2) / np.sqrt(2.0 * np.pi) * (edges[1] - edges[0])
+    left.plot(edges, len(pulls) * normal, "k-", lw=1, label="if errors are right")
+    left.set(xlabel="(flux - mean of other epochs) / error", ylabel="fluxes", title=f"scatter: {factor:.2f} errors")
+    left.legend(fontsize=7)
+    right.plot(mean / err, np.clip(pulls, -6.0, 6.0), ".", color="0.5", ms=3)
+    for level in (-2.0, 0.0, 2.0):
+        right.axhline(level, color="k", lw=0.5)
+    right.set(xlabel="mean of other epochs / error", ylabel="difference / error", title="by brightness")
+    return _png(figure)
+
+
 def _figure(n_panels: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.5 * n_panels, 3.6), dpi=_DPI)
     FigureCanvasAgg(figure)

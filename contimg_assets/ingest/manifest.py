@@ -64,7 +64,7 @@ class Manifest:
     images : one row an image, columns of `NUMBERS` (NaN where `rms_mjy_beam` is unknown) and image, catalogue, format,
         path, rms_map, footprint (None where not stated), stokes (one of `STOKES_I` and `OTHER_STOKES`), line
     catalogs : where each image's catalog is, by row; None for an image that is said to have no detections
-    rms_maps : where each image's rms map is, None without one
+    rms_maps : where each image's rms map is, None without one and for one at a URL
     footprints : where each image's MOC is, or the MOC itself as text, None without one
     unlisted : files of the folder that the manifest does not name
     unknown : columns of the manifest that mean nothing here
@@ -99,7 +99,11 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     table["ra_deg"] = np.where(ra == 360.0, 0.0, ra)
     _check(table, path, text.names)
     _check_sums(table, path, catalogs)
-    rms_maps = [_named(name, "rms_map", line, path, folder, roots) for name, line in _lines(table, "rms_map")]
+    rms_maps = [
+        # To know what an image covers its map is read wholly: one at a URL serves forced fluxes alone.
+        None if name is not None and is_url(name) else _named(name, "rms_map", line, path, folder, roots)
+        for name, line in _lines(table, "rms_map")
+    ]
     footprints = [_footprint(text, line, path, folder, roots) for text, line in _lines(table, "footprint")]
     table["catalogue"] = table["catalogue"].fillna("")
     named = {

@@ -24,6 +24,8 @@ _SNR_DRAWN, _SNR_USED = (6.0, 26.0), (9.0, 20.0)
 _LEAST = 100
 # Sources that scatter more in the other epochs than constant ones do with this chance are left out.
 _LEAST_P = 0.02
+# Sources whose integrated flux over peak differs from the median by more are no point sources.
+_POINT = 0.1
 # Relative standard error of the biweight scale of normal values, times sqrt(n).
 _BIWEIGHT_ERROR = 0.77
 # Factors are looked for in this range.
@@ -71,9 +73,12 @@ def drawn(detections: pd.DataFrame) -> pd.DataFrame:
     return fit.sort_values(["image", "measurement_id"]).groupby("image").head(DRAWN).reset_index(drop=True)
 
 
-def are_comparable(flux_err: Floats, mean: Floats, p_value: Floats) -> Flags:
+def are_comparable(flux_err: Floats, mean: Floats, p_value: Floats, compactness: Floats) -> Flags:
     """Which sources do not vary in other epochs, are detected in an image for sure by their mean there, and are so
     faint that the error of the forced flux matters most; shape (n,).
+
+    Those that are larger than most, extended ones and blends of crowded fields, are left out: the peak that a finder
+    fits to them is not that of a point source at their place.
 
     Parameters
     ----------
@@ -83,9 +88,14 @@ def are_comparable(flux_err: Floats, mean: Floats, p_value: Floats) -> Flags:
         Means of the sources in other epochs, in the same unit.
     p_value : array of shape (n,)
         Chance that a constant source scatters as much as each does in the other epochs.
+    compactness : array of shape (n,)
+        Mean of integrated over peak flux of each source; NaN where not known.
     """
     low, high = _SNR_USED
-    return np.asarray((mean >= low * flux_err) & (mean <= high * flux_err) & (p_value >= _LEAST_P), np.bool_)
+    usual = np.nanmedian(compactness) if np.isfinite(compactness).any() else 1.0
+    is_point = ~(np.abs(compactness / usual - 1.0) > _POINT)
+    bright = (mean >= low * flux_err) & (mean <= high * flux_err)
+    return np.asarray(bright & (p_value >= _LEAST_P) & is_point, np.bool_)
 
 
 def error_factor(difference: Floats, flux_err: Floats, other_err: Floats) -> ErrorFactor:

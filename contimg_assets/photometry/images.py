@@ -5,7 +5,8 @@ Belongs here: from sky and units to pixels and back. The fit is in `forced`, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,17 @@ from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of, stamp_reach
 from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, box_medians, box_of, measure_noise
 from contimg_assets.reading.files import is_url
-from contimg_assets.reading.fits_images import RemoteImage, SkyImage, open_delivered, open_map
+from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage, SkyMap, open_delivered, open_map
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
-from contimg_assets.sky.arrays import Floats
 
 _IN_MJY = {"flux": "flux_peak_mjy_beam", "flux_err": "flux_peak_err_mjy_beam"}
 _IN_MJY |= {"background": "background_mjy_beam", "local_rms": "local_rms_mjy_beam"}
 # Remote images are measured in pieces of so many beams on a side, and what lies around them.
 _PIECE_BEAMS, _MARGIN_BEAMS = 60.0, 5.0
 _NAMES = _IN_MJY | {"chi_squared": "chi_squared_fit"}
+Maps = tuple[Path | str | None, Path | str | None]
+"""Maps of rms and of background: a file (`Path`) or a URL (`str`) each, or none."""
+NO_MAPS: Maps = (None, None)
 
 
 def forced_photometry(
@@ -48,7 +51,7 @@ def forced_photometry(
     others : DataFrame, Table, QTable, pyarrow.Table or SkyCoord, optional
         Other sources, such as what the finder detected: those near a position are fitted along.
     rms_map : Path or str, optional
-        FITS image of the local rms with the same pixels. Measured from the image if not given.
+        FITS image of the local rms with the same pixels, or its URL. Measured from the image if not given.
     background_map : Path or str, optional
         FITS image of the background, likewise.
 
@@ -85,11 +88,15 @@ def forced_photometry(
     """
     places = _places(positions, "positions")
     beside = places[:0] if others is None else _places(others, "others")
-    if is_url(image):
-        if rms_map is not None or background_map is not None:
-            raise InputError(f"{image}: maps are not used of remote images; leave rms_map and background_map out")
-        return measure_image(str(image), places, beside)
-    return measure_image(Path(image), places, beside, maps=(rms_map, background_map))
+    return measure_image(_file_or_url(image), places, beside, maps=(_given(rms_map), _given(background_map)))
+
+
+def _file_or_url(name: Path | str) -> Path | str:
+    return str(name) if is_url(name) else Path(name)
+
+
+def _given(name: Path | str | None) -> Path | str | None:
+    return None if name is None else _file_or_url(name)
 
 
 def _places(table: TableLike, what: str) -> pd.DataFrame:
@@ -113,9 +120,9 @@ def measure_image(
     places: pd.DataFrame,
     beside: pd.DataFrame,
     stated: Mapping[str, float] | None = None,
-    maps: tuple[Path | str | None, Path | str | None] = (None, None),
+    maps: Maps = NO_MAPS,
 ) -> pd.DataFrame:
-    """`forced_photometry` on an image, a file or a URL.
+    """`forced_photometry` on an image, a file (`Path`) or a URL (`str`).
 
     Parameters
     ----------
@@ -124,19 +131,29 @@ def measure_image(
     stated : mapping, optional
         What the manifest says of it, see `contimg_assets.reading.fits_images.open_image`.
     maps : tuple of two
-        rms and background, of a file; none are used of a URL.
+        rms and background, each a file or a URL too.
     """
     with open_delivered(image, stated) as opened:
         if isinstance(opened, RemoteImage):
-            return measure_remote(opened, places, beside)
-        return measure_positions(opened, places, beside, image_noise(opened, *maps))
+            return measure_remote(opened, places, beside, maps)
+        return measure_positions(opened, places, beside, image_noise(opened, maps))
 
 
-def measure_remote(image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
-    """`forced_photometry` on a remote image that is open: piece by piece, each with the noise that is measured there.
+def measure_remote(
+    image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame, maps: Maps = NO_MAPS
+) -> pd.DataFrame:
+    """`forced_photometry` on a remote image that is open: piece by piece, each with the noise that is measured there,
+    or that the maps have there.
 
     Pieces lie on a fixed grid, so that a flux does not depend on what else is measured.
     """
+    with _opened_maps(maps, image, image.shape) as opened:
+        return _by_pieces(image, places, beside, opened)
+
+
+def _by_pieces(
+    image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame, maps: Sequence[SkyMap | None]
+) -> pd.DataFrame:
     x, y = image.to_pixels(places["ra_deg"], places["dec_deg"])
     pixel = float(np.sqrt(abs(np.linalg.det(image.pixel_matrix_arcsec))))
     side, margin = (round(beams * image.bmaj_arcsec / pixel) for beams in (_PIECE_BEAMS, _MARGIN_BEAMS))
@@ -149,13 +166,14 @@ def measure_remote(image: RemoteImage, places: pd.DataFrame, beside: pd.DataFram
     for cell in sorted(set(zip(row.tolist(), column.tolist(), strict=True))):
         here = (row == cell[0]) & (column == cell[1])
         middles = (side * (one + 0.5) for one in cell)
-        piece = image.part(*(around(at, side + 2 * margin, n) for at, n in zip(middles, image.shape, strict=True)))
+        part = [around(at, side + 2 * margin, n) for at, n in zip(middles, image.shape, strict=True)]
         others = pd.concat([beside, places.loc[~here, ["ra_deg", "dec_deg"]]], ignore_index=True)
-        found.append(measure_positions(piece, places[here], others, _noise_of_piece(piece)))
+        piece, noise = _piece(image, maps, part[0], part[1])
+        found.append(measure_positions(piece, places[here], others, noise))
         order.append(np.flatnonzero(here))
     if not found:
-        nowhere = replace(image.part(slice(0, 1), slice(0, 1)), pixels=np.full((1, 1), np.nan))
-        return measure_positions(nowhere, places, places, _noise_of_piece(nowhere))
+        nowhere = _blank(image.part(slice(0, 1), slice(0, 1)))
+        return measure_positions(nowhere, places, places, _no_noise(nowhere))
     return pd.concat(found).iloc[np.argsort(np.concatenate(order))]
 
 
@@ -165,30 +183,44 @@ def around(middle_pix: float, side_pix: float, n: int) -> slice:
     return slice(first, max(min(int(np.ceil(middle_pix + side_pix / 2)) + 1, n), first + 1))
 
 
-def _noise_of_piece(piece: SkyImage) -> ImageNoise:
-    if np.isfinite(piece.pixels).any():
-        return image_noise(piece)
-    # No pixel has a value: positions have none, with that reason.
+def _piece(
+    image: RemoteImage, maps: Sequence[SkyMap | None], rows: slice, columns: slice
+) -> tuple[SkyImage, ImageNoise]:
+    """A part of an image, and its noise; blank where the image or its map of rms has no value in it."""
+    piece = image.part(rows, columns)
+    if not np.isfinite(piece.pixels).any():
+        return piece, _no_noise(piece)
+    beam, level = pixel_beam(piece), _level(piece, maps, rows, columns)
+    if not np.isfinite(level.rms).any():
+        return _blank(piece), _no_noise(piece)
+    return piece, noise_of(piece.pixels, beam, level)
+
+
+def _blank(piece: SkyImage) -> SkyImage:
+    return replace(piece, pixels=np.full(piece.pixels.shape, np.nan))
+
+
+def _no_noise(piece: SkyImage) -> ImageNoise:
+    """For a part without a value: its positions have none, with that reason."""
     beam, box = pixel_beam(piece), min(piece.pixels.shape)
     mesh = np.ones(tuple(-(-n // box) for n in piece.pixels.shape))
     return ImageNoise(beam, NoiseMap(box, mesh, 0.0 * mesh), NoiseCorrelation.of_beam(beam, stamp_reach(beam)))
 
 
-def image_noise(
-    image: SkyImage, rms_map: Path | str | None = None, background_map: Path | str | None = None
-) -> ImageNoise:
-    """Noise of an open image, from the finder's maps where they are given.
+def image_noise(image: SkyImage, maps: Maps = NO_MAPS) -> ImageNoise:
+    """Noise of an open image, from the finder's maps (of rms, of background) where they are given.
 
     Raises
     ------
     InputError
         If a map cannot be used or has other pixels than the image, or the image has no pixel with a value.
     """
-    beam = pixel_beam(image)
-    level = _level(image, beam, rms_map, background_map)
+    shape = (image.pixels.shape[0], image.pixels.shape[1])
+    with _opened_maps(maps, image, shape) as opened:
+        level = _level(image, opened, slice(None), slice(None))
     if not np.isfinite(level.rms).any():
         raise InputError(f"{image.path}: no pixel has a value; deliver the image again")
-    return noise_of(image.pixels, beam, level)
+    return noise_of(image.pixels, pixel_beam(image), level)
 
 
 def pixel_beam(image: SkyImage) -> PixelBeam:
@@ -196,25 +228,40 @@ def pixel_beam(image: SkyImage) -> PixelBeam:
     return PixelBeam.of_sky(image.bmaj_arcsec, image.bmin_arcsec, image.bpa_deg, image.pixel_matrix_arcsec)
 
 
-def _level(image: SkyImage, beam: PixelBeam, rms_map: Path | str | None, background_map: Path | str | None) -> NoiseMap:
-    """By the maps that there are; what is not given is measured."""
+@contextmanager
+def _opened_maps(maps: Maps, image: ImageFrame, shape: tuple[int, int]) -> Iterator[list[SkyMap | None]]:
+    """The maps of an image of this shape, open.
+
+    Raises
+    ------
+    InputError
+        If one of them has other pixels.
+    """
+    with ExitStack() as held:
+        opened = [None if one is None else held.enter_context(open_map(one)) for one in maps]
+        for one in opened:
+            if one is not None and one.shape != shape:
+                raise InputError(
+                    f"{one.path}: has {one.shape[1]} x {one.shape[0]} pixels, and its image {image.name} "
+                    f"{shape[1]} x {shape[0]}; name the map that belongs to the image"
+                )
+        yield opened
+
+
+def _level(image: SkyImage, maps: Sequence[SkyMap | None], rows: slice, columns: slice) -> NoiseMap:
+    """By the maps that there are, of which the image is these rows and columns; what is not given is measured."""
+    beam, scale = pixel_beam(image), image.to_mjy_beam
     box = min(box_of(beam), *image.pixels.shape)
-    rms = None if rms_map is None else _boxes(rms_map, image, box, positive=True)
-    background = None if background_map is None else _boxes(background_map, image, box)
+    # Where an rms is not above 0 there is none; a background may have either sign.
+    rms, background = (
+        None
+        if one is None
+        else box_medians(one.part(rows, columns), box, positive=positive) * (one.to_mjy_beam / scale)
+        for one, positive in zip(maps, (True, False), strict=True)
+    )
     if rms is not None and background is not None:
         return NoiseMap(box, rms, background)
     measured = measure_noise(image.pixels, beam)
     return NoiseMap(
         box, measured.rms if rms is None else rms, measured.background if background is None else background
     )
-
-
-def _boxes(file: Path | str, image: SkyImage, box: int, *, positive: bool = False) -> Floats:
-    """Medians of a map's boxes, in the unit of the image."""
-    with open_map(Path(file)) as (pixels, to_mjy_beam):
-        if pixels.shape != image.pixels.shape:
-            raise InputError(
-                f"{file}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its image {image.name} "
-                f"{image.pixels.shape[1]} x {image.pixels.shape[0]}; name the map that belongs to the image"
-            )
-        return box_medians(pixels, box, positive=positive) * (to_mjy_beam / image.to_mjy_beam)

@@ -12,7 +12,7 @@ from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts, cutout_of
-from contimg_assets.reading.files import resolve_image
+from contimg_assets.pipeline.deliveries import ImageFiles, find_image
 from contimg_assets.reading.fits_images import open_delivered
 
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
@@ -87,8 +87,7 @@ def _on_image(
     place = near[near["id"] == source["id"]].iloc[0]
     others = near[near["id"] != source["id"]].reset_index(drop=True)
     folder = config.incoming / image["epoch"]
-    where = f"{folder / 'images.csv'}: column 'path'"
-    path = resolve_image(image["path"], folder, config.image_roots, config.paths.image_urls, where)
+    path, _ = find_image(folder, ImageFiles(image["path"]), config)
     stated = {name: image[name] for name in _STATED}
     with open_delivered(path, stated) as opened:
         cutout = cutout_of(opened, place["ra_deg"], place["dec_deg"], size, others)

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from contimg_assets.config import Config
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.files import reading_from, replace_text, writing_to
 from contimg_assets.identity.epochs import is_epoch_key, time_order
@@ -25,7 +26,18 @@ from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
 from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
-from contimg_assets.reading.files import is_allowed, is_file, is_inside, is_moc_text, is_url, visible_names
+from contimg_assets.reading.files import (
+    is_allowed,
+    is_file,
+    is_inside,
+    is_moc_text,
+    is_url,
+    resolve_image,
+    visible_names,
+)
+
+if TYPE_CHECKING:
+    from contimg_assets.photometry.images import Maps
 
 _LOG = logging.getLogger(__name__)
 # Versions of what is not opened, or cannot be; reading the epoch says what is wrong with it, and the cure.
@@ -279,6 +291,26 @@ def image_files(folder: Path) -> Mapping[str, ImageFiles] | None:
     return None if glance is None else glance.images
 
 
+def find_image(folder: Path, files: ImageFiles, config: Config) -> tuple[Path | str, Maps]:
+    """Where an image's files are: the image, and its maps of rms and background; each a file or the URL of one.
+
+    Raises
+    ------
+    InputError
+        If one of them is not there, lies where manifests may not name files, or is a URL that is not allowed.
+    """
+    manifest, urls = folder / MANIFEST, config.paths.image_urls
+
+    def found(name: str, column: str) -> Path | str:
+        return resolve_image(name, folder, config.image_roots, urls, f"{manifest}: column {column!r}")
+
+    rms, background = (
+        None if name is None else found(name, column)
+        for name, column in ((files.rms_map, "rms_map"), (files.background_map, "background_map"))
+    )
+    return found(files.image, "path"), (rms, background)
+
+
 def images_version(folder: Path, roots: Sequence[Path], urls: Sequence[str] = ()) -> str | None:
     """Version of an epoch's FITS images and their maps, by name, size and time: their pixels are not looked at.
 
@@ -301,14 +333,21 @@ def image_state(folder: Path, files: ImageFiles, roots: Sequence[Path], urls: Se
     One at a URL is taken to be there and never to change: nobody asks servers for thousands of images every minute.
     But whether it may be opened (``urls``: `paths.image_urls`) can change.
     """
-    if is_url(files.image):
-        return files.image if is_allowed(files.image, urls) else f"{files.image} not allowed"
-    found = []
-    for name in (files.image, files.rms_map, files.background_map):
-        path = None if name is None else _path(f"{folder}{os.sep}", name)
-        status = None if path is None or _is_outside(path, folder, roots) else _regular(path)
-        found.append("" if status is None else f"{name} {status.st_size} {status.st_mtime_ns}")
+    found = [_state(folder, name, roots, urls) for name in (files.image, files.rms_map, files.background_map)]
+    if is_url(files.image) and not any(found[1:]):
+        return found[0]
     return "; ".join(found) if found[0] else ""
+
+
+def _state(folder: Path, name: str | None, roots: Sequence[Path], urls: Sequence[str]) -> str:
+    """Name, size and time of a file, or its URL; nothing where it is not there."""
+    if name is None:
+        return ""
+    if is_url(name):
+        return name if is_allowed(name, urls) else f"{name} not allowed"
+    path = _path(f"{folder}{os.sep}", name)
+    status = None if _is_outside(path, folder, roots) else _regular(path)
+    return "" if status is None else f"{name} {status.st_size} {status.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
@@ -333,7 +372,7 @@ def _read_glance(manifest: str) -> _Glance:
         return _NOTHING
     folder = manifest.rpartition(os.sep)[0] + os.sep
     mjd = min((time for time in times_of(text) if time is not None), default=math.inf)
-    wholly = [name for name in text.column("rms_map") if name is not None]
+    wholly = [name for name in text.column("rms_map") if name is not None and not is_url(name)]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
     # Of backgrounds nothing but forced fluxes is made: they have a version of their own.
     names = [name for column in ("catalogue", "path") for name in text.column(column) if name and not is_url(name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from contimg_assets.database import ProductsDatabase
@@ -17,11 +16,12 @@ from contimg_assets.schemas.forced import FORCED_CONSTANTS
 _ENOUGH = 2000
 # Errors hold where they are right to so much, beyond what chance may make of the number of fluxes.
 ALLOWED, _CHANCE = 0.1, 2.0
-_JUDGED = ("flux_err", "mean", "p_value")
+_COLUMNS = ("flux", "flux_err", "mean", "other_err", "p_value", "compactness")
+_JUDGED = ("flux_err", "mean", "p_value", "compactness")
 
 
-def measured_factor(store: EpochStore, database: ProductsDatabase) -> ErrorFactor:
-    """By which factor the errors of forced fluxes are off, from constant sources of the newest epochs."""
+def constant_fluxes(store: EpochStore, database: ProductsDatabase) -> pd.DataFrame:
+    """Forced fluxes of sources of the newest epochs that do not vary: the columns of `against_other_epochs`."""
     found: list[pd.DataFrame] = []
     for epoch in reversed(in_time_order(written_forced(database), store)):
         record = store.record(FORCED_STAGE.name, epoch)
@@ -33,11 +33,15 @@ def measured_factor(store: EpochStore, database: ProductsDatabase) -> ErrorFacto
             found.append(rows[are_comparable(*(rows[name].to_numpy(float) for name in _JUDGED))])
         if sum(map(len, found)) >= _ENOUGH:
             break
-    if not found:
-        return ErrorFactor(np.nan, np.nan, 0)
-    together = pd.concat(found, ignore_index=True)
-    difference = (together["flux"] - together["mean"]).to_numpy(float)
-    return error_factor(difference, *(together[name].to_numpy(float) for name in ("flux_err", "other_err")))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(_COLUMNS), dtype=float)
+
+
+def measured_factor(constants: pd.DataFrame) -> ErrorFactor:
+    """By which factor the errors of forced fluxes are off, from `constant_fluxes`."""
+    flux, flux_err, mean, other_err = (
+        constants[name].to_numpy(float) for name in ("flux", "flux_err", "mean", "other_err")
+    )
+    return error_factor(flux - mean, flux_err, other_err)
 
 
 def wrong_errors(found: ErrorFactor) -> list[str]:

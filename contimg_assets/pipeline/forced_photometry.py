@@ -23,6 +23,7 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.forced import EpochPositions, SurveyPositions, write_forced, written_forced
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_value
+from contimg_assets.photometry.beside import near_bright
 from contimg_assets.photometry.empty_places import empty_pull
 from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
 from contimg_assets.photometry.monitored import read_monitored
@@ -31,16 +32,16 @@ from contimg_assets.photometry.off_place import mean_response
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
-from contimg_assets.pipeline.deliveries import NO_IMAGES, ImageFiles, file_version, image_files, image_state
+from contimg_assets.pipeline.deliveries import NO_IMAGES, ImageFiles, file_version, find_image, image_files, image_state
 from contimg_assets.pipeline.inputs import FITS_IMAGES, in_time_order, is_fresh
 from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, Content, Made, Outcome
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
-from contimg_assets.reading.files import resolve_image, resolve_inside
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
+    from contimg_assets.photometry.images import Maps
     from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage
 
 IMAGES_USABLE, FITS_SUCCEED, NOISE_HOLDS = "images_usable", "fits_succeed", "noise_holds"
@@ -54,7 +55,7 @@ _REACH_BEAMS = 2.6
 _STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
 _KEY, _PLACE = ["position", "monitored"], ["ra_deg", "dec_deg"]
 _FLUXES = ("flux_peak_mjy_beam", "flux_peak_err_mjy_beam")
-_VALUES = [name for name in FORCED_FLUXES.names if name not in ("image", *_KEY, *_PLACE)]
+_MEASURED = [name for name in FORCED_FLUXES.names if name not in ("image", "near_bright", *_KEY, *_PLACE)]
 _NO_MONITORED = pd.DataFrame({"name": pd.Series(dtype=object), "ra_deg": np.empty(0), "dec_deg": np.empty(0)})
 
 
@@ -141,33 +142,21 @@ class Forced:
         state = image_state(folder, files, *allowed)
         places = _of_image(wanted.places, name)
         try:
-            path, *maps = self._paths(folder, files)
+            path, maps = find_image(folder, files, self.config)
             with _opened(path, image) as opened:
-                noise = _noise_of(opened, maps, stored.noise_of(name, state))
-                seen, constants = _of_image(wanted.detections, name), _of_image(wanted.constants, name)
-                fluxes = _measure(opened, noise, image, places, seen, stored.fluxes_of(name))
-                checked = _measure_constants(opened, noise, image, constants, seen)
+                on = _Opened.of(opened, image, maps, stored.noise_of(name, state))
+                noise, seen, constants = on.noise, _of_image(wanted.detections, name), _of_image(wanted.constants, name)
+                fluxes = _measure(on, places, seen, stored.fluxes_of(name))
+                checked = _measure_constants(on, constants, seen)
                 beside = combine_versions(state, version_of_value(seen[_PLACE].to_numpy().tolist()))
                 pull = stored.pull_of(name, beside)
                 if pull is None:
-                    pull = _empty_pull(opened, noise, seen)
+                    pull = on.empty_pull(seen)
         except InputError as error:
             fluxes, checked, of_noise = (one.empty() for one in (FORCED_FLUXES, FORCED_CONSTANTS, IMAGE_NOISE))
             return _Measured(name, fluxes, checked, of_noise, state, len(places), str(error))
         of_noise = IMAGE_NOISE.empty() if noise is None else noise_table(name, noise)
         return _Measured(name, fluxes, checked, of_noise, state, len(places), "", pull, beside)
-
-    def _paths(self, folder: Path, files: ImageFiles) -> tuple[Path | str, Path | None, Path | None]:
-        """The image, or its URL, and its maps of rms and background."""
-        roots, manifest = self.config.image_roots, folder / "images.csv"
-        where = f"{manifest}: column 'path'"
-        path = resolve_image(files.image, folder, roots, self.config.paths.image_urls, where)
-        maps = {"rms_map": files.rms_map, "background_map": files.background_map}
-        rms, background = (
-            None if file is None else resolve_inside(file, folder, roots, f"{manifest}: column {column!r}")
-            for column, file in maps.items()
-        )
-        return path, rms, background
 
 
 def _opened(path: Path | str, image: Mapping[Any, Any]) -> AbstractContextManager[SkyImage | RemoteImage]:
@@ -177,24 +166,56 @@ def _opened(path: Path | str, image: Mapping[Any, Any]) -> AbstractContextManage
     return open_delivered(path, {key: image[key] for key in _STATED})
 
 
-def _noise_of(opened: SkyImage | RemoteImage, maps: list[Path | None], stored: pd.DataFrame) -> ImageNoise | None:
-    """Noise of an image; none of a remote one, where it is measured piece by piece."""
-    from contimg_assets.photometry.images import image_noise, pixel_beam
-    from contimg_assets.reading.fits_images import RemoteImage
+@dataclass(frozen=True)
+class _Opened:
+    """An open image and what is known of it.
 
-    if isinstance(opened, RemoteImage):
-        return None
-    noise = noise_of_table(stored, pixel_beam(opened), opened.pixels.shape)
-    return image_noise(opened, *maps) if noise is None else noise
+    Attributes
+    ----------
+    frame : the image
+    image : what the database has of it, with its corrections
+    maps : of rms and of background
+    noise : None of a remote image, where it is measured piece by piece
+    """
 
+    frame: SkyImage | RemoteImage
+    image: Mapping[Any, Any]
+    maps: Maps
+    noise: ImageNoise | None
 
-def _empty_pull(opened: SkyImage | RemoteImage, noise: ImageNoise | None, seen: pd.DataFrame) -> tuple[float, float]:
-    """See `empty_pull`; of a remote image it would fetch everything."""
-    from contimg_assets.reading.fits_images import RemoteImage
+    @classmethod
+    def of(cls, frame: SkyImage | RemoteImage, image: Mapping[Any, Any], maps: Maps, stored: pd.DataFrame) -> _Opened:
+        """With the noise that is stored, else measured."""
+        from contimg_assets.photometry.images import image_noise, pixel_beam
+        from contimg_assets.reading.fits_images import RemoteImage
 
-    if noise is None or isinstance(opened, RemoteImage):
-        return float("nan"), float("nan")
-    return empty_pull(opened.pixels, noise, opened.to_pixels(seen["ra_deg"], seen["dec_deg"]))
+        if isinstance(frame, RemoteImage):
+            return cls(frame, image, maps, None)
+        noise = noise_of_table(stored, pixel_beam(frame), frame.pixels.shape)
+        return cls(frame, image, maps, image_noise(frame, maps) if noise is None else noise)
+
+    def empty_pull(self, seen: pd.DataFrame) -> tuple[float, float]:
+        """See `empty_pull`; of a remote image it would fetch everything."""
+        from contimg_assets.reading.fits_images import RemoteImage
+
+        if self.noise is None or isinstance(self.frame, RemoteImage):
+            return float("nan"), float("nan")
+        return empty_pull(self.frame.pixels, self.noise, self.frame.to_pixels(seen["ra_deg"], seen["dec_deg"]))
+
+    def measured_at(self, places: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+        """Places with what is measured there, beside positions that are as the image has them."""
+        from contimg_assets.photometry.images import measure_positions, measure_remote
+        from contimg_assets.reading.fits_images import RemoteImage
+
+        at = positions_table(places, self.image)
+        if isinstance(self.frame, RemoteImage):
+            found = measure_remote(self.frame, at, beside, self.maps)
+        else:
+            assert self.noise is not None
+            found = measure_positions(self.frame, at, beside, self.noise)
+        response = _mean_response(self.frame, places, self.image)
+        found = found.assign(**{name: found[name] / response for name in _FLUXES})
+        return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _MEASURED})
 
 
 @dataclass(frozen=True)
@@ -247,55 +268,22 @@ def positions_table(places: pd.DataFrame, image: Mapping[Any, Any]) -> pd.DataFr
     return pd.DataFrame(dict(zip(_PLACE, positions_as_measured(places, image), strict=True)))
 
 
-def _measure(
-    opened: SkyImage | RemoteImage,
-    noise: ImageNoise | None,
-    image: Mapping[Any, Any],
-    places: pd.DataFrame,
-    detections: pd.DataFrame,
-    known: pd.DataFrame,
-) -> pd.DataFrame:
+def _measure(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """Rows of FORCED_FLUXES of an image: what is known stays, but where another position came or went nearby."""
-    keep = _unchanged(places, known, _REACH_BEAMS * opened.bmaj_arcsec)
-    beside = pd.concat([detections[_PLACE], positions_table(places[keep], image)], ignore_index=True)
-    fresh = _measured_at(opened, noise, image, places[~keep], beside)
-    kept = places[keep].merge(known[[*_KEY, *_VALUES]], on=_KEY)
+    keep = _unchanged(places, known, _REACH_BEAMS * on.frame.bmaj_arcsec)
+    beside = pd.concat([detections[_PLACE], positions_table(places[keep], on.image)], ignore_index=True)
+    fresh = on.measured_at(places[~keep], beside)
+    kept = places[keep].merge(known[[*_KEY, *_MEASURED]], on=_KEY)
     rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
-    return rows[FORCED_FLUXES.names]
+    bright = near_bright(positions_table(rows, on.image), detections, on.frame.bmaj_arcsec)
+    return rows.assign(near_bright=bright)[FORCED_FLUXES.names]
 
 
-def _measured_at(
-    opened: SkyImage | RemoteImage,
-    noise: ImageNoise | None,
-    image: Mapping[Any, Any],
-    places: pd.DataFrame,
-    beside: pd.DataFrame,
-) -> pd.DataFrame:
-    """Places with what is measured there, beside positions that are as the image has them."""
-    from contimg_assets.photometry.images import measure_positions, measure_remote
-    from contimg_assets.reading.fits_images import RemoteImage
-
-    at = positions_table(places, image)
-    if isinstance(opened, RemoteImage):
-        found = measure_remote(opened, at, beside)
-    else:
-        assert noise is not None
-        found = measure_positions(opened, at, beside, noise)
-    response = _mean_response(opened, places, image)
-    found = found.assign(**{name: found[name] / response for name in _FLUXES})
-    return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _VALUES})
-
-
-def _measure_constants(
-    opened: SkyImage | RemoteImage,
-    noise: ImageNoise | None,
-    image: Mapping[Any, Any],
-    places: pd.DataFrame,
-    detections: pd.DataFrame,
-) -> pd.DataFrame:
+def _measure_constants(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
     """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
     others = detections[~detections["measurement_id"].isin(places["measurement_id"])]
-    return _measured_at(opened, noise, image, places, others[_PLACE])[FORCED_CONSTANTS.names]
+    apart = ~near_bright(positions_table(places, on.image), others, on.frame.bmaj_arcsec)
+    return on.measured_at(places[apart], others[_PLACE])[FORCED_CONSTANTS.names]
 
 
 def _mean_response(opened: ImageFrame, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:

@@ -12,10 +12,9 @@ from contimg_assets.config import Config
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.delivered import FROM_IMAGE
 from contimg_assets.ingest.epoch import EpochDetections
-from contimg_assets.pipeline.deliveries import image_files
+from contimg_assets.pipeline.deliveries import find_image, image_files
 from contimg_assets.polarization.fluxes import partners
 from contimg_assets.polarization.images import rows_at_detections
-from contimg_assets.reading.files import resolve_image, resolve_inside
 from contimg_assets.schemas.detections import OTHER_DETECTIONS
 
 _LOG = logging.getLogger(__name__)
@@ -56,11 +55,7 @@ def _in_image(image: pd.Series, own: pd.DataFrame, folder: Path, epoch: str, con
     # Most surveys have none, and what opens them takes half a second to load.
     from contimg_assets.photometry.images import measure_image
 
-    files, manifest = (image_files(folder) or {})[image["image"]], folder / "images.csv"
-    path = resolve_image(files.image, folder, config.image_roots, config.paths.image_urls, f"{manifest}: column 'path'")
-    rms_map = None
-    if files.rms_map is not None:
-        rms_map = resolve_inside(files.rms_map, folder, config.image_roots, f"{manifest}: column 'rms_map'")
+    path, (rms_map, _) = find_image(folder, (image_files(folder) or {})[image["image"]], config)
     stated = {name: float(image[name]) for name in _STATED}
     places = own[["ra_deg", "dec_deg"]]
     return rows_at_detections(image, own, measure_image(path, places, places[:0], stated, (rms_map, None)), epoch)

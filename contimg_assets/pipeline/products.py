@@ -23,7 +23,7 @@ from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
 from contimg_assets.polarization.fluxes import TotalIntensity, partners, polarized_fluxes
-from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.error_model import BAND_ERROR_MODEL, ERROR_MODEL
 from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
 
 CODE = "code_version"
@@ -54,11 +54,16 @@ def matching_of(config: Config) -> SourceMatching | None:
 
 
 def published_error_model(store: EpochStore) -> pd.DataFrame:
-    """Rows of ERROR_MODEL after the last epoch in time order; none before there is one."""
+    """Rows of BAND_ERROR_MODEL after the last epoch in time order: of all bands, and of single ones where there are
+    several; none before there is an epoch."""
     for epoch in reversed(epochs_in_time_order(store)):
         if store.record(ERROR_MODEL_STAGE.name, epoch) is not None:
-            return store.read(ERROR_MODEL_STAGE.name, epoch, ERROR_MODEL.name)
-    return ERROR_MODEL.empty()
+            pooled, of_bands = (
+                store.read(ERROR_MODEL_STAGE.name, epoch, schema.name) for schema in (ERROR_MODEL, BAND_ERROR_MODEL)
+            )
+            pooled = pooled.assign(band="")[BAND_ERROR_MODEL.names]
+            return pd.concat([pooled, of_bands], ignore_index=True) if len(of_bands) else pooled
+    return BAND_ERROR_MODEL.empty()
 
 
 class StoredProducts:

@@ -33,7 +33,7 @@ from contimg_assets.schemas.error_model import ERROR_MEANS, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.matches import CATALOG_MATCHES, MATCH_SUMMARY
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets.variability.error_state import STATE_TABLES, ErrorState
+from contimg_assets.variability.error_state import BAND_TABLES, STATE_TABLES, ErrorState
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ ERROR_MODEL_STAGE = Stage(
     "4",
     ("raw_detections", "measurements", "associated_sources", "corrections"),
     ("bands",),
-    (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:-1], parts_of(ERROR_MEANS)),
-    hidden=frozenset(schema.name for schema in (*STATE_TABLES[1:-1], parts_of(ERROR_MEANS))),
+    (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:-1], parts_of(ERROR_MEANS), *BAND_TABLES),
+    hidden=frozenset(schema.name for schema in (*STATE_TABLES[1:-1], parts_of(ERROR_MEANS), *BAND_TABLES[1:])),
     folds=True,
 )
 EPOCH_SCALES_STAGE = Stage("epoch_scales", "2", ("corrections",), ("corrections",), (EPOCH_SCALES,), per="survey")
@@ -162,7 +162,7 @@ SCALES_TABLE = Stage(
 # After the products, which say where the sources of all epochs are: no table of theirs is made from it.
 FORCED_STAGE = Stage(
     "forced_photometry",
-    "1",
+    "2",
     (PRODUCTS.name,),
     (),
     (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE, FORCED_CONSTANTS),

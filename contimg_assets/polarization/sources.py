@@ -8,17 +8,22 @@ import pandas as pd
 from contimg_assets.association.batch import associate_measurements
 from contimg_assets.association.reach import LEAST_REACH_ARCSEC
 from contimg_assets.config import Association
+from contimg_assets.identity.ids import from_hex
+from contimg_assets.identity.names import name_cells, source_names
+from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.polarization.fluxes import reach_arcsec
 from contimg_assets.schemas.polarization import ALONE, AT_SOURCE, OWN_SOURCE
-from contimg_assets.sky.arrays import Floats
-from contimg_assets.sky.sphere import pairs_within, unit_vectors
+from contimg_assets.schemas.variability import SOURCES
+from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.sky.cells import INDEX_ORDER, coarser, healpix_29
+from contimg_assets.sky.sphere import pairs_within, positions, unit_vectors
 
 _ERRORS = ("uncertainty_ew_corr_arcsec", "uncertainty_ns_corr_arcsec")
 # A source's error counts up to so many of the detection's.
 _MOST_OF_ERROR = 2.0
 NEEDED = (
     *("measurement_id", "epoch", "image", "stokes", "band", "mjd", "ra_corr_deg", "dec_corr_deg", *_ERRORS),
-    *("beam_arcsec", "may_be_source"),
+    *("beam_arcsec", "may_be_source", "significance"),
 )
 """Columns that are needed of the detections."""
 
@@ -78,6 +83,76 @@ def place_detections(rows: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
             "status": status,
         }
     )
+
+
+def own_sources(detections: pd.DataFrame, acronym: str) -> pd.DataFrame:
+    """The sources that only polarized detections show.
+
+    Parameters
+    ----------
+    detections : DataFrame
+        The rows that `place_detections` was given, with ``source_id`` and ``status`` as it gave them.
+    acronym : str
+        What names of sources begin with, as in `contimg_assets.identity.names.source_names`.
+
+    Returns
+    -------
+    DataFrame
+        Columns of SOURCES but those that such a source has no value of, a row a source by id. Places are weighted
+        means; fluxes, which are signed and of several Stokes parameters, are left out, and the frequency is the middle
+        of the band.
+    """
+    rows = detections[detections["status"] == OWN_SOURCE]
+    rows = rows.sort_values(["source_id", "mjd", "measurement_id"], ignore_index=True)
+    first, last = (rows.drop_duplicates("source_id", keep=keep).reset_index(drop=True) for keep in ("first", "last"))
+    code = pd.Index(first["source_id"]).get_indexer(pd.Index(rows["source_id"]))
+    n = len(first)
+    precision = 1.0 / rows[list(_ERRORS)].to_numpy(float) ** 2
+    weighted = precision.mean(axis=1)[:, None] * _vectors(rows, "ra_corr_deg", "dec_corr_deg")
+    ra, dec = positions(np.stack([np.bincount(code, weighted[:, axis], n) for axis in range(3)], axis=-1))
+    east, north = (np.bincount(code, precision[:, axis], n) ** -0.5 for axis in range(2))
+    size = rows["significance"].abs().groupby(code)
+    first_ra, first_dec = (first[name].to_numpy(float) for name in ("ra_corr_deg", "dec_corr_deg"))
+    ids, since = from_hex(first["source_id"].to_numpy(object)), first["mjd"].to_numpy(float)
+    bands = _bands(rows, code)
+    found = pd.DataFrame(
+        {
+            "name": source_names(name_cells(first_ra, first_dec), since, ids, acronym),
+            "id": first["source_id"],
+            "ra_deg": ra,
+            "dec_deg": dec,
+            "uncertainty_ew_arcsec": east,
+            "uncertainty_ns_arcsec": north,
+            "healpix": coarser(healpix_29(ra, dec), INDEX_ORDER),
+            "first_epoch": first["epoch"],
+            "last_epoch": last["epoch"],
+            "first_mjd": first["mjd"],
+            "last_mjd": last["mjd"],
+            "first_ra_deg": first_ra,
+            "first_dec_deg": first_dec,
+            "n_measurements": np.bincount(code, minlength=n),
+            "n_epochs": rows.groupby(code)["epoch"].nunique().to_numpy(np.int64),
+            "band": bands["band"].to_numpy(object),
+            "freq_mhz": bands["mhz"].to_numpy(float),
+            "n_bands": bands["n_bands"].to_numpy(np.int64),
+            "beam_arcsec": rows.groupby(code)["beam_arcsec"].mean().to_numpy(float),
+            "min_snr": size.min().to_numpy(float),
+            "max_snr": size.max().to_numpy(float),
+            **dict.fromkeys(("n_forced", "n_limits", "n_siblings", "n_relations", "n_untrusted"), 0),
+            **dict.fromkeys(("is_new", "mixed_beams"), False),
+            "only_polarized": True,
+        }
+    )
+    return found[[name for name in SOURCES.names if name in found]]
+
+
+def _bands(rows: pd.DataFrame, code: Indices) -> pd.DataFrame:
+    """The band that most detections of each source are of, the lowest of several: band, mhz; and n_bands."""
+    counts = rows.groupby([code, "band"]).size().rename("n").rename_axis(["source", "band"]).reset_index()
+    counts["mhz"] = [int(mhz_of_names([name])[0]) for name in counts["band"]]
+    counts["n_bands"] = counts.groupby("source")["band"].transform("size")
+    order = counts.sort_values(["source", "n", "mhz"], ascending=[True, False, True])
+    return order.drop_duplicates("source").reset_index(drop=True)
 
 
 def widest_arcsec(rows: pd.DataFrame) -> Floats:

@@ -131,15 +131,50 @@ class RemoteImage(ImageFrame):
         InputError
             If it cannot be fetched.
         """
-        try:
-            pixels = self.fetch(rows, columns)
-        except remote_faults() as error:
-            raise _damaged(self.path, error) from error
+        pixels = _fetched(self.path, self.fetch, rows, columns)
         frame = {field.name: getattr(self, field.name) for field in fields(ImageFrame)}
         # Of a file of four axes it has the lengths of all of them, and slices the wrong ones.
         wcs = self.wcs.deepcopy()
         wcs.array_shape = self.shape
         return SkyImage(**frame | {"wcs": wcs[rows, columns]}, pixels=pixels)
+
+
+@dataclass(frozen=True)
+class SkyMap:
+    """A map of rms or background that is open, of a file or at a URL: pixels are read where they are asked for.
+
+    Attributes
+    ----------
+    path : Path or str
+    shape : (int, int)
+        Height and width [pixel].
+    to_mjy_beam : float
+        What pixels are multiplied with to be in mJy/beam.
+    fetch : callable
+        Gives the pixels of some rows and columns, in the unit of the file.
+    """
+
+    path: Path | str
+    shape: tuple[int, int]
+    to_mjy_beam: float
+    fetch: Callable[[slice, slice], Values]
+
+    def part(self, rows: slice, columns: slice) -> Values:
+        """Pixels of some rows and columns, in the unit of the file.
+
+        Raises
+        ------
+        InputError
+            If they cannot be fetched.
+        """
+        return _fetched(self.path, self.fetch, rows, columns)
+
+
+def _fetched(path: Path | str, fetch: Callable[[slice, slice], Values], rows: slice, columns: slice) -> Values:
+    try:
+        return fetch(rows, columns)
+    except remote_faults() as error:
+        raise _damaged(path, error) from error
 
 
 def image_hdu(hdus: fits.HDUList) -> fits.PrimaryHDU | None:
@@ -273,17 +308,7 @@ def open_remote(url: str, stated: Mapping[str, float] | None = None) -> Iterator
     InputError
         As of `open_image`; or if a package for such URLs is missing.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            hdus = fits.open(url, use_fsspec=True, fsspec_kwargs=_REMOTE, lazy_load_hdus=True)
-        except ImportError as error:
-            raise InputError(
-                f"{url}: {error}; pip install 'contimg-assets[remote]' has what http and https need"
-            ) from error
-        except remote_faults() as error:
-            raise _damaged(url, error) from error
-    with hdus:
+    with _opened_remote(url) as hdus:
         yield _read(url, hdus, lambda hdu: _remote_image(url, hdu, hdus, {} if stated is None else stated))
 
 
@@ -297,16 +322,32 @@ def remote_faults() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def open_map(path: Path) -> Iterator[tuple[Values, float]]:
-    """Open a map of rms or background: its pixels, as of `open_image`, and the factor that makes them mJy/beam.
+def open_map(path: Path | str) -> Iterator[SkyMap]:
+    """Open a map of rms or background, a file or a URL, as `open_delivered` does it with images.
 
     Raises
     ------
     InputError
         If the file is missing, damaged, cut short or no image, or its unit is no flux density per beam.
     """
-    with _opened(path) as hdus:
-        yield _read(path, hdus, lambda hdu: (_plane(path, hdu), mjy_beam_of(hdu.header, f"{path}:")))
+    with _opened_remote(path) if isinstance(path, str) else _opened(path) as hdus:
+        yield _read(path, hdus, lambda hdu: _sky_map(path, hdu))
+
+
+@contextmanager
+def _opened_remote(url: str) -> Iterator[fits.HDUList]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            hdus = fits.open(url, use_fsspec=True, fsspec_kwargs=_REMOTE, lazy_load_hdus=True)
+        except ImportError as error:
+            raise InputError(
+                f"{url}: {error}; pip install 'contimg-assets[remote]' has what http and https need"
+            ) from error
+        except remote_faults() as error:
+            raise _damaged(url, error) from error
+    with hdus:
+        yield hdus
 
 
 @contextmanager
@@ -348,13 +389,27 @@ def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Map
 
 
 def _remote_image(url: str, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> RemoteImage:
+    shape, fetch = _sections(hdu)
+    return RemoteImage(**vars(_frame(url, hdu, hdus, stated)), shape=shape, fetch=fetch)
+
+
+def _sky_map(path: Path | str, hdu: fits.PrimaryHDU) -> SkyMap:
+    unit = mjy_beam_of(hdu.header, f"{path}:")
+    if isinstance(path, str):
+        shape, fetch = _sections(hdu)
+        return SkyMap(path, shape, unit, fetch)
+    plane = _plane(path, hdu)
+    return SkyMap(path, (plane.shape[0], plane.shape[1]), unit, lambda rows, columns: plane[rows, columns])
+
+
+def _sections(hdu: fits.PrimaryHDU) -> tuple[tuple[int, int], Callable[[slice, slice], Values]]:
+    """Height and width of the first plane, and what reads some of its rows and columns."""
     plane = (0,) * (int(hdu.header["NAXIS"]) - 2)
 
     def fetch(rows: slice, columns: slice) -> Values:
         return np.asarray(hdu.section[(*plane, rows, columns)])
 
-    shape = int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])
-    return RemoteImage(**vars(_frame(url, hdu, hdus, stated)), shape=shape, fetch=fetch)
+    return (int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])), fetch
 
 
 def _frame(path: Path | str, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> ImageFrame:

@@ -74,6 +74,26 @@ ERROR_SUMS = TableSchema(
     key=("flux_kind", "cell", "part"),
 )
 
+_BAND = Column(
+    "band", TEXT, "", "Band, named by its middle; empty: all bands together, which one without rows of its own uses"
+)
+
+
+def _by_band(schema: TableSchema) -> TableSchema:
+    """The same for each band, of surveys that have several: others have no such table."""
+    return TableSchema(
+        f"band_{schema.name}",
+        f"{schema.description}; for each band, where there are several",
+        (_BAND, *schema.columns),
+        key=("band", *schema.key),
+        optional=True,
+    )
+
+
+BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS = (
+    _by_band(schema) for schema in (ERROR_MODEL, ERROR_COUNTS, ERROR_SUMS)
+)
+
 ERROR_MEANS = TableSchema(
     "error_means",
     "Weighted mean of each source's fluxes in each configuration up to this epoch, and its variance in parts",

@@ -25,6 +25,8 @@ FORCED_FLUXES = TableSchema(
         Column("local_rms_mjy_beam", FLOAT, "mJy / beam", "Noise at the position", nullable=True, minimum=0),
         Column("n_neighbors", INT, "", "Other positions that were fitted along", minimum=0),
         Column("reason", TEXT, "", "Why there is no flux; empty where there is one"),
+        Column("near_bright", BOOL, "", "Whether a source so bright lies near that its artifacts may pass for flux: "
+               "no source is called new, faded or variable by it"),
     ),
     key=("image", "position", "monitored"),
 )  # fmt: skip

@@ -84,7 +84,7 @@ POLARIZATION = TableSchema(
     "Light curves in other Stokes parameters: one row a source, epoch, image and Stokes parameter",
     (
         Column("source_id", TEXT, "", "The source"),
-        Column("name", TEXT, "", "Its name; missing for a source that has nothing in I", nullable=True),
+        Column("name", TEXT, "", "Its name", nullable=True),
         Column("epoch", TEXT, "", "Epoch"),
         *(column for column in STOKES_MEASUREMENTS if column.name not in _NOT_IN_VIEW),
         Column("only_polarized", BOOL, "", "Whether it is a source of its own, where none in I is"),

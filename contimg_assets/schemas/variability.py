@@ -175,6 +175,13 @@ SOURCES = TableSchema(
             "Whether a light curve of one band is of beams that differ by more than a factor of 1.5: its fluxes may "
             "differ because the beams do",
         ),
+        Column(
+            "only_polarized",
+            BOOL,
+            "",
+            "Whether nothing in Stokes I shows it: a source that `stokes.sources` made, of which counts, times, place "
+            "and SNR are those of its polarized detections, and fluxes are in the view `polarization`",
+        ),
     ),
     key=("id",),
 )

@@ -202,7 +202,12 @@ def _fitted(p: SurveyParameters, images: pd.DataFrame, seen: pd.DataFrame, rng: 
     noise = rng.normal(size=(6, len(peak)))
     major, minor = noise[0] * errors["major_arcsec"], noise[1] * errors["minor_arcsec"]
     sin, cos = np.sin(np.radians(pa)), np.cos(np.radians(pa))
-    ra, dec = displaced(seen["ra_deg"], seen["dec_deg"], major * sin + minor * cos, major * cos - minor * sin)
+    east, north = major * sin + minor * cos, major * cos - minor * sin
+    if p.position_systematic_arcsec:
+        # All else is drawn as without it.
+        more = rng.spawn(1)[0].normal(0.0, p.position_systematic_arcsec, (2, len(peak)))
+        east, north = east + more[0], north + more[1]
+    ra, dec = displaced(seen["ra_deg"], seen["dec_deg"], east, north)
     of_image = (images[name].to_numpy()[image] for name in ("ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"))
     centre_ra, centre_dec, dra, ddec = of_image
     ra, dec = rigidly_moved(ra, dec, centre_ra, centre_dec, -dra, -ddec)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from contimg_assets.config import Section
 
 # Parameters that came later: a survey that does not use the first of a group is what it was.
+_LATER = ("artifact_fraction", "telescope_2", "position_systematic_arcsec")
 _POLARIZED = ("stokes", "polarized_fraction", "polarization_degree", "n_only_polarized")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -51,6 +52,9 @@ class TelescopeParameters(Section):
     bpa_deg: float = Field(80.0, description="Beam position angle, east of north [deg]")
     rms_mjy_beam: tuple[Positive, Positive] = Field((2.0, 3.0), description="Range of the images' noise [mJy/beam]")
     offset_sigma_arcsec: NotNegative = Field(0.4, description="Position error of an image, 1 sigma per axis [arcsec]")
+    position_systematic_arcsec: NotNegative = Field(
+        0.3, description="Position error of every detection beyond its noise, 1 sigma per axis [arcsec]"
+    )
     flux_scale_sigma: NotNegative = Field(0.05, description="Flux-scale error of an image, 1 sigma in ln flux")
 
 
@@ -147,6 +151,9 @@ class SurveyParameters(Section):
     )
 
     offset_sigma_arcsec: NotNegative = Field(1.0, description="Position error of an image, 1 sigma per axis [arcsec]")
+    position_systematic_arcsec: NotNegative = Field(
+        0.0, description="Position error of every detection beyond its noise, 1 sigma per axis [arcsec]"
+    )
     flux_scale_sigma: NotNegative = Field(0.05, description="Flux-scale error of an image, 1 sigma in ln flux")
 
     telescope_2: TelescopeParameters | None = Field(
@@ -181,7 +188,7 @@ class SurveyParameters(Section):
     def unused(self) -> set[str]:
         """Parameters that came later and that this survey does not use: without them it is what it was before."""
         bands = set() if self.other_bands_mhz else {"other_bands_mhz"}
-        later = {name for name in ("artifact_fraction", "telescope_2") if not getattr(self, name)}
+        later = {name for name in _LATER if not getattr(self, name)}
         later |= {"polarized_catalogs"} if self.polarized_catalogs else set()
         return bands | later | (set() if self.stokes else set(_POLARIZED))
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.config import Variability
+from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -129,9 +130,15 @@ class ErrorModel:
     Attributes
     ----------
     terms : "peak" and "int" -> k^2 and f^2
+    bands : those of single bands, by the middle [MHz]
     """
 
     terms: Mapping[str, ErrorTerms]
+    bands: Mapping[int, ErrorModel] = field(default_factory=dict)
+
+    def of_band(self, band_mhz: int) -> ErrorModel:
+        """That of a band, which is that of all where it has none of its own."""
+        return self.bands.get(band_mhz, self)
 
     @classmethod
     def plain(cls) -> ErrorModel:
@@ -153,16 +160,27 @@ class ErrorModel:
 
     @classmethod
     def of_table(cls, table: pd.DataFrame) -> ErrorModel:
-        """What rows of ERROR_MODEL say; a kind of flux without rows has the finder's errors."""
-        order = np.argsort(table["at"].to_numpy(dtype=float), kind="stable")
-        kinds, terms = (table[name].to_numpy(dtype=object)[order] for name in ("flux_kind", "term"))
-        square = table["value"].to_numpy(dtype=float)[order] ** 2
-        found = {}
-        for kind in ("peak", "int"):
-            own = kinds == kind
-            squares = [square[own & (terms == term)] for term in (NOISE, FLOOR, STEP)]
-            found[kind] = ErrorTerms(*squares) if own.sum() == len(PLAIN.squares) else PLAIN
-        return cls(found)
+        """What rows of ERROR_MODEL or BAND_ERROR_MODEL say. A kind of flux without rows has the finder's errors; where
+        only a band has none, it has those of all bands."""
+        if "band" not in table:
+            return cls(_terms_of(table, {}))
+        pooled = _terms_of(table[table["band"] == ""], {})
+        own = {str(band): rows for band, rows in table[table["band"] != ""].groupby("band")}
+        return cls(pooled, {int(mhz_of_names([name])[0]): cls(_terms_of(rows, pooled)) for name, rows in own.items()})
+
+
+def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[str, ErrorTerms]:
+    """Terms of each kind of flux from rows of ERROR_MODEL; others, or the finder's errors, where not all rows are."""
+    order = np.argsort(table["at"].to_numpy(dtype=float), kind="stable")
+    kinds, terms = (table[name].to_numpy(dtype=object)[order] for name in ("flux_kind", "term"))
+    square = table["value"].to_numpy(dtype=float)[order] ** 2
+    found = {}
+    for kind in ("peak", "int"):
+        own = kinds == kind
+        squares = [square[own & (terms == term)] for term in (NOISE, FLOOR, STEP)]
+        whole = own.sum() == len(PLAIN.squares)
+        found[kind] = ErrorTerms(*squares) if whole else otherwise.get(kind, PLAIN)
+    return found
 
 
 def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataFrame:

@@ -7,8 +7,8 @@ same model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,9 +16,13 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.identity.versions import combine_versions, version_of_table
+from contimg_assets.ingest.bands import mhz_of_names
 from contimg_assets.schemas.association import of_one_source
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.error_model import (
+    BAND_ERROR_COUNTS,
+    BAND_ERROR_MODEL,
+    BAND_ERROR_SUMS,
     CONFIGURATIONS,
     ERROR_COUNTS,
     ERROR_MEANS,
@@ -38,9 +42,10 @@ from contimg_assets.variability.error_evidence import (
     fit,
     has_moved,
 )
-from contimg_assets.variability.error_model import ErrorModel, in_image_radii, model_rows
+from contimg_assets.variability.error_model import ErrorModel, ErrorTerms, in_image_radii, model_rows
 
 STATE_TABLES: tuple[TableSchema, ...] = (ERROR_MODEL, CONFIGURATIONS, ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
+BAND_TABLES: tuple[TableSchema, ...] = (BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS)
 _KEY = ["source_id", "configuration"]
 
 
@@ -61,11 +66,15 @@ class ErrorState:
     published : rows of ERROR_MODEL; none before anything was measured
     pointings : configurations so far
     kinds : "peak" and "int" -> means and evidence
+    bands : evidence of each band, by kind of flux; none of a survey of one band, whose evidence is that of all
+    of_bands : rows of BAND_ERROR_MODEL that are published
     """
 
     published: pd.DataFrame
     pointings: Pointings
     kinds: Mapping[str, _Kind]
+    bands: Mapping[str, Mapping[str, Evidence]] = field(default_factory=dict)
+    of_bands: pd.DataFrame = field(default_factory=BAND_ERROR_MODEL.empty)
 
     @classmethod
     def empty(cls) -> ErrorState:
@@ -76,11 +85,22 @@ class ErrorState:
     @cached_property
     def model(self) -> ErrorModel:
         """The published one."""
-        return ErrorModel.of_table(self.published)
+        return ErrorModel.of_table(self.all_published)
+
+    def of_band(self, band: str) -> ErrorModel:
+        """The published one of a band; of all bands, if none is named."""
+        return self.model.of_band(int(mhz_of_names([band])[0])) if band else self.model
+
+    @property
+    def all_published(self) -> pd.DataFrame:
+        """Rows of BAND_ERROR_MODEL: of all bands together, and of single ones."""
+        pooled = self.published.assign(band="")[BAND_ERROR_MODEL.names]
+        return pd.concat([pooled, self.of_bands], ignore_index=True) if len(self.of_bands) else pooled
 
     @cached_property
     def version(self) -> str:
-        return combine_versions(*(version_of_table(table) for table in self.tables.values()))
+        tables = [*self.tables.values(), *(self.band_tables.values() if self.bands else ())]
+        return combine_versions(*(version_of_table(table) for table in tables))
 
     @property
     def means(self) -> pd.DataFrame:
@@ -104,39 +124,64 @@ class ErrorState:
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
         """As `STATE_TABLES`."""
-        counts, sums = [], []
-        for kind, one in self.kinds.items():
-            cell, step = np.nonzero(one.evidence.counts)
-            counts.append(
-                pd.DataFrame({"flux_kind": kind, "cell": cell, "step": step, "n": one.evidence.counts[cell, step]})
-            )
-            cell, part = np.nonzero(one.evidence.sums)
-            sums.append(
-                pd.DataFrame({"flux_kind": kind, "cell": cell, "part": part, "variance": one.evidence.sums[cell, part]})
-            )
+        counts, sums = _rows_of({kind: one.evidence for kind, one in self.kinds.items()})
         return {
             ERROR_MODEL.name: ERROR_MODEL.to_arrow(self.published),
             CONFIGURATIONS.name: CONFIGURATIONS.to_arrow(self.pointings.rows),
-            ERROR_COUNTS.name: ERROR_COUNTS.to_arrow(pd.concat(counts, ignore_index=True)),
-            ERROR_SUMS.name: ERROR_SUMS.to_arrow(pd.concat(sums, ignore_index=True)),
+            ERROR_COUNTS.name: ERROR_COUNTS.to_arrow(counts),
+            ERROR_SUMS.name: ERROR_SUMS.to_arrow(sums),
             ERROR_MEANS.name: ERROR_MEANS.to_arrow(self.means),
         }
+
+    @cached_property
+    def band_tables(self) -> dict[str, pa.Table]:
+        """As `BAND_TABLES`; without rows in a survey of one band."""
+        parts = [
+            [rows.assign(band=band) for rows in _rows_of(evidence)] for band, evidence in sorted(self.bands.items())
+        ]
+        counts, sums = (
+            pd.concat(rows, ignore_index=True)[schema.names] if rows else schema.empty()
+            for schema, rows in zip(BAND_TABLES[1:], zip(*parts, strict=True) if parts else ((), ()), strict=True)
+        )
+        tables = (self.of_bands, counts, sums)
+        return {schema.name: schema.to_arrow(table) for schema, table in zip(BAND_TABLES, tables, strict=True)}
 
     @classmethod
     def of_tables(cls, tables: Mapping[str, pd.DataFrame]) -> ErrorState:
         """The inverse of `tables`."""
         kinds = {}
         for kind in FLUX_KINDS:
-            counts, sums, means = (
-                tables[schema.name][tables[schema.name]["flux_kind"] == kind].drop(columns="flux_kind")
-                for schema in (ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
-            )
-            evidence = Evidence(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
-            evidence.counts[counts["cell"].to_numpy(), counts["step"].to_numpy()] = counts["n"].to_numpy()
-            evidence.sums[sums["cell"].to_numpy(), sums["part"].to_numpy()] = sums["variance"].to_numpy()
+            means = tables[ERROR_MEANS.name]
+            means = means[means["flux_kind"] == kind].drop(columns="flux_kind")
             rows = means.set_index(_KEY) if len(means) else Means.none().rows
+            evidence = _evidence_of(kind, tables[ERROR_COUNTS.name], tables[ERROR_SUMS.name])
             kinds[kind] = _Kind(Means(rows), evidence)
-        return cls(tables[ERROR_MODEL.name], Pointings(tables[CONFIGURATIONS.name]), kinds)
+        of_bands, counts, sums = (tables.get(schema.name, schema.empty()) for schema in BAND_TABLES)
+        bands = {
+            str(band): {kind: _evidence_of(kind, rows, sums[sums["band"] == band]) for kind in FLUX_KINDS}
+            for band, rows in counts.groupby("band")
+        }
+        return cls(tables[ERROR_MODEL.name], Pointings(tables[CONFIGURATIONS.name]), kinds, bands, of_bands)
+
+
+def _rows_of(evidence: Mapping[str, Evidence]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of ERROR_COUNTS and ERROR_SUMS of the evidence of each kind of flux."""
+    counts, sums = [], []
+    for kind, one in evidence.items():
+        cell, step = np.nonzero(one.counts)
+        counts.append(pd.DataFrame({"flux_kind": kind, "cell": cell, "step": step, "n": one.counts[cell, step]}))
+        cell, part = np.nonzero(one.sums)
+        sums.append(pd.DataFrame({"flux_kind": kind, "cell": cell, "part": part, "variance": one.sums[cell, part]}))
+    return pd.concat(counts, ignore_index=True), pd.concat(sums, ignore_index=True)
+
+
+def _evidence_of(kind: str, counts: pd.DataFrame, sums: pd.DataFrame) -> Evidence:
+    """The inverse of `_rows_of`, of one kind of flux."""
+    counts, sums = (rows[rows["flux_kind"] == kind] for rows in (counts, sums))
+    evidence = Evidence(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
+    evidence.counts[counts["cell"].to_numpy(), counts["step"].to_numpy()] = counts["n"].to_numpy()
+    evidence.sums[sums["cell"].to_numpy(), sums["part"].to_numpy()] = sums["variance"].to_numpy()
+    return evidence
 
 
 @dataclass(frozen=True)
@@ -155,13 +200,16 @@ class AfterEpoch:
     moved: bool
 
 
-def add_epoch(state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame) -> AfterEpoch:
+def add_epoch(
+    state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame, bands_before: Collection[str] | None = None
+) -> AfterEpoch:
     """The state after another epoch.
 
     Parameters
     ----------
-    fluxes : of `constant_fluxes_of`
+    fluxes : of `constant_fluxes_of`, their sources named with the band (`ingest.bands.by_band`) or not
     images : IMAGES of the epoch
+    bands_before : bands of the epochs before; those of the means that are carried, if not given
     """
     points = {kind: _points(fluxes, kind) for kind in FLUX_KINDS}
     # Both kinds of flux have the same images: the one that more rows have tells them apart.
@@ -169,8 +217,11 @@ def add_epoch(state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame) -> 
     pointings, configurations = _configure(state, points[by], images, by)
     number = configurations.set_index("image")["configuration"]
     kinds, published, moved = {}, [], False
-    for kind, (those, image) in points.items():
-        here = replace(those, configuration=number.reindex(image).to_numpy(dtype=np.int64))
+    configured = {
+        kind: replace(those, configuration=number.reindex(image).to_numpy(dtype=np.int64))
+        for kind, (those, image) in points.items()
+    }
+    for kind, here in configured.items():
         carried, rows, changed = _with_points(state, kind, here)
         kinds[kind], moved = carried, moved or changed
         published.append(rows)
@@ -178,7 +229,63 @@ def add_epoch(state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame) -> 
         pd.concat([rows for rows in published if len(rows)], ignore_index=True) if any(map(len, published)) else None
     )
     after = ErrorState(ERROR_MODEL.empty() if model is None else model, pointings, kinds)
-    return AfterEpoch(after, configurations, moved)
+    if bands_before is None:
+        bands_before = bands_of(state.means["source_id"])
+    after, changed = _with_bands(state, after, configured, bands_before)
+    return AfterEpoch(after, configurations, moved or changed)
+
+
+def bands_of(source_id: Iterable[str]) -> set[str]:
+    """The bands that sources are named with."""
+    return {name.partition("@")[2] for name in source_id} - {""}
+
+
+def _with_bands(
+    before: ErrorState, after: ErrorState, points: Mapping[str, Points], bands_before: Collection[str]
+) -> tuple[ErrorState, bool]:
+    """The state after an epoch with the evidence and the models of bands, and whether one of these is another.
+
+    Nothing as long as there is but one band. When the second one comes, all that is known is of the first.
+    """
+    band = {
+        kind: np.array([name.partition("@")[2] for name in one.source_id], dtype=object) for kind, one in points.items()
+    }
+    here = sorted({str(name) for names in band.values() for name in names})
+    bands, of_bands = dict(before.bands), before.of_bands
+    if not bands and len({*bands_before, *here}) > 1 and len(bands_before) == 1:
+        (first,) = bands_before
+        bands[first] = {kind: one.evidence for kind, one in before.kinds.items()}
+        of_bands = before.published.assign(band=first)[BAND_ERROR_MODEL.names]
+    if not bands and len({*bands_before, *here}) <= 1:
+        return after, False
+    changed = False
+    for name in here:
+        own, evidence = bands.get(name, {}), {}
+        for kind, one in points.items():
+            those = one.take(band[kind] == name)
+            known = own.get(kind, Evidence.none())
+            evidence[kind] = known.with_points(those, before.kinds[kind].means, after.kinds[kind].means)
+            rows = _published_of(name, kind, evidence[kind], of_bands, after.published)
+            if rows is not None:
+                others = of_bands[~((of_bands["band"] == name) & (of_bands["flux_kind"] == kind))]
+                of_bands, changed = pd.concat([part for part in (others, rows) if len(part)], ignore_index=True), True
+        bands[name] = evidence
+    of_bands = of_bands.sort_values(list(BAND_ERROR_MODEL.key), ignore_index=True)
+    return replace(after, bands=bands, of_bands=of_bands), changed
+
+
+def _published_of(
+    band: str, kind: str, evidence: Evidence, of_bands: pd.DataFrame, pooled: pd.DataFrame
+) -> pd.DataFrame | None:
+    """Rows of a band's model where the evidence speaks against the one that it has, or that of all bands; else None."""
+    if not evidence.n:
+        return None
+    rows = pd.concat([part for part in (pooled.assign(band=""), of_bands) if len(part)] or [BAND_ERROR_MODEL.empty()])
+    has = ErrorModel.of_table(rows).of_band(int(mhz_of_names([band])[0])).terms[kind]
+    found = fit(evidence)
+    if not has_moved(has, found):
+        return None
+    return model_rows(kind, found.terms, found.errors, found.n).assign(band=band)[BAND_ERROR_MODEL.names]
 
 
 def _configure(
@@ -187,7 +294,6 @@ def _configure(
     """Which configuration each image has."""
     those, image = points
     pointings, numbers = state.pointings, []
-    model = state.model.terms[kind], state.kinds[kind].evidence.n
     ordered, rows_of = images.sort_values("image"), pd.Series(image).groupby(image.to_numpy()).indices
     for name, ra, dec, radius in zip(
         ordered["image"], ordered["ra_deg"], ordered["dec_deg"], ordered["radius_deg"], strict=True
@@ -195,11 +301,20 @@ def _configure(
         # Images of one epoch are compared with those of earlier epochs only.
         near, n_images = state.pointings.near(float(ra), float(dec), float(radius))
         here = those.take(np.asarray(rows_of.get(name, ()), np.intp))
-        number = configuration_of(here, near, n_images, state.kinds[kind].means, model)
+        number = configuration_of(here, near, n_images, state.kinds[kind].means, _model_for(state, kind, here))
         number = pointings.following if number is None else number
         pointings = pointings.with_image(number, float(ra), float(dec))
         numbers.append(number)
     return pointings, pd.DataFrame({"image": ordered["image"].to_numpy(dtype=object), "configuration": numbers})
+
+
+def _model_for(state: ErrorState, kind: str, points: Points) -> tuple[ErrorTerms, int]:
+    """The published terms for an image's fluxes, and how many differences there are by now: those of its band."""
+    if not state.bands or not len(points.flux):
+        return state.model.terms[kind], state.kinds[kind].evidence.n
+    (band,) = bands_of(points.source_id[:1]) or {""}
+    known = state.bands.get(band, {}).get(kind, Evidence.none())
+    return state.of_band(band).terms[kind], known.n
 
 
 def _with_points(state: ErrorState, kind: str, points: Points) -> tuple[_Kind, pd.DataFrame, bool]:

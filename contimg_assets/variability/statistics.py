@@ -352,7 +352,7 @@ def _table_of(curves: LightCurves, parameters: Variability, errors: ErrorModel |
         return _of_one_band(curves, parameters, errors)
     band = curves["band"]
     tables = [
-        _of_one_band(curves.only(band == one), parameters, errors).assign(band=one)
+        _of_one_band(curves.only(band == one), parameters, errors and errors.of_band(int(one))).assign(band=one)
         for one in (np.unique(band) if len(band) else [0])
     ]
     return pd.concat(tables, ignore_index=True)[VARIABILITY.names]

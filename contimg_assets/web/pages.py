@@ -37,6 +37,14 @@ _IMAGE_COLUMNS = ["epoch", "image", "verdict", "mjd", "dra_arcsec", "dra_err_arc
 _IMAGE_COLUMNS += ["flux_mult", "flux_mult_err", "rms_mjy_beam", "n_rows", "reason"]
 _MATCH_COLUMNS = ["catalog_type", "catalog_source_id", "separation_arcsec", "de_ruiter", "probability", "flux_ratio"]
 _MATCH_COLUMNS += ["match_quality", "blend", "comment"]
+_POLARIZED_COLUMNS = ["epoch", "image", "stokes", "band", "mjd", "status", "flux_peak_corr_mjy_beam"]
+_POLARIZED_COLUMNS += [
+    "flux_peak_err_corr_mjy_beam",
+    "upper_limit_mjy_beam",
+    "fraction",
+    "fraction_err",
+    "significance",
+]
 _POINT_COLUMNS = ["epoch", "image", "mjd", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam"]
 _POINT_COLUMNS += ["flux_int_corr_mjy", "flux_int_err_corr_mjy", "upper_limit_mjy_beam", "snr", "forced", "trusted"]
 
@@ -200,7 +208,8 @@ def source(request: Request) -> Response:
     source_id = database.find_source(request.path_params["source"])
     row = database.source(source_id)
     ra, dec = float(row["ra_deg"]), float(row["dec_deg"])
-    statistics = database.source_variability(source_id).drop(columns="source_id").dropna(axis=1, how="all")
+    statistics = database.source_variability(source_id).drop(columns="source_id")
+    statistics = statistics.dropna(axis=1, how="all") if len(statistics) else statistics
     near, matches = database.cone(ra, dec, _NEIGHBOR_ARCSEC), database.matches(source_id)
     names = ["name", "id", "separation_arcsec", "n_measurements", "flux_peak_mjy_beam", "flux_peak_err_mjy_beam"]
     relations = database.relations(source_id)
@@ -225,7 +234,8 @@ def source(request: Request) -> Response:
         counterparts=matches[["catalog_type", "catalog_source_id"]].to_dict("records"),
         decisions=shown_table(database.decisions(source_id).drop(columns=["id", "source_id"])),
         neighbors=_sources_table(request, near.loc[near["id"] != source_id, names]),
-        relations=_sources_table(request, competed),
+        relations=_sources_table(request, competed), only_polarized=bool(row["only_polarized"]),
+        polarized=shown_table(database.polarization(source_id)[_POLARIZED_COLUMNS].dropna(axis=1, how="all")),
         points=shown_table(database.light_curve(source_id)[_POINT_COLUMNS].dropna(axis=1, how="all")),
     )  # fmt: skip
 
@@ -238,6 +248,11 @@ def _said(rows: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _in_words(row: pd.Series, statistics: pd.DataFrame) -> str:
     """The most important of a source in a sentence or two."""
+    if row["only_polarized"]:
+        return (
+            f"Only polarized flux shows this source: {row['n_measurements']} detections in {row['n_epochs']} epochs, "
+            f"up to {row['max_snr']:.1f} times their error. Nothing in Stokes I was detected at its place."
+        )
     said = [f"{row['n_measurements']} measurements in {row['n_epochs']} epochs, {row['n_limits']} upper limits."]
     own = statistics[(statistics["sample"] == "detections") & (statistics["band"] == row["band"])]
     for kind, unit in (("peak", "mJy/beam"), ("int", "mJy")):

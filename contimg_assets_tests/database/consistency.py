@@ -19,11 +19,18 @@ CONSISTENT = {
             ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id
             WHERE coalesce(a.copied_by, a.epoch) = e.epoch)""",
     "source without a measurement": """
-        SELECT count(*) FROM sources s WHERE NOT EXISTS (SELECT 1 FROM associations a WHERE a.source_id = s.id)""",
+        SELECT count(*) FROM sources s WHERE NOT EXISTS (SELECT 1 FROM associations a WHERE a.source_id = s.id)
+        AND NOT s.only_polarized""",
+    "source without a polarized detection": """
+        SELECT count(*) FROM sources s WHERE s.only_polarized AND s.n_measurements <>
+            (SELECT count(*) FROM stokes_measurements p WHERE p.source_id = s.id AND p.status = 'own source')""",
+    "polarized source that is not among the sources": """
+        SELECT count(*) FROM stokes_measurements p WHERE p.status = 'own source'
+        AND NOT EXISTS (SELECT 1 FROM sources s WHERE s.id = p.source_id AND s.only_polarized)""",
     "association without a source": """
         SELECT count(*) FROM associations a WHERE NOT EXISTS (SELECT 1 FROM sources s WHERE s.id = a.source_id)""",
     "source whose count is not that of its points": """
-        SELECT count(*) FROM sources s WHERE s.n_measurements + s.n_limits <>
+        SELECT count(*) FROM sources s WHERE NOT s.only_polarized AND s.n_measurements + s.n_limits <>
             (SELECT count(*) FROM light_curves c WHERE c.source_id = s.id)""",
     "source whose statistics are of other points": """
         SELECT count(*) FROM sources s JOIN (SELECT source_id, sum(n_peak) AS n_peak FROM variability

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from alembic import command
 
 from contimg_assets.config import Stokes
@@ -87,7 +88,7 @@ def test_light_curves_and_lists(database: ProductsDatabase, epochs: list[EpochPr
     assert list(found) == POLARIZED_SOURCES.names
     assert found["only_polarized"].tolist() == [True] + [False] * (len(found) - 1)
     own, first = found.iloc[0], found.iloc[1]
-    assert pd.isna(own["name"]) and own["n_detections"] == 3
+    assert own["name"].startswith("DSA J") and own["n_detections"] == 3
     assert first["fraction"] == pytest.approx(FRACTION, abs=4 * first["fraction_err"] + 0.02)
     curve = database.polarization(first["name"])
     assert list(curve) == POLARIZATION.names
@@ -100,11 +101,36 @@ def test_light_curves_and_lists(database: ProductsDatabase, epochs: list[EpochPr
     assert pd.read_parquet(tmp_path / "p.parquet")["fraction"].notna().any()
 
 
+def test_sources_that_only_v_shows_are_sources_flagged(database: ProductsDatabase, epochs: list[EpochProducts]) -> None:
+    database.replace_epochs(epochs[:2])
+    (known,) = database.cone(*OWN, 60.0).to_dict("records")
+    assert known["only_polarized"]
+    assert known["n_measurements"] == known["n_epochs"] == 2
+    assert (known["first_epoch"], known["last_epoch"]) == (epochs[0].epoch, epochs[1].epoch)
+    assert [known["ra_deg"], known["dec_deg"]] == pytest.approx([float(one) for one in OWN], abs=1e-6)
+    assert known["max_snr"] > 6 and pd.isna(known["flux_peak_mjy_beam"])
+    database.replace_epochs(epochs[2:])
+    # Those that I shows in the last epoch only are its sources now.
+    assert database.read_table("sources")["only_polarized"].sum() == 1
+    own = database.source(known["name"])
+    assert own["id"] == known["id"] == database.find_source(f"{OWN[0]},{OWN[1]}")
+    assert own["n_measurements"] == 3 and own["uncertainty_ew_arcsec"] < known["uncertainty_ew_arcsec"]
+    assert len(database.polarization(own["id"])) == 3 and database.light_curve(own["id"]).empty
+    assert database.source_variability(own["id"]).empty and database.orphans() == {}
+    # It is in no list that fluxes in I make, and no neighbor of another source.
+    assert own["id"] not in set(database.new_sources(max_false_chance=1.0, min_significance=0.0)["id"])
+    # It goes with its detections.
+    database.replace_epochs([], delete=[one.epoch for one in epochs])
+    assert database.read_table("sources").empty and database.orphans() == {}
+
+
 def test_i_alone_has_no_rows_and_the_same_content(database: ProductsDatabase, epochs: list[EpochProducts]) -> None:
     database.replace_epochs(sky().epochs())
     before = dump(database)
     assert database.polarization().empty and database.polarized_sources().empty
     assert database.replace_epochs(epochs).written == [one.epoch for one in epochs]
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM sources WHERE only_polarized"))
     without = {"stokes_measurements", "epochs"}
     assert_same_rows({k: v for k, v in dump(database).items() if k not in without},
                      {k: v for k, v in before.items() if k not in without})  # fmt: skip

@@ -26,7 +26,7 @@ from contimg_assets.figures.canvas import (
     write_figure,
 )
 from contimg_assets.figures.light_curves import draw_light_curve, fluxes
-from contimg_assets.figures.summaries import draw_variability, plot_forced_fluxes
+from contimg_assets.figures.summaries import draw_variability, plot_constant_fluxes, plot_forced_fluxes
 from contimg_assets.figures.survey import center_of, draw_epochs, draw_image, draw_sky
 from contimg_assets.schemas.forced import FORCED_FLUXES
 from contimg_assets.schemas.variability import LIGHT_CURVE
@@ -182,3 +182,16 @@ def test_forced_fluxes_are_drawn_with_the_limits_of_the_worst_image(monkeypatch:
     # Beside each other across RA 0, and a negative flux has the limit of no flux.
     assert np.ptp(places.get_offsets()[:, 0]) == pytest.approx(0.2)
     assert places.get_array().tolist() == pytest.approx([16.45, 26.45])
+
+
+def test_differences_of_constant_sources_are_drawn_over_their_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame({"flux": [12.0, 9.0, 90.0], "flux_err": 3.0, "mean": [7.0, 9.0, 10.0], "other_err": 4.0})
+    drawn = []
+    monkeypatch.setattr(summaries, "small_png_of", lambda figure, dpi: drawn.append(figure) or b"")
+    plot_constant_fluxes(rows, 1.07)
+    left, right = drawn[0].axes[:2]
+    assert "1.07" in left.get_title()
+    # The last one is far off, and in the last bin.
+    assert [patch.get_height() for patch in left.patches if patch.get_height()] == [1, 1, 1]
+    x, y = right.lines[0].get_data()
+    assert x.tolist() == pytest.approx([7 / 3, 3.0, 10 / 3]) and y.tolist() == pytest.approx([1.0, 0.0, 6.0])

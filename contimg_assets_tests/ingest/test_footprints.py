@@ -194,6 +194,8 @@ def test_an_epoch_keeps_what_its_images_cover(tmp_path: Path) -> None:
     assert by_image.median()["field_a"] == pytest.approx(0.15, rel=0.05)
     bare = read(deliver(tmp_path / "e2"))
     assert bare.coverage.empty
+    # A map at a URL is for forced fluxes: nobody waits for a server to know what an image covers.
+    assert read(deliver(tmp_path / "e3", rms_map="https://example.org/rms.fits")).coverage.empty
     pd.testing.assert_frame_equal(
         bare.detections, found.detections[found.detections["image"] == "field_a"].reset_index(drop=True)
     )

@@ -43,6 +43,10 @@ def test_the_same_detections_are_drawn_in_any_order() -> None:
 
 
 def test_sources_that_vary_or_may_be_missed_are_not_compared() -> None:
-    mean = np.array([5.0, 12.0, 12.0, 40.0, np.nan])
-    p_value = np.array([0.5, 0.5, 1e-5, 0.5, 1.0])
-    assert are_comparable(np.ones(5), mean, p_value).tolist() == [False, True, False, False, False]
+    mean = np.array([5.0, 12.0, 12.0, 40.0, np.nan, 12.0, 12.0, 12.0])
+    p_value = np.array([0.5, 0.5, 1e-5, 0.5, 1.0, 0.5, 0.5, 0.5])
+    # Smeared as all of the field, a blend, and one of a catalog without integrated fluxes.
+    compactness = np.array([1.05, 1.05, 1.05, 1.05, 1.05, 1.12, 1.3, np.nan])
+    found = are_comparable(np.ones(8), mean, p_value, compactness)
+    assert found.tolist() == [False, True, False, False, False, True, False, True]
+    assert are_comparable(np.ones(1), np.array([12.0]), np.ones(1), np.array([np.nan])).tolist() == [True]

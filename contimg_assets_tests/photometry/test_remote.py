@@ -148,12 +148,37 @@ def test_what_cannot_be_fetched_is_told_in_a_sentence(server: Server) -> None:
     for name in ("missing.fits", "page.html"):
         with pytest.raises(InputError, match=name):
             forced_photometry(server.url(name), place)
-    with pytest.raises(InputError, match="maps are not used of remote images"):
-        forced_photometry(server.url("image.fits"), place, rms_map="rms.fits")
+    fits.writeto(server.folder / "small.fits", np.ones((9, 9)), fits.Header({"BUNIT": "mJy/beam"}), overwrite=True)
+    with pytest.raises(InputError, match=r"small\.fits: has 9 x 9 pixels, and its image image\.fits 1800 x 1800"):
+        forced_photometry(server.url("image.fits"), place, rms_map=server.url("small.fits"))
     url = server.url("image.fits")
     server.ranges = False
     with pytest.raises(InputError, match=r"image\.fits"):
         forced_photometry(url, place)
+
+
+def test_maps_beside_an_image_at_a_url_are_used_wherever_they_are(
+    image: tuple[Path, pd.DataFrame], server: Server
+) -> None:
+    file, sources = image
+    rms = np.broadcast_to(1.0 + np.arange(SIDE) / SIDE, (SIDE, SIDE)).astype(np.float32)
+    files = {"rms_map": rms, "background_map": np.full_like(rms, 0.3)}
+    for name, pixels in files.items():
+        unit = fits.Header({"BUNIT": "Jy/beam"})
+        fits.writeto(server.folder / f"{name}.fits", pixels / np.float32(1000.0), unit, overwrite=True)
+    few = sources[sources["y"] > 1000].iloc[:12]
+    by_file = {name: server.folder / f"{name}.fits" for name in files}
+    near = forced_photometry(file, few, **by_file)
+    for maps in (by_file, {name: server.url(f"{name}.fits") for name in files}):
+        far = forced_photometry(server.url("image.fits"), few, **maps)
+        there = (far["reason"] == "") & (near["reason"] == "")
+        assert there.sum() > 5
+        expected = 1.0 + few["x"][there] / SIDE
+        np.testing.assert_allclose(far["local_rms_mjy_beam"][there], expected, rtol=0.06)
+        ratio = (far["local_rms_mjy_beam"] / near["local_rms_mjy_beam"])[there]
+        assert ratio.between(0.95, 1.05).all()
+        off = (far["flux_peak_mjy_beam"] - near["flux_peak_mjy_beam"]) / near["flux_peak_err_mjy_beam"]
+        assert off[there].abs().max() < 0.3
 
 
 def test_a_cutout_is_that_of_the_file(image: tuple[Path, pd.DataFrame], server: Server) -> None:

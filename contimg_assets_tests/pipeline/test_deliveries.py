@@ -14,9 +14,12 @@ from contimg_assets.ingest.manifest import read_manifest
 from contimg_assets.pipeline import deliveries as delivery
 from contimg_assets.pipeline.deliveries import (
     DeliveryVersions,
+    ImageFiles,
     delivered_files,
     delivery_version,
     find_deliveries,
+    find_image,
+    image_state,
     unusable_folders,
 )
 
@@ -333,3 +336,25 @@ def test_a_manifest_of_gigabytes_costs_nothing(tmp_path: Path) -> None:
     assert version == delivery_version(folder)
     assert peak < 5_000_000
     assert time.process_time() - began < 1.0
+
+
+def test_maps_of_an_image_at_a_url_are_found_and_part_of_its_version(tmp_path: Path) -> None:
+    here, allowed = "https://example.org/images/", ["https://example.org/images"]
+    folder = tmp_path / "incoming" / "n1"
+    folder.mkdir(parents=True)
+    (folder / "rms.fits").write_bytes(b"1")
+    alone = ImageFiles(f"{here}a.fits")
+    both = ImageFiles(f"{here}a.fits", "rms.fits", f"{here}b.fits")
+    # What was measured without maps stays.
+    assert image_state(folder, alone, [], allowed) == f"{here}a.fits"
+    states = [image_state(folder, both, [], allowed), image_state(folder, both, [], [])]
+    (folder / "rms.fits").write_bytes(b"22")
+    states.append(image_state(folder, both, [], allowed))
+    assert len(set(states)) == 3
+    config = Config(root=tmp_path, paths={"image_urls": allowed})
+    assert find_image(folder, both, config) == (f"{here}a.fits", (folder / "rms.fits", f"{here}b.fits"))
+    assert find_image(folder, alone, config)[1] == (None, None)
+    with pytest.raises(InputError, match=r"images\.csv: column 'background_map' names .*paths\.image_urls"):
+        find_image(folder, ImageFiles("rms.fits", None, "https://example.com/b.fits"), config)
+    with pytest.raises(InputError, match=r"column 'rms_map' names 'no\.fits', which is not in"):
+        find_image(folder, ImageFiles(f"{here}a.fits", "no.fits"), config)

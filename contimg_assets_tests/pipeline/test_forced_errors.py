@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from contimg_assets.orchestration.automation.checks import errors_hold
 from contimg_assets.photometry import noise
-from contimg_assets.pipeline.forced_errors import measured_factor
+from contimg_assets.pipeline.forced_errors import constant_fluxes, measured_factor
 from contimg_assets.pipeline.stages import FORCED_STAGE
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets_tests.projects import TestProject, make_project
@@ -56,6 +56,7 @@ def test_errors_hold_though_the_noise_is_25_percent_above_the_rms_maps(project: 
     assert result.passed
     assert result.metadata["fluxes"].value > 500
     assert 0.9 < result.metadata["scatter over errors"].value < 1.1
+    assert "![constant sources](data:image/png;base64," in str(result.metadata["pictures"].value)
 
 
 def test_fluxes_of_constants_are_in_no_light_curve(project: TestProject) -> None:
@@ -77,7 +78,8 @@ def test_a_map_that_is_wrong_and_believed_fails_the_check(
     for image in (project.folder / "incoming").glob("*/*_tile???.fits"):
         os.utime(image, ns=(0, image.stat().st_mtime_ns + 1_000_000))
     assert project.run().complete
-    assert measured_factor(project.project.store, project.project.products).factor == pytest.approx(1.27, abs=0.08)
+    constants = constant_fluxes(project.project.store, project.project.products)
+    assert measured_factor(constants).factor == pytest.approx(1.27, abs=0.08)
     result = errors_hold(project.project)
     assert not result.passed
     assert "too small" in str(result.description)

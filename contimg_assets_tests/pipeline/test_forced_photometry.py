@@ -231,26 +231,51 @@ def test_statistics_are_there_with_and_without_forced_fluxes(scratch: TestProjec
     pd.testing.assert_frame_equal(alone, one[one["sample"] != "detections"].reset_index(drop=True), check_dtype=False)
 
 
+def test_fluxes_beside_bright_sources_decide_nothing(scratch: TestProject, tmp_path: Path) -> None:
+    project = copy_of(scratch, tmp_path / "project")
+    with project.project.products as database:
+        every = database.new_sources(max_false_chance=1.0, min_significance=0.0)
+        assert every["forced_before_mjy_beam"].notna().any()
+        assert len(database.faded()) and len(database.forced_variability())
+        source = forced(scratch)["position"].iloc[0]
+        curve = database.light_curve(source)
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE forced_fluxes SET near_bright = 1")
+        assert database.faded().empty and database.forced_variability().empty
+        now = database.new_sources(max_false_chance=1.0, min_significance=0.0)
+        assert now["forced_before_mjy_beam"].isna().all()
+        # They are measured and shown all the same.
+        pd.testing.assert_frame_equal(pd.DataFrame(database.light_curve(source)), pd.DataFrame(curve))
+
+
 def test_monitored_positions_are_measured_everywhere_and_move(scratch: TestProject, tmp_path: Path) -> None:
     project = copy_of(scratch, tmp_path / "project")
     images = scratch.rows()["images"]
     ra, dec, mjd = (float(images[name].iloc[0]) for name in ("ra_deg", "dec_deg", "mjd"))
+    detections = scratch.rows()["measurements"].sort_values("snr")
+    bright = detections.iloc[-1]
+    same = (detections["ra_deg"] - bright["ra_deg"]).abs() + (detections["dec_deg"] - bright["dec_deg"]).abs() < 0.003
+    bright_in = set(detections.loc[same & (detections["snr"] >= 50), "epoch"])
+    assert 0 < len(bright_in) < len(project.epochs) == same.sum()
     (project.folder / "watched.csv").write_text(
         "name,ra_deg,dec_deg,pm_ra_mas_yr,pm_dec_mas_yr,epoch\n"
-        f"my star,{ra},{dec},0,3600000,{mjd}\nstill,{ra},{dec - 0.2},,,\n",
+        f"my star,{ra},{dec},0,3600000,{mjd}\nstill,{ra},{dec - 0.2},,,\n"
+        f"beside,{bright['ra_deg']},{bright['dec_deg'] + 80 / 3600},,,\n",
         encoding="utf-8",
     )
     project.configure(monitor={"file": "watched.csv"})
     assert project.run().complete
     rows = forced(project)
     watched = rows[rows["monitored"].astype(bool)].merge(images[["epoch", "mjd"]], on="epoch").sort_values("mjd")
-    assert set(watched["position"]) == {"my star", "still"}
+    assert set(watched["position"]) == {"my star", "still", "beside"}
+    flagged = watched[watched["near_bright"].astype(bool)]
+    assert set(flagged["position"]) == {"beside"} and set(flagged["epoch"]) == bright_in
     star = watched[watched["position"] == "my star"]
     assert len(star) == len(project.epochs)
     np.testing.assert_allclose((star["dec_deg"] - dec) * 3600, (star["mjd"] - mjd) / 365.25 * 3600, atol=0.01)
     with project.project.products as database:
         summed = database.monitored().set_index("name")
-        assert summed["n_images"].to_dict() == {"my star": 3, "still": 3}
+        assert summed["n_images"].to_dict() == {"my star": 3, "still": 3, "beside": 3}
         assert len(database.forced_fluxes("still")) == 3
         with pytest.raises(StoreError):
             database.forced_fluxes("00:00:00 -80:00:00")
@@ -261,6 +286,28 @@ def test_monitored_positions_are_measured_everywhere_and_move(scratch: TestProje
     (project.folder / "watched.csv").write_text("name,ra_deg\nx,1\n", encoding="utf-8")
     report = project.run()
     assert "column 'dec_deg' is missing" in report.failed["reason"].iloc[0]
+
+
+def test_each_band_is_measured_where_its_own_images_detect_nothing(tmp_path: Path) -> None:
+    two = SurveyParameters(
+        n_epochs=1, images_per_epoch=1, n_sources=160, n_transients=0, image_radius_deg=0.6, missing_image_fraction=0.0,
+        other_bands_mhz=(2150.0,), seed=8,
+    )  # fmt: skip
+    simulate_survey(tmp_path / "survey", two, images=True)
+    project = make_project(tmp_path / "project", tmp_path / "survey")
+    project.deliver()
+    assert project.run().complete
+    with project.project.products as database:
+        measured = database.query("SELECT source_id, band FROM forced_photometry")
+        seen = database.query(
+            "SELECT a.source_id, m.band FROM associations a JOIN measurements m ON m.epoch = a.epoch "
+            "AND m.measurement_id = a.measurement_id"
+        )
+    both = pd.concat([measured, seen.drop_duplicates()])
+    assert not both.duplicated().any()
+    assert (both.groupby("source_id").size() == 2).mean() > 0.9
+    assert seen.drop_duplicates().duplicated("source_id").sum() > 10
+    assert set(measured["band"]) == {"1355MHz", "2061MHz"}
 
 
 STEPS = ("catalog", "image", "other image", "image gone", "epoch gone", "run")

@@ -287,3 +287,40 @@ def test_configuration_of_the_project_chooses_the_model() -> None:
     fixed = ErrorModel.chosen(Variability(error_model="fixed", error_floor=0.05), measured)
     assert fixed.terms["peak"].floor[0] == pytest.approx(0.0025)
     assert ErrorModel.chosen(Variability(), None).terms["int"].is_plain
+
+
+def named(tables: list[pd.DataFrame], band: str) -> list[pd.DataFrame]:
+    """The same fluxes of sources that are named with a band."""
+    return [table.assign(source_id=table["source_id"] + f"@{band}") for table in tables]
+
+
+LOW, HIGH = (
+    Sky(n_epochs=4, noise_factor=1.0, floor=0.02, edge_floor=0.02),
+    Sky(n_epochs=4, noise_factor=1.4, floor=0.10, edge_floor=0.10, seed=2),
+)
+
+
+def test_each_band_has_the_errors_that_its_own_sources_show() -> None:
+    low, high = named(LOW.epochs(), "891MHz"), named(HIGH.epochs(), "1355MHz")
+    alone, _, _ = folded(low)
+    assert not alone.bands and alone.band_tables["band_error_model"].num_rows == 0
+    # The second band comes later; then both in turn, and together in one epoch.
+    epochs = [low[0], low[1], high[0], high[1], low[2], high[2], pd.concat([low[3], high[3]], ignore_index=True)]
+    state, _, _ = folded(epochs)
+    assert set(state.bands) == {"891MHz", "1355MHz"}
+    # Each as if it were alone, and all together as neither.
+    pooled = np.sqrt(state.model.terms["int"].noise)
+    for sky, band, above in ((LOW, "891MHz", False), (HIGH, "1355MHz", True)):
+        terms, own = state.of_band(band).terms["int"], folded(sky.epochs())[0].model.terms["int"]
+        np.testing.assert_allclose(np.sqrt(terms.noise), np.sqrt(own.noise), rtol=0.03)
+        np.testing.assert_allclose(np.sqrt(terms.floor), np.sqrt(own.floor), atol=0.012)
+        assert ((np.sqrt(terms.noise) > 1.1 * pooled) == above).all()
+    assert state.of_band("2061MHz").terms["int"] is state.model.terms["int"]
+    # What was gathered before the second band came is the first one's.
+    counts = {band: kinds["int"].n for band, kinds in state.bands.items()}
+    assert counts["891MHz"] == pytest.approx(alone.kinds["int"].evidence.n, rel=0.02)
+    again = ErrorState.of_tables(
+        {name: table.to_pandas() for name, table in {**state.tables, **state.band_tables}.items()}
+    )
+    assert again.version == state.version
+    pd.testing.assert_frame_equal(again.of_bands, state.of_bands)

@@ -10,22 +10,23 @@ from sqlalchemy.engine import Connection
 from contimg_assets.database import bulk
 from contimg_assets.database.models import TABLES
 from contimg_assets.identity.versions import version_of_table
-from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.error_model import BAND_ERROR_MODEL
 from contimg_assets.variability.error_model import ErrorModel
 
 
 def write_error_model(connection: Connection, rows: pd.DataFrame | None) -> tuple[ErrorModel, bool]:
-    """Write rows of ERROR_MODEL in place of those that are there; the model from now on, and whether it is another.
+    """Write rows of BAND_ERROR_MODEL in place of those there are; the model from now on, and whether it is another.
 
     Parameters
     ----------
-    rows : None keeps what is there
+    rows : None keeps what is there; without a column `band`, rows are of all bands
     """
-    table = TABLES[ERROR_MODEL.name]
-    columns = [table.c[name] for name in ERROR_MODEL.names]
-    stored = pd.DataFrame(connection.execute(sa.select(*columns)).all(), columns=ERROR_MODEL.names)
+    table = TABLES["error_model"]
+    columns = [table.c[name] for name in BAND_ERROR_MODEL.names]
+    stored = pd.DataFrame(connection.execute(sa.select(*columns)).all(), columns=BAND_ERROR_MODEL.names)
     if rows is None:
         return ErrorModel.of_table(stored), False
+    rows = rows if "band" in rows else rows.assign(band="")
     wanted = _sorted(rows)
     if version_of_table(wanted) == version_of_table(_sorted(stored)):
         return ErrorModel.of_table(stored), False
@@ -35,5 +36,5 @@ def write_error_model(connection: Connection, rows: pd.DataFrame | None) -> tupl
 
 
 def _sorted(rows: pd.DataFrame) -> pa.Table:
-    table = ERROR_MODEL.to_arrow(rows if len(rows) else ERROR_MODEL.empty())
-    return table.sort_by([(name, "ascending") for name in ERROR_MODEL.key])
+    table = BAND_ERROR_MODEL.to_arrow(rows[BAND_ERROR_MODEL.names] if len(rows) else BAND_ERROR_MODEL.empty())
+    return table.sort_by([(name, "ascending") for name in BAND_ERROR_MODEL.key])

@@ -16,7 +16,7 @@ from contimg_assets.crossmatch.overrides import accepted_pairs, apply_overrides
 from contimg_assets.database import bulk
 from contimg_assets.database.decisions import read_decisions
 from contimg_assets.database.matching import SourceMatching
-from contimg_assets.database.models import TABLES
+from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.recorded import recomputed_with, record_recomputed_with
 from contimg_assets.database.writing.aliases import read_aliases
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
@@ -166,7 +166,7 @@ def _sources_to_match(connection: Connection, area: _Area | None) -> pd.DataFram
     flux = sa.func.coalesce(table.c.flux_int_mjy, table.c.flux_peak_mjy_beam)
     inside = sa.true() if area is None else area.of_sources()
     columns = (table.c.id, *(table.c[name] for name in _USED), flux, table.c.n_bands, sa.case((inside, 1), else_=0))
-    query = sa.select(*columns).order_by(table.c.id)
+    query = sa.select(*columns).where(IN_TOTAL).order_by(table.c.id)
     if area is not None:
         query = query.where(area.with_margin(connection))
     frame = bulk.fetch(connection, query).set_axis(["source_id", *_USED, "flux_mjy", "n_bands", "inside"], axis=1)

@@ -1,4 +1,5 @@
-"""Which source a polarized detection is of where the epoch has no measurement in I at its place."""
+"""Which source a polarized detection is of where the epoch has no measurement in I at its place; and the sources that
+only such detections show."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.config import STOKES_I
 from contimg_assets.database import bulk
-from contimg_assets.database.models import TABLES
-from contimg_assets.polarization.sources import NEEDED, place_detections, widest_arcsec
+from contimg_assets.database.models import IN_TOTAL, ONLY_POLARIZED, TABLES
+from contimg_assets.polarization.sources import NEEDED, own_sources, place_detections, widest_arcsec
 from contimg_assets.sky.cells import INDEX_ORDER, cells_around, coarser, healpix_29, order_of_radius
 
 _RANGES_AT_ONCE = 200
@@ -18,19 +19,29 @@ _OF_SOURCE = ("id", "ra_deg", "dec_deg", "uncertainty_ew_arcsec", "uncertainty_n
 _PLACED = ("source_id", "separation_arcsec", "status")
 
 
-def place_polarized(connection: Connection) -> int:
+def place_polarized(connection: Connection, acronym: str) -> int:
     """Place all detections without a measurement in I anew: by the sources, or as sources of their own.
 
     They are few, and what they belong to depends on all epochs: the rows are the same whatever the order in which
-    epochs came. Returns the number of rows that changed.
+    epochs came. Sources of their own are written among the others.
+
+    Parameters
+    ----------
+    acronym : what names of sources begin with
+
+    Returns
+    -------
+    Number of detections that changed.
     """
     table = TABLES["stokes_measurements"]
     columns = [table.c[name] for name in (*NEEDED, *_PLACED)]
     unplaced = sa.and_(table.c.i_measurement_id.is_(None), table.c.stokes != STOKES_I)
     rows = bulk.fetch(connection, sa.select(*columns).where(unplaced).order_by(table.c.measurement_id))
     if rows.empty:
+        _write_own(connection, own_sources(rows, acronym))
         return 0
     placed = place_detections(rows, _sources_near(connection, rows))
+    _write_own(connection, own_sources(rows.assign(**placed[list(_PLACED)]), acronym))
     now, before = (frame[list(_PLACED)].astype(object) for frame in (placed, rows))
     same = ((now == before) | (now.isna() & before.isna())).all(axis=1).to_numpy()
     changed = placed.assign(epoch=rows["epoch"].to_numpy())[~same]
@@ -44,13 +55,27 @@ def place_polarized(connection: Connection) -> int:
     return len(values)
 
 
+def _write_own(connection: Connection, sources: pd.DataFrame) -> None:
+    """Write the sources that only polarized detections show, where they are not there as they are."""
+    table, own = TABLES["sources"], sa.text(ONLY_POLARIZED)
+    before = bulk.fetch(connection, sa.select(table).where(own).order_by(table.c.id))
+    if before.empty and sources.empty:
+        return
+    if len(before) == len(sources):
+        now, known = (frame[list(sources)].astype(object).reset_index(drop=True) for frame in (sources, before))
+        if ((now == known) | (now.isna() & known.isna())).to_numpy().all():
+            return
+    connection.execute(sa.delete(table).where(own))
+    bulk.insert(connection, table, sources)
+
+
 def _sources_near(connection: Connection, rows: pd.DataFrame) -> pd.DataFrame:
     """Sources in I in the cells of the rows and around them."""
     table = TABLES["sources"]
     columns = [table.c[name] for name in _OF_SOURCE]
     order = min(order_of_radius(float(widest_arcsec(rows).max())), INDEX_ORDER)
     if order < 0:
-        return bulk.fetch(connection, sa.select(*columns))
+        return bulk.fetch(connection, sa.select(*columns).where(IN_TOTAL))
     places = healpix_29(rows["ra_corr_deg"].to_numpy(float), rows["dec_corr_deg"].to_numpy(float))
     cells = np.unique(cells_around(np.unique(coarser(places, order)), order))
     shift = 2 * (INDEX_ORDER - order)
@@ -59,5 +84,5 @@ def _sources_near(connection: Connection, rows: pd.DataFrame) -> pd.DataFrame:
     for first in range(0, len(low), _RANGES_AT_ONCE):
         chosen = slice(first, first + _RANGES_AT_ONCE)
         inside = [table.c.healpix.between(int(a), int(b)) for a, b in zip(low[chosen], high[chosen], strict=True)]
-        parts.append(bulk.fetch(connection, sa.select(*columns).where(sa.or_(*inside))))
+        parts.append(bulk.fetch(connection, sa.select(*columns).where(IN_TOTAL, sa.or_(*inside))))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

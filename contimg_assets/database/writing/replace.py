@@ -77,7 +77,7 @@ def replace_epochs(
     report.n_aliases = write_aliases(connection, change, affected.vanished, affected.alive)
     # Before matching: a source that is gone must not be taken for a neighbor of those that are there.
     delete_sources(connection, affected.vanished)
-    place_polarized(connection)
+    place_polarized(connection, parameters.name_acronym)
     write_matches(connection, matching, None if all_again else affected.places)
     watch.lap("matches")
     if len(change.written) * 10 >= affected.n_epochs:

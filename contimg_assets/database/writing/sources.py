@@ -120,11 +120,12 @@ def write_sources(connection: Connection, sources: pd.DataFrame, neighbors: Neig
 
     Parameters
     ----------
-    sources : columns of SOURCES except neighbour_arcsec; `id` is the hash, `band` in MHz
+    sources : in Stokes I: columns of SOURCES except neighbour_arcsec, only_polarized; `id` is the hash, `band` in MHz
     """
     table, ids = TABLES["sources"], to_hex(sources["id"].to_numpy())
     band = band_names(sources["band"])
-    bulk.upsert(connection, table, sources.assign(id=ids, neighbour_arcsec=neighbors.own, band=band))
+    written = sources.assign(id=ids, neighbour_arcsec=neighbors.own, band=band, only_polarized=False)
+    bulk.upsert(connection, table, written)
     if len(neighbors.others):
         connection.execute(
             sa.update(table).where(table.c.id == sa.bindparam("which")).values(neighbour_arcsec=sa.bindparam("now")),

@@ -30,7 +30,15 @@ from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
 from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.variability.error_evidence import misfits
-from contimg_assets.variability.error_state import STATE_TABLES, AfterEpoch, ErrorState, add_epoch, constant_fluxes_of
+from contimg_assets.variability.error_state import (
+    BAND_TABLES,
+    STATE_TABLES,
+    AfterEpoch,
+    ErrorState,
+    add_epoch,
+    bands_of,
+    constant_fluxes_of,
+)
 
 FITS = "errors_fit"
 # The tables that are small whatever the sky, and the list of the parts of the one that is not.
@@ -89,7 +97,8 @@ class Errors:
     def stored_state(self, taking_part: Sequence[EpochRecord]) -> Carried:
         """The state after the last of some epochs."""
         last = taking_part[-1]
-        common = {schema.name: self.store.read_recorded(last, schema.name).to_pandas() for schema in _COMMON}
+        read = (*_COMMON, *BAND_TABLES)
+        common = {schema.name: self.store.read_recorded(last, schema.name).to_pandas() for schema in read}
         means = SkyParts.of_index(self._files, self.store.read_recorded(last, _PARTS.name))
         return Carried(ErrorState.of_tables({**common, ERROR_MEANS.name: ERROR_MEANS.empty()}), means)
 
@@ -111,21 +120,26 @@ class Errors:
         """The model after one epoch, and the configurations of its images."""
         read = onto.prepared or self.prepare(epoch)
         here = OfSources.about(onto.state.means, read.healpix)
-        result = add_epoch(onto.state.common.with_means(here.rows), read.fluxes, read.images)
+        known = here.rows["source_id"] if len(here.rows) else _some_sources(onto.state)
+        state = onto.state.common.with_means(here.rows)
+        result = add_epoch(state, read.fluxes, read.images, bands_of(known))
         means = here.after(result.state.means, read.seen_in)
         after = Carried(result.state.with_means(ERROR_MEANS.empty()), means)
         return self._content(result, after, onto.state.common.pointings.n), after
 
     def _content(self, result: AfterEpoch, after: Carried, n_before: int) -> Content:
         state = result.state
+        together = {kind: carried.evidence for kind, carried in state.kinds.items()}
         outside = [
-            f"{kind}: {sentence}"
-            for kind, carried in state.kinds.items()
-            for sentence in misfits(carried.evidence, state.model.terms[kind])
+            f"{band} {kind}".strip() + f": {sentence}"
+            for band, evidence in (state.bands or {"": together}).items()
+            for kind, one in evidence.items()
+            for sentence in misfits(one, state.of_band(band).terms[kind])
         ]
         return Content(
             tables={
                 **{schema.name: after.common.tables[schema.name] for schema in _COMMON},
+                **after.common.band_tables,
                 IMAGE_CONFIGURATIONS.name: result.configurations,
                 _PARTS.name: after.means.index,
             },
@@ -135,9 +149,17 @@ class Errors:
                 "n_new_configurations": state.pointings.n - n_before,
                 "model_replaced": result.moved,
             },
-            figures=lambda: {"errors": plot_error_model(state.published)} if len(state.published) else {},
+            figures=lambda: {
+                f"errors {band}".strip(): plot_error_model(rows) for band, rows in state.all_published.groupby("band")
+            },
             checks=[Check.of(FITS, outside)],
         )
+
+
+def _some_sources(state: Carried) -> pd.Series:
+    """Sources of one part of the sky: of a survey of one band, all have it in their names."""
+    rows, _ = state.means.of(list(state.means.parts)[:1])
+    return pd.Series(rows.column("source_id").to_pylist(), dtype=object)
 
 
 def build(config: Config) -> list[dg.AssetsDefinition]:

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.config import Automation
+from contimg_assets.figures.summaries import plot_constant_fluxes
 from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.orchestration.assets.products import FORCED_KEY
 from contimg_assets.orchestration.automation.jobs import OpenProject
+from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.findings import look
-from contimg_assets.pipeline.forced_errors import measured_factor, wrong_errors
+from contimg_assets.pipeline.forced_errors import constant_fluxes, measured_factor, wrong_errors
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import RAW_DETECTIONS
@@ -120,9 +122,13 @@ def nothing_needs_eyes(project: Project) -> dg.AssetCheckResult:
 
 def errors_hold(project: Project) -> dg.AssetCheckResult:
     """Whether errors of forced fluxes are right, by sources that do not vary; passed where there are too few."""
-    found = measured_factor(project.store, project.products)
+    constants = constant_fluxes(project.store, project.products)
+    found = measured_factor(constants)
     wrong = wrong_errors(found)
-    known = {"scatter over errors": found.factor, "its error": found.factor_err} if np.isfinite(found.factor) else {}
+    known: dict[str, Any] = {}
+    if np.isfinite(found.factor):
+        known = {"scatter over errors": found.factor, "its error": found.factor_err}
+        known[PICTURES] = embedded({"constant sources": plot_constant_fluxes(constants, found.factor)})
     return dg.AssetCheckResult(
         passed=not wrong,
         severity=dg.AssetCheckSeverity.WARN,
