@@ -35,6 +35,7 @@ from contimg_assets.calibration.relative_scale import (
 from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import SCALE_PULLS
+from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec
 
@@ -72,7 +73,7 @@ def tie_fluxes(
     owners = _with_duplicates(measurements, associations)
     repeated = owners.loc[owners["repeated"], "measurement_id"]
     table = of_single_sources(measurements, owners, images)
-    table = table.assign(catalog="sources", repeated=table["measurement_id"].isin(repeated))
+    table = table.assign(catalog="sources", repeated=stand_among(table["measurement_id"], repeated))
     chosen = isolated_and_compact(table, measurements, images, parameters)
     flux, error = (table[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy"))
     chosen &= (flux > 0) & (error > 0) & ~table["forced"].to_numpy(dtype=bool)
@@ -118,7 +119,7 @@ def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> 
     if "duplicate_of" not in measurements:
         return own
     repeats = measurements.loc[measurements["duplicate_of"].notna(), ["measurement_id", "duplicate_of"]]
-    repeats = repeats[~repeats["measurement_id"].isin(own["measurement_id"])]
+    repeats = repeats[~stand_among(repeats["measurement_id"], own["measurement_id"])]
     kept = own.rename(columns={"measurement_id": "duplicate_of"}).assign(repeated=True)
     return pd.concat([own, repeats.merge(kept, on="duplicate_of")[[*own.columns]]], ignore_index=True)
 

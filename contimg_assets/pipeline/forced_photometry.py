@@ -38,6 +38,7 @@ from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUC
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.reading.files import resolve_image, resolve_inside
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
+from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ def _measure_constants(
     detections: pd.DataFrame,
 ) -> pd.DataFrame:
     """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
-    others = detections[~detections["measurement_id"].isin(places["measurement_id"])]
+    others = detections[~stand_among(detections["measurement_id"], places["measurement_id"])]
     return _measured_at(opened, noise, image, places, others[_PLACE])[FORCED_CONSTANTS.names]
 
 

@@ -48,6 +48,7 @@ from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
 from contimg_assets.pipeline.survey_tables import known_fluxes
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES, SCALE_PULLS
 from contimg_assets.schemas.parts import parts_of
+from contimg_assets.schemas.tables import stand_among
 
 MEASURED_FROM = "measured_from"
 _MEASURED = (CORRECTIONS.name, CONSTANT_FLUXES.name)
@@ -81,7 +82,9 @@ class Epoch:
 
     def without(self, variables: npt.NDArray[Any]) -> "Epoch":
         """The same, and which of these sources it has, that vary."""
-        return replace(self, known_variables=variables[pd.Index(variables).isin(self.associations["source_id"])])
+        return replace(
+            self, known_variables=variables[stand_among(pd.Index(variables), self.associations["source_id"])]
+        )
 
     def known(self, state: SkyParts) -> OfSources:
         """What is known of the sources that it may show."""
