@@ -177,7 +177,7 @@ def _states_version(connection: Connection) -> bool:
 @cache
 def _statements(tables: sa.MetaData) -> tuple[str, ...]:
     """What makes the tables and their indices on SQLite, and that of their version."""
-    dialect = sqlite.dialect()  # type: ignore[no-untyped-call]
+    dialect = sqlite.dialect()
     made: list[sa.schema.CreateTable | sa.schema.CreateIndex] = []
     for table in (_VERSIONS, *tables.sorted_tables):
         made.append(sa.schema.CreateTable(table))

@@ -19,10 +19,9 @@ from contimg_assets.calibration import (
     add_fluxes,
     calibrated_fluxes,
     constant_sources,
-    field_scales,
+    field_scales_and_pulls,
     filter_counts,
     known_variables,
-    scale_pulls,
     selection_of,
     tie_fluxes,
     with_field_scales,
@@ -112,8 +111,7 @@ class Epoch:
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place, and SCALE_PULLS."""
         fluxes = without_additive(ties, corrections, parameters)
-        scales = field_scales(fluxes, known, corrections, parameters, self.known_variables)
-        pulls = scale_pulls(fluxes, known, self.known_variables)
+        scales, pulls = field_scales_and_pulls(fluxes, known, corrections, parameters, self.known_variables)
         return with_field_scales(corrections, scales, parameters), pulls
 
     def fluxes(self, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:
