@@ -10,7 +10,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
@@ -25,6 +25,7 @@ from dagster._serdes import ConfigurableClassData
 
 from contimg_assets.database.engine import (
     ChangesOfFile,
+    DatabaseError,
     append_rows,
     delete_rows,
     is_log_file,
@@ -141,10 +142,12 @@ class OpenEventLog(SqliteEventLogStorage):
         # Dagster asks Alembic, which reads a hundred scripts three times: half of what a run's events take.
         if is_log_file(engine):
             return
-        if for_index_shard:
-            super()._initdb(engine, for_index_shard)
-        else:
-            make_log_file(engine, SqlEventLogStorageMetadata, newest_version(ALEMBIC_SCRIPTS_LOCATION))
+        if not for_index_shard:
+            # Of a file that others hold at this moment SQLite may say so at once: Dagster looks again, ten times.
+            with suppress(DatabaseError):
+                make_log_file(engine, SqlEventLogStorageMetadata, newest_version(ALEMBIC_SCRIPTS_LOCATION))
+                return
+        super()._initdb(engine, for_index_shard)
 
     def _engine(self, shard: str) -> Any:
         """The file's engine; that of the file that was longest not asked for is closed."""
