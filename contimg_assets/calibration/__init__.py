@@ -13,6 +13,7 @@ from contimg_assets.calibration.epoch_scale import (
 )
 from contimg_assets.calibration.field_scale import (
     field_scales,
+    field_scales_and_pulls,
     scale_pulls,
     tie_fluxes,
     with_field_scales,
@@ -35,6 +36,7 @@ __all__ = [
     "calibrated_fluxes",
     "constant_sources",
     "field_scales",
+    "field_scales_and_pulls",
     "filter_counts",
     "known_variables",
     "measure_corrections",

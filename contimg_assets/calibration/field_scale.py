@@ -11,8 +11,8 @@ the scale does not wander off.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from contimg_assets.calibration.relative_scale import (
 from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import SCALE_PULLS
+from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec
 
@@ -72,7 +73,7 @@ def tie_fluxes(
     owners = _with_duplicates(measurements, associations)
     repeated = owners.loc[owners["repeated"], "measurement_id"]
     table = of_single_sources(measurements, owners, images)
-    table = table.assign(catalog="sources", repeated=table["measurement_id"].isin(repeated))
+    table = table.assign(catalog="sources", repeated=stand_among(table["measurement_id"], repeated))
     chosen = isolated_and_compact(table, measurements, images, parameters)
     flux, error = (table[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy"))
     chosen &= (flux > 0) & (error > 0) & ~table["forced"].to_numpy(dtype=bool)
@@ -118,7 +119,7 @@ def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> 
     if "duplicate_of" not in measurements:
         return own
     repeats = measurements.loc[measurements["duplicate_of"].notna(), ["measurement_id", "duplicate_of"]]
-    repeats = repeats[~repeats["measurement_id"].isin(own["measurement_id"])]
+    repeats = repeats[~stand_among(repeats["measurement_id"], own["measurement_id"])]
     kept = own.rename(columns={"measurement_id": "duplicate_of"}).assign(repeated=True)
     return pd.concat([own, repeats.merge(kept, on="duplicate_of")[[*own.columns]]], ignore_index=True)
 
@@ -139,10 +140,7 @@ def relative_scales(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources:
     outlier_fraction, tie_err (of the sources' scale, NaN where nothing tied it), ln_usual, ln_usual_err (what the
     field's scale is in other images).
     """
-    parts = _images(fluxes, known, variable_sources)
-    fits = _fitted([_ratios(_chosen(rows)) for _, rows in parts])
-    records = [{"image": image, **_record(rows, fit)} for (image, rows), fit in zip(parts, fits, strict=True)]
-    return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image").astype(float)
+    return _relative(_fits_of_images(fluxes, known, variable_sources))
 
 
 def scale_pulls(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str] = ()) -> pd.DataFrame:
@@ -156,20 +154,40 @@ def scale_pulls(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Col
     -------
     SCALE_PULLS: the measurements that `relative_scales` measured scales from; sorted by measurement_id
     """
-    chosen = [_chosen(rows) for _, rows in _images(fluxes, known, variable_sources)]
-    pulls = [fit.pull for fit in _fitted([_ratios(rows) for rows in chosen])]
-    if not chosen:
-        return SCALE_PULLS.empty()
-    table = pd.concat(chosen)[["measurement_id"]].assign(pull=np.concatenate(pulls))
-    return table.sort_values("measurement_id").reset_index(drop=True)
+    return _pulls(_fits_of_images(fluxes, known, variable_sources))
 
 
-def _images(
+@dataclass(frozen=True)
+class _ImageFit:
+    """An image, its `tie_fluxes` with what is known of the sources, those that give its scale, and that scale."""
+
+    image: str
+    rows: pd.DataFrame
+    chosen: pd.DataFrame
+    fit: RelativeScale
+
+
+def _fits_of_images(
     fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str]
-) -> list[tuple[str, pd.DataFrame]]:
-    """Name of each image, sorted, and its `tie_fluxes` with what is known of the sources, without variables."""
+) -> Sequence[_ImageFit]:
+    """The fit of each image, sorted by name; sources that vary take no part."""
     ties = _with_known(fluxes[~fluxes["source_id"].isin(set(variable_sources))], known)
-    return [(str(image), rows) for image, rows in ties.groupby("image", sort=True)]
+    parts = [(str(image), rows, _chosen(rows)) for image, rows in ties.groupby("image", sort=True)]
+    fits = _fitted([_ratios(chosen) for _, _, chosen in parts])
+    return [_ImageFit(*part, fit) for part, fit in zip(parts, fits, strict=True)]
+
+
+def _relative(fits: Sequence[_ImageFit]) -> pd.DataFrame:
+    records = [{"image": one.image, **_record(one)} for one in fits]
+    return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image").astype(float)
+
+
+def _pulls(fits: Sequence[_ImageFit]) -> pd.DataFrame:
+    if not fits:
+        return SCALE_PULLS.empty()
+    table = pd.concat([one.chosen for one in fits])[["measurement_id"]]
+    table = table.assign(pull=np.concatenate([one.fit.pull for one in fits]))
+    return table.sort_values("measurement_id").reset_index(drop=True)
 
 
 def _with_known(fluxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -237,16 +255,17 @@ _RELATIVE = (
 
 def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """The sources that give an image's scale."""
-    return _without_repeats(rows[rows["usable"]])
+    usable, repeated = (rows[name].to_numpy(dtype=bool) for name in ("usable", "repeated"))
+    return rows[_without_repeats(usable, repeated)]
 
 
-def _without_repeats(used: pd.DataFrame) -> pd.DataFrame:
+def _without_repeats(used: Flags, repeated: Flags) -> Flags:
     """Sources without duplicates: they lie where images overlap, and the earlier fluxes there are another image's.
 
     Its primary beam is wrong in another way. Only an image that mostly repeats another one would have little left.
     """
-    kept = used[~used["repeated"]]
-    return kept if 2 * len(kept) >= len(used) else used
+    kept: Flags = used & ~repeated
+    return kept if 2 * np.count_nonzero(kept) >= np.count_nonzero(used) else used
 
 
 def _fitted(samples: list[Ratios]) -> list[RelativeScale]:
@@ -267,23 +286,25 @@ def _ratios(rows: pd.DataFrame) -> Ratios:
     )
 
 
-def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
-    bright, known, used = rows[rows["bright"]], rows[rows["is_known"]], _chosen(rows)
+def _record(of: _ImageFit) -> dict[str, float]:
+    rows, used, fit = of.rows, of.chosen, of.fit
+    # Column by column: to take rows of the whole table costs more than all that is asked of them.
+    bright, known, repeated = (rows[name].to_numpy(dtype=bool) for name in ("bright", "is_known", "repeated"))
     tied = used["tie_err"].notna()
     # Where images overlap, others gave the earlier fluxes: what noise does to these is not in this image's first tie.
     others = float(np.sqrt(used["repeated"].mean()) * fit.known_err) if len(used) else 0.0
-    tie_err = float(np.hypot(used.loc[tied, "tie_err"].mean(), np.nan_to_num(others))) if tied.mean() >= 0.5 else np.nan
+    tie_err = float(np.hypot(used["tie_err"][tied].mean(), np.nan_to_num(others))) if tied.mean() >= 0.5 else np.nan
     usual, usual_err = np.nan, np.nan
-    if len(known):
-        n = known["n"].to_numpy(dtype=float)
-        variance = (known["ln_scale_squares"] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
-        usual, usual_err = float(known["ln_scale"].median()), float(np.sqrt(variance.median()))
-    tying = _without_repeats(bright)
-    relative = (tying["flux_err_mjy"] / tying["flux_mjy"]).to_numpy(dtype=float)
+    if known.any():
+        n = rows["n"].to_numpy(dtype=float)[known]
+        variance = (rows["ln_scale_squares"][known] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
+        usual, usual_err = float(rows["ln_scale"][known].median()), float(np.sqrt(variance.median()))
+    tying = _without_repeats(bright, repeated)
+    relative = (rows["flux_err_mjy"][tying] / rows["flux_mjy"][tying]).to_numpy(dtype=float)
     return {
         "n_relative": fit.n,
-        "n_candidates": len(bright),
-        "n_known": int(bright["is_known"].sum()),
+        "n_candidates": int(bright.sum()),
+        "n_known": int((bright & known).sum()),
         "scale": fit.scale,
         "own_err": fit.own_err,
         "known_err": fit.known_err,
@@ -293,8 +314,8 @@ def _record(rows: pd.DataFrame, fit: RelativeScale) -> dict[str, float]:
         "ln_usual": usual,
         "ln_usual_err": usual_err,
         # What its sources would tie it by, were their fluxes known.
-        "noise_err": error_of_scale(information_of(relative**2 + _USUAL_SCATTER**2), len(tying)),
-        "repeated_share": float(bright["repeated"].mean()) if len(bright) else 0.0,
+        "noise_err": error_of_scale(information_of(relative**2 + _USUAL_SCATTER**2), len(relative)),
+        "repeated_share": float(repeated[bright].mean()) if bright.any() else 0.0,
     }
 
 
@@ -322,8 +343,27 @@ def field_scales(
     (common to the field, NaN where no catalog tied it), ``refusal`` (a sentence, None where it is applied), ``wrong``
     (whether what was measured is refused as wrong)
     """
+    return _judged(_relative(_fits_of_images(fluxes, known, variable_sources)), fluxes, corrections, parameters)
+
+
+def field_scales_and_pulls(
+    fluxes: pd.DataFrame,
+    known: pd.DataFrame,
+    corrections: pd.DataFrame,
+    parameters: Corrections,
+    variable_sources: Collection[str] = (),
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`field_scales` and `scale_pulls`, of the same fits."""
+    fits = _fits_of_images(fluxes, known, variable_sources)
+    return _judged(_relative(fits), fluxes, corrections, parameters), _pulls(fits)
+
+
+def _judged(
+    relative: pd.DataFrame, fluxes: pd.DataFrame, corrections: pd.DataFrame, parameters: Corrections
+) -> pd.DataFrame:
+    """See `field_scales`; ``relative`` is of `relative_scales`."""
     names = corrections["image"].to_numpy()
-    relative = relative_scales(fluxes, known, variable_sources).reindex(names)
+    relative = relative.reindex(names)
     counts = ["n_relative", "n_candidates", "n_known"]
     relative[counts] = relative[counts].fillna(0).astype(int)
     relative["repeated_share"] = relative["repeated_share"].fillna(0.0)

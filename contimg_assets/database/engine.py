@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection as Connection
 from sqlalchemy.engine import Engine as Engine
 
@@ -121,6 +123,66 @@ def open_log_file(url: str, wait_s: float) -> Engine:
         connection.execute("PRAGMA wal_autocheckpoint=4000")
 
     return engine
+
+
+def is_log_file(engine: Engine) -> bool:
+    """Whether the file of `open_log_file` has its tables, and says of which version they are."""
+    with engine.connect() as connection:
+        return _states_version(connection)
+
+
+def make_log_file(engine: Engine, tables: sa.MetaData, version: str) -> None:
+    """Make the tables of a new file of `open_log_file` in one step, and write into it of which version they are.
+
+    As Alembic notes it: whoever brings such files to a later version finds nothing different. Of several processes that
+    make the same file at once, one does.
+    """
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if not _states_version(connection):
+            for statement in _statements(tables):
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(f"INSERT INTO {_VERSIONS.name} VALUES (?)", (version,))  # noqa: S608
+        connection.commit()
+
+
+@cache
+def newest_version(scripts: str) -> str:
+    """The version that Alembic's scripts in a folder lead to, such as ``package:folder``."""
+    # Loaded with the first new file: most commands make none.
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", scripts)
+    return str(ScriptDirectory.from_config(config).as_revision_number("head"))
+
+
+_VERSIONS = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
+def _states_version(connection: Connection) -> bool:
+    table = f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{_VERSIONS.name}'"  # noqa: S608
+    if connection.exec_driver_sql(table).first() is None:
+        return False
+    return connection.exec_driver_sql(f"SELECT 1 FROM {_VERSIONS.name}").first() is not None  # noqa: S608
+
+
+@cache
+def _statements(tables: sa.MetaData) -> tuple[str, ...]:
+    """What makes the tables and their indices on SQLite, and that of their version."""
+    dialect = sqlite.dialect()
+    made: list[sa.schema.CreateTable | sa.schema.CreateIndex] = []
+    for table in (_VERSIONS, *tables.sorted_tables):
+        made.append(sa.schema.CreateTable(table))
+        made += [sa.schema.CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    return tuple(str(one.compile(dialect=dialect)) for one in made)
 
 
 class ChangesOfFile:

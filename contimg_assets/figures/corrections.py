@@ -14,15 +14,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from contimg_assets.calibration.selection import Selection
 from contimg_assets.figures.canvas import small_png_of
+from contimg_assets.schemas.tables import stand_among
 
 _DPI = 60
 # Events are kept for ever, twice, and this many figures are most of 200 kB.
 _MOST_FIGURES = 6
+# Of images of which nothing is wrong: a figure takes as long as the corrections of ten images.
+_MOST_APPLIED = 2
 _USED, _LEFT_OUT, _FIT = "#1f6fb4", "#bbbbbb", "#c44e25"
 
 
 def worth_a_look(selected: Selection, corrections: pd.DataFrame, at_most: int = _MOST_FIGURES) -> pd.DataFrame:
-    """Rows of the images that somebody should see: those left as they are first, then those most unlike the others.
+    """Rows of the images that somebody should see: those left as they are, then two that are most unlike the others.
 
     Parameters
     ----------
@@ -34,12 +37,13 @@ def worth_a_look(selected: Selection, corrections: pd.DataFrame, at_most: int = 
     -------
     rows of ``corrections``; images without matches have nothing to be seen and are left out
     """
-    shown = corrections[corrections["image"].isin(selected.table["image"])]
+    shown = corrections[stand_among(corrections["image"], selected.table["image"])]
     measured = shown[["dra_arcsec", "ddec_arcsec", "flux_scale"]].astype(float)
     off = (measured - measured.median()).abs()
     unlike = (off / np.maximum(off.median(), 1e-9)).max(axis=1).fillna(0.0)
-    order = np.lexsort((shown["image"].to_numpy(dtype=str), -unlike.to_numpy(), shown["applied"].to_numpy(dtype=bool)))
-    return shown.iloc[order[:at_most]]
+    applied = shown["applied"].to_numpy(dtype=bool)
+    order = np.lexsort((shown["image"].to_numpy(dtype=str), -unlike.to_numpy(), applied))
+    return shown.iloc[order[: min(at_most, int((~applied).sum()) + _MOST_APPLIED)]]
 
 
 def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator[tuple[str, bytes]]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from contimg_assets.config import Ingest
 from contimg_assets.ingest.readers.cirada import BY_FLAGS
+from contimg_assets.schemas.tables import stand_among
 
 
 def rows_add_up(images: pd.DataFrame, detections: pd.DataFrame, rejected: pd.DataFrame) -> list[str]:
@@ -48,7 +49,7 @@ def measurements_add_up(detections: pd.DataFrame, measurements: pd.DataFrame) ->
     duplicates = measurements[measurements["duplicate_of"].notna()]
     image_of = measurements.set_index("measurement_id")["image"]
     kept_ids = measurements.loc[measurements["duplicate_of"].isna(), "measurement_id"]
-    orphans = ~duplicates["duplicate_of"].isin(kept_ids)
+    orphans = ~stand_among(duplicates["duplicate_of"], kept_ids)
     if orphans.any():
         problems.append(f"{int(orphans.sum())} duplicates are of a measurement that is not kept")
     elif not problems:

@@ -38,6 +38,7 @@ from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, C
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
+from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
@@ -281,7 +282,7 @@ def _measure(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame, known:
 
 def _measure_constants(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
     """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
-    others = detections[~detections["measurement_id"].isin(places["measurement_id"])]
+    others = detections[~stand_among(detections["measurement_id"], places["measurement_id"])]
     apart = ~near_bright(positions_table(places, on.image), others, on.frame.bmaj_arcsec)
     return on.measured_at(places[apart], others[_PLACE])[FORCED_CONSTANTS.names]
 

@@ -22,6 +22,7 @@ from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.parts import parts_of
+from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
 from contimg_assets.sky.cells import (
     INDEX_ORDER,
@@ -282,7 +283,7 @@ class OfSources:
         """
         sources = pd.Index(rows["source_id"].to_numpy(dtype=object))
         cell = self.cell.reindex(sources).fillna(seen_in.reindex(sources)).to_numpy(dtype=np.int64)
-        touched = np.unique(cell[sources.isin(seen_in.index)])
+        touched = np.unique(cell[stand_among(sources, seen_in.index)])
         chosen: Indices = np.flatnonzero(np.isin(cell, touched))
         table = self.state.files.schema.to_arrow(rows.take(chosen))
         return self.state.replaced(touched, table, cell[chosen])

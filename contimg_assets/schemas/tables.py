@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contimg_assets.errors import InputError
 
@@ -296,6 +297,31 @@ def with_columns(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFram
     replaced = {name: values for name, values in columns.items() if name in table.columns}
     added = {name: values for name, values in columns.items() if name not in replaced}
     return pd.concat([table.assign(**replaced), pd.DataFrame(added, index=table.index)], axis=1)
+
+
+def stand_among(column: pd.Series | pd.Index, values: pd.Series | pd.Index) -> npt.NDArray[np.bool_]:
+    """``column.isin(values)``; of texts pandas makes an Arrow scalar of each value: fifty times as long.
+
+    Parameters
+    ----------
+    column, values : Series or Index
+        Of any kind.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    texts, among = _texts(column), _texts(values)
+    if texts is None or among is None:
+        return np.asarray(column.isin(values), dtype=bool)
+    return np.asarray(pc.is_in(texts, value_set=among), dtype=bool)
+
+
+def _texts(values: pd.Series | pd.Index) -> pa.Array | pa.ChunkedArray | None:
+    """A column of texts as Arrow has it; None where it is of another kind."""
+    if not isinstance(values.dtype, pd.StringDtype):
+        return None
+    return pa.array(values.array, pa.large_string())
 
 
 def with_text_ids(table: pd.DataFrame) -> pd.DataFrame:

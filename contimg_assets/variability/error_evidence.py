@@ -88,7 +88,7 @@ class Points:
     scale_err: Floats
     radius: Floats
 
-    @property
+    @cached_property
     def keys(self) -> pd.MultiIndex:
         """Source and configuration of each."""
         return pd.MultiIndex.from_arrays([self.source_id, self.configuration], names=_KEY)

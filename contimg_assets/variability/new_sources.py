@@ -7,7 +7,7 @@ Coverage is judged at the position of the first detection, which later measureme
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +56,11 @@ _SAYS_NOTHING = 0.3
 
 
 def covering(
-    ra_deg: Floats, dec_deg: Floats, images: pd.DataFrame, coverage: Mapping[ImageKey, Coverage] | None = None
+    ra_deg: Floats,
+    dec_deg: Floats,
+    images: pd.DataFrame,
+    coverage: Mapping[ImageKey, Coverage] | None = None,
+    wanted: Callable[[Indices, Indices], Flags] | None = None,
 ) -> Iterator[tuple[Indices, Indices, Floats]]:
     """Which images cover which positions and how deep, in pieces; all images of a position come in one piece.
 
@@ -66,6 +70,8 @@ def covering(
     images : epoch, image, ra_deg, dec_deg, rms_mjy_beam; radius_deg: circle of the field, or where `coverage` has the
         image a circle that holds all of it
     coverage : (epoch, image) -> what it covers, in place of the circle
+    wanted : which pairs of positions and images, by their indices, shape (m,), matter: of the others it costs much to
+        know how deep the images are
 
     Yields
     ------
@@ -76,6 +82,9 @@ def covering(
     detailed = np.fromiter((coverage is not None and key in coverage for key in keys), dtype=bool, count=len(keys))
     cells = healpix_29(ra_deg, dec_deg) if detailed.any() else np.empty(0, np.int64)
     for i, j in _inside_circles(ra_deg, dec_deg, images):
+        if wanted is not None:
+            matters = wanted(i, j)
+            i, j = i[matters], j[matters]
         keep, local = np.ones(len(i), dtype=bool), _rms_at(np.asarray(ra_deg)[i], np.asarray(dec_deg)[i], images, j)
         rows = np.flatnonzero(detailed[j]) if detailed.any() else np.empty(0, np.intp)
         rows = rows[np.argsort(j[rows], kind="stable")]
@@ -196,10 +205,14 @@ def _earlier(
     ra, dec = first["ra_deg"].to_numpy()[late], first["dec_deg"].to_numpy()[late]
     of_first, of_image = _bands_of(first, images)
     of_first = of_first[late]
-    for i, j, local in covering(ra, dec, images, coverage):
-        earlier = (mjd[j] < first_mjd[i]) & (epoch[j] != first_epoch[i]) & (local > 0)
-        earlier &= of_image[j] == of_first[i]
-        i, j, local = i[earlier], j[earlier], local[earlier]
+
+    def earlier(i: Indices, j: Indices) -> Flags:
+        found: Flags = (mjd[j] < first_mjd[i]) & (of_image[j] == of_first[i])
+        found[found] = epoch[j[found]] != first_epoch[i[found]]
+        return found
+
+    for i, j, local in covering(ra, dec, images, coverage, earlier):
+        i, j, local = i[local > 0], j[local > 0], local[local > 0]
         order = np.lexsort((j, local, i))
         if len(order):
             yield late[i[order]], j[order], local[order]
@@ -267,10 +280,11 @@ def uncovered_detections(
     here = here.sort_values(["rms_mjy_beam", "epoch", "image"], kind="stable", ignore_index=True)
     epoch = here["_epoch"].to_numpy(dtype=np.intp)
     pieces, depths = [], []
-    for i, j, local in covering(first["ra_deg"].to_numpy(), first["dec_deg"].to_numpy(), here, coverage):
-        missed = ~seen[i, epoch[j]] & (local > 0)
-        pieces.append(np.stack([i[missed], epoch[j[missed]], j[missed]]))
-        depths.append(local[missed])
+    ra, dec = first["ra_deg"].to_numpy(), first["dec_deg"].to_numpy()
+    for i, j, local in covering(ra, dec, here, coverage, lambda i, j: ~seen[i, epoch[j]]):
+        deep = local > 0
+        pieces.append(np.stack([i[deep], epoch[j[deep]], j[deep]]))
+        depths.append(local[deep])
     if not pieces:
         return pd.DataFrame(
             {

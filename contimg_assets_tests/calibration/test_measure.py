@@ -532,9 +532,13 @@ def test_figures_are_of_the_images_most_unlike_the_others() -> None:
     table.loc[3, "flux_scale"] *= 1.5
     table.loc[7, "applied"] = False
     selected = selection_of(measurements, matches, images, Corrections())
-    shown = worth_a_look(selected, table, at_most=3)["image"].tolist()
+    shown = worth_a_look(selected, table)["image"].tolist()
     assert shown[:2] == [table["image"][7], table["image"][3]]
+    # Of images of which nothing is wrong two; of the others as many as there are, up to a limit.
     assert len(shown) == 3
+    refused = worth_a_look(selected, table.assign(applied=False), at_most=5)["image"].tolist()
+    assert len(refused) == 5
+    assert refused[0] == table["image"][3]
     # Of an image without matches there is nothing to see.
     without = selection_of(measurements, matches.head(0), images, Corrections())
     assert worth_a_look(without, table).empty

@@ -42,3 +42,14 @@ def test_files_of_before_are_read(tmp_path: Path) -> None:
     table, file = _table(20), tmp_path / "table.parquet"
     pq.write_table(table, file, compression="zstd", compression_level=1)
     assert read_table(file).equals(table)
+
+
+def test_ids_and_numbers_are_written_without_a_dictionary_and_names_that_repeat_with_one(tmp_path: Path) -> None:
+    """A dictionary of what does not repeat is the column once more."""
+    n = 3_000
+    table = _table(n).append_column("id", pa.array([f"{row:016x}" for row in range(n)]))
+    write_table(table, tmp_path / "table.parquet")
+    group = pq.ParquetFile(tmp_path / "table.parquet").metadata.row_group(0)
+    columns = [group.column(index) for index in range(3)]
+    assert {one.path_in_schema for one in columns if one.has_dictionary_page} == {"b"}
+    assert read_table(tmp_path / "table.parquet").equals(table)

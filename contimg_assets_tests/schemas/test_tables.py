@@ -31,6 +31,7 @@ from contimg_assets.schemas.tables import (
     as_position,
     as_values,
     require,
+    stand_among,
     unit_of,
     with_columns,
     with_units,
@@ -366,3 +367,13 @@ def test_columns_are_added_as_assign_adds_them() -> None:
     pd.testing.assert_frame_equal(with_columns(table, columns), table.assign(**columns))
     pd.testing.assert_frame_equal(with_columns(table.iloc[:0], {"c": 1.0}), table.iloc[:0].assign(c=1.0))
     assert list(table.columns) == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["str", object, "category"])
+def test_what_stands_among_others_is_what_pandas_says(kind: Any) -> None:
+    column = pd.Series(["b", None, "a", "é", "", "b"]).astype(kind)
+    for values in ([], ["a", ""], ["b", "b", None], ["é", "nowhere"]):
+        among = pd.Series(values, dtype=object).astype(kind)
+        assert stand_among(column, among).tolist() == column.isin(among).tolist()
+    assert stand_among(pd.Index(column), pd.Index(["a"])).tolist() == [False, False, True, False, False, False]
+    assert stand_among(pd.Series([1, 2]), pd.Series([2.0])).tolist() == [False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contimg_assets.sky.arrays import Flags, Indices
 from contimg_assets.sky.cells import coarser, healpix_29
 from contimg_assets.sky.coverage import Coverage, merged
 from contimg_assets.sky.sphere import displaced, separation_arcsec, unit_vectors
@@ -72,6 +74,22 @@ def square(rms: float = np.nan) -> Coverage:
     ra, dec = np.meshgrid(np.linspace(-0.5, 0.5, 200) % 360, np.linspace(-0.5, 0.5, 200))
     cells = np.unique(coarser(healpix_29(ra.ravel(), dec.ravel()), 11))
     return merged(cells << 36, (cells + 1) << 36, np.full(len(cells), rms))
+
+
+@pytest.mark.parametrize("detailed", [False, True])
+def test_pairs_that_do_not_matter_are_left_out_and_the_others_are_the_same(detailed: bool) -> None:
+    table = images(ra_deg=[0.0, 0.1, 359.9], rms_mjy_beam=[1.0, 2.0, 3.0])
+    ra, dec = np.array([359.8, 0.0, 0.3, 0.4]), np.array([0.0, 0.2, -0.3, 0.4])
+    stored = {("e1", "i1"): square(0.5)} if detailed else None
+
+    def pairs(wanted: Callable[[Indices, Indices], Flags] | None) -> list[tuple[int, int, float]]:
+        found = covering(ra, dec, table, stored, wanted)
+        return [(int(i), int(j), float(r)) for a, b, rms in found for i, j, r in zip(a, b, rms, strict=True)]
+
+    every = pairs(None)
+    assert len(every) > 6
+    assert pairs(lambda i, j: (i + j) % 2 == 0) == [one for one in every if (one[0] + one[1]) % 2 == 0]
+    assert pairs(lambda i, j: np.zeros(len(i), bool)) == []
 
 
 def test_a_coverage_counts_in_place_of_the_circle() -> None:

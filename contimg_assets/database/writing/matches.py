@@ -21,6 +21,7 @@ from contimg_assets.database.recorded import recomputed_with, record_recomputed_
 from contimg_assets.database.writing.aliases import read_aliases
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
 from contimg_assets.identity.versions import version_of_value
+from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.arrays import Cells, Floats
 from contimg_assets.sky.cells import INDEX_ORDER, cells_around, coarser, healpix_29, order_of_radius
 from contimg_assets.variability.spectral_index import spectral_indices
@@ -72,7 +73,7 @@ def write_matches(
     bulk.upsert(connection, catalogs, matching.catalogs[present])
     rows = _cross_match_table(matching, sources, decided, aliases)
     if area is not None:
-        rows = rows[rows["source_id"].isin(sources.loc[sources["inside"], "source_id"])]
+        rows = rows[stand_among(rows["source_id"], sources.loc[sources["inside"], "source_id"])]
     bulk.insert(connection, matches, rows)
 
 
@@ -217,7 +218,7 @@ def _cross_match_table(
     decided = decided[decided["catalog"].isin(set(matching.catalogs["name"]))]
     candidates = matching.match(sources.drop(columns=["first_mjd", "inside"]), accepted_pairs(decided, aliases))
     candidates = apply_overrides(candidates, decided, aliases)
-    known = candidates["source_id"].isin(sources["source_id"])
+    known = stand_among(candidates["source_id"], sources["source_id"])
     candidates = candidates[known].rename(columns={"catalog": "catalog_type", "quality": "match_quality"})
     source = candidates["source_id"].to_numpy(dtype=object)
     key = mix(mix(from_hex(source), hash_text(candidates["catalog_type"])), hash_text(candidates["catalog_source_id"]))

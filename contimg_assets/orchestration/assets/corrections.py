@@ -19,10 +19,9 @@ from contimg_assets.calibration import (
     add_fluxes,
     calibrated_fluxes,
     constant_sources,
-    field_scales,
+    field_scales_and_pulls,
     filter_counts,
     known_variables,
-    scale_pulls,
     selection_of,
     tie_fluxes,
     with_field_scales,
@@ -48,6 +47,7 @@ from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
 from contimg_assets.pipeline.survey_tables import known_fluxes
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES, SCALE_PULLS
 from contimg_assets.schemas.parts import parts_of
+from contimg_assets.schemas.tables import stand_among
 
 MEASURED_FROM = "measured_from"
 _MEASURED = (CORRECTIONS.name, CONSTANT_FLUXES.name)
@@ -81,7 +81,9 @@ class Epoch:
 
     def without(self, variables: npt.NDArray[Any]) -> "Epoch":
         """The same, and which of these sources it has, that vary."""
-        return replace(self, known_variables=variables[pd.Index(variables).isin(self.associations["source_id"])])
+        return replace(
+            self, known_variables=variables[stand_among(pd.Index(variables), self.associations["source_id"])]
+        )
 
     def known(self, state: SkyParts) -> OfSources:
         """What is known of the sources that it may show."""
@@ -109,8 +111,7 @@ class Epoch:
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """CORRECTIONS whose fluxes are on the scale that earlier epochs have given each place, and SCALE_PULLS."""
         fluxes = without_additive(ties, corrections, parameters)
-        scales = field_scales(fluxes, known, corrections, parameters, self.known_variables)
-        pulls = scale_pulls(fluxes, known, self.known_variables)
+        scales, pulls = field_scales_and_pulls(fluxes, known, corrections, parameters, self.known_variables)
         return with_field_scales(corrections, scales, parameters), pulls
 
     def fluxes(self, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:

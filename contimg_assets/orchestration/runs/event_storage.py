@@ -10,19 +10,29 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
-from contimg_assets.database.engine import ChangesOfFile, append_rows, delete_rows, open_log_file
+from contimg_assets.database.engine import (
+    ChangesOfFile,
+    DatabaseError,
+    append_rows,
+    delete_rows,
+    is_log_file,
+    make_log_file,
+    newest_version,
+    open_log_file,
+)
 
 # Files of runs that are kept open, besides the index of all runs.
 _MOST_OPEN = 8
@@ -127,6 +137,17 @@ class OpenEventLog(SqliteEventLogStorage):
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:
                 yield connection
+
+    def _initdb(self, engine: Any, for_index_shard: bool = False) -> None:
+        # Dagster asks Alembic, which reads a hundred scripts three times: half of what a run's events take.
+        if is_log_file(engine):
+            return
+        if not for_index_shard:
+            # Of a file that others hold at this moment SQLite may say so at once: Dagster looks again, ten times.
+            with suppress(DatabaseError):
+                make_log_file(engine, SqlEventLogStorageMetadata, newest_version(ALEMBIC_SCRIPTS_LOCATION))
+                return
+        super()._initdb(engine, for_index_shard)
 
     def _engine(self, shard: str) -> Any:
         """The file's engine; that of the file that was longest not asked for is closed."""

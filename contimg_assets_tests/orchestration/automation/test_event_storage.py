@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -57,6 +58,35 @@ def test_a_project_may_change_between_dagsters_storage_and_ours(tmp_path, monkey
     write_templates(tmp_path)
     with open_instance(tmp_path) as ours:
         assert _told(ours) == ["a", "b"]
+
+
+def test_a_runs_file_is_made_as_dagster_makes_it(tmp_path):
+    """Tables, indices, and the version by which Dagster brings them to a later one."""
+    made = []
+    for storage in (SqliteEventLogStorage, OpenEventLog):
+        log = storage(str(tmp_path / storage.__name__))
+        with log.run_connection("a-run") as connection:
+            schema = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").fetchall()
+            journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            made.append((sorted(map(tuple, schema), key=str), version, journal))
+        log.dispose()
+    assert made[0] == made[1]
+
+
+def test_processes_that_make_a_file_at_once_make_it_once(tmp_path):
+    logs = [OpenEventLog(str(tmp_path)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for run in range(5):
+            counts = list(pool.map(lambda log, run=run: _n_versions(log, f"run{run}"), logs))
+            assert counts == [1] * 4
+    for log in logs:
+        log.dispose()
+
+
+def _n_versions(log: OpenEventLog, run: str) -> int:
+    with log.run_connection(run) as connection:
+        return int(connection.exec_driver_sql("SELECT count(*) FROM alembic_version").scalar_one())
 
 
 def test_an_event_is_read_as_it_was_told_and_takes_less_room(tmp_path):
