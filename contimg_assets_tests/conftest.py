@@ -5,13 +5,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
 import pytest
-from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
-from sqlalchemy import Connection
 
 from contimg_assets.cli.app import collect_less_often
 from contimg_assets_tests.projects import TestProject, draw, make_project, make_survey
@@ -52,20 +49,6 @@ def nothing_drawn() -> Iterator[None]:
     """Runs in this process draw no figures, which take as long as all the rest; the fixture `drawn` lets them."""
     with pytest.MonkeyPatch.context() as patch:
         draw(patch, 0, lambda figure, dpi: b"not drawn in tests")
-        yield
-
-
-@contextmanager
-def _kept_connection(storage: InMemoryEventLogStorage) -> Iterator[Connection]:
-    with storage._db_lock, storage._held_conn.begin():
-        yield storage._held_conn
-
-
-@pytest.fixture(scope="session", autouse=True)
-def events_in_memory() -> Iterator[None]:
-    """Dagster's events in memory have one connection, and not a new one for each of thousands of questions."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(InMemoryEventLogStorage, "_connect", _kept_connection)
         yield
 
 
