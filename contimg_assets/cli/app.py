@@ -48,6 +48,8 @@ _SIGNS = {
 
 INTERNAL_ERROR = 70
 """Exit status of a fault of this program: EX_SOFTWARE of sysexits.h."""
+INTERRUPTED = 130
+"""Exit status where somebody pressed Ctrl-C: 128 and the number of the signal, as of shells."""
 
 
 def main() -> None:
@@ -72,7 +74,7 @@ def common(
     """Catalogs of detections to a database of radio sources with light curves.
 
     Exit status: 0 done; 1 done, but something failed or differs, as was said; 2 not done: the sentence says why and the
-    cure; 70 a fault of this program.
+    cure; 70 a fault of this program; 130 interrupted.
     """
     if version:
         import contimg_assets
@@ -137,12 +139,16 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     collect_less_often()
     project = Project(config)
     chosen = _chosen_epochs(epochs, project.epochs())
-    with open_instance(config.root) as instance, _progress() as progress:
-        bars = _Bars(progress)
-        report = bring_up_to_date(
-            project, instance, chosen, force=force, on_work=bars.begin, on_done=bars.advance, on_wait=_tell_waiting
-        )
-        waiting = told_of_waiting(instance)
+    try:
+        with open_instance(config.root) as instance, _progress() as progress:
+            bars = _Bars(progress)
+            report = bring_up_to_date(
+                project, instance, chosen, force=force, on_work=bars.begin, on_done=bars.advance, on_wait=_tell_waiting
+            )
+            waiting = told_of_waiting(instance)
+    except KeyboardInterrupt:
+        console.print("Interrupted: what was finished stays, and `contimg run` makes the rest.")
+        raise typer.Exit(INTERRUPTED) from None
     if of_epochs(report.assessment).empty:
         console.print(f"No epoch found in {escape(str(config.incoming))}.")
     elif not report.run_ids:

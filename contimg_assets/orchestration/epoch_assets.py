@@ -4,16 +4,19 @@ Belongs here: the decorator that gives all such assets the same manners, and the
 epochs are made and in which order (`pipeline.chain`), and what any stage does.
 """
 
+import inspect
 import logging
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import (
     DagsterEvent,
     DagsterEventBatchMetadata,
@@ -50,6 +53,36 @@ _MOST_SHOWN = 50
 _TOLD_OTHERWISE = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 # An error that nobody foresaw (a full disk, a lost mount) is tried once more; a bad input is not: `epochs_failed`.
 RETRY_INTERNAL_ERRORS = dg.RetryPolicy(max_retries=1, delay=2)
+INTERRUPTED = "interrupted; what was published stays, and the next run makes the rest"
+
+
+def ending_when_interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What an asset does, ending where somebody presses Ctrl-C or terminates the run.
+
+    Dagster takes that for an error like others, which `RETRY_INTERNAL_ERRORS` has it try once more.
+    """
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def body(*arguments: Any, **named: Any) -> Iterator[Any]:
+            with _interrupts_not_retried():
+                yield from function(*arguments, **named)
+    else:
+
+        @wraps(function)
+        def body(*arguments: Any, **named: Any) -> Any:
+            with _interrupts_not_retried():
+                return function(*arguments, **named)
+
+    return body
+
+
+@contextmanager
+def _interrupts_not_retried() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
+        raise dg.Failure(INTERRUPTED, allow_retries=False) from interrupt
 
 
 def epoch_asset(
@@ -73,7 +106,7 @@ def epoch_asset(
             check_specs=[*check_specs, none_failed_spec(dg.AssetKey(stage.name))],
             **arguments,
         )
-    return decorator
+    return lambda function: decorator(ending_when_interrupted(function))
 
 
 def quality_check(stage: Stage, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:

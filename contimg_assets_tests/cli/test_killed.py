@@ -1,10 +1,13 @@
-"""`contimg run`, killed without a chance to say so: the next one neither waits for it nor ends in other rows."""
+"""`contimg run`, interrupted or killed without a chance to say so: the next one neither waits for it nor ends in other
+rows."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,7 +16,7 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepos
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from typer.testing import CliRunner
 
-from contimg_assets.cli.app import app
+from contimg_assets.cli.app import INTERRUPTED, app
 from contimg_assets.orchestration.automation.sensors import something_runs
 from contimg_assets.orchestration.runs import dead_runs
 from contimg_assets.orchestration.runs.dead_runs import (
@@ -30,16 +33,31 @@ from contimg_assets_tests.projects import TestProject, assert_same_rows
 _COMMAND = [sys.executable, "-c", "from contimg_assets.cli import main; main()", "run"]
 
 
+def _running(project: TestProject) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_COMMAND, cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _wait_for(store: Path, sign: str, process: subprocess.Popen[bytes]) -> None:
+    while not list(store.glob(sign)):
+        assert process.poll() is None
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_the_next_run_ends_in_the_same_rows(project: TestProject, made: TestProject) -> None:
     project.deliver()
-    for sign in ("associated_sources/*/associations-*", "corrections/*/corrections-*"):
-        process = subprocess.Popen(_COMMAND, cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not list((project.folder / "store").glob(sign)):
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.kill()
-        process.wait()
+    stored = project.folder / "store"
+    with _running(project) as interrupted:
+        _wait_for(stored, "associated_sources/*/associations-*", interrupted)
+        interrupted.send_signal(signal.SIGINT)
+        # It ends with the stage that it is in, and is not tried once more.
+        assert interrupted.wait(60) == INTERRUPTED
+    assert not list(stored.glob("corrections/*/corrections-*"))
+    with open_instance(project.folder) as instance:
+        assert instance.get_runs(limit=1)[0].status == dg.DagsterRunStatus.FAILURE
+    with _running(project) as killed:
+        _wait_for(stored, "corrections/*/corrections-*", killed)
+        killed.kill()
     with open_instance(project.folder) as instance:
         held = {key: instance.event_log_storage.get_concurrency_info(key).active_run_ids for key in ("fold",)}
     assert held["fold"], "it was killed while it held the pool"

@@ -16,7 +16,7 @@ from contimg_assets.figures.summaries import plot_epoch_scales
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.conditions import on_any_epoch
-from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERRORS
+from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERRORS, ending_when_interrupted
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.gathered import gathered_table
@@ -79,6 +79,7 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         "share (robust least squares in ln flux) and tied to the reference catalog once. Applied in place of the "
         "images' own scales where `corrections.apply_flux` is 'epochs'.",
     )
+    @ending_when_interrupted
     def epoch_scales(corrections: StoredEpochs, store: dg.ResourceParam[EpochParquetIOManager]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         version = scales_input_version(config, store.epochs)
         records = corrections_of_all_epochs(store.epochs)

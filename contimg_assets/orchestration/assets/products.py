@@ -21,6 +21,7 @@ from contimg_assets.orchestration.epoch_assets import (
     OWNERS,
     RETRY_INTERNAL_ERRORS,
     check_results,
+    ending_when_interrupted,
     epoch_events,
     epochs_failed,
     none_failed_spec,
@@ -119,6 +120,7 @@ def _build_products(config: Config) -> dg.AssetsDefinition:
         pool="products_database",
         retry_policy=RETRY_INTERNAL_ERRORS,
     )
+    @ending_when_interrupted
     def products(
         context: dg.AssetExecutionContext,
         store: dg.ResourceParam[EpochParquetIOManager],
@@ -144,6 +146,7 @@ def _build_epoch_scales(config: Config) -> dg.AssetsDefinition:
         metadata={COLUMN_SCHEMA: columns_of(EPOCH_SCALES)},
         description="Flux scale between epochs of every image, beside `corrections`, which has each image's own.",
     )
+    @ending_when_interrupted
     def epoch_scales_table(
         epoch_scales: pd.DataFrame, database: dg.ResourceParam[ProductsDatabase]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
@@ -180,6 +183,7 @@ def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
         pool="products_database",
         retry_policy=RETRY_INTERNAL_ERRORS,
     )
+    @ending_when_interrupted
     def forced_fluxes(
         context: dg.AssetExecutionContext,
         store: dg.ResourceParam[EpochParquetIOManager],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pandas as pd
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import USER_TAG
 
@@ -18,7 +19,7 @@ from contimg_assets.errors import ContimgError, StoreError
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.orchestration.assets import SCALES_STAGES, build_assets, stage_keys
 from contimg_assets.orchestration.assets.reference import catalog_file_key
-from contimg_assets.orchestration.epoch_assets import FORCE_TAG, seen_outside
+from contimg_assets.orchestration.epoch_assets import FORCE_TAG, INTERRUPTED, seen_outside
 from contimg_assets.orchestration.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -105,6 +106,11 @@ def bring_up_to_date(
     on_work : called with (stages, epochs) before each Dagster run
     on_done : called with (stage, epoch) whenever a stage is done with an epoch
     on_wait : called with the ids of others' runs, such as the daemon's, if those must be waited for
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If somebody interrupts it; what was published stays.
     """
     report = Report(problems=project.missing_catalogs())
     launcher = _Launcher(project, instance, report, on_wait)
@@ -264,6 +270,14 @@ def _make_epoch_scales(project: Project, launcher: _Launcher, assessment: pd.Dat
     return True
 
 
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether somebody ended the run: within what an asset does, or between two of them."""
+    if event.is_step_failure:
+        failure = event.step_failure_data.user_failure_data
+        return failure is not None and failure.description == INTERRUPTED
+    return event.is_job_failure and event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
+
+
 class _Launcher:
     """Starts Dagster runs in this process, and keeps what became of them."""
 
@@ -293,6 +307,8 @@ class _Launcher:
                 run_config=_QUIET,
             )
         self._report.run_ids.append(result.run_id)
+        if any(map(_was_interrupted, result.all_events)):
+            raise KeyboardInterrupt
         for event in result.all_events:
             if event.is_step_failure and event.step_failure_data.user_failure_data is None:
                 self._keep_error(event.step_failure_data)
