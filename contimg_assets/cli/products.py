@@ -408,13 +408,14 @@ def export(
 ) -> None:
     """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS; or all sources to HATS."""
     from contimg_assets.database import export as files
-    from contimg_assets.database.export_hats import HATS_NAME, export_hats
+    from contimg_assets.database.export_hats import export_hats
 
     database = open_products()
-    if table == HATS_NAME:
+    if table == files.HATS_NAME:
         if format is not None:
             raise typer.BadParameter("'hats' has a form of its own; leave --format out")
         folder = out or Path("sources_hats")
+        console.print(f"Writing {folder}/ ...")
         console.print(f"Wrote {export_hats(database, folder, margin_arcsec)} source(s) to {folder}/.")
         return
     file = out or Path(f"{table}.{'xml' if format == 'votable' else format or 'parquet'}")

@@ -40,6 +40,8 @@ from contimg_assets.schemas.variability import (
 from contimg_assets.variability.two_epoch import all_pairs
 
 PAIRS_NAME, VARIABLES_NAME, SPECTRA_NAME = "pairs", "variables", SPECTRAL_INDICES.name
+# Of `export_hats`: all sources in a folder.
+HATS_NAME = "hats"
 
 _SCHEMAS: dict[str, TableSchema] = {
     "forced_fluxes": FORCED_FLUXES,
@@ -110,7 +112,10 @@ def export_table(database: ProductsDatabase, name: str, file: Path, format: str 
         If the table or the format is unknown, or the file cannot be written.
     """
     if name not in exportable():
-        raise InputError(f"there is no table {name!r}; tables are {', '.join(exportable())}")
+        raise InputError(
+            f"there is no table {name!r}; tables are {', '.join(exportable())}; also {VARIABLES_NAME}, {SPECTRA_NAME}, "
+            f"{PAIRS_NAME} and {HATS_NAME}"
+        )
     with replacing(file) as temporary, reading(database.engine) as connection:
         kind, schema = format_of(file, format), arrow_schema(name)
         return write(pieces(connection, name, schema), schema, name, kind, temporary)

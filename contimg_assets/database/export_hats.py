@@ -15,11 +15,13 @@ from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.files import keep
 
-HATS_NAME = "hats"
+# Margins are of cells that are smaller than the smallest tile, which LSDB makes 27 arcmin wide.
+LARGEST_MARGIN_ARCSEC = 600.0
 # What each source has several rows of, and the column that says whose they are.
 NESTED = {"light_curve": "light_curves", "variability": "variability", "matches": "cross_matches"}
 _OWNER = "source_id"
-_COLLECTION = "collection.properties"
+# Says what stands in a folder that was written here: nothing else is ever replaced.
+_MARK = ".contimg_assets"
 
 
 def export_hats(database: ProductsDatabase, folder: Path, margin_arcsec: float = 60.0) -> int:
@@ -32,23 +34,27 @@ def export_hats(database: ProductsDatabase, folder: Path, margin_arcsec: float =
     Parameters
     ----------
     database : what to read; all of it is in memory meanwhile, about 1 kB a row of a light curve
-    folder : where to write; a collection that is there is replaced when the new one is whole
-    margin_arcsec : width of the margin [arcsec]; no cross-match can have a larger radius
+    folder : where to write; what was written there before is replaced when the new collection is whole
+    margin_arcsec : width of the margin [arcsec], at most `LARGEST_MARGIN_ARCSEC`; no cross-match can reach farther
 
     Raises
     ------
     InputError
-        If LSDB is not installed, there are no sources, or the folder holds something else or cannot be written.
+        If LSDB is not installed, there are no sources, the margin is too wide, or the folder holds anything else or
+        cannot be written.
 
     References
     ----------
     Caplar et al. 2025, "Using LSDB to enable large-scale catalog distribution, cross-matching, and analytics".
     """
     _require()
-    if folder.exists() and not (folder / _COLLECTION).is_file():
-        raise InputError(f"{folder} is there and is no HATS collection; name another folder")
-    if not folder.resolve().parent.is_dir():
-        raise InputError(f"folder {folder.resolve().parent} does not exist; create it first, or name another")
+    if not 0 < margin_arcsec <= LARGEST_MARGIN_ARCSEC:
+        raise InputError(
+            f"a margin of {margin_arcsec:g} arcsec is none; give one up to {LARGEST_MARGIN_ARCSEC:g} arcsec"
+        )
+    # Of a link, where it leads to is replaced.
+    folder = folder.resolve()
+    _refuse_others(folder)
     frame = _sources(database)
     if frame.empty:
         raise InputError("there are no sources to write; run `contimg run` first")
@@ -69,6 +75,20 @@ def _require() -> None:
         raise InputError(
             "a HATS collection is written by LSDB, which is not installed; pip install 'contimg-assets[hats]'"
         )
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds anything but what was written here."""
+    if not folder.parent.is_dir():
+        raise InputError(f"folder {folder.parent} does not exist; create it first, or name another")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder")
+    mark = folder / _MARK
+    ours = {_MARK, *mark.read_text(encoding="utf-8").splitlines()} if mark.is_file() else set()
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
+        raise InputError(f"{folder} holds {others[0]!r}, which was not written here; name another folder")
 
 
 def _sources(database: ProductsDatabase) -> pd.DataFrame:
@@ -101,6 +121,8 @@ def _write(frame: pd.DataFrame, folder: Path, margin_arcsec: float) -> None:
         frame, ra_column="ra_deg", dec_column="dec_deg", margin_threshold=margin_arcsec, catalog_name="sources"
     )
     catalog.write_catalog(folder, as_collection=True, progress_bar=False)
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / _MARK).write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
 def _put_in_place(new: Path, folder: Path) -> None:

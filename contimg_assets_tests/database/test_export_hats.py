@@ -28,13 +28,19 @@ def test_lsdb_finds_what_the_database_finds(database: ProductsDatabase, tmp_path
     # Across RA 0; some sources have limits, and one more than the others.
     survey = Survey(n_sources=30, n_epochs=3)
     database.replace_epochs(survey.epochs()[:2])
-    folder = tmp_path / "sources_hats"
+    folder, link = tmp_path / "sources_hats", tmp_path / "link"
+    folder.mkdir()
     export_hats(database, folder)
+    link.symlink_to(folder)
     database.replace_epochs(survey.epochs()[2:])
     sources = database.read_table("sources")
     # The collection that is there is replaced, and nothing else is left.
-    assert export_hats(database, folder, margin_arcsec=90.0) == len(sources)
+    assert export_hats(database, link, margin_arcsec=90.0) == len(sources)
     assert [path.name for path in tmp_path.iterdir() if "hats" in path.name] == [folder.name]
+    assert link.is_symlink()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes\.txt', which was not written here; name another folder"):
+        export_hats(database, folder)
 
     catalog = lsdb.open_catalog(folder)
     assert catalog.margin.hc_structure.catalog_info.margin_threshold == 90.0
@@ -64,8 +70,19 @@ def test_what_cannot_be_written_is_refused(
     with pytest.raises(InputError, match=r"LSDB, which is not installed; pip install 'contimg-assets\[hats\]'"):
         export_hats(database, tmp_path / "out")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    (tmp_path / "letters").mkdir()
-    with pytest.raises(InputError, match="is there and is no HATS collection; name another folder"):
-        export_hats(database, tmp_path / "letters")
+    # A collection that somebody else has written is theirs.
+    theirs = tmp_path / "gaia_hats"
+    theirs.mkdir()
+    (theirs / "collection.properties").write_text("obs_collection=gaia_dr3\n")
+    with pytest.raises(InputError, match=r"holds 'collection\.properties', which was not written here"):
+        export_hats(database, theirs)
+    assert [path.name for path in theirs.iterdir()] == ["collection.properties"]
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        export_hats(database, theirs / "collection.properties")
+    for margin in (0.0, 1e7, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="give one up to 600 arcsec"):
+            export_hats(database, tmp_path / "out", margin)
+    with pytest.raises(InputError, match="there are no sources to write; run `contimg run` first"):
+        export_hats(database, tmp_path / "out")
     with pytest.raises(InputError, match="does not exist; create it first"):
         export_hats(database, tmp_path / "nowhere" / "out")
