@@ -182,7 +182,8 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
     columns = pd.DataFrame(taken, columns=["ours", "theirs", "unit", "unit_from", "converted"])
     wanted = ("catalog_source_id", *REFERENCE_UNITS, "spectral_index")
     missing = {ours: _looked_for(ours, config) for ours in wanted if ours not in opened.found}
-    asked = {one.column for one in opened.found.values()}
+    # A position may be spread over several columns.
+    asked = {name for one in opened.found.values() for name in (one.column, *one.column.split(" "))}
     return Inspection(
         "reference",
         about.kind,

@@ -154,7 +154,7 @@ class Connection:
         if address is None:
             cluster, address = _start(compute)
         try:
-            return cls(compute, address, _client(address, _CONNECT_S), cluster)
+            return cls(compute, address, _client(address, min(_CONNECT_S, compute.wait_minutes * 60.0)), cluster)
         except BaseException:
             if cluster is not None:
                 _end(cluster)

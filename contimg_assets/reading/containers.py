@@ -10,7 +10,13 @@ from pathlib import Path
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.binary import open_described_text, open_fits, open_parquet, open_votable
-from contimg_assets.reading.byte_by_byte import Description, description_beside, has_description, own_description
+from contimg_assets.reading.byte_by_byte import (
+    Description,
+    description_beside,
+    has_description,
+    own_description,
+    readmes_in,
+)
 from contimg_assets.reading.columns import Container
 from contimg_assets.reading.files import plain_name, read_bytes
 from contimg_assets.reading.headers import Header, IsCatalog
@@ -119,7 +125,12 @@ def _open_text(path: Path, content: bytes, is_catalog: IsCatalog) -> Container:
         beside = description_beside(path)
         if beside is None:
             if plain_name(path).endswith(".dat"):
-                raise InputError(f"{error}; a file of the CDS is read with its ReadMe beside it") from error
+                which = (
+                    f"the ReadMe here does not describe {path.name}, or is a link that leads out of the folder"
+                    if readmes_in(str(path.parent))
+                    else "a file of the CDS is read with its ReadMe beside it"
+                )
+                raise InputError(f"{error}; {which}") from error
             raise
         return _fixed_columns(path, content, beside, "that a ReadMe beside it describes")
 

@@ -364,6 +364,8 @@ def test_the_sign_of_a_declination_in_a_column_of_its_own(tmp_path: Path) -> Non
     got = reference(tmp_path / "it.csv").set_index("catalog_source_id")
     assert got.loc["A", ["ra_deg", "dec_deg"]].tolist() == pytest.approx([10.5, -0.25])
     assert got.loc["B", "dec_deg"] == pytest.approx(0.25)
+    config = CatalogConfig(path=tmp_path / "it.csv", freq_mhz=1e3)
+    assert inspect_reference(config.path, config).ignored == ()
 
 
 @pytest.mark.parametrize(("names", "frame"), [(("GLON", "GLAT"), "galactic"), (("RAB1950", "DEB1950"), "fk4")])
@@ -908,5 +910,6 @@ def test_a_readme_that_is_a_link_to_elsewhere_is_not_followed(tmp_path: Path) ->
     (folder / "ReadMe").symlink_to(tmp_path / "elsewhere")
     (folder / "README.old").symlink_to(tmp_path / "nowhere")
     assert [file.name for file in delivered_files(folder)] == ["images.csv", "mrcj2000.dat"]
-    with pytest.raises(InputError, match="with its ReadMe beside it"):
+    said = r"the ReadMe here does not describe mrcj2000\.dat, or is a link that leads out of the folder"
+    with pytest.raises(InputError, match=said):
         read_epoch(folder, "a", config)

@@ -111,9 +111,8 @@ def test_without_dask_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
         Dask(DASK)
 
 
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_engine, "_CONNECT_S", 0.5)
-    nobody = Compute(engine="dask", address=f"tcp://127.0.0.1:{free_port()}")
+def test_a_scheduler_that_is_not_there_is_named() -> None:
+    nobody = Compute(engine="dask", address=f"tcp://127.0.0.1:{free_port()}", wait_minutes=0.01)
     with pytest.raises(ComputeError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:\d+; start it"):
         all_of(Dask(nobody), square, range(3))
 
