@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from contimg_assets.calibration.relative_scale import SCATTER_PRIOR
+from contimg_assets.calibration.relative_scale import drawn_variance
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
 from contimg_assets.sky.robust import MEDIAN_TO_MEAN, scatter
 
@@ -220,8 +220,7 @@ def _shared_fluxes(fluxes: pd.DataFrame, names: pd.Index, new: Flags) -> pd.Data
 def _ratios_of_pairs(shared: pd.DataFrame, n_images: int) -> list[tuple[tuple[int, int], float, float, int]]:
     """Images i and j, median ln ratio of their fluxes, scatter, and number of sources of each pair with enough of them.
 
-    A dozen ratios do not tell their scatter well, and pairs that agreed by chance would have all the weight: it is
-    drawn to that of all pairs together.
+    Pairs that agreed by chance would have all the weight: the scatter is drawn to that of all pairs together.
     """
     of_pair = shared["i"].to_numpy() * n_images + shared["j"].to_numpy()
     groups = shared["ln_ratio"].astype(float).groupby(of_pair)
@@ -231,10 +230,9 @@ def _ratios_of_pairs(shared: pd.DataFrame, n_images: int) -> list[tuple[tuple[in
     usual = float(scatter(left.to_numpy())) ** 2 if len(left) else 0.0
     found = []
     for pair, values in groups:
-        n, value = len(values), float(values.median())
-        own = float(scatter(values.to_numpy(), value)) ** 2 * n / (n - 1.0)
-        spread = float(np.sqrt((n * own + SCATTER_PRIOR * usual) / (n + SCATTER_PRIOR)))
-        found.append((divmod(int(pair), n_images), value, spread, n))
+        value = float(values.median())
+        spread = float(np.sqrt(drawn_variance(values.to_numpy() - value, usual)))
+        found.append((divmod(int(pair), n_images), value, spread, len(values)))
     return found
 
 

@@ -24,7 +24,7 @@ _EFFICIENCY = 0.95
 _ITERATIONS = 30
 _CONVERGED = 1e-3
 # How many sources the scatter of the other images of the epoch counts for, and how many blocks "no correlation" does.
-SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 5.0
+_SCATTER_PRIOR, _CORRELATION_PRIOR = 20.0, 5.0
 # How many earlier fluxes of a source the model of its scatter counts for: by how much the sources differ; how many
 # sources "they do not differ" counts for.
 _SOURCE_PRIORS, _DIFFERENCES_PRIOR = (2.0, 50.0), 20.0
@@ -213,7 +213,7 @@ def error_of_scale(information: float, n: int) -> float:
         return np.nan
     # Few sources do not tell their scatter well: Student's distribution has a larger variance. The other images of the
     # epoch tell it too.
-    freedom = max(n - 1.0, 1.0) + SCATTER_PRIOR
+    freedom = max(n - 1.0, 1.0) + _SCATTER_PRIOR
     return float(np.sqrt(freedom / (freedom - 2.0) / (_EFFICIENCY * information)))
 
 
@@ -222,9 +222,20 @@ def _stretch(normalized: Floats) -> float:
 
     Not cut off at 1: chance takes it to either side, and half of the chance would make all errors too large.
     """
-    n = len(normalized)
-    found = float(scatter(normalized)) ** 2 * n / max(n - 1.0, 1.0)
-    return (n * found + SCATTER_PRIOR) / (n + SCATTER_PRIOR)
+    return drawn_variance(normalized, 1.0)
+
+
+def drawn_variance(residuals: Floats, usual: float) -> float:
+    """Variance of residuals about their own center, drawn to the usual one: a dozen of them do not tell it well.
+
+    Parameters
+    ----------
+    residuals : array, shape (n,)
+    usual : variance of others like them
+    """
+    n = len(residuals)
+    found = float(scatter(residuals)) ** 2 * n / max(n - 1.0, 1.0)
+    return (n * found + _SCATTER_PRIOR * usual) / (n + _SCATTER_PRIOR)
 
 
 def _block_chi2(residual: Floats, weight: Floats, variance: Floats, block: Indices) -> tuple[float, int]:
@@ -266,7 +277,7 @@ def _scatter_of_ratios(ratios: list[Ratios], scales: list[float]) -> ScatterMode
             return ScatterModel()
         left = float(scatter(residual)) ** 2 - float(np.median(noise))
         return ScatterModel(
-            1.0, float(np.sqrt(max(left, 0.0) / np.median(share) * len(noise) / (len(noise) + SCATTER_PRIOR)))
+            1.0, float(np.sqrt(max(left, 0.0) / np.median(share) * len(noise) / (len(noise) + _SCATTER_PRIOR)))
         )
     parts = np.array_split(np.argsort(noise, kind="stable"), n_bins)
     seen = np.array([float(scatter(residual[rows])) ** 2 for rows in parts])

@@ -180,19 +180,18 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
-        self._done: dict[str, int] = {}
 
     def begin(self, stages: Sequence[str], epochs: Sequence[str]) -> None:
         """Stages begin with epochs; what they have not done of those before, for a stage failed, they will not do."""
         for stage in stages:
             if stage not in self._tasks:
                 self._tasks[stage] = self._progress.add_task(stage)
-            self._progress.update(self._tasks[stage], total=self._done.get(stage, 0) + len(epochs))
+            task = self._tasks[stage]
+            self._progress.update(task, total=self._progress.tasks[task].completed + len(epochs))
 
     def advance(self, stage: str, epoch: str) -> None:
         """A stage is done with an epoch."""
         if stage in self._tasks:
-            self._done[stage] = self._done.get(stage, 0) + 1
             self._progress.update(self._tasks[stage], advance=1)
 
 

@@ -41,11 +41,12 @@ def near_bright(places: pd.DataFrame, detections: pd.DataFrame, beam_arcsec: flo
     found = np.zeros(len(places), dtype=bool)
     snr = detections["snr"].to_numpy(dtype=float)
     for least, beams in zip(BRIGHT_SNR, BRIGHT_BEAMS, strict=True):
-        found |= _any_within(places, detections[snr >= least], beams * beam_arcsec)
+        found |= any_within(places, detections[snr >= least], beams * beam_arcsec)
     return found
 
 
-def _any_within(places: pd.DataFrame, others: pd.DataFrame, radius_arcsec: float) -> Flags:
+def any_within(places: pd.DataFrame, others: pd.DataFrame, radius_arcsec: float) -> Flags:
+    """Whether any of some others lies within a radius of each place; both have ``ra_deg``, ``dec_deg``. Shape (n,)."""
     found = np.zeros(len(places), dtype=bool)
     if len(places) and len(others):
         near, _, _ = pairs_within(_vectors(places), _vectors(others), radius_arcsec)

@@ -23,7 +23,7 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.forced import EpochPositions, SurveyPositions, write_forced, written_forced
 from contimg_assets.errors import InputError
 from contimg_assets.identity.versions import combine_versions, version_of_value
-from contimg_assets.photometry.beside import near_bright
+from contimg_assets.photometry.beside import any_within, near_bright
 from contimg_assets.photometry.empty_places import empty_pull
 from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
 from contimg_assets.photometry.monitored import read_monitored
@@ -39,7 +39,6 @@ from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUC
 from contimg_assets.pipeline.store import EpochRecord, EpochStore
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.tables import stand_among
-from contimg_assets.sky.sphere import pairs_within, unit_vectors
 
 if TYPE_CHECKING:
     from contimg_assets.photometry.images import Maps
@@ -307,13 +306,7 @@ def _unchanged(places: pd.DataFrame, known: pd.DataFrame, reach_arcsec: float) -
     if not same.any():
         return same
     changed = pd.concat([places.loc[~same, _PLACE], known.loc[~before.isin(now), _PLACE]])
-    near, _, _ = pairs_within(
-        unit_vectors(places["ra_deg"], places["dec_deg"]),
-        unit_vectors(changed["ra_deg"], changed["dec_deg"]),
-        reach_arcsec,
-    )
-    same[near] = False
-    return same
+    return np.asarray(same & ~any_within(places, changed, reach_arcsec))
 
 
 def _content(measured: list[_Measured]) -> Content:

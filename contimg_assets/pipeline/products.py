@@ -25,6 +25,7 @@ from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
 from contimg_assets.polarization.fluxes import TotalIntensity, partners, polarized_fluxes
 from contimg_assets.schemas.error_model import BAND_ERROR_MODEL, ERROR_MODEL
 from contimg_assets.schemas.polarization import STOKES_MEASUREMENTS
+from contimg_assets.variability.error_model import of_all_bands
 
 CODE = "code_version"
 
@@ -61,8 +62,7 @@ def published_error_model(store: EpochStore) -> pd.DataFrame:
             pooled, of_bands = (
                 store.read(ERROR_MODEL_STAGE.name, epoch, schema.name) for schema in (ERROR_MODEL, BAND_ERROR_MODEL)
             )
-            pooled = pooled.assign(band="")[BAND_ERROR_MODEL.names]
-            return pd.concat([pooled, of_bands], ignore_index=True) if len(of_bands) else pooled
+            return of_all_bands(pooled, of_bands)
     return BAND_ERROR_MODEL.empty()
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from contimg_assets.config import Variability
 from contimg_assets.ingest.bands import mhz_of_names
-from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.schemas.error_model import BAND_ERROR_MODEL, ERROR_MODEL
 from contimg_assets.sky.arrays import Floats, Indices
 
 # S / e at which k is measured; constant beyond both ends.
@@ -181,6 +181,19 @@ def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[
         whole = own.sum() == len(PLAIN.squares)
         found[kind] = ErrorTerms(*squares) if whole else otherwise.get(kind, PLAIN)
     return found
+
+
+def of_all_bands(pooled: pd.DataFrame, of_bands: pd.DataFrame) -> pd.DataFrame:
+    """Rows of BAND_ERROR_MODEL: of all bands together, named "", and of single ones.
+
+    Parameters
+    ----------
+    pooled, of_bands : rows of ERROR_MODEL, and of BAND_ERROR_MODEL
+    """
+    rows = pooled.assign(band="")[BAND_ERROR_MODEL.names]
+    if not len(rows) or not len(of_bands):
+        return of_bands if len(of_bands) else rows
+    return pd.concat([rows, of_bands], ignore_index=True)
 
 
 def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataFrame:

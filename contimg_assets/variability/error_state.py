@@ -42,7 +42,7 @@ from contimg_assets.variability.error_evidence import (
     fit,
     has_moved,
 )
-from contimg_assets.variability.error_model import ErrorModel, ErrorTerms, in_image_radii, model_rows
+from contimg_assets.variability.error_model import ErrorModel, ErrorTerms, in_image_radii, model_rows, of_all_bands
 
 STATE_TABLES: tuple[TableSchema, ...] = (ERROR_MODEL, CONFIGURATIONS, ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
 BAND_TABLES: tuple[TableSchema, ...] = (BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS)
@@ -94,8 +94,7 @@ class ErrorState:
     @property
     def all_published(self) -> pd.DataFrame:
         """Rows of BAND_ERROR_MODEL: of all bands together, and of single ones."""
-        pooled = self.published.assign(band="")[BAND_ERROR_MODEL.names]
-        return pd.concat([pooled, self.of_bands], ignore_index=True) if len(self.of_bands) else pooled
+        return of_all_bands(self.published, self.of_bands)
 
     @cached_property
     def version(self) -> str:
@@ -280,8 +279,7 @@ def _published_of(
     """Rows of a band's model where the evidence speaks against the one that it has, or that of all bands; else None."""
     if not evidence.n:
         return None
-    rows = pd.concat([part for part in (pooled.assign(band=""), of_bands) if len(part)] or [BAND_ERROR_MODEL.empty()])
-    has = ErrorModel.of_table(rows).of_band(int(mhz_of_names([band])[0])).terms[kind]
+    has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(int(mhz_of_names([band])[0])).terms[kind]
     found = fit(evidence)
     if not has_moved(has, found):
         return None

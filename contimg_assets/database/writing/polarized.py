@@ -12,6 +12,7 @@ from contimg_assets.config import STOKES_I
 from contimg_assets.database import bulk
 from contimg_assets.database.models import IN_TOTAL, ONLY_POLARIZED, TABLES
 from contimg_assets.polarization.sources import NEEDED, own_sources, place_detections, widest_arcsec
+from contimg_assets.sky.arrays import Flags
 from contimg_assets.sky.cells import INDEX_ORDER, cells_around, coarser, healpix_29, order_of_radius
 
 _RANGES_AT_ONCE = 200
@@ -43,7 +44,7 @@ def place_polarized(connection: Connection, acronym: str) -> int:
     placed = place_detections(rows, _sources_near(connection, rows))
     _write_own(connection, own_sources(rows.assign(**placed[list(_PLACED)]), acronym))
     now, before = (frame[list(_PLACED)].astype(object) for frame in (placed, rows))
-    same = ((now == before) | (now.isna() & before.isna())).all(axis=1).to_numpy()
+    same: Flags = np.all(_same(now, before), axis=1)
     changed = placed.assign(epoch=rows["epoch"].to_numpy())[~same]
     if changed.empty:
         return 0
@@ -55,6 +56,12 @@ def place_polarized(connection: Connection, acronym: str) -> int:
     return len(values)
 
 
+def _same(now: pd.DataFrame, before: pd.DataFrame) -> Flags:
+    """Which values of two frames of objects are the same, missing ones too."""
+    same: Flags = ((now == before) | (now.isna() & before.isna())).to_numpy()
+    return same
+
+
 def _write_own(connection: Connection, sources: pd.DataFrame) -> None:
     """Write the sources that only polarized detections show, where they are not there as they are."""
     table, own = TABLES["sources"], sa.text(ONLY_POLARIZED)
@@ -63,7 +70,7 @@ def _write_own(connection: Connection, sources: pd.DataFrame) -> None:
         return
     if len(before) == len(sources):
         now, known = (frame[list(sources)].astype(object).reset_index(drop=True) for frame in (sources, before))
-        if ((now == known) | (now.isna() & known.isna())).to_numpy().all():
+        if _same(now, known).all():
             return
     connection.execute(sa.delete(table).where(own))
     bulk.insert(connection, table, sources)
