@@ -25,6 +25,7 @@ from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_survey, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
+from contimg_assets_tests.instances import instance_in_memory
 
 SMALL = SurveyParameters(n_epochs=4, images_per_epoch=3, n_sources=250, n_transients=3, seed=5)
 
@@ -59,7 +60,7 @@ class TestProject:
     @cached_property
     def instance(self) -> dg.DagsterInstance:
         """In memory, for speed; tests of `dagster.yaml` open the instance on disk."""
-        return dg.DagsterInstance.ephemeral()
+        return instance_in_memory()
 
     def run(self, epochs: Iterable[str] | None = None, *, force: bool = False) -> Report:
         return bring_up_to_date(self.project, self.instance, None if epochs is None else set(epochs), force=force)

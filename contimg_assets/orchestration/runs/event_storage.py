@@ -124,7 +124,7 @@ class OpenEventLog(SqliteEventLogStorage):
         self._tables: set[str] = set()
         self._has_index_columns = False
         self._changes: ChangesOfFile | None = None
-        self._partitions: dict[str, tuple[int, Sequence[str]]] = {}
+        self._partitions: dict[str, tuple[int, Mapping[str, None]]] = {}
         self._partitions_lock = Lock()
         super().__init__(base_dir, inst_data)
 
@@ -194,16 +194,22 @@ class OpenEventLog(SqliteEventLogStorage):
         os.utime(self.path_for_shard(events[0].run_id))
 
     def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
-        # Asked for thousands of times in each evaluation of the conditions: read again only after somebody wrote.
+        return list(self._partitions_of(partitions_def_name))
+
+    def has_dynamic_partition(self, partitions_def_name: str, partition_key: str) -> bool:
+        return partition_key in self._partitions_of(partitions_def_name)
+
+    def _partitions_of(self, partitions_def_name: str) -> Mapping[str, None]:
+        """Keys in their order: asked for a hundred times in each run, and read again only after somebody wrote."""
         with self._partitions_lock:
             if self._changes is None:
                 self._changes = ChangesOfFile(self.conn_string_for_shard(INDEX_SHARD_NAME))
             number = self._changes.number()
-            read_at, names = self._partitions.get(partitions_def_name, (None, ()))
+            read_at, names = self._partitions.get(partitions_def_name, (None, {}))
             if read_at != number:
-                names = super().get_dynamic_partitions(partitions_def_name)
+                names = dict.fromkeys(super().get_dynamic_partitions(partitions_def_name))
                 self._partitions[partitions_def_name] = number, names
-            return list(names)
+            return names
 
     def has_table(self, table_name: str) -> bool:
         # Asked for every event, and answered by opening the file. No table goes away while the file is open.
