@@ -35,7 +35,7 @@ from contimg_assets.calibration.relative_scale import (
 from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import SCALE_PULLS
-from contimg_assets.schemas.tables import stand_among
+from contimg_assets.schemas.tables import rows_among, stand_among
 from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec
 
@@ -192,7 +192,7 @@ def _pulls(fits: Sequence[_ImageFit]) -> pd.DataFrame:
 
 def _with_known(fluxes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """`tie_fluxes` with what is known of their sources, and ``usable``: which of them tie their image."""
-    row = pd.Index(known["source_id"]).get_indexer(pd.Index(fluxes["source_id"]))
+    row = rows_among(fluxes["source_id"], known["source_id"])
     found = known.take(np.maximum(row, 0)) if len(known) else known.reindex(np.zeros(len(row), dtype=int))
     n, mean, weight, n_tied, tie_err = (
         found[name].to_numpy(dtype=float) for name in ("n", "mean_mjy", "weight_per_mjy2", "n_tied", "tie_err")

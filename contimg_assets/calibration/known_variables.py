@@ -17,6 +17,7 @@ from contimg_assets.calibration.image_ties import START
 from contimg_assets.calibration.selection import of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import KNOWN_FLUXES
+from contimg_assets.schemas.tables import rows_among
 from contimg_assets.sky.arrays import Indices, Values
 
 
@@ -41,7 +42,7 @@ def calibrated_fluxes(
     each, not forced, in images that are trusted and have a flux scale
     """
     table = of_single_sources(measurements, associations, images)
-    row = pd.Index(corrections["image"]).get_indexer(table["image"])
+    row = rows_among(table["image"], corrections["image"])
     scales = _applied_scales(corrections) if apply_flux == "relative" else _catalog_scales(corrections)
     scale, scale_err, add, tie_err = (
         scales[name].to_numpy(dtype=float, na_value=np.nan)[row] for name in ("scale", "scale_err", "add", "tie_err")

@@ -17,7 +17,15 @@ from contimg_assets.calibration import vast_post_processing
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.association import of_one_source
-from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require, with_columns, with_text_ids
+from contimg_assets.schemas.tables import (
+    TableLike,
+    as_frame,
+    numbers_of,
+    require,
+    rows_among,
+    with_columns,
+    with_text_ids,
+)
 from contimg_assets.sky import sphere
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.pairs import cross_match_sources
@@ -277,7 +285,7 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     InputError
         If a measurement or an image is not there.
     """
-    row = pd.Index(measurements["measurement_id"]).get_indexer(table["measurement_id"])
+    row = rows_among(table["measurement_id"], measurements["measurement_id"])
     if (row < 0).any():
         unknown = table["measurement_id"].iloc[int(np.argmax(row < 0))]
         raise InputError(f"the matches name measurement {unknown!r}, which the epoch does not have: match it again")
@@ -285,7 +293,7 @@ def with_measurements(table: pd.DataFrame, measurements: pd.DataFrame, images: p
     for name in _FROM_MEASUREMENTS:
         present = name in measurements.columns
         found[name] = measurements[name].to_numpy()[row] if present else (False if name == "forced" else np.nan)
-    found["image_row"] = pd.Index(images["image"]).get_indexer(found["image"])
+    found["image_row"] = rows_among(measurements["image"], images["image"])[row]
     if (found["image_row"] < 0).any():
         unknown = found["image"][int(np.argmax(found["image_row"] < 0))]
         raise InputError(f"measurements are of image {unknown!r}, which the table of images does not have")

@@ -16,6 +16,7 @@ import pandas as pd
 
 from contimg_assets.config import Bands
 from contimg_assets.errors import InputError
+from contimg_assets.schemas.tables import rows_among
 from contimg_assets.sky.arrays import Integers
 
 BAND_RATIO = 1.15
@@ -141,9 +142,9 @@ def by_band(
     >>> by_band(own, rows, images)["source_id"].tolist()
     ['s@891MHz', 's@1355MHz']
     """
-    row = pd.Index(measurements["measurement_id"]).get_indexer(pd.Index(associations["measurement_id"]))
+    row = rows_among(associations["measurement_id"], measurements["measurement_id"])
     known = associations[row >= 0]
-    of_image = pd.Index(images["image"]).get_indexer(pd.Index(measurements["image"]))[row[row >= 0]]
+    of_image = rows_among(measurements["image"], images["image"])[row[row >= 0]]
     name = pd.Series(_SEPARATOR + band_names(bands_mhz(images["freq_mhz"], bands)), dtype="str")
     band = name.take(of_image).set_axis(known.index)
     named: pd.DataFrame = known.assign(source_id=known["source_id"].astype("str") + band)

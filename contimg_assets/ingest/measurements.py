@@ -25,7 +25,7 @@ from contimg_assets.ingest.bands import bands_mhz
 from contimg_assets.ingest.condon import condon_errors, error_radius
 from contimg_assets.ingest.duplicates import Duplicates, find_duplicates, find_duplicates_vast
 from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS, OTHER_MEASUREMENTS
-from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require
+from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_frame, numbers_of, require, rows_among
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
 from contimg_assets.sky.beams import ALIKE_BEAMS
 from contimg_assets.sky.cells import index_cells
@@ -216,7 +216,7 @@ def _sorted(detections: pd.DataFrame) -> pd.DataFrame:
 
 def _image_numbers(detections: pd.DataFrame, images: pd.DataFrame) -> Integers:
     """Row of `images` of each detection."""
-    numbers = np.asarray(pd.Index(images["image"]).get_indexer(detections["image"]), np.int64)
+    numbers = rows_among(detections["image"], images["image"])
     if (numbers < 0).any():
         stranger = detections["image"].iloc[int(np.argmax(numbers < 0))]
         raise InputError(

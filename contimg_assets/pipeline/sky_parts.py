@@ -22,7 +22,7 @@ from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets.schemas.tables import stand_among
+from contimg_assets.schemas.tables import rows_among, stand_among
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
 from contimg_assets.sky.cells import (
     INDEX_ORDER,
@@ -297,7 +297,7 @@ def seen_in(associations: pd.DataFrame, measurements: pd.DataFrame) -> pd.Series
     associations : source_id, measurement_id
     measurements : measurement_id, healpix
     """
-    row = pd.Index(measurements["measurement_id"]).get_indexer(associations["measurement_id"])
+    row = rows_among(associations["measurement_id"], measurements["measurement_id"])
     source, measurement = (associations[name].to_numpy(dtype=object)[row >= 0] for name in _OF_ASSOCIATIONS)
     healpix = measurements["healpix"].to_numpy(dtype=np.int64)[row[row >= 0]]
     order = np.argsort(measurement, kind="stable")

@@ -317,6 +317,27 @@ def stand_among(column: pd.Series | pd.Index, values: pd.Series | pd.Index) -> n
     return np.asarray(pc.is_in(texts, value_set=among), dtype=bool)
 
 
+def rows_among(wanted: pd.Series | pd.Index, keys: pd.Series | pd.Index) -> npt.NDArray[np.intp]:
+    """``pd.Index(keys).get_indexer(wanted)``: row of each value, -1 where it is not there.
+
+    Of texts pandas makes Python's own of both first: three times as long.
+
+    Parameters
+    ----------
+    wanted, keys : Series or Index
+        Of any kind; each key once.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    texts, among = _texts(wanted), _texts(keys)
+    if texts is None or among is None or len(pc.unique(among)) < len(among):
+        return np.asarray(pd.Index(keys).get_indexer(pd.Index(wanted)), np.intp)
+    rows = pc.index_in(texts, value_set=among).fill_null(-1)
+    return np.asarray(rows, dtype=np.intp)
+
+
 def _texts(values: pd.Series | pd.Index) -> pa.Array | pa.ChunkedArray | None:
     """A column of texts as Arrow has it; None where it is of another kind."""
     if not isinstance(values.dtype, pd.StringDtype):

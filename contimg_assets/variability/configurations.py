@@ -21,7 +21,15 @@ import pandas as pd
 from contimg_assets.sky.arrays import Floats, Integers
 from contimg_assets.sky.robust import MAD_SIGMA_ERROR, scatter
 from contimg_assets.sky.sphere import separation_arcsec
-from contimg_assets.variability.error_evidence import Means, Points
+from contimg_assets.variability.error_evidence import (
+    FLOOR_VARIANCE,
+    MEAN,
+    NOISE_VARIANCE,
+    RADIUS,
+    SCALE_VARIANCE,
+    Means,
+    Points,
+)
 from contimg_assets.variability.error_model import ErrorTerms, snr_weights
 
 # Pointings closer than this, in radii of the image, are one.
@@ -127,14 +135,15 @@ class _Misfit(NamedTuple):
 
 def _misfit(bright: Points, configuration: int, means: Means, terms: ErrorTerms) -> _Misfit | None:
     """How an image's bright fluxes agree with a configuration; None where it has too few of them to say."""
-    known, old = means.of_configuration(configuration, bright.source_id)
+    known, old = means.of(bright.source_id, configuration)
     if int(known.sum()) < _MIN_SOURCES:
         return None
     bright = bright.take(known)
-    noise = bright.err**2 + old[:, 2]
-    scale: Floats = (bright.scale_err * bright.flux) ** 2 + old[:, 4]
+    noise = bright.err**2 + old[:, NOISE_VARIANCE]
+    scale: Floats = (bright.scale_err * bright.flux) ** 2 + old[:, SCALE_VARIANCE]
     expected = snr_weights(bright.flux / bright.err) @ terms.noise * noise + scale
-    expected += terms.floor_square(bright.radius) * bright.flux**2 + terms.floor_square(old[:, 5]) * old[:, 3]
-    ratio = float(scatter((bright.flux - old[:, 1]) / np.sqrt(expected)))
+    of_mean = terms.floor_square(old[:, RADIUS]) * old[:, FLOOR_VARIANCE]
+    expected += terms.floor_square(bright.radius) * bright.flux**2 + of_mean
+    ratio = float(scatter((bright.flux - old[:, MEAN]) / np.sqrt(expected)))
     typical = float(np.exp(0.5 * np.mean(np.log(expected / bright.flux**2))))
     return _Misfit(ratio, ratio * typical, len(expected))

@@ -88,11 +88,6 @@ class Points:
     scale_err: Floats
     radius: Floats
 
-    @cached_property
-    def keys(self) -> pd.MultiIndex:
-        """Source and configuration of each."""
-        return pd.MultiIndex.from_arrays([self.source_id, self.configuration], names=_KEY)
-
     def take(self, chosen: Flags | Indices) -> Points:
         """Some of them."""
         return Points(
@@ -105,42 +100,67 @@ class Points:
         )
 
 
-_KEY = ["source_id", "configuration"]
-_NO_SOURCES = pd.Index(np.empty(0, dtype=object))
 _MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "n"]
+_WEIGHT, MEAN, NOISE_VARIANCE, FLOOR_VARIANCE, SCALE_VARIANCE, RADIUS, _N = range(len(_MEANS))
+# Pairs of a source's place and a configuration are looked up as one number: more configurations than there will be.
+_MOST_CONFIGURATIONS = 2**32
 
 
 @dataclass(frozen=True)
 class Means:
-    """Weighted mean of each source's fluxes in each configuration: ERROR_MEANS by source and configuration, sorted."""
+    """Weighted mean of each source's fluxes in each configuration, sorted by source and configuration.
 
-    rows: pd.DataFrame
+    Attributes
+    ----------
+    sources : sorted, each once
+    source : place in ``sources`` of each mean, shape (n,)
+    configuration : of each mean, shape (n,)
+    columns : of ERROR_MEANS from weight to n, shape (n, 7)
+    """
+
+    sources: pd.Index
+    source: Integers
+    configuration: Integers
+    columns: Floats
 
     @classmethod
     def none(cls) -> Means:
-        nothing = pd.MultiIndex.from_arrays([np.empty(0, object), np.empty(0, np.int64)], names=_KEY)
-        return cls(pd.DataFrame({name: np.empty(0) for name in _MEANS}, index=nothing))
+        nothing = np.empty(0, np.int64)
+        return cls(pd.Index([], dtype=object), nothing, nothing, np.empty((0, len(_MEANS))))
 
-    def of(self, keys: pd.MultiIndex) -> tuple[Flags, Floats]:
-        """Which keys have a mean, shape (n,), and the columns of those that have, shape (m, 7)."""
-        row = self.rows.index.get_indexer(keys)
-        return row >= 0, self.rows.to_numpy()[row[row >= 0]]
+    @classmethod
+    def of_rows(cls, rows: pd.DataFrame) -> Means:
+        """The inverse of `rows`; further columns do not matter."""
+        names = rows["source_id"].to_numpy(dtype=object)
+        first = np.ones(len(names), dtype=bool)
+        first[1:] = names[1:] != names[:-1]
+        number = rows["configuration"].to_numpy(dtype=np.int64)
+        sources = pd.Index(names[first], dtype=object)
+        return cls(sources, np.cumsum(first) - 1, number, rows[_MEANS].to_numpy(dtype=float))
 
-    def of_configuration(self, configuration: int, source_id: pd.Index) -> tuple[Flags, Floats]:
-        """Which sources have a mean in a configuration, shape (n,), and the columns of those, shape (m, 7)."""
-        sources, rows = self._by_configuration.get(configuration, (_NO_SOURCES, np.empty((0, len(_MEANS)))))
-        row = sources.get_indexer(source_id)
-        return row >= 0, rows[row[row >= 0]]
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Rows of ERROR_MEANS, without the kind of flux."""
+        key = {"source_id": self.sources.take(self.source), "configuration": self.configuration}
+        return pd.DataFrame(key | dict(zip(_MEANS, self.columns.T, strict=True)))
 
     @cached_property
-    def _by_configuration(self) -> dict[int, tuple[pd.Index, Floats]]:
-        """Sources of each configuration, and the columns of their means: each image asks several configurations."""
-        configuration = self.rows.index.get_level_values(1).to_numpy()
-        sources, columns = self.rows.index.get_level_values(0).to_numpy(dtype=object), self.rows.to_numpy()
-        order = np.argsort(configuration, kind="stable")
-        numbers, first = np.unique(configuration[order], return_index=True)
-        parts = np.split(order, first[1:]) if len(numbers) else []
-        return {int(one): (pd.Index(sources[at]), columns[at]) for one, at in zip(numbers, parts, strict=True)}
+    def _keys(self) -> Integers:
+        return _keys(self.source, self.configuration)
+
+    def row_of(self, source_id: pd.Index, configuration: Integers | int) -> Indices:
+        """Row of the mean of each source in a configuration, shape (n,); -1 where there is none."""
+        place = self.sources.get_indexer(source_id)
+        keys = _keys(place, configuration)
+        row = np.searchsorted(self._keys, keys)
+        there = (place >= 0) & (row < len(self._keys))
+        there[there] = self._keys[row[there]] == keys[there]
+        return np.where(there, row, -1)
+
+    def of(self, source_id: pd.Index, configuration: Integers | int) -> tuple[Flags, Floats]:
+        """Which sources have a mean in a configuration, shape (n,), and their columns, shape (m, 7)."""
+        row = self.row_of(source_id, configuration)
+        return row >= 0, self.columns[row[row >= 0]]
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""
@@ -148,18 +168,35 @@ class Means:
         w = 1.0 / (model.variance(points.flux, points.err, points.radius) + scale)
         radius = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
         new = np.stack([w, points.flux, points.err**2, points.flux**2, scale, radius, np.ones(len(w))], axis=1)
-        keys = points.keys
-        index = self.rows.index.union(keys, sort=True)
-        a, b = np.zeros((len(index), len(_MEANS))), np.zeros((len(index), len(_MEANS)))
-        a[index.get_indexer(self.rows.index)] = self.rows.to_numpy()
-        b[index.get_indexer(keys)] = new
+        known = self._with_sources(points.source_id)
+        own, others = known._keys, _keys(known.sources.get_indexer(points.source_id), points.configuration)
+        keys = np.union1d(own, others)
+        a, b = np.zeros((len(keys), len(_MEANS))), np.zeros((len(keys), len(_MEANS)))
+        a[np.searchsorted(keys, own)] = self.columns
+        b[np.searchsorted(keys, others)] = new
         weight = a[:, :1] + b[:, :1]
         share_a, share_b = a[:, :1] / weight, b[:, :1] / weight
         combined = a * share_a + b * share_b
-        combined[:, 2:5] = a[:, 2:5] * share_a**2 + b[:, 2:5] * share_b**2
-        combined[:, 0] = weight[:, 0]
-        combined[:, 6] = a[:, 6] + b[:, 6]
-        return Means(pd.DataFrame(combined, index=index.set_names(_KEY), columns=_MEANS))
+        variances = slice(NOISE_VARIANCE, SCALE_VARIANCE + 1)
+        combined[:, variances] = a[:, variances] * share_a**2 + b[:, variances] * share_b**2
+        combined[:, _WEIGHT] = weight[:, 0]
+        combined[:, _N] = a[:, _N] + b[:, _N]
+        source, configuration = np.divmod(keys, _MOST_CONFIGURATIONS)
+        return Means(known.sources, source, configuration, combined)
+
+    def _with_sources(self, source_id: pd.Index) -> Means:
+        """The same with places for these sources, too."""
+        new = source_id[self.sources.get_indexer(source_id) < 0]
+        if not len(new):
+            return self
+        both = np.concatenate([self.sources.to_numpy(), new.to_numpy(dtype=object)])
+        sources = pd.Index(np.unique(both), dtype=object)
+        return replace(self, sources=sources, source=sources.get_indexer(self.sources)[self.source])
+
+
+def _keys(place: Integers, configuration: Integers | int) -> Integers:
+    """One number for each pair, which sort as the pairs do."""
+    return place * _MOST_CONFIGURATIONS + configuration
 
 
 def _kind_of(cell: Indices) -> Indices:
@@ -211,8 +248,9 @@ class Evidence:
 
     def with_points(self, points: Points, before: Means, after: Means) -> Evidence:
         """The evidence with the fluxes of another epoch, given the means before and after it."""
-        within = self._with(_from_means(points, before), _WITHIN)._with(_alike_after_all(points, after), _WITHIN)
-        return within._with(_between(points, after), _BETWEEN)._with(_first_two(points, before), _FIRST_TWO)
+        here = after.row_of(points.source_id, points.configuration)
+        within = self._with(_from_means(points, before), _WITHIN)._with(_alike_after_all(here, after), _WITHIN)
+        return within._with(_between(here, after), _BETWEEN)._with(_first_two(points, before), _FIRST_TWO)
 
     def _with(self, found: _Differences, kind: int) -> Evidence:
         noise, floors = found.noise[:, None], found.floor.sum(axis=1)
@@ -231,62 +269,60 @@ class Evidence:
 
 def _from_means(points: Points, before: Means) -> _Differences:
     """Of fluxes from the mean of the earlier ones in the same configuration."""
-    known, old = before.of(points.keys)
+    known, old = before.of(points.source_id, points.configuration)
     points = points.take(known)
     radius = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
     square = points.flux**2
-    floor = radius_weights(radius) * square[:, None] + radius_weights(old[:, 5]) * old[:, 3:4]
-    scale = points.scale_err**2 * square + old[:, 4]
-    return _Differences(points.flux - old[:, 1], points.err**2 + old[:, 2], floor, 0.0 * floor, scale, radius)
+    floor = radius_weights(radius) * square[:, None] + radius_weights(old[:, RADIUS]) * old[:, FLOOR_VARIANCE, None]
+    noise, scale = points.err**2 + old[:, NOISE_VARIANCE], points.scale_err**2 * square + old[:, SCALE_VARIANCE]
+    return _Differences(points.flux - old[:, MEAN], noise, floor, 0.0 * floor, scale, radius)
 
 
 def _first_two(points: Points, before: Means) -> _Differences:
     """Of fluxes in the second image of a pointing from those in the first."""
     second = points.take(points.configuration % 2 == 1)
-    second = second.take(~before.of(second.keys)[0])
+    second = second.take(before.row_of(second.source_id, second.configuration) < 0)
     return _from_means(replace(second, configuration=second.configuration - 1), before)
 
 
-def _between(points: Points, after: Means) -> _Differences:
+def _between(here: Indices, after: Means) -> _Differences:
     """Of the means of two configurations of a source: of those that now have enough fluxes, from the latest other.
+
+    They are those in rows ``here``, which another flux was just added to.
 
     The other one has no more to wait for, however few it has: the first image of a pointing may be alone in its own.
     """
-    rows = after.rows
-    n = rows["n"].to_numpy()
-    here = rows.index.get_indexer(points.keys)
+    rows, source, number = after.columns, after.source, after.configuration
+    n = rows[:, _N]
     here = here[n[here] == _COMPARED_AT]
     # Sorted by source, then configuration: the other one that was there before stands one row up, or two where the
     # second image of a pointing stands between.
-    source, number = (rows.index.get_level_values(level).to_numpy() for level in (0, 1))
     up = here - 1
     single = (up > 0) & (number[up] % 2 == 1) & (n[up] == 1.0)
     up = np.where(single & (number[up - 1] == number[up] - 1) & (source[up - 1] == source[up]), up - 1, up)
     fits = (up >= 0) & (source[up] == source[here])
     here, up = here[fits], up[fits]
-    found = _of_rows(rows.to_numpy()[here], rows.to_numpy()[up])
-    step = radius_weights(rows["radius"].to_numpy()[here]) * rows["mean"].to_numpy()[here, None] ** 2
-    other = radius_weights(rows["radius"].to_numpy()[up]) * rows["mean"].to_numpy()[up, None] ** 2
-    return replace(found, step=step + other)
+    step, other = (radius_weights(rows[at, RADIUS]) * rows[at, MEAN, None] ** 2 for at in (here, up))
+    return replace(_of_rows(rows[here], rows[up]), step=step + other)
 
 
-def _alike_after_all(points: Points, after: Means) -> _Differences:
-    """Of the fluxes in the second image of a pointing from the mean of the first and, now, the third.
+def _alike_after_all(here: Indices, after: Means) -> _Differences:
+    """Of the fluxes in the second image of a pointing from the mean of the first and, now, the third, in rows ``here``.
 
     The third image joined the first, not the second, which so was no other configuration.
     """
-    rows, n = after.rows, after.rows["n"].to_numpy()
-    here = rows.index.get_indexer(points.keys)
-    source, number = (rows.index.get_level_values(level).to_numpy() for level in (0, 1))
+    rows, source, number = after.columns, after.source, after.configuration
+    n = rows[:, _N]
     here = here[(n[here] == 2.0) & (number[here] % 2 == 0) & (here + 1 < len(rows))]
     here = here[(source[here + 1] == source[here]) & (number[here + 1] == number[here] + 1) & (n[here + 1] == 1.0)]
-    return _of_rows(rows.to_numpy()[here + 1], rows.to_numpy()[here])
+    return _of_rows(rows[here + 1], rows[here])
 
 
 def _of_rows(a: Floats, b: Floats) -> _Differences:
-    """Of the means a from the means b, without steps; rows of `Means`."""
-    floor = radius_weights(a[:, 5]) * a[:, 3:4] + radius_weights(b[:, 5]) * b[:, 3:4]
-    return _Differences(a[:, 1] - b[:, 1], a[:, 2] + b[:, 2], floor, 0.0 * floor, a[:, 4] + b[:, 4], a[:, 5])
+    """Of the means a from the means b, without steps; columns of `Means`."""
+    floor, other = (radius_weights(one[:, RADIUS]) * one[:, FLOOR_VARIANCE, None] for one in (a, b))
+    noise, scale = a[:, NOISE_VARIANCE] + b[:, NOISE_VARIANCE], a[:, SCALE_VARIANCE] + b[:, SCALE_VARIANCE]
+    return _Differences(a[:, MEAN] - b[:, MEAN], noise, floor + other, 0.0 * floor, scale, a[:, RADIUS])
 
 
 @dataclass(frozen=True)

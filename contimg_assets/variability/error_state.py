@@ -46,7 +46,6 @@ from contimg_assets.variability.error_model import ErrorModel, ErrorTerms, in_im
 
 STATE_TABLES: tuple[TableSchema, ...] = (ERROR_MODEL, CONFIGURATIONS, ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
 BAND_TABLES: tuple[TableSchema, ...] = (BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS)
-_KEY = ["source_id", "configuration"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class ErrorState:
     @property
     def means(self) -> pd.DataFrame:
         """Rows of ERROR_MEANS, those of each kind of flux by source and configuration."""
-        kinds = [one.means.rows.reset_index().assign(flux_kind=kind) for kind, one in self.kinds.items()]
+        kinds = [one.means.rows.assign(flux_kind=kind) for kind, one in self.kinds.items()]
         return pd.concat(kinds, ignore_index=True)[ERROR_MEANS.names]
 
     def with_means(self, rows: pd.DataFrame) -> ErrorState:
@@ -114,11 +113,8 @@ class ErrorState:
         ----------
         rows : of ERROR_MEANS, those of each kind of flux sorted by source and configuration
         """
-        kinds = {}
-        for kind, one in self.kinds.items():
-            own = rows[rows["flux_kind"] == kind].drop(columns="flux_kind")
-            kinds[kind] = replace(one, means=Means(own.set_index(_KEY)) if len(own) else Means.none())
-        return replace(self, kinds=kinds)
+        means = {kind: Means.of_rows(rows[rows["flux_kind"] == kind]) for kind in self.kinds}
+        return replace(self, kinds={kind: replace(one, means=means[kind]) for kind, one in self.kinds.items()})
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
@@ -151,10 +147,8 @@ class ErrorState:
         kinds = {}
         for kind in FLUX_KINDS:
             means = tables[ERROR_MEANS.name]
-            means = means[means["flux_kind"] == kind].drop(columns="flux_kind")
-            rows = means.set_index(_KEY) if len(means) else Means.none().rows
             evidence = _evidence_of(kind, tables[ERROR_COUNTS.name], tables[ERROR_SUMS.name])
-            kinds[kind] = _Kind(Means(rows), evidence)
+            kinds[kind] = _Kind(Means.of_rows(means[means["flux_kind"] == kind]), evidence)
         of_bands, counts, sums = (tables.get(schema.name, schema.empty()) for schema in BAND_TABLES)
         bands = {
             str(band): {kind: _evidence_of(kind, rows, sums[sums["band"] == band]) for kind in FLUX_KINDS}
@@ -236,7 +230,7 @@ def add_epoch(
 
 def bands_of(source_id: Iterable[str]) -> set[str]:
     """The bands that sources are named with."""
-    return {name.partition("@")[2] for name in source_id} - {""}
+    return {name.partition("@")[2] for name in pd.unique(pd.Series(source_id, dtype=object))} - {""}
 
 
 def _with_bands(
@@ -370,6 +364,8 @@ def _points(fluxes: pd.DataFrame, kind: str) -> tuple[Points, pd.Index]:
     flux, err = numbers(f"flux_{kind}"), numbers(f"flux_{kind}_err")
     usable: Flags = np.isfinite(flux) & np.isfinite(err) & (flux > 0) & (err > 0)
     nothing: Integers = np.zeros(int(usable.sum()), np.int64)
-    source, image = (pd.Index(fluxes[name].to_numpy(dtype=object)[usable]) for name in ("source_id", "image"))
+    # As objects: each of them is looked up in indices of objects several times.
+    texts = (fluxes[name].to_numpy(dtype=object)[usable] for name in ("source_id", "image"))
+    source, image = (pd.Index(text, dtype=object) for text in texts)
     scale_err, radius = numbers("flux_scale_err"), numbers("radius")
     return Points(source, nothing, flux[usable], err[usable], scale_err[usable], radius[usable]), image

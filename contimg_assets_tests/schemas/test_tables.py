@@ -31,6 +31,7 @@ from contimg_assets.schemas.tables import (
     as_position,
     as_values,
     require,
+    rows_among,
     stand_among,
     unit_of,
     with_columns,
@@ -377,3 +378,15 @@ def test_what_stands_among_others_is_what_pandas_says(kind: Any) -> None:
         assert stand_among(column, among).tolist() == column.isin(among).tolist()
     assert stand_among(pd.Index(column), pd.Index(["a"])).tolist() == [False, False, True, False, False, False]
     assert stand_among(pd.Series([1, 2]), pd.Series([2.0])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["str", object, "category"])
+def test_rows_among_others_are_what_pandas_says(kind: Any) -> None:
+    column = pd.Series(["b", None, "a", "é", "", "b"]).astype(kind)
+    for values in ([], ["a", ""], ["b", None], ["é", "nowhere", "b"]):
+        keys = pd.Series(values, dtype=object).astype(kind)
+        assert rows_among(column, keys).tolist() == pd.Index(keys).get_indexer(pd.Index(column)).tolist()
+    assert rows_among(pd.Index(["c", "a"]), pd.Series(["a", "b", "c"])).tolist() == [2, 0]
+    assert rows_among(pd.Series([3, 1]), pd.Series([1, 2])).tolist() == [-1, 0]
+    with pytest.raises(pd.errors.InvalidIndexError):
+        rows_among(column, pd.Series(["a", "a"]).astype(kind))

@@ -160,7 +160,9 @@ def test_partitions_are_read_again_after_any_process_changed_them(tmp_path, monk
     with open_instance(tmp_path) as one, open_instance(tmp_path) as other:
         other.add_dynamic_partitions("epoch", ["a", "b"])
         assert one.get_dynamic_partitions("epoch") == ["a", "b"]
+        assert one.has_dynamic_partition("epoch", "b") and not one.has_dynamic_partition("epoch", "c")
         other.delete_dynamic_partition("epoch", "b")
+        assert not one.has_dynamic_partition("epoch", "b") and not one.has_dynamic_partition("night", "a")
         other.add_dynamic_partitions("epoch", ["c"])
         assert one.get_dynamic_partitions("epoch") == ["a", "c"]
         one.add_dynamic_partitions("epoch", ["d"])
@@ -170,6 +172,7 @@ def test_partitions_are_read_again_after_any_process_changed_them(tmp_path, monk
             ("a", "c", "d"),
             (),
         }
+        assert one.has_dynamic_partition("epoch", "d")
         assert read.call_count == 1
     assert not _held(tmp_path)
 
