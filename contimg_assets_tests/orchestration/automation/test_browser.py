@@ -30,7 +30,6 @@ from contimg_assets_tests.projects import draw
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.slow,
     pytest.mark.skipif(
         not (shutil.which("chromium") and shutil.which("chromedriver")),
         reason="no chromium or chromedriver here: apt-get install chromium chromium-driver",
