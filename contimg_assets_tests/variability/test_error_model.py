@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from contimg_assets.config import Variability
 from contimg_assets.schemas.error_model import ERROR_MODEL
-from contimg_assets.variability.error_evidence import median_ratios, misfits
-from contimg_assets.variability.error_model import RADIUS_NODES, SNR_NODES, ErrorModel, ErrorTerms
+from contimg_assets.variability.error_evidence import Means, Points, median_ratios, misfits
+from contimg_assets.variability.error_model import PLAIN, RADIUS_NODES, SNR_NODES, ErrorModel, ErrorTerms
 from contimg_assets.variability.error_state import ErrorState, add_epoch, constant_fluxes_of
 from contimg_assets.variability.statistics import total_error, variability_table
 
@@ -198,6 +198,31 @@ def test_state_is_the_same_after_it_was_stored_and_whatever_the_order_of_rows() 
         ErrorState.empty().version
         == ErrorState.of_tables({name: table.to_pandas() for name, table in ErrorState.empty().tables.items()}).version
     )
+
+
+_FLUX = st.tuples(st.sampled_from("acbé"), st.integers(0, 2), st.floats(1.0, 100.0), st.floats(0.1, 2.0))
+
+
+@given(st.lists(st.lists(_FLUX, max_size=4, unique_by=lambda flux: flux[0]), max_size=4))
+def test_means_are_weighted_by_source_and_configuration_in_any_order(epochs: list[list[tuple]]) -> None:
+    means = Means.none()
+    for epoch in epochs:
+        source, number, flux, err = zip(*epoch, strict=True) if epoch else ((), (), (), ())
+        nothing = np.zeros(len(epoch))
+        fluxes = np.array(flux, float), np.array(err, float)
+        points = Points(pd.Index(source, dtype=object), np.array(number, int), *fluxes, nothing, nothing)
+        means = means.with_points(points, PLAIN)
+    every = pd.DataFrame([one for epoch in epochs for one in epoch], columns=["source", "configuration", "flux", "err"])
+    every = every.assign(weight=every["err"] ** -2.0, weighted=every["flux"] * every["err"] ** -2.0)
+    expected = every.groupby(["source", "configuration"])[["weight", "weighted"]].sum()
+    rows = means.rows
+    assert list(zip(rows["source_id"], rows["configuration"], strict=True)) == list(expected.index)
+    assert rows["mean"].to_numpy() == pytest.approx((expected["weighted"] / expected["weight"]).to_numpy())
+    assert means.row_of(rows["source_id"], rows["configuration"].to_numpy()).tolist() == list(range(len(rows)))
+    asked = pd.Index(["b", "nowhere", "a"], dtype=object)
+    there = [(name, 1) in expected.index for name in asked]
+    assert means.of(asked, 1)[0].tolist() == there
+    pd.testing.assert_frame_equal(Means.of_rows(rows).rows, rows)
 
 
 def test_epoch_without_fluxes_changes_nothing_but_the_number_of_images() -> None:
