@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contimg_assets.planning import CostModel, Measured, Plan, SurveySize
 
 # Beyond so many times the detections of the largest measured survey no plan was compared with a run.
-_COMPARED_UP_TO = 10.0
+_COMPARED_UP_TO = 6.5
 
 
 @command(app)
@@ -140,7 +140,7 @@ def _sentences(plan: Plan) -> list[str]:
         lines.append(f"So far plans were within {VALIDATED_WITHIN:.0%} of real runs (docs/scale.md).")
     else:
         lines.append(
-            f"Plans were compared with real runs up to {_COMPARED_UP_TO:.0f} times (within {VALIDATED_WITHIN:.0%}); "
+            f"Plans were compared with real runs up to {_COMPARED_UP_TO:g} times (within {VALIDATED_WITHIN:.0%}); "
             "beyond that nothing was compared."
         )
     return lines

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from contimg_assets.errors import ComputeError
@@ -93,7 +93,7 @@ def _run(folder: Path) -> dict[str, float]:
     return told | _sizes(folder)
 
 
-def _sizes(folder: Path) -> Mapping[str, float]:
+def _sizes(folder: Path) -> dict[str, float]:
     """Bytes of what a run leaves, by kind."""
 
     def sizes_of(pattern: str) -> list[float]:
@@ -110,12 +110,14 @@ def _sizes(folder: Path) -> Mapping[str, float]:
 def _measure(folder: Path) -> dict[str, float]:
     """Bring a project up to date in this process; what it took since this process began."""
     from contimg_assets.config import FILE_NAME, load_config
+
+    config = load_config(folder / FILE_NAME)
     from contimg_assets.orchestration.runs.in_process import bring_up_to_date
     from contimg_assets.orchestration.runs.instance import open_instance
     from contimg_assets.pipeline.executors import timing_tasks
     from contimg_assets.pipeline.project import Project
 
-    project = Project(load_config(folder / FILE_NAME))
+    project = Project(config)
     with open_instance(folder) as instance, timing_tasks() as shared:
         report = bring_up_to_date(project, instance)
     if not report.complete:

@@ -20,7 +20,7 @@ from contimg_assets.planning.costs import DATABASE_CACHE_BYTES
 TRUE = {
     "processor_s": {"run": 7.5, "epoch": 0.4, "image": 0.045, "detection": 1.6e-4},
     "shared_s": {"epoch": 0.2, "image": 0.02, "detection": 8e-5},
-    "memory_bytes": {"run": 3.8e8, "epoch_detection": 9e3, "detection": 900.0},
+    "memory_bytes": {"run": 3.8e8},
     "store_bytes": {"epoch": 1.5e5, "image": 8e3, "source": 10.0, "detection": 970.0},
     "database_bytes": {"run": 5e5, "source": 1.1e3, "detection": 900.0},
     "dagster_bytes": {"run": 1.2e6, "epoch": 8e4, "image": 3e3},
@@ -28,8 +28,9 @@ TRUE = {
 
 
 def costs_of(size: SurveySize) -> dict[str, float]:
-    """As a system says them: with what SQLite keeps in memory."""
+    """As a system says them: with rows in memory, and what SQLite keeps of the database."""
     costs = {name: float(size.terms(tuple(terms)) @ np.array(list(terms.values()))) for name, terms in TRUE.items()}
+    costs["memory_bytes"] += 11e3 * size.epoch_detections + 450.0 * size.n_detections
     costs["memory_bytes"] += min(costs["database_bytes"], DATABASE_CACHE_BYTES)
     return costs
 
@@ -80,7 +81,7 @@ def test_helpers_take_over_what_they_can_and_hold_an_epoch_each() -> None:
     own = alone.costs["processor_s"] - alone.costs["shared_s"]
     assert alone.time_s == one.time_s == alone.costs["processor_s"]
     assert four.time_s == pytest.approx(own + alone.costs["shared_s"] / 4)
-    assert four.memory_bytes - alone.memory_bytes == pytest.approx(4 * (3.8e8 + 9e3 * 10_000))
+    assert four.memory_bytes - alone.memory_bytes == pytest.approx(4 * (3.8e8 + 11e3 * 10_000))
 
 
 def test_the_advised_number_of_workers_is_the_fewest_that_come_near_the_least_time() -> None:
