@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from contimg_assets.catalogs import fetch as remote
-from contimg_assets.catalogs.store import build_catalog, catalog_file, stored_schema
+from contimg_assets.catalogs.hats import is_hats
+from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, stored_schema
 from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
@@ -89,9 +90,9 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
         )
     changed = _with_entry(text, name, entry)
     checked = _checked(config_file, changed, name, others=set(config.catalogs))
-    n_rows: int = build_catalog(name, checked, config_file.parent).num_rows
+    catalog = ReferenceCatalog(name, build_catalog(name, checked, config_file.parent))
     _replace(config_file, changed)
-    return n_rows
+    return len(catalog)
 
 
 def remove_catalog(config_file: Path, name: str) -> None:
@@ -155,19 +156,20 @@ def list_catalogs(config: Config) -> pd.DataFrame:
     for name, settings in sorted(config.catalogs.items()):
         stored = catalog_file(config, name)
         schema = stored_schema(stored)
-        n_rows = pq.read_metadata(stored).num_rows if schema is not None else None
         described = described_values(schema) if schema is not None else {}
+        # Rows of a catalog in HATS are not in the store.
+        n_rows = described.get("n_rows", pq.read_metadata(stored).num_rows) if schema is not None else None
         rows.append(
             {
                 "name": name,
                 "preset": settings.preset,
                 "path": str(config.catalog_path(name)),
-                "exists": config.catalog_path(name).is_file(),
+                "exists": config.catalog_path(name).is_file() or is_hats(config.catalog_path(name)),
                 "freq_mhz": settings.freq_mhz,
                 "beam_arcsec": settings.beam_arcsec,
                 "epoch_mjd": settings.epoch_mjd,
                 "materialized": schema is not None,
-                "n_rows": n_rows,
+                "n_rows": None if n_rows is None else int(n_rows),
                 "version": described.get("version"),
             }
         )

@@ -33,7 +33,7 @@ CommentOption = Annotated[str | None, typer.Option(help="Why")]
 @command(catalog_app, "add")
 def add(
     name: Annotated[str, typer.Argument(help="Name to give it; a survey's name implies its preset")],
-    file: Annotated[Path, typer.Argument(help="FITS, VOTable, CSV, Parquet or SQLite file")],
+    file: Annotated[Path, typer.Argument(help="FITS, VOTable, CSV, Parquet or SQLite file, or folder in HATS")],
     preset: Annotated[str | None, typer.Option(help="Survey whose columns, frequency and errors apply")] = None,
     freq_mhz: Annotated[float | None, typer.Option(help="Frequency of its fluxes [MHz]")] = None,
     beam_arcsec: Annotated[float | None, typer.Option(help="Resolution, FWHM [arcsec]")] = None,

@@ -21,7 +21,9 @@ class CatalogConfig(Section):
     preset: str | None = Field(
         None, description="Survey whose columns, frequency, beam and errors apply where not given (nvss, first, ...)"
     )
-    path: Path = Field(description="FITS, VOTable, CSV, Parquet or SQLite file")
+    path: Path = Field(
+        description="FITS, VOTable, CSV, Parquet or SQLite file, or folder of a catalog or collection in HATS"
+    )
     table: str | None = Field(
         None, description="Number or name of the table in files that hold several; the first with positions if empty"
     )
