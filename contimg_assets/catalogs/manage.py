@@ -20,6 +20,7 @@ from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.files import replacing, writing_to
+from contimg_assets.files.urls import is_url
 from contimg_assets.schemas.described import described_values
 
 _EMPTY = re.compile(r"\A((?:[ \t]*(?:#.*|---[ \t]*)?\n)*)[ \t]*\{\s*\}[ \t]*(?:\n|\Z)(?=\s*(?:#.*\s*)*\Z)")
@@ -46,7 +47,7 @@ class CatalogSettings(TypedDict, total=False):
     columns: Mapping[str, Mapping[str, str]] | None
 
 
-def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[CatalogSettings]) -> int:
+def add_catalog(config_file: Path, name: str, file: Path | str, **settings: Unpack[CatalogSettings]) -> int:
     """Write a catalog into the configuration file, after reading it whole to see that it is usable.
 
     The rest of the file, comments included, stays as it is.
@@ -55,7 +56,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     ----------
     config_file : written if it does not exist
     name : of the catalog, in any case; that of a preset implies the preset
-    file : the catalog's file; stored relative to the configuration's folder where it lies inside it
+    file : the catalog's file, stored relative to the configuration's folder where it lies inside it; or a URL
     settings : preset, freq_mhz, beam_arcsec, position_err_arcsec, columns: see `CatalogConfig`
 
     Returns
@@ -77,10 +78,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
         raise ConfigError(
             f"{config_file}: catalog {name!r} is there already; edit catalogs.{name} or take another name"
         )
-    path = file.absolute()
-    if path.is_relative_to(config_file.parent):
-        path = path.relative_to(config_file.parent)
-    given: dict[str, object] = {"path": str(path), **settings}
+    given: dict[str, object] = {"path": _as_configured(file, config_file.parent), **settings}
     given["preset"] = settings.get("preset") or (name if name in PRESETS else None)
     given["columns"] = dict(settings.get("columns") or {}) or None
     entry = {key: given[key] for key in (*_ORDER, *given) if given.get(key) is not None}
@@ -93,6 +91,14 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     catalog = ReferenceCatalog(name, build_catalog(name, checked, config_file.parent))
     _replace(config_file, changed)
     return len(catalog)
+
+
+def _as_configured(file: Path | str, folder: Path) -> str:
+    """A catalog's file as the configuration names it."""
+    if is_url(file):
+        return str(file)
+    path = Path(file).absolute()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def remove_catalog(config_file: Path, name: str) -> None:
@@ -163,7 +169,7 @@ def list_catalogs(config: Config) -> pd.DataFrame:
             {
                 "name": name,
                 "preset": settings.preset,
-                "path": str(config.catalog_path(name)),
+                "path": settings.url or str(config.catalog_path(name)),
                 "exists": config.catalog_path(name).is_file() or is_hats(config.catalog_path(name)),
                 "freq_mhz": settings.freq_mhz,
                 "beam_arcsec": settings.beam_arcsec,

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contimg_assets.catalogs.copies import bring_here
 from contimg_assets.catalogs.hats import is_hats
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.catalogs.tiles import Tiles
@@ -55,8 +56,10 @@ def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
     Raises
     ------
     InputError
-        If the file is missing or unusable.
+        If the file is missing or unusable, or cannot be fetched.
     """
+    if config.url is not None:
+        bring_here(config.url, root / config.path)
     stated = {"name": name, "freq_mhz": repr(config.freq_mhz), "beam_arcsec": repr(config.beam_arcsec)}
     if is_hats(root / config.path):
         return _index_of_tiles(name, config.model_copy(update={"path": (root / config.path).absolute()}), stated)

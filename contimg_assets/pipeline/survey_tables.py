@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from contimg_assets.catalogs.copies import current_stamp, stamp_of
 from contimg_assets.catalogs.hats import is_hats, open_hats
 from contimg_assets.catalogs.store import TILES, ReferenceCatalog, build_catalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
@@ -61,20 +62,34 @@ def _epoch_scales(config: Config, store: EpochStore, database: ProductsDatabase)
 
 def missing_catalog(config: Config, name: str) -> str | None:
     """A sentence that says how to mend it, if the file of a configured catalog is not there."""
-    path = config.catalog_path(name)
+    path, url = config.catalog_path(name), config.catalogs[name].url
     if path.is_file() or is_hats(path):
         return None
+    if url is not None:
+        return _unreachable(url)
     if path.is_dir():
         return f"{path}: this folder of the catalog {name!r} is not in HATS; correct catalogs.{name}.path"
     return f"{path}: no such file for the catalog {name!r}; put it there, or correct catalogs.{name}.path"
 
 
+def _unreachable(url: str) -> str | None:
+    """A sentence that says why a file cannot be fetched; None if it can."""
+    try:
+        stamp_of(url)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def catalog_file_version(config: Config, name: str) -> str:
     """Version of the bytes of a configured catalog's file, and of the ReadMe that describes its columns.
 
-    Of a catalog in HATS: of where it lies, what it says of itself, and the sizes and times of its files.
+    Of a catalog in HATS: of where it lies, what it says of itself, and the sizes and times of its files. Of one at a
+    URL: what its server says of it; while it does not answer, that of the copy.
     """
-    path = config.catalog_path(name)
+    path, url = config.catalog_path(name), config.catalogs[name].url
+    if url is not None:
+        return current_stamp(url, path)
     if is_hats(path):
         try:
             return combine_versions(str(path), open_hats(path).stamp())

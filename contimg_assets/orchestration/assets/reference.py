@@ -27,7 +27,7 @@ def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.Asset
     source = dg.AssetSpec(
         catalog_file_key(name),
         group_name="inputs",
-        description=f"The file of the catalog {name!r} as configured: `{catalog.path}`.",
+        description=f"The file of the catalog {name!r} as configured: `{catalog.url or catalog.path}`.",
         kinds={"file"},
     )
 
