@@ -104,10 +104,10 @@ def bring_here(url: str, file: Path) -> None:
         return
     with writing_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Without its stamp a copy counts for nothing: it is written last.
-        _stamp_file(file).unlink(missing_ok=True)
         with replacing(file) as temporary:
             _download(url, temporary)
+            # Without its stamp a copy counts for nothing: it is written last.
+            _stamp_file(file).unlink(missing_ok=True)
         replace_text(_stamp_file(file), wanted)
 
 

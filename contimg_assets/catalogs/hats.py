@@ -1,8 +1,8 @@
 """Catalogs in HATS: Parquet files by tile of the sky, of which no more are opened than a part of the sky needs.
 
-The layout is that of the HATS standard (IVOA note of the LINCC Frameworks, https://hats.readthedocs.io): a folder with
-``hats.properties``, ``partition_info.csv`` and ``dataset/Norder=K/Dir=D/Npix=N.parquet``; or a collection, whose
-``collection.properties`` names such a folder. It is read here without any package of its own.
+The layout is that of HATS (https://hats.readthedocs.io): a folder with ``hats.properties``, ``partition_info.csv`` and
+``dataset/Norder=K/Dir=D/Npix=N.parquet``; or a collection, whose ``collection.properties`` names such a folder. It is
+read here without any package of its own.
 
 Belongs here: what lies where, which tiles are near, and the version. Does not belong here: what the columns mean, which
 is read as of any other file.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from contimg_assets.sky.arrays import Flags, Indices, Integers
 from contimg_assets.sky.cells import FINEST_ORDER, neighborhood, order_of_radius
 
 _COLLECTION, _PROPERTIES = "collection.properties", ("hats.properties", "properties")
-_PARTITIONS = "partition_info.csv"
+_PARTITIONS, _SUFFIX = "partition_info.csv", "hats_npix_suffix"
 _TABLES = ("object", "source")
 _FILES_PER_FOLDER = 10_000
 # Of a Parquet file: how long its footer is, and the magic number.
@@ -80,7 +80,7 @@ class HatsCatalog:
         """
         order, pixel = int(self.orders[tile]), int(self.pixels[tile])
         folder = self.folder / "dataset" / f"Norder={order}" / f"Dir={pixel - pixel % _FILES_PER_FOLDER}"
-        suffix = self.properties.get("hats_npix_suffix", ".parquet")
+        suffix = self.properties.get(_SUFFIX, ".parquet")
         one = folder / f"Npix={pixel}{suffix}"
         files = sorted(one.glob("*.parquet")) if suffix == "/" else [one]
         if not files or not files[0].is_file():
@@ -116,7 +116,8 @@ class HatsCatalog:
         InputError
             If a file that the catalog lists is not there.
         """
-        digest = self._described()
+        digest = self._digest_of_tiles()
+        digest.update(repr(sorted(self.properties.items())).encode())
         for file in self._all_files():
             found = file.stat()
             digest.update(f"{file.name} {found.st_size} {found.st_mtime_ns}".encode())
@@ -130,17 +131,13 @@ class HatsCatalog:
         InputError
             If a file that the catalog lists is not there, or cannot be read.
         """
-        digest = hashlib.blake2b(digest_size=8)
-        digest.update(np.stack([self.orders, self.pixels]).astype("<i8").tobytes())
+        digest = self._digest_of_tiles()
         for file in self._all_files():
             digest.update(_footer(file))
         return digest.hexdigest()
 
-    def _described(self) -> hashlib.blake2b:
-        digest = hashlib.blake2b(digest_size=8)
-        digest.update(repr(sorted(self.properties.items())).encode())
-        digest.update(np.stack([self.orders, self.pixels]).astype("<i8").tobytes())
-        return digest
+    def _digest_of_tiles(self) -> hashlib.blake2b:
+        return hashlib.blake2b(np.stack([self.orders, self.pixels]).astype("<i8").tobytes(), digest_size=8)
 
     def _all_files(self) -> Iterator[Path]:
         for tile in range(len(self)):
@@ -180,6 +177,9 @@ def open_hats(path: Path) -> HatsCatalog:
         raise InputError(
             f"{path}: this is a HATS table of type {kind!r}, and a reference catalog is of type {' or '.join(_TABLES)}"
         )
+    suffix = properties.get(_SUFFIX, "/")
+    if suffix != "/" and PurePath(suffix).name != suffix:
+        raise InputError(f"{file}: {_SUFFIX} is {suffix!r}, which is no end of a file's name; copy the catalog again")
     orders, pixels = _partitions(folder)
     first = pixels << 2 * (FINEST_ORDER - orders)
     in_order = np.argsort(first, kind="stable")

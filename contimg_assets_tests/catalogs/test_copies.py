@@ -142,6 +142,23 @@ def test_a_catalog_that_was_never_fetched_is_missed_in_a_sentence(config: Config
     assert "not reachable" in table.problem
 
 
+def test_a_transfer_that_breaks_off_leaves_the_copy_of_before(
+    config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = config.catalog_path("sky").read_bytes()
+    server.etag = '"two"'
+    # The server says that there is more than it sends.
+    monkeypatch.setattr(Handler, "copyfile", lambda self, source, target: target.write(source.read()[:100]))
+    with pytest.raises(InputError, match=r"not reachable|bytes arrived"):
+        make(config)
+    assert config.catalog_path("sky").read_bytes() == before
+    server.shutdown()
+    server.server_close()
+    # It still counts while nobody answers.
+    assert missing_catalog(config, "sky") is None
+    assert make(config) is not None
+
+
 def test_a_copy_that_was_not_finished_is_made_again(config: Config, server: Server) -> None:
     copy = config.catalog_path("sky")
     copy.write_bytes(b"half")

@@ -248,9 +248,15 @@ def _led_away(folder: Path) -> None:
     (folder / "collection.properties").write_text("hats_primary_table_url=../elsewhere\n")
 
 
+def _suffix_that_leads_away(folder: Path) -> None:
+    file = folder / "hats.properties"
+    file.write_text(file.read_text().replace("=.parquet", "=/../../../elsewhere.parquet"))
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
+        (_suffix_that_leads_away, "which is no end of a file's name"),
         (_without_list, "partition_info.csv: no such file, which lists the tiles of a catalog in HATS"),
         (_list_of_nothing, "it lists no tile; the catalog is empty"),
         (_list_off_the_sky, "row 2: there is no tile Norder=1, Npix=48 on the sky"),
