@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contimg_assets.planning import CostModel, Measured, Plan, SurveySize
 
 # Beyond so many times the detections of the largest measured survey no plan was compared with a run.
-_COMPARED_UP_TO = 6.5
+_COMPARED_UP_TO = 9.3
 
 
 @command(app)

@@ -19,7 +19,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.sky.arrays import Floats
 
 VALIDATED_WITHIN = 0.25
-"""Relative error of plans for surveys of up to six times as many detections as the measured ones (docs/scale.md)."""
+"""Relative error of plans for surveys of up to nine times as many detections as the measured ones (docs/scale.md)."""
 
 # Terms: the run, epochs, images of all epochs, detections of one epoch, sources, detections of all epochs.
 _TERMS = ("run", "epoch", "image", "epoch_detection", "source", "detection")
@@ -42,8 +42,8 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 ROW_MEMORY_BYTES: Mapping[str, float] = MappingProxyType({"epoch_detection": 11_000.0, "detection": 450.0})
 """Memory for each detection of one epoch, while its stages are made, and for each of all epochs.
 
-Small surveys hardly show it, and it is the same on all machines: from runs of 23,000 to 340,000 detections, in
-5 to 40 epochs, whose peaks it gives within 7 % (docs/scale.md).
+Small surveys hardly show it, and it is the same on all machines: from runs of 23,000 to 505,000 detections, in
+5 to 64 epochs, whose peaks it gives within 7 % (docs/scale.md).
 """
 DATABASE_CACHE_BYTES = 128 << 20
 """What SQLite keeps of the database at most, as `database.engine` asks it to."""
