@@ -30,6 +30,7 @@ STOREYS: Mapping[str, tuple[str, ...]] = {
         "crossmatch",
         "ingest",
         "photometry",
+        "planning",
         "polarization",
         "reading",
         "simulate",

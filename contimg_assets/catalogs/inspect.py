@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.catalogs.formats import dialect_of
+from contimg_assets.catalogs.hats import is_hats, open_hats
 from contimg_assets.catalogs.read import MOTIONS_IN, OpenedCatalog, moves, open_catalog, table_of
 from contimg_assets.catalogs.read import UNITS as REFERENCE_UNITS
 from contimg_assets.catalogs.store import ReferenceCatalog
@@ -197,8 +198,19 @@ def inspect_reference(path: Path, config: CatalogConfig) -> Inspection:
         rows.num_rows + sum(left_out.values()),
         left_out,
         rows.slice(0, _FIRST).to_pandas().drop(columns="healpix_29"),
-        warnings=tuple(_warnings(opened, missing, config)),
+        warnings=(*_of_tiles(path), *_warnings(opened, missing, config)),
     )
+
+
+def _of_tiles(path: Path) -> list[str]:
+    """What is to be known of a catalog in HATS, of which one tile was read."""
+    if not is_hats(path):
+        return []
+    hats = open_hats(path)
+    return [
+        f"a catalog in HATS with {len(hats)} tiles and {hats.n_rows} rows, of which the first tile was read here; the "
+        "others are read where images need them"
+    ]
 
 
 def _assumed(ours: str) -> str:

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from contimg_assets.catalogs import fetch as remote
-from contimg_assets.catalogs.store import build_catalog, catalog_file, stored_schema
+from contimg_assets.catalogs.hats import is_hats
+from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, stored_schema
 from contimg_assets.config import CatalogConfig, Config, load_config
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.files import replacing, writing_to
+from contimg_assets.files.urls import is_url
 from contimg_assets.schemas.described import described_values
 
 _EMPTY = re.compile(r"\A((?:[ \t]*(?:#.*|---[ \t]*)?\n)*)[ \t]*\{\s*\}[ \t]*(?:\n|\Z)(?=\s*(?:#.*\s*)*\Z)")
@@ -45,7 +47,7 @@ class CatalogSettings(TypedDict, total=False):
     columns: Mapping[str, Mapping[str, str]] | None
 
 
-def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[CatalogSettings]) -> int:
+def add_catalog(config_file: Path, name: str, file: Path | str, **settings: Unpack[CatalogSettings]) -> int:
     """Write a catalog into the configuration file, after reading it whole to see that it is usable.
 
     The rest of the file, comments included, stays as it is.
@@ -54,7 +56,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
     ----------
     config_file : written if it does not exist
     name : of the catalog, in any case; that of a preset implies the preset
-    file : the catalog's file; stored relative to the configuration's folder where it lies inside it
+    file : the catalog's file, stored relative to the configuration's folder where it lies inside it; or a URL
     settings : preset, freq_mhz, beam_arcsec, position_err_arcsec, columns: see `CatalogConfig`
 
     Returns
@@ -76,10 +78,7 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
         raise ConfigError(
             f"{config_file}: catalog {name!r} is there already; edit catalogs.{name} or take another name"
         )
-    path = file.absolute()
-    if path.is_relative_to(config_file.parent):
-        path = path.relative_to(config_file.parent)
-    given: dict[str, object] = {"path": str(path), **settings}
+    given: dict[str, object] = {"path": _as_configured(file, config_file.parent), **settings}
     given["preset"] = settings.get("preset") or (name if name in PRESETS else None)
     given["columns"] = dict(settings.get("columns") or {}) or None
     entry = {key: given[key] for key in (*_ORDER, *given) if given.get(key) is not None}
@@ -89,9 +88,17 @@ def add_catalog(config_file: Path, name: str, file: Path, **settings: Unpack[Cat
         )
     changed = _with_entry(text, name, entry)
     checked = _checked(config_file, changed, name, others=set(config.catalogs))
-    n_rows: int = build_catalog(name, checked, config_file.parent).num_rows
+    catalog = ReferenceCatalog(name, build_catalog(name, checked, config_file.parent))
     _replace(config_file, changed)
-    return n_rows
+    return len(catalog)
+
+
+def _as_configured(file: Path | str, folder: Path) -> str:
+    """A catalog's file as the configuration names it."""
+    if is_url(file):
+        return str(file)
+    path = Path(file).absolute()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def remove_catalog(config_file: Path, name: str) -> None:
@@ -155,19 +162,20 @@ def list_catalogs(config: Config) -> pd.DataFrame:
     for name, settings in sorted(config.catalogs.items()):
         stored = catalog_file(config, name)
         schema = stored_schema(stored)
-        n_rows = pq.read_metadata(stored).num_rows if schema is not None else None
         described = described_values(schema) if schema is not None else {}
+        # Rows of a catalog in HATS are not in the store.
+        n_rows = described.get("n_rows", pq.read_metadata(stored).num_rows) if schema is not None else None
         rows.append(
             {
                 "name": name,
                 "preset": settings.preset,
-                "path": str(config.catalog_path(name)),
-                "exists": config.catalog_path(name).is_file(),
+                "path": settings.url or str(config.catalog_path(name)),
+                "exists": config.catalog_path(name).is_file() or is_hats(config.catalog_path(name)),
                 "freq_mhz": settings.freq_mhz,
                 "beam_arcsec": settings.beam_arcsec,
                 "epoch_mjd": settings.epoch_mjd,
                 "materialized": schema is not None,
-                "n_rows": n_rows,
+                "n_rows": None if n_rows is None else int(n_rows),
                 "version": described.get("version"),
             }
         )

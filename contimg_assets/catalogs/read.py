@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
+from contimg_assets.catalogs.hats import HatsCatalog, is_hats, open_hats
 from contimg_assets.catalogs.motions import Motions, motions, moved
 from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
@@ -125,6 +126,7 @@ class OpenedCatalog:
     frame, frame_told : of its positions, and what is said of it
     dialect : the survey's, where its columns are known
     n_tables : how many of the file's tables have positions, where nobody said which to read
+    may_be_empty : whether a file without a usable row is no fault, as of a tile of the sky
     """
 
     container: Container
@@ -135,6 +137,7 @@ class OpenedCatalog:
     dialect: Dialect | None
     config: CatalogConfig
     n_tables: int = 1
+    may_be_empty: bool = False
 
 
 def read_catalog(name: str, config: CatalogConfig, path: Path) -> tuple[pa.Table, int]:
@@ -172,6 +175,10 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     """
     if not path.exists():
         raise InputError(f"{path}: not readable (no such file); give the path of a catalog file")
+    if is_hats(path):
+        # All tiles have the same columns.
+        hats = open_hats(path)
+        return open_catalog(name, with_positions(config, hats), hats.files(0)[0], held)
     refuse_manifest(path)
     first = _FirstOf(config)
     container = _container(config, path, held, first)
@@ -194,6 +201,12 @@ def open_catalog(name: str, config: CatalogConfig, path: Path, held: ExitStack) 
     kind = dialect.survey if dialect is not None else finder.name if finder is not None else ""
     n_tables = 1 if config.table is not None else max(first.n_found, 1)
     return OpenedCatalog(container, kind, found, frame, told, dialect, config, n_tables)
+
+
+def with_positions(config: CatalogConfig, hats: HatsCatalog) -> CatalogConfig:
+    """The settings of a catalog, with the columns of positions that HATS names, unless others are configured."""
+    named = {ours: ColumnSource(column=theirs) for ours, theirs in hats.position_columns.items()}
+    return config.model_copy(update={"columns": {**named, **config.columns}})
 
 
 def _container(config: CatalogConfig, path: Path, held: ExitStack, known: _FirstOf) -> Container:
@@ -409,7 +422,7 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, di
         columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
     moving = _motions(opened, loaded)
     _into_icrs(columns, opened.frame)
-    if not len(loaded.lines):
+    if not len(loaded.lines) and not opened.may_be_empty:
         raise InputError(f"{path}: it has no row; look at it, and download it again")
     usable, left_out = _usable(name, opened, loaded, columns, path)
     kept = {ours: values[usable] for ours, values in columns.items()}
@@ -441,7 +454,7 @@ def _usable(
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     placed = np.isfinite(ra) & np.isfinite(dec)
     on_sky = placed & (np.abs(dec) <= 90.0)
-    if not on_sky.any():
+    if not on_sky.any() and not opened.may_be_empty:
         raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
     usable = on_sky & _unflagged(opened, loaded)
     counts = {
@@ -452,7 +465,7 @@ def _usable(
     for name, (values, reason) in _left_out(opened).items():
         others = usable & is_one_of(loaded.texts[name], values)
         usable, counts[reason] = usable & ~others, int(others.sum())
-    if not usable.any():
+    if not usable.any() and not opened.may_be_empty:
         raise InputError(f"{path}: the survey's flags leave no usable row; check the file")
     counts["the file ends in them"] = len(loaded.broken)
     return usable, {reason: count for reason, count in counts.items() if count}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contimg_assets.catalogs.copies import bring_here
+from contimg_assets.catalogs.hats import is_hats
 from contimg_assets.catalogs.read import read_catalog
+from contimg_assets.catalogs.tiles import Tiles
 from contimg_assets.config import CatalogConfig, Config, check_section, load_config
 from contimg_assets.errors import InputError
 from contimg_assets.files import reading_from, replacing, writing_to
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
 ROWS_PER_GROUP = 8192
+TILES = "tiles"
+"""Key of the metadata of a table that stands for a catalog in HATS: its settings as JSON, the folder among them."""
 
 
 def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
@@ -45,22 +50,36 @@ def build_catalog(name: str, config: CatalogConfig, root: Path) -> pa.Table:
     Returns
     -------
     Table whose schema metadata hold name, freq_mhz, beam_arcsec, version (of the content and of how it is used) and
-    n_without_position, so that it says what it is wherever it is stored.
+    n_without_position, so that it says what it is wherever it is stored. Of a catalog in HATS it has no rows: the
+    metadata say how its tiles are read when they are needed, and how many rows they have.
 
     Raises
     ------
     InputError
-        If the file is missing or unusable.
+        If the file is missing or unusable, or cannot be fetched.
     """
+    if config.url is not None:
+        bring_here(config.url, root / config.path)
+    stated = {"name": name, "freq_mhz": repr(config.freq_mhz), "beam_arcsec": repr(config.beam_arcsec)}
+    if is_hats(root / config.path):
+        return _index_of_tiles(name, config.model_copy(update={"path": (root / config.path).absolute()}), stated)
     table, n_without_position = read_catalog(name, config, root / config.path)
+    version = content_version(table, config.freq_mhz, config.beam_arcsec)
+    return describe(table, {**stated, "version": version, "n_without_position": str(n_without_position)})
+
+
+def _index_of_tiles(name: str, config: CatalogConfig, stated: Mapping[str, str]) -> pa.Table:
+    """What stands for a catalog in HATS: no rows, but where its tiles are and how they are read."""
+    tiles = Tiles(name, config)
+    tiles.check()
+    how = version_of_value(config.model_dump(mode="json", exclude={"path"}))
     return describe(
-        table,
+        REFERENCE.arrow.empty_table(),
         {
-            "name": name,
-            "freq_mhz": repr(config.freq_mhz),
-            "beam_arcsec": repr(config.beam_arcsec),
-            "version": content_version(table, config.freq_mhz, config.beam_arcsec),
-            "n_without_position": str(n_without_position),
+            **stated,
+            "version": combine_versions(tiles.hats.version(), how),
+            TILES: config.model_dump_json(),
+            "n_rows": str(tiles.hats.n_rows),
         },
     )
 
@@ -159,8 +178,11 @@ class ReferenceCatalog:
                 )
             values = described_values(schema)
         else:
-            self.table = _sorted_reference(source, name)
             values = described_values(source.schema) if isinstance(source, pa.Table) else {}
+            if TILES not in values:
+                self.table = _sorted_reference(source, name)
+        self._tiles = _tiles_of(name, values)
+        self._n_rows = int(values.get("n_rows", 0))
         freq = freq_mhz if freq_mhz is not None else values.get("freq_mhz")
         beam = beam_arcsec if beam_arcsec is not None else values.get("beam_arcsec")
         if freq is None or beam is None:
@@ -177,7 +199,8 @@ class ReferenceCatalog:
         Parameters
         ----------
         path : Path or str
-            FITS, VOTable, ECSV, CSV, Parquet or SQLite file; usual names of columns are known, units are converted.
+            FITS, VOTable, ECSV, CSV, Parquet or SQLite file, or the folder of a catalog in HATS; usual names of columns
+            are known, units are converted.
         name : str, optional
             Name of the catalog in the tables of matches; else the preset's, else the file's.
         **settings : object
@@ -187,7 +210,7 @@ class ReferenceCatalog:
         Returns
         -------
         ReferenceCatalog
-            In memory.
+            In memory; of a catalog in HATS each tile when it is needed.
 
         Raises
         ------
@@ -203,19 +226,28 @@ class ReferenceCatalog:
 
     def __getstate__(self) -> dict[str, object]:
         # Another process reads the file, of which it may need less.
-        read = {"table", "_groups"} if self.path is not None else set()
+        read = {"table", "_groups"} if self.path is not None or self._tiles is not None else set()
         return {name: value for name, value in self.__dict__.items() if name not in read}
 
     def __repr__(self) -> str:
         return f"ReferenceCatalog({self.name!r}, {self.freq_mhz:g} MHz, {self.beam_arcsec:g} arcsec, {self.version})"
 
     def __len__(self) -> int:
+        if self._tiles is not None:
+            return self._n_rows
         n_rows: int = pq.read_metadata(self.path).num_rows if self.path is not None else self.table.num_rows
         return n_rows
+
+    @property
+    def n_tiles_opened(self) -> int:
+        """Of a catalog in HATS, tiles that were read by this object so far; one that is needed again may be kept."""
+        return 0 if self._tiles is None else self._tiles.n_opened
 
     @cached_property
     def table(self) -> pa.Table:
         """The whole catalog, read when first asked for and kept."""
+        if self._tiles is not None:
+            return self._tiles.whole()
         assert self.path is not None
         # One chunk: rows are taken by index, and looking up chunks would cost more than taking.
         return pq.read_table(self.path, columns=self._columns).combine_chunks()
@@ -236,8 +268,8 @@ class ReferenceCatalog:
     def covering(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, radius_arcsec: float) -> tuple[pa.Table, Indices]:
         """A part of the catalog and the rows of it that lie in HEALPix cells within a radius of the positions.
 
-        Of a file, only the row groups needed are read. No row within the radius is missed; rows somewhat farther may be
-        among them, but whole cells are: counting them per cell is safe.
+        Of a file, only the row groups needed are read, and of a catalog in HATS the tiles. No row within the radius is
+        missed; rows somewhat farther may be among them, but whole cells are: counting them per cell is safe.
 
         Parameters
         ----------
@@ -258,11 +290,18 @@ class ReferenceCatalog:
         if order < 0:
             return self.table, np.arange(self.table.num_rows)
         flags = neighborhood(healpix_29(ra, dec), order)
-        table = self.table if self.path is None or "table" in self.__dict__ else self._read(flags, order)
+        table = self.table if self._is_at_hand else self._read(flags, order)
         return table, rows_in_cells(table.column("healpix_29").to_numpy(), flags, order)
 
+    @property
+    def _is_at_hand(self) -> bool:
+        """Whether the whole table is in memory."""
+        return "table" in self.__dict__
+
     def _read(self, flags: Flags, order: int) -> pa.Table:
-        """The row groups that hold any of the cells whose flag is set."""
+        """The row groups or tiles that hold any of the cells whose flag is set."""
+        if self._tiles is not None:
+            return self._tiles.near(flags, order)
         cells = np.flatnonzero(flags)
         low, high = coarser(self._groups.T, order)
         needed = np.searchsorted(cells, high, side="right") > np.searchsorted(cells, low, side="left")
@@ -301,7 +340,9 @@ class ReferenceCatalog:
             Whether there is.
         """
         column = "catalog_source_id"
-        if self.path is None or "table" in self.__dict__:
+        if self._tiles is not None:
+            return self._tiles.has(catalog_source_id)
+        if self._is_at_hand:
             return bool(pc.any(pc.equal(self.table.column(column), catalog_source_id)).as_py())
         wanted = pc.field(column) == catalog_source_id
         n_rows: int = pq.read_table(self.path, columns=[column], filters=wanted).num_rows
@@ -380,6 +421,11 @@ class ReferenceCatalog:
         result: pd.DataFrame = table.take(pa.array(inside)).to_pandas()
         result["separation_arcsec"] = separation[inside]
         return result
+
+
+def _tiles_of(name: str, values: Mapping[str, str]) -> Tiles | None:
+    """The tiles that a stored catalog's metadata name; None where its rows are in the table itself."""
+    return Tiles(name, CatalogConfig.model_validate_json(values[TILES])) if TILES in values else None
 
 
 def _columns_of(names: Collection[str]) -> TableSchema:

@@ -2,7 +2,7 @@
 
 # These modules register their commands, in the order that `contimg --help` lists them.
 from contimg_assets.cli import demo, products, annotations, plots, report, cutouts, web, images, epochs  # noqa: F401, I001
-from contimg_assets.cli import catalogs, compute, check  # noqa: F401
+from contimg_assets.cli import catalogs, compute, plan, check  # noqa: F401
 from contimg_assets.cli.app import main
 
 __all__ = ["main"]

@@ -33,7 +33,7 @@ CommentOption = Annotated[str | None, typer.Option(help="Why")]
 @command(catalog_app, "add")
 def add(
     name: Annotated[str, typer.Argument(help="Name to give it; a survey's name implies its preset")],
-    file: Annotated[Path, typer.Argument(help="FITS, VOTable, CSV, Parquet or SQLite file")],
+    file: Annotated[str, typer.Argument(help="FITS, VOTable, CSV, Parquet or SQLite file, its URL, or folder in HATS")],
     preset: Annotated[str | None, typer.Option(help="Survey whose columns, frequency and errors apply")] = None,
     freq_mhz: Annotated[float | None, typer.Option(help="Frequency of its fluxes [MHz]")] = None,
     beam_arcsec: Annotated[float | None, typer.Option(help="Resolution, FWHM [arcsec]")] = None,
@@ -46,6 +46,7 @@ def add(
     ] = None,
 ) -> None:
     """Write a catalog into contimg.yaml, after reading it to see that it is usable, and say what was taken."""
+    from contimg_assets.catalogs.copies import local_file
     from contimg_assets.catalogs.inspect import inspect_reference
     from contimg_assets.catalogs.manage import add_catalog
     from contimg_assets.catalogs.read import columns_taken, has_motions
@@ -62,14 +63,14 @@ def add(
         freq_mhz=freq_mhz,
         beam_arcsec=beam_arcsec,
         position_err_arcsec=position_err_arcsec,
-        positions_at_mjd=mjd if has_motions(file, table) else None,
+        positions_at_mjd=mjd if has_motions(local_file(file, config_file.parent), table) else None,
         table=table,
         frame=frame,
         columns=dict(_column(text) for text in column or ()),
     )
     config = load_config(config_file)
     found = inspect_reference(config.catalog_path(name), config.catalogs[name])
-    _tell_kind(file, found)
+    _tell_kind(config.catalog_path(name), found)
     taken = columns_taken(config.catalogs[name], config.catalog_path(name))
     for ours, theirs, unit, stated in taken.itertuples(index=False, name=None):
         shown = escape(f"{theirs} [{unit}]" if unit else str(theirs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,27 @@ from pydantic import Field, field_validator, model_validator
 from contimg_assets.config.frames import FrameName
 from contimg_assets.config.presets import with_preset
 from contimg_assets.config.section import ColumnSource, Section, check_columns
+from contimg_assets.files.urls import is_url
+from contimg_assets.identity.versions import version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
+
+COPIES = Path("catalogs") / "from_urls"
+"""Where copies of catalogs at URLs are kept in a project."""
 
 
 class CatalogConfig(Section):
     """One reference catalog. A preset fills in whatever is not given."""
 
-    added = frozenset({"frame", "positions_at_mjd", "min_matched_fraction"})
+    added = frozenset({"frame", "positions_at_mjd", "min_matched_fraction", "url"})
 
     preset: str | None = Field(
         None, description="Survey whose columns, frequency, beam and errors apply where not given (nvss, first, ...)"
     )
-    path: Path = Field(description="FITS, VOTable, CSV, Parquet or SQLite file")
+    path: Path = Field(
+        description="FITS, VOTable, CSV, Parquet or SQLite file, or folder of a catalog or collection in HATS; or a "
+        "URL (https://, s3://, gs:// ...) of such a file, which is copied into the project"
+    )
+    url: str | None = Field(None, description="Set where `path` is a URL; `path` is then that of the copy")
     table: str | None = Field(
         None, description="Number or name of the table in files that hold several; the first with positions if empty"
     )
@@ -65,6 +76,28 @@ class CatalogConfig(Section):
         le=1,
         description="Of this catalog, instead of checks.min_matched_fraction [fraction]",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _no_secrets_in_urls(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not is_url(value) or "::" in value or ".." in value:
+            raise ValueError("this is no URL of a file; write one such as https://example.org/nvss.fits")
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("a URL must not hold a name or password; give them by the variables of the environment")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _copy_of_url(cls, value: Any) -> Any:
+        """A URL as `path` is that of a file whose copy lies in the project."""
+        if not isinstance(value, Mapping) or value.get("url") is not None or not is_url(value.get("path", "")):
+            return value
+        url = str(value["path"])
+        # Files of one name at several URLs are told apart; what may follow the name is no part of it.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", re.split(r"[?#]", url)[0].rstrip("/").rpartition("/")[2]).lstrip(".")
+        return {**value, "url": url, "path": COPIES / f"{version_of_value(url)[:8]}_{name}"}
 
     @field_validator("columns")
     @classmethod

@@ -19,6 +19,7 @@ import pandas as pd
 
 from contimg_assets.config import OTHER_STOKES, STOKES_I, Config
 from contimg_assets.errors import InputError
+from contimg_assets.files.urls import is_url
 from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.manifest_text import (
     KNOWN,
@@ -35,7 +36,7 @@ from contimg_assets.ingest.manifest_text import (
 )
 from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
 from contimg_assets.reading.columns import EXCERPT
-from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, is_url, resolve_inside, visible_names
+from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
 from contimg_assets.reading.positions import wrapped
 
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")

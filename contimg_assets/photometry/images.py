@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.errors import InputError
+from contimg_assets.files.urls import is_url
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of, stamp_reach
 from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, box_medians, box_of, measure_noise
-from contimg_assets.reading.files import is_url
 from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage, SkyMap, open_delivered, open_map
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 

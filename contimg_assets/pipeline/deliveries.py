@@ -21,20 +21,13 @@ from typing import TYPE_CHECKING, Any
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.files import reading_from, replace_text, writing_to
+from contimg_assets.files.urls import is_url
 from contimg_assets.identity.epochs import is_epoch_key, time_order
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
 from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
-from contimg_assets.reading.files import (
-    is_allowed,
-    is_file,
-    is_inside,
-    is_moc_text,
-    is_url,
-    resolve_image,
-    visible_names,
-)
+from contimg_assets.reading.files import is_allowed, is_file, is_inside, is_moc_text, resolve_image, visible_names
 
 if TYPE_CHECKING:
     from contimg_assets.photometry.images import Maps

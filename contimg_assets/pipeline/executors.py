@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from multiprocessing.connection import wait
 from types import ModuleType
@@ -93,7 +93,22 @@ class Serial:
     def results(self, work: Callable[..., R], tasks: Iterable[Task | None], n_tasks: int) -> Iterator[Callable[[], R]]:
         """See `Executor.results`."""
         for task in tasks:
-            yield partial(work, *(task or ()))
+            yield partial(work if _seconds is None else partial(_timed_into, _seconds, work), *(task or ()))
+
+
+# Where `timing_tasks` collects; None where nobody asks.
+_seconds: list[float] | None = None
+
+
+@contextmanager
+def timing_tasks() -> Iterator[list[float]]:
+    """Collect the processor seconds of each task that is done here meanwhile: what helpers would have taken over."""
+    global _seconds
+    before, _seconds = _seconds, []
+    try:
+        yield _seconds
+    finally:
+        _seconds = before
 
 
 class Helped:
@@ -220,6 +235,10 @@ def _result(work: Callable[..., R], task: Task | None, future: Future[R] | None)
         return work(*(task or ()))
 
     return result
+
+
+def _timed_into(seconds: list[float], work: Callable[..., R], *task: Any) -> R:
+    return _timed(work, task, seconds)
 
 
 def _timed(work: Callable[..., R], task: Task, seconds: list[float]) -> R:

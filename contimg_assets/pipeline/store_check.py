@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from contimg_assets.catalogs.store import catalog_file, content_version, stored_schema
+from contimg_assets.catalogs.store import TILES, catalog_file, content_version, stored_schema
 from contimg_assets.files import reading_from, writing_to
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.pipeline.project import Project
@@ -137,6 +137,9 @@ def _of_survey(project: Project, on_file: OnFile) -> Iterator[Fault]:
 def _catalog_version(table: pa.Table) -> str:
     """Version of a catalog's content, with the frequency and the beam that it states of itself."""
     metadata = table.schema.metadata
+    if METADATA_PREFIX + TILES.encode() in metadata:
+        # Its rows are where it was delivered, and not of the store.
+        return str(metadata[METADATA_PREFIX + b"version"].decode())
     freq_mhz, beam_arcsec = (float(metadata[METADATA_PREFIX + key]) for key in (b"freq_mhz", b"beam_arcsec"))
     return content_version(table, freq_mhz, beam_arcsec)
 

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
-from contimg_assets.catalogs.store import ReferenceCatalog, catalog_file
+from contimg_assets.catalogs.copies import current_stamp, stamp_of
+from contimg_assets.catalogs.hats import is_hats, open_hats
+from contimg_assets.catalogs.store import TILES, ReferenceCatalog, build_catalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
@@ -25,6 +28,7 @@ from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, 
 from contimg_assets.reading.byte_by_byte import readme_of
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import EPOCH_SCALES, KNOWN_FLUXES
+from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.schemas.parts import parts_of
 
 READ_FROM = "read_from"
@@ -58,18 +62,60 @@ def _epoch_scales(config: Config, store: EpochStore, database: ProductsDatabase)
 
 def missing_catalog(config: Config, name: str) -> str | None:
     """A sentence that says how to mend it, if the file of a configured catalog is not there."""
-    path = config.catalog_path(name)
-    if path.is_file():
+    path, url = config.catalog_path(name), config.catalogs[name].url
+    if path.is_file() or is_hats(path):
         return None
+    if url is not None:
+        return _unreachable(url)
+    if path.is_dir():
+        return f"{path}: this folder of the catalog {name!r} is not in HATS; correct catalogs.{name}.path"
     return f"{path}: no such file for the catalog {name!r}; put it there, or correct catalogs.{name}.path"
 
 
+def _unreachable(url: str) -> str | None:
+    """A sentence that says why a file cannot be fetched; None if it can."""
+    try:
+        stamp_of(url)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def catalog_file_version(config: Config, name: str) -> str:
-    """Version of the bytes of a configured catalog's file, and of the ReadMe that describes its columns."""
-    path = config.catalog_path(name)
+    """Version of the bytes of a configured catalog's file, and of the ReadMe that describes its columns.
+
+    Of a catalog in HATS: of where it lies, what it says of itself, and the sizes and times of its files. Of one at a
+    URL: what its server says of it; while it does not answer, that of the copy.
+    """
+    path, url = config.catalog_path(name), config.catalogs[name].url
+    if url is not None:
+        return current_stamp(url, path)
+    if is_hats(path):
+        try:
+            return combine_versions(str(path), open_hats(path).stamp())
+        except InputError as error:
+            # Whoever makes it says so; once the folder is mended, it is made.
+            return combine_versions(str(path), str(error))
     readme = readme_of(path)
     file = file_version(path)
     return file if readme is None else combine_versions(file, file_version(readme))
+
+
+def make_catalog(config: Config, name: str) -> pa.Table:
+    """`reference/<name>`, which states the version of what it was made from.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or unusable.
+    """
+    catalog, read = config.catalogs[name], catalog_input_version(config, name)
+    table = describe(build_catalog(name, catalog, config.root), {READ_FROM: read})
+    stated = described_values(table.schema)
+    if TILES not in stated:
+        return table
+    # Its rows are made later, by the code of then.
+    return describe(table, {"version": combine_versions(stated["version"], REFERENCE_STAGE.algorithm)})
 
 
 def catalog_code_version(catalog: CatalogConfig) -> str:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from contimg_assets.errors import InputError
+from contimg_assets.files.urls import is_url
 
 MAX_BYTES = 2**31 - 2**20
 """Largest catalog, after decompression: Arrow counts the bytes of a text in 32 bits."""
@@ -26,7 +27,6 @@ MAX_MOC_TEXT = 100_000
 _LARGE = 64_000_000
 _ONE_LARGE = threading.Lock()
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _GZIP = b"\x1f\x8b"
 _MOC_TEXT = re.compile(r"\s*(\d{1,2}/|\{)")
 _ANYTHING = re.compile(rb"[^ \t\r\n\0]")
@@ -69,18 +69,6 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
     if not stat.S_ISREG(mode):
         raise InputError(f"{where} names {name!r}, which is not a regular file; deliver a file")
     return target
-
-
-def is_url(name: object) -> bool:
-    """Whether a name is that of a file elsewhere.
-
-    Examples
-    --------
-    >>> from contimg_assets.reading.files import is_url
-    >>> is_url("https://example.org/image.fits"), is_url("images/a.fits"), is_url("C:/a.fits")
-    (True, False, False)
-    """
-    return _URL.match(str(name)) is not None
 
 
 def is_allowed(url: str, beginnings: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.export_hats import NESTED, export_hats
 from contimg_assets.errors import InputError
@@ -41,6 +42,10 @@ def test_lsdb_finds_what_the_database_finds(database: ProductsDatabase, tmp_path
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds 'notes\.txt', which was not written here; name another folder"):
         export_hats(database, folder)
+
+    # Another survey can take it as a reference catalog.
+    read = ReferenceCatalog.read(folder, freq_mhz=1400, columns={"catalog_source_id": {"column": "id"}})
+    assert sorted(read.table.column("catalog_source_id").to_pylist()) == sorted(sources["id"])
 
     catalog = lsdb.open_catalog(folder)
     assert catalog.margin.hc_structure.catalog_info.margin_threshold == 90.0

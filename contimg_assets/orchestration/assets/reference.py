@@ -2,14 +2,13 @@
 
 import dagster as dg
 
-from contimg_assets.catalogs.store import build_catalog
+from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Config
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.conditions import on_delivery
 from contimg_assets.orchestration.epoch_assets import OWNERS
-from contimg_assets.pipeline.survey_tables import READ_FROM, catalog_code_version, catalog_input_version
+from contimg_assets.pipeline.survey_tables import catalog_code_version, make_catalog
 from contimg_assets.schemas.catalogs import REFERENCE
-from contimg_assets.schemas.described import describe
 
 
 def catalog_file_key(name: str) -> dg.AssetKey:
@@ -28,7 +27,7 @@ def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.Asset
     source = dg.AssetSpec(
         catalog_file_key(name),
         group_name="inputs",
-        description=f"The file of the catalog {name!r} as configured: `{catalog.path}`.",
+        description=f"The file of the catalog {name!r} as configured: `{catalog.url or catalog.path}`.",
         kinds={"file"},
     )
 
@@ -46,15 +45,13 @@ def _build_one(config: Config, name: str) -> list[dg.AssetsDefinition | dg.Asset
         metadata={COLUMN_SCHEMA: columns_of(REFERENCE)},
     )
     def reference(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
-        version = catalog_input_version(config, name)
-        table = build_catalog(name, catalog, config.root)
-        described = describe(table, {READ_FROM: version})
-        content = described.schema.metadata[b"contimg_version"].decode()
+        table = make_catalog(config, name)
+        made = ReferenceCatalog(name, table)
         return dg.MaterializeResult(
-            value=described,
-            data_version=dg.DataVersion(content),
+            value=table,
+            data_version=dg.DataVersion(made.version),
             metadata={
-                "dagster/row_count": table.num_rows,
+                "dagster/row_count": len(made),
                 "frequency [MHz]": catalog.freq_mhz,
                 "beam [arcsec]": catalog.beam_arcsec,
             }

@@ -25,7 +25,7 @@ from contimg_assets.pipeline.deliveries import NO_IMAGES, Delivery, images_versi
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_epochs, work_to_do
-from contimg_assets.pipeline.survey_tables import catalog_file_version
+from contimg_assets.pipeline.survey_tables import catalog_file_version, missing_catalog
 
 # The cursor holds a digest per bucket of epochs instead of a version per epoch, so it stays a few kB for ever.
 _BUCKETS = 256
@@ -197,7 +197,7 @@ def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> 
 def _catalog_file_versions(project: Project) -> dict[str, str]:
     """Content version of every configured catalog's file that is there."""
     config = project.config
-    present = [name for name in config.catalogs if config.catalog_path(name).is_file()]
+    present = [name for name in config.catalogs if missing_catalog(config, name) is None]
     return {name: catalog_file_version(config, name) for name in present}
 
 
