@@ -27,7 +27,7 @@ from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
-from contimg_assets.reading.positions import degrees_of, degrees_of_parts, parts_in
+from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
@@ -94,6 +94,10 @@ MOTIONS_IN = ("icrs", "fk5")
 _REQUIRED = ("ra_deg", "dec_deg")
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
 UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
+
+
+class NoRowsError(InputError):
+    """A catalog has the columns of one, and nothing in them."""
 
 
 @dataclass(frozen=True)
@@ -410,7 +414,7 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, di
     moving = _motions(opened, loaded)
     _into_icrs(columns, opened.frame)
     if not len(loaded.lines):
-        raise InputError(f"{path}: it has no row; look at it, and download it again")
+        raise NoRowsError(f"{path}: it has no row; look at it, and download it again")
     usable, left_out = _usable(name, opened, loaded, columns, path)
     kept = {ours: values[usable] for ours, values in columns.items()}
     kept["ra_deg"] = kept["ra_deg"] % 360.0
@@ -441,6 +445,13 @@ def _usable(
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     placed = np.isfinite(ra) & np.isfinite(dec)
     on_sky = placed & (np.abs(dec) <= 90.0)
+    if opened.frame == ICRS and look_swapped(ra, dec):
+        theirs = [opened.found[ours].column for ours in _REQUIRED]
+        raise InputError(
+            f"{path}: {int((placed & ~on_sky).sum())} of {len(dec)} declinations are beyond a pole, and would be right "
+            f"ascensions: the columns {theirs[0]!r} and {theirs[1]!r} look swapped; say which is which in "
+            f"catalogs.{name}.columns, or with --column ra_deg={theirs[1]} --column dec_deg={theirs[0]}"
+        )
     if not on_sky.any():
         raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
     usable = on_sky & _unflagged(opened, loaded)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field
 
 from contimg_assets.config.section import Section
+from contimg_assets.errors import meant
+
+
+def _known_zone(name: str) -> str:
+    if name != "UTC" and name not in (zones := available_timezones()):
+        raise ValueError(f"no time zone {name!r}{meant(name, zones)}; write one such as America/Los_Angeles")
+    return name
 
 
 class Automation(Section):
@@ -12,7 +22,7 @@ class Automation(Section):
 
     nightly_cron: str = Field("0 3 * * *", description="When missing and stale epochs are materialized (cron)")
     weekly_cron: str = Field("0 12 * * 0", description="When database and store are compacted and tidied (cron)")
-    timezone: str = Field("UTC", description="Time zone of the schedules")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="Time zone of the schedules")
     sensor_interval_seconds: int = Field(5, ge=1, description="How often the incoming folder is looked at [s]")
     conditions_interval_seconds: int = Field(
         5, ge=1, description="How often Dagster evaluates the assets' automation conditions [s]"

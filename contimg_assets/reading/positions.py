@@ -24,6 +24,8 @@ _SEXAGESIMAL = (
 _DOTTED = (
     r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?(?:[eE]-\d+)?)\s*$"
 )
+# Share of declinations beyond a pole that says more than that some are damaged.
+_SWAPPED = 0.5
 _SUFFIXED = r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>deg|rad|°)\s*$"
 
 
@@ -92,6 +94,23 @@ def wrapped(ra_deg: Floats) -> Floats:
     turned = np.where(below, ra_deg + 360.0, ra_deg)
     # A hair below zero is nearest to 360, which is zero.
     return np.where(below & (turned >= 360.0), 0.0, turned)
+
+
+def look_swapped(ra_deg: Floats, dec_deg: Floats) -> bool:
+    """Whether right ascensions and declinations stand in each other's columns, as far as the numbers alone can tell.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : as they were read, shape (n,); declinations beyond a pole are what shows it, so that positions
+        between 0 and 90 degrees both ways never do
+    """
+    placed = np.isfinite(ra_deg) & np.isfinite(dec_deg)
+    ra, dec = ra_deg[placed], dec_deg[placed]
+    # A few declinations that are not possible are damage, and no order of columns.
+    if not len(dec) or np.mean(dec > 90.0) < _SWAPPED:
+        return False
+    # Declinations below zero were taken for right ascensions from -90.
+    return bool(((ra <= 90.0) | (ra >= 270.0)).all() and ((dec >= 0.0) & (dec <= 360.0)).all())
 
 
 def sexagesimal(texts: pa.Array, hours: bool) -> Floats:

@@ -839,8 +839,8 @@ def test_a_preset_of_another_survey_is_said(tmp_path: Path) -> None:
     assert "its columns are those of lotss, and the preset is tgss" in " ".join(told)
     (tmp_path / "x.csv").write_text(SURVEYS["racs-mid of CASDA"][0])
     assert "the preset is" not in " ".join(inspect_file(tmp_path / "x.csv", Ingest(), preset="racs-high").warnings)
-    with pytest.raises(InputError, match="no preset 'foo'; there are first"):
-        inspect_file(tmp_path / "x.csv", Ingest(), preset="foo")
+    with pytest.raises(InputError, match=r"no preset 'fist' \(is 'first' meant\?\); there are first"):
+        inspect_file(tmp_path / "x.csv", Ingest(), preset="fist")
 
 
 @pytest.mark.parametrize(

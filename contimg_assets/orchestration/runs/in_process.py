@@ -310,15 +310,18 @@ class _Launcher:
         if any(map(_was_interrupted, result.all_events)):
             raise KeyboardInterrupt
         for event in result.all_events:
-            if event.is_step_failure and event.step_failure_data.user_failure_data is None:
+            if event.is_step_failure:
                 self._keep_error(event.step_failure_data)
 
     def _keep_error(self, failure: StepFailureData) -> None:
-        """An error of a whole step: foreseen ones as their sentence, once; others with their traceback."""
+        """An error of a whole step: foreseen ones as their sentence, once; others with their traceback.
+
+        What failed in single epochs is kept with them.
+        """
         error = failure.error
         while error is not None and error.cls_name not in _FORESEEN:
             error = error.cause
-        if error is None:
+        if error is None and failure.user_failure_data is None:
             self._report.errors.append(failure.error_display_string)
-        elif (sentence := error.message.partition(": ")[2].strip()) not in self._report.troubles:
+        elif error is not None and (sentence := error.message.partition(": ")[2].strip()) not in self._report.troubles:
             self._report.troubles.append(sentence)
