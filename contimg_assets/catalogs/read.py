@@ -24,7 +24,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.ingest.manifest_text import refuse_manifest
 from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
-from contimg_assets.reading.columns import Columns, Container, bare_name
+from contimg_assets.reading.columns import Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
@@ -444,11 +444,12 @@ def _usable(
     """
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     placed = np.isfinite(ra) & np.isfinite(dec)
-    on_sky = placed & (np.abs(dec) <= 90.0)
+    on_circle = (ra >= 0.0) & (ra <= 360.0)
+    on_sky = placed & on_circle & (np.abs(dec) <= 90.0)
     if opened.frame == ICRS and look_swapped(ra, dec):
         theirs = [opened.found[ours].column for ours in _REQUIRED]
         raise InputError(
-            f"{path}: {int((placed & ~on_sky).sum())} of {len(dec)} declinations are beyond a pole, and would be right "
+            f"{path}: {int((dec > 90.0).sum())} of {len(dec)} declinations are beyond a pole, and would be right "
             f"ascensions: the columns {theirs[0]!r} and {theirs[1]!r} look swapped; say which is which in "
             f"catalogs.{name}.columns, or with --column ra_deg={theirs[1]} --column dec_deg={theirs[0]}"
         )
@@ -457,7 +458,8 @@ def _usable(
     usable = on_sky & _unflagged(opened, loaded)
     counts = {
         "the position is missing": int((~placed).sum()),
-        "the declination is beyond a pole": int((placed & ~on_sky).sum()),
+        "the declination is beyond a pole": int((placed & (np.abs(dec) > 90.0)).sum()),
+        "the right ascension is not from -180 to 360 degrees": int((placed & ~on_circle & (np.abs(dec) <= 90.0)).sum()),
         "the survey flags them": int((on_sky & ~usable).sum()),
     }
     for name, (values, reason) in _left_out(opened).items():
@@ -535,6 +537,9 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     if len(wrong):
         raise InputError(f"{path}: row {wrong[0] + 1}, column {one.column!r}: {texts[0]!r} is not a number")
     values = loaded.numbers[one.column]
+    if ours in UNITS:
+        # No survey lists a source of less than nothing, nor an error; without end is what a fit ended in.
+        values = without_marks(np.where((values < 0) | np.isinf(values), np.nan, values))
     if one.source is not None:
         for sentinel in one.source.missing:
             values = np.where(values == sentinel, np.nan, values)
