@@ -425,7 +425,8 @@ def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[Re
         name = given.lower()
         if name not in config.catalogs:
             raise InputError(
-                f"catalog {name!r}{meant(name, config.catalogs)} is not configured; there are {', '.join(sorted(config.catalogs)) or 'none'}; "
+                f"catalog {name!r}{meant(name, config.catalogs)} is not configured; there are "
+                f"{', '.join(sorted(config.catalogs)) or 'none'}; "
                 f"`contimg catalog add {name} FILE` adds it"
             )
         file = catalog_file(config, name)

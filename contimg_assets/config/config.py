@@ -20,9 +20,9 @@ from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import Section
-from contimg_assets.errors import meant
 from contimg_assets.config.stokes import Stokes
 from contimg_assets.config.variability import Variability
+from contimg_assets.errors import meant
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 

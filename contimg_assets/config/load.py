@@ -83,11 +83,22 @@ def load_config(path: Path | str | None = None) -> Config:
     raise ConfigError("\n".join(f"{file}: {_sentence(fault)}" for fault in faults))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose keys are words: `on`, as a format of one's own has it, is true otherwise."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
 def _content(file: Path) -> Any:
     """What the YAML file holds. Its faults are told by their place: an excerpt might show a password."""
     try:
         text = file.read_text(encoding="utf-8")
-        return yaml.safe_load(text)
+        # A subclass of yaml.SafeLoader: it makes plain values alone.
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
     except OSError as error:
         fault = f"cannot be read ({error.strerror}); allow the user who runs contimg to read it"
     except UnicodeDecodeError as error:

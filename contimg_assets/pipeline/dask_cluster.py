@@ -2,9 +2,9 @@
 
     python -m contimg_assets.pipeline.dask_cluster < {"cluster": "local" or "slurm", "options": {...}}
 
-It says the scheduler's address in a line of JSON, or why there is none, and stays until its input ends: a run that is killed leaves neither
-workers nor jobs. Apart from the run, so that the scheduler has a processor of its own, and that no worker executes the
-script that the run was started with.
+It says the scheduler's address in a line of JSON, or why there is none, and stays until its input ends: a run that is
+killed leaves neither workers nor jobs. Apart from the run, so that the scheduler has a processor of its own, and that
+no worker executes the script that the run was started with.
 """
 
 from __future__ import annotations

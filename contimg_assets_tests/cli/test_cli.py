@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner, Result
@@ -148,6 +149,11 @@ def test_dagster_sees_what_the_command_wrote(in_finished: Path) -> None:
         assert not instance.is_ephemeral
         assert instance.get_runs_count() == 4
         assert {run.tags["user"] for run in instance.get_runs()} == {"contimg run"}
+        # Dagster's timeline shows runs by their code location; the daemon starts none again that was killed here.
+        for run in instance.get_runs():
+            assert run.remote_job_origin is not None
+            assert run.remote_job_origin.location_name == "contimg_assets.definitions"
+            assert not auto_reexecution_should_retry_run(instance, run, None)
         assert len(instance.get_dynamic_partitions("epoch")) == 2
     assert (in_finished / ".dagster").is_dir()
 

@@ -62,6 +62,7 @@ def test_a_relative_database_is_in_the_projects_folder(products: str, url: str) 
         ("ingest: {defalt_format: selavy}", ["'ingest.defalt_format' (is 'default_format' meant?)"]),
         ("association: {method: optimum}", ["'optimum' (is 'optimal' meant?): must be 'basic'"]),
         ("automation: {timezone: Europe/Parris}", ["no time zone", "(is 'Europe/Paris' meant?)"]),
+        ("automation: {web_url: localhost}", ["automation.web_url", "whole address"]),
         ("catalogs: {x: {path: a, preset: nvs}}", ["no preset 'nvs' (is 'nvss' meant?)"]),
         (
             "{catalogs: {nvss: {path: a, freq_mhz: 1}}, corrections: {flux_catalogs: [nvs]}}",

@@ -28,6 +28,7 @@ from contimg_assets.orchestration.partitions import (
 )
 from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
+from contimg_assets.orchestration.runs.timeline import NOT_BY_THE_DAEMON, of_code_location
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.deliveries import NO_IMAGES, images_version
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
@@ -298,11 +299,11 @@ class _Launcher:
         self, selection: Sequence[dg.AssetKey], tags: dict[str, str], on_done: progress.Listener | None = None
     ) -> None:
         wait_for_pools(self.instance, self._on_wait)
-        with progress.listening(on_done or (lambda stage, epoch: None)):
+        with progress.listening(on_done or (lambda stage, epoch: None)), of_code_location(self.instance, self._job):
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=list(selection),
-                tags=tags | _STARTED_BY | {PROCESS_TAG: this_process()},
+                tags=tags | _STARTED_BY | NOT_BY_THE_DAEMON | {PROCESS_TAG: this_process()},
                 raise_on_error=False,
                 run_config=_QUIET,
             )
