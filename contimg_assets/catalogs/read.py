@@ -50,8 +50,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         *("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl", "dedeg", "decdeg", "dec2000"),
         *("de2000", "dec_2000", "_de", "_dec", "delta_j2000", "deltawin_j2000", "dec_mean", "decmean", "dec_icrs"),
     ),
-    "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
-    "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
+    "ra_err_arcsec": ("e_raj2000", "e_radeg", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
+    "dec_err_arcsec": ("e_dej2000", "e_dedeg", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
     "flux_mjy": (
         "flux",
         "total_flux",

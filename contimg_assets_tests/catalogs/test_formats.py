@@ -241,6 +241,12 @@ SURVEYS: dict[str, tuple[str, str | None, list[object]]] = {
         "vlssr",
         ["1", 10.5, -3.25, 3.0, 3.1, 1200.0, np.nan],
     ),
+    "lotss of the CDS": (
+        "Source,RAdeg,e_RAdeg,DEdeg,e_DEdeg,Speak,e_Speak,SpeakTot,e_SpeakTot\n"
+        "ILTJ004200.00-031500.0,10.5,0.3,-3.25,0.4,3.1,0.1,3.5,0.2\n",
+        None,
+        ["ILTJ004200.00-031500.0", 10.5, -3.25, 0.3, 0.4, 3.5, 3.1],
+    ),
     "psrcat": (
         "#;NAME;PSRJ;RAJ;DECJ;S1400;PMRA;PMDEC;POSEPOCH\n;;;(hms);(dms);(mJy);(mas/yr);(mas/yr);(MJD)\n"
         "1;B0039-03;J0042-0315;00:42:00;-03:15:00;1.2;*;*;*\n2;J1;J1;00:43:00;-03:15;*;*;*;*\n",
