@@ -275,11 +275,11 @@ def misgivings(catalog: ReferenceCatalog, images: pd.DataFrame, spectral_index: 
         first = images[["ra_deg", "dec_deg"]].to_numpy(float)[0]
         ra, dec = (catalog.table.column(name).to_numpy() for name in ("ra_deg", "dec_deg"))
         nearest = float(separation_arcsec(first[0], first[1], ra, dec).min()) / 3600.0
-        told = f"none of its sources lies in the {len(images)} images looked at"
+        none = f"none of its sources lies in the {len(images)} images looked at"
         if _covered_if_swapped(catalog, images):
-            return [f"{told}, and they would with right ascension and declination swapped: say with --column which is"]
+            return [f"{none}, and they would with right ascension and declination swapped: say with --column which is"]
         return [
-            f"{told}; the nearest is {nearest:.1f} deg from the center of the first: is it of another part of the sky, "
+            f"{none}; the nearest is {nearest:.1f} deg from the center of the first: is it of another part of the sky, "
             "or in another frame?"
         ]
     told = []

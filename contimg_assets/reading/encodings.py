@@ -21,7 +21,7 @@ _COMMENT = re.compile(rb"^[ \t]*[#%!;\\][^\n]*", re.MULTILINE)
 # Excel says so what parts the cells; as a comment the line keeps its number.
 _SEPARATOR_LINE = re.compile(rb"sep=.\r?\n", re.IGNORECASE)
 # Characters that typeset tables have for a minus and for blanks.
-_TYPESET = {"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "}
+_TYPESET = str.maketrans("\N{MINUS SIGN}\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}", "-   ")
 
 
 def plain_text(content: bytes) -> bytes:
@@ -62,7 +62,7 @@ def _with_usual_characters(content: bytes) -> bytes:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
             return content
-    return text.translate(str.maketrans(_TYPESET)).encode("utf-8")
+    return text.translate(_TYPESET).encode("utf-8")
 
 
 def _decoded_comment(line: bytes) -> bytes:
