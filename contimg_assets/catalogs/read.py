@@ -91,6 +91,7 @@ _MOTIONS = {
 }
 # The axes of FK5 differ from those of the ICRS by less than the errors of any motion.
 MOTIONS_IN = ("icrs", "fk5")
+_EQUATORIAL = ("icrs", "fk5", "fk4", "fk4-no-e")
 _REQUIRED = ("ra_deg", "dec_deg")
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
 UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
@@ -446,7 +447,7 @@ def _usable(
     placed = np.isfinite(ra) & np.isfinite(dec)
     on_circle = (ra >= 0.0) & (ra <= 360.0)
     on_sky = placed & on_circle & (np.abs(dec) <= 90.0)
-    if opened.frame == ICRS and look_swapped(ra, dec):
+    if opened.frame.name in _EQUATORIAL and look_swapped(ra, dec):
         theirs = [opened.found[ours].column for ours in _REQUIRED]
         raise InputError(
             f"{path}: {int((dec > 90.0).sum())} of {len(dec)} declinations are beyond a pole, and would be right "
@@ -552,7 +553,7 @@ def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> 
     one = opened.found[ours]
     try:
         # Longitudes of other frames are in degrees, sexagesimal or not.
-        hours = ours == "ra_deg" and opened.frame.name in ("icrs", "fk5", "fk4", "fk4-no-e")
+        hours = ours == "ra_deg" and opened.frame.name in _EQUATORIAL
         # What is only known of such files says nothing of sexagesimal ones.
         unit = one.unit if one.said_by in ("the file", "you") or one.unit != "deg" else None
         values = degrees_of(loaded, one.column, unit, hours=hours)

@@ -32,7 +32,7 @@ FROM_IMAGE = "image"
 """Format of an image that is said to have no detections."""
 
 # Units of what can be marked as missing by a number; angles of position may be -99 degrees.
-_MEASURED_IN = ("mJy", "mJy/beam", "arcsec")
+_MEASURED_IN = ("mJy", "mJy / beam", "arcsec")
 OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
 
 

@@ -626,5 +626,7 @@ def test_a_number_that_stands_for_none_is_none(tmp_path: Path) -> None:
     assert got.set_index("component_id")["flux_int_mjy"].isna().to_dict() == {"a": True, "b": False}
     assert got["flux_int_err_mjy"].isna().all()
     assert got.set_index("component_id").loc["a", "pa_deg"] == -99.0
+    got = read(tmp_path, f"{header}a,10,-30,-999,5,0.1,0\nb,10.1,-30,4,3,0.1,0\n").detections
+    assert got["flux_peak_mjy_beam"].isna().sum() == 1
     got = read(tmp_path, f"{header}a,10,-30,5,-99,0.1,0\nb,10.1,-30,4,-3,0.2,0\n").detections
     assert sorted(got["flux_int_mjy"]) == [-99.0, -3.0]
