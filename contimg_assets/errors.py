@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ContimgError(Exception):
     """Base of all errors that this package raises on purpose, for what a user can cause and cure.
@@ -42,3 +45,28 @@ class StoreError(ContimgError):
 
 class ComputeError(ContimgError):
     """The workers that the configuration names cannot do the work; the message says which, why, and the cure."""
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A hint for a message at the known word that somebody has misspelled; empty where none is alike.
+
+    Parameters
+    ----------
+    word : as it was written
+    known : words that would have been understood
+
+    Returns
+    -------
+    str
+        To be put right behind the word.
+
+    Examples
+    --------
+    >>> meant("selavyy", ["selavy", "aegean"])
+    " (is 'selavy' meant?)"
+    >>> meant("SELAVY", ["selavy", "aegean"])
+    " (is 'selavy' meant?)"
+    """
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, 1)
+    return f" (is {by_lower[near[0]]!r} meant?)" if near else ""

@@ -41,7 +41,7 @@ STOREYS: Mapping[str, tuple[str, ...]] = {
     "pipeline": ("pipeline",),
     "orchestration": ("orchestration", "automation", "definitions"),
     "web": ("web",),
-    "cli": ("cli",),
+    "cli": ("cli", "__main__"),
 }
 # What only some storeys may name.
 KEPT_APART = ("dagster", "sqlalchemy", "alembic", "matplotlib", "bokeh", "starlette")

@@ -10,7 +10,7 @@ from typing import Any
 
 from contimg_assets.catalogs.read import column_in_file
 from contimg_assets.config import CatalogConfig
-from contimg_assets.config.presets import PRESETS, Preset
+from contimg_assets.config.presets import PRESETS, Preset, no_preset
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.catalogs import REFERENCE
 
@@ -54,7 +54,7 @@ def fetch(
             "or download the file yourself and `contimg catalog add` it"
         ) from error
     if name not in PRESETS:
-        raise InputError(f"no preset {name!r}; there are {', '.join(sorted(PRESETS))}")
+        raise InputError(no_preset(name))
     try:
         with warnings.catch_warnings():
             # An answer that was cut off is refused below.

@@ -137,6 +137,19 @@ DIALECTS: tuple[Dialect, ...] = (
         ),
         {**_PYBDSF_IN_MJY, "catalog_source_id": (("Source_Name",), "")},
     ),
+    # The same survey as the CDS and VizieR have it.
+    Dialect(
+        "lotss",
+        _one("Source", "Speak", "SpeakTot"),
+        {
+            "catalog_source_id": (("Source",), ""),
+            "ra_err_arcsec": (("e_RAdeg", "e_RAJ2000"), "arcsec"),
+            "dec_err_arcsec": (("e_DEdeg", "e_DEJ2000"), "arcsec"),
+            "flux_mjy": (("SpeakTot",), "mJy"),
+            "flux_err_mjy": (("e_SpeakTot",), "mJy"),
+            "flux_peak_mjy_beam": (("Speak",), "mJy"),
+        },
+    ),
     Dialect(
         "tgss",
         _one("Source_name", "RA", "E_RA", "Total_flux", "RMS_noise"),

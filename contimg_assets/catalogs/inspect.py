@@ -12,11 +12,11 @@ import pandas as pd
 
 from contimg_assets.catalogs.formats import dialect_of
 from contimg_assets.catalogs.hats import is_hats, open_hats
-from contimg_assets.catalogs.read import MOTIONS_IN, OpenedCatalog, moves, open_catalog, table_of
+from contimg_assets.catalogs.read import MOTIONS_IN, NoRowsError, OpenedCatalog, moves, open_catalog, table_of
 from contimg_assets.catalogs.read import UNITS as REFERENCE_UNITS
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import CatalogConfig, Ingest
-from contimg_assets.config.presets import PRESETS
+from contimg_assets.config.presets import PRESETS, no_preset
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.delivered import OUR_UNITS, DeliveredCatalog, Taken, read_delivered
 from contimg_assets.ingest.manifest_text import refuse_manifest
@@ -86,6 +86,8 @@ def inspect_file(
     except InputError as error:
         try:
             found = inspect_reference(path, _settings(path, parameters, None))
+        except NoRowsError:
+            raise
         except InputError as other:
             if str(other) == str(error):
                 raise error from None
@@ -96,7 +98,7 @@ def inspect_file(
 def _settings(path: Path, parameters: Ingest, preset: str | None) -> CatalogConfig:
     # The frequency is asked for when the catalog is added; nothing shown depends on it.
     if preset is not None and preset.lower() not in PRESETS:
-        raise InputError(f"no preset {preset!r}; there are {', '.join(sorted(PRESETS))}")
+        raise InputError(no_preset(preset))
     settings = {"path": path, "preset": preset, "table": parameters.table, "frame": parameters.frame}
     return CatalogConfig.model_validate(settings | ({} if preset is not None else {"freq_mhz": 1000.0}))
 
@@ -285,9 +287,12 @@ def misgivings(catalog: ReferenceCatalog, images: pd.DataFrame, spectral_index: 
         first = images[["ra_deg", "dec_deg"]].to_numpy(float)[0]
         ra, dec = (catalog.table.column(name).to_numpy() for name in ("ra_deg", "dec_deg"))
         nearest = float(separation_arcsec(first[0], first[1], ra, dec).min()) / 3600.0
+        none = f"none of its sources lies in the {len(images)} images looked at"
+        if _covered_if_swapped(catalog, images):
+            return [f"{none}, and they would with right ascension and declination swapped: say with --column which is"]
         return [
-            f"none of its sources lies in the {len(images)} images looked at; the nearest is {nearest:.1f} deg from "
-            "the center of the first: is it of another part of the sky, or in another frame?"
+            f"{none}; the nearest is {nearest:.1f} deg from the center of the first: is it of another part of the sky, "
+            "or in another frame?"
         ]
     told = []
     if np.median(counts) < _FEW:
@@ -301,6 +306,13 @@ def misgivings(catalog: ReferenceCatalog, images: pd.DataFrame, spectral_index: 
             "of your sources have no counterpart in it"
         )
     return told
+
+
+def _covered_if_swapped(catalog: ReferenceCatalog, images: pd.DataFrame) -> bool:
+    """Whether sources lie where images would be whose right ascension were the declination, and the other way round."""
+    centers = images[["ra_deg", "dec_deg", "radius_deg"]].to_numpy(float)
+    possible = centers[centers[:, 0] <= 90.0]
+    return any(len(catalog.cone(dec % 360.0, ra, min(radius, 180.0))) for ra, dec, radius in possible)
 
 
 # Sources an image: fewer measure no offset. Noises: fainter sources are most of an image's.

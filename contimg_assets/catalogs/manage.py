@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -14,10 +15,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from contimg_assets.catalogs import fetch as remote
+from contimg_assets.catalogs.copies import local_file
 from contimg_assets.catalogs.hats import is_hats
+from contimg_assets.catalogs.read import open_catalog, table_of
 from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, stored_schema
-from contimg_assets.config import CatalogConfig, Config, load_config
-from contimg_assets.config.presets import PRESETS
+from contimg_assets.config import CatalogConfig, Config, check_section, load_config
+from contimg_assets.config.presets import PRESETS, no_preset
 from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.files import replacing, writing_to
 from contimg_assets.files.urls import is_url
@@ -83,8 +86,10 @@ def add_catalog(config_file: Path, name: str, file: Path | str, **settings: Unpa
     given["columns"] = dict(settings.get("columns") or {}) or None
     entry = {key: given[key] for key in (*_ORDER, *given) if given.get(key) is not None}
     if "freq_mhz" not in entry and "preset" not in entry:
+        _look_at(config_file, name, entry)
         raise ConfigError(
-            f"catalog {name!r}: say its frequency (freq_mhz) or a preset; there are {', '.join(sorted(PRESETS))}"
+            f"catalog {name!r}: say the frequency of its fluxes with --freq-mhz, or the survey with --preset; there "
+            f"are {', '.join(sorted(PRESETS))}"
         )
     changed = _with_entry(text, name, entry)
     checked = _checked(config_file, changed, name, others=set(config.catalogs))
@@ -99,6 +104,29 @@ def _as_configured(file: Path | str, folder: Path) -> str:
         return str(file)
     path = Path(file).absolute()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _look_at(config_file: Path, name: str, entry: Mapping[str, object]) -> None:
+    """Say first what is wrong with a catalog's file, or which survey's it is: no frequency would help.
+
+    Raises
+    ------
+    InputError
+        If the file is unusable.
+    ConfigError
+        If its columns are those of a survey.
+    """
+    file = config_file.parent / local_file(str(entry["path"]), config_file.parent)
+    # No row that is read depends on the frequency.
+    settings = check_section(CatalogConfig, {**entry, "path": file, "freq_mhz": 1000.0}, ("catalogs", name))
+    with ExitStack() as held:
+        opened = open_catalog(name, settings, file, held)
+        table_of(name, opened, file)
+    if opened.kind in PRESETS:
+        raise ConfigError(
+            f"catalog {name!r}: its columns are those of {opened.kind}; say so with --preset {opened.kind}, or the "
+            "frequency of its fluxes with --freq-mhz"
+        )
 
 
 def remove_catalog(config_file: Path, name: str) -> None:
@@ -240,7 +268,7 @@ def fetch_catalog(
     """
     survey, name = (preset or name).lower(), name.lower()
     if survey not in PRESETS:
-        raise InputError(f"no preset {survey!r} to fetch; there are {', '.join(sorted(PRESETS))}")
+        raise InputError(no_preset(survey))
     config_file = config_file.absolute()
     if config_file.exists() and name in load_config(config_file).catalogs:
         raise ConfigError(f"{config_file}: catalog {name!r} is there already; take another name")

@@ -25,10 +25,10 @@ from contimg_assets.errors import InputError
 from contimg_assets.ingest.manifest_text import refuse_manifest
 from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
-from contimg_assets.reading.columns import Columns, Container, bare_name
+from contimg_assets.reading.columns import Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES
-from contimg_assets.reading.positions import degrees_of, degrees_of_parts, parts_in
+from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
@@ -51,8 +51,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         *("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl", "dedeg", "decdeg", "dec2000"),
         *("de2000", "dec_2000", "_de", "_dec", "delta_j2000", "deltawin_j2000", "dec_mean", "decmean", "dec_icrs"),
     ),
-    "ra_err_arcsec": ("e_raj2000", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
-    "dec_err_arcsec": ("e_dej2000", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
+    "ra_err_arcsec": ("e_raj2000", "e_radeg", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
+    "dec_err_arcsec": ("e_dej2000", "e_dedeg", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
     "flux_mjy": (
         "flux",
         "total_flux",
@@ -92,9 +92,14 @@ _MOTIONS = {
 }
 # The axes of FK5 differ from those of the ICRS by less than the errors of any motion.
 MOTIONS_IN = ("icrs", "fk5")
+_EQUATORIAL = ("icrs", "fk5", "fk4", "fk4-no-e")
 _REQUIRED = ("ra_deg", "dec_deg")
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
 UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
+
+
+class NoRowsError(InputError):
+    """A catalog has the columns of one, and nothing in them."""
 
 
 @dataclass(frozen=True)
@@ -423,7 +428,7 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, di
     moving = _motions(opened, loaded)
     _into_icrs(columns, opened.frame)
     if not len(loaded.lines) and not opened.may_be_empty:
-        raise InputError(f"{path}: it has no row; look at it, and download it again")
+        raise NoRowsError(f"{path}: it has no row; look at it, and download it again")
     usable, left_out = _usable(name, opened, loaded, columns, path)
     kept = {ours: values[usable] for ours, values in columns.items()}
     kept["ra_deg"] = kept["ra_deg"] % 360.0
@@ -453,13 +458,22 @@ def _usable(
     """
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     placed = np.isfinite(ra) & np.isfinite(dec)
-    on_sky = placed & (np.abs(dec) <= 90.0)
+    on_circle = (ra >= 0.0) & (ra <= 360.0)
+    on_sky = placed & on_circle & (np.abs(dec) <= 90.0)
+    if opened.frame.name in _EQUATORIAL and look_swapped(ra, dec):
+        theirs = [opened.found[ours].column for ours in _REQUIRED]
+        raise InputError(
+            f"{path}: {int((dec > 90.0).sum())} of {len(dec)} declinations are beyond a pole, and would be right "
+            f"ascensions: the columns {theirs[0]!r} and {theirs[1]!r} look swapped; say which is which in "
+            f"catalogs.{name}.columns, or with --column ra_deg={theirs[1]} --column dec_deg={theirs[0]}"
+        )
     if not on_sky.any() and not opened.may_be_empty:
         raise InputError(f"{path}: no row has a position; check the columns of catalogs.{name}")
     usable = on_sky & _unflagged(opened, loaded)
     counts = {
         "the position is missing": int((~placed).sum()),
-        "the declination is beyond a pole": int((placed & ~on_sky).sum()),
+        "the declination is beyond a pole": int((placed & (np.abs(dec) > 90.0)).sum()),
+        "the right ascension is not from -180 to 360 degrees": int((placed & ~on_circle & (np.abs(dec) <= 90.0)).sum()),
         "the survey flags them": int((on_sky & ~usable).sum()),
     }
     for name, (values, reason) in _left_out(opened).items():
@@ -537,6 +551,9 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
     if len(wrong):
         raise InputError(f"{path}: row {wrong[0] + 1}, column {one.column!r}: {texts[0]!r} is not a number")
     values = loaded.numbers[one.column]
+    if ours in UNITS:
+        # No survey lists a source of less than nothing, nor an error; without end is what a fit ended in.
+        values = without_marks(np.where((values < 0) | np.isinf(values), np.nan, values))
     if one.source is not None:
         for sentinel in one.source.missing:
             values = np.where(values == sentinel, np.nan, values)
@@ -549,7 +566,7 @@ def _position(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> 
     one = opened.found[ours]
     try:
         # Longitudes of other frames are in degrees, sexagesimal or not.
-        hours = ours == "ra_deg" and opened.frame.name in ("icrs", "fk5", "fk4", "fk4-no-e")
+        hours = ours == "ra_deg" and opened.frame.name in _EQUATORIAL
         # What is only known of such files says nothing of sexagesimal ones.
         unit = one.unit if one.said_by in ("the file", "you") or one.unit != "deg" else None
         values = degrees_of(loaded, one.column, unit, hours=hours)

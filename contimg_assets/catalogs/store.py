@@ -19,7 +19,7 @@ from contimg_assets.catalogs.hats import is_hats
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.catalogs.tiles import Tiles
 from contimg_assets.config import CatalogConfig, Config, check_section, load_config
-from contimg_assets.errors import InputError
+from contimg_assets.errors import InputError, meant
 from contimg_assets.files import reading_from, replacing, writing_to
 from contimg_assets.identity.versions import combine_versions, version_of_table, version_of_value
 from contimg_assets.schemas import TableSchema
@@ -471,7 +471,8 @@ def open_catalogs(config: Config, names: Iterable[str] | None = None) -> list[Re
         name = given.lower()
         if name not in config.catalogs:
             raise InputError(
-                f"catalog {name!r} is not configured; there are {', '.join(sorted(config.catalogs)) or 'none'}; "
+                f"catalog {name!r}{meant(name, config.catalogs)} is not configured; there are "
+                f"{', '.join(sorted(config.catalogs)) or 'none'}; "
                 f"`contimg catalog add {name} FILE` adds it"
             )
         file = catalog_file(config, name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -289,10 +290,11 @@ def _table_of_states(assessment: pd.DataFrame, stale_only: bool) -> Table:
         done[-_NEWEST_SHOWN:] = False
         title += f", without {done.sum()} that are fresh; --csv has all"
         wide = wide[~done]
-    table = Table(title=title)
+    # Without lines between columns, and long words folded, all stages of a survey stand in 80 columns.
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("epoch", no_wrap=True)
     for stage in wide.columns:
-        table.add_column(str(stage).replace("_", "\n"))
+        table.add_column(str(stage).replace("_", "\n"), overflow="fold")
     for epoch, states in zip(wide.index, wide.to_numpy(), strict=True):
         table.add_row(str(epoch), *(_SIGNS[str(state)] for state in states))
     return table

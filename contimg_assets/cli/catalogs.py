@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contimg_assets.config import CatalogConfig, Config
 
 catalog_app = typer.Typer(help="Reference catalogs.", no_args_is_help=True)
-match_app = typer.Typer(help="Accept, reject or comment on counterparts.", no_args_is_help=True)
+match_app = typer.Typer(help="Accept or reject counterparts, withdraw that, or comment on them.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(match_app, name="match")
 
@@ -287,6 +287,14 @@ def reject(
 ) -> None:
     """This is not the source's counterpart, whatever its probability."""
     _decide("reject", source, catalog, counterpart, comment)
+
+
+@command(match_app, "withdraw")
+def withdraw(
+    source: SourceArgument, catalog: CatalogArgument, counterpart: CounterpartArgument, comment: CommentOption = None
+) -> None:
+    """Neither accepted nor rejected any more: what matching says of this counterpart holds again."""
+    _decide("withdraw", source, catalog, counterpart, comment)
 
 
 @command(match_app, "comment")

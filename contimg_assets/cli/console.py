@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +98,20 @@ def command(
         return function
 
     return register
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Where SIGTERM ends what is written as Ctrl-C does: half of a file or folder is taken away again."""
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def note(text: str) -> None:

@@ -149,12 +149,13 @@ def demo(
         console.print(_what_forced_fluxes_changed(project))
     console.print(
         f"Next:  cd {folder}  then\n"
-        "  dagster dev                  the same assets and runs in the browser, http://127.0.0.1:3000;\n"
-        "                               it speaks of a temporary directory, but history is kept in .dagster\n"
-        "  contimg web                  light curves, lists of sources and the sky in the browser\n"
-        "  contimg status               every stage of every epoch\n"
-        "  contimg variables            what varies\n"
-        "  contimg source RA,DEC        one source with its light curve and counterparts"
+        "  dagster dev            the same assets and runs, at http://127.0.0.1:3000;\n"
+        "                         it speaks of a temporary directory, but history is\n"
+        "                         kept in .dagster\n"
+        "  contimg web            light curves, lists of sources and the sky\n"
+        "  contimg status         every stage of every epoch\n"
+        "  contimg variables      what varies\n"
+        "  contimg source RA,DEC  one source with its light curve and counterparts"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import typer
 
 from contimg_assets.cli.console import command, note, print_frame
 from contimg_assets.cli.formats import CsvOption, JsonOption
+from contimg_assets.errors import meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +135,5 @@ def _chosen(frame: pd.DataFrame, columns: str | None) -> list[str] | None:
 
 def _check(name: str, frame: pd.DataFrame) -> None:
     if name not in frame:
-        near = difflib.get_close_matches(name, list(map(str, frame)), 1)
-        meant = f" (is {near[0]!r} meant?)" if near else ""
-        raise typer.BadParameter(f"no column {name!r}{meant}; there are: {', '.join(map(str, frame))}")
+        there = list(map(str, frame))
+        raise typer.BadParameter(f"no column {name!r}{meant(name, there)}; there are: {', '.join(there)}")

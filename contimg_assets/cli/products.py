@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, open_project, print_frame, require_project
+from contimg_assets.cli.console import (
+    command,
+    console,
+    ended_by_sigterm,
+    open_project,
+    print_frame,
+    require_project,
+)
 from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import StoreError
 
@@ -401,25 +408,37 @@ def export(
     format: Annotated[
         Literal["parquet", "votable", "csv", "fits"] | None, typer.Option(help="By the suffix of --out if not given")
     ] = None,
-    min_abs_vs: Annotated[float, typer.Option(min=0, help="'pairs': smallest |Vs|")] = 0.0,
+    min_abs_vs: Annotated[
+        float | None, typer.Option(min=0, help="'pairs': smallest |Vs|; all pairs if not given")
+    ] = None,
     margin_arcsec: Annotated[
-        float, typer.Option(min=1, help="'hats': margin kept with each tile; no cross-match can reach farther")
-    ] = 60.0,
+        float | None,
+        typer.Option(min=1, help="'hats': margin kept with each tile; no cross-match can reach farther [default: 60]"),
+    ] = None,
 ) -> None:
     """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS; or all sources to HATS."""
     from contimg_assets.database import export as files
-    from contimg_assets.database.export_hats import export_hats
+    from contimg_assets.database.export_hats import USUAL_MARGIN_ARCSEC, export_hats
 
     database = open_products()
+    for option, given, of in (
+        ("--min-abs-vs", min_abs_vs, files.PAIRS_NAME),
+        ("--margin-arcsec", margin_arcsec, files.HATS_NAME),
+    ):
+        if given is not None and table != of:
+            raise typer.BadParameter(f"{option} is of {of!r} alone; leave it out")
     if table == files.HATS_NAME:
         if format is not None:
             raise typer.BadParameter("'hats' has a form of its own; leave --format out")
         folder = out or Path("sources_hats")
         console.print(f"Writing {folder}/ ...")
-        console.print(f"Wrote {export_hats(database, folder, margin_arcsec)} source(s) to {folder}/.")
+        with ended_by_sigterm():
+            n_sources = export_hats(database, folder, margin_arcsec or USUAL_MARGIN_ARCSEC)
+        console.print(f"Wrote {n_sources} source(s) to {folder}/.")
         return
     file = out or Path(f"{table}.{'xml' if format == 'votable' else format or 'parquet'}")
-    n_rows = files.export(database, table, file, format, min_abs_vs)
+    with ended_by_sigterm():
+        n_rows = files.export(database, table, file, format, min_abs_vs or 0.0)
     console.print(f"Wrote {n_rows} row(s) to {file}.")
 
 

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field
 
 from contimg_assets.config.section import Section
+from contimg_assets.errors import meant
+
+
+def _known_zone(name: str) -> str:
+    if name != "UTC" and name not in (zones := available_timezones()):
+        raise ValueError(f"no time zone {name!r}{meant(name, zones)}; write one such as America/Los_Angeles")
+    return name
+
+
+def _of_the_web(address: str) -> str:
+    if address and not address.startswith(("http://", "https://")):
+        raise ValueError("must be a whole address, such as http://127.0.0.1:8765, or empty")
+    return address
 
 
 class Automation(Section):
     """When things happen by themselves."""
 
+    # What came later than configurations whose version is kept.
+    added = frozenset({"web_url"})
+
     nightly_cron: str = Field("0 3 * * *", description="When missing and stale epochs are materialized (cron)")
     weekly_cron: str = Field("0 12 * * 0", description="When database and store are compacted and tidied (cron)")
-    timezone: str = Field("UTC", description="Time zone of the schedules")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="Time zone of the schedules")
+    web_url: Annotated[str, AfterValidator(_of_the_web)] = Field(
+        "http://127.0.0.1:8765",
+        description="Address of `contimg web`, where Dagster's pages of assets lead to; no links if empty",
+    )
     sensor_interval_seconds: int = Field(5, ge=1, description="How often the incoming folder is looked at [s]")
     conditions_interval_seconds: int = Field(
         5, ge=1, description="How often Dagster evaluates the assets' automation conditions [s]"

@@ -22,6 +22,7 @@ from contimg_assets.config.paths import Paths
 from contimg_assets.config.section import Section
 from contimg_assets.config.stokes import Stokes
 from contimg_assets.config.variability import Variability
+from contimg_assets.errors import meant
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -84,8 +85,9 @@ class Config(Section):
         for key in ("position_catalogs", "flux_catalogs"):
             unknown = set(getattr(self.corrections, key)) - set(self.catalogs)
             if unknown:
+                hint = meant(sorted(unknown)[0], self.catalogs)
                 raise ValueError(
-                    f"corrections.{key} names {sorted(unknown)}; configured catalogs are {sorted(self.catalogs)}"
+                    f"corrections.{key} names {sorted(unknown)}{hint}; configured catalogs are {sorted(self.catalogs)}"
                 )
         return self
 

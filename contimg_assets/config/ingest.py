@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from collections.abc import Sequence
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from contimg_assets.config.frames import FrameName
 from contimg_assets.config.section import ColumnSource, Section, check_columns
+from contimg_assets.errors import meant
 from contimg_assets.schemas.detections import DETECTIONS
 
 FORMATS = ("selavy", "aegean", "pybdsf", "dsa110", "sky_model", "sextractor", "casda", "cirada", "table")
 """What is read without a column map, and any table with one."""
+
+
+def _known_format(value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ValueError(f"unknown format {value!r}{meant(value, known)}; there are {', '.join(known)}")
+    return value
 
 
 class OwnFormat(Section):
@@ -25,9 +34,7 @@ class OwnFormat(Section):
     @field_validator("on")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in FORMATS:
-            raise ValueError(f"unknown format {value!r}; there are {', '.join(FORMATS)}")
-        return value
+        return _known_format(value, FORMATS)
 
     @field_validator("columns")
     @classmethod
@@ -93,6 +100,14 @@ class Ingest(Section):
     max_unpacked_mb: float = Field(
         256.0, gt=0, le=2146, description="Largest gzip-compressed catalog once it is unpacked [MB]"
     )
+
+    @field_validator("default_format")
+    @classmethod
+    def _known_or_own(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Where the formats of one's own are wrong, that is said; they may be what is meant.
+        if value is None or "formats" not in info.data:
+            return value
+        return _known_format(value, [*FORMATS, *info.data["formats"]])
 
     @field_validator("column_map")
     @classmethod

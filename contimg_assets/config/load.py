@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from contimg_assets.config.association import Association
 from contimg_assets.config.config import Config
 from contimg_assets.config.secrets import without_passwords, without_quotes
 from contimg_assets.config.section import Section
-from contimg_assets.errors import ConfigError
+from contimg_assets.errors import ConfigError, meant
 
 FILE_NAME = "contimg.yaml"
 
@@ -82,11 +83,22 @@ def load_config(path: Path | str | None = None) -> Config:
     raise ConfigError("\n".join(f"{file}: {_sentence(fault)}" for fault in faults))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose keys are words: `on`, as a format of one's own has it, is true otherwise."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
 def _content(file: Path) -> Any:
     """What the YAML file holds. Its faults are told by their place: an excerpt might show a password."""
     try:
         text = file.read_text(encoding="utf-8")
-        return yaml.safe_load(text)
+        # A subclass of yaml.SafeLoader: it makes plain values alone.
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
     except OSError as error:
         fault = f"cannot be read ({error.strerror}); allow the user who runs contimg to read it"
     except UnicodeDecodeError as error:
@@ -181,12 +193,22 @@ def _sentence(fault: Any) -> str:
     """One pydantic fault as one sentence with the key's full name."""
     if not fault["loc"]:
         # Of several sections together: their whole content would say less than the message.
-        message: str = fault["msg"].removeprefix("Value error, ")
-        return without_passwords(message)
+        return without_passwords(_told(fault["msg"]))
     location = without_passwords(".".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {location!r}; {_allowed_keys(fault['loc'])}"
-    return f"{location} = {_shown(fault)}: {without_passwords(fault['msg'])}"
+        names = _allowed_keys(fault["loc"])
+        if not names:
+            return f"unknown key {location!r}; see contimg.yaml.example for the keys that are allowed here"
+        return f"unknown key {location!r}{meant(str(fault['loc'][-1]), names)}; allowed here: {', '.join(names)}"
+    hint = ""
+    if fault["type"] == "literal_error":
+        hint = meant(str(fault["input"]), re.findall("'([^']*)'", fault["ctx"]["expected"]))
+    return f"{location} = {_shown(fault)}{hint}: {without_passwords(_told(fault['msg']))}"
+
+
+def _told(message: str) -> str:
+    """What pydantic says, without what only programmers know."""
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _shown(fault: Any) -> str:
@@ -197,14 +219,14 @@ def _shown(fault: Any) -> str:
     return without_passwords(repr(value))
 
 
-def _allowed_keys(location: tuple[str | int, ...]) -> str:
+def _allowed_keys(location: tuple[str | int, ...]) -> list[str]:
+    """Keys of the section that a key stands in; none where there is no such section."""
     model: Any = Config
     for part in location[:-1]:
         model = _section_of(model, part)
         if model is None:
-            return "see contimg.yaml.example for the keys that are allowed here"
-    names = sorted(name for name in model.model_fields if name != "root")
-    return "allowed here: " + ", ".join(names)
+            return []
+    return sorted(name for name in model.model_fields if name != "root")
 
 
 def _section_of(model: Any, part: Any) -> Any:

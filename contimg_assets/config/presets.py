@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from contimg_assets.errors import meant
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -388,6 +390,11 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def no_preset(name: str) -> str:
+    """What is said of a survey that has no preset."""
+    return f"no preset {name!r}{meant(name, PRESETS)}; there are {', '.join(sorted(PRESETS))}"
+
+
 def with_preset(settings: Any) -> Any:
     """The settings of a catalog with what its preset says where they are silent; anything else as it is.
 
@@ -400,7 +407,7 @@ def with_preset(settings: Any) -> Any:
         return settings
     name = str(settings["preset"]).lower()
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {settings['preset']!r}; there are {', '.join(sorted(PRESETS))}")
+        raise ValueError(no_preset(str(settings["preset"])))
     known = PRESETS[name].settings()
     given = dict(settings)
     columns = given.get("columns")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from contimg_assets.errors import meant
 from contimg_assets.identity.versions import version_of_value
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.units import converts, is_known
@@ -69,9 +69,7 @@ def check_columns(
     allowed = [name for name in schema.names if name not in without]
     for name, source in columns.items():
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, 1)
-            meant = f" (is {near[0]!r} meant?)" if near else ""
-            raise ValueError(f"unknown column {name!r}{meant}; allowed are {', '.join(allowed)}")
+            raise ValueError(f"unknown column {name!r}{meant(name, allowed)}; allowed are {', '.join(allowed)}")
         ours = schema[name].unit
         if source.unit is not None and not converts(source.unit, ours, name in ("ra_deg", "ra_err_arcsec")):
             unit = ours or "a number"

@@ -8,7 +8,7 @@ import pandas as pd
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.matches import SOURCE_MATCHES
 
-ACTIONS = ("accept", "reject", "comment")
+ACTIONS = ("accept", "reject", "withdraw", "comment")
 _KEY = ["source_id", "catalog", "catalog_source_id"]
 
 
@@ -20,13 +20,14 @@ def apply_overrides(
     An accepted counterpart becomes the best of its source and catalog (rank 1) with quality ``accepted``, and is
     added where matching does not find it at all; of several accepted the one accepted last is the best. A rejected one
     goes last with quality ``rejected``; the next takes its place. A comment is shown and changes nothing. Of several
-    decisions on one pair the latest holds; a comment without decision leaves an earlier decision standing.
+    decisions on one pair the latest holds; a comment without decision leaves an earlier decision standing. What is
+    withdrawn is as if it had never been decided, and what was said with it is no longer shown.
     Probabilities stay what the data say.
 
     Parameters
     ----------
     matches : table of schema SOURCE_MATCHES
-    overrides : columns source_id, catalog, catalog_source_id, action (accept, reject, comment), comment (may be
+    overrides : columns source_id, catalog, catalog_source_id, action (one of `ACTIONS`), comment (may be
         missing), created_at (sortable: text in ISO format or timestamps). catalog_source_id may be missing in a
         comment: it is then about all the source's matches in that catalog
     aliases : columns alias, source_id: the present source that has the measurements of one that is no more; decisions
@@ -39,7 +40,7 @@ def apply_overrides(
     Raises
     ------
     InputError
-        If an action is not one of those three, or an accepted or rejected match names no catalog source.
+        If an action is unknown, or an accepted, rejected or withdrawn match names no catalog source.
     """
     if overrides.empty:
         return matches
@@ -90,7 +91,7 @@ def _present(overrides: pd.DataFrame, aliases: pd.DataFrame | None) -> pd.DataFr
     nameless = (overrides["action"] != "comment") & overrides["catalog_source_id"].isna()
     if nameless.any():
         source = overrides["source_id"][nameless].iloc[0]
-        raise InputError(f"override of source {source}: say which catalog source is accepted or rejected")
+        raise InputError(f"override of source {source}: say which catalog source is accepted, rejected or withdrawn")
     decided = overrides.sort_values("created_at", kind="stable", ignore_index=True)
     if aliases is not None and len(aliases):
         present = aliases.drop_duplicates("alias", keep="last").set_index("alias")["source_id"]
@@ -100,7 +101,20 @@ def _present(overrides: pd.DataFrame, aliases: pd.DataFrame | None) -> pd.DataFr
             if followed.equals(decided["source_id"]):
                 break
             decided = decided.assign(source_id=followed)
-    return decided
+    return _standing(decided)
+
+
+def _standing(decided: pd.DataFrame) -> pd.DataFrame:
+    """The decisions that nobody withdrew later; why somebody did is a comment."""
+    withdrawn = (decided["action"] == "withdraw").to_numpy(bool)
+    if not withdrawn.any():
+        return decided
+    places = decided[_KEY].assign(_at=np.arange(len(decided)))
+    last = places[withdrawn].drop_duplicates(_KEY, keep="last").rename(columns={"_at": "_last"})
+    until = decided[_KEY].merge(last, on=_KEY, how="left")["_last"].fillna(-1).to_numpy()
+    stands = (decided["action"] == "comment").to_numpy(bool) | (np.arange(len(decided)) >= until)
+    said = decided.assign(action=decided["action"].mask(withdrawn, "comment"))
+    return said[stands & (~withdrawn | decided["comment"].notna().to_numpy(bool))].reset_index(drop=True)
 
 
 def _with_accepted(matches: pd.DataFrame, latest: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.files import keep
 
 # Margins are of cells that are smaller than the smallest tile, which LSDB makes 27 arcmin wide.
-LARGEST_MARGIN_ARCSEC = 600.0
+LARGEST_MARGIN_ARCSEC, USUAL_MARGIN_ARCSEC = 600.0, 60.0
 # What each source has several rows of, and the column that says whose they are.
 NESTED = {"light_curve": "light_curves", "variability": "variability", "matches": "cross_matches"}
 _OWNER = "source_id"
@@ -24,7 +24,7 @@ _OWNER = "source_id"
 _MARK = ".contimg_assets"
 
 
-def export_hats(database: ProductsDatabase, folder: Path, margin_arcsec: float = 60.0) -> int:
+def export_hats(database: ProductsDatabase, folder: Path, margin_arcsec: float = USUAL_MARGIN_ARCSEC) -> int:
     """Write all sources as a HATS collection, with what belongs to each of them in nested columns.
 
     The columns of `sources`, and nested ones: ``light_curve`` (rows of the view `light_curves`), ``variability`` (by

@@ -511,11 +511,14 @@ class MatchOverride(Base):
     source_id: Mapped[str] = mapped_column(index=True, comment="The source, as it was named then")
     catalog: Mapped[str] = mapped_column(comment="Reference catalogue")
     catalog_source_id: Mapped[str | None] = mapped_column(comment="Source in that catalogue; missing: all of them")
-    action: Mapped[str] = mapped_column(comment="'accept', 'reject' or 'comment'")
+    action: Mapped[str] = mapped_column(comment="'accept', 'reject', 'withdraw' or 'comment'")
     comment: Mapped[str | None] = mapped_column(comment="What the person says")
     author: Mapped[str | None] = mapped_column(comment="Who")
     created_at: Mapped[str] = mapped_column(comment="When, ISO 8601 UTC")
-    __table_args__ = (CheckConstraint("action IN ('accept', 'reject', 'comment')", name="action"), _STRICT)
+    __table_args__ = (
+        CheckConstraint("action IN ('accept', 'reject', 'withdraw', 'comment')", name="action"),
+        _STRICT,
+    )
 
 
 ADDED, TAKEN_BACK = "add", "remove"

@@ -368,12 +368,12 @@ class ProductsDatabase(Annotations):
         author: str | None = None,
         matching: SourceMatching | None = None,
     ) -> None:
-        """Accept or reject a counterpart of a source, or comment on it; survives everything that is written later.
+        """Accept or reject a counterpart of a source, withdraw that, or comment on it; survives all later writing.
 
         Parameters
         ----------
-        action : {'accept', 'reject', 'comment'}
-            What to do.
+        action : {'accept', 'reject', 'withdraw', 'comment'}
+            What to do; who withdraws a decision leaves the counterpart to matching again.
         source_id : str
             Id or name of a present or past source, see `find_source`.
         catalog : str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from contimg_assets.database.annotations import tag_texts
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
-from contimg_assets.errors import InputError
+from contimg_assets.errors import InputError, meant
 from contimg_assets.schemas.core import TEXT, Column
 from contimg_assets.schemas.variability import SOURCES, VARIABILITY
 
@@ -200,8 +199,7 @@ def _column(name: str) -> sa.Column[Any]:
         If there is none.
     """
     if name not in COLUMNS:
-        near = difflib.get_close_matches(name, [*COLUMNS, *SAID], 1)
-        raise InputError(f"there is no column {name!r}" + (f"; is {near[0]!r} meant?" if near else ""))
+        raise InputError(f"there is no column {name!r}{meant(name, [*COLUMNS, *SAID])}")
     if name == _TAGS.name:
         raise InputError("tags are shown only; a condition asks for one of them: tag = needs-look")
     table = TABLES["sources"] if name in TABLES["sources"].c else TABLES["variability"]

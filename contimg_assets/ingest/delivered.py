@@ -18,7 +18,7 @@ from contimg_assets.config import Ingest
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.readers import Chosen, choose_reader, is_catalog
 from contimg_assets.ingest.readers.base import Rows, Source
-from contimg_assets.reading.columns import About, Columns, Container, bare_name
+from contimg_assets.reading.columns import About, Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.positions import PARTS, degrees_of, degrees_of_parts, parts_in
 from contimg_assets.schemas.detections import DETECTIONS
@@ -31,6 +31,8 @@ FROM_IMAGE = "image"
 """Format of an image in another Stokes parameter than I that has no catalog: fluxes are measured in the image."""
 """Format of an image that is said to have no detections."""
 
+# Units of what can be marked as missing by a number; angles of position may be -99 degrees.
+_MEASURED_IN = ("mJy", "mJy / beam", "arcsec")
 OUR_UNITS = {column.name: column.unit for column in DETECTIONS}
 
 
@@ -195,6 +197,8 @@ def _convert(container: Container, name: str, source: Source, delivered: Columns
     if not ours:
         return values, Taken(source.ours, name, "", "")
     convert = right_ascension_factor if source.ours == "ra_err_arcsec" else factor
+    if ours in _MEASURED_IN:
+        values = without_marks(values)
     scale = column_factor(str(container.path), name, unit, ours, key, convert)
     # What is too large to be held becomes infinite, and its row is set aside.
     with np.errstate(over="ignore"):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.config import Ingest
 from contimg_assets.ingest.delivered import DeliveredCatalog, text_column
+from contimg_assets.reading.positions import look_swapped
 from contimg_assets.schemas.core import INT
 from contimg_assets.schemas.detections import DETECTIONS, REJECTED
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
@@ -133,7 +134,9 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
     faults.add(np.isnan(ra), _named(catalog, "ra_deg"), ra, "the right ascension is missing", True)
     faults.add(np.isnan(dec), _named(catalog, "dec_deg"), dec, "the declination is missing", True)
     faults.add((ra < 0) | (ra > 360), _named(catalog, "ra_deg"), ra, "not allowed: 0 <= ra_deg < 360", True)
-    faults.add(np.abs(dec) > 90, _named(catalog, "dec_deg"), dec, "not allowed: -90 <= dec_deg <= 90", True)
+    swapped = "; are its columns swapped?" if look_swapped(ra, dec) else ""
+    reason = f"not allowed: -90 <= dec_deg <= 90{swapped}"
+    faults.add(np.abs(dec) > 90, _named(catalog, "dec_deg"), dec, reason, True)
     _check_identifiers(catalog, faults)
     usable = np.where(faults.rejected, np.nan, 1.0)
     away = separation_arcsec(ra * usable, dec * usable, image.ra_deg, image.dec_deg) / 3600

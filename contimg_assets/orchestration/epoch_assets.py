@@ -26,6 +26,7 @@ from dagster._core.events import (
 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.errors import ComputeError
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, stage_lineage
@@ -57,32 +58,35 @@ INTERRUPTED = "interrupted; what was published stays, and the next run makes the
 
 
 def ending_when_interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What an asset does, ending where somebody presses Ctrl-C or terminates the run.
+    """What an asset does, ending where somebody presses Ctrl-C or terminates the run, or where no worker is to be had.
 
-    Dagster takes that for an error like others, which `RETRY_INTERNAL_ERRORS` has it try once more.
+    Dagster takes these for errors like others, which `RETRY_INTERNAL_ERRORS` has it try once more.
     """
     if inspect.isgeneratorfunction(function):
 
         @wraps(function)
         def body(*arguments: Any, **named: Any) -> Iterator[Any]:
-            with _interrupts_not_retried():
+            with _not_retried_in_vain():
                 yield from function(*arguments, **named)
     else:
 
         @wraps(function)
         def body(*arguments: Any, **named: Any) -> Any:
-            with _interrupts_not_retried():
+            with _not_retried_in_vain():
                 return function(*arguments, **named)
 
     return body
 
 
 @contextmanager
-def _interrupts_not_retried() -> Iterator[None]:
+def _not_retried_in_vain() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
         raise dg.Failure(INTERRUPTED, allow_retries=False) from interrupt
+    except ComputeError as error:
+        # Workers were waited for as long as is configured: once more would find none either.
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def epoch_asset(

@@ -2,9 +2,9 @@
 
     python -m contimg_assets.pipeline.dask_cluster < {"cluster": "local" or "slurm", "options": {...}}
 
-It says the scheduler's address in a line of JSON, and stays until its input ends: a run that is killed leaves neither
-workers nor jobs. Apart from the run, so that the scheduler has a processor of its own, and that no worker executes the
-script that the run was started with.
+It says the scheduler's address in a line of JSON, or why there is none, and stays until its input ends: a run that is
+killed leaves neither workers nor jobs. Apart from the run, so that the scheduler has a processor of its own, and that
+no worker executes the script that the run was started with.
 """
 
 from __future__ import annotations
@@ -74,18 +74,26 @@ def _of_jobs(compute: Compute) -> dict[str, Any]:
     }
 
 
+def _started(asked: dict[str, Any]) -> Any:
+    """The cluster that is asked for."""
+    if asked["cluster"] != "slurm":
+        return import_module("distributed").LocalCluster(**asked["options"])
+    jobs = import_module("dask_jobqueue").SLURMCluster
+    cluster = jobs(**asked["options"], scheduler_options={"dashboard_address": ":0"})
+    cluster.scale(n=asked["workers"])
+    return cluster
+
+
 def main() -> None:
     """Start, say where, and wait."""
     asked = json.loads(sys.stdin.readline())
-    cluster: Any
-    look_s: float | None = None
-    if asked["cluster"] == "slurm":
-        jobs = import_module("dask_jobqueue").SLURMCluster
-        cluster = jobs(**asked["options"], scheduler_options={"dashboard_address": ":0"})
-        cluster.scale(n=asked["workers"])
-    else:
-        cluster = import_module("distributed").LocalCluster(**asked["options"])
-        look_s = _LOOK_S
+    try:
+        cluster = _started(asked)
+    except (RuntimeError, OSError, ValueError) as error:
+        # Whoever asked tells it in a sentence; Dask's own cause says most.
+        print(json.dumps({"failed": str(error.__cause__ or error)}), flush=True)
+        sys.exit(1)
+    look_s = None if asked["cluster"] == "slurm" else _LOOK_S
     with cluster:
         print(json.dumps({"address": cluster.scheduler_address}), flush=True)
         # Ready to be read when it ends: nothing more is written to it.

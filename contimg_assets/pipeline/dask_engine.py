@@ -47,6 +47,8 @@ _COMPARED = ("dask", "distributed", "numpy", "pandas", "pyarrow", "scipy", "astr
 _TRIES, _LOOK_S = 4, 2.0
 # How long a scheduler may take to answer.
 _CONNECT_S = 20.0
+# How often a cluster is started before it is given up.
+_STARTS = 2
 # A cluster that nothing is asked of for so long is let go, for a process that lives for weeks.
 _IDLE_S = 300.0
 
@@ -302,7 +304,25 @@ def close_all() -> None:
 
 
 def _start(compute: Compute) -> tuple[subprocess.Popen[str], str]:
-    """The process that has a scheduler and workers, and the scheduler's address."""
+    """The process that has a scheduler and workers, and the scheduler's address.
+
+    Raises
+    ------
+    ComputeError
+        If it does not start, nor once more: a worker may have been killed as it began.
+    """
+    for _ in range(_STARTS):
+        process, said = _try_to_start(compute)
+        if "address" in said:
+            return process, said["address"]
+        _end(process)
+    why = f" ({said['failed']})" if "failed" in said else ""
+    cure = "look at dask-jobqueue and sbatch" if compute.cluster == "slurm" else "give workers more (compute.memory)"
+    raise ComputeError(f"Dask's {compute.cluster or 'local'} cluster did not start{why}; {cure}, or write engine: auto")
+
+
+def _try_to_start(compute: Compute) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """The process, and what it says: the scheduler's ``address``, or why it has ``failed``, or nothing."""
     command = [sys.executable, "-m", "contimg_assets.pipeline.dask_cluster"]
     # A session of its own: who interrupts a run means the run, which ends it.
     process = subprocess.Popen(  # noqa: S603 - this interpreter, and a module of this package
@@ -312,12 +332,8 @@ def _start(compute: Compute) -> tuple[subprocess.Popen[str], str]:
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps(wish(compute)) + "\n")
         process.stdin.flush()
-    said = process.stdout.readline()
-    if not said:
-        _end(process)
-        what = "dask-jobqueue and sbatch" if compute.cluster == "slurm" else "what it says above"
-        raise ComputeError(f"Dask's {compute.cluster or 'local'} cluster did not start; look at {what}")
-    return process, str(json.loads(said)["address"])
+    said: dict[str, str] = json.loads(process.stdout.readline() or "{}")
+    return process, said
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -33,10 +33,10 @@ from contimg_assets.reading.columns import (
     to_floats,
     units_in_names,
 )
+from contimg_assets.reading.encodings import check_text
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.headers import IsCatalog
 from contimg_assets.reading.stated_frames import of_coosys, of_header
-from contimg_assets.reading.text import check_text
 from contimg_assets.sky.arrays import Floats, Indices
 
 # What the parsers of binary formats raise on damaged bytes, gathered by tests with damaged files.
@@ -120,6 +120,10 @@ class ArrowContainer:
 
 def _whole_numbers(values: pa.Array) -> pa.Array:
     """Identifiers that a missing value turned into floats, as integers again."""
+    numbers = values.to_numpy(zero_copy_only=False)
+    if (np.signbit(numbers) & (numbers == 0)).any():
+        # Degrees of declinations between -1 and 0.
+        return values
     try:
         return values.cast(pa.int64())
     except pa.ArrowInvalid:
@@ -173,7 +177,10 @@ class AstropyContainer:
     def _text(self, values: np.ma.MaskedArray) -> pa.Array:
         data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
         if data.dtype.kind == "f" and len(data) and (mask | (data == np.trunc(data))).all():
-            data = np.where(mask, 0, data).astype(np.int64)
+            # A declination's degrees may be -0, whose sign is that of its minutes.
+            negative = np.signbit(data) & (data == 0)
+            data = np.where(mask, 0, data).astype(np.int64).astype(str).astype(object)
+            data[negative] = "-0"
         if data.dtype.kind == "S":
             try:
                 data = np.char.decode(data, "utf-8")
@@ -329,12 +336,14 @@ def _of_votable(path: Path, parsed: Any, found: Any, chosen: str, tables: tuple[
 
 
 def _masked_columns(table: object) -> dict[str, np.ma.MaskedArray]:
-    """One-dimensional columns; vectors hold nothing that a reader asks for."""
+    """One-dimensional columns; vectors, of one length or several, hold nothing that a reader asks for."""
     columns = {}
     for name in table.colnames:  # type: ignore[attr-defined]
         column = table[name]  # type: ignore[index]
         if column.ndim == 1:
             values = np.ma.asarray(getattr(column, "value", column))
+            if values.dtype.kind == "O" and any(isinstance(value, np.ndarray) for value in np.ma.getdata(values)):
+                continue
             columns[name.strip()] = np.ma.MaskedArray(
                 np.ma.getdata(values).astype(values.dtype.newbyteorder("=")), np.ma.getmaskarray(values)
             )

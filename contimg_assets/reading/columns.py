@@ -25,6 +25,9 @@ NULLS = [
     *("", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NONE", "--", "N/A", "n/a", "masked"),
     # VizieR and older tables; pandas; PSRCAT; databases.
     *("---", "----", "...", "<NA>", "NA", "*", "<null>", "\\N"),
+    # Spreadsheets; IRAF; C and Fortran, which fills a field with stars where a number does not fit.
+    *("#N/A", "#NA", "na", "nil", "(null)", "?", "INDEF", "undef", "-nan", "-NaN", "+nan", "1.#QNAN", "-1.#IND"),
+    *("*" * n for n in range(2, 17)),
 ]
 """What stands for a missing value in a text file."""
 
@@ -197,6 +200,26 @@ def _has_decimal_commas(written: Sequence[str], all_texts: pa.Array) -> bool:
 
 def _has_points(texts: pa.Array) -> bool:
     return bool(pc.any(pc.match_substring(texts, ".")).as_py())
+
+
+# Programs that have no other way say so of a number that is missing; and what arrays are filled with.
+_MARKS_OF_NONE = (-99.0, -999.0, -9999.0, -99999.0, -99.9, -999.9, -99.99, -999.99)
+_FILLED = 1e20
+
+
+def without_marks(values: Floats) -> Floats:
+    """Flux densities, sizes or errors, NaN where a number stands for none.
+
+    A fill value (1e20 and beyond, either sign), and -99, -999 and the like where the column has no other number below
+    zero: among measured negative ones it may be measured as well.
+    """
+    filled = np.abs(values) >= _FILLED
+    values = np.where(filled & np.isfinite(values), np.nan, values) if filled.any() else values
+    negative = values < 0
+    if not negative.any():
+        return values
+    below_zero = np.unique(values[negative])
+    return np.where(negative, np.nan, values) if len(below_zero) == 1 and below_zero[0] in _MARKS_OF_NONE else values
 
 
 def to_floats(values: pa.Array) -> Floats:

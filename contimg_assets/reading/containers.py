@@ -18,6 +18,7 @@ from contimg_assets.reading.byte_by_byte import (
     readmes_in,
 )
 from contimg_assets.reading.columns import Container
+from contimg_assets.reading.encodings import plain_text
 from contimg_assets.reading.files import plain_name, read_bytes
 from contimg_assets.reading.headers import Header, IsCatalog
 from contimg_assets.reading.pulsars import is_pulsar_database, open_pulsar_database
@@ -53,6 +54,7 @@ _CURES: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF document", "deliver the table as CSV, FITS, VOTable or Parquet"),
     *((start, "JSON", "write the table as CSV or Parquet") for start in (b"{", b"[{", b"[\n", b"[\r", b"[ {")),
     (b"<html", "a page of the web (HTML)", "look at it, and download the table again"),
+    *((start, "a page of the web (HTML)", "save its table as CSV") for start in (b"<table", b"<div")),
     (b"<!doctype html", "a page of the web (HTML)", "look at it, and download the table again"),
 )
 
@@ -92,11 +94,12 @@ def open_container(
         return open_parquet(path, content)
     if content.startswith(b"SIMPLE  ="):
         return open_fits(path, content, is_catalog, table)
+    content = plain_text(content)
     kind = next((kind for kind, begins in _DESCRIBED.items() if begins.match(content)), None)
     if kind is not None:
         return open_described_text(path, content, kind)
     _refuse_others(path, content)
-    if content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if content[:1024].lstrip(b" \t\r\n").startswith(b"<"):
         return open_votable(path, content, is_catalog, table)
     if names is not None:
         return TextContainer(path, _WARNING.sub(rb"\1 ", content), header=Header(tuple(names), " "))
@@ -169,5 +172,5 @@ def _refuse_others(path: Path, content: bytes) -> None:
         ((".parquet", ".pq"), "Parquet"),
         ((".xml", ".vot", ".votable"), "VOTable"),
     ):
-        if name.endswith(suffixes) and not (kind == "VOTable" and beginning.startswith((b"<", b"\xef\xbb\xbf"))):
+        if name.endswith(suffixes) and not (kind == "VOTable" and beginning.startswith(b"<")):
             raise InputError(f"{path}: named like a {kind} file but does not begin like one; deliver it again")

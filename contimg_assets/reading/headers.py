@@ -28,6 +28,8 @@ QUOTED_OR_WORD = re.compile(r'(?<!\S)"[^"\n]*"(?!\S)|\S+')
 _DASHES = re.compile(r"-+")
 _NUMBER = re.compile(NUMBER)
 _NOTHING = re.compile(r"-*")
+# Width and kind of a column, which RDB writes below its name.
+_RDB_TYPE = re.compile(r"\d*[SNM]")
 # Texts and flags, below which Selavy leaves the unit blank.
 _WITHOUT_UNIT = re.compile("name|hms|dms|sibling|estimate|flag|from_tt|comment")
 
@@ -122,12 +124,16 @@ def _plain_header(content: bytes, top: _Top) -> Header:
     names, delimiter = split_names(top.line)
     offset, number = top.next_offset, top.number + 1
     below = list(_lines(content, offset, 2))
-    if len(below) == 2 and _is_rule(below[1][0], delimiter):
-        units = _units_above_rule(names, below, delimiter)
-        slots = tuple(match.span() for match in _DASHES.finditer(below[1][0])) if delimiter == " " else ()
+    ruled = next((n for n, (line, _) in enumerate(below) if _is_rule(line, delimiter)), None)
+    if ruled is not None:
+        units = _units_above_rule(names, below, delimiter) if ruled else {}
+        line, offset = below[ruled]
+        slots = tuple(match.span() for match in _DASHES.finditer(line)) if delimiter == " " else ()
         slots = slots if len(slots) == len(names) else ()
-        return Header(names, delimiter, units, number + 2, below[1][1], top.plain, slots)
+        return Header(names, delimiter, units, number + ruled + 1, offset, top.plain, slots)
     words = _words(below[0][0], delimiter) if below else []
+    if delimiter == "\t" and words and all(map(_RDB_TYPE.fullmatch, words)):
+        return Header(names, delimiter, {}, number + 1, below[0][1], top.plain)
     if _is_units(words, blank=delimiter != " ") or _are_plain_units(words):
         units = _units(names, words, top.line, below[0][0])
         return Header(names, delimiter, units, number + 1, below[0][1], top.plain)
@@ -145,8 +151,8 @@ def _lines(content: bytes, offset: int, n: int) -> Iterator[tuple[str, int]]:
 
 
 def _is_rule(line: str, delimiter: str) -> bool:
-    """Whether a line is of dashes that underline the columns, as VizieR has it."""
-    return "--" in line and set(line) <= {"-", delimiter, " "}
+    """Whether a line is of dashes that underline the columns, as VizieR, astropy, Markdown and psql have it."""
+    return "--" in line and set(line) <= {"-", delimiter, " ", *(":+" if delimiter == "|" else "")}
 
 
 def _units_above_rule(names: Sequence[str], below: list[tuple[str, int]], delimiter: str) -> dict[str, str]:

@@ -24,6 +24,8 @@ _SEXAGESIMAL = (
 _DOTTED = (
     r"^\s*(?P<sign>[+-]?)\s*(?P<whole>\d{1,3})\.(?P<minutes>\d{1,2})\.(?P<seconds>\d{1,2}(?:\.\d*)?(?:[eE]-\d+)?)\s*$"
 )
+# Share of declinations beyond a pole above which they are none, and not damaged.
+_MOST_DAMAGED = 0.5
 _SUFFIXED = r"^\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>deg|rad|°)\s*$"
 
 
@@ -78,7 +80,9 @@ def parts_in(columns: Collection[str], ours: str) -> tuple[str, ...]:
 
 def degrees_of_parts(texts: Sequence[pa.Array], hours: bool) -> Floats:
     """The parts of positions, as `PARTS` orders them, in degrees; shape (n,)."""
-    first, *others = texts
+    *whole, seconds = texts
+    # Hours, degrees and minutes may be written as 23.0.
+    first, *others = (*(pc.replace_substring_regex(part, r"^(\s*[+-]?\d+)\.0*\s*$", r"\1") for part in whole), seconds)
     if len(texts) == len(PARTS["dec_deg"]):
         first, *others = (pc.binary_join_element_wise(pc.fill_null(first, ""), others[0], ""), *others[1:])
     return sexagesimal(pc.binary_join_element_wise(first, *others, " "), hours=hours)
@@ -92,6 +96,23 @@ def wrapped(ra_deg: Floats) -> Floats:
     turned = np.where(below, ra_deg + 360.0, ra_deg)
     # A hair below zero is nearest to 360, which is zero.
     return np.where(below & (turned >= 360.0), 0.0, turned)
+
+
+def look_swapped(ra_deg: Floats, dec_deg: Floats) -> bool:
+    """Whether right ascensions and declinations stand in each other's columns, as far as the numbers alone can tell.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : as they were read, shape (n,); declinations beyond a pole are what shows it, so that positions
+        between 0 and 90 degrees both ways never do
+    """
+    placed = np.isfinite(ra_deg) & np.isfinite(dec_deg)
+    ra, dec = ra_deg[placed], dec_deg[placed]
+    # A few declinations that are not possible are damage, and no order of columns.
+    if not len(dec) or np.mean(dec > 90.0) <= _MOST_DAMAGED:
+        return False
+    # Declinations below zero were taken for right ascensions from -90.
+    return bool(((ra <= 90.0) | (ra >= 270.0)).all() and ((dec >= 0.0) & (dec <= 360.0)).all())
 
 
 def sexagesimal(texts: pa.Array, hours: bool) -> Floats:

@@ -11,8 +11,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from contimg_assets.reading.columns import About
+from contimg_assets.reading.encodings import check_text
 from contimg_assets.reading.in_memory import Parted
-from contimg_assets.reading.text import check_text
 
 _BEGINS = re.compile(rb"^PSR[JB] +\S", re.MULTILINE)
 _PARTED = re.compile(rb"^@-+\s*$", re.MULTILINE)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.columns import EXCERPT, About, Broken, Columns, clean_text, parse_numbers
-from contimg_assets.reading.text import check_text
+from contimg_assets.reading.encodings import check_text
 
 _FORMAT = re.compile(
     rb"^[#\s]*(?:format\s*=\s*(?P<plain>[^\n]+)|\((?P<in_comment>[^\n]+)\)\s*=\s*format\s*)$", re.I | re.M

@@ -18,8 +18,8 @@ import numpy as np
 
 from contimg_assets.errors import InputError
 from contimg_assets.reading.columns import About
+from contimg_assets.reading.encodings import check_text
 from contimg_assets.reading.in_memory import Parted
-from contimg_assets.reading.text import check_text
 
 _VALUES = (
     rb"^[ ]?(?P<h>\d\d) (?P<m>[ \d]\d) (?P<s>[ \d]\d\.\d+) "

@@ -33,14 +33,13 @@ from contimg_assets.reading.columns import (
     to_floats,
     units_in_names,
 )
+from contimg_assets.reading.encodings import check_text, plain_text
 from contimg_assets.reading.headers import QUOTED_OR_WORD, Header, IsCatalog, find_header
 from contimg_assets.reading.slots import Slots, cells_in, slots_of
 from contimg_assets.reading.stated_frames import of_comments
 from contimg_assets.sky.arrays import Integers
 
 _SEPARATOR = b"\x1f"
-# Neither text nor ends of lines; one of them is the separator above.
-_CONTROL = bytes(set(range(32)) - set(b"\t\r\n"))
 _MISSING = frozenset(NULLS)
 _ANYTHING = re.compile(rb"\S")
 _COMMENT_LINE = re.compile(rb"^#[^\n]*", re.MULTILINE)
@@ -51,24 +50,6 @@ _SEMICOLON_LINE = re.compile(rb"^;[^\n]*", re.MULTILINE)
 _QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*"')
 _COMMAS = ", with decimal commas"
 _PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
-
-
-def check_text(path: Path, content: bytes) -> None:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{path}: line 1: the text is UTF-16; save it as UTF-8")
-    if len(content.translate(None, _CONTROL)) < len(content):
-        at = min(at for at in map(content.find, _CONTROL) if at >= 0)
-        line = content.count(b"\n", 0, at) + 1
-        what = f"the control character 0x{content[at]:02x}" if content[at] else "a zero byte"
-        raise InputError(f"{path}: line {line}: not text ({what}); deliver CSV, FITS, VOTable or Parquet")
-    if not content.isascii():
-        try:
-            content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise InputError(
-                f"{path}: line {line}: not UTF-8 text; save the file as UTF-8, such as with `iconv -f latin1 -t utf-8`"
-            ) from error
 
 
 def _with_usual_comments(content: bytes) -> bytes:
@@ -104,10 +85,10 @@ class TextContainer:
         header: Header | None = None,
         frame: str | None = None,
     ) -> None:
+        content = plain_text(content)
         check_text(path, content)
         self.path = path
         self._whole_lines = whole_lines
-        content = content.removeprefix(b"\xef\xbb\xbf")
         if b"\r" in content:
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._ends_with_newline = content.endswith(b"\n")
@@ -131,8 +112,19 @@ class TextContainer:
         if given is not None and (content.startswith(b";") or b"\n;" in content):
             # So do the texts of Molonglo comment.
             content = _SEMICOLON_LINE.sub(b"", content)
-        self._content = content
+        self._content = self._without_last_delimiters(content)
         self._line_of: Integers | None = None
+
+    def _without_last_delimiters(self, content: bytes) -> bytes:
+        """Rows without the delimiter that all of them end with, where the header does not."""
+        end = self._delimiter.encode() + b"\n"
+        if self._delimiter == " " or not content.endswith(end):
+            return content
+        first = content[: content.index(b"\n")]
+        if first.count(end[:1]) != len(self.names) or b'"' in first:
+            return content
+        n_rows = sum(1 for line in content.split(b"\n") if line.strip())
+        return content.replace(end, b"\n") if content.count(end) == n_rows else content
 
     @property
     def is_empty(self) -> bool:

@@ -26,6 +26,7 @@ _SPELLINGS = {
     **dict.fromkeys(("DEG", "Deg", "DEGS", "degs", "DEGREE", "DEGREES", "Degree", "Degrees", "degrees"), "deg"),
     **dict.fromkeys(("ARCSEC", "ARCSECS", "Arcsec", "asec", "ASEC", "arcsecs", "arcseconds"), "arcsec"),
     **dict.fromkeys(("ARCMIN", "Arcmin", "amin", "arcminutes"), "arcmin"),
+    **dict.fromkeys(("RADIAN", "RADIANS", "Radian", "Radians", "radians", "RAD"), "rad"),
     **dict.fromkeys(("MAS", "masec"), "mas"),
     **dict.fromkeys(("hours", "HOURS", "HOUR", "Hours", "hms", "HMS"), "hour"),
     **dict.fromkeys(("sec", "SEC", "seconds"), "s"),

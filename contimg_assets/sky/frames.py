@@ -87,12 +87,12 @@ def frame_of_file(text: str | None) -> tuple[Frame, str]:
 def to_icrs(lon_deg: Floats, lat_deg: Floats, frame: Frame) -> tuple[Floats, Floats, Floats]:
     """Positions in the ICRS [deg], and by how much directions turn [deg, added to position angles]; shape (n,) each.
 
-    Positions that are missing, or beyond a pole, stay as they are.
+    Positions that are missing, beyond a pole, or not from -180 to 360 degrees stay as they are.
     """
     from astropy.coordinates import SkyCoord
 
     turn = np.zeros(len(lon_deg))
-    usable = np.isfinite(lon_deg) & np.isfinite(lat_deg) & (np.abs(lat_deg) <= 90)
+    usable = (np.abs(lat_deg) <= 90) & (lon_deg >= -180) & (lon_deg <= 360)
     if frame.name == "icrs" or not usable.any():
         return lon_deg, lat_deg, turn
     lon, lat = lon_deg[usable], lat_deg[usable]

@@ -26,6 +26,7 @@ from contimg_assets.config import Config
 from contimg_assets.ingest.delivered import read_delivered
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.measurements import measure
+from contimg_assets.pipeline.table_files import write_table
 from contimg_assets.schemas.detections import MEASUREMENTS, REJECTED
 from contimg_assets.sky.sphere import displaced
 from contimg_assets_tests.ingest import build
@@ -64,7 +65,7 @@ def chain(folder: Path) -> dict[str, float]:
     started, cpu = time.perf_counter(), time.process_time()
     epoch = read_epoch(folder, "bench", Config(root=folder.parent))
     read = time.perf_counter()
-    pq.write_table(REJECTED.to_arrow(epoch.rejected), folder / "rejected.out")
+    write_table(REJECTED.to_arrow(epoch.rejected), folder / "rejected.out")
     n_rows = len(epoch.detections)
     measurements = measure(epoch.detections, epoch.images, Config().measurements)
     del epoch
@@ -72,8 +73,7 @@ def chain(folder: Path) -> dict[str, float]:
     duplicates = int(measurements["duplicate_of"].notna().sum())
     table = MEASUREMENTS.to_arrow(measurements)
     del measurements
-    # As the store writes.
-    pq.write_table(table, folder / "measurements.out", compression="zstd", compression_level=1)
+    write_table(table, folder / "measurements.out")
     written = time.perf_counter()
     return {
         "rows": n_rows,

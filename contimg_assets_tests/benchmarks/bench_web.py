@@ -1,4 +1,4 @@
-"""Pages of `contimg web` over a large survey: seconds and sizes of each, and readers beside a run that writes.
+"""Pages of `contimg web` over a large survey, and its report: seconds and sizes, and readers beside a run that writes.
 
     python -m contimg_assets_tests.benchmarks.bench_web [--sources 1000000] [--epochs 100] [--curves 5000] [--folder F]
 
@@ -29,6 +29,7 @@ from contimg_assets.database.engine import writing
 from contimg_assets.database.models import TABLES
 from contimg_assets.identity.ids import hash_text, to_hex
 from contimg_assets.identity.names import name_cells, source_names
+from contimg_assets.pipeline.report import survey_report
 from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIONS
 from contimg_assets.schemas.detections import IMAGES
 from contimg_assets.schemas.variability import SOURCES, VARIABILITY
@@ -169,6 +170,14 @@ def measure(database: ProductsDatabase, folder: Path) -> None:
         )
 
 
+def report(database: ProductsDatabase, folder: Path) -> None:
+    """`contimg report` of the survey: seconds and size."""
+    start, cpu = time.perf_counter(), time.process_time()
+    size = len(survey_report(Config(root=folder), database).encode()) / 1e6
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(f"  the survey's report: {took:.1f} s, {cpu:.1f} s of CPU, {size:.1f} MB", flush=True)
+
+
 def with_readers(n_readers: int, folder: Path) -> None:
     """Writers alone and beside readers: seconds a write, pages read, errors."""
     survey = Survey(n_sources=2000, n_epochs=12, detected=0.9)
@@ -242,6 +251,7 @@ def main() -> None:
                 fill(database, arguments.sources, arguments.epochs, arguments.curves)
             print(f"{file.stat().st_size / 1e9:.2f} GB; first and later seconds, size")
             measure(database, folder)
+            report(database, folder)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 

@@ -34,6 +34,7 @@ from typing import Any
 
 import pandas as pd
 
+from contimg_assets.crossmatch.overrides import ACTIONS
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.engine import writing
 from contimg_assets.database.models import TABLES
@@ -241,7 +242,7 @@ class Soak:
         self.join(process)
 
     def decision(self) -> None:
-        """A person accepts, rejects or comments on a counterpart."""
+        """A person accepts or rejects a counterpart, withdraws that, or comments on it."""
         project = self.project.project
         with project.products as database:
             matches = database.read_table(_MATCHES) if database.is_current() else pd.DataFrame()
@@ -249,7 +250,7 @@ class Soak:
                 return
             match = matches.iloc[self.draw.randrange(len(matches))]
             database.decide_match(
-                self.draw.choice(["accept", "reject", "comment"]),
+                self.draw.choice(list(ACTIONS)),
                 match["source_id"],
                 match["catalog_type"],
                 match["catalog_source_id"],

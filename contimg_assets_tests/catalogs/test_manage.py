@@ -78,8 +78,12 @@ def test_a_file_is_made_where_there_is_none(folder: Path) -> None:
     ("name", "file", "settings", "error", "message"),
     [
         ("there", "some.csv", {"freq_mhz": 1.0}, ConfigError, "'there' is there already"),
-        ("new", "some.csv", {}, ConfigError, "say its frequency"),
-        ("new", "some.csv", {"preset": "nope"}, ConfigError, "unknown preset 'nope'"),
+        ("new", "some.csv", {}, ConfigError, "say the frequency of its fluxes with --freq-mhz"),
+        ("new", "gone.csv", {}, InputError, r"gone\.csv: not readable"),
+        ("new", "empty.csv", {}, InputError, r"empty\.csv: it has no row"),
+        ("new", "vlass.csv", {}, ConfigError, "its columns are those of vlass; say so with --preset vlass, or"),
+        ("new", "swapped.csv", {}, InputError, "'ra' and 'dec' look swapped.*--column ra_deg=dec --column dec_deg=ra"),
+        ("new", "some.csv", {"preset": "nvs"}, ConfigError, r"no preset 'nvs' \(is 'nvss' meant\?\); there are first"),
         ("../up", "some.csv", {"freq_mhz": 1.0}, ConfigError, "must be lower-case"),
         ("new", "gone.csv", {"freq_mhz": 1.0}, InputError, r"gone\.csv: not readable"),
         ("new", "contimg.yaml", {"freq_mhz": 1.0}, InputError, "this is no table"),
@@ -91,6 +95,9 @@ def test_a_refusal_leaves_the_file_alone(
 ) -> None:
     config = folder / "contimg.yaml"
     config.write_text("catalogs:\n  there:\n    path: some.csv\n    freq_mhz: 1400.0\n")
+    (folder / "empty.csv").write_text("name,ra,dec,flux_mjy\n")
+    (folder / "vlass.csv").write_text("Component_name,RA,DEC,Total_flux,Duplicate_flag,Quality_flag\nV,10,-3,5,0,0\n")
+    (folder / "swapped.csv").write_text("name,ra,dec,flux_mjy\nA,10.9,293.1,3\nB,-11,295.1,3\nC,3,20,4\n")
     before = config.read_text()
     with pytest.raises(error, match=message):
         add_catalog(config, name, folder / file, **settings)

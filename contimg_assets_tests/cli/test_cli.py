@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import runpy
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
+import contimg_assets
 from contimg_assets.cli.app import _Bars, app
+from contimg_assets.cli.console import ended_by_sigterm
+from contimg_assets.files import replacing
 from contimg_assets.orchestration.runs.instance import open_instance
 from contimg_assets.pipeline.stages import STAGES_OF_EVERY_EPOCH
 from contimg_assets_tests.projects import TestProject
@@ -141,6 +149,11 @@ def test_dagster_sees_what_the_command_wrote(in_finished: Path) -> None:
         assert not instance.is_ephemeral
         assert instance.get_runs_count() == 4
         assert {run.tags["user"] for run in instance.get_runs()} == {"contimg run"}
+        # Dagster's timeline shows runs by their code location; the daemon starts none again that was killed here.
+        for run in instance.get_runs():
+            assert run.remote_job_origin is not None
+            assert run.remote_job_origin.location_name == "contimg_assets.definitions"
+            assert not auto_reexecution_should_retry_run(instance, run, None)
         assert len(instance.get_dynamic_partitions("epoch")) == 2
     assert (in_finished / ".dagster").is_dir()
 
@@ -270,6 +283,34 @@ def test_exports_take_their_format_from_the_name(in_finished: Path, tmp_path: Pa
     ):
         assert message in call("export", *arguments, status=2).output
     assert names(tmp_path) == ["s.fits"]
+
+
+def test_options_of_other_exports_are_refused(in_finished: Path, tmp_path: Path) -> None:
+    """They would have no effect."""
+    told = call("export", "hats", "--min-abs-vs", "3", "--out", str(tmp_path / "h"), status=2)
+    assert "--min-abs-vs is of 'pairs' alone" in told.output
+    told = call("export", "sources", "--margin-arcsec", "3", "--out", str(tmp_path / "s.csv"), status=2)
+    assert "--margin-arcsec is of 'hats' alone" in told.output
+    assert not names(tmp_path)
+
+
+def test_what_is_half_written_goes_when_the_command_is_terminated(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, ended_by_sigterm(), replacing(tmp_path / "sources.csv") as half:
+        half.write_text("id,")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10.0)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not names(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_package_is_the_command_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["contimg_assets", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("contimg_assets", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == contimg_assets.__version__
 
 
 def test_a_database_that_cannot_be_used_is_one_sentence(project: TestProject) -> None:

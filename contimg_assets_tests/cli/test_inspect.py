@@ -47,6 +47,31 @@ def test_add_says_all_that_it_took_and_remove_takes_it_out(folder: Path) -> None
     assert "No reference catalog is configured" in call("catalog", "list")
 
 
+def test_swapped_columns_are_said_to_be_swapped(folder: Path) -> None:
+    """Numbers alone show it where right ascensions are beyond 90 degrees; the images of the survey do elsewhere."""
+    header = "component_id,ra_deg,dec_deg,flux_int_mjy\n"
+    (folder / "d.csv").write_text(header + "a,-11.0,293.0,5\nb,-11.1,293.1,6\n")
+    assert "2 of 2 rows set aside: not allowed: -90 <= dec_deg <= 90; are its columns swapped?" in call(
+        "inspect", "d.csv", "--format", "table"
+    )
+    # One impossible declination is damage.
+    (folder / "d.csv").write_text(header + "a,11.0,293.0,5\nb,11.1,16.1,6\nc,11.1,16.2,6\n")
+    assert "rows set aside: not allowed: -90 <= dec_deg <= 90\n" in call("inspect", "d.csv", "--format", "table")
+
+    build.epoch_folder(folder, build.csv(build.sky(12)), ra_deg=60.0, dec_deg=16.0)
+    (folder / "incoming").mkdir()
+    (folder / "e1").rename(folder / "incoming" / "e1")
+    (folder / "contimg.yaml").write_text("# ours")
+    (folder / "r.csv").write_text("name,ra,dec,flux_mjy\nA,16.1,60.2,3\nB,15.9,59.9,4\n")
+    told = call("catalog", "add", "mine", "r.csv", "--freq-mhz", "1400")
+    assert "none of its sources lies in the 1 images looked at, and they would with right ascension and decl" in told
+
+
+def test_a_file_without_rows_is_said_to_have_none(folder: Path) -> None:
+    (folder / "x.csv").write_text("NVSS,RAJ2000,DEJ2000,e_RAJ2000,S1.4,e_S1.4,l_MajAxis,MajAxis,f_resFlux\n")
+    assert call("inspect", "x.csv", status=2).startswith("error: x.csv: it has no row; look at it")
+
+
 def test_proper_motions_are_followed_to_the_mean_time_of_the_images(folder: Path) -> None:
     build.epoch_folder(folder, build.csv(build.sky(12)))
     (folder / "incoming").mkdir()

@@ -57,6 +57,17 @@ def test_a_relative_database_is_in_the_projects_folder(products: str, url: str) 
         ("ingest: {column_map: {flux_int_er: {column: e}}}", ["flux_int_er", "flux_int_err_mjy", "meant"]),
         ("ingest: {column_map: {flux_int_mjy: {column: S, unit: deg}}}", ["flux_int_mjy", "deg", "mJy"]),
         ("catalogs: {x: {path: a, freq_mhz: 1, columns: {ra: {column: RA}}}}", ["catalogs.x.columns", "ra_deg"]),
+        ("ingest: {default_format: selavyy}", ["ingest.default_format", "'selavyy' (is 'selavy' meant?)", "aegean"]),
+        ("ingest: {formats: {mine: {on: agean}}}", ["ingest.formats.mine.on", "'agean' (is 'aegean' meant?)"]),
+        ("ingest: {defalt_format: selavy}", ["'ingest.defalt_format' (is 'default_format' meant?)"]),
+        ("association: {method: optimum}", ["'optimum' (is 'optimal' meant?): must be 'basic'"]),
+        ("automation: {timezone: Europe/Parris}", ["no time zone", "(is 'Europe/Paris' meant?)"]),
+        ("automation: {web_url: localhost}", ["automation.web_url", "whole address"]),
+        ("catalogs: {x: {path: a, preset: nvs}}", ["no preset 'nvs' (is 'nvss' meant?)"]),
+        (
+            "{catalogs: {nvss: {path: a, freq_mhz: 1}}, corrections: {flux_catalogs: [nvs]}}",
+            ["corrections.flux_catalogs", "['nvs'] (is 'nvss' meant?)"],
+        ),
         ("root: /", ["root", "not a key"]),
         ("- a list", ["keys and values"]),
         ("paths: {store: [", ["not readable as YAML"]),
@@ -68,8 +79,14 @@ def test_a_fault_is_told_with_its_key_and_what_is_allowed(tmp_path: Path, text: 
         load_config(written(tmp_path, text))
     message = str(caught.value)
     assert "contimg.yaml" in message
+    assert "Input should be" not in message and "Value error" not in message
     for word in words:
         assert word in message
+
+
+def test_a_format_of_ones_own_may_be_the_usual_one(tmp_path: Path) -> None:
+    text = "ingest: {formats: {mine: {on: aegean}}, default_format: mine}"
+    assert load_config(written(tmp_path, text)).ingest.default_format == "mine"
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

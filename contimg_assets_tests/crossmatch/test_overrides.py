@@ -131,3 +131,23 @@ def test_of_several_accepted_the_newest_is_the_best() -> None:
     assert result.loc[("s1", "nvss"), "rank"].to_dict() == {"N2": 1, "N1": 2}
     again = applied(*(("s1", "nvss", name, "accept", None) for name in ("N1", "N2", "N1")))
     assert again.loc[("s1", "nvss"), "rank"].to_dict() == {"N1": 1, "N2": 2}
+
+
+def test_what_is_withdrawn_is_as_never_decided() -> None:
+    pair = ("s1", "nvss", "N2")
+    untouched = matches().set_index(["source_id", "catalog", "catalog_source_id"])
+    pd.testing.assert_frame_equal(applied((*pair, "accept", "jet"), (*pair, "withdraw", None)), untouched)
+    pd.testing.assert_frame_equal(applied((*pair, "withdraw", None)), untouched)
+    # One that matching does not find is no longer added.
+    assert ("s2", "nvss", "N9") not in applied(
+        ("s2", "nvss", "N9", "accept", None), ("s2", "nvss", "N9", "withdraw", None)
+    ).index
+    assert accepted_pairs(overrides((*pair, "accept", None), (*pair, "withdraw", None))).empty
+    # Why it was withdrawn is said; other pairs, and what is decided later, stand.
+    result = applied(
+        (*pair, "accept", "jet"), ("s1", "nvss", "N1", "reject", None), (*pair, "withdraw", "no jet"),
+    )  # fmt: skip
+    assert result.loc[pair, ["quality", "comment", "manual"]].tolist() == ["A", "no jet", False]
+    assert result.loc[("s1", "nvss", "N1"), "quality"] == "rejected"
+    result = applied((*pair, "reject", None), (*pair, "withdraw", None), (*pair, "accept", None))
+    assert result.loc[pair, ["rank", "quality"]].tolist() == [1, "accepted"]

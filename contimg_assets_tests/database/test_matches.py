@@ -57,10 +57,14 @@ def test_matches_and_peoples_decisions(database: ProductsDatabase, survey: Surve
     with pytest.raises(StoreError, match="no source"):
         database.decide_match("accept", "0" * 16, "nvss", "N001")
     n_decisions = len(database.read_table("match_overrides"))
-    for action in ("accept", "reject", "comment"):
+    for action in ("accept", "reject", "withdraw", "comment"):
         with pytest.raises(InputError, match=r"'nvss' has no source 'N02'; name one of .* 'N002' at \d\.\d arcsec, 'N"):
             database.decide_match(action, source, "nvss", "N02", "typed in haste", matching=matching)
     assert len(database.read_table("match_overrides")) == n_decisions
+    database.decide_match("withdraw", source, "nvss", "N002", matching=matching)
+    assert len(database.read_table("match_overrides")) == n_decisions + 1
+    left = database.matches(source).set_index("catalog_source_id").loc["N002"]
+    assert (left["match_quality"] in "ABCD", left["manual"]) == (True, False)
 
 
 def test_decisions_follow_aliases(database: ProductsDatabase) -> None:

@@ -192,7 +192,7 @@ def test_racs_of_casda(tmp_path: Path, gaussians: bool, small: bool) -> None:
 def test_a_surveys_table_is_not_taken_for_its_finders(tmp_path: Path) -> None:
     """LoTSS is in mJy and arcsec, where PyBDSF writes Jy and deg."""
     header = "Source_Name,RA,E_RA,DEC,E_DEC,Peak_flux,E_Peak_flux,Total_flux,E_Total_flux,Maj,Min,PA,Isl_rms"
-    with pytest.raises(InputError, match=r"the columns .* are not those of"):
+    with pytest.raises(InputError, match=r"no column is known as component_id.*is of none of the formats"):
         read(tmp_path, f"{header}\nA,10,0.3,-30,0.4,3.1,0.1,3.5,0.2,7,6,0,0.09\n")
 
 
@@ -617,3 +617,16 @@ def test_a_catalog_in_sqlite(tmp_path: Path) -> None:
     connection.close()
     got = read(tmp_path, (tmp_path / "t").read_bytes(), "x.db").detections.set_index("component_id")
     np.testing.assert_array_equal(got.loc[TRUTH["component_id"], "flux_int_mjy"], TRUTH["flux_int_mjy"])
+
+
+def test_a_number_that_stands_for_none_is_none(tmp_path: Path) -> None:
+    """-999 among fluxes above zero; where fluxes below zero are measured, it may be one."""
+    header = "component_id,ra_deg,dec_deg,flux_peak_mjy_beam,flux_int_mjy,flux_int_err_mjy,pa_deg\n"
+    got = read(tmp_path, f"{header}a,10,-30,5,-999,-99,-99\nb,10.1,-30,4,3,1e20,0\n").detections
+    assert got.set_index("component_id")["flux_int_mjy"].isna().to_dict() == {"a": True, "b": False}
+    assert got["flux_int_err_mjy"].isna().all()
+    assert got.set_index("component_id").loc["a", "pa_deg"] == -99.0
+    got = read(tmp_path, f"{header}a,10,-30,-999,5,0.1,0\nb,10.1,-30,4,3,0.1,0\n").detections
+    assert got["flux_peak_mjy_beam"].isna().sum() == 1
+    got = read(tmp_path, f"{header}a,10,-30,5,-99,0.1,0\nb,10.1,-30,4,-3,0.2,0\n").detections
+    assert sorted(got["flux_int_mjy"]) == [-99.0, -3.0]

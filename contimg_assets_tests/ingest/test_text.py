@@ -54,6 +54,12 @@ def test_control_characters_are_no_text(character: str) -> None:
         ("--", np.nan),
         ("NULL", np.nan),
         (" N/A ", np.nan),
+        ("−1.5", -1.5),
+        ("\N{NO-BREAK SPACE}1.5", 1.5),
+        ("?", np.nan),
+        ("#N/A", np.nan),
+        ("********", np.nan),
+        ("INDEF", np.nan),
     ],
 )
 @pytest.mark.parametrize("beside", ["1.0", "text"])
@@ -65,9 +71,7 @@ def test_numbers_and_what_is_missing(cell: str, value: float, beside: str) -> No
     assert ("x" in columns.not_numbers) == (beside == "text")
 
 
-@pytest.mark.parametrize(
-    "cell", ["1_000", "0x10", "1.2.3", "1 2", "True", "١٢", "1e", "e5", "12:34:56", "−1", "1,5,2", "?"]
-)
+@pytest.mark.parametrize("cell", ["1_000", "0x10", "1.2.3", "1 2", "True", "١٢", "1e", "e5", "12:34:56", "1,5,2", "_"])
 def test_what_is_not_a_number(cell: str) -> None:
     columns = load(f'id,x\na,"{cell}"\nb,1\n')
     rows, texts = columns.not_numbers["x"]

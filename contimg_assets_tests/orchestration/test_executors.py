@@ -137,3 +137,14 @@ def test_rows_are_the_same_when_workers_and_the_scheduler_are_killed(
     assert trouble.n_killed == 4
     assert trouble.scheduler_killed
     assert_same(other, serial)
+
+
+def test_without_a_worker_a_stage_is_not_tried_once_more(project: TestProject) -> None:
+    """It has waited for one as long as is configured."""
+    project.configure(compute={"engine": "dask", "address": "tcp://127.0.0.1:1", "wait_minutes": 0.01})
+    project.deliver(project.epochs[0])
+    report = project.run()
+    (trouble,) = report.troubles
+    assert trouble.startswith("no Dask scheduler answers at tcp://127.0.0.1:1; start it")
+    assert not report.errors
+    assert "STEP_UP_FOR_RETRY" not in {kind for kind, *_ in events(project)}

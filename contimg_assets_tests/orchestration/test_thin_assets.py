@@ -11,9 +11,11 @@ import pytest
 import contimg_assets.orchestration.assets
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.definitions import build_definitions
-from contimg_assets.orchestration.assets import stage_keys
+from contimg_assets.orchestration.assets import build_assets, stage_keys
+from contimg_assets.orchestration.pages import page_of
 from contimg_assets.pipeline.inputs import FITS_IMAGES
 from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, STAGES, Stage
+from contimg_assets.web.pages import ROUTES
 
 _MODULES = sorted(Path(contimg_assets.orchestration.assets.__file__).parent.glob("[a-z]*.py"))
 _MAX_LINES = 25
@@ -59,3 +61,20 @@ def test_the_products_depend_on_what_they_read_together() -> None:
     }
     assert parents - {"raw_detections"} <= {*PRODUCTS.reads, "reference/nvss"}
     assert all(dg.AssetKey(PRODUCTS.reads[-1]) in GRAPH.get(key).parent_keys for key in stage_keys([PRODUCTS.name]))
+
+
+def test_every_asset_leads_to_a_page_that_shows_it() -> None:
+    built = build_assets(CONFIG)
+    specs = [spec for one in built for spec in ([one] if isinstance(one, dg.AssetSpec) else one.specs)]
+    for spec in specs:
+        path, _ = page_of(spec.key)
+        assert path in ROUTES, spec.key
+        assert f"]({CONFIG.automation.web_url}{path})" in str(spec.description)
+    pages = {spec.key.to_user_string(): page_of(spec.key)[0] for spec in specs}
+    assert pages["products/measurements"] == "/sources"
+    assert pages["measurements"] == pages["corrections"] == pages["products/corrections"] == "/images"
+    assert pages["catalog_matches"] == pages["reference/nvss"] == "/catalogs"
+    assert pages["products/variability"] == "/eta-v"
+    quiet = CONFIG.model_copy(update={"automation": CONFIG.automation.model_copy(update={"web_url": ""})})
+    graph = build_definitions(quiet).resolve_asset_graph()
+    assert not any("contimg web" in str(graph.get(spec.key).description) for spec in specs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
 import os
 import signal
 import socket
@@ -18,7 +20,7 @@ import pytest
 
 from contimg_assets.config import Compute
 from contimg_assets.errors import ComputeError
-from contimg_assets.pipeline import dask_engine
+from contimg_assets.pipeline import dask_cluster, dask_engine
 from contimg_assets.pipeline.dask_cluster import job_script
 from contimg_assets.pipeline.dask_engine import Dask, Workers, connected, versions_here
 from contimg_assets_tests.pipeline.test_executors import DASK, all_of, process_of, square
@@ -86,6 +88,33 @@ def test_work_that_kills_every_worker_is_not_done_here(monkeypatch: pytest.Monke
     assert (results[0](), results[2]()) == (0, 2)
     with pytest.raises(ComputeError, match=r"4 Dask workers died of this epoch, each with 1\.5 GB; give them more"):
         results[1]()
+
+
+def test_a_cluster_that_does_not_start_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker that is killed as it begins fails Dask's whole cluster."""
+    said = [{"failed": "no worker"}, {"address": "tcp://here"}, {"failed": "no worker"}, {}]
+    ended: list[str] = []
+    monkeypatch.setattr(dask_engine, "_end", ended.append)
+    monkeypatch.setattr(dask_engine, "_try_to_start", lambda compute: (f"process {len(said)}", said.pop(0)))
+    assert dask_engine._start(DASK) == ("process 3", "tcp://here")
+    assert ended == ["process 4"]
+    said[0], said[1] = said[1], said[0]
+    with pytest.raises(ComputeError, match=r"Dask's local cluster did not start \(no worker\); give workers more"):
+        dask_engine._start(DASK)
+    assert ended == ["process 4", "process 2", "process 1"]
+
+
+def test_why_a_cluster_does_not_start_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(asked: object) -> None:
+        raise RuntimeError("Nanny failed to start.") from RuntimeError("the worker process was killed")
+
+    monkeypatch.setattr(dask_cluster, "_started", fail)
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"cluster": "local", "options": {}}\n'))
+    with pytest.raises(SystemExit):
+        dask_cluster.main()
+    assert json.loads(capsys.readouterr().out) == {"failed": "the worker process was killed"}
 
 
 def test_workers_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

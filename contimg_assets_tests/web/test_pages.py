@@ -126,7 +126,7 @@ def test_the_list_about_a_place(client: TestClient, products: ProductsDatabase, 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"where": "eta_paek > 3"}, "there is no column 'eta_paek'; is 'eta_peak' meant?"),
+        ({"where": "eta_paek > 3"}, "there is no column 'eta_paek' (is 'eta_peak' meant?)"),
         ({"where": "eta_peak"}, "'eta_peak' is no condition"),
         ({"where": "eta_peak > many"}, "eta_peak is a number, and 'many' is none"),
         ({"where": "is_new = maybe"}, "is_new is true or false"),

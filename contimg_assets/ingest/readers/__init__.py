@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contimg_assets.config import ColumnSource, Ingest
-from contimg_assets.errors import InputError
+from contimg_assets.errors import InputError, meant
 from contimg_assets.ingest.readers import aegean, casda, cirada, dsa110, pybdsf, selavy, sextractor, sky_model
 from contimg_assets.ingest.readers.base import Reader, Rows, Source, overruled
 from contimg_assets.ingest.readers.table import TableReader
@@ -112,8 +112,10 @@ def _stated(path: Path, name: str, known: Mapping[str, Reader], parameters: Inge
         table, frame = own.table or parameters.table, own.frame or parameters.frame
         return Chosen(reader, own.columns, f"ingest.formats.{name}", True, table, frame)
     if name not in known:
-        names = ", ".join([*known, *parameters.formats])
-        raise InputError(f"{path}: unknown format {name!r}; state one of {names}, or none")
+        names = [*known, *parameters.formats]
+        raise InputError(
+            f"{path}: unknown format {name!r}{meant(name, names)}; state one of {', '.join(names)}, or none"
+        )
     return Chosen(known[name], parameters.column_map, "ingest.column_map", True, parameters.table, parameters.frame)
 
 
@@ -137,11 +139,12 @@ def _alike(path: Path, known: Mapping[str, Reader], columns: Sequence[str], file
     best = max(likeness, key=lambda name: likeness[name])
     if likeness[best] >= _ENOUGH_ALIKE:
         return known[best]
-    listed = ", ".join(columns[:40])[:500]
-    missing = ", ".join(" or ".join(choice) for choice in known["table"].needs())
+    table = known["table"]
+    assert isinstance(table, TableReader)
+    missing = ", ".join(" or ".join(choice) for choice in table.lacks(columns))
     raise InputError(
-        f"{path}: the columns ({listed}) are not those of {', '.join(known)}; a table needs {missing}: "
-        "add the column that is missing, or declare it in ingest.column_map"
+        f"{path}: no column is known as {missing}; add what is missing, or declare it in ingest.column_map. The file "
+        f"has {', '.join(columns[:40])[:500]}, which is of none of the formats {', '.join(known)}"
     )
 
 

@@ -30,10 +30,14 @@ class TableReader:
         self._map = dict(column_map)
 
     def recognizes(self, columns: Collection[str], file_name: str) -> bool:
+        return not self.lacks(columns)
+
+    def lacks(self, columns: Collection[str]) -> list[tuple[str, ...]]:
+        """What is needed of `NEEDS` and is not among these columns."""
         present = {name.lower() for column in columns for name in (column, bare_name(column)[0])}
         present |= {ours for ours in PARTS if parts_in(columns, ours)}
         names = {ours: source.names[0].lower() for ours, source in self._sources().items()}
-        return all(any(names[ours] in present for ours in choice) for choice in NEEDS)
+        return [choice for choice in NEEDS if not any(names[ours] in present for ours in choice)]
 
     @property
     def declared(self) -> frozenset[str]:

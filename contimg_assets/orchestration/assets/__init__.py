@@ -10,6 +10,7 @@ import dagster as dg
 
 from contimg_assets.config import Config
 from contimg_assets.orchestration.assets.products import PRODUCT_KEYS
+from contimg_assets.orchestration.pages import with_page
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE, PRODUCTS, SCALES_TABLE, STAGES
 
 __all__ = ["SCALES_STAGES", "build_assets", "stage_keys"]
@@ -20,7 +21,8 @@ SCALES_STAGES = (EPOCH_SCALES_STAGE.name, SCALES_TABLE.name)
 def build_assets(config: Config) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Every asset, for a configuration."""
     modules = dict.fromkeys(stage.name.split("/")[0] for stage in STAGES)
-    return [asset for name in modules for asset in importlib.import_module(f"{__name__}.{name}").build(config)]
+    built = [asset for name in modules for asset in importlib.import_module(f"{__name__}.{name}").build(config)]
+    return list(dg.map_asset_specs(lambda spec: with_page(spec, config.automation.web_url), built))
 
 
 def stage_keys(stages: Sequence[str]) -> list[dg.AssetKey]:

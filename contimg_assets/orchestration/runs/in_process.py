@@ -28,6 +28,7 @@ from contimg_assets.orchestration.partitions import (
 )
 from contimg_assets.orchestration.resources import EXECUTOR, build_resources
 from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_runs, this_process, wait_for_pools
+from contimg_assets.orchestration.runs.timeline import NOT_BY_THE_DAEMON, of_code_location
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.deliveries import NO_IMAGES, images_version
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
@@ -298,11 +299,11 @@ class _Launcher:
         self, selection: Sequence[dg.AssetKey], tags: dict[str, str], on_done: progress.Listener | None = None
     ) -> None:
         wait_for_pools(self.instance, self._on_wait)
-        with progress.listening(on_done or (lambda stage, epoch: None)):
+        with progress.listening(on_done or (lambda stage, epoch: None)), of_code_location(self.instance, self._job):
             result = self._job.execute_in_process(
                 instance=self.instance,
                 asset_selection=list(selection),
-                tags=tags | _STARTED_BY | {PROCESS_TAG: this_process()},
+                tags=tags | _STARTED_BY | NOT_BY_THE_DAEMON | {PROCESS_TAG: this_process()},
                 raise_on_error=False,
                 run_config=_QUIET,
             )
@@ -310,15 +311,18 @@ class _Launcher:
         if any(map(_was_interrupted, result.all_events)):
             raise KeyboardInterrupt
         for event in result.all_events:
-            if event.is_step_failure and event.step_failure_data.user_failure_data is None:
+            if event.is_step_failure:
                 self._keep_error(event.step_failure_data)
 
     def _keep_error(self, failure: StepFailureData) -> None:
-        """An error of a whole step: foreseen ones as their sentence, once; others with their traceback."""
+        """An error of a whole step: foreseen ones as their sentence, once; others with their traceback.
+
+        What failed in single epochs is kept with them.
+        """
         error = failure.error
         while error is not None and error.cls_name not in _FORESEEN:
             error = error.cause
-        if error is None:
+        if error is None and failure.user_failure_data is None:
             self._report.errors.append(failure.error_display_string)
-        elif (sentence := error.message.partition(": ")[2].strip()) not in self._report.troubles:
+        elif error is not None and (sentence := error.message.partition(": ")[2].strip()) not in self._report.troubles:
             self._report.troubles.append(sentence)
