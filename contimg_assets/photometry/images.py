@@ -215,12 +215,24 @@ def image_noise(image: SkyImage, maps: Maps = NO_MAPS) -> ImageNoise:
     InputError
         If a map cannot be used or has other pixels than the image, or the image has no pixel with a value.
     """
-    shape = (image.pixels.shape[0], image.pixels.shape[1])
-    with _opened_maps(maps, image, shape) as opened:
-        level = _level(image, opened, slice(None), slice(None))
+    return part_noise(image, slice(None), slice(None), image, maps)
+
+
+def part_noise(
+    image: SkyImage | RemoteImage, rows: slice, columns: slice, part: SkyImage, maps: Maps = NO_MAPS
+) -> ImageNoise:
+    """Noise of the part of an image that has these rows and columns, as `image_noise`.
+
+    Raises
+    ------
+    InputError
+        If a map cannot be used or has other pixels than the image, or the part has no pixel with a value.
+    """
+    with _opened_maps(maps, image, image.shape) as opened:
+        level = _level(part, opened, rows, columns)
     if not np.isfinite(level.rms).any():
         raise InputError(f"{image.path}: no pixel has a value; deliver the image again")
-    return noise_of(image.pixels, pixel_beam(image), level)
+    return noise_of(part.pixels, pixel_beam(part), level)
 
 
 def pixel_beam(image: SkyImage) -> PixelBeam:

@@ -94,6 +94,14 @@ class ImageFrame:
         """Offsets to the east and north (rows) for a step of a pixel in x and y (columns), at the reference pixel."""
         return _pixel_matrix(self.wcs)
 
+    def _with_pixels(self, pixels: Values, shape: tuple[int, int], rows: slice, columns: slice) -> SkyImage:
+        """Some rows and columns of the image, which has this shape, as an image of its own."""
+        frame = {field.name: getattr(self, field.name) for field in fields(ImageFrame)}
+        # Of a file of four axes it has the lengths of all of them, and slices the wrong ones.
+        wcs = self.wcs.deepcopy()
+        wcs.array_shape = shape
+        return SkyImage(**frame | {"wcs": wcs[rows, columns]}, pixels=pixels)
+
 
 @dataclass(frozen=True)
 class SkyImage(ImageFrame):
@@ -106,6 +114,15 @@ class SkyImage(ImageFrame):
     """
 
     pixels: Values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width [pixel]."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def part(self, rows: slice, columns: slice) -> SkyImage:
+        """Some rows and columns as an image of its own; nothing is read."""
+        return self._with_pixels(self.pixels[rows, columns], self.shape, rows, columns)
 
 
 @dataclass(frozen=True)
@@ -131,12 +148,7 @@ class RemoteImage(ImageFrame):
         InputError
             If it cannot be fetched.
         """
-        pixels = _fetched(self.path, self.fetch, rows, columns)
-        frame = {field.name: getattr(self, field.name) for field in fields(ImageFrame)}
-        # Of a file of four axes it has the lengths of all of them, and slices the wrong ones.
-        wcs = self.wcs.deepcopy()
-        wcs.array_shape = self.shape
-        return SkyImage(**frame | {"wcs": wcs[rows, columns]}, pixels=pixels)
+        return self._with_pixels(_fetched(self.path, self.fetch, rows, columns), self.shape, rows, columns)
 
 
 @dataclass(frozen=True)

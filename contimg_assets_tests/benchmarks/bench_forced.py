@@ -83,7 +83,8 @@ def rows(n: int, epochs: int = 100) -> None:
     def of_epoch(number: int) -> pa.Table:
         numbers = [column.name for column in FORCED_FLUXES if str(column.type) == "double"]
         columns: dict[str, object] = {name: np.abs(rng.normal(5.0, 1.0, each)) for name in numbers}
-        columns |= {"position": [f"{one:016x}" for one in sources], "monitored": False, "n_neighbors": 0, "reason": ""}
+        columns |= {column.name: False for column in FORCED_FLUXES if str(column.type) == "bool"}
+        columns |= {"position": [f"{one:016x}" for one in sources], "n_neighbors": 0, "reason": ""}
         return FORCED_FLUXES.to_arrow(pd.DataFrame(columns).assign(image=f"image_{number}"))
 
     with tempfile.TemporaryDirectory() as folder, ProductsDatabase(Path(folder) / "products.sqlite3") as database:
