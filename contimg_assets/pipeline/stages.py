@@ -162,7 +162,7 @@ SCALES_TABLE = Stage(
 # After the products, which say where the sources of all epochs are: no table of theirs is made from it.
 FORCED_STAGE = Stage(
     "forced_photometry",
-    "2",
+    "3",
     (PRODUCTS.name,),
     (),
     (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE, FORCED_CONSTANTS),
