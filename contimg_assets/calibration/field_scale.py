@@ -470,7 +470,7 @@ def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
     scale, own_err = (scales[name].to_numpy(dtype=float) for name in ("field_scale", "field_err"))
     mult = np.where(refused, 1.0, 1.0 / np.where(refused, 1.0, scale))
     # An image that begins a place keeps its fluxes, whose scale is off by nothing there, and as noisy as any other's.
-    as_measured = refused & (scales["tied_by"] != START).to_numpy()
+    kept_err = np.where(scales["tied_by"] == START, np.nan_to_num(own_err), _error_as_measured(scales))
     reasons = [
         "; ".join([*_about_positions(before), *([refusal] if refusal else [])]) or None
         for before, refusal in zip(corrections["reason"], scales["refusal"], strict=True)
@@ -483,7 +483,7 @@ def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
         trusted=~(_wrong_positions(corrections, parameters) | scales["wrong"].to_numpy(dtype=bool)),
         reason=pd.Series(reasons, index=corrections.index, dtype=object),
         flux_mult=mult,
-        flux_mult_err=np.where(as_measured, _error_as_measured(scales), mult * np.nan_to_num(own_err)),
+        flux_mult_err=np.where(refused, kept_err, mult * np.nan_to_num(own_err)),
         flux_tie_err=np.where(refused, np.nan, scales["field_tie_err"].to_numpy(dtype=float)),
         flux_add_mjy=np.where(refused, 0.0, adds["flux_offset_mjy"]),
         flux_add_err_mjy=np.where(refused, 0.0, adds["flux_offset_err_mjy"]),
@@ -497,10 +497,10 @@ def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
 
 
 def _error_as_measured(scales: pd.DataFrame) -> Floats:
-    """How far off the fluxes of images that keep theirs may be (a fraction), shape (n_images,).
+    """How far off the fluxes of images that keep theirs may be from others of their place (a fraction), (n_images,).
 
     What is measured of each scale, too badly to be applied, and what scales of the field usually are say how large the
-    scale that is left in them is likely to be.
+    scale that is left in them is likely to be. It is 0 where no image of the place has a scale that it could differ by.
     """
     usual, usual_err, measured, measured_err = (
         scales[name].to_numpy(dtype=float) for name in ("ln_usual", "ln_usual_err", "field_scale", "field_err")
@@ -510,7 +510,11 @@ def _error_as_measured(scales: pd.DataFrame) -> Floats:
     seen = np.isfinite(measured) & (measured_err > 0)
     own = np.where(seen, 1.0 / np.where(seen, measured_err, 1.0) ** 2, 0.0)
     ln_scale = weight * np.where(known, usual, 0.0) + own * np.log(np.where(seen, measured, 1.0))
-    return np.asarray(np.hypot(ln_scale / (weight + own), (weight + own) ** -0.5), np.float64)
+    left = np.hypot(ln_scale / (weight + own), (weight + own) ** -0.5)
+    # Too poor to begin a place, which a better one does; what is found to be wrong takes part in nothing.
+    poor = seen & scales["tied_by"].isna().to_numpy() & ~scales["wrong"].to_numpy(dtype=bool)
+    compared = known | np.isfinite(scales["field_tie_err"].to_numpy(dtype=float)) | poor
+    return np.where(compared, left, 0.0)
 
 
 def without_additive(fluxes: pd.DataFrame, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:

@@ -495,6 +495,27 @@ def test_overlapping_images_of_a_first_epoch_agree() -> None:
     assert np.isfinite(b["flux_tie_err"])
 
 
+def test_overlapping_images_that_no_catalog_ties_are_compared_all_the_same() -> None:
+    """What both are off by is not known, and no error of either against the other, or against later images."""
+    rng = np.random.default_rng(24)
+    sky = _sky(rng, 150, (10.0, -30.0))
+    epochs = []
+    for epoch, scales in enumerate([(1.0, 1.2), (0.9, 1.1)]):
+        names = (f"a{epoch}", f"b{epoch}")
+        first, second = (_image(rng, sky, *one) for one in zip(names, 2 * [(10.0, -30.0)], scales, strict=True))
+        twice = second[0]["measurement_id"].str.replace(names[1], names[0])
+        repeats = second[0].assign(duplicate_of=twice.where(twice.isin(first[0]["measurement_id"])))
+        tables = _joined(first, (repeats, second[1].head(0), second[2]))
+        epochs.append((tables, _untied(tables[2])))
+    made, _ = _folded(epochs)
+    table = pd.concat(made)
+    assert table["flux_applied"].all()
+    assert (table["flux_mult_err"] < 0.01).all()
+    assert table["flux_tie_err"].isna().all()
+    corrected = table["flux_mult"].to_numpy() * [1.0, 1.2, 0.9, 1.1]
+    np.testing.assert_allclose(corrected / corrected[0], 1.0, atol=0.01)
+
+
 def test_a_limit_on_outliers_is_asked_of_all_images_together() -> None:
     rng = np.random.default_rng(11)
     parts = [_image(rng, _sky(rng, 40, (20.0 * k, 0.0)), f"i{k}", (20.0 * k, 0.0)) for k in range(3)]
