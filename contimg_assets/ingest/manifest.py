@@ -161,8 +161,8 @@ def _parse(path: Path, text: ManifestText) -> pd.DataFrame:
     return table.assign(**numbers)
 
 
-# How else the parameters are written: in words, and by the numbers of the axis STOKES of FITS (Greisen & Calabretta 2002,
-# A&A 395, 1061, Table 28). Linearly polarized intensity is called P as often as L.
+# How else the parameters are written: in words, and by the numbers of the axis STOKES of FITS (Greisen & Calabretta
+# 2002, A&A 395, 1061). Linearly polarized intensity is called P as often as L.
 _STOKES_WORDS = {
     **dict.fromkeys(("1", "1.0", "total", "totalintensity"), STOKES_I),
     **dict.fromkeys(("2", "2.0"), "Q"),

@@ -179,9 +179,7 @@ def _around(image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, side: 
     x, y = (float(at[0]) for at in image.to_pixels(ra_deg, dec_deg))
     height, width = image.shape
     if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-        raise InputError(
-            f"{image.path}: the position {ra_deg:.5f}, {dec_deg:+.5f} is not on it; ask for other epochs"
-        )
+        raise InputError(f"{image.path}: the position {ra_deg:.5f}, {dec_deg:+.5f} is not on it; ask for other epochs")
     return around(y, side, height), around(x, side, width)
 
 

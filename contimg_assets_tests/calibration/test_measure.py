@@ -351,7 +351,7 @@ def test_snr_cut_is_symmetric() -> None:
 
 @pytest.mark.parametrize(("finder_snr", "min_snr"), [(0.0, 100.0), (90.0, 20.0)])
 def test_sources_that_their_spectra_make_bright_draw_no_scale(finder_snr: float, min_snr: float) -> None:
-    """Seen at another frequency than the catalog's: a limit on our own flux takes flat spectra and leaves steep ones."""
+    """At another frequency than the catalog's, a limit on our own flux takes flat spectra and leaves steep ones."""
     scatter = 0.25
     measurements, matches, images = epoch(1, 3000, scale=1.0, intrinsic=scatter, seed=5)
     seen = measurements[measurements["snr"] >= finder_snr].reset_index(drop=True)

@@ -79,7 +79,11 @@ def test_parameters_may_be_written_in_other_ways(tmp_path: Path, total: str, oth
 
 @pytest.mark.parametrize(
     ("stokes", "what"),
-    [*((one, rf"'{one}' is none of I") for one in ("RR", "-1", "XX", "V/I", "IQUV", "5")), ("W", r"line 2, column 'stokes': 'W' is none of I, Q, U, V, L"), ("Q", "no image is in Stokes I")],
+    [
+        *((one, rf"'{one}' is none of I") for one in ("RR", "-1", "XX", "V/I", "IQUV", "5")),
+        ("W", r"line 2, column 'stokes': 'W' is none of I, Q, U, V, L"),
+        ("Q", "no image is in Stokes I"),
+    ],
 )
 def test_what_is_no_stokes_parameter_is_told(tmp_path: Path, stokes: str, what: str) -> None:
     folder = write_manifest(epoch_folder(tmp_path, csv(sky(20))), [{"stokes": stokes}])
