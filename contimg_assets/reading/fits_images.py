@@ -188,9 +188,10 @@ class SkyMap:
                 f"{self.path}: has {self.shape[1]} x {self.shape[0]} pixels, and its image {image.name} "
                 f"{shape[1]} x {shape[0]}; {cure}"
             )
-        if not self.field:
+        field = _known(self.field)
+        if not field:
             return
-        x, y = (float(at[0]) for at in image.to_pixels(self.field["ra_deg"], self.field["dec_deg"]))
+        x, y = (float(at[0]) for at in image.to_pixels(field["ra_deg"], field["dec_deg"]))
         off = math.hypot(x - (shape[1] - 1) / 2, y - (shape[0] - 1) / 2)
         if not off <= 1.0:
             raise InputError(
