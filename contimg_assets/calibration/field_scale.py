@@ -32,7 +32,7 @@ from contimg_assets.calibration.relative_scale import (
     information_of,
     scatter_model,
 )
-from contimg_assets.calibration.selection import isolated_and_compact, of_single_sources
+from contimg_assets.calibration.selection import isolated_and_compact, least_snrs, of_single_sources
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import SCALE_PULLS
 from contimg_assets.schemas.tables import rows_among, stand_among
@@ -43,6 +43,9 @@ from contimg_assets.sky.sphere import offsets_arcsec
 _ABOVE_THRESHOLD = 4.0
 # Scatter of ln flux ratios beyond the errors, where nothing has shown it yet.
 _USUAL_SCATTER = 0.01
+# A tie to a catalog counts beside those to other images, with its weight, up to so many times the largest error that a
+# scale may have which is applied for itself: without it an image would hang on overlaps alone, whose errors are larger.
+_BESIDE_OTHERS = 2.0
 # Scatter of the scales of a field's images, of which a few do not say much: as if two had been seen with it.
 _FIELD_SCATTER, _FIELD_PRIOR = 0.05, 2.0
 
@@ -105,10 +108,7 @@ def tie_fluxes(
 
 def _least_snr(measurements: pd.DataFrame, image: pd.Series, min_snr: float) -> Floats:
     """SNR from which on the threshold of its image does not select a source by its noise."""
-    if "snr" not in measurements:
-        return np.full(len(image), min_snr)
-    threshold = measurements.loc[measurements["snr"] > 0].groupby("image")["snr"].min()
-    found = image.map(threshold).to_numpy(dtype=float) + _ABOVE_THRESHOLD
+    found = image.map(least_snrs(measurements)).to_numpy(dtype=float) + _ABOVE_THRESHOLD
     return np.fmin(found, min_snr)
 
 
@@ -392,7 +392,9 @@ def _judged(
         if not found.any():
             break
         wrong |= found
-    table.loc[wrong, "tied_by"] = None
+    # Nor is a place begun by an image of few sources, whose noise would pass for the scale of the place.
+    unsure = (table["tied_by"] == START) & (table["field_err"].astype(float) > parameters.max_scale_err)
+    table.loc[wrong | unsure, "tied_by"] = None
     sentences = [
         _refusal(of_known, of_catalog, row, parameters)
         for of_known, of_catalog, row in zip(refusals, catalog["refusal"], table.to_dict("records"), strict=True)
@@ -437,13 +439,14 @@ def _catalog_ties(corrections: pd.DataFrame, parameters: Corrections) -> pd.Data
         for fit, share in zip(fits, typical, strict=True)
     ]
     refusals = [trust.refuse_flux(fit, parameters) for fit in judged]
+    together = parameters.model_copy(update={"max_scale_err": _BESIDE_OTHERS * parameters.max_scale_err})
     scale = np.array([fit.scale for fit in fits], dtype=float)
     return pd.DataFrame(
         {
             "name": corrections["flux_catalog"].fillna("").to_numpy(dtype=object),
             "scale": scale,
             "err": np.array([fit.scale_err for fit in fits], dtype=float) / scale,
-            "usable": [refusal is None for refusal in refusals],
+            "usable": [trust.refuse_flux(fit, together) is None for fit in judged],
             "wrong": [trust.is_wrong_flux(fit, parameters) for fit in fits],
             "refusal": pd.Series(refusals, dtype=object),
         }
@@ -467,7 +470,7 @@ def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
     scale, own_err = (scales[name].to_numpy(dtype=float) for name in ("field_scale", "field_err"))
     mult = np.where(refused, 1.0, 1.0 / np.where(refused, 1.0, scale))
     # An image that begins a place keeps its fluxes, whose scale is off by nothing there, and as noisy as any other's.
-    known_err = ~refused | (scales["tied_by"] == START).to_numpy()
+    kept_err = np.where(scales["tied_by"] == START, np.nan_to_num(own_err), _error_as_measured(scales))
     reasons = [
         "; ".join([*_about_positions(before), *([refusal] if refusal else [])]) or None
         for before, refusal in zip(corrections["reason"], scales["refusal"], strict=True)
@@ -480,7 +483,7 @@ def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
         trusted=~(_wrong_positions(corrections, parameters) | scales["wrong"].to_numpy(dtype=bool)),
         reason=pd.Series(reasons, index=corrections.index, dtype=object),
         flux_mult=mult,
-        flux_mult_err=np.where(known_err, mult * np.nan_to_num(own_err), 0.0),
+        flux_mult_err=np.where(refused, kept_err, mult * np.nan_to_num(own_err)),
         flux_tie_err=np.where(refused, np.nan, scales["field_tie_err"].to_numpy(dtype=float)),
         flux_add_mjy=np.where(refused, 0.0, adds["flux_offset_mjy"]),
         flux_add_err_mjy=np.where(refused, 0.0, adds["flux_offset_err_mjy"]),
@@ -491,6 +494,27 @@ def with_field_scales(corrections: pd.DataFrame, scales: pd.DataFrame, parameter
         relative_scatter=scales["scatter"].to_numpy(dtype=float),
         relative_outlier_fraction=scales["outlier_fraction"].to_numpy(dtype=float),
     )
+
+
+def _error_as_measured(scales: pd.DataFrame) -> Floats:
+    """How far off the fluxes of images that keep theirs may be from others of their place (a fraction), (n_images,).
+
+    What is measured of each scale, too badly to be applied, and what scales of the field usually are say how large the
+    scale that is left in them is likely to be. It is 0 where no image of the place has a scale that it could differ by.
+    """
+    usual, usual_err, measured, measured_err = (
+        scales[name].to_numpy(dtype=float) for name in ("ln_usual", "ln_usual_err", "field_scale", "field_err")
+    )
+    known = np.isfinite(usual) & np.isfinite(usual_err)
+    weight = 1.0 / np.where(known, usual_err, _FIELD_SCATTER) ** 2
+    seen = np.isfinite(measured) & (measured_err > 0)
+    own = np.where(seen, 1.0 / np.where(seen, measured_err, 1.0) ** 2, 0.0)
+    ln_scale = weight * np.where(known, usual, 0.0) + own * np.log(np.where(seen, measured, 1.0))
+    left = np.hypot(ln_scale / (weight + own), (weight + own) ** -0.5)
+    # Too poor to begin a place, which a better one does; what is found to be wrong takes part in nothing.
+    poor = seen & scales["tied_by"].isna().to_numpy() & ~scales["wrong"].to_numpy(dtype=bool)
+    compared = known | np.isfinite(scales["field_tie_err"].to_numpy(dtype=float)) | poor
+    return np.where(compared, left, 0.0)
 
 
 def without_additive(fluxes: pd.DataFrame, corrections: pd.DataFrame, parameters: Corrections) -> pd.DataFrame:

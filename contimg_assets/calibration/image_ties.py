@@ -113,8 +113,9 @@ def image_ties(relative: pd.DataFrame, new: Flags, catalog: pd.DataFrame, fluxes
     of_place = np.isfinite(own) & ~seen_before
     tie_err = np.where(seen_before, known_tie, np.where(of_place, np.hypot(level_err, own * np.sqrt(left_out)), 0.0))
     own = np.where(of_place, own, np.hypot(level_err, noise))
-    # Later images are compared with all sources here: where those are other images', theirs is another tie.
-    others = np.sqrt(2.0) * repeated * np.where(seen_before, 0.0, tie_err)
+    # Later images are compared with all sources here: where those are other images', theirs is another tie. Without any
+    # tie the images of a group are off together, by what nobody knows, and differ by nothing.
+    others = np.sqrt(2.0) * repeated * np.where(seen_before | ~tied_to, 0.0, tie_err)
     own = np.hypot(own, np.nan_to_num(others))
     found = pd.DataFrame(
         {

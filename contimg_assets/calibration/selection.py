@@ -66,6 +66,9 @@ _FLUXES = (
     ("flux_mjy", "flux_err_mjy"),
     ("flux_peak_mjy_beam", "flux_peak_err_mjy_beam"),
 )
+# From this scatter of expected fluxes by spectra on, it is asked whether spectra decide which sources an image shows: a
+# match counts if what is expected of its source is so many standard errors above the least that the image shows.
+_LARGE_SPECTRAL, _FAINTER_BY = 0.05, 2.0
 _OPTIONAL = (
     *("source_id", "catalog_flux_err_mjy", "expected_flux_err_mjy"),
     *("catalog_beam_arcsec", "catalog_neighbour_arcsec"),
@@ -261,13 +264,17 @@ def join(measurements: pd.DataFrame, matches: pd.DataFrame, images: pd.DataFrame
     table = with_measurements(own, measurements, images)
     table = table.sort_values(["catalog", "measurement_id", "rank"], kind="stable", ignore_index=True)
     reference = _floats(table, "expected_flux_mjy")
+    spectral, noise = _spectral_scatter(table), _noise_of_image(table)
     with np.errstate(divide="ignore", invalid="ignore"):
         catalog_snr = _floats(table, "catalog_flux_mjy") / _floats(table, "catalog_flux_err_mjy")
+        # Of sources at another frequency, a limit on our SNR would prefer those whose spectra make them bright here, as
+        # the index of all sources does not: what is expected of them is asked instead.
+        snr = np.where(spectral >= _LARGE_SPECTRAL, reference / noise, _floats(table, "snr"))
         # Without the catalog's errors: the geometric mean of both fluxes over our noise. Like sqrt(SNR * SNR) it
         # treats both fluxes alike, so that a limit does not prefer ratios to one side; a limit on our SNR would.
         pair_snr = np.where(
             np.isfinite(catalog_snr),
-            np.sqrt(np.maximum(_floats(table, "snr") * catalog_snr, 0)),
+            np.sqrt(np.maximum(snr * catalog_snr, 0)),
             np.sqrt(np.maximum(_floats(table, "flux_mjy") * reference, 0)) / _floats(table, "flux_err_mjy"),
         )
     return table.assign(
@@ -363,7 +370,10 @@ def usable_matches(
         tally.add("compact", keep)
     position = keep & ~table["forced"].to_numpy(dtype=bool)
     tally.add("position", position)
-    return Selection(table, position, keep & _flux_usable(table, parameters), tally.counts, notes)
+    flux = keep & _flux_usable(table, parameters)
+    if parameters.selection != "vast":
+        flux &= _shown_with_any_spectrum(table, measurements)
+    return Selection(table, position, flux, tally.counts, notes)
 
 
 def leave_out(usable: Selection, parameters: Corrections, variable_sources: Collection[str] = ()) -> Selection:
@@ -498,6 +508,43 @@ def _flux_usable(table: pd.DataFrame, parameters: Corrections) -> Flags:
         near = cross_match_sources(ours, listed, parameters.known_variable_radius_arcsec, mode="nearest")
         usable[near["detected_index"]] = False
     return usable
+
+
+def _spectral_scatter(table: pd.DataFrame) -> Floats:
+    """What spectra bring into the error of each match's expected flux (a fraction); NaN where that has none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = _floats(table, "expected_flux_err_mjy") / _floats(table, "expected_flux_mjy")
+        of_catalog = np.nan_to_num(_floats(table, "catalog_flux_err_mjy") / _floats(table, "catalog_flux_mjy"))
+    return np.asarray(np.sqrt(np.maximum(error**2 - of_catalog**2, 0.0)), np.float64)
+
+
+def _noise_of_image(table: pd.DataFrame) -> Floats:
+    """Noise of the image at each measurement [mJy/beam], which does not tell whether noise made it bright."""
+    peak = _floats(table, "flux_peak_mjy_beam")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise: Floats = np.where(np.isfinite(peak), peak, _floats(table, "flux_mjy")) / _floats(table, "snr")
+    return noise
+
+
+def _shown_with_any_spectrum(table: pd.DataFrame, measurements: pd.DataFrame) -> Flags:
+    """Whether the source of each match would be in the image though its spectrum, and the noise, made it fainter.
+
+    Near the threshold of an image at another frequency than the catalog's only sources are there whose spectra make
+    them brighter than the index of all sources does; they would draw the scale along (Kellermann 1964, ApJ 140, 969).
+    """
+    reference, noise = _floats(table, "reference_flux_mjy"), _noise_of_image(table)
+    threshold = table["image"].map(least_snrs(measurements)).to_numpy(dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.hypot(_floats(table, "reference_flux_err_mjy"), noise) / reference
+        above = np.log(reference / (threshold * noise)) / error
+    return ~(_spectral_scatter(table) >= _LARGE_SPECTRAL) | ~np.isfinite(above) | (above >= _FAINTER_BY)
+
+
+def least_snrs(measurements: pd.DataFrame) -> pd.Series:
+    """Signal-to-noise ratio of the faintest measurement of each image, by its name: the threshold of its finder."""
+    if "snr" not in measurements:
+        return pd.Series(dtype=float)
+    return measurements.loc[measurements["snr"] > 0].groupby("image")["snr"].min()
 
 
 # --- vast-post-processing's filters, as far as matches tell ----------------------------------------------------------

@@ -79,6 +79,7 @@ def _table(cutouts: tuple[SourceCutout, ...]) -> pd.DataFrame:
             "forced_err_mjy_beam": [one.forced_err_mjy_beam for one in cutouts],
             "detected_mjy_beam": [one.detected_mjy_beam for one in cutouts],
             "detected_err_mjy_beam": [one.detected_err_mjy_beam for one in cutouts],
+            "local_rms_mjy_beam": [one.cutout.flux["local_rms_mjy_beam"] for one in cutouts],
             "reason": [one.cutout.flux["reason"] for one in cutouts],
         }
     )

@@ -162,9 +162,22 @@ def _parse(path: Path, text: ManifestText) -> pd.DataFrame:
     return table.assign(**numbers)
 
 
+# How else the parameters are written: in words, and by the numbers of the axis STOKES of FITS (Greisen & Calabretta
+# 2002, A&A 395, 1061). Linearly polarized intensity is called P as often as L.
+_STOKES_WORDS = {
+    **dict.fromkeys(("1", "1.0", "total", "totalintensity"), STOKES_I),
+    **dict.fromkeys(("2", "2.0"), "Q"),
+    **dict.fromkeys(("3", "3.0"), "U"),
+    **dict.fromkeys(("4", "4.0", "circular"), "V"),
+    **dict.fromkeys(("p", "pi", "linear", "linearintensity"), "L"),
+}
+_NO_STOKES = r"stokes[-:]?|polari[sz]ed|polari[sz]ation|[\s_]"
+
+
 def _with_stokes(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The table with the Stokes parameter of each image: I where it is not stated."""
-    stokes = table["stokes"].fillna(STOKES_I).astype(str).str.strip().str.upper()
+    words = table["stokes"].fillna(STOKES_I).astype(str).str.lower().str.replace(_NO_STOKES, "", regex=True)
+    stokes = words.map(_STOKES_WORDS).fillna(words.str.upper())
     strange = ~stokes.isin((STOKES_I, *OTHER_STOKES)).to_numpy()
     if strange.any():
         row = int(np.argmax(strange))

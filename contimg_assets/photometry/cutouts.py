@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.nddata import Cutout2D, NoOverlapError
+from astropy.nddata import Cutout2D
 
 from contimg_assets.errors import InputError
-from contimg_assets.photometry.images import around, image_noise, measure_positions
+from contimg_assets.photometry.images import NO_MAPS, Maps, around, measure_positions, part_noise
 from contimg_assets.reading.fits_images import RemoteImage, SkyImage
 from contimg_assets.sky.arrays import Floats
 
 # Noise is measured in a piece of so many beams on a side: some thousand beams of noise, whatever the image's size.
 _NOISE_BEAMS = 60.0
+_MEANINGS = {"RMS": "noise", "LEVEL": "background"}
 # Larger pieces are images of their own.
 _MOST_PIXELS = 4096
 
@@ -41,7 +42,7 @@ class Cutout:
     flux: pd.Series
 
     def header(self) -> fits.Header:
-        """A header with coordinates, unit, beam and the forced flux."""
+        """A header with coordinates, unit, beam, noise and the forced flux."""
         header = self.image.wcs.to_header()
         header["BUNIT"] = "mJy/beam"
         for key, arcsec in (("BMAJ", self.image.bmaj_arcsec), ("BMIN", self.image.bmin_arcsec)):
@@ -49,6 +50,9 @@ class Cutout:
         header["BPA"] = (self.image.bpa_deg, "[deg] east of north")
         header["RA_POS"] = (self.ra_deg, "[deg] position of the flux in this frame")
         header["DEC_POS"] = (self.dec_deg, "[deg]")
+        for key, name in (("RMS", "local_rms_mjy_beam"), ("LEVEL", "background_mjy_beam")):
+            if np.isfinite(self.flux[name]):
+                header[key] = (float(self.flux[name]), f"[mJy/beam] {_MEANINGS[key]} at the position")
         if not self.flux["reason"]:
             header["FLUX"] = (float(self.flux["flux_peak_mjy_beam"]), "[mJy/beam] forced peak at the position")
             header["FLUX_ERR"] = (float(self.flux["flux_peak_err_mjy_beam"]), "[mJy/beam]")
@@ -106,7 +110,12 @@ class SourceCutouts:
 
 
 def cutout_of(
-    image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, size_arcsec: float, others: pd.DataFrame | None = None
+    image: SkyImage | RemoteImage,
+    ra_deg: float,
+    dec_deg: float,
+    size_arcsec: float,
+    others: pd.DataFrame | None = None,
+    maps: Maps = NO_MAPS,
 ) -> Cutout:
     """A square piece of an image around a position, with the forced flux there.
 
@@ -120,11 +129,13 @@ def cutout_of(
         Side of the square [arcsec].
     others : DataFrame, optional
         Other sources, ``ra_deg`` and ``dec_deg`` in the image's frame, that are fitted along where they are near [deg].
+    maps : tuple of two, optional
+        Of rms and of background, each a file or a URL; what is not given is measured in the piece.
 
     Raises
     ------
     InputError
-        If the position is not on the image, no pixel has a value, or the size is not allowed.
+        If the position is not on the image, no pixel has a value, the size is not allowed, or a map cannot be used.
 
     Examples
     --------
@@ -149,24 +160,31 @@ def cutout_of(
             f"a cutout of {size_arcsec:g} arcsec has {side} pixels of {image.name}; ask for "
             f"{3 * pixel:.3g} to {_MOST_PIXELS * pixel:.6g} arcsec"
         )
-    around = _piece(image, ra_deg, dec_deg, max(side, round(_NOISE_BEAMS * image.bmaj_arcsec / pixel)))
+    rows, columns = _around(image, ra_deg, dec_deg, max(side, round(_NOISE_BEAMS * image.bmaj_arcsec / pixel)))
+    piece = image.part(rows, columns)
     place = pd.DataFrame({"ra_deg": [ra_deg], "dec_deg": [dec_deg]})
-    flux = measure_positions(around, place, place[:0] if others is None else others, image_noise(around)).iloc[0]
-    return Cutout(_piece(around, ra_deg, dec_deg, side), ra_deg, dec_deg, flux)
+    noise = part_noise(image, rows, columns, piece, maps)
+    flux = measure_positions(piece, place, place[:0] if others is None else others, noise).iloc[0]
+    return Cutout(_square(piece, ra_deg, dec_deg, side), ra_deg, dec_deg, flux)
 
 
-def _piece(image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, side: int) -> SkyImage:
+def _around(image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, side: int) -> tuple[slice, slice]:
+    """Rows and columns of an image within half a side of a position.
+
+    Raises
+    ------
+    InputError
+        If the position is not on it.
+    """
+    x, y = (float(at[0]) for at in image.to_pixels(ra_deg, dec_deg))
+    height, width = image.shape
+    if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+        raise InputError(f"{image.path}: the position {ra_deg:.5f}, {dec_deg:+.5f} is not on it; ask for other epochs")
+    return around(y, side, height), around(x, side, width)
+
+
+def _square(piece: SkyImage, ra_deg: float, dec_deg: float, side: int) -> SkyImage:
     """A square of so many pixels, in mJy/beam, NaN beyond the border."""
-    try:
-        if isinstance(image, RemoteImage):
-            x, y = image.to_pixels(ra_deg, dec_deg)
-            image = image.part(*(around(float(at), side, n) for at, n in zip((*y, *x), image.shape, strict=True)))
-        cut = Cutout2D(
-            image.pixels, SkyCoord(ra_deg, dec_deg, unit="deg"), side, image.wcs, mode="partial", fill_value=np.nan
-        )
-    except (NoOverlapError, ValueError) as error:
-        raise InputError(
-            f"{image.path}: the position {ra_deg:.5f}, {dec_deg:+.5f} is not on it; ask for other epochs"
-        ) from error
-    pixels: Floats = np.asarray(cut.data, np.float64) * image.to_mjy_beam
-    return replace(image, pixels=pixels, wcs=cut.wcs, to_mjy_beam=1.0)
+    pixels: Floats = np.asarray(piece.pixels, np.float64) * piece.to_mjy_beam
+    cut = Cutout2D(pixels, SkyCoord(ra_deg, dec_deg, unit="deg"), side, piece.wcs, mode="partial", fill_value=np.nan)
+    return replace(piece, pixels=cut.data, wcs=cut.wcs, to_mjy_beam=1.0)

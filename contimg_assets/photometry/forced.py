@@ -84,6 +84,8 @@ def forced_fluxes(
     y_pix: npt.ArrayLike,
     noise: ImageNoise,
     also: tuple[npt.ArrayLike, npt.ArrayLike] = ((), ()),
+    *,
+    sums: bool = False,
 ) -> pd.DataFrame:
     """Peak fluxes of point sources at fixed positions.
 
@@ -98,6 +100,9 @@ def forced_fluxes(
     also : pair of array_like of shape (m,), optional
         Positions (x, y) of other sources, such as detections, that are fitted along where they are near [pixel]. Those
         at the very place of a position are taken for that position.
+    sums : bool, optional
+        Whether a position closer than 0.3 beams to another one has what is measured of both together. It has no flux
+        otherwise. Positions that are the very same have the same flux in either case.
 
     Returns
     -------
@@ -133,8 +138,13 @@ def forced_fluxes(
     x, y = np.atleast_1d(np.asarray(x_pix, float)), np.atleast_1d(np.asarray(y_pix, float))
     if np.ndim(image) != 2 or x.shape != y.shape or x.ndim != 1:
         raise ValueError("an image of two axes, and as many x as y, are needed")
+    asked, row = np.unique(np.stack([x, y], axis=-1), axis=0, return_inverse=True)
+    if len(asked) < len(x):
+        once = forced_fluxes(image, asked[:, 0], asked[:, 1], noise, also, sums=sums)
+        return once.take(row.ravel()).reset_index(drop=True)
     places = np.concatenate([np.stack([x, y], axis=-1), _elsewhere(np.stack([x, y], axis=-1), also)])
     neighbors = _Neighbors.among(places, len(x), noise.beam)
+    neighbors = neighbors.without_unresolved() if sums else neighbors
     stamp = _Stamp.of(noise)
     found = {name: np.full(len(x), np.nan) for name in _VALUES}
     why = np.full(len(x), "", dtype=object)
@@ -186,11 +196,14 @@ def _chunks(order: Indices, size: int = _AT_ONCE) -> Iterator[Indices]:
 
 @dataclass(frozen=True)
 class _Neighbors:
-    """Positions that are fitted along with each: ``rows`` of all places, shape (n, k), -1 for none."""
+    """Positions that are fitted along with each: ``rows`` of all places, shape (n, k), -1 for none.
+
+    ``close`` are those that are closer than two can be told apart, shape (n, k).
+    """
 
     rows: Indices
     count: Indices
-    unresolved: Flags
+    close: Flags
 
     @classmethod
     def among(cls, places: Floats, n: int, beam: PixelBeam) -> _Neighbors:
@@ -211,8 +224,18 @@ class _Neighbors:
             distance = np.take_along_axis(np.asarray(distance, np.float64), others, 1)
             rows[asked] = np.where(np.isfinite(distance), known[np.minimum(at, len(known) - 1)], -1)
             apart[asked] = distance
-        count = (rows >= 0).sum(axis=1)
-        return cls(rows, count, apart.min(axis=1) < _UNRESOLVED_BEAMS)
+        return cls(rows, (rows >= 0).sum(axis=1), apart < _UNRESOLVED_BEAMS)
+
+    def without_unresolved(self) -> _Neighbors:
+        """What is one with a position to the beam is not fitted along; the others first, as they were."""
+        order = np.argsort(self.close, axis=1, kind="stable")
+        rows = np.take_along_axis(np.where(self.close, -1, self.rows), order, 1)
+        return _Neighbors(rows, (rows >= 0).sum(axis=1), np.zeros_like(self.close))
+
+    @property
+    def unresolved(self) -> Flags:
+        """Whether another one is closer to each than two can be told apart, shape (n,)."""
+        return np.asarray(self.close.any(axis=1), np.bool_)
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,16 @@ def _places(table: TableLike, what: str) -> pd.DataFrame:
     return pd.DataFrame(numbers, index=frame.index)
 
 
-def measure_positions(image: SkyImage, places: pd.DataFrame, beside: pd.DataFrame, noise: ImageNoise) -> pd.DataFrame:
-    """`forced_photometry` on an image that is open, with noise from `image_noise`; places have ra_deg and dec_deg."""
+def measure_positions(
+    image: SkyImage, places: pd.DataFrame, beside: pd.DataFrame, noise: ImageNoise, *, sums: bool = False
+) -> pd.DataFrame:
+    """`forced_photometry` on an image that is open, with noise from `image_noise`; places have ra_deg and dec_deg.
+
+    ``sums``: see `contimg_assets.photometry.forced.forced_fluxes`.
+    """
     x, y = image.to_pixels(places["ra_deg"], places["dec_deg"])
-    found = forced_fluxes(image.pixels, x, y, noise, also=image.to_pixels(beside["ra_deg"], beside["dec_deg"]))
+    others = image.to_pixels(beside["ra_deg"], beside["dec_deg"])
+    found = forced_fluxes(image.pixels, x, y, noise, also=others, sums=sums)
     scaled = {ours: found[name] * image.to_mjy_beam for name, ours in _IN_MJY.items()}
     table = found.rename(columns=_NAMES).assign(**scaled)
     return table.set_index(places.index)
@@ -140,7 +146,7 @@ def measure_image(
 
 
 def measure_remote(
-    image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame, maps: Maps = NO_MAPS
+    image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame, maps: Maps = NO_MAPS, *, sums: bool = False
 ) -> pd.DataFrame:
     """`forced_photometry` on a remote image that is open: piece by piece, each with the noise that is measured there,
     or that the maps have there.
@@ -148,11 +154,11 @@ def measure_remote(
     Pieces lie on a fixed grid, so that a flux does not depend on what else is measured.
     """
     with _opened_maps(maps, image, image.shape) as opened:
-        return _by_pieces(image, places, beside, opened)
+        return _by_pieces(image, places, beside, opened, sums)
 
 
 def _by_pieces(
-    image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame, maps: Sequence[SkyMap | None]
+    image: RemoteImage, places: pd.DataFrame, beside: pd.DataFrame, maps: Sequence[SkyMap | None], sums: bool
 ) -> pd.DataFrame:
     x, y = image.to_pixels(places["ra_deg"], places["dec_deg"])
     pixel = float(np.sqrt(abs(np.linalg.det(image.pixel_matrix_arcsec))))
@@ -169,7 +175,7 @@ def _by_pieces(
         part = [around(at, side + 2 * margin, n) for at, n in zip(middles, image.shape, strict=True)]
         others = pd.concat([beside, places.loc[~here, ["ra_deg", "dec_deg"]]], ignore_index=True)
         piece, noise = _piece(image, maps, part[0], part[1])
-        found.append(measure_positions(piece, places[here], others, noise))
+        found.append(measure_positions(piece, places[here], others, noise, sums=sums))
         order.append(np.flatnonzero(here))
     if not found:
         nowhere = _blank(image.part(slice(0, 1), slice(0, 1)))
@@ -215,12 +221,24 @@ def image_noise(image: SkyImage, maps: Maps = NO_MAPS) -> ImageNoise:
     InputError
         If a map cannot be used or has other pixels than the image, or the image has no pixel with a value.
     """
-    shape = (image.pixels.shape[0], image.pixels.shape[1])
-    with _opened_maps(maps, image, shape) as opened:
-        level = _level(image, opened, slice(None), slice(None))
+    return part_noise(image, slice(None), slice(None), image, maps)
+
+
+def part_noise(
+    image: SkyImage | RemoteImage, rows: slice, columns: slice, part: SkyImage, maps: Maps = NO_MAPS
+) -> ImageNoise:
+    """Noise of the part of an image that has these rows and columns, as `image_noise`.
+
+    Raises
+    ------
+    InputError
+        If a map cannot be used or has other pixels than the image, or the part has no pixel with a value.
+    """
+    with _opened_maps(maps, image, image.shape) as opened:
+        level = _level(part, opened, rows, columns)
     if not np.isfinite(level.rms).any():
         raise InputError(f"{image.path}: no pixel has a value; deliver the image again")
-    return noise_of(image.pixels, pixel_beam(image), level)
+    return noise_of(part.pixels, pixel_beam(part), level)
 
 
 def pixel_beam(image: SkyImage) -> PixelBeam:
@@ -240,11 +258,8 @@ def _opened_maps(maps: Maps, image: ImageFrame, shape: tuple[int, int]) -> Itera
     with ExitStack() as held:
         opened = [None if one is None else held.enter_context(open_map(one)) for one in maps]
         for one in opened:
-            if one is not None and one.shape != shape:
-                raise InputError(
-                    f"{one.path}: has {one.shape[1]} x {one.shape[0]} pixels, and its image {image.name} "
-                    f"{shape[1]} x {shape[0]}; name the map that belongs to the image"
-                )
+            if one is not None:
+                one.check_belongs_to(image, shape)
         yield opened
 
 

@@ -12,7 +12,7 @@ from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
 from contimg_assets.photometry.cutouts import SourceCutout, SourceCutouts, cutout_of
-from contimg_assets.pipeline.deliveries import ImageFiles, find_image
+from contimg_assets.pipeline.deliveries import ImageFiles, find_image, image_files
 from contimg_assets.reading.fits_images import open_delivered
 
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
@@ -87,10 +87,11 @@ def _on_image(
     place = near[near["id"] == source["id"]].iloc[0]
     others = near[near["id"] != source["id"]].reset_index(drop=True)
     folder = config.incoming / image["epoch"]
-    path, _ = find_image(folder, ImageFiles(image["path"]), config)
+    files = (image_files(folder) or {}).get(image["image"], ImageFiles(image["path"]))
+    path, maps = find_image(folder, files, config)
     stated = {name: image[name] for name in _STATED}
     with open_delivered(path, stated) as opened:
-        cutout = cutout_of(opened, place["ra_deg"], place["dec_deg"], size, others)
+        cutout = cutout_of(opened, place["ra_deg"], place["dec_deg"], size, others, maps)
     return SourceCutout(
         epoch=image["epoch"],
         image=image["image"],

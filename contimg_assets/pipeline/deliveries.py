@@ -365,9 +365,8 @@ def _read_glance(manifest: str) -> _Glance:
         return _NOTHING
     folder = manifest.rpartition(os.sep)[0] + os.sep
     mjd = min((time for time in times_of(text) if time is not None), default=math.inf)
-    wholly = [name for name in text.column("rms_map") if name is not None and not is_url(name)]
+    wholly = [name for name in (*text.column("rms_map"), *_backgrounds_read(text)) if name and not is_url(name)]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
-    # Of backgrounds nothing but forced fluxes is made: they have a version of their own.
     names = [name for column in ("catalogue", "path") for name in text.column(column) if name and not is_url(name)]
     named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
     # Folder by folder, as versions have always been combined.
@@ -376,6 +375,15 @@ def _read_glance(manifest: str) -> _Glance:
     catalogs = {_path(folder, name) for name in text.column("catalogue") if name and not is_url(name)}
     texts = tuple(sorted(name for name in catalogs if not name.lower().removesuffix(".gz").endswith(_NO_BARE_TEXT)))
     return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly), texts, _images_of(text))
+
+
+def _backgrounds_read(text: ManifestText) -> list[str | None]:
+    """Maps of background that reading the epoch needs: of images without a catalog, in which fluxes are measured.
+
+    Of the others nothing but forced fluxes is made, which have a version of their own.
+    """
+    both = zip(text.column("catalogue"), text.column("background_map"), strict=True)
+    return [background for catalog, background in both if not catalog]
 
 
 def _descriptions_beside(catalogs: Iterable[str]) -> list[str]:

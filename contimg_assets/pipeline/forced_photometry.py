@@ -202,17 +202,20 @@ class _Opened:
             return float("nan"), float("nan")
         return empty_pull(self.frame.pixels, self.noise, self.frame.to_pixels(seen["ra_deg"], seen["dec_deg"]))
 
-    def measured_at(self, places: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
-        """Places with what is measured there, beside positions that are as the image has them."""
+    def measured_at(self, places: pd.DataFrame, beside: pd.DataFrame, *, sums: bool = False) -> pd.DataFrame:
+        """Places with what is measured there, beside positions that are as the image has them.
+
+        ``sums``: see `contimg_assets.photometry.forced.forced_fluxes`.
+        """
         from contimg_assets.photometry.images import measure_positions, measure_remote
         from contimg_assets.reading.fits_images import RemoteImage
 
         at = positions_table(places, self.image)
         if isinstance(self.frame, RemoteImage):
-            found = measure_remote(self.frame, at, beside, self.maps)
+            found = measure_remote(self.frame, at, beside, self.maps, sums=sums)
         else:
             assert self.noise is not None
-            found = measure_positions(self.frame, at, beside, self.noise)
+            found = measure_positions(self.frame, at, beside, self.noise, sums=sums)
         response = _mean_response(self.frame, places, self.image)
         found = found.assign(**{name: found[name] / response for name in _FLUXES})
         return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _MEASURED})
@@ -271,12 +274,21 @@ def positions_table(places: pd.DataFrame, image: Mapping[Any, Any]) -> pd.DataFr
 def _measure(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """Rows of FORCED_FLUXES of an image: what is known stays, but where another position came or went nearby."""
     keep = _unchanged(places, known, _REACH_BEAMS * on.frame.bmaj_arcsec)
-    beside = pd.concat([detections[_PLACE], positions_table(places[keep], on.image)], ignore_index=True)
-    fresh = on.measured_at(places[~keep], beside)
+    # What is monitored changes no flux of a source; and it may be a source, or near one, whose flux it then has.
+    monitored = places["monitored"].to_numpy(dtype=bool)
+    fresh = [
+        on.measured_at(places[~keep & of], _beside(on, detections, places[others]), sums=sums)
+        for of, others, sums in ((~monitored, keep & ~monitored, False), (monitored, keep | ~monitored, True))
+    ]
     kept = places[keep].merge(known[[*_KEY, *_MEASURED]], on=_KEY)
-    rows = pd.concat([part for part in (fresh, kept) if len(part)] or [fresh], ignore_index=True)
+    rows = pd.concat([part for part in (*fresh, kept) if len(part)] or fresh[:1], ignore_index=True)
     bright = near_bright(positions_table(rows, on.image), detections, on.frame.bmaj_arcsec)
     return rows.assign(near_bright=bright)[FORCED_FLUXES.names]
+
+
+def _beside(on: _Opened, detections: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
+    """What is fitted along: detections, and other places as the image has them; ra_deg, dec_deg."""
+    return pd.concat([detections[_PLACE], positions_table(places, on.image)], ignore_index=True)
 
 
 def _measure_constants(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:

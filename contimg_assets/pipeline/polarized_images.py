@@ -55,7 +55,7 @@ def _in_image(image: pd.Series, own: pd.DataFrame, folder: Path, epoch: str, con
     # Most surveys have none, and what opens them takes half a second to load.
     from contimg_assets.photometry.images import measure_image
 
-    path, (rms_map, _) = find_image(folder, (image_files(folder) or {})[image["image"]], config)
+    path, maps = find_image(folder, (image_files(folder) or {})[image["image"]], config)
     stated = {name: float(image[name]) for name in _STATED}
     places = own[["ra_deg", "dec_deg"]]
-    return rows_at_detections(image, own, measure_image(path, places, places[:0], stated, (rms_map, None)), epoch)
+    return rows_at_detections(image, own, measure_image(path, places, places[:0], stated, maps), epoch)

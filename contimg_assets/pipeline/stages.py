@@ -115,7 +115,7 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "6",
+    "7",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections", "bands"),
     (CORRECTIONS, CONSTANT_FLUXES, SCALE_PULLS, parts_of(KNOWN_FLUXES)),
@@ -162,7 +162,7 @@ SCALES_TABLE = Stage(
 # After the products, which say where the sources of all epochs are: no table of theirs is made from it.
 FORCED_STAGE = Stage(
     "forced_photometry",
-    "2",
+    "3",
     (PRODUCTS.name,),
     (),
     (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE, FORCED_CONSTANTS),

@@ -6,6 +6,7 @@ memory, so that only those are read that are looked at; of cubes the first plane
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import warnings
@@ -94,6 +95,14 @@ class ImageFrame:
         """Offsets to the east and north (rows) for a step of a pixel in x and y (columns), at the reference pixel."""
         return _pixel_matrix(self.wcs)
 
+    def _with_pixels(self, pixels: Values, shape: tuple[int, int], rows: slice, columns: slice) -> SkyImage:
+        """Some rows and columns of the image, which has this shape, as an image of its own."""
+        frame = {field.name: getattr(self, field.name) for field in fields(ImageFrame)}
+        # Of a file of four axes it has the lengths of all of them, and slices the wrong ones.
+        wcs = self.wcs.deepcopy()
+        wcs.array_shape = shape
+        return SkyImage(**frame | {"wcs": wcs[rows, columns]}, pixels=pixels)
+
 
 @dataclass(frozen=True)
 class SkyImage(ImageFrame):
@@ -106,6 +115,15 @@ class SkyImage(ImageFrame):
     """
 
     pixels: Values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width [pixel]."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def part(self, rows: slice, columns: slice) -> SkyImage:
+        """Some rows and columns as an image of its own; nothing is read."""
+        return self._with_pixels(self.pixels[rows, columns], self.shape, rows, columns)
 
 
 @dataclass(frozen=True)
@@ -131,12 +149,7 @@ class RemoteImage(ImageFrame):
         InputError
             If it cannot be fetched.
         """
-        pixels = _fetched(self.path, self.fetch, rows, columns)
-        frame = {field.name: getattr(self, field.name) for field in fields(ImageFrame)}
-        # Of a file of four axes it has the lengths of all of them, and slices the wrong ones.
-        wcs = self.wcs.deepcopy()
-        wcs.array_shape = self.shape
-        return SkyImage(**frame | {"wcs": wcs[rows, columns]}, pixels=pixels)
+        return self._with_pixels(_fetched(self.path, self.fetch, rows, columns), self.shape, rows, columns)
 
 
 @dataclass(frozen=True)
@@ -152,12 +165,38 @@ class SkyMap:
         What pixels are multiplied with to be in mJy/beam.
     fetch : callable
         Gives the pixels of some rows and columns, in the unit of the file.
+    field : mapping
+        ra_deg and dec_deg of its middle, and radius_deg, as its header says; empty where that has no coordinates.
     """
 
     path: Path | str
     shape: tuple[int, int]
     to_mjy_beam: float
     fetch: Callable[[slice, slice], Values]
+    field: Mapping[str, float | None]
+
+    def check_belongs_to(self, image: ImageFrame, shape: tuple[int, int]) -> None:
+        """Refuse a map of other pixels than an image of this shape has.
+
+        Raises
+        ------
+        InputError
+        """
+        cure = "name the map that belongs to the image"
+        if self.shape != shape:
+            raise InputError(
+                f"{self.path}: has {self.shape[1]} x {self.shape[0]} pixels, and its image {image.name} "
+                f"{shape[1]} x {shape[0]}; {cure}"
+            )
+        field = _known(self.field)
+        if not field:
+            return
+        x, y = (float(at[0]) for at in image.to_pixels(field["ra_deg"], field["dec_deg"]))
+        off = math.hypot(x - (shape[1] - 1) / 2, y - (shape[0] - 1) / 2)
+        if not off <= 1.0:
+            raise InputError(
+                f"{self.path}: its WCS has the middle {off:.3g} pixels from that of its image {image.name}; {cure}"
+            )
 
     def part(self, rows: slice, columns: slice) -> Values:
         """Pixels of some rows and columns, in the unit of the file.
@@ -394,12 +433,12 @@ def _remote_image(url: str, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Ma
 
 
 def _sky_map(path: Path | str, hdu: fits.PrimaryHDU) -> SkyMap:
-    unit = mjy_beam_of(hdu.header, f"{path}:")
+    unit, field = mjy_beam_of(hdu.header, f"{path}:"), field_of(hdu.header)
     if isinstance(path, str):
         shape, fetch = _sections(hdu)
-        return SkyMap(path, shape, unit, fetch)
+        return SkyMap(path, shape, unit, fetch, field)
     plane = _plane(path, hdu)
-    return SkyMap(path, (plane.shape[0], plane.shape[1]), unit, lambda rows, columns: plane[rows, columns])
+    return SkyMap(path, (plane.shape[0], plane.shape[1]), unit, lambda rows, columns: plane[rows, columns], field)
 
 
 def _sections(hdu: fits.PrimaryHDU) -> tuple[tuple[int, int], Callable[[slice, slice], Values]]:

@@ -375,6 +375,70 @@ def test_without_a_catalog_the_first_image_is_the_scale() -> None:
     assert (known["n_tied"] == 0).all()
 
 
+def test_an_image_that_keeps_its_fluxes_has_the_error_of_a_scale_that_is_not_known() -> None:
+    """What images are usually off by, where nothing is measured; where something is, what that makes likely."""
+    rng = np.random.default_rng(21)
+    few = _sky(rng, 4, (0.0, 16.0)).assign(flux_mjy=100.0)
+    images = _image(rng, few, "few", (0.0, 16.0), noise_mjy=15.0)
+    (made,), known = _folded([(images, _untied(images[2]))])
+    assert made["flux_tied_by"].isna().all()
+    assert made["trusted"].all()
+    assert made["flux_mult_err"].iloc[0] == pytest.approx(0.05, abs=0.001)
+    assert known.empty
+    scales = pd.DataFrame(
+        {
+            "refusal": pd.Series([*["badly measured"] * 3, None], dtype=object),
+            "tied_by": [OVERLAP, OVERLAP, START, OVERLAP],
+            "field_scale": [1.3, 1.3, 1.0, 1.3],
+            "field_err": [0.05, 0.3, 0.02, 0.03],
+            "ln_usual": [np.nan, 0.2, np.nan, np.nan],
+            "ln_usual_err": [np.nan, 0.03, np.nan, np.nan],
+            "field_tie_err": 0.01,
+            "wrong": False,
+            **dict.fromkeys(("n_relative", "scale", "own_err", "scatter", "outlier_fraction"), 1.0),
+        }
+    )
+    corrections = pd.concat([_untied(images[2])] * 4, ignore_index=True)
+    found = with_field_scales(corrections, scales, PARAMETERS)
+    halfway = np.hypot(np.log(1.3) / 2, 0.05 / np.sqrt(2))
+    assert found["flux_mult"].tolist()[:3] == [1.0, 1.0, 1.0]
+    assert found["flux_mult_err"].to_numpy() == pytest.approx([halfway, 0.203, 0.02, 0.03 / 1.3], abs=0.002)
+
+
+def test_an_image_of_few_sources_begins_no_place() -> None:
+    """Its noise would be the scale that all later images are brought to."""
+    rng = np.random.default_rng(22)
+    sky = _sky(rng, 150, (0.0, 16.0))
+    few = sky.nlargest(60, "flux_mjy").tail(5).reset_index(drop=True)
+    poor = _image(rng, few, "a", (0.0, 16.0), scale=0.8, noise_mjy=0.15 * few["flux_mjy"].min())
+    rich = _image(rng, sky, "b", (0.0, 16.0), scale=1.1)
+    again = _image(rng, sky, "c", (0.0, 16.0), scale=1.0)
+    (first, second, third), _ = _folded([(one, _untied(one[2])) for one in (poor, rich, again)])
+    assert pd.isna(first["flux_tied_by"].iloc[0])
+    assert [table["flux_tied_by"].iloc[0] for table in (second, third)] == [START, KNOWN]
+    assert third["flux_mult"].iloc[0] == pytest.approx(1.1, abs=0.01)
+
+
+def test_a_poor_tie_to_the_catalog_counts_beside_a_poorer_one_to_another_image() -> None:
+    rng = np.random.default_rng(23)
+    sky = _sky(rng, 150, (0.0, 16.0))
+    shared = sky.nlargest(8, "flux_mjy").reset_index(drop=True)
+    alone = sky.drop(sky.nlargest(8, "flux_mjy").index).reset_index(drop=True)
+    own = _image(rng, alone, "b", (0.0, 16.0), scale=1.0)
+    first = _image(rng, shared, "a", (0.0, 16.0), scale=1.0)
+    off = _image(rng, shared, "b", (0.0, 16.0), scale=0.7, scatter=0.3)
+    tables = _joined(first, own, (off[0], off[1], off[2].head(0)))
+    corrections = _tied(tables[2], {"a": 1.0, "b": 1.0}, error=0.01)
+    made = {}
+    for error in (0.06, 0.2):
+        corrections.loc[corrections["image"] == "b", "flux_scale_err"] = error
+        (table,), _ = _folded([(tables, corrections)])
+        made[error] = table.set_index("image").loc["b"]
+    assert (made[0.06]["flux_tied_by"], made[0.2]["flux_tied_by"]) == (CATALOG, OVERLAP)
+    assert abs(np.log(made[0.06]["flux_mult"])) < abs(np.log(made[0.2]["flux_mult"]))
+    assert made[0.06]["flux_tie_err"] < made[0.2]["flux_tie_err"]
+
+
 def test_a_new_epoch_changes_none_before_it_and_rows_may_come_in_any_order() -> None:
     epochs = _survey(7, [1.0, 1.05, 0.95, 1.02], [1.0, 1.0, 1.0, 1.0])
     made, known = _folded(epochs)
@@ -429,6 +493,27 @@ def test_overlapping_images_of_a_first_epoch_agree() -> None:
     assert (a["flux_tied_by"], b["flux_tied_by"]) == (CATALOG, OVERLAP)
     assert b["flux_mult"] == pytest.approx(1 / 1.2, abs=0.01)
     assert np.isfinite(b["flux_tie_err"])
+
+
+def test_overlapping_images_that_no_catalog_ties_are_compared_all_the_same() -> None:
+    """What both are off by is not known, and no error of either against the other, or against later images."""
+    rng = np.random.default_rng(24)
+    sky = _sky(rng, 150, (10.0, -30.0))
+    epochs = []
+    for epoch, scales in enumerate([(1.0, 1.2), (0.9, 1.1)]):
+        names = (f"a{epoch}", f"b{epoch}")
+        first, second = (_image(rng, sky, *one) for one in zip(names, 2 * [(10.0, -30.0)], scales, strict=True))
+        twice = second[0]["measurement_id"].str.replace(names[1], names[0])
+        repeats = second[0].assign(duplicate_of=twice.where(twice.isin(first[0]["measurement_id"])))
+        tables = _joined(first, (repeats, second[1].head(0), second[2]))
+        epochs.append((tables, _untied(tables[2])))
+    made, _ = _folded(epochs)
+    table = pd.concat(made)
+    assert table["flux_applied"].all()
+    assert (table["flux_mult_err"] < 0.01).all()
+    assert table["flux_tie_err"].isna().all()
+    corrected = table["flux_mult"].to_numpy() * [1.0, 1.2, 0.9, 1.1]
+    np.testing.assert_allclose(corrected / corrected[0], 1.0, atol=0.01)
 
 
 def test_a_limit_on_outliers_is_asked_of_all_images_together() -> None:

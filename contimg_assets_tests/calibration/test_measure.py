@@ -349,6 +349,26 @@ def test_snr_cut_is_symmetric() -> None:
     assert "no flux errors in a catalog" in row["notes"]
 
 
+@pytest.mark.parametrize(("finder_snr", "min_snr"), [(0.0, 100.0), (90.0, 20.0)])
+def test_sources_that_their_spectra_make_bright_draw_no_scale(finder_snr: float, min_snr: float) -> None:
+    """At another frequency than the catalog's, a limit on our own flux takes flat spectra and leaves steep ones."""
+    scatter = 0.25
+    measurements, matches, images = epoch(1, 3000, scale=1.0, intrinsic=scatter, seed=5)
+    seen = measurements[measurements["snr"] >= finder_snr].reset_index(drop=True)
+    matches = matches[matches["measurement_id"].isin(seen["measurement_id"])].reset_index(drop=True)
+    of_spectra = np.hypot(matches["catalog_flux_err_mjy"], scatter * matches["expected_flux_mjy"])
+    parameters = Corrections(min_snr=min_snr)
+    known, unknown = (
+        measure_corrections(seen, table, images, parameters).iloc[0]
+        for table in (matches.assign(expected_flux_err_mjy=of_spectra), matches)
+    )
+    assert known["n_flux"] > 500
+    assert known["flux_scale"] == pytest.approx(1.0, abs=3 * known["flux_scale_err"])
+    # As it is without: too high by about the slope of the counts times the variance.
+    assert unknown["flux_scale"] > 1.0 + 3 * unknown["flux_scale_err"]
+    assert unknown["n_position"] == known["n_position"] or min_snr > finder_snr
+
+
 def test_crop_and_variables() -> None:
     measurements, matches, images = epoch(1, 100)
     measurements["dist_from_centre_deg"] = np.linspace(0, 2, 100)

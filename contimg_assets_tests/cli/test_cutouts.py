@@ -95,6 +95,38 @@ def test_the_command_writes_files(project: TestProject, monkeypatch: pytest.Monk
     assert len(list((tmp_path / "one" / folder.name).glob("*.fits"))) == 1
 
 
+def test_the_finders_map_of_rms_is_used_and_one_with_other_pixels_is_said(project: TestProject) -> None:
+    truth, epoch = bright(project), project.epochs[0]
+    folder = project.folder / "incoming" / epoch
+    manifest = folder / "images.csv"
+    content, (image,) = manifest.read_bytes(), folder.glob("*.fits")
+    pixels, header = fits.getdata(image, header=True)
+    fits.writeto(folder / "rms.map", np.full(pixels.shape, 0.007, "float32"), header)
+    fits.writeto(folder / "small.map", np.full((20, 20), 0.007, "float32"), header)
+    try:
+        found = {}
+        for name in ("rms.map", "small.map"):
+            pd.read_csv(manifest).assign(rms_map=name).to_csv(manifest, index=False)
+            found[name] = found_of(project, truth, epochs=[epoch])
+    finally:
+        manifest.write_bytes(content)
+        (folder / "rms.map").unlink()
+        (folder / "small.map").unlink()
+    (measured,) = found_of(project, truth, epochs=[epoch]).cutouts
+    (with_map,) = found["rms.map"].cutouts
+    assert with_map.cutout.header()["RMS"] == pytest.approx(7.0)
+    assert measured.cutout.header()["RMS"] == pytest.approx(truth_rms(project, epoch), rel=0.1)
+    # Errors are those of the pixels, whatever a map says.
+    assert with_map.forced_err_mjy_beam == pytest.approx(measured.forced_err_mjy_beam, rel=0.1)
+    assert found["small.map"].cutouts == ()
+    assert "has 20 x 20 pixels" in found["small.map"].left_out[0]
+
+
+def truth_rms(project: TestProject, epoch: str) -> float:
+    images = SurveyTruth.read(project.survey / "truth").images
+    return float(images.loc[images["epoch"] == epoch, "rms_mjy_beam"].iloc[0])
+
+
 def test_what_cannot_be_cut_is_said(project: TestProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(project.folder)
     truth = bright(project)

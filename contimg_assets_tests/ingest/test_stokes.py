@@ -58,8 +58,32 @@ def test_left_out_is_total_intensity(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("total", "other", "parameter"),
+    [
+        ("Stokes I", " v ", "V"),
+        ("1", "4", "V"),
+        ("1.0", "2.0", "Q"),
+        ("total intensity", "circular polarization", "V"),
+        ("stokes_i", "Linear", "L"),
+        ("", "P", "L"),
+        ("I", "Stokes-U", "U"),
+    ],
+)
+def test_parameters_may_be_written_in_other_ways(tmp_path: Path, total: str, other: str, parameter: str) -> None:
+    folder = with_v(tmp_path)
+    write_manifest(folder, [{"stokes": total}, {"image": "field_a_v", "catalogue": "v.csv", "stokes": other}])
+    found = read_epoch(folder, "e1", Config(root=tmp_path))
+    assert found.images["image"].tolist() == ["field_a"]
+    assert found.other_images[["image", "stokes"]].values.tolist() == [["field_a_v", parameter]]
+
+
+@pytest.mark.parametrize(
     ("stokes", "what"),
-    [("W", r"line 2, column 'stokes': 'W' is none of I, Q, U, V, L"), ("Q", "no image is in Stokes I")],
+    [
+        *((one, rf"'{one}' is none of I") for one in ("RR", "-1", "XX", "V/I", "IQUV", "5")),
+        ("W", r"line 2, column 'stokes': 'W' is none of I, Q, U, V, L"),
+        ("Q", "no image is in Stokes I"),
+    ],
 )
 def test_what_is_no_stokes_parameter_is_told(tmp_path: Path, stokes: str, what: str) -> None:
     folder = write_manifest(epoch_folder(tmp_path, csv(sky(20))), [{"stokes": stokes}])

@@ -135,6 +135,31 @@ def test_order_and_company_change_nothing() -> None:
     np.testing.assert_allclose(some["flux"], all_found["flux"].to_numpy()[chosen.index], rtol=1e-9, atol=1e-9)
 
 
+def test_a_position_that_is_asked_for_twice_has_its_flux_twice() -> None:
+    image, places = injected(12)
+    noise = noise_of(image, BEAM)
+    some = places.tail(20)
+    once = forced_fluxes(image, some["x"], some["y"], noise)
+    twice = forced_fluxes(image, [*some["x"], *some["x"][::-1]], [*some["y"], *some["y"][::-1]], noise)
+    pd.testing.assert_frame_equal(twice.head(20), once)
+    pd.testing.assert_frame_equal(twice.tail(20)[::-1].reset_index(drop=True), once)
+
+
+def test_of_two_that_are_one_to_the_beam_the_sum_is_measured_where_it_is_wanted() -> None:
+    rng = np.random.default_rng(8)
+    places = np.array([[200.0, 200.0], [200.6, 200.4], [206.0, 200.0]])
+    image = add_point_sources(beam_noise((400, 400), BEAM, rng), *places.T, [12.0, 8.0, 40.0], BEAM)
+    noise = noise_of(image, BEAM)
+    apart = forced_fluxes(image, *places.T, noise)
+    together = forced_fluxes(image, *places.T, noise, sums=True)
+    assert apart["reason"].tolist() == ["unresolved", "unresolved", ""]
+    assert (together["reason"] == "").all()
+    # The third is fitted along with each of the others.
+    assert together["n_neighbors"].tolist() == [1, 1, 2]
+    assert together["flux"][0] == pytest.approx(20.0, abs=4.0)
+    pd.testing.assert_series_equal(apart.loc[2], together.loc[2])
+
+
 def test_nothing_to_measure_is_measured() -> None:
     image = np.random.default_rng(0).normal(size=(100, 100))
     noise = noise_of(image, BEAM)

@@ -205,6 +205,13 @@ def test_maps_of_the_finder_are_used(plain: tuple[Path, pd.DataFrame, pd.DataFra
     fits.writeto(tmp_path / "small.fits", np.ones((9, 9), np.float32), header())
     with pytest.raises(InputError, match=r"small\.fits: has 9 x 9 pixels, and its image plain\.fits 256 x 256"):
         forced_photometry(path, places, rms_map=tmp_path / "small.fits")
+    # As many pixels of another place; and a map without coordinates, which cannot be told.
+    fits.writeto(tmp_path / "elsewhere.fits", np.full((SIDE, SIDE), 5e-4, np.float32), header(CRVAL1=11.0))
+    with pytest.raises(InputError, match=r"elsewhere\.fits: its WCS has the middle .* pixels from that of its image"):
+        forced_photometry(path, places, rms_map=tmp_path / "elsewhere.fits")
+    bare = fits.Header({"BUNIT": "Jy/beam"})
+    fits.writeto(tmp_path / "bare.fits", np.full((SIDE, SIDE), 5e-4, np.float32), bare)
+    assert forced_photometry(path, places, rms_map=tmp_path / "bare.fits")["reason"].eq("").any()
 
 
 def test_only_the_pixels_that_are_needed_are_mapped(plain: tuple[Path, pd.DataFrame, pd.DataFrame]) -> None:

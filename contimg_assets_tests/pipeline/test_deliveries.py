@@ -338,6 +338,22 @@ def test_a_manifest_of_gigabytes_costs_nothing(tmp_path: Path) -> None:
     assert time.process_time() - began < 1.0
 
 
+def test_the_background_of_an_image_without_a_catalog_is_part_of_the_delivery(tmp_path: Path) -> None:
+    """Fluxes are measured in such an image when its epoch is read; the others' background is for forced fluxes."""
+    folder = tmp_path / "n1"
+    folder.mkdir()
+    (folder / "images.csv").write_text(
+        "image,catalogue,path,stokes,background_map\ni,i.csv,i.fits,I,i_level.fits\nv,,v.fits,V,v_level.fits\n"
+    )
+    for name in ("i.csv", "i.fits", "v.fits", "i_level.fits", "v_level.fits"):
+        (folder / name).write_bytes(b"1")
+    versions = [delivery_version(folder)]
+    for name in ("i_level.fits", "v_level.fits"):
+        (folder / name).write_bytes(b"2")
+        versions.append(delivery_version(folder))
+    assert versions[0] == versions[1] != versions[2]
+
+
 def test_maps_of_an_image_at_a_url_are_found_and_part_of_its_version(tmp_path: Path) -> None:
     here, allowed = "https://example.org/images/", ["https://example.org/images"]
     folder = tmp_path / "incoming" / "n1"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
@@ -92,6 +93,28 @@ def test_an_image_that_cannot_be_used_is_told_and_has_no_rows(
     counts = found.other_images.set_index("image")["n_rows"]
     assert counts[bad.stem] == 0
     assert counts[good.stem] == len(found.other_detections) > 20
+
+
+def test_maps_of_a_polarized_image_are_used_and_a_wrong_one_is_told(
+    project: TestProject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    epoch = project.epochs[0]
+    folder = tmp_path / epoch
+    shutil.copytree(project.folder / "incoming" / epoch, folder)
+    bad, good = sorted(folder.glob("*_V.fits"))
+    pixels, header = fits.getdata(good, header=True)
+    fits.writeto(folder / "rms.fits", np.full(pixels.shape, 0.0042, "float32"), header)
+    fits.writeto(folder / "small.fits", np.zeros((9, 9), "float32"), header)
+    images = pd.read_csv(folder / "images.csv", dtype=str)
+    named = images["image"].map({bad.stem: "small.fits", good.stem: np.nan})
+    images.assign(background_map=named, rms_map=images["image"].map({good.stem: "rms.fits"})).to_csv(
+        folder / "images.csv", index=False
+    )
+    config = Config(root=tmp_path)
+    found = with_polarized_images(read_epoch(folder, epoch, config), folder, epoch, config)
+    assert set(found.other_detections["image"]) == {good.stem}
+    np.testing.assert_allclose(found.other_detections["local_rms_mjy_beam"], 4.2, rtol=1e-5)
+    assert "small.fits: has 9 x 9 pixels" in caplog.text
 
 
 def test_without_catalog_and_image_a_row_of_the_manifest_is_refused(project: TestProject, tmp_path: Path) -> None:
