@@ -394,6 +394,7 @@ def test_its_database_is_read_before_it_is_made_again(frozen: FrozenProject) -> 
         assert products.light_curve(sources["id"].iloc[0], limits=False)["trusted"].astype(bool).all()
 
 
+@pytest.mark.slow
 def test_making_it_all_again_gives_the_same(
     updated: FrozenProject, new_instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -405,6 +406,7 @@ def test_making_it_all_again_gives_the_same(
     assert_same_tables(again.rows(), updated.rows())
 
 
+@pytest.mark.slow
 def test_deliveries_alone_give_the_same(
     updated: FrozenProject, new_instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

@@ -471,6 +471,7 @@ def test_a_source_that_varies_moves_no_scale() -> None:
         assert one["flux_mult"].iloc[0] == pytest.approx(other["flux_mult"].iloc[0], abs=error)
 
 
+@pytest.mark.slow
 def test_the_scale_does_not_wander_off() -> None:
     made, _ = _folded(_survey(9, [1.0] * 60, [1.0] * 60, n=60))
     mult = np.array([table["flux_mult"].iloc[0] for table in made])

@@ -71,6 +71,7 @@ def test_known_errors_are_found_and_taken_out() -> None:
         assert row["flux_mult_err"] / row["flux_mult"] == pytest.approx(row["flux_scale_err"] / row["flux_scale"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("intrinsic", [0.01, 0.04])
 def test_errors_of_scales_from_matches_are_those_of_their_scatter(intrinsic: float) -> None:
     measurements, images, catalog = unmatched(300, 80, intrinsic=intrinsic)

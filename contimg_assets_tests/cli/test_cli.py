@@ -247,6 +247,7 @@ def test_questions_answer_with_tables(in_finished: Path) -> None:
     assert "radius inf arcsec" in output
 
 
+@pytest.mark.slow
 def test_decisions_survive_being_made_again(project: TestProject) -> None:
     project.deliver(*project.epochs[:2])
     call("run")

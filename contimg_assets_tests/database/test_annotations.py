@@ -77,6 +77,7 @@ def test_what_conditions_on_words_cannot_ask(filled_database: ProductsDatabase) 
         filled_database.note(filled_database.read_table("sources")["id"][0], "  ")
 
 
+@pytest.mark.slow
 def test_what_people_say_survives_200_refoldings(tmp_path: Path, empty_database: Path) -> None:
     """Epochs come, go and are folded again, in one step or one by one; identities change each time."""
     # Without upper limits, which have no part in it and take half of the time.

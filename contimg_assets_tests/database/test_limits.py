@@ -46,6 +46,7 @@ def at_a_corner(survey: Survey, n: int) -> None:
     survey.ra[:n], survey.dec[:n] = lon[:n], lat[:n]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dec", [16.0, 89.9])
 def test_a_source_keeps_its_limits_as_its_mean_moves_from_cell_to_cell(database: ProductsDatabase, dec: float) -> None:
     survey = Survey(n_sources=30, n_epochs=8, detected=0.6, dec=dec)

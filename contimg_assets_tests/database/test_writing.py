@@ -55,6 +55,7 @@ def test_any_order_ends_in_the_same_rows(database: ProductsDatabase, empty_datab
         assert_same_rows(dump(database, HISTORY), {k: v for k, v in expected.items() if k not in HISTORY})
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
@@ -83,6 +84,7 @@ def test_history_leaves_no_trace(
             assert_same_rows(dump(lived, HISTORY), dump(fresh, HISTORY))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(

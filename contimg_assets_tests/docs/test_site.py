@@ -17,6 +17,7 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.schemas import TableSchema
 from contimg_assets_tests.docs import ROOT, hooks
 
+pytestmark = pytest.mark.slow
 # What a browser fetches by itself, by tag; of links only those with one of these relations.
 _FETCHED = dict.fromkeys(("script", "img", "iframe", "source", "video", "audio"), "src") | {"link": "href"}
 _RELATIONS = {"stylesheet", "icon", "preload", "preconnect"}

@@ -52,6 +52,7 @@ def light_curves(rows: dict[str, pd.DataFrame]) -> set[frozenset[tuple[str, str,
     return {frozenset(of_source) for _, of_source in names.groupby(joined["source_id"])}
 
 
+@pytest.mark.slow
 def test_things_that_got_one_id_are_told_apart(
     made: TestProject, short_ids: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from contimg_assets_tests.histories import (
     told,
 )
 
+pytestmark = pytest.mark.slow
 # The epoch before it stays as it is; the one after it is folded onto it.
 CHANGED = 1
 BEFORE, AFTER = (WHOLE, IN_PART, WHOLE), (WHOLE, ABSENT, WHOLE)

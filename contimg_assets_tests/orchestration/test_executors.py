@@ -16,6 +16,7 @@ import pytest
 from contimg_assets.pipeline import dask_engine
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
+pytestmark = pytest.mark.slow
 KINDS = ("threads", "processes")
 # What differs from run to run whatever is done: keys of events and what a record of an epoch says of its files.
 Events = list[tuple[str, str | None, str | None, tuple[tuple[str, str], ...]]]
@@ -116,14 +117,12 @@ class Trouble(threading.Thread):
                 self.n_killed += 1
 
 
-@pytest.mark.slow
 def test_rows_are_the_same_with_four_workers_of_dask(
     serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_same(told(make_project(tmp_path / "project", survey), "dask", monkeypatch, 4), serial)
 
 
-@pytest.mark.slow
 def test_rows_are_the_same_when_workers_and_the_scheduler_are_killed(
     serial: dict[str, Any], tmp_path: Path, survey: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_any_order_of_arrival_ends_in_the_same_rows(
     assert_same_rows(project.rows(), from_scratch, without=["source_aliases"])
 
 
+@pytest.mark.slow
 def test_a_late_epoch_changes_only_later_ones(project: TestProject) -> None:
     first, late, *later = project.epochs
     project.deliver(first, *later)
@@ -124,6 +125,7 @@ def test_touched_and_reordered_files_stop_where_content_is_equal(finished: TestP
     )
 
 
+@pytest.mark.slow
 def test_a_deleted_epoch_leaves_what_a_run_without_it_gives(
     finished: TestProject, tmp_path: Path, survey: Path
 ) -> None:

@@ -32,6 +32,7 @@ def present(project: TestProject) -> dict[str, pd.DataFrame]:
     return {name: rows for name, rows in project.rows().items() if name not in HISTORY}
 
 
+@pytest.mark.slow
 def test_any_history_ends_in_the_model_of_a_run_from_scratch(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def of_three(strip: Path, tmp_path_factory: pytest.TempPathFactory) -> TestProje
     return from_scratch(strip, folder, [path.name for path in sorted((strip / "incoming").iterdir())[:3]])
 
 
+@pytest.mark.slow
 def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", strip)
     epochs = project.epochs

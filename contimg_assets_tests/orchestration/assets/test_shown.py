@@ -58,6 +58,7 @@ def matches() -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
 def test_an_event_shows_figures_first_in_a_dozen_entries_and_stays_small(project: TestProject) -> None:
     project.deliver()
