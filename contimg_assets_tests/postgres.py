@@ -66,10 +66,26 @@ def _running(folder: Path) -> Iterator[str]:
 def fresh_database(server: str) -> str:
     """URL of a new database of a server; not dropped: the server goes, and its folder with it."""
     name = f"products_{os.urandom(4).hex()}"
+    _execute(server, f"CREATE DATABASE {name}")
+    return f"{server}/{name}"
+
+
+def copy_database(of: str, to: str) -> None:
+    """Put a copy of a database, which nobody is connected to, in the place of another one of the server.
+
+    Parameters
+    ----------
+    of, to : URLs
+    """
+    server, name = to.rsplit("/", 1)
+    _execute(server, f"DROP DATABASE {name}", f"CREATE DATABASE {name} TEMPLATE {of.rsplit('/', 1)[1]}")
+
+
+def _execute(server: str, *statements: str) -> None:
     engine = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    return f"{server}/{name}"
+        for statement in statements:
+            connection.exec_driver_sql(statement)
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -37,6 +37,15 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def empty_postgres(postgres_server: str) -> str:
+    """URL of a PostgreSQL database without rows, to copy."""
+    url = postgres.fresh_database(postgres_server)
+    with ProductsDatabase(url) as database:
+        database.upgrade()
+    return url
+
+
 def copied(empty: Path, folder: Path, name: str = "products.sqlite3") -> ProductsDatabase:
     """A fresh database in a folder."""
     shutil.copy(empty, folder / name)
@@ -61,9 +70,11 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(url: str, empty_database: Path) -> Iterator[ProductsDatabase]:
+def database(request: pytest.FixtureRequest, url: str, empty_database: Path) -> Iterator[ProductsDatabase]:
     if url.startswith("sqlite"):
         shutil.copy(empty_database, url.removeprefix("sqlite:///"))
+    else:
+        postgres.copy_database(request.getfixturevalue("empty_postgres"), url)
     with ProductsDatabase(url) as database:
         database.upgrade()
         yield database

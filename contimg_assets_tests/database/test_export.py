@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,38 +22,42 @@ from contimg_assets.database.models import TABLES
 from contimg_assets.database.views import VIEWS
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import source_ids
+from contimg_assets_tests.database.conftest import copied
 from contimg_assets_tests.database.survey import Survey, nvss, with_forks
 
 
-@pytest.mark.parametrize("name", exportable())
-def test_every_table_exports_to_every_format(name: str, sqlite_url: str, empty_database: Path, tmp_path: Path) -> None:
-    """Every value as it is in the table, and missing where it is missing there."""
-    import shutil
-
-    shutil.copy(empty_database, tmp_path / "products.sqlite3")
+@pytest.fixture(scope="module")
+def with_history(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductsDatabase]:
+    """A database to export, with something in every table; not to be changed."""
     survey = Survey(n_sources=8, n_epochs=3)
     matching = source_matching([nvss(survey)], Matching())
-    with ProductsDatabase(sqlite_url) as database:
+    with copied(empty_database, tmp_path_factory.mktemp("exported")) as database:
         database.replace_epochs([survey.epoch(number, skip=frozenset({0})) for number in (1, 2)], matching=matching)
         # A counterpart that matching does not find has hardly a number; old sources get aliases.
         source = database.read_table("sources")["id"][0]
         database.decide_match("accept", source, "nvss", "N007", matching=matching)
         database.replace_epochs(survey.epochs(), matching=matching)
-        is_view = name in VIEWS
-        order = "source_id" if name == "variability_stats" else "source_id, mjd"
-        key = order if is_view else ", ".join(column.name for column in TABLES[name].primary_key)
-        expected = database.query(f"SELECT * FROM {name} ORDER BY {key}").astype(object)
-        for suffix, kind in (("parquet", None), ("csv", None), ("xml", None), ("vot", "votable"), ("fits", None)):
-            file = tmp_path / f"t.{suffix}"
-            assert export_table(database, name, file, kind) == len(expected)
-            found = pq.read_table(file) if suffix == "parquet" else as_arrow(file, arrow_schema(name))
-            # Columns that a migration added stand last in the database.
-            assert sorted(found.column_names) == sorted(expected)
-            for column in found.column_names:
-                got = [None if value == "" else value for value in found[column].to_pylist()]
-                wanted = expected[column].where(expected[column].notna(), None).tolist()
-                assert got == wanted, f"{column} in {suffix}"
-        assert not list(tmp_path.glob(".*"))
+        yield database
+
+
+@pytest.mark.parametrize("name", exportable())
+def test_every_table_exports_to_every_format(name: str, with_history: ProductsDatabase, tmp_path: Path) -> None:
+    """Every value as it is in the table, and missing where it is missing there."""
+    is_view = name in VIEWS
+    order = "source_id" if name == "variability_stats" else "source_id, mjd"
+    key = order if is_view else ", ".join(column.name for column in TABLES[name].primary_key)
+    expected = with_history.query(f"SELECT * FROM {name} ORDER BY {key}").astype(object)
+    for suffix, kind in (("parquet", None), ("csv", None), ("xml", None), ("vot", "votable"), ("fits", None)):
+        file = tmp_path / f"t.{suffix}"
+        assert export_table(with_history, name, file, kind) == len(expected)
+        found = pq.read_table(file) if suffix == "parquet" else as_arrow(file, arrow_schema(name))
+        # Columns that a migration added stand last in the database.
+        assert sorted(found.column_names) == sorted(expected)
+        for column in found.column_names:
+            got = [None if value == "" else value for value in found[column].to_pylist()]
+            wanted = expected[column].where(expected[column].notna(), None).tolist()
+            assert got == wanted, f"{column} in {suffix}"
+    assert not list(tmp_path.glob(".*"))
 
 
 def as_arrow(file: Path, schema: pa.Schema) -> pa.Table:

@@ -16,6 +16,7 @@ from contimg_assets_tests.projects import assert_same_rows
 make = catalog_matches.make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_others_are_written_without_it_and_once_more_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

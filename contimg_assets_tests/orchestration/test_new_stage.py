@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import contimg_assets
 from contimg_assets_tests.projects import make_project
 
@@ -84,6 +86,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_a_stage_between_corrections_and_products(tmp_path: Path, survey: Path) -> None:
     package = Path(contimg_assets.__file__).parent
     copy = tmp_path / "code" / "contimg_assets"

@@ -25,6 +25,7 @@ def test_names_that_cannot(bad: str) -> None:
         check_epoch_key(bad)
 
 
+@pytest.mark.slow
 @given(st.lists(NAMES, min_size=1, max_size=4))
 def test_partitions_are_always_in_the_order_last_given(orders: list[list[str]]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:

@@ -38,6 +38,7 @@ def deliver_in_part(project: TestProject, epoch: str) -> None:
             pd.read_csv(file, dtype=str).sample(frac=0.7, random_state=1).sort_index().to_csv(file, index=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("association", "whole_first"),
     [(FORKING, True), (FORKING, False), ({"method": "optimal"}, False)],

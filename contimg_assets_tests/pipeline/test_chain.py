@@ -243,6 +243,7 @@ ACTIONS = st.lists(
 
 
 # The order of rows must not show, whichever band found them.
+@pytest.mark.slow
 @example(actions=[("put", 2, 1, None), ("shuffle", 2, 0, None)], seed=318, method="basic", images=TWO_BANDS)
 @settings(max_examples=40, deadline=None)
 @given(
@@ -362,6 +363,7 @@ RUNS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(runs=RUNS, seed=st.integers(0, 1000), method=st.sampled_from(["optimal", "advanced"]))
 def test_what_the_driver_passes_over_is_what_the_judgment_calls_fresh(runs: list, seed: int, method: str) -> None:

@@ -288,6 +288,7 @@ def test_a_script_without_a_main_guard_is_run_once_and_its_workers_end_with_it(t
     assert not Path(f"/proc/{worker}").exists()
 
 
+@pytest.mark.slow
 def test_a_connection_serves_all_stages() -> None:
     with connected(DASK) as first, connected(DASK.model_copy(update={"epochs_ahead": 9})) as second:
         assert first is second

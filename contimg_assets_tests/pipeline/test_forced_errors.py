@@ -50,6 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> TestProject:
     return made
 
 
+@pytest.mark.slow
 def test_errors_hold_though_the_noise_is_25_percent_above_the_rms_maps(project: TestProject) -> None:
     """The correlation of the noise is measured on the pixels, and puts a map right that is wrong all over."""
     result = errors_hold(project.project)

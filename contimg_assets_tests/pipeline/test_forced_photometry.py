@@ -103,6 +103,7 @@ def test_light_curves_have_forced_points_in_place_of_limits(scratch: TestProject
     np.testing.assert_allclose(points["upper_limit_mjy_beam"].to_numpy(float), least.to_numpy(float))
 
 
+@pytest.mark.slow
 def test_any_order_of_arrival_ends_in_the_same_rows(scratch: TestProject, survey: Path, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", survey)
     for epoch in reversed(project.epochs):

@@ -86,6 +86,7 @@ def test_a_late_epoch_changes_only_later_ones(project: TestProject) -> None:
     assert measured.count(first) == measured.count(later[0])
 
 
+@pytest.mark.slow
 def test_a_changed_epoch_ends_as_from_scratch(finished: TestProject, tmp_path: Path, survey: Path) -> None:
     changed = finished.folder / "incoming" / finished.epochs[1]
     catalogue = next(path for path in sorted(changed.glob("*.csv")) if path.name != "images.csv")
@@ -194,6 +195,7 @@ def test_what_epochs_say_of_each_other_does_not_depend_on_their_arrival(
         assert last.facts["n_known_variables"] > 5
 
 
+@pytest.mark.slow
 def test_a_late_epoch_measures_later_ones_again_only_where_it_makes_a_variable_known(project: TestProject) -> None:
     first, *later = project.epochs
     project.deliver(*later)

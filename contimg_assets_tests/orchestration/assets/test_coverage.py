@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -44,6 +45,7 @@ def made(project: TestProject, epoch: str, stage: str) -> State:
     return project.project.assess().set_index(["epoch", "stage"])["state"][epoch, stage]
 
 
+@pytest.mark.slow
 def test_rms_maps_reach_limits_and_new_sources(project: TestProject) -> None:
     first, second, *_ = project.epochs
     project.deliver(first, second)

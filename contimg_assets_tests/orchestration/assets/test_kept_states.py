@@ -94,6 +94,7 @@ def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_pat
     assert project.run(force=True).complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", _FOLDS)
 def test_a_part_that_is_gone_or_damaged_is_refused_found_and_mended(
     of_two: TestProject, of_three: TestProject, tmp_path: Path, stage: str

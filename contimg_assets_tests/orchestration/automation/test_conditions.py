@@ -51,6 +51,7 @@ def asked_of_epochs(automaton: Automaton) -> list[tuple[str, ...]]:
     return [stages for stages, epochs in automaton.request().items() if epochs != [""]]
 
 
+@pytest.mark.slow
 def test_new_late_and_changed_epochs(automaton, survey):
     first, late, last = survey[0], survey[1], survey[2]
     automaton.deliver(first, last)
@@ -78,6 +79,7 @@ def test_new_late_and_changed_epochs(automaton, survey):
     assert set(stale_tables(automaton.project)) <= {"epoch_scales", "products/epoch_scales"}
 
 
+@pytest.mark.slow
 def test_failed_epoch_is_left_until_it_changes_and_holds_nobody_back(automaton, survey):
     bad, good = survey[0], survey[1]
     automaton.deliver(bad, good)
@@ -100,6 +102,7 @@ def test_failed_epoch_is_left_until_it_changes_and_holds_nobody_back(automaton, 
     assert (of_epochs(automaton.project.assess())["state"] == "fresh").all()
 
 
+@pytest.mark.slow
 def test_changed_catalogue_and_changed_configuration(automaton, survey):
     automaton.deliver(survey[0], survey[1])
     automaton.settle()
@@ -129,6 +132,7 @@ def test_run_that_ends_between_two_evaluations_is_not_repeated(automaton, survey
     assert [asked_of_epochs(automaton) for _ in range(SETTLING_TICKS + 1)] == [[]] * (SETTLING_TICKS + 1)
 
 
+@pytest.mark.slow
 def test_what_a_run_left_out_is_asked_for_once_more(automaton, survey):
     automaton.deliver(survey[0])
     automaton.sensor("deliveries")

@@ -37,6 +37,7 @@ def records(automaton: Automaton) -> dict[tuple[str, str], EpochRecord]:
     return {key: record for key, record in found.items() if record is not None}
 
 
+@pytest.mark.slow
 def test_an_image_that_comes_later_is_measured_and_nothing_else_is_made(automaton: Automaton, tmp_path: Path) -> None:
     first, second = sorted(path.name for path in automaton.project.config.incoming.iterdir())
     (image,) = (automaton.project.config.incoming / second).glob("*.fits")
@@ -57,6 +58,7 @@ def test_an_image_that_comes_later_is_measured_and_nothing_else_is_made(automato
     assert automaton.settle() == []
 
 
+@pytest.mark.slow
 def test_sources_of_an_epoch_without_images_are_measured_on_older_images(automaton: Automaton, tmp_path: Path) -> None:
     incoming = automaton.project.config.incoming
     first, second = sorted(path.name for path in incoming.iterdir())
