@@ -137,9 +137,10 @@ def test_missing_columns_and_ids_are_named() -> None:
 
 
 def test_unknown_parameters_and_methods_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"unknown key 'association\.de_ruter_radius'; allowed here: .*de_ruiter"):
+    meant = r"unknown key 'association\.de_ruter_radius' \(is 'de_ruiter_radius' meant\?\); allowed here: .*de_ruiter"
+    with pytest.raises(ConfigError, match=meant):
         associate_measurements([], de_ruter_radius=3.0)
-    with pytest.raises(ConfigError, match=r"^association\.method = 'best': Input should be 'basic', .*$"):
+    with pytest.raises(ConfigError, match=r"^association\.method = 'best': must be 'basic', .*$"):
         associate_measurements([], method="best")
     with pytest.raises(ConfigError, match=r"^association\.radius_arcsec = -5\.0: .*greater than or equal to 0$"):
         associate_measurements([], "-5arcsec")
