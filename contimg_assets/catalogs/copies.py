@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from contimg_assets.config import CatalogConfig, check_section
+from contimg_assets.config.catalogs import ANY_FREQ_MHZ
 from contimg_assets.errors import InputError
 from contimg_assets.files import replace_text, replacing, writing_to
-from contimg_assets.files.urls import is_url
+from contimg_assets.files.urls import is_url, server_faults
 from contimg_assets.identity.versions import version_of_value
 
 _LOG = logging.getLogger(__name__)
@@ -80,8 +81,7 @@ def local_file(file: Path | str, root: Path) -> Path:
     """
     if not is_url(file):
         return Path(file)
-    # Copying asks for no frequency, which the settings of a catalog cannot be without.
-    config = check_section(CatalogConfig, {"path": str(file), "freq_mhz": 1000.0}, ("catalogs", "file"))
+    config = check_section(CatalogConfig, {"path": str(file), "freq_mhz": ANY_FREQ_MHZ}, ("catalogs", "file"))
     bring_here(str(config.url), root / config.path)
     return root / config.path
 
@@ -172,21 +172,8 @@ def _download(url: str, target: Path) -> None:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """What fsspec and the packages that it uses raise where a server does not answer as it should."""
-    faults: list[type[Exception]] = [OSError, ValueError]
-    try:
-        from aiohttp import ClientError
-
-        faults.append(ClientError)
-    except ImportError:
-        pass
-    try:
-        from botocore.exceptions import BotoCoreError
-
-        faults.append(BotoCoreError)
-    except ImportError:
-        pass
-    return tuple(faults)
+    """What is raised where a server does not answer as it should."""
+    return (OSError, ValueError, *server_faults())
 
 
 def _trouble(url: str, error: Exception) -> InputError:

@@ -16,6 +16,7 @@ from contimg_assets.catalogs.read import MOTIONS_IN, NoRowsError, OpenedCatalog,
 from contimg_assets.catalogs.read import UNITS as REFERENCE_UNITS
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import CatalogConfig, Ingest
+from contimg_assets.config.catalogs import ANY_FREQ_MHZ
 from contimg_assets.config.presets import PRESETS, no_preset
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.delivered import OUR_UNITS, DeliveredCatalog, Taken, read_delivered
@@ -100,7 +101,7 @@ def _settings(path: Path, parameters: Ingest, preset: str | None) -> CatalogConf
     if preset is not None and preset.lower() not in PRESETS:
         raise InputError(no_preset(preset))
     settings = {"path": path, "preset": preset, "table": parameters.table, "frame": parameters.frame}
-    return CatalogConfig.model_validate(settings | ({} if preset is not None else {"freq_mhz": 1000.0}))
+    return CatalogConfig.model_validate(settings | ({} if preset is not None else {"freq_mhz": ANY_FREQ_MHZ}))
 
 
 def _of_detections(catalog: DeliveredCatalog, parameters: Ingest) -> Inspection:

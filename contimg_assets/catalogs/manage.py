@@ -20,6 +20,7 @@ from contimg_assets.catalogs.hats import is_hats
 from contimg_assets.catalogs.read import open_catalog, table_of
 from contimg_assets.catalogs.store import ReferenceCatalog, build_catalog, catalog_file, stored_schema
 from contimg_assets.config import CatalogConfig, Config, check_section, load_config
+from contimg_assets.config.catalogs import ANY_FREQ_MHZ
 from contimg_assets.config.presets import PRESETS, no_preset
 from contimg_assets.errors import ConfigError, InputError
 from contimg_assets.files import replacing, writing_to
@@ -117,8 +118,7 @@ def _look_at(config_file: Path, name: str, entry: Mapping[str, object]) -> None:
         If its columns are those of a survey.
     """
     file = config_file.parent / local_file(str(entry["path"]), config_file.parent)
-    # No row that is read depends on the frequency.
-    settings = check_section(CatalogConfig, {**entry, "path": file, "freq_mhz": 1000.0}, ("catalogs", name))
+    settings = check_section(CatalogConfig, {**entry, "path": file, "freq_mhz": ANY_FREQ_MHZ}, ("catalogs", name))
     with ExitStack() as held:
         opened = open_catalog(name, settings, file, held)
         table_of(name, opened, file)

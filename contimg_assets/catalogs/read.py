@@ -20,6 +20,7 @@ from contimg_assets.catalogs.hats import HatsCatalog, is_hats, open_hats
 from contimg_assets.catalogs.motions import Motions, motions, moved
 from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
+from contimg_assets.config.catalogs import ANY_FREQ_MHZ
 from contimg_assets.config.presets import PRESETS
 from contimg_assets.errors import InputError
 from contimg_assets.ingest.manifest_text import refuse_manifest
@@ -650,7 +651,7 @@ def _motion_columns(opened: OpenedCatalog) -> dict[str, str]:
 
 def has_motions(path: Path, table: str | None = None) -> bool:
     """Whether a catalog's file has proper motions and the time that its positions are of."""
-    config = CatalogConfig.model_validate({"path": path, "freq_mhz": 1000.0, "table": table})
+    config = CatalogConfig.model_validate({"path": path, "freq_mhz": ANY_FREQ_MHZ, "table": table})
     with ExitStack() as held:
         try:
             opened = open_catalog(path.name, config, path, held)

@@ -16,6 +16,8 @@ from contimg_assets.files.urls import is_url
 from contimg_assets.identity.versions import version_of_value
 from contimg_assets.schemas.catalogs import REFERENCE
 
+ANY_FREQ_MHZ = 1000.0
+"""Stands in settings that only open a file or read its positions, which depend on no frequency."""
 COPIES = Path("catalogs") / "from_urls"
 """Where copies of catalogs at URLs are kept in a project."""
 

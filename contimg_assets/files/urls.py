@@ -17,3 +17,21 @@ def is_url(name: object) -> bool:
     (True, False, False)
     """
     return _URL.match(str(name)) is not None
+
+
+def server_faults() -> tuple[type[Exception], ...]:
+    """What the packages that fsspec asks servers with raise, beside errors of the system, as far as they are there."""
+    faults: list[type[Exception]] = []
+    try:
+        from aiohttp import ClientError
+
+        faults.append(ClientError)
+    except ImportError:
+        pass
+    try:
+        from botocore.exceptions import BotoCoreError
+
+        faults.append(BotoCoreError)
+    except ImportError:
+        pass
+    return tuple(faults)

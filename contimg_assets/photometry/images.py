@@ -18,7 +18,7 @@ from contimg_assets.files.urls import is_url
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of, stamp_reach
 from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, box_medians, box_of, measure_noise
-from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage, SkyMap, open_delivered, open_map
+from contimg_assets.reading.fits_images import RemoteImage, SkyImage, SkyMap, open_delivered, open_map
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 
 _IN_MJY = {"flux": "flux_peak_mjy_beam", "flux_err": "flux_peak_err_mjy_beam"}
@@ -153,7 +153,7 @@ def measure_remote(
 
     Pieces lie on a fixed grid, so that a flux does not depend on what else is measured.
     """
-    with _opened_maps(maps, image, image.shape) as opened:
+    with _opened_maps(maps, image) as opened:
         return _by_pieces(image, places, beside, opened, sums)
 
 
@@ -234,7 +234,7 @@ def part_noise(
     InputError
         If a map cannot be used or has other pixels than the image, or the part has no pixel with a value.
     """
-    with _opened_maps(maps, image, image.shape) as opened:
+    with _opened_maps(maps, image) as opened:
         level = _level(part, opened, rows, columns)
     if not np.isfinite(level.rms).any():
         raise InputError(f"{image.path}: no pixel has a value; deliver the image again")
@@ -247,8 +247,8 @@ def pixel_beam(image: SkyImage) -> PixelBeam:
 
 
 @contextmanager
-def _opened_maps(maps: Maps, image: ImageFrame, shape: tuple[int, int]) -> Iterator[list[SkyMap | None]]:
-    """The maps of an image of this shape, open.
+def _opened_maps(maps: Maps, image: SkyImage | RemoteImage) -> Iterator[list[SkyMap | None]]:
+    """The maps of an image, open.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def _opened_maps(maps: Maps, image: ImageFrame, shape: tuple[int, int]) -> Itera
         opened = [None if one is None else held.enter_context(open_map(one)) for one in maps]
         for one in opened:
             if one is not None:
-                one.check_belongs_to(image, shape)
+                one.check_belongs_to(image)
         yield opened
 
 

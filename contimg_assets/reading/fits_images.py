@@ -24,6 +24,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, WcsError
 
 from contimg_assets.errors import InputError
+from contimg_assets.files.urls import server_faults
 from contimg_assets.schemas.units import factor
 from contimg_assets.sky.arrays import Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec, separation_arcsec
@@ -175,14 +176,14 @@ class SkyMap:
     fetch: Callable[[slice, slice], Values]
     field: Mapping[str, float | None]
 
-    def check_belongs_to(self, image: ImageFrame, shape: tuple[int, int]) -> None:
-        """Refuse a map of other pixels than an image of this shape has.
+    def check_belongs_to(self, image: SkyImage | RemoteImage) -> None:
+        """Refuse a map of other pixels than an image has.
 
         Raises
         ------
         InputError
         """
-        cure = "name the map that belongs to the image"
+        cure, shape = "name the map that belongs to the image", image.shape
         if self.shape != shape:
             raise InputError(
                 f"{self.path}: has {self.shape[1]} x {self.shape[0]} pixels, and its image {image.name} "
@@ -352,12 +353,8 @@ def open_remote(url: str, stated: Mapping[str, float] | None = None) -> Iterator
 
 
 def remote_faults() -> tuple[type[Exception], ...]:
-    """What astropy, fsspec and aiohttp raise for images that are damaged or out of reach."""
-    try:
-        from aiohttp import ClientError
-    except ImportError:
-        return FAULTS
-    return (*FAULTS, ClientError)
+    """What astropy, fsspec and what that uses raise for images that are damaged or out of reach."""
+    return (*FAULTS, *server_faults())
 
 
 @contextmanager
