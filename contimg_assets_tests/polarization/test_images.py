@@ -78,16 +78,21 @@ def test_fluxes_do_not_depend_on_overlaps_and_i_is_as_without(project: TestProje
     pd.testing.assert_frame_equal(found.detections.drop(columns="line"), with_v.drop(columns="line"))
 
 
+def copied_epoch(project: TestProject, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A copy of the first epoch's delivery, and its two images in V."""
+    folder = tmp_path / project.epochs[0]
+    shutil.copytree(project.folder / "incoming" / folder.name, folder)
+    first, second = sorted(folder.glob("*_V.fits"))
+    return folder, first, second
+
+
 def test_an_image_that_cannot_be_used_is_told_and_has_no_rows(
     project: TestProject, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    epoch = project.epochs[0]
-    folder = tmp_path / epoch
-    shutil.copytree(project.folder / "incoming" / epoch, folder)
-    bad, good = sorted(folder.glob("*_V.fits"))
+    folder, bad, good = copied_epoch(project, tmp_path)
     bad.write_bytes(b"nothing")
     config = Config(root=tmp_path)
-    found = with_polarized_images(read_epoch(folder, epoch, config), folder, epoch, config)
+    found = with_polarized_images(read_epoch(folder, folder.name, config), folder, folder.name, config)
     assert set(found.other_detections["image"]) == {good.stem}
     assert bad.stem in caplog.text
     counts = found.other_images.set_index("image")["n_rows"]
@@ -98,10 +103,7 @@ def test_an_image_that_cannot_be_used_is_told_and_has_no_rows(
 def test_maps_of_a_polarized_image_are_used_and_a_wrong_one_is_told(
     project: TestProject, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    epoch = project.epochs[0]
-    folder = tmp_path / epoch
-    shutil.copytree(project.folder / "incoming" / epoch, folder)
-    bad, good = sorted(folder.glob("*_V.fits"))
+    folder, bad, good = copied_epoch(project, tmp_path)
     pixels, header = fits.getdata(good, header=True)
     fits.writeto(folder / "rms.fits", np.full(pixels.shape, 0.0042, "float32"), header)
     fits.writeto(folder / "small.fits", np.zeros((9, 9), "float32"), header)
@@ -111,7 +113,7 @@ def test_maps_of_a_polarized_image_are_used_and_a_wrong_one_is_told(
         folder / "images.csv", index=False
     )
     config = Config(root=tmp_path)
-    found = with_polarized_images(read_epoch(folder, epoch, config), folder, epoch, config)
+    found = with_polarized_images(read_epoch(folder, folder.name, config), folder, folder.name, config)
     assert set(found.other_detections["image"]) == {good.stem}
     np.testing.assert_allclose(found.other_detections["local_rms_mjy_beam"], 4.2, rtol=1e-5)
     assert "small.fits: has 9 x 9 pixels" in caplog.text
