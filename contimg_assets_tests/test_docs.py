@@ -63,6 +63,7 @@ def _known_names() -> set[str]:
     names |= {job.name for job in repository.get_all_jobs()}
     names |= {sensor.name for sensor in repository.sensor_defs} | {one.name for one in repository.schedule_defs}
     names |= {key.name for key in repository.asset_graph.asset_check_keys}
+    names |= {key.path[-1] for key in repository.asset_graph.get_all_asset_keys()}
     # Statistics exist for both kinds of flux, under the names without the suffix.
     names |= {re.sub(r"_(peak|int)(_mjy.*)?$", "", name) for name in names}
     return names
@@ -139,3 +140,23 @@ def test_python_on_the_pages_compiles() -> None:
     assert blocks
     for block in blocks:
         compile(block, "docs", "exec")
+
+
+def test_the_page_about_dagster_lists_every_asset_with_its_inputs() -> None:
+    catalogs = {"nvss": {"path": "nvss.csv", "freq_mhz": 1400, "beam_arcsec": 45}}
+    repository = build_definitions(Config.model_validate({"catalogs": catalogs})).get_repository_def()
+    graph = repository.asset_graph
+    page = (ROOT / "docs/dagster.md").read_text(encoding="utf-8").replace("<catalog>", "nvss")
+    rows = {
+        name: (partitions, set(re.findall(r"`([\w/]+)`", inputs)))
+        for name, partitions, inputs in re.findall(r"(?m)^\| `([\w/<>]+)` \| (epoch|none) \| (.*) \|$", page)
+    }
+    of_tables = rows.pop("products/<table>")
+    tables = {key for key in graph.get_all_asset_keys() if key.path[0] == "products"}
+    for key in graph.get_all_asset_keys():
+        partitions, inputs = rows.pop(key.to_user_string(), of_tables if key in tables else ("", set()))
+        parents = {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        assert partitions == ("epoch" if graph.get(key).partitions_def else "none"), key
+        # Which stages a table of the products is made from depends on the table.
+        assert inputs <= parents if inputs is of_tables[1] else inputs == parents, key
+    assert not rows, "no such assets"
