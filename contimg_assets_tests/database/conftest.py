@@ -39,11 +39,11 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_postgres(postgres_server: str) -> str:
-    """URL of a PostgreSQL database without rows, to copy."""
+    """Name of a PostgreSQL database without rows, to copy."""
     url = postgres.fresh_database(postgres_server)
     with ProductsDatabase(url) as database:
         database.upgrade()
-    return url
+    return url.rsplit("/", 1)[1]
 
 
 def copied(empty: Path, folder: Path, name: str = "products.sqlite3") -> ProductsDatabase:
@@ -64,18 +64,28 @@ def postgres_url(postgres_server: str) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
+def engine(request: pytest.FixtureRequest) -> str:
     """Each engine in turn."""
-    return request.getfixturevalue(f"{request.param}_url")
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, url: str, empty_database: Path) -> Iterator[ProductsDatabase]:
-    if url.startswith("sqlite"):
-        shutil.copy(empty_database, url.removeprefix("sqlite:///"))
+def url(request: pytest.FixtureRequest, engine: str) -> str:
+    """A fresh database of the engine."""
+    found: str = request.getfixturevalue(f"{engine}_url")
+    return found
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, engine: str) -> Iterator[ProductsDatabase]:
+    """A database of the engine, with tables and without rows."""
+    if engine == "sqlite":
+        opened = copied(request.getfixturevalue("empty_database"), request.getfixturevalue("tmp_path"))
     else:
-        postgres.copy_database(request.getfixturevalue("empty_postgres"), url)
-    with ProductsDatabase(url) as database:
+        empty = request.getfixturevalue("empty_postgres")
+        opened = ProductsDatabase(postgres.fresh_database(request.getfixturevalue("postgres_server"), like=empty))
+    with opened as database:
         database.upgrade()
         yield database
 
