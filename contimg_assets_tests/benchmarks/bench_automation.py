@@ -39,11 +39,12 @@ def deliver(incoming: Path, n_epochs: int, n_files: int) -> None:
         folder = incoming / f"epoch{number:05d}"
         folder.mkdir(parents=True)
         rows = [
-            f"i{file},c{file}.csv,{60000 + number + file / 100},10,20,1,5,5,0,1400,0.1" for file in range(n_files - 1)
+            f"i{image},c{image}.csv,{60000 + number + image / 100},10,20,1,5,5,0,1400,0.1"
+            for image in range(n_files - 1)
         ]
         (folder / "images.csv").write_text(_HEADER + "\n".join(rows) + "\n")
-        for file in range(n_files - 1):
-            (folder / f"c{file}.csv").write_text(f"{number},{file}\n" * 20)
+        for image in range(n_files - 1):
+            (folder / f"c{image}.csv").write_text(f"{number},{image}\n" * 20)
         for file in folder.iterdir():
             os.utime(file, (1e9, 1e9))
 
@@ -106,8 +107,8 @@ def main() -> None:
             context = dg.build_sensor_context(instance=instance, cursor=cursors.get(name), definitions=definitions)
             found = definitions.resolve_sensor_def(name).evaluate_tick(context)
             cursors[name] = found.cursor
-            waiting.extend(found.asset_events)
-            said = f"{len(found.asset_events)} events, {len(found.run_requests)} runs, {found.skip_message or ''}"
+            waiting.extend(event for event in found.asset_events if isinstance(event, dg.AssetMaterialization))
+            said = f"{len(found.asset_events)} events, {len(found.run_requests or ())} runs, {found.skip_message or ''}"
             return f"{said[:60]}, cursor {len(found.cursor or '') / 1e3:.1f} kB"
 
         waiting: list[dg.AssetMaterialization] = []

@@ -177,8 +177,7 @@ def bare_loop(root: Path) -> float:
         new = distance > np.radians(30.0 / 3600.0)
         index = np.where(new, len(known) + np.cumsum(new) - 1, index)
         known = np.concatenate([known, xyz[new]])
-        columns = [[epoch.name] * len(rows), rows["image"], *(rows[name] for name in COLUMNS)]
-        named = [column if isinstance(column, list) else column.tolist() for column in columns]
+        named = [[epoch.name] * len(rows), *(rows[name].tolist() for name in ("image", *COLUMNS))]
         others = [rows["component_id"].tolist(), rows["flux_int_mjy"].tolist(), index.tolist()]
         database.executemany(f"INSERT INTO rows VALUES ({','.join('?' * 10)})", zip(*named, *others, strict=True))
     database.commit()

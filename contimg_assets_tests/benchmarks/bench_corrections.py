@@ -40,7 +40,7 @@ def main() -> None:
     parameters = Corrections()
     corrections = measure_corrections(measurements, matches, images, parameters)
     table = selection_of(measurements, matches, images, parameters).table
-    groups = [table.take(rows) for rows in table.groupby("image").indices.values()]
+    groups = [table.iloc[rows] for rows in table.groupby("image").indices.values()]
 
     def regressions() -> None:
         for group in groups:

@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    return [tuple(item.split(": ")) for item in text.strip().strip("{}").replace("'", "").split(", ")]  # type: ignore[misc]
+    return [tuple(item.split(": ")) for item in text.strip().strip("{}").replace("'", "").split(", ")]
 
 
 if __name__ == "__main__":

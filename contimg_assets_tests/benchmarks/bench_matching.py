@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -37,7 +38,7 @@ def survey(n: int, n_sources: int, folder: Path) -> None:
     """Measurements in images of 3 deg radius all over the sky, 80 % of them of catalog sources, and the catalog."""
     rng = np.random.default_rng(1)
     ra, dec = rng.uniform(0, 360, n_sources), np.degrees(np.arcsin(rng.uniform(-1, 1, n_sources)))
-    rows = {"name": np.char.add("S", np.arange(n_sources).astype(str)), "ra_deg": ra, "dec_deg": dec}
+    rows: dict[str, Any] = {"name": np.char.add("S", np.arange(n_sources).astype(str)), "ra_deg": ra, "dec_deg": dec}
     rows |= {"flux_mjy": rng.lognormal(2.5, 1.0, n_sources), "flux_err_mjy": 0.5}
     pd.DataFrame(rows).to_parquet(folder / "survey.parquet")
     config = CatalogConfig(path="survey.parquet", freq_mhz=1400.0, beam_arcsec=45.0, position_err_arcsec=1.5)

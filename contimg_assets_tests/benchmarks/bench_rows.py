@@ -52,7 +52,7 @@ def made_up(n_rows: int) -> pa.Table:
     return pa.table(columns | {"epoch": pa.array(["2026-01-01T0000"] * n_rows)})
 
 
-def undone(database: ProductsDatabase, work: Callable[[Connection], None], clock: Callable[[], float]) -> float:
+def undone(database: ProductsDatabase, work: Callable[[Connection], object], clock: Callable[[], float]) -> float:
     """Seconds of some work in a transaction that is undone."""
     with database.engine.connect() as connection, connection.begin() as transaction:
         if connection.dialect.name == "sqlite":
@@ -120,9 +120,7 @@ def main() -> None:
         compare(ProductsDatabase(Path(folder) / "products.sqlite3"), arguments.rows)
         if postgres.server_programs() is not None:
             print("PostgreSQL")
-            server = Path(folder) / "postgres"
-            server.mkdir()
-            with postgres.running(server) as url, ProductsDatabase(postgres.fresh_database(url)) as database:
+            with postgres.running() as url, ProductsDatabase(postgres.fresh_database(url)) as database:
                 compare(database, arguments.rows)
 
 

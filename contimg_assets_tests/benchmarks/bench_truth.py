@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,8 +180,8 @@ def main() -> None:
     n_passed = n = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
-        parts = {
-            "association": lambda: association_rows(),
+        parts: dict[str, Callable[[], Iterator[Row]]] = {
+            "association": association_rows,
             "simulated": lambda: simulated_rows(folder, arguments.sky.split(","), seeds, arguments.details),
             "real": lambda: real_rows(folder, sets, arguments.details),
         }

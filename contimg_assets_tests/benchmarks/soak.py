@@ -257,7 +257,7 @@ class Soak:
                 comment=f"said at step {len(self.seconds)}",
                 matching=matching_of(project.config),
             )
-            self.decisions = database.read_table(_DECISIONS).to_dict("records")
+            self.decisions = _records(database.read_table(_DECISIONS))
 
     def readers(self) -> None:
         """Others read while a run writes."""
@@ -274,7 +274,7 @@ class Soak:
             return
         rows, expected = self.project.rows(), self.sky.from_scratch(self.state)
         assert_same_rows(without_decisions(rows), without_decisions(expected), without=_COMPARED_APART)
-        assert rows[_DECISIONS].to_dict("records") == self.decisions, "decisions differ"
+        assert _records(rows[_DECISIONS]) == self.decisions, "decisions differ"
         assert_same_rows({_MATCHES: rows[_MATCHES]}, {_MATCHES: self.matches_from_scratch(rows)})
 
     def matches_from_scratch(self, rows: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -294,12 +294,16 @@ class Soak:
                     for name in (_DECISIONS, _ALIASES):
                         table = rows[name].astype(object).where(rows[name].notna(), None)
                         if len(table):
-                            connection.execute(TABLES[name].insert(), table.to_dict("records"))
+                            connection.execute(TABLES[name].insert(), _records(table))
                 config = scratch.project.config
                 # Another version than recorded: all are matched again.
                 database.replace_epochs([], config.variability, None)
                 database.replace_epochs([], config.variability, matching_of(config))
                 return database.read_table(_MATCHES)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def without_decisions(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

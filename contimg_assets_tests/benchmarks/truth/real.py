@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ def _judged(products: Products) -> pd.DataFrame:
     )
 
 
-def light_curves(products: Products) -> dict[str, object]:
+def light_curves(products: Products) -> dict[str, Any]:
     """Share of sources below 1e-4, and the median of eta in every bin of SNR and radius."""
     kind, table = products.kind, _judged(products)
     bins = {
@@ -96,7 +97,7 @@ def light_curves(products: Products) -> dict[str, object]:
     }
 
 
-def against_catalog(products: Products) -> dict[str, object]:
+def against_catalog(products: Products) -> dict[str, Any]:
     """Whether sources with p < 1e-4 also differ from what another survey saw years before, at the same frequency.
 
     Returns
@@ -105,7 +106,7 @@ def against_catalog(products: Products) -> dict[str, object]:
     sources of like SNR and distance from the image center: 5 % if their light curves are only badly measured.
     """
     kind, table = products.kind, _judged(products)
-    mean = next(name for name in table if name.startswith(f"flux_{kind}_weighted_mean_mjy"))
+    mean = next(name for name in map(str, table) if name.startswith(f"flux_{kind}_weighted_mean_mjy"))
     best = products.cross_matches.query("catalog_type == @SAME_FREQUENCY and rank == 1").drop_duplicates("source_id")
     table = table.merge(best[["source_id", "catalog_flux_mjy"]], on="source_id")
     table = table[(table["catalog_flux_mjy"] > 0) & (table[mean] > 0)]
@@ -141,7 +142,7 @@ def _image_scales(ln_flux: pd.Series, rows: pd.DataFrame) -> pd.Series:
     return scale
 
 
-def scales(products: Products) -> dict[str, object]:
+def scales(products: Products) -> dict[str, Any]:
     """Scatter of image scales after over before the corrections, in each field."""
     points = products.points
     if "trusted" in points:
@@ -170,7 +171,7 @@ def scales(products: Products) -> dict[str, object]:
     }
 
 
-def lists(products: Products) -> dict[str, object]:
+def lists(products: Products) -> dict[str, Any]:
     """What people are shown first, and what should not be in it."""
     listed = products.variables
     sources = products.sources.set_index("id")
@@ -192,7 +193,7 @@ def lists(products: Products) -> dict[str, object]:
     }
 
 
-def labels(products: Products, data: Path) -> dict[str, object]:
+def labels(products: Products, data: Path) -> dict[str, Any]:
     """Pair recall and precision against the set's own matches to RACS-low."""
     known = pd.read_parquet(data / "xmatch.parquet")
     known = known[known["cat"] == "RACS-low"]
@@ -207,7 +208,7 @@ def labels(products: Products, data: Path) -> dict[str, object]:
     return {"label_recall": score.pair_recall, "label_precision": score.pair_precision}
 
 
-def survey(name: str, folder: Path, shared: Path) -> dict[str, object]:
+def survey(name: str, folder: Path, shared: Path) -> dict[str, Any]:
     """Everything about one real set."""
     make_project(folder / name, shared, name)
     products = made(folder / name)

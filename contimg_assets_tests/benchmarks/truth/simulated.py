@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from contimg_assets_tests.benchmarks.truth.tables import Products, close_pairs, 
 SEEDS = (1, 2, 3, 4, 5)
 N_EPOCHS = 8
 # What surveys may be like: each breaks another assumption.
-SKIES: dict[str, dict[str, object]] = {
+SKIES: dict[str, dict[str, Any]] = {
     "default": {},
     # Most sources are bright against the noise: errors of the flux scale are most of what there is.
     "deep": {
@@ -128,7 +129,7 @@ def constants_p_values(surveys: Iterable[Compared]) -> pd.DataFrame:
     return table[table["snr"] >= SNR_EDGES[0]]
 
 
-def constants(surveys: list[Compared]) -> dict[str, object]:
+def constants(surveys: list[Compared]) -> dict[str, Any]:
     table = constants_p_values(surveys)
     bins = [table["p_value"][table["snr"].between(low, high, "left")] for low, high in pairwise(SNR_EDGES)]
     return {
@@ -175,7 +176,7 @@ def _found(
     return counts
 
 
-def variables(surveys: list[Compared]) -> dict[str, object]:
+def variables(surveys: list[Compared]) -> dict[str, Any]:
     n = _found(surveys, lambda one: one.products.variables, _recoverable_variables, ("variable", "transient"))
     return {
         "variables_false_share": n["false"] / max(n["selected"] - n["blended"], 1),
@@ -184,7 +185,7 @@ def variables(surveys: list[Compared]) -> dict[str, object]:
     }
 
 
-def new(surveys: list[Compared]) -> dict[str, object]:
+def new(surveys: list[Compared]) -> dict[str, Any]:
     n = _found(surveys, lambda one: one.products.new["id"], _detectable_transients, ("variable", "transient"))
     return {
         "new_precision": 1.0 - n["false"] / max(n["selected"] - n["blended"], 1),
@@ -205,7 +206,7 @@ def _limits_of_steady(one: Compared) -> pd.DataFrame:
     return rows.assign(true_peak_mjy_beam=rows["flux_mjy"] * beam / seen)
 
 
-def limits(surveys: list[Compared]) -> dict[str, object]:
+def limits(surveys: list[Compared]) -> dict[str, Any]:
     rows = pd.concat([_limits_of_steady(one) for one in surveys], ignore_index=True)
     return {
         "limits_above_true_flux": float((rows["upper_limit_mjy_beam"] > rows["true_peak_mjy_beam"]).mean()),
@@ -260,7 +261,7 @@ def _covered(sigma: pd.Series) -> float:
     return float((sigma.abs() < WITHIN_95).mean()) if len(sigma) else float("nan")
 
 
-def errors(surveys: list[Compared]) -> dict[str, object]:
+def errors(surveys: list[Compared]) -> dict[str, Any]:
     residuals = [_residuals(one) for one in surveys]
     rows = pd.concat(residuals, ignore_index=True)
     placed, scaled = rows[rows["position_applied"].astype(bool)], rows[rows["flux_applied"].astype(bool)]
@@ -268,7 +269,9 @@ def errors(surveys: list[Compared]) -> dict[str, object]:
         (placed[f"{a}_arcsec_true"] - placed[f"{a}_applied_arcsec"]) / placed[f"{a}_err_arcsec"]
         for a in ("dra", "ddec")
     ]
-    absolute = scaled["scale_residual"] / np.hypot(scaled["flux_scale_err_of_image"], scaled["flux_tie_err_of_image"])
+    absolute: pd.Series = scaled["scale_residual"] / np.hypot(
+        scaled["flux_scale_err_of_image"], scaled["flux_tie_err_of_image"]
+    )
     relative = pd.concat([_relative_scales(part[part["flux_applied"].astype(bool)]) for part in residuals])
     places = pd.concat([_position_residuals(one) for one in surveys], ignore_index=True)
     n, sigma = places["n_epochs"], places["sigma"]
@@ -280,7 +283,7 @@ def errors(surveys: list[Compared]) -> dict[str, object]:
     }
 
 
-def matches(surveys: list[Compared]) -> dict[str, object]:
+def matches(surveys: list[Compared]) -> dict[str, Any]:
     """Best counterparts and duplicates: said beside what is judged."""
     scores = [score_matches(one.products.cross_matches, one.products.associations, one.truth) for one in surveys]
     repeats = [score_duplicates(one.products.measurements, one.truth.measurements) for one in surveys]
@@ -296,13 +299,13 @@ def surveys_of(name: str, folder: Path, seeds: Iterable[int]) -> list[Compared]:
     return [Compared.of(folder / f"{name}_{seed}", name, seed) for seed in seeds]
 
 
-def judged(surveys: list[Compared]) -> dict[str, object]:
+def judged(surveys: list[Compared]) -> dict[str, Any]:
     """Everything about some surveys, together."""
     parts = (constants, variables, new, limits, errors, matches)
     return {key: value for part in parts for key, value in part(surveys).items()}
 
 
-def association(n_sources: int = 10_000) -> dict[str, object]:
+def association(n_sources: int = 10_000) -> dict[str, Any]:
     """Truth score of `optimal`: pair recall and precision, on plain skies, crowded ones and those with many gaps."""
     skies = {"plain": {}, "20 % doubles": {"double_fraction": 0.2}, "70 % complete": {"completeness": 0.7}}
     found = {}
