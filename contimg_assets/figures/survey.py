@@ -144,14 +144,33 @@ def draw_image(image: pd.Series, measurements: pd.DataFrame, title: str = "") ->
     return figure
 
 
-def draw_epochs(images: pd.DataFrame, title: str = "") -> Figure:
-    """Offsets, flux scales, rms and numbers of detections of images over time; those that are not trusted in grey.
+def draw_matched(fractions: pd.DataFrame, title: str = "Measurements with a counterpart in each catalog") -> Figure:
+    """Matched fraction of each epoch in each catalog.
+
+    Parameters
+    ----------
+    fractions : epoch, catalog, matched_fraction, in the order of the epochs
+    """
+    figure, ((axes,),) = new_figure(width=7.5, height=3.5)
+    places = {epoch: place for place, epoch in enumerate(fractions["epoch"].drop_duplicates(), 1)}
+    for name, rows in fractions.groupby("catalog", sort=True):
+        axes.plot(rows["epoch"].map(places), rows["matched_fraction"], ".-", lw=0.8, ms=4, label=plain(name))
+    axes.set(ylim=(0, 1.05), xlabel="epochs in time order", ylabel="matched fraction", title=plain(title))
+    if len(fractions):
+        axes.legend(fontsize=7, loc="lower left")
+    return figure
+
+
+def draw_epochs(images: pd.DataFrame, title: str = "", *, in_a_row: bool = False) -> Figure:
+    """Offsets, flux scales and rms of images over time; those that are not trusted in grey.
 
     Parameters
     ----------
     images : of `contimg_assets.database.survey_summary.image_corrections`
+    in_a_row : the panels stand beside each other, and not one above the other
     """
-    figure, panels = new_figure(4, 1, width=7.5, height=7.5)
+    figure, grid = new_figure(1, 4, width=11.0, height=2.1) if in_a_row else new_figure(4, 1, width=7.5, height=7.5)
+    panels = grid.ravel()
     trusted = images["trusted"].to_numpy(bool)
     columns = (
         ("dra_arcsec", "dra_err_arcsec", "offset east\n[arcsec]", 0.0),
@@ -159,7 +178,7 @@ def draw_epochs(images: pd.DataFrame, title: str = "") -> Figure:
         ("flux_mult", "flux_mult_err", "flux factor", 1.0),
         ("rms_mjy_beam", None, "rms [mJy/beam]", None),
     )
-    for (axes,), (name, error, label, line) in zip(panels, columns, strict=True):
+    for axes, (name, error, label, line) in zip(panels, columns, strict=True):
         for rows, color in ((trusted, USED), (~trusted, REFUSED)):
             if rows.any():
                 err = images[error][rows] if error else None
@@ -168,7 +187,9 @@ def draw_epochs(images: pd.DataFrame, title: str = "") -> Figure:
             axes.axhline(line, color="k", lw=0.5)
         axes.set_ylabel(label, fontsize=8)
         axes.ticklabel_format(axis="x", useOffset=False)
-        axes.sharex(panels[-1, 0])
-    panels[0, 0].set_title(plain(title))
-    panels[-1, 0].set_xlabel("MJD (UTC) [d]; grey: not trusted")
+        axes.sharex(panels[-1])
+    if in_a_row:
+        panels[-1].locator_params(axis="x", nbins=3)
+    figure.suptitle(plain(title))
+    panels[-1].set_xlabel("MJD (UTC) [d]; grey: not trusted", fontsize=8)
     return figure

@@ -12,11 +12,16 @@ _STAGE = "catalog_matches"
 _COLUMNS = ["image", "catalog", "n_covered", "n_matched", "n_within_radius", "n_false", "n_false_best", "radius_arcsec"]
 
 
+def no_summaries() -> pd.DataFrame:
+    """What `match_summaries` gives where there are none."""
+    return pd.DataFrame(columns=[*_COLUMNS, "epoch"]).astype(dict.fromkeys(_COLUMNS[2:], float))
+
+
 def match_summaries(store: EpochStore) -> pd.DataFrame:
     """MATCH_SUMMARY of all epochs in the store, with the epoch, in time order; no rows where there are none."""
     epochs = [epoch for epoch in epochs_in_time_order(store) if store.record(_STAGE, epoch) is not None]
     parts = [store.read(_STAGE, epoch, MATCH_SUMMARY.name)[_COLUMNS].assign(epoch=epoch) for epoch in epochs]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_COLUMNS, "epoch"])
+    return pd.concat(parts, ignore_index=True) if parts else no_summaries()
 
 
 def by_catalog(summaries: pd.DataFrame) -> pd.DataFrame:

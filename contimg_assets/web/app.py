@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import ContimgError, StoreError
-from contimg_assets.web import data, pages, writing
+from contimg_assets.web import data, pages, pictures, writing
 from contimg_assets.web.survey import Survey
 from contimg_assets.web.visitors import Visitors
 
@@ -35,8 +35,9 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
 ]
+_SHOWN_HERE = (b"cross-origin-resource-policy", b"same-origin")
+_PAGES = pages.ROUTES | data.ROUTES | pictures.ROUTES
 
 
 class _Guarded:
@@ -52,7 +53,9 @@ class _Guarded:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                own = list(message.get("headers", []))
+                where = [] if pictures.SHOWN_ELSEWHERE in own else [_SHOWN_HERE]
+                message["headers"] = [*own, *_HEADERS, *where]
             await send(message)
 
         await self._app(scope, receive, guarded)
@@ -93,7 +96,7 @@ def build_app(
 def _routes(may_write: bool) -> list[Route | Mount]:
     posts = writing.READING | (writing.ROUTES if may_write else {})
     return [
-        *(Route(path, endpoint, methods=["GET"]) for path, endpoint in (pages.ROUTES | data.ROUTES).items()),
+        *(Route(path, endpoint, methods=["GET"]) for path, endpoint in _PAGES.items()),
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
         Route("/bokeh/bokeh.min.js", _bokeh, methods=["GET"]),
         Mount("/static", StaticFiles(directory=_STATIC)),

@@ -17,7 +17,7 @@ from contimg_assets.database.covered_sky import covered_cells
 from contimg_assets.database.significances import largest_pairs
 from contimg_assets.database.survey_summary import image_corrections, mapped_sources, state_version
 from contimg_assets.errors import ContimgError, StoreError
-from contimg_assets.pipeline.catalog_summary import match_summaries
+from contimg_assets.pipeline.catalog_summary import match_summaries, no_summaries
 from contimg_assets.pipeline.findings import Look, look, verdicts
 from contimg_assets.pipeline.store import open_store
 from contimg_assets.sky.arrays import Cells
@@ -76,6 +76,10 @@ class Survey:
         """A chart of the whole survey."""
         return self._once(f"chart {name}", make)
 
+    def picture(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """A picture of the whole survey."""
+        return self._once(f"picture {name}", make)
+
     def on_the_map(self, center: tuple[float, float, float] | None) -> pd.DataFrame:
         """Sources about a place, or an even sample of all, and in any case those that vary and the new ones.
 
@@ -108,7 +112,7 @@ class Survey:
     def matched(self) -> pd.DataFrame:
         """See `match_summaries`; nothing where the store is not here."""
         if not self.config.store.is_dir():
-            return pd.DataFrame()
+            return no_summaries()
         return self._once("matched", lambda: match_summaries(open_store(str(self.config.store))))
 
     def catalogs(self) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from contimg_assets.orchestration.pages import page_of
 from contimg_assets.pipeline.inputs import FITS_IMAGES
 from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, STAGES, Stage
 from contimg_assets.web.pages import ROUTES
+from contimg_assets.web.pictures import DRAWN
 
 _MODULES = sorted(Path(contimg_assets.orchestration.assets.__file__).parent.glob("[a-z]*.py"))
 _MAX_LINES = 25
@@ -67,10 +68,12 @@ def test_every_asset_leads_to_a_page_that_shows_it() -> None:
     built = build_assets(CONFIG)
     specs = [spec for one in built for spec in ([one] if isinstance(one, dg.AssetSpec) else one.specs)]
     for spec in specs:
-        path, _ = page_of(spec.key)
-        assert path in ROUTES, spec.key
-        assert f"]({CONFIG.automation.web_url}{path})" in str(spec.description)
-    pages = {spec.key.to_user_string(): page_of(spec.key)[0] for spec in specs}
+        page, root = page_of(spec.key), CONFIG.automation.web_url
+        assert page.path in ROUTES, spec.key
+        assert f"[{page.shown}]({root}{page.path})" in str(spec.description)
+        assert page.picture in DRAWN, spec.key
+        assert f"[![]({root}/picture/{page.picture}.png)]({root}{page.path})" in str(spec.description)
+    pages = {spec.key.to_user_string(): page_of(spec.key).path for spec in specs}
     assert pages["products/measurements"] == "/sources"
     assert pages["measurements"] == pages["corrections"] == pages["products/corrections"] == "/images"
     assert pages["catalog_matches"] == pages["reference/nvss"] == "/catalogs"

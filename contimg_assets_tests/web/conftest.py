@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 from contimg_assets.catalogs.store import ReferenceCatalog
@@ -20,6 +16,7 @@ from contimg_assets.database.matching import source_matching
 from contimg_assets.web.app import build_app
 from contimg_assets_tests.database.survey import Survey
 from contimg_assets_tests.orchestration.names import HOSTILE
+from contimg_assets_tests.serving import address_of, free_port, served_on
 
 NAMES = (
     *HOSTILE,
@@ -84,13 +81,5 @@ def client(config: Config, products: ProductsDatabase) -> TestClient:
 @pytest.fixture
 def served(config: Config, products: ProductsDatabase) -> Iterator[str]:
     """URL of a server on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(build_app(config, products), log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [free]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{free.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with free_port() as port, served_on(port, build_app(config, products)):
+        yield address_of(port)

@@ -24,6 +24,7 @@ from contimg_assets_tests.web.conftest import NAMES
 
 PAGES = ("/", "/sources", "/eta-v", "/sky", "/images", "/catalogs")
 CHARTS = ("eta-v", "sky", "images/offset_east", "images/offset_north", "images/flux_factor", "images/rms")
+CHARTS += ("vs-m", "histogram/eta", "histogram/v", "epochs", "catalogs")
 
 KNOWN = (
     "html head meta title link script body header nav a form label span input button main h1 h2 p ul li div table "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
+from contimg_assets.web.app import build_app
 from contimg_assets_tests.orchestration.automation.deployment import (
     Deployment,
     deliver,
@@ -26,6 +28,7 @@ from contimg_assets_tests.orchestration.automation.deployment import (
 )
 from contimg_assets_tests.orchestration.names import HOSTILE
 from contimg_assets_tests.projects import draw
+from contimg_assets_tests.serving import address_of, free_port, served_on
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")
 pytestmark = [
@@ -44,11 +47,20 @@ _SENSORS_OFF = {
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def web_port() -> Iterator[socket.socket]:
+    """Where Dagster's pages look for ours."""
+    with free_port() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, web_port: socket.socket) -> Iterator[Deployment]:
     """A project with three epochs, everything made, and all automation asleep."""
     folder = tmp_path_factory.mktemp("browser")
     survey = small_survey(folder / "survey", 3)
-    project = make_project(folder / "project", folder / "survey", {"automation": _SENSORS_OFF})
+    project = make_project(
+        folder / "project", folder / "survey", {"automation": {**_SENSORS_OFF, "web_url": address_of(web_port)}}
+    )
     for epoch in survey:
         deliver(epoch, project.config.incoming)
     with pytest.MonkeyPatch.context() as patch:
@@ -115,6 +127,25 @@ def test_asset_shows_its_plot_and_columns(deployment, browser, tmp_path):
     picture = visible(browser, "//img[starts-with(@src, 'data:image/png;base64,')]")
     assert picture.size["width"] > 100
     _keep(browser, tmp_path / "plot.png")
+
+
+def test_assets_show_the_pictures_of_contimg_web_open(deployment, browser, tmp_path, web_port):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    with deployment.project.products as database:
+        app = build_app(deployment.project.config, database)
+        with served_on(web_port, app):
+            for asset, name in (("corrections", "images"), ("products/variability", "eta-v"), ("products/sources", "sky")):
+                browser.get(f"http://127.0.0.1:{deployment.port}/assets/{asset}?view=overview")
+                picture = visible(browser, f"//img[@src='{address_of(web_port)}/picture/{name}.png']")
+                WebDriverWait(browser, _SECONDS).until(lambda one, here=picture: natural_width(one, here) > 400)
+                assert picture.size["width"] > 300
+                _keep(browser, tmp_path / f"{name}.png")
+
+
+def natural_width(browser: Any, picture: Any) -> int:
+    """Pixels of a picture that has been loaded; 0 of one that has not."""
+    return int(browser.execute_script("return arguments[0].naturalWidth", picture))
 
 
 def test_hostile_names_are_shown_and_do_nothing(deployment, browser, tmp_path, monkeypatch):
