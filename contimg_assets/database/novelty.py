@@ -21,8 +21,9 @@ from contimg_assets.database.models import IN_TOTAL, TABLES, is_evidence, view_o
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted_images
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
-from contimg_assets.sky.arrays import Flags, Floats
-from contimg_assets.variability.finder import share_lost
+from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.variability.finder import bright_snr, share_lost
+from contimg_assets.variability.flickering import NO_FLICKERING, Flickering, flickering
 from contimg_assets.variability.forced_evidence import chance_constant
 from contimg_assets.variability.new_sources import (
     BRIGHT_LIMITS,
@@ -66,8 +67,9 @@ def find_new(
         return sources.assign(**dict.fromkeys(_ADDED, np.empty(0)))
     first = _first_detections(connection, sources["id"])
     images = trusted_images(read_images(connection), parameters.finder_threshold_sigma)
-    images = images.assign(share_lost=_share_lost(connection, images))
-    judged = new_sources(first, images, 0.0, StoredCoverage(connection, images))
+    lost, often = _losses(connection, images)
+    images = images.assign(share_lost=lost)
+    judged = new_sources(first, images, 0.0, StoredCoverage(connection, images), often=often)
     # Where the images themselves were measured, what they show goes before what their finders would have detected.
     constant, before, before_err = _forced_before(connection, first)
     in_images = np.where(np.isfinite(constant) & forced, constant, judged["chance_missed"].to_numpy())
@@ -101,7 +103,8 @@ def find_new_in_band(
     """
     images = trusted_images(read_images(connection), parameters.finder_threshold_sigma)
     missed_first = _looked_at_in_vain(connection, images) if len(set(images["band"])) > 1 else {}
-    images = images.assign(share_lost=_share_lost(connection, images)) if missed_first else images
+    lost, often = _losses(connection, images) if missed_first else (np.zeros(len(images)), NO_FLICKERING)
+    images = images.assign(share_lost=lost)
     parts = []
     for band, since in missed_first.items():
         every = _trusted_detections(connection, since.index.to_numpy(dtype=object))
@@ -112,7 +115,8 @@ def find_new_in_band(
         known = first.index.isin(before.loc[earlier, "source_id"]) & (first["mjd"] > since.reindex(first.index))
         late = first.index[known if since_mjd is None else known & (first["mjd"] >= since_mjd)]
         first = _first_of(every[every["band"] == band], late.to_series())
-        judged = new_sources(first, images, 0.0, StoredCoverage(connection, images)).reset_index(drop=True)
+        judged = new_sources(first, images, 0.0, StoredCoverage(connection, images), often=often)
+        judged = judged.reset_index(drop=True)
         fit = (judged["new_significance"] >= min_significance).to_numpy()
         first, judged = first[fit].reset_index(drop=True), judged[fit].reset_index(drop=True)
         if len(first):
@@ -234,20 +238,47 @@ def _seen_before(connection: Connection, first: pd.DataFrame, images: pd.DataFra
     return earlier_neighbors(first.assign(bmaj_arcsec=beam.reindex(keys).to_numpy()), others)
 
 
-def _share_lost(connection: Connection, images: pd.DataFrame) -> Floats:
-    """Share of bright sources that the finder of each image misses, measured from known ones."""
+def _losses(connection: Connection, images: pd.DataFrame) -> tuple[Floats, Flickering]:
+    """Share of bright sources that the finder of each image misses, and those that it misses again and again."""
     c = TABLES["sources"].c
     flux = sa.func.coalesce(c.flux_peak_mjy_beam, c.flux_int_mjy).label("flux")
-    query = sa.select(c.id, c.healpix, c.band, flux).where(*_established(), c.n_limits > 0)
-    sources = bulk.fetch(connection, query)
+    established = sa.and_(*_established()).label("established")
+    columns = (c.id, c.healpix, c.band, c.n_epochs, c.first_mjd, c.last_mjd, flux, _SNR.label("snr"), established)
+    sources = bulk.fetch(connection, sa.select(*columns).where(c.n_epochs >= 2, IN_TOTAL, c.n_limits > 0))
     limits = read_limits(connection, sources)
-    limits = limits.merge(images[["epoch", "image", "band"]], on=["epoch", "image"])
+    limits = limits.merge(images[["epoch", "image", "band", "mjd"]], on=["epoch", "image"])
     known = sources.iloc[limits["source"].to_numpy()].reset_index(drop=True)
-    bright = known["flux"] >= BRIGHT_LIMITS * limits["upper_limit_mjy_beam"]
-    counts = limits[bright & (known["band"] == limits["band"])].groupby(["epoch", "image"]).size()
+    bright = (known["flux"] >= BRIGHT_LIMITS * limits["upper_limit_mjy_beam"]) & (known["band"] == limits["band"])
+    limits, known = limits[bright], known[bright]
+    counts = limits[known["established"].astype(bool)].groupby(["epoch", "image"]).size()
     keys = pd.MultiIndex.from_frame(images[["epoch", "image"]])
     missed = np.asarray(counts.reindex(keys).fillna(0), dtype=np.float64)
-    return share_lost(missed, missed + images["n_bright"].fillna(0.0).to_numpy(dtype=float))
+    lost = share_lost(missed, missed + images["n_bright"].fillna(0.0).to_numpy(dtype=float))
+    between = (limits["mjd"] > known["first_mjd"]) & (limits["mjd"] < known["last_mjd"])
+    n_gaps, n_beyond = (
+        limits.loc[chosen, "source"].value_counts().reindex(range(len(sources)), fill_value=0).to_numpy(np.int64)
+        for chosen in (between, ~between)
+    )
+    least_snr = bright_snr(float(images["threshold_snr"].median()))
+    # Before its first and after its last detection, a transient is missed as well.
+    use = (sources["snr"].to_numpy(dtype=float) >= least_snr) & (n_beyond == 0)
+    return lost, _often_missed(connection, n_gaps[use], sources["n_epochs"].to_numpy()[use], least_snr)
+
+
+# Of a source's detections, in the middle.
+_SNR = 0.5 * (TABLES["sources"].c.min_snr + TABLES["sources"].c.max_snr)
+
+
+def _often_missed(connection: Connection, n_gaps: Indices, n_epochs: Indices, least_snr: float) -> Flickering:
+    """See `flickering`; of sources with limits, and of the others, which were never missed."""
+    c = TABLES["sources"].c
+    never = sa.select(c.n_epochs, sa.func.count()).where(c.n_epochs >= 2, IN_TOTAL, c.n_limits == 0, least_snr <= _SNR)
+    counted = connection.execute(never.group_by(c.n_epochs).order_by(c.n_epochs)).all()
+    epochs, numbers = np.array(counted, np.float64).reshape(-1, 2).T
+    missed = np.concatenate([n_gaps, np.zeros(len(epochs))])
+    looked = np.concatenate([n_epochs + n_gaps, epochs]) - 2.0
+    number = np.concatenate([np.ones(len(n_gaps)), numbers])
+    return flickering(missed[looked > 0], looked[looked > 0], number[looked > 0])
 
 
 def _established() -> tuple[sa.ColumnElement[bool], ...]:

@@ -15,6 +15,7 @@ import scipy
 from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Floats, Indices
 from contimg_assets.sky.sphere import tangent_axes, unit_vectors
+from contimg_assets.variability.flickering import NO_FLICKERING, Flickering
 
 N_TERMS = 7
 """Terms of the model of ln rms over an image; two more numbers bound it."""
@@ -226,18 +227,20 @@ def flux_limits(seen: Seen, chance: float, n: int) -> Floats:
     return high
 
 
-def chance_missed(flux: Floats, flux_err: Floats, seen: Seen) -> Floats:
+def chance_missed(flux: Floats, flux_err: Floats, seen: Seen, often: Flickering = NO_FLICKERING) -> Floats:
     """The chance that all the images of its place miss a source, had it had its flux all the time, shape (n,).
 
     In one image, a source of flux S stays below the threshold t by noise with chance Phi((t rms - S) / rms); the finder
     misses the others with chance `lost`. Images miss it independently, at the same true flux: the product is averaged
     over the normal error of the measured one. With one image it is the chance that two measurements of a constant
     source differ so much, whatever its flux: a faint source that noise lifted over the threshold once is included.
+    A share of the sources is missed more often, and the product is averaged over both kinds.
 
     Parameters
     ----------
     flux, flux_err : as first detected [mJy/beam], the errors of its own image's and of the other scales included
     seen : earlier images of their places
+    often : sources that the finder misses again and again
     """
     n = len(flux)
     total: Floats = np.zeros(n)
@@ -246,8 +249,9 @@ def chance_missed(flux: Floats, flux_err: Floats, seen: Seen) -> Floats:
         for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
             true = flux[seen.owner] + node * flux_err[seen.owner]
             below = scipy.special.ndtr((seen.threshold * seen.rms - true) / spread)
-            log_missed = np.log(seen.lost + (1.0 - seen.lost) * below)
-            total = total + weight * np.exp(np.bincount(seen.owner, log_missed, minlength=n))
+            for share, lost in ((1.0 - often.share, seen.lost), (often.share, np.maximum(seen.lost, often.lost))):
+                log_missed = np.log(lost + (1.0 - lost) * below)
+                total = total + weight * share * np.exp(np.bincount(seen.owner, log_missed, minlength=n))
     return np.where(np.isfinite(flux) & np.isfinite(flux_err), np.minimum(total, 1.0), 1.0)
 
 

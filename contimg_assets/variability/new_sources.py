@@ -26,6 +26,7 @@ from contimg_assets.variability.finder import (
     noise_peaks,
     place_in_image,
 )
+from contimg_assets.variability.flickering import NO_FLICKERING, Flickering
 
 ImageKey = tuple[str, str]
 """(epoch, image)"""
@@ -138,6 +139,7 @@ def new_sources(
     min_significance: float,
     coverage: Mapping[ImageKey, Coverage] | None = None,
     max_false_chance: float = 1.0,
+    often: Flickering = NO_FLICKERING,
 ) -> pd.DataFrame:
     """Significance that each source's first detection would have had in the earlier images of its place.
 
@@ -151,6 +153,7 @@ def new_sources(
     min_significance, max_false_chance : a source is new at this significance or more, and if the chance that the
         earlier images miss a constant source is not larger
     coverage : what images cover and how deep, where more is known than circle and rms; see `covering`
+    often : sources that finders miss again and again
 
     Returns
     -------
@@ -176,7 +179,7 @@ def new_sources(
         lead = np.flatnonzero(np.concatenate([[True], i[1:] != i[:-1]]))
         lowest[i[lead]], best[i[lead]] = local[lead], row[j[lead]]
         owner, at = np.cumsum(np.isin(np.arange(len(i)), lead)) - 1, i[lead]
-        missed[at] = chance_missed(flux[at], err[at], seen_by(owner, j, local, ranked))
+        missed[at] = chance_missed(flux[at], err[at], seen_by(owner, j, local, ranked), often)
     covered = best >= 0
     significance = np.where(covered, flux / lowest, np.nan)
     name = np.full(n, None, dtype=object)

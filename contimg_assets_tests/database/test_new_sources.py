@@ -49,6 +49,21 @@ def test_a_late_bright_source_is_new(database: ProductsDatabase) -> None:
     assert "false_chance" in database.new_sources(since_mjd=99999.0)
 
 
+def test_one_of_many_that_the_finder_often_misses_is_not_new(database: ProductsDatabase) -> None:
+    survey = Survey(n_sources=60, n_epochs=6, detected=1.0)
+    survey.flux[:20] = survey.flux_seen[:, :20] = 60.0
+    survey.seen[:5, 0] = False
+    database.replace_epochs(survey.epochs())
+    late = source_ids(survey.births())[0]
+    assert database.new_sources()["id"].tolist() == [late]
+    # Others were there before and after gaps of two to four epochs.
+    survey.seen[1:5, 1:3] = survey.seen[1:4, 3] = survey.seen[2:4, 4] = False
+    database.rebuild(survey.epochs())
+    assert database.new_sources().empty
+    (chance,) = database.new_sources(max_false_chance=1.0)["false_chance"]
+    assert 0.005 < chance < 0.2
+
+
 def bright_and_late() -> Survey:
     """A survey whose source 0 appears bright in the last of four epochs."""
     survey = Survey(n_sources=30, n_epochs=4, detected=1.0)

@@ -135,7 +135,11 @@ def test_assets_show_the_pictures_of_contimg_web_open(deployment, browser, tmp_p
     with deployment.project.products as database:
         app = build_app(deployment.project.config, database)
         with served_on(web_port, app):
-            for asset, name in (("corrections", "images"), ("products/variability", "eta-v"), ("products/sources", "sky")):
+            for asset, name in (
+                ("corrections", "images"),
+                ("products/variability", "eta-v"),
+                ("products/sources", "sky"),
+            ):
                 browser.get(f"http://127.0.0.1:{deployment.port}/assets/{asset}?view=overview")
                 picture = visible(browser, f"//img[@src='{address_of(web_port)}/picture/{name}.png']")
                 WebDriverWait(browser, _SECONDS).until(lambda one, here=picture: natural_width(one, here) > 400)
