@@ -23,7 +23,7 @@ from contimg_assets.database.writing.stored import read_images, trusted_images
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.variability.finder import bright_snr, share_lost
-from contimg_assets.variability.flickering import NO_FLICKERING, Flickering, flickering
+from contimg_assets.variability.flickering import NO_FLICKERING, Flickering, flickering, tells_of_gaps
 from contimg_assets.variability.forced_evidence import chance_constant
 from contimg_assets.variability.new_sources import (
     BRIGHT_LIMITS,
@@ -260,25 +260,22 @@ def _losses(connection: Connection, images: pd.DataFrame) -> tuple[Floats, Flick
         for chosen in (between, ~between)
     )
     least_snr = bright_snr(float(images["threshold_snr"].median()))
-    # Before its first and after its last detection, a transient is missed as well.
-    use = (sources["snr"].to_numpy(dtype=float) >= least_snr) & (n_beyond == 0)
-    return lost, _often_missed(connection, n_gaps[use], sources["n_epochs"].to_numpy()[use], least_snr)
+    use = (sources["snr"].to_numpy(dtype=float) >= least_snr) & tells_of_gaps(n_gaps, n_beyond)
+    return lost, _often_missed(connection, (n_gaps + n_beyond)[use], sources["n_epochs"].to_numpy()[use], least_snr)
 
 
 # Of a source's detections, in the middle.
 _SNR = 0.5 * (TABLES["sources"].c.min_snr + TABLES["sources"].c.max_snr)
 
 
-def _often_missed(connection: Connection, n_gaps: Indices, n_epochs: Indices, least_snr: float) -> Flickering:
+def _often_missed(connection: Connection, missed: Indices, found: Indices, least_snr: float) -> Flickering:
     """See `flickering`; of sources with limits, and of the others, which were never missed."""
     c = TABLES["sources"].c
     never = sa.select(c.n_epochs, sa.func.count()).where(c.n_epochs >= 2, IN_TOTAL, c.n_limits == 0, least_snr <= _SNR)
     counted = connection.execute(never.group_by(c.n_epochs).order_by(c.n_epochs)).all()
     epochs, numbers = np.array(counted, np.float64).reshape(-1, 2).T
-    missed = np.concatenate([n_gaps, np.zeros(len(epochs))])
-    looked = np.concatenate([n_epochs + n_gaps, epochs]) - 2.0
-    number = np.concatenate([np.ones(len(n_gaps)), numbers])
-    return flickering(missed[looked > 0], looked[looked > 0], number[looked > 0])
+    missed_of_all = np.concatenate([missed, np.zeros(len(epochs))])
+    return flickering(missed_of_all, np.concatenate([found, epochs]), np.concatenate([np.ones(len(found)), numbers]))
 
 
 def _established() -> tuple[sa.ColumnElement[bool], ...]:

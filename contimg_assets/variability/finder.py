@@ -245,11 +245,13 @@ def chance_missed(flux: Floats, flux_err: Floats, seen: Seen, often: Flickering 
     n = len(flux)
     total: Floats = np.zeros(n)
     spread = seen.rms * np.hypot(1.0, seen.threshold * seen.scatter)
+    kinds = [(1.0 - often.share.sum(), 0.0), *zip(often.share, often.lost, strict=True)]
     with np.errstate(divide="ignore", invalid="ignore"):
         for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
             true = flux[seen.owner] + node * flux_err[seen.owner]
             below = scipy.special.ndtr((seen.threshold * seen.rms - true) / spread)
-            for share, lost in ((1.0 - often.share, seen.lost), (often.share, np.maximum(seen.lost, often.lost))):
+            for share, often_lost in kinds:
+                lost = np.maximum(seen.lost, often_lost)
                 log_missed = np.log(lost + (1.0 - lost) * below)
                 total = total + weight * share * np.exp(np.bincount(seen.owner, log_missed, minlength=n))
     return np.where(np.isfinite(flux) & np.isfinite(flux_err), np.minimum(total, 1.0), 1.0)
