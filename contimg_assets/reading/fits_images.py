@@ -24,7 +24,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, WcsError
 
 from contimg_assets.errors import InputError
-from contimg_assets.files.urls import server_faults
+from contimg_assets.files.urls import server_faults, shown_url
 from contimg_assets.schemas.units import factor
 from contimg_assets.sky.arrays import Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec, separation_arcsec
@@ -411,13 +411,16 @@ def _read(path: Path | str, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU]
             if hdu is None:
                 raise InputError(f"{path}: this FITS file has no image; name the image in images.csv")
             return what(hdu)
-        except FAULTS as error:
+        except remote_faults() as error:
             raise _damaged(path, error) from error
 
 
 def _damaged(path: Path | str, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else repr(error)
-    return InputError(f"{path}: this FITS image cannot be read ({reason}); deliver it again")
+    shown = shown_url(path)
+    return InputError(
+        f"{shown}: this FITS image cannot be read ({reason.replace(str(path), shown)}); deliver it again"
+    )
 
 
 def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> SkyImage:

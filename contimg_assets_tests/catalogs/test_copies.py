@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from contimg_assets.catalogs.copies import bring_here, stamp_of
+from contimg_assets.catalogs.copies import bring_here
 from contimg_assets.catalogs.manage import add_catalog, list_catalogs
 from contimg_assets.catalogs.store import catalog_file, write_catalog
 from contimg_assets.config import FILE_NAME, CatalogConfig, Config, load_config
 from contimg_assets.errors import InputError
+from contimg_assets.files.servers import stamp_of
 from contimg_assets.pipeline.survey_tables import (
     catalog_versions,
     made_catalogs,
