@@ -20,6 +20,14 @@ _CONNECT_S, _READ_S = 10.0, 60.0
 _MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "LastModified", "Last-Modified", "updated", "mtime")
 
 
+class NotThere(InputError):
+    """A server answers, and has no such file."""
+
+
+class Silent(InputError):
+    """A server does not answer, or not as it should: what it has is not known."""
+
+
 def open_server(url: str, read_s: float = _READ_S) -> tuple[Any, str]:
     """The file system of a URL, and the file's name in it.
 
@@ -129,7 +137,7 @@ def fetch(url: str, system: Any, path: str, target: Path, expected: int | None) 
         raise trouble(url, error) from error
     size = target.stat().st_size
     if expected is not None and size != expected:
-        raise InputError(f"{shown_url(url)}: {size} of {expected} bytes arrived; try again")
+        raise Silent(f"{shown_url(url)}: {size} of {expected} bytes arrived; try again")
 
 
 def asking_faults() -> tuple[type[Exception], ...]:
@@ -137,22 +145,26 @@ def asking_faults() -> tuple[type[Exception], ...]:
     return (OSError, ValueError, *server_faults())
 
 
-def is_refused(error: Exception) -> bool:
-    """Whether a server answers, and does not give this file."""
-    status, happened = _happened(error)
-    return status in (401, 403, 404, 410) or isinstance(happened, PermissionError | FileNotFoundError)
+def trouble(url: str, error: Exception, cure: str = "") -> InputError:
+    """What went wrong as one sentence with its cure, without anything secret that the URL holds.
 
+    Parameters
+    ----------
+    cure : what to do where the server does not answer or has no such file; as for a single file if empty
 
-def trouble(url: str, error: Exception) -> InputError:
-    """What went wrong as one sentence with its cure, without anything secret that the URL holds."""
+    Returns
+    -------
+    InputError
+        `NotThere` where the server has no such file, `Silent` where it does not answer.
+    """
     named = shown_url(url)
     status, happened = _happened(error)
     if status in (404, 410) or (status is None and isinstance(happened, FileNotFoundError)):
-        return InputError(f"{named}: the server has no such file; correct the URL")
+        return NotThere(f"{named}: the server has no such file; {cure or 'correct the URL'}")
     if status in (401, 403) or isinstance(happened, PermissionError):
         return InputError(f"{named}: the server refuses it; give a name and key by the variables of its environment")
-    reason = (str(happened).strip() or type(happened).__name__).splitlines()[0].replace(url, named)
-    return InputError(f"{named}: not reachable ({reason}); try again, or put the file here and give its path")
+    reason = (str(happened).strip() or type(happened).__name__).splitlines()[0].replace(url or named, named)
+    return Silent(f"{named}: not reachable ({reason}); {cure or 'try again, or put the file here and give its path'}")
 
 
 def _happened(error: Exception) -> tuple[int | None, BaseException]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -17,6 +18,38 @@ def is_url(name: object) -> bool:
     (True, False, False)
     """
     return _URL.match(str(name)) is not None
+
+
+def checked_url(value: str, what: str, example: str) -> str:
+    """The URL of a file or folder as a configuration may state it: without secrets and without ways around.
+
+    Parameters
+    ----------
+    what, example : of what it has to be the URL, and how one looks, for the message
+
+    Raises
+    ------
+    ValueError
+        If it is none, leads out of where it seems to be, or holds a name or password.
+    """
+    if not is_url(value) or "::" in value or ".." in value:
+        raise ValueError(f"this is no URL of a {what}; write one such as {example}")
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError("a URL must not hold a name or password; give them by the variables of the environment")
+    return value
+
+
+def url_in(folder: str, name: str) -> str:
+    """The URL of a file of a folder: names of web servers are written with %, those of object stores as they are.
+
+    Examples
+    --------
+    >>> from contimg_assets.files.urls import url_in
+    >>> url_in("https://example.org/incoming", "e1/a b.csv"), url_in("s3://bucket/incoming/", "e1/a b.csv")
+    ('https://example.org/incoming/e1/a%20b.csv', 's3://bucket/incoming/e1/a b.csv')
+    """
+    on_the_web = folder.lower().startswith(("http://", "https://"))
+    return f"{folder.rstrip('/')}/{quote(name, safe='/:+') if on_the_web else name}"
 
 
 def shown_url(url: object) -> str:

@@ -10,14 +10,14 @@ from astropy.io import fits
 from astropy.time import Time
 
 from contimg_assets.errors import InputError
-from contimg_assets.reading.fits_images import FAULTS, beam_of, field_of, image_hdu
+from contimg_assets.reading.fits_images import REMOTE, beam_of, field_of, image_hdu, remote_faults
 
 _SECONDS = ("TELAPSE", "DURATION", "EXPTIME", "EXPOSURE", "INTTIME")
 _MJD_OF_1900, _MJD_OF_2200 = 15020.0, 124593.0
 
 
-def image_from_header(path: Path) -> dict[str, float]:
-    """What a FITS image's header gives of the manifest's columns.
+def image_from_header(path: Path | str) -> dict[str, float]:
+    """What the header of a FITS image, a file or at a URL, gives of the manifest's columns.
 
     Returns
     -------
@@ -34,14 +34,15 @@ def image_from_header(path: Path) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+            how = REMOTE if isinstance(path, str) else {"memmap": True}
+            with fits.open(path, lazy_load_hdus=True, **how) as hdus:
                 image = image_hdu(hdus)
                 if image is None:
                     raise InputError(f"{path}: this FITS file has no image; name the image in images.csv")
                 header = image.header
                 found = beam_of(header, hdus) | field_of(header) | _time(header) | _frequency(header)
                 return {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
-        except FAULTS as error:
+        except remote_faults() as error:
             raise InputError(
                 f"{path}: its FITS header cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); "
                 "deliver the image again, or state its values in images.csv"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,11 @@ _LEAST_BEAM_PIX, _LEAST_BEAMS_ACROSS = 1.2, 3.0
 _OFF_CENTER, _OFF_BEAM = 0.5, 1.1
 _KEYS_OF_SCALED = ("BSCALE", "BZERO", "BLANK")
 # Of a remote file, blocks of so many bytes are fetched and the last ones kept: rows of a part are near each other.
-_REMOTE = {"block_size": 1 << 18, "cache_type": "blockcache"}
+REMOTE: Mapping[str, Any] = {
+    "use_fsspec": True,
+    "fsspec_kwargs": {"block_size": 1 << 18, "cache_type": "blockcache"},
+}
+"""How astropy opens images at URLs."""
 
 
 @dataclass(frozen=True)
@@ -375,7 +379,7 @@ def _opened_remote(url: str) -> Iterator[fits.HDUList]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            hdus = fits.open(url, use_fsspec=True, fsspec_kwargs=_REMOTE, lazy_load_hdus=True)
+            hdus = fits.open(url, lazy_load_hdus=True, **REMOTE)
         except ImportError as error:
             raise InputError(
                 f"{url}: {error}; pip install 'contimg-assets[remote]' has what http and https need"
@@ -418,9 +422,7 @@ def _read(path: Path | str, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU]
 def _damaged(path: Path | str, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else repr(error)
     shown = shown_url(path)
-    return InputError(
-        f"{shown}: this FITS image cannot be read ({reason.replace(str(path), shown)}); deliver it again"
-    )
+    return InputError(f"{shown}: this FITS image cannot be read ({reason.replace(str(path), shown)}); deliver it again")
 
 
 def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> SkyImage:
