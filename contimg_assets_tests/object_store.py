@@ -54,3 +54,15 @@ def serving(name: str) -> Iterator[tuple[Bucket, Any]]:
         yield Bucket(f"s3://{name}", system), running
         s3fs.S3FileSystem.clear_instance_cache()
     running.stop()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """As if the server were not there."""
+    import s3fs
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield
+    s3fs.S3FileSystem.clear_instance_cache()

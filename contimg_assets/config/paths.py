@@ -22,7 +22,7 @@ class Paths(Section):
     """Where things are. Relative paths start at the folder of the configuration file."""
 
     # What came later: a survey that does not use it is as it was.
-    added = frozenset({"image_urls", "incoming_url"})
+    added = frozenset({"image_urls", "incoming_url", "copy_images"})
 
     incoming: Path = Field(
         Path("incoming"),
@@ -30,6 +30,10 @@ class Paths(Section):
     )
     incoming_url: str | None = Field(
         None, description="Set where `incoming` is a URL; `incoming` is then the folder of the copies"
+    )
+    copy_images: bool = Field(
+        False,
+        description="Whether the images of deliveries at a URL are copied too; otherwise parts of them are read there",
     )
     store: Path = Field(Path("store"), description="Folder of the Parquet store between the stages")
     products: str = Field(

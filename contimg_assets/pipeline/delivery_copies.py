@@ -1,4 +1,4 @@
-"""Copies of deliveries at a URL, in the project: catalogs and what else an epoch is read from; images stay where they are.
+"""Copies of deliveries at a URL, in the project: of all that an epoch is read from but its images, which stay there.
 
 Belongs here: which copies are wanted, and that readers and killed processes find an epoch as it was or as it is, as far
 as its server lets that be known. Does not belong here: what the copies hold; they are read as any delivery in a folder.
@@ -69,7 +69,7 @@ def bring_deliveries(config: Config, seconds: float | None = None) -> None:
         with one_at_a_time(lock, until) as alone:
             # Whoever is at it, is so now.
             if alone:
-                _Look(config.incoming, server_of(config.paths.incoming_url), until).take()
+                _Look(config.incoming, server_of(config.paths.incoming_url), until, config.paths.copy_images).take()
 
 
 def refused_deliveries(config: Config) -> dict[str, str]:
@@ -85,12 +85,14 @@ class _Look:
     ----------
     folder : of the copies
     until : when to stop, by `time.monotonic` [s]
+    copy_images : whether images are copied too
     refused : what is not taken, with the reason
     """
 
     folder: Path
     server: DeliveryServer
     until: float
+    copy_images: bool
     refused: dict[str, str] = field(default_factory=dict)
 
     def take(self) -> None:
@@ -150,7 +152,8 @@ class _Known:
     @classmethod
     def read(cls, file: Path) -> _Known:
         content = _read_json(file)
-        return cls(*(frozenset(content.get(name, ())) for name in ("copied", "named")), content.get("files", {}))
+        copied, named = (frozenset(content.get(name, ())) for name in ("copied", "named"))
+        return cls(copied, named, content.get("files", {}))
 
     def write(self, file: Path) -> None:
         content = {"copied": sorted(self.copied), "named": sorted(self.named), "files": self.files}
@@ -177,6 +180,7 @@ class _Epoch:
         """Make the copies what the server has; whether there was time for it."""
         copied, named = self._names()
         files = self.look.server.files_of(self.epoch, self.listed, named)
+        copied |= named if self.look.copy_images else frozenset()
         copied = frozenset(name for name in files if name in copied or name == MANIFEST or is_readme(name))
         kept = {name for name, listed in files.items() if self._is_kept(name, listed, name in copied)}
         if kept == set(files) == set(self._known.files) and self._folder.is_dir():
@@ -187,7 +191,7 @@ class _Epoch:
         return True
 
     def _names(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Names of files that the epoch is read from, and of all that its manifest has; none where it cannot be read."""
+        """Names of files that the epoch is read from, and of all; none where its manifest cannot be read."""
         manifest = self.listed.get(MANIFEST)
         if manifest is None or self._is_kept(MANIFEST, manifest, True):
             return self._known.copied, self._known.named

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from contimg_assets.errors import InputError
 from contimg_assets_tests.object_store import Bucket, serving
-from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
+from contimg_assets_tests.projects import TestProject, assert_same_rows
 
 # Times of making, and what a delivery is called by.
 OF_THE_RUN = ()
