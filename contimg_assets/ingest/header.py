@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from contimg_assets.errors import InputError
-from contimg_assets.reading.fits_images import REMOTE, beam_of, field_of, image_hdu, remote_faults
+from contimg_assets.reading.fits_images import beam_of, field_of, image_hdu, open_stream, remote_faults
 
 _SECONDS = ("TELAPSE", "DURATION", "EXPTIME", "EXPOSURE", "INTTIME")
 _MJD_OF_1900, _MJD_OF_2200 = 15020.0, 124593.0
@@ -34,8 +35,10 @@ def image_from_header(path: Path | str) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            how = REMOTE if isinstance(path, str) else {"memmap": True}
-            with fits.open(path, lazy_load_hdus=True, **how) as hdus:
+            with (
+                nullcontext(path) if isinstance(path, Path) else open_stream(path) as file,
+                fits.open(file, memmap=True, lazy_load_hdus=True) as hdus,
+            ):
                 image = image_hdu(hdus)
                 if image is None:
                     raise InputError(f"{path}: this FITS file has no image; name the image in images.csv")

@@ -32,6 +32,8 @@ _LARGEST_LIST = 20_000_000
 _ANSWER_S = 20.0
 _AT_ONCE = 16
 _WRITTEN = ("LastModified", "updated", "Last-Modified", "last_modified", "modified", "mtime", "created")
+# So many names are told of that are not taken.
+_MOST_REFUSED = 100
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000
 _CURE = "see that it answers and that the variables of the environment have its name and key"
 
@@ -189,14 +191,14 @@ def _take(listing: Listing, name: str, info: Mapping[str, Any]) -> None:
     if not separator or epoch.startswith("."):
         return
     if not is_epoch_key(epoch):
-        listing.refused[_shown(epoch)] = _NO_KEY
+        _refuse(listing, epoch or name, _NO_KEY)
         return
     files = listing.epochs.setdefault(epoch, {})
     reason = _why_not(rest)
     if not reason and any(str(parent) in files for parent in Path(rest).parents):
         reason = "another one has the name of its folder"
     if reason:
-        listing.refused[f"{epoch}/{_shown(rest)}"] = f"this cannot be a file's name: {reason}; rename it"
+        _refuse(listing, name, f"this cannot be a file's name: {reason}; rename it")
     elif not any(part.startswith(".") for part in rest.split("/")):
         files[rest] = _listed(info)
 
@@ -218,8 +220,9 @@ def _why_not(name: str) -> str:
     return ""
 
 
-def _shown(name: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in name[:100])
+def _refuse(listing: Listing, name: str, reason: str) -> None:
+    if len(listing.refused) < _MOST_REFUSED:
+        listing.refused["".join(letter if letter.isprintable() else "?" for letter in name[:100])] = reason
 
 
 def plain_path(name: str) -> str:

@@ -278,7 +278,7 @@ def test_names_that_anybody_may_have_chosen_lead_nowhere_else(
     outside = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "project")}
     assert versions(config) == of_folder(here)
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "project")} == outside
-    assert b"evil" not in b"".join(tree(config.incoming).values())
+    assert b"evil" not in tree(config.incoming).values()
     names = {str(path.relative_to(config.root)) for path in config.root.rglob("*") if path.is_file()}
     assert not [name for name in names if "evil" in name]
     refused = refused_deliveries(config)
