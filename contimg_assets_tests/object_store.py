@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+
+from contimg_assets.pipeline import delivery_copies
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,11 @@ def serving(name: str) -> Iterator[tuple[Bucket, Any]]:
     running.start()
     host, port = running.get_host_and_port()
     with pytest.MonkeyPatch.context() as patched:
+        # All servers of a process have the same buckets.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         patched.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        # However busy this machine is, what a test did at the server is looked at.
+        patched.setattr(delivery_copies, "_LONG_S", float("inf"))
         for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patched.setenv(variable, "testing")
         patched.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -45,6 +45,10 @@ _FETCHED, _LOCK, _KNOWN, _LOOK = ".fetched", ".lock", ".known.json", ".look.json
 _AT_ONCE = 16
 # A server that does not give so many files is not asked for more.
 _MOST_SILENT = 3
+# A run looks at every turn: where a look takes long [s], a process does not begin the next one before so many times as
+# long has passed.
+_LONG_S, _RESTS = 1.0, 6.0
+_rests_until: dict[Path, float] = {}
 
 
 def bring_deliveries(config: Config, seconds: float | None = None) -> None:
@@ -68,8 +72,12 @@ def bring_deliveries(config: Config, seconds: float | None = None) -> None:
         lock.touch()
         with one_at_a_time(lock, until) as alone:
             # Whoever is at it, is so now.
-            if alone:
-                _Look(config.incoming, server_of(config.paths.incoming_url), until, config.paths.copy_images).take()
+            began = time.monotonic()
+            if not alone or began < _rests_until.get(config.incoming, 0.0):
+                return
+            _Look(config.incoming, server_of(config.paths.incoming_url), until, config.paths.copy_images).take()
+            took = time.monotonic() - began
+            _rests_until[config.incoming] = began + (_RESTS * took if took > _LONG_S else 0.0)
 
 
 def refused_deliveries(config: Config) -> dict[str, str]:

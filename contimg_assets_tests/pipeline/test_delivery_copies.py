@@ -385,6 +385,29 @@ def test_two_who_look_at_once_wait_for_each_other(config: Config, here: Path, fe
     assert versions(config) == of_folder(here)
 
 
+def test_a_process_does_not_look_all_the_time_where_a_look_takes_long(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    listing = delivery_servers._ObjectStore.listing
+
+    def counted(self: Any) -> Any:
+        looks.append(1)
+        return listing(self)
+
+    monkeypatch.setattr(delivery_servers._ObjectStore, "listing", counted)
+    monkeypatch.setattr(delivery_copies, "_LONG_S", 0.0)
+    bring_deliveries(config)
+    bring_deliveries(config)
+    assert len(looks) == 1
+    # One that failed is no look.
+    monkeypatch.setattr(delivery_copies, "_rests_until", {})
+    with silence(), pytest.raises(InputError):
+        bring_deliveries(config)
+    bring_deliveries(config)
+    assert len(looks) == 3
+
+
 class Handler(SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         """Nothing."""
