@@ -160,11 +160,15 @@ def trouble(url: str, error: Exception, cure: str = "") -> InputError:
     named = shown_url(url)
     status, happened = _happened(error)
     if status in (404, 410) or (status is None and isinstance(happened, FileNotFoundError)):
-        return NotThere(f"{named}: the server has no such file; {cure or 'correct the URL'}")
+        if cure:
+            return NotThere(f"{named}: the server has no such file; {cure}")
+        return NotThere(f"{named}: the server has no such file; correct the URL")
     if status in (401, 403) or isinstance(happened, PermissionError):
         return InputError(f"{named}: the server refuses it; give a name and key by the variables of its environment")
     reason = (str(happened).strip() or type(happened).__name__).splitlines()[0].replace(url or named, named)
-    return Silent(f"{named}: not reachable ({reason}); {cure or 'try again, or put the file here and give its path'}")
+    if cure:
+        return Silent(f"{named}: not reachable ({reason}); {cure}")
+    return Silent(f"{named}: not reachable ({reason}); try again, or put the file here and give its path")
 
 
 def _happened(error: Exception) -> tuple[int | None, BaseException]:

@@ -283,6 +283,8 @@ def names_in(text: ManifestText) -> tuple[frozenset[str], frozenset[str]]:
     """
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
     read = [*text.column("catalogue"), *text.column("rms_map"), *footprints, *backgrounds_read(text)]
+    # What is packed as a whole cannot be read in parts.
+    read += [name for name in (*text.column("path"), *text.column("background_map")) if name and name.endswith(".gz")]
     # Of catalogs that have no header, a ReadMe beside them describes the columns.
     readmes = {str(Path(name).parent / "ReadMe") for name in text.column("catalogue") if name and _is_bare(name)}
     others = [*text.column("path"), *text.column("background_map"), *readmes]
