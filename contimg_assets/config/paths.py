@@ -67,5 +67,16 @@ class Paths(Section):
         url = str(value.get("incoming", "")).rstrip("/")
         if not is_url(url):
             return value
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2]).lstrip(".")
-        return {**value, "incoming_url": url, "incoming": COPIES_OF_DELIVERIES / f"{version_of_value(url)[:8]}_{name}"}
+        return {**value, "incoming_url": url, "incoming": _copies_of(url)}
+
+    @model_validator(mode="after")
+    def _copies_where_nothing_else_is(self) -> Paths:
+        """Copies follow the server: what it has not is removed among them."""
+        if self.incoming_url is not None and self.incoming != _copies_of(self.incoming_url):
+            raise ValueError("incoming_url is not to be set: give the URL as incoming")
+        return self
+
+
+def _copies_of(url: str) -> Path:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2]).lstrip(".")
+    return COPIES_OF_DELIVERIES / f"{version_of_value(url)[:8]}_{name}"

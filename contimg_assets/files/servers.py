@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contimg_assets.errors import InputError
-from contimg_assets.files.urls import server_faults, shown_url
+from contimg_assets.files.urls import server_faults, shown_url, without_secrets
 from contimg_assets.identity.versions import version_of_value
 
 # A server that says nothing for so long does not answer [s].
@@ -165,7 +165,7 @@ def trouble(url: str, error: Exception, cure: str = "") -> InputError:
         return NotThere(f"{named}: the server has no such file; correct the URL")
     if status in (401, 403) or isinstance(happened, PermissionError):
         return InputError(f"{named}: the server refuses it; give a name and key by the variables of its environment")
-    reason = (str(happened).strip() or type(happened).__name__).splitlines()[0].replace(url or named, named)
+    reason = without_secrets((str(happened).strip() or type(happened).__name__).splitlines()[0])
     if cure:
         return Silent(f"{named}: not reachable ({reason}); {cure}")
     return Silent(f"{named}: not reachable ({reason}); try again, or put the file here and give its path")

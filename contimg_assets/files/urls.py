@@ -70,6 +70,22 @@ def shown_url(url: object) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{'?...' if asked else ''}"
 
 
+_ASKED = re.compile(r"(://[^\s'\"?]*)\?[^\s'\")]*")
+_NAMED = re.compile(r"://[^\s/'\"@]*@")
+
+
+def without_secrets(text: str) -> str:
+    """A sentence whose URLs are as `shown_url` shows them.
+
+    Examples
+    --------
+    >>> from contimg_assets.files.urls import without_secrets
+    >>> without_secrets("404, url='https://me:secret@example.org/a.fits?signature=12ab'")
+    "404, url='https://example.org/a.fits?...'"
+    """
+    return _ASKED.sub(r"\1?...", _NAMED.sub("://", text))
+
+
 def server_faults() -> tuple[type[Exception], ...]:
     """What the packages that fsspec asks servers with raise, beside errors of the system, as far as they are there."""
     faults: list[type[Exception]] = []

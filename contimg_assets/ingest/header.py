@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from contimg_assets.errors import InputError
+from contimg_assets.files.urls import without_secrets
 from contimg_assets.reading.fits_images import beam_of, field_of, image_hdu, open_stream, remote_faults
 
 _SECONDS = ("TELAPSE", "DURATION", "EXPTIME", "EXPOSURE", "INTTIME")
@@ -46,8 +47,9 @@ def image_from_header(path: Path | str) -> dict[str, float]:
                 found = beam_of(header, hdus) | field_of(header) | _time(header) | _frequency(header)
                 return {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
         except remote_faults() as error:
+            reason = without_secrets(str(error).splitlines()[0] if str(error) else repr(error))
             raise InputError(
-                f"{path}: its FITS header cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); "
+                f"{path}: its FITS header cannot be read ({reason}); "
                 "deliver the image again, or state its values in images.csv"
             ) from error
 

@@ -65,6 +65,12 @@ def bring_deliveries(config: Config, seconds: float | None = None) -> None:
     """
     if config.paths.incoming_url is None:
         return
+    if config.incoming.is_dir() and not os.access(config.incoming, os.W_OK):
+        # Who may only read sees what others have brought.
+        _LOG.warning(
+            "%s may not be written: what changed at %s is not looked at", config.incoming, config.incoming_shown
+        )
+        return
     until = float("inf") if seconds is None else time.monotonic() + seconds
     with writing_to(config.incoming, "paths.incoming"):
         config.incoming.mkdir(parents=True, exist_ok=True)
@@ -231,7 +237,7 @@ class _Epoch:
     def _fetched(self, name: str, listed: Listed) -> Path:
         """Where a file is fetched to; another version of it elsewhere."""
         version = version_of_value([self.epoch, name, listed.mark, listed.size, listed.written_at])
-        return self.look.folder / _FETCHED / f"{version}{Path(name).suffix}"
+        return self.look.folder / _FETCHED / f"{version}{Path(name).suffix[:20]}"
 
     def _fetch(self, names: Iterable[str], files: Mapping[str, Listed]) -> bool:
         """Fetch what was not fetched before; whether there was time for all of it."""

@@ -106,7 +106,7 @@ class _ObjectStore:
         self.url = url
 
     def listing(self) -> Listing:
-        system, path = open_server(self.url, _ANSWER_S)
+        system, path = self._opened()
         try:
             # What was listed before may have changed.
             system.invalidate_cache()
@@ -128,11 +128,17 @@ class _ObjectStore:
             _take(listing, name, info)
         return listing
 
+    def _opened(self) -> tuple[Any, str]:
+        system, path = open_server(self.url, _ANSWER_S)
+        # Of s3fs, beside those of what it uses: each waits as long for an answer.
+        system.retries = 1
+        return system, path
+
     def files_of(self, epoch: str, listed: Mapping[str, Listed], named: Iterable[str]) -> Mapping[str, Listed]:
         return listed
 
     def fetch(self, epoch: str, name: str, listed: Listed, target: Path) -> None:
-        system, path = open_server(self.url, _ANSWER_S)
+        system, path = self._opened()
         url = url_in(self.url, f"{epoch}/{name}")
         fetch(url, system, f"{path.rstrip('/')}/{epoch}/{name}", target, listed.size)
 

@@ -25,7 +25,7 @@ from astropy.wcs import WCS, WcsError
 
 from contimg_assets.errors import InputError
 from contimg_assets.files.servers import open_server, trouble
-from contimg_assets.files.urls import server_faults, shown_url
+from contimg_assets.files.urls import server_faults, shown_url, without_secrets
 from contimg_assets.schemas.units import factor
 from contimg_assets.sky.arrays import Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec, separation_arcsec
@@ -433,8 +433,9 @@ def _read(path: Path | str, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU]
 
 def _damaged(path: Path | str, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else repr(error)
-    shown = shown_url(path)
-    return InputError(f"{shown}: this FITS image cannot be read ({reason.replace(str(path), shown)}); deliver it again")
+    return InputError(
+        f"{shown_url(path)}: this FITS image cannot be read ({without_secrets(reason)}); deliver it again"
+    )
 
 
 def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> SkyImage:

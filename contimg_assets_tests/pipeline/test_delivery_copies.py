@@ -465,6 +465,32 @@ def test_urls_with_secrets_or_ways_around_are_refused(url: str, sentence: str) -
         Config.model_validate({"paths": {"incoming": url}})
 
 
+def test_copies_never_take_the_place_of_a_folder_of_deliveries(here: Path) -> None:
+    with pytest.raises(ValidationError, match="give the URL as incoming"):
+        Config.model_validate({"paths": {"incoming": str(here), "incoming_url": "s3://telescope/incoming"}})
+
+
+def test_who_may_only_read_sees_what_others_have_brought(
+    config: Config, bucket: Bucket, here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = versions(config)
+    write(here / "e2", 60007.0)
+    bucket.put(here, "incoming")
+    with monkeypatch.context() as patched:
+        # Tests may be run by root, who may write everywhere.
+        patched.setattr(delivery_copies.os, "access", lambda path, mode: False)
+        bring_deliveries(config)
+    assert "may not be written" in caplog.text
+    assert of_folder(config.incoming) == before
+    assert versions(config) == of_folder(here)
+
+
+def test_a_reason_shows_no_secret() -> None:
+    url = "https://me:secret@example.org/a.fits?X-Amz-Signature=secret"
+    for error in (OSError(f"0, message='gone', url='{url}'"), FileNotFoundError(url), PermissionError(url)):
+        assert "secret" not in str(delivery_servers.trouble(url, error))
+
+
 def test_copies_lie_in_the_project_and_urls_apart(tmp_path: Path) -> None:
     configs = [config_of(tmp_path, url) for url in ("s3://a/incoming", "s3://b/incoming/", "gs://a/.hidden", "s3://a")]
     assert len({config.incoming for config in configs}) == 4
