@@ -85,8 +85,11 @@ def where_it_is(file: Path, config: Config) -> Path | str:
     InputError
         If its name is none that a URL could hold.
     """
-    beginning, copies = config.paths.incoming_url, Path(os.path.realpath(config.incoming))
-    if beginning is None or not file.is_relative_to(copies) or not is_stand_in(file):
+    beginning = config.paths.incoming_url
+    if beginning is None:
+        return file
+    copies = Path(os.path.realpath(config.incoming))
+    if not file.is_relative_to(copies) or not is_stand_in(file):
         return file
     url = url_in(beginning, file.relative_to(copies).as_posix())
     if not is_allowed(url, [beginning]):

@@ -68,6 +68,13 @@ def test_rows_are_those_of_a_folder_whatever_happens_at_the_server(
         assert found.skip_message is not None
         assert found.skip_message.startswith("s3://telescope/incoming: not reachable")
         assert remote.project.vanished_epochs() == []
+        # A run that Dagster launches reads what was copied before.
+        job = build_definitions(remote.project.config).resolve_implicit_global_asset_job_def()
+        raw = dg.AssetKey(["raw_detections"])
+        launched = job.execute_in_process(
+            instance=remote.instance, partition_key=remote.epochs[0], asset_selection=[raw]
+        )
+        assert launched.success
     assert set(remote.project.assess()["state"]) == {"fresh"}
     assert_same_rows(remote.rows(), made.rows())
     # What cannot be read is told of by its URL; what is taken back is as it was before.
