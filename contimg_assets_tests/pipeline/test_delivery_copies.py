@@ -30,6 +30,7 @@ from contimg_assets.pipeline.deliveries import (
 )
 from contimg_assets.pipeline.delivery_copies import bring_deliveries, refused_deliveries
 from contimg_assets.pipeline.project import Project
+from contimg_assets.reading.fits_images import open_delivered
 from contimg_assets_tests.object_store import Bucket, serving, silence
 
 
@@ -330,6 +331,8 @@ def test_images_stay_at_their_server_and_are_read_there(bucket: Bucket, tmp_path
     image(folder, "a b.fits", 1.0)
     bucket.write("incoming/e1/a b.fits", (folder / "a b.fits").read_bytes())
     bring_deliveries(config)
+    with open_delivered(find_image(config.incoming / "e1", files, config)[0]) as opened:
+        assert opened.part(slice(10, 13), slice(20, 24)).pixels.tolist() == [[1.0] * 4] * 3
     assert images_version(config.incoming / "e1", ()) != before[0]
     assert delivery_version(config.incoming / "e1") != before[1]
     copied = config_of(tmp_path, f"{bucket.url}/incoming", copy_images=True)
