@@ -151,7 +151,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
         console.print("Interrupted: what was finished stays, and `contimg run` makes the rest.")
         raise typer.Exit(INTERRUPTED) from None
     if of_epochs(report.assessment).empty:
-        console.print(f"No epoch found in {escape(str(config.incoming))}.")
+        console.print(f"No epoch found in {escape(config.incoming_shown)}.")
     elif not report.run_ids:
         console.print(
             "Everything is up to date."
@@ -260,7 +260,7 @@ def status(
         print(rows.to_json(orient="records", indent=1) if json else rows.to_csv(index=False).rstrip("\n"))
         return
     if assessment.empty:
-        console.print(f"No epoch in {escape(str(project.config.incoming))} yet.")
+        console.print(f"No epoch in {escape(project.config.incoming_shown)} yet.")
         _print_unusable(project)
         return
     if epoch is None:

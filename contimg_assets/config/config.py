@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -94,6 +95,19 @@ class Config(Section):
     @property
     def incoming(self) -> Path:
         return self.root / self.paths.incoming
+
+    @property
+    def incoming_shown(self) -> str:
+        """Where epochs are delivered, as people call it: the folder or its URL."""
+        return self.paths.incoming_url or str(self.incoming)
+
+    def told(self, sentence: str) -> str:
+        """A sentence on delivered files with their URLs where it names their copies."""
+        if self.paths.incoming_url is None:
+            return sentence
+        for folder in (str(self.incoming), os.path.realpath(self.incoming)):
+            sentence = sentence.replace(folder, self.paths.incoming_url)
+        return sentence
 
     @property
     def image_roots(self) -> list[Path]:

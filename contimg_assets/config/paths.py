@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from contimg_assets.config.section import Section
+from contimg_assets.files.urls import checked_url, is_url
+from contimg_assets.identity.versions import version_of_value
+
+COPIES_OF_DELIVERIES = Path("incoming_from_urls")
+"""Where copies of deliveries at URLs are kept in a project."""
+_HERE = ("file", "local")
 
 
 class Paths(Section):
     """Where things are. Relative paths start at the folder of the configuration file."""
 
     # What came later: a survey that does not use it is as it was.
-    added = frozenset({"image_urls"})
+    added = frozenset({"image_urls", "incoming_url", "copy_images"})
 
-    incoming: Path = Field(Path("incoming"), description="Folder with one folder per epoch, each with images.csv")
+    incoming: Path = Field(
+        Path("incoming"),
+        description="Folder with one folder per epoch, each with images.csv; or its URL (s3://, gs://, https:// ...)",
+    )
+    incoming_url: str | None = Field(
+        None, description="Set where `incoming` is a URL; `incoming` is then the folder of the copies"
+    )
+    copy_images: bool = Field(
+        False,
+        description="Whether the images of deliveries at a URL are copied too; otherwise parts of them are read there",
+    )
     store: Path = Field(Path("store"), description="Folder of the Parquet store between the stages")
     products: str = Field(
         "products.sqlite3", description="SQLite file, or any SQLAlchemy URL (postgresql+psycopg://...)"
@@ -27,3 +46,37 @@ class Paths(Section):
         (),
         description="Beginnings of URLs that manifests may name images by, such as https://archive.example.org/images",
     )
+
+    @field_validator("incoming_url")
+    @classmethod
+    def _no_secrets_in_urls(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if value.partition("://")[0].lower() in _HERE:
+            raise ValueError("this is a folder here; give its path")
+        if "?" in value or "#" in value:
+            raise ValueError("a folder's URL has nothing behind '?' or '#'; take it off")
+        return checked_url(value, "folder", "s3://bucket/incoming").rstrip("/")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _copies_of_url(cls, value: Any) -> Any:
+        """A URL as `incoming` is that of a folder whose copies lie in the project."""
+        if not isinstance(value, Mapping) or value.get("incoming_url") is not None:
+            return value
+        url = str(value.get("incoming", "")).rstrip("/")
+        if not is_url(url):
+            return value
+        return {**value, "incoming_url": url, "incoming": _copies_of(url)}
+
+    @model_validator(mode="after")
+    def _copies_where_nothing_else_is(self) -> Paths:
+        """Copies follow the server: what it has not is removed among them."""
+        if self.incoming_url is not None and self.incoming != _copies_of(self.incoming_url):
+            raise ValueError("incoming_url is not to be set: give the URL as incoming")
+        return self
+
+
+def _copies_of(url: str) -> Path:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2]).lstrip(".")
+    return COPIES_OF_DELIVERIES / f"{version_of_value(url)[:8]}_{name}"

@@ -12,7 +12,10 @@ _BEFORE_AT = (
 )
 # Where the @ was forgotten, what should be a port is none.
 _NO_PORT = re.compile(r"(://[^:/@\s]*:)(?!\d+(?:[/?,'\"\s]|$))[^/?'\"\s]+")
-_NAMED = re.compile(r"(\w*(?:password|passwd|pwd|secret|token)['\"]?\s*[=:]\s*['\"]?)[^&;,\s'\")}\]]+", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(\w*(?:password|passwd|pwd|secret|token|signature|credential)['\"]?\s*[=:]\s*['\"]?)[^&;,\s'\")}\]]+",
+    re.IGNORECASE,
+)
 
 _QUOTED = re.compile(r"(['\"]).*?\1", re.DOTALL)
 _HARMLESS = re.compile(r"(['\"])(?:.|<[a-z ]+>)\1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,15 @@ from astropy.io import fits
 from astropy.time import Time
 
 from contimg_assets.errors import InputError
-from contimg_assets.reading.fits_images import FAULTS, beam_of, field_of, image_hdu
+from contimg_assets.files.urls import without_secrets
+from contimg_assets.reading.fits_images import beam_of, field_of, image_hdu, open_stream, remote_faults
 
 _SECONDS = ("TELAPSE", "DURATION", "EXPTIME", "EXPOSURE", "INTTIME")
 _MJD_OF_1900, _MJD_OF_2200 = 15020.0, 124593.0
 
 
-def image_from_header(path: Path) -> dict[str, float]:
-    """What a FITS image's header gives of the manifest's columns.
+def image_from_header(path: Path | str) -> dict[str, float]:
+    """What the header of a FITS image, a file or at a URL, gives of the manifest's columns.
 
     Returns
     -------
@@ -34,16 +36,20 @@ def image_from_header(path: Path) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+            with (
+                nullcontext(path) if isinstance(path, Path) else open_stream(path) as file,
+                fits.open(file, memmap=True, lazy_load_hdus=True) as hdus,
+            ):
                 image = image_hdu(hdus)
                 if image is None:
                     raise InputError(f"{path}: this FITS file has no image; name the image in images.csv")
                 header = image.header
                 found = beam_of(header, hdus) | field_of(header) | _time(header) | _frequency(header)
                 return {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
-        except FAULTS as error:
+        except remote_faults() as error:
+            reason = without_secrets(str(error).splitlines()[0] if str(error) else repr(error))
             raise InputError(
-                f"{path}: its FITS header cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); "
+                f"{path}: its FITS header cannot be read ({reason}); "
                 "deliver the image again, or state its values in images.csv"
             ) from error
 

@@ -36,7 +36,7 @@ from contimg_assets.ingest.manifest_text import (
 )
 from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
 from contimg_assets.reading.columns import EXCERPT
-from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names
+from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names, where_it_is
 from contimg_assets.reading.positions import wrapped
 
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
@@ -95,7 +95,7 @@ def read_manifest(folder: Path, config: Config) -> Manifest:
     text = read_manifest_text(path)
     table = _with_stokes(_parse(path, text), path)
     catalogs = _catalogs(table, path, folder, roots)
-    table = _with_headers(table, path, folder, roots)
+    table = _with_headers(table, path, folder, config)
     ra = wrapped(table["ra_deg"].to_numpy())
     table["ra_deg"] = np.where(ra == 360.0, 0.0, ra)
     _check(table, path, text.names)
@@ -290,15 +290,15 @@ def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Pat
     return found
 
 
-def _with_headers(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Path]) -> pd.DataFrame:
+def _with_headers(table: pd.DataFrame, path: Path, folder: Path, config: Config) -> pd.DataFrame:
     """The table with what it lacks taken from the headers of the images it names."""
-    # Reading a manifest waits for no server: of remote images it has to say everything itself.
+    # Reading a manifest waits for no other server than its own: of images at URLs it has to say everything itself.
     lacking = table[list(NUMBERS)].isna().any(axis=1) & table["path"].notna() & ~table["path"].map(is_url)
     values = {column: table[column].to_numpy(copy=True) for column in NUMBERS}
     for row in np.flatnonzero(lacking):
         name, line = table["path"].iloc[row], table["line"].iloc[row]
-        image = resolve_inside(str(name), folder, roots, f"{path}: line {line}, column 'path'")
-        for column, value in image_from_header(image).items():
+        image = resolve_inside(str(name), folder, config.image_roots, f"{path}: line {line}, column 'path'")
+        for column, value in image_from_header(where_it_is(image, config)).items():
             if np.isnan(values[column][row]):
                 values[column][row] = value
     return table.assign(**values)

@@ -26,13 +26,14 @@ from dagster._core.events import (
 
 from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.errors import ComputeError
+from contimg_assets.errors import ComputeError, InputError
 from contimg_assets.identity.versions import combine_versions
 from contimg_assets.orchestration.columns import COLUMN_SCHEMA, columns_of
 from contimg_assets.orchestration.lineage import COLUMN_LINEAGE, stage_lineage
 from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, EPOCHS, SINGLE_RUN
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.chain import Work
+from contimg_assets.pipeline.delivery_copies import bring_deliveries
 from contimg_assets.pipeline.inputs import STATE_AFTER
 from contimg_assets.pipeline.outcomes import Failed, Made, Outcome
 from contimg_assets.pipeline.project import forget_deletions, of_database, stored_world
@@ -131,6 +132,8 @@ def work_of(
     ----------
     database : for a stage that is kept there, or reads it
     """
+    if stage is RAW_DETECTIONS:
+        _look_at_deliveries(context, config)
     world = stored_world(config, store)
     asked = list(context.partition_keys)
     if stage is RAW_DETECTIONS:
@@ -146,6 +149,14 @@ def work_of(
         blocking=frozenset(spec.name for spec in context.assets_def.check_specs if spec.blocking),
         tell=partial(_tell_of_workers, context),
     )
+
+
+def _look_at_deliveries(context: dg.AssetExecutionContext, config: Config) -> None:
+    """See what a server of deliveries has now; while it does not answer, what was copied before is read."""
+    try:
+        bring_deliveries(config)
+    except InputError as error:
+        context.log.warning(str(error))
 
 
 def _tell_of_workers(context: dg.AssetExecutionContext, told: Mapping[str, str]) -> None:

@@ -103,7 +103,7 @@ class Work:
         stage = self.stage.name
         foreseen = isinstance(error, ContimgError)
         if foreseen:
-            message = str(error)
+            message = self.world.config.told(str(error))
             self.log.error(f"{stage} of epoch {epoch}: {message}")
         else:
             message = f"{type(error).__name__}: {error} (internal error; the run's log has the traceback)"

@@ -27,7 +27,15 @@ from contimg_assets.identity.versions import combine_versions
 from contimg_assets.ingest.manifest_text import MANIFEST, ManifestText, is_too_large, read_manifest_text, times_of
 from contimg_assets.pipeline.file_cache import FileCache, has_settled
 from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
-from contimg_assets.reading.files import is_allowed, is_file, is_inside, is_moc_text, resolve_image, visible_names
+from contimg_assets.reading.files import (
+    is_allowed,
+    is_file,
+    is_inside,
+    is_moc_text,
+    resolve_image,
+    visible_names,
+    where_it_is,
+)
 
 if TYPE_CHECKING:
     from contimg_assets.photometry.images import Maps
@@ -295,7 +303,8 @@ def find_image(folder: Path, files: ImageFiles, config: Config) -> tuple[Path | 
     manifest, urls = folder / MANIFEST, config.paths.image_urls
 
     def found(name: str, column: str) -> Path | str:
-        return resolve_image(name, folder, config.image_roots, urls, f"{manifest}: column {column!r}")
+        place = resolve_image(name, folder, config.image_roots, urls, f"{manifest}: column {column!r}")
+        return place if isinstance(place, str) else where_it_is(place, config)
 
     rms, background = (
         None if name is None else found(name, column)
@@ -365,7 +374,7 @@ def _read_glance(manifest: str) -> _Glance:
         return _NOTHING
     folder = manifest.rpartition(os.sep)[0] + os.sep
     mjd = min((time for time in times_of(text) if time is not None), default=math.inf)
-    wholly = [name for name in (*text.column("rms_map"), *_backgrounds_read(text)) if name and not is_url(name)]
+    wholly = [name for name in (*text.column("rms_map"), *backgrounds_read(text)) if name and not is_url(name)]
     footprints = [name for name in text.column("footprint") if name is not None and not is_moc_text(name)]
     names = [name for column in ("catalogue", "path") for name in text.column(column) if name and not is_url(name)]
     named = {_path(folder, name) for name in (*names, *wholly, *footprints)} - {manifest}
@@ -377,7 +386,7 @@ def _read_glance(manifest: str) -> _Glance:
     return _Glance(mjd, files, frozenset(_path(folder, name) for name in wholly), texts, _images_of(text))
 
 
-def _backgrounds_read(text: ManifestText) -> list[str | None]:
+def backgrounds_read(text: ManifestText) -> list[str | None]:
     """Maps of background that reading the epoch needs: of images without a catalog, in which fluxes are measured.
 
     Of the others nothing but forced fluxes is made, which have a version of their own.

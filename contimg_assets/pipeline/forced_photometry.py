@@ -154,7 +154,7 @@ class Forced:
                     pull = on.empty_pull(seen)
         except InputError as error:
             fluxes, checked, of_noise = (one.empty() for one in (FORCED_FLUXES, FORCED_CONSTANTS, IMAGE_NOISE))
-            return _Measured(name, fluxes, checked, of_noise, state, len(places), str(error))
+            return _Measured(name, fluxes, checked, of_noise, state, len(places), self.config.told(str(error)))
         of_noise = IMAGE_NOISE.empty() if noise is None else noise_table(name, noise)
         return _Measured(name, fluxes, checked, of_noise, state, len(places), "", pull, beside)
 

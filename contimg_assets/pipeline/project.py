@@ -24,6 +24,7 @@ from contimg_assets.pipeline.deliveries import (
     images_version,
     unusable_folders,
 )
+from contimg_assets.pipeline.delivery_copies import bring_deliveries, refused_deliveries
 from contimg_assets.pipeline.forced_photometry import Positions, recorded_forced
 from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of_epochs
 from contimg_assets.pipeline.products import recorded_products
@@ -53,13 +54,19 @@ class Project:
     def products(self) -> ProductsDatabase:
         return ProductsDatabase(self.config.products_url)
 
-    def deliveries(self) -> list[Delivery]:
-        """Epochs in the incoming folder, in time order."""
+    def deliveries(self, look_seconds: float | None = None) -> list[Delivery]:
+        """Epochs in the incoming folder, in time order; of a URL, after a look at what changed there.
+
+        Parameters
+        ----------
+        look_seconds : how long that look may take, see `bring_deliveries`
+        """
+        bring_deliveries(self.config, look_seconds)
         return find_deliveries(self.config.incoming)
 
     def unusable_folders(self) -> dict[str, str]:
         """What lies in the incoming folder and is no delivery, with the reason in words."""
-        return unusable_folders(self.config.incoming)
+        return unusable_folders(self.config.incoming) | refused_deliveries(self.config)
 
     def delivery_versions(self) -> DeliveryVersions:
         """Content versions of deliveries, remembered in the store."""
@@ -104,10 +111,10 @@ class Project:
             self.store.forget_failure(one.stage, one.epoch)
         return sorted({one.epoch for one in passing})
 
-    def world(self) -> World:
-        """Versions of everything that stages read, as they are now."""
+    def world(self, delivered: Sequence[Delivery] | None = None) -> World:
+        """Versions of everything that stages read, as they are now; ``delivered`` as in `epochs`."""
         versions = self.delivery_versions()
-        found = self.deliveries()
+        found = self.deliveries() if delivered is None else delivered
         deliveries = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
         versions.forget_except(delivery.folder for delivery in found)
         versions.save()
@@ -120,12 +127,12 @@ class Project:
             survey=survey_tables(self.config, store, self.products),
         )
 
-    def assess(self) -> pd.DataFrame:
+    def assess(self, delivered: Sequence[Delivery] | None = None) -> pd.DataFrame:
         """Every stage of every epoch and of the survey: fresh, stale, missing, failed or waiting, and why.
 
-        See `staleness.assess`.
+        See `staleness.assess`; ``delivered`` as in `epochs`.
         """
-        return assess(self.world())
+        return assess(self.world(delivered))
 
 
 def forget_deletions(world: World, epochs: Iterable[str]) -> None:

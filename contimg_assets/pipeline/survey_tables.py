@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from contimg_assets.catalogs.copies import current_stamp, stamp_of
+from contimg_assets.catalogs.copies import current_stamp
 from contimg_assets.catalogs.hats import is_hats, open_hats
 from contimg_assets.catalogs.store import TILES, ReferenceCatalog, build_catalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
+from contimg_assets.files.servers import stamp_of
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import SCALES, SurveyTable, epochs_in_time_order, require_made

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
+from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.files.urls import is_url
+from contimg_assets.files.stand_ins import is_stand_in
+from contimg_assets.files.urls import is_url, url_in
 
 MAX_BYTES = 2**31 - 2**20
 """Largest catalog, after decompression: Arrow counts the bytes of a text in 32 bits."""
@@ -69,6 +71,30 @@ def resolve_inside(name: str, folder: Path, roots: Sequence[Path], where: str) -
     if not stat.S_ISREG(mode):
         raise InputError(f"{where} names {name!r}, which is not a regular file; deliver a file")
     return target
+
+
+def where_it_is(file: Path, config: Config) -> Path | str:
+    """A delivered file itself; its URL where it only stands for one that is read at its server.
+
+    Parameters
+    ----------
+    file : as `resolve_inside` gives it
+
+    Raises
+    ------
+    InputError
+        If its name is none that a URL could hold.
+    """
+    beginning = config.paths.incoming_url
+    if beginning is None:
+        return file
+    copies = Path(os.path.realpath(config.incoming))
+    if not file.is_relative_to(copies) or not is_stand_in(file):
+        return file
+    url = url_in(beginning, file.relative_to(copies).as_posix())
+    if not is_allowed(url, [beginning]):
+        raise InputError(f"{url}: a name with '..' or '::' is not read at a server; give the file another one")
+    return url
 
 
 def is_allowed(url: str, beginnings: Sequence[str]) -> bool:

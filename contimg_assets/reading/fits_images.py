@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ from astropy.io import fits
 from astropy.wcs import WCS, WcsError
 
 from contimg_assets.errors import InputError
-from contimg_assets.files.urls import server_faults
+from contimg_assets.files.servers import open_server, trouble
+from contimg_assets.files.urls import server_faults, shown_url, without_secrets
 from contimg_assets.schemas.units import factor
 from contimg_assets.sky.arrays import Floats, Values
 from contimg_assets.sky.sphere import offsets_arcsec, separation_arcsec
@@ -54,7 +55,7 @@ _LEAST_BEAM_PIX, _LEAST_BEAMS_ACROSS = 1.2, 3.0
 _OFF_CENTER, _OFF_BEAM = 0.5, 1.1
 _KEYS_OF_SCALED = ("BSCALE", "BZERO", "BLANK")
 # Of a remote file, blocks of so many bytes are fetched and the last ones kept: rows of a part are near each other.
-_REMOTE = {"block_size": 1 << 18, "cache_type": "blockcache"}
+_REMOTE: Mapping[str, Any] = {"block_size": 1 << 18, "cache_type": "blockcache"}
 
 
 @dataclass(frozen=True)
@@ -371,19 +372,34 @@ def open_map(path: Path | str) -> Iterator[SkyMap]:
 
 
 @contextmanager
+def open_stream(url: str) -> Iterator[BinaryIO]:
+    """Open a file at a URL; of its content nothing is fetched before somebody reads it.
+
+    Raises
+    ------
+    InputError
+        If it is not there or cannot be reached, or a package for such URLs is missing.
+    """
+    system, name = open_server(url)
+    try:
+        stream = system.open(name, "rb", **_REMOTE)
+    except remote_faults() as error:
+        raise trouble(url, error) from error
+    with stream:
+        yield stream
+
+
+@contextmanager
 def _opened_remote(url: str) -> Iterator[fits.HDUList]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            hdus = fits.open(url, use_fsspec=True, fsspec_kwargs=_REMOTE, lazy_load_hdus=True)
-        except ImportError as error:
-            raise InputError(
-                f"{url}: {error}; pip install 'contimg-assets[remote]' has what http and https need"
-            ) from error
-        except remote_faults() as error:
-            raise _damaged(url, error) from error
-    with hdus:
-        yield hdus
+    with open_stream(url) as stream:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                hdus = fits.open(stream, lazy_load_hdus=True)
+            except remote_faults() as error:
+                raise _damaged(url, error) from error
+        with hdus:
+            yield hdus
 
 
 @contextmanager
@@ -411,13 +427,15 @@ def _read(path: Path | str, hdus: fits.HDUList, what: Callable[[fits.PrimaryHDU]
             if hdu is None:
                 raise InputError(f"{path}: this FITS file has no image; name the image in images.csv")
             return what(hdu)
-        except FAULTS as error:
+        except remote_faults() as error:
             raise _damaged(path, error) from error
 
 
 def _damaged(path: Path | str, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else repr(error)
-    return InputError(f"{path}: this FITS image cannot be read ({reason}); deliver it again")
+    return InputError(
+        f"{shown_url(path)}: this FITS image cannot be read ({without_secrets(reason)}); deliver it again"
+    )
 
 
 def _sky_image(path: Path, hdu: fits.PrimaryHDU, hdus: fits.HDUList, stated: Mapping[str, float]) -> SkyImage:

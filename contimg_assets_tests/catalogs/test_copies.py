@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from contimg_assets.catalogs.copies import bring_here, stamp_of
+from contimg_assets.catalogs.copies import bring_here
 from contimg_assets.catalogs.manage import add_catalog, list_catalogs
 from contimg_assets.catalogs.store import catalog_file, write_catalog
 from contimg_assets.config import FILE_NAME, CatalogConfig, Config, load_config
 from contimg_assets.errors import InputError
+from contimg_assets.files.servers import stamp_of
 from contimg_assets.pipeline.survey_tables import (
     catalog_versions,
     made_catalogs,
@@ -24,6 +25,7 @@ from contimg_assets.pipeline.survey_tables import (
     missing_catalog,
     reference_tables,
 )
+from contimg_assets_tests.object_store import serving
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -199,21 +201,8 @@ def test_copies_of_one_name_lie_apart_and_within_the_project() -> None:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket of an S3 server on loopback."""
-    pytest.importorskip("s3fs", reason="pip install 'contimg-assets[remote]'")
-    moto = pytest.importorskip("moto.server", reason="moto is in the extra `test`")
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patched.setenv(name, "testing")
-        patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        import s3fs
-
-        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("sky")
-        yield "s3://sky"
-    running.stop()
+    with serving("sky") as (bucket, _):
+        yield bucket.url
 
 
 def test_an_object_of_s3_is_read_as_the_same_file_here(bucket: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.config import Automation
+from contimg_assets.errors import InputError
 from contimg_assets.figures.summaries import plot_constant_fluxes
 from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.orchestration.assets.products import FORCED_KEY
@@ -40,7 +41,11 @@ def build_checks(automation: Automation, open_project: OpenProject) -> list[dg.A
     ) -> dg.AssetChecksDefinition:
         @dg.asset_check(asset=asset, name=name, description=description, automation_condition=hourly)
         def standing_check() -> dg.AssetCheckResult:
-            return judge(open_project())
+            try:
+                return judge(open_project())
+            except InputError as error:
+                # Deliveries that cannot be looked at, such as those of a silent server, are told of and fail no run.
+                return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
 
         return standing_check
 

@@ -32,6 +32,9 @@ _BUCKETS = 256
 # The reconciler's cursor names the epochs that it found wanting; more than this many wait for the next time.
 _MAX_EPOCHS = 2000
 
+# Dagster gives a sensor a minute; a look at a server of deliveries goes on at the next tick [s].
+_LOOK_S = 25.0
+
 Look = Callable[[dg.SensorEvaluationContext], dg.SensorResult | dg.SkipReason]
 
 
@@ -71,7 +74,7 @@ def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -
     @_errors_are_said
     def deliveries(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         project = open_project()
-        found = project.deliveries()
+        found = project.deliveries(_LOOK_S)
         versions = project.delivery_versions()
         looked_at = {one.epoch: versions.version_when_quiet(one.folder, automation.settle_seconds) for one in found}
         current = {epoch: version for epoch, version in looked_at.items() if version is not None}
@@ -127,7 +130,8 @@ def build_reconciler_sensor(automation: Automation, open_project: OpenProject) -
         if (waiting := told_of_waiting(context.instance)) is not None:
             context.log.warning(waiting)
         project = open_project()
-        in_order, assessment = project.epochs(), project.assess()
+        found = project.deliveries(_LOOK_S)
+        in_order, assessment = project.epochs(found), project.assess(found)
         # What appeared just now is left to the events; what was there at the last look already, they have missed.
         work = work_to_do(of_epochs(assessment))
         findings = {
@@ -173,7 +177,7 @@ def build_vanished_sensor(automation: Automation, open_project: OpenProject) -> 
     @_errors_are_said
     def vanished_epochs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         project = open_project()
-        delivered = {one.epoch for one in project.deliveries()}
+        delivered = {one.epoch for one in project.deliveries(_LOOK_S)}
         known: Mapping[str, float] = json.loads(context.cursor) if context.cursor else {}
         now = time.time()
         gone = {epoch: known.get(epoch, now) for epoch in project.vanished_epochs()}

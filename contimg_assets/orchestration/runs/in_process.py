@@ -203,7 +203,7 @@ def delete_epoch(project: Project, instance: dg.DagsterInstance, epoch: str, on_
     """
     if epoch in {delivery.epoch for delivery in project.deliveries()}:
         raise StoreError(
-            f"epoch {epoch!r} is still in {project.config.incoming}; move its folder away first, or it comes back"
+            f"epoch {epoch!r} is still in {project.config.incoming_shown}; move its folder away first, or it comes back"
         )
     if epoch not in project.epochs_in_store() and epoch not in recorded_products(project.products):
         raise StoreError(f"there is no epoch {epoch!r}; `contimg status` lists them")
