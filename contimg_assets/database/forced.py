@@ -24,6 +24,7 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.queries import images_with_corrections
 from contimg_assets.database.writing.epochs import delete_forced
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images
@@ -31,12 +32,10 @@ from contimg_assets.identity.ids import from_hex, mix
 from contimg_assets.photometry.constants import drawn
 from contimg_assets.photometry.monitored import monitored_at
 from contimg_assets.schemas.association import of_one_source
-from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.sky.sphere import limit_of, tree_of, unit_vectors
 from contimg_assets.variability.new_sources import covering
 
 _FLUXES, _EPOCHS = "forced_fluxes", "forced_epochs"
-_OF_IMAGE = ("image", "band", "mjd", "path", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
 _ERRORS = ("err_ew_arcsec", "err_ns_arcsec")
 _PLACE = ["image", "position", "monitored", "ra_deg", "dec_deg"]
 
@@ -47,7 +46,8 @@ class EpochPositions:
 
     Attributes
     ----------
-    images : image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of CORRECTIONS
+    images : epoch, image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of
+        CORRECTIONS
     places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES; err_ew_arcsec,
         err_ns_arcsec: errors of the place, 0 of monitored positions
     detections : image, ra_deg, dec_deg, snr, measurement_id: detections of each image as measured, duplicates among
@@ -175,11 +175,8 @@ def place_errors(connection: Connection, sources: npt.NDArray[np.object_]) -> pd
 
 
 def _images(connection: Connection, epoch: str) -> pd.DataFrame:
-    image, correction = TABLES["images"].c, TABLES["corrections"].c
-    columns = [correction[name] for name in CORRECTIONS.names if name not in _OF_IMAGE]
-    same = sa.and_(correction.epoch == image.epoch, correction.image == image.image)
-    query = sa.select(*(image[name] for name in _OF_IMAGE), *columns).join(TABLES["corrections"], same)
-    return bulk.fetch(connection, query.where(image.epoch == epoch).order_by(image.image))
+    image = TABLES["images"].c
+    return bulk.fetch(connection, images_with_corrections().where(image.epoch == epoch).order_by(image.image))
 
 
 def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
