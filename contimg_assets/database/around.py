@@ -79,7 +79,8 @@ def surroundings(
         circles = read_images(connection).merge(images[[*_KEY]], on=_KEY)
         covered = on_covering_images(places, circles, StoredCoverage(connection, circles))
         of_image = sa.select(m.epoch, m.image, m.ra_deg, m.dec_deg, m.measurement_id, m.duplicate_of)
-        of_image = of_image.where(m.epoch.in_(epochs), sa.not_(m.forced), near(m.healpix, ra, dec, radius_arcsec))
+        of_epochs = m.epoch.in_(bulk.set_of_ids(connection, epochs))
+        of_image = of_image.where(of_epochs, sa.not_(m.forced), near(m.healpix, ra, dec, radius_arcsec))
         detections = bulk.fetch(connection, of_image.order_by(m.epoch, m.image, m.measurement_id))
     own = seen.loc[seen["source_id"] == source["id"], "measurement_id"]
     is_own = detections["measurement_id"].isin(own) | detections["duplicate_of"].isin(own)
