@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,7 +57,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "forking": {"association": {"method": "advanced", "radius_arcsec": 60.0}},
     "scales between epochs": {"corrections": {"apply_flux": "epochs", "min_snr": 8.0}},
 }
-# The last one is of two bands, each with V, in which sources of its own are made.
+# The last one is of two bands, each with V, in which sources of its own are made, and with images of half the beam.
 MIXED = "forking, mixed"
 CONFIGURATIONS[MIXED] = CONFIGURATIONS["forking"] | {"stokes": {"sources": ["V"]}}
 SKIES = {MIXED: TINY.model_copy(update={"other_bands_mhz": (2150.0,), "stokes": ("V",), "n_only_polarized": 1})}
@@ -85,6 +86,9 @@ class Sky:
 
     def _make(self, whole: Path) -> None:
         simulate_survey(self.folder / "survey", self.parameters)
+        if self.parameters is SKIES[MIXED]:
+            for number, manifest in enumerate(sorted(whole.glob("*/images.csv"))):
+                _add_finer_images(manifest, number)
         for number, epoch in enumerate(sorted(folder.name for folder in whole.iterdir())):
             shutil.copytree(whole / epoch, self.content(number, WHOLE))
             shutil.copytree(whole / epoch, self.content(number, IN_PART))
@@ -139,6 +143,20 @@ class Sky:
         self.from_scratch(state)
         shutil.copytree(self.known[state].folder, folder)
         return TestProject(folder, self.folder / "survey")
+
+
+def _add_finer_images(manifest: Path, seed: int) -> None:
+    """Beside each image in I another one of half the beam, which shows most of the same sources a little elsewhere."""
+    rng = np.random.default_rng(seed)
+    images = pd.read_csv(manifest)
+    fine = images[images["stokes"] == "I"]
+    fine = fine.assign(image=fine["image"] + "_fine", catalogue="fine_" + fine["catalogue"])
+    for name in fine["catalogue"]:
+        rows = pd.read_csv(manifest.parent / name.removeprefix("fine_")).sample(frac=0.85, random_state=seed)
+        rows["dec_deg"] += rng.normal(0.0, 1.0, len(rows)) / 3600.0
+        rows.sort_index().to_csv(manifest.parent / name, index=False)
+    fine = fine.assign(**{name: fine[name] / 2.0 for name in ("bmaj_arcsec", "bmin_arcsec")})
+    pd.concat([images, fine]).to_csv(manifest, index=False)
 
 
 @contextmanager

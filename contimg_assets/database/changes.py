@@ -12,7 +12,7 @@ from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.errors import StoreError
-from contimg_assets.ingest.bands import mhz_of_names
+from contimg_assets.ingest.bands import mhz_of_name
 from contimg_assets.schemas.variability import FLUX_KINDS
 from contimg_assets.variability.changes import deviations
 from contimg_assets.variability.error_model import ErrorModel
@@ -77,7 +77,7 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
     flux, err, scale = (found[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy", "flux_scale_err"))
     total = np.empty_like(err)
     for band, rows in found.groupby("band").indices.items():
-        terms = model.of_band(int(mhz_of_names([str(band)])[0])).terms[kind]
+        terms = model.of_band(mhz_of_name(str(band))).terms[kind]
         total[rows] = total_error(flux[rows], err[rows], scale[rows], terms)
     found["flux_err_mjy"] = total
     ratio, sigma = deviations(flux, found["flux_err_mjy"], found["mean"], found["mean_err"])

@@ -24,6 +24,7 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.queries import images_with_corrections
 from contimg_assets.database.writing.epochs import delete_forced
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images
@@ -31,12 +32,10 @@ from contimg_assets.identity.ids import from_hex, mix
 from contimg_assets.photometry.constants import drawn
 from contimg_assets.photometry.monitored import monitored_at
 from contimg_assets.schemas.association import of_one_source
-from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.sky.sphere import limit_of, tree_of, unit_vectors
 from contimg_assets.variability.new_sources import covering
 
 _FLUXES, _EPOCHS = "forced_fluxes", "forced_epochs"
-_OF_IMAGE = ("image", "band", "mjd", "path", "ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
 _ERRORS = ("err_ew_arcsec", "err_ns_arcsec")
 _PLACE = ["image", "position", "monitored", "ra_deg", "dec_deg"]
 
@@ -47,7 +46,8 @@ class EpochPositions:
 
     Attributes
     ----------
-    images : image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of CORRECTIONS
+    images : epoch, image, band, mjd, path, center and radius [deg], beam [arcsec, deg], and the other columns of
+        CORRECTIONS
     places : image, position, monitored, ra_deg, dec_deg: the first columns of FORCED_FLUXES; err_ew_arcsec,
         err_ns_arcsec: errors of the place, 0 of monitored positions
     detections : image, ra_deg, dec_deg, snr, measurement_id: detections of each image as measured, duplicates among
@@ -122,13 +122,13 @@ class SurveyPositions:
             circles = circles[circles["epoch"] == epoch].reset_index(drop=True)
             seen = _seen(connection, epoch)
             found = self.sources.rename(columns={"id": "position"}).assign(monitored=False)
-            places = _covered(connection, found, circles)
+            places = on_covering_images(found, circles, StoredCoverage(connection, circles))
             places = places[~_pairs(places, "position").isin(_pairs(seen, "source_id"))]
-            places = places.join(_place_errors(connection, places["position"].unique()), on="position")
+            places = places.join(place_errors(connection, places["position"].unique()), on="position")
             parts = [places, *self._monitored_places(connection, circles)]
             detections = _detections(connection, epoch)
             constants = drawn(_single(connection, epoch)).merge(found, left_on="source_id", right_on="position")
-            constants = constants.join(_place_errors(connection, constants["position"].unique()), on="position")
+            constants = constants.join(place_errors(connection, constants["position"].unique()), on="position")
         together = pd.concat([part[[*_PLACE, *_ERRORS]] for part in parts], ignore_index=True)
         together = together.sort_values(["image", "monitored", "position"])
         return EpochPositions(images, together, detections, constants[[*_PLACE, *_ERRORS, "measurement_id"]])
@@ -142,23 +142,24 @@ class SurveyPositions:
             ra, dec = monitored_at(self._monitored, float(here["mjd"].iloc[0]))
             names = {"position": self._monitored["name"].to_numpy(dtype=object), "monitored": True}
             given = dict.fromkeys(_ERRORS, 0.0)
-            yield _covered(connection, pd.DataFrame({**names, "ra_deg": ra, "dec_deg": dec, **given}), here)
+            places = pd.DataFrame({**names, "ra_deg": ra, "dec_deg": dec, **given})
+            yield on_covering_images(places, here, StoredCoverage(connection, here))
 
 
 def _pairs(table: pd.DataFrame, of: str) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[[of, "band"]])
 
 
-def _covered(connection: Connection, places: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """A row for each image that covers a place: the columns of the places, image and band."""
+def on_covering_images(places: pd.DataFrame, images: pd.DataFrame, coverage: StoredCoverage) -> pd.DataFrame:
+    """A row for each image that covers a place: the columns of the places, epoch, image and band."""
     ra, dec = (places[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg"))
-    pairs = [(i, j) for i, j, _ in covering(ra, dec, images, StoredCoverage(connection, images))]
+    pairs = [(i, j) for i, j, _ in covering(ra, dec, images, coverage)]
     i, j = (np.concatenate([np.empty(0, np.intp), *(pair[k] for pair in pairs)]) for k in (0, 1))
-    of_image = images[["image", "band"]].iloc[j].reset_index(drop=True)
+    of_image = images[["epoch", "image", "band"]].iloc[j].reset_index(drop=True)
     return pd.concat([places.iloc[i].reset_index(drop=True), of_image], axis=1)
 
 
-def _place_errors(connection: Connection, sources: npt.NDArray[np.object_]) -> pd.DataFrame:
+def place_errors(connection: Connection, sources: npt.NDArray[np.object_]) -> pd.DataFrame:
     """Errors of the first detections of sources, by source; the image's own offset is in them."""
     s, a, m = (TABLES[name].c for name in ("sources", "associations", "measurements"))
     query = (
@@ -174,20 +175,17 @@ def _place_errors(connection: Connection, sources: npt.NDArray[np.object_]) -> p
 
 
 def _images(connection: Connection, epoch: str) -> pd.DataFrame:
-    image, correction = TABLES["images"].c, TABLES["corrections"].c
-    columns = [correction[name] for name in CORRECTIONS.names if name not in _OF_IMAGE]
-    same = sa.and_(correction.epoch == image.epoch, correction.image == image.image)
-    query = sa.select(*(image[name] for name in _OF_IMAGE), *columns).join(TABLES["corrections"], same)
-    return bulk.fetch(connection, query.where(image.epoch == epoch).order_by(image.image))
+    image = TABLES["images"].c
+    return bulk.fetch(connection, images_with_corrections().where(image.epoch == epoch).order_by(image.image))
 
 
 def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
     """source_id and band of the sources that an epoch detects."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    return bulk.fetch(connection, _of_sources(a.source_id, m.band).where(a.epoch == epoch).distinct())
+    return bulk.fetch(connection, of_sources(a.source_id, m.band).where(a.epoch == epoch).distinct())
 
 
-def _of_sources(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def of_sources(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """Columns of detections and of the associations that give them to sources."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
     same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
@@ -204,7 +202,7 @@ def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
 def _single(connection: Connection, epoch: str) -> pd.DataFrame:
     """Detections that stand alone, each with its source, the only one of that in the epoch and band."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    query = _of_sources(m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
+    query = of_sources(m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
     rows = bulk.fetch(connection, query.where(a.epoch == epoch, m.duplicate_of.is_(None), sa.not_(m.has_siblings)))
     alone = rows.drop(columns="copied").merge(of_one_source(rows), on=["source_id", "measurement_id"])
     return alone.drop_duplicates(["source_id", "band"], keep=False)
@@ -265,7 +263,7 @@ def _other_points(connection: Connection, epoch: str, sources: npt.NDArray[np.ob
     columns = (a.source_id, m.band, m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_scale_err)
     of_others = a.source_id.in_(bulk.set_of_ids(connection, sources)), a.epoch != epoch
     good = m.trusted, m.duplicate_of.is_(None), m.flux_peak_corr_mjy_beam.is_not(None)
-    return bulk.fetch(connection, _of_sources(*columns).where(*of_others, *good))
+    return bulk.fetch(connection, of_sources(*columns).where(*of_others, *good))
 
 
 def written_forced(database: ProductsDatabase) -> dict[str, tuple[str, str]]:

@@ -20,7 +20,7 @@ from contimg_assets.database.blocks import EpochPoints, light_curves
 from contimg_assets.database.light_curves import passes, stored_epochs
 from contimg_assets.database.models import TABLES, is_evidence, view_of
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
-from contimg_assets.ingest.bands import band_names, mhz_of_names
+from contimg_assets.ingest.bands import band_names, mhz_of_name
 from contimg_assets.schemas.error_model import BAND_ERROR_MODEL
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.variability import VARIABILITY
@@ -91,7 +91,7 @@ def _with_forced(here: EpochPoints, forced: pd.DataFrame | None) -> EpochPoints:
 def _columns(forced: pd.DataFrame, own: Mapping[str, Any]) -> dict[str, Any]:
     n = len(forced)
     code, bands = pd.factorize(forced["band"])
-    band_mhz = np.array([mhz_of_names([name])[0] for name in bands], dtype=np.int64)
+    band_mhz = np.array([mhz_of_name(name) for name in bands], dtype=np.int64)
     source = from_hex(forced["position"].to_numpy(dtype=object))
     flux, err = (forced[f"flux_peak_{name}corr_mjy_beam"].to_numpy(dtype=float) for name in ("", "err_"))
     vectors = unit_vectors(forced["ra_deg"], forced["dec_deg"])

@@ -47,7 +47,7 @@ _ABOVE_THRESHOLD = 1.645
 _THRESHOLD = 5.0
 _HALF_THE_SKY_ARCSEC = 180.0 * 3600.0
 _OF_IMAGE = (
-    *("epoch", "image", "mjd", "path", "ra_deg", "dec_deg", "radius_deg"),
+    *("epoch", "image", "band", "mjd", "path", "ra_deg", "dec_deg", "radius_deg"),
     *("bmaj_arcsec", "bmin_arcsec", "bpa_deg"),
 )
 _OF_POINT = ("epoch", "image", "flux_peak_corr_mjy_beam", "flux_peak_err_corr_mjy_beam")
@@ -549,8 +549,8 @@ class Queries:
         Returns
         -------
         pandas.DataFrame
-            In time order: epoch, image, mjd [d], path (missing where the manifest names no FITS image); center and
-            radius [deg] and beam [arcsec, deg] of the image; flux_peak_corr_mjy_beam and its error, of the source
+            In time order: epoch, image, band, mjd [d], path (missing where the manifest names no FITS image); center
+            and radius [deg] and beam [arcsec, deg] of the image; flux_peak_corr_mjy_beam and its error, of the source
             [mJy/beam], missing where it was not detected; and the other columns of CORRECTIONS.
 
         Raises
@@ -559,11 +559,8 @@ class Queries:
             If there is no such source.
         """
         source = self.source(source_id)
-        image, correction = TABLES["images"], TABLES["corrections"]
-        columns = [correction.c[name] for name in CORRECTIONS.names if name not in _OF_IMAGE]
-        same = sa.and_(correction.c.epoch == image.c.epoch, correction.c.image == image.c.image)
-        query = sa.select(*(image.c[name] for name in _OF_IMAGE), *columns).join(correction, same)
-        images = self._rows(query.order_by(image.c.mjd, image.c.epoch, image.c.image))
+        image = TABLES["images"].c
+        images = self._rows(images_with_corrections().order_by(image.mjd, image.epoch, image.image))
         apart = separation_arcsec(images["ra_deg"], images["dec_deg"], source["ra_deg"], source["dec_deg"])
         covering = images[apart <= images["radius_deg"] * 3600.0]
         points = self.light_curve(source["id"], limits=False)
@@ -918,6 +915,14 @@ def _present(connection: Connection, source_id: str) -> str:
     if row.source_id is None:
         raise StoreError(f"source {source_id!r} is no more, and none of its measurements are left")
     return str(row.source_id)
+
+
+def images_with_corrections() -> sa.Select[Any]:
+    """Images that have corrections: what manifest and header say of each, and the other columns of CORRECTIONS."""
+    image, correction = TABLES["images"].c, TABLES["corrections"].c
+    columns = [correction[name] for name in CORRECTIONS.names if name not in _OF_IMAGE]
+    same = sa.and_(correction.epoch == image.epoch, correction.image == image.image)
+    return sa.select(*(image[name] for name in _OF_IMAGE), *columns).join(TABLES["corrections"], same)
 
 
 def near(column: sa.Column[int], ra_deg: float, dec_deg: float, radius_arcsec: float) -> sa.ColumnElement[bool]:

@@ -109,7 +109,12 @@ def mhz_of_names(names: Iterable[str]) -> Integers:
     >>> mhz_of_names(["1355MHz", "891MHz", "1355MHz"]).tolist()
     [891, 1355]
     """
-    return np.array(sorted({int(name.removesuffix("MHz")) for name in names}), dtype=np.int64)
+    return np.array(sorted({mhz_of_name(name) for name in names}), dtype=np.int64)
+
+
+def mhz_of_name(name: str) -> int:
+    """The middle of the band of one name, as `band_names` gives it [MHz]."""
+    return int(name.removesuffix("MHz"))
 
 
 def by_band(

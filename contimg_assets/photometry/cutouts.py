@@ -11,7 +11,8 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D
 
 from contimg_assets.errors import InputError
-from contimg_assets.photometry.images import NO_MAPS, Maps, around, measure_positions, part_noise
+from contimg_assets.photometry.forced import ImageNoise
+from contimg_assets.photometry.images import NO_MAPS, Maps, around, measure_positions, measure_remote, part_noise
 from contimg_assets.reading.fits_images import RemoteImage, SkyImage
 from contimg_assets.sky.arrays import Floats
 
@@ -116,6 +117,7 @@ def cutout_of(
     size_arcsec: float,
     others: pd.DataFrame | None = None,
     maps: Maps = NO_MAPS,
+    noise: ImageNoise | None = None,
 ) -> Cutout:
     """A square piece of an image around a position, with the forced flux there.
 
@@ -130,7 +132,10 @@ def cutout_of(
     others : DataFrame, optional
         Other sources, ``ra_deg`` and ``dec_deg`` in the image's frame, that are fitted along where they are near [deg].
     maps : tuple of two, optional
-        Of rms and of background, each a file or a URL; what is not given is measured in the piece.
+        Of rms and of background, each a file or a URL; what is not given is measured around.
+    noise : ImageNoise, optional
+        Of the whole image, where it is known; else it is measured in 60 beams around. Noise of an image at a URL is
+        measured there in any case, in the pieces that `contimg_assets.photometry.images.measure_remote` has.
 
     Raises
     ------
@@ -160,12 +165,22 @@ def cutout_of(
             f"a cutout of {size_arcsec:g} arcsec has {side} pixels of {image.name}; ask for "
             f"{3 * pixel:.3g} to {_MOST_PIXELS * pixel:.6g} arcsec"
         )
-    rows, columns = _around(image, ra_deg, dec_deg, max(side, round(_NOISE_BEAMS * image.bmaj_arcsec / pixel)))
-    piece = image.part(rows, columns)
     place = pd.DataFrame({"ra_deg": [ra_deg], "dec_deg": [dec_deg]})
-    noise = part_noise(image, rows, columns, piece, maps)
-    flux = measure_positions(piece, place, place[:0] if others is None else others, noise).iloc[0]
-    return Cutout(_square(piece, ra_deg, dec_deg, side), ra_deg, dec_deg, flux)
+    beside = place[:0] if others is None else others
+    wide = (
+        side
+        if isinstance(image, RemoteImage) or noise is not None
+        else max(side, round(_NOISE_BEAMS * image.bmaj_arcsec / pixel))
+    )
+    rows, columns = _around(image, ra_deg, dec_deg, wide)
+    piece = image.part(rows, columns)
+    if isinstance(image, RemoteImage):
+        found = measure_remote(image, place, beside, maps)
+    elif noise is not None:
+        found = measure_positions(image, place, beside, noise)
+    else:
+        found = measure_positions(piece, place, beside, part_noise(image, rows, columns, piece, maps))
+    return Cutout(_square(piece, ra_deg, dec_deg, side), ra_deg, dec_deg, found.iloc[0])
 
 
 def _around(image: SkyImage | RemoteImage, ra_deg: float, dec_deg: float, side: int) -> tuple[slice, slice]:

@@ -18,7 +18,7 @@ from contimg_assets.files.urls import is_url
 from contimg_assets.photometry.beam import PixelBeam
 from contimg_assets.photometry.forced import ImageNoise, forced_fluxes, noise_of, stamp_reach
 from contimg_assets.photometry.noise import NoiseCorrelation, NoiseMap, box_medians, box_of, measure_noise
-from contimg_assets.reading.fits_images import RemoteImage, SkyImage, SkyMap, open_delivered, open_map
+from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage, SkyMap, open_delivered, open_map
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 
 _IN_MJY = {"flux": "flux_peak_mjy_beam", "flux_err": "flux_peak_err_mjy_beam"}
@@ -241,7 +241,7 @@ def part_noise(
     return noise_of(part.pixels, pixel_beam(part), level)
 
 
-def pixel_beam(image: SkyImage) -> PixelBeam:
+def pixel_beam(image: ImageFrame) -> PixelBeam:
     """The restoring beam on the image's pixels."""
     return PixelBeam.of_sky(image.bmaj_arcsec, image.bmin_arcsec, image.bpa_deg, image.pixel_matrix_arcsec)
 

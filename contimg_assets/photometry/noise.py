@@ -14,6 +14,7 @@ import scipy
 import sep
 
 from contimg_assets.photometry.beam import PixelBeam
+from contimg_assets.photometry.noise_mesh import beyond, filled, smoothed, smoothed_levels
 from contimg_assets.sky.arrays import Flags, Floats, Values
 
 # Boxes have this many beams on a side: 200 independent values and more, none of which need be free of sources.
@@ -46,10 +47,14 @@ class NoiseMap:
     background: Floats
 
     def at(self, x_pix: Floats, y_pix: Floats) -> tuple[Floats, Floats]:
-        """(rms, background) at pixels, bilinear between the middles of the boxes; arrays shaped like ``x_pix``."""
+        """(rms, background) at pixels, bilinear between the middles of the boxes; arrays shaped like ``x_pix``.
+
+        Beyond the last middles the rms goes on as it rises or falls there, the background flat.
+        """
         places = np.stack([y_pix, x_pix]) / self.box_pix - 0.5 * (1.0 - 1.0 / self.box_pix)
         rms, background = (
-            scipy.ndimage.map_coordinates(mesh, places, order=1, mode="nearest") for mesh in (self.rms, self.background)
+            scipy.ndimage.map_coordinates(mesh, at, order=1, mode="nearest")
+            for mesh, at in ((beyond(self.rms), places + 1.0), (self.background, places))
         )
         return rms, background
 
@@ -112,44 +117,33 @@ def measure_noise(image: Values, beam: PixelBeam) -> NoiseMap:
     Returns
     -------
     NoiseMap
-        Medians of 3 x 3 boxes, in the unit of the image.
+        Medians of 3 x 3 boxes, in the unit of the image; see `noise_mesh` for the edges.
     """
     height, width = image.shape
     box = min(box_of(beam), height, width)
     tops = range(0, height, box)
     n = (len(tops), -(-width // box))
-    rms, background = np.full(n, np.nan), np.full(n, np.nan)
+    rms, background, dy, dx = np.full((4, *n), np.nan)
     for row, top in enumerate(tops):
         strip = np.ascontiguousarray(image[top : top + box], np.float32)
-        rms[row], background[row] = _of_strip(strip, box)
-    return NoiseMap(box, _smoothed(rms), _smoothed(background))
+        good = np.isfinite(strip)
+        share, dy[row], dx[row] = filled(good, box)
+        rms[row], background[row] = _of_strip(strip, good, share, box)
+    return NoiseMap(box, smoothed_levels(rms, dy, dx), smoothed(background))
 
 
-def _of_strip(strip: Values, box: int) -> tuple[Floats, Floats]:
-    """(rms, background) of each box of a strip that is one box high."""
+def _of_strip(strip: Values, good: Flags, share: Floats, box: int) -> tuple[Floats, Floats]:
+    """(rms, background) of each box of a strip that is one box high; of the pixels of each, a share is good."""
     height, width = strip.shape
-    bad = ~np.isfinite(strip)
-    edges = np.arange(0, width, box)
-    filled = 1.0 - np.add.reduceat(bad.sum(axis=0), edges) / (height * np.diff(edges, append=width))
-    if not (filled >= _LEAST_FILLED).any():
-        return np.full(len(edges), np.nan), np.full(len(edges), np.nan)
-    found = sep.Background(strip, mask=bad, bw=box, bh=height, fw=1, fh=1)
+    enough = share >= _LEAST_FILLED
+    if not enough.any():
+        return np.full(len(share), np.nan), np.full(len(share), np.nan)
+    found = sep.Background(strip, mask=~good, bw=box, bh=height, fw=1, fh=1)
     # At the middle of a box the map is the value of the box.
-    middles = np.minimum(edges + box // 2, width - 1)
+    middles = np.minimum(np.arange(0, width, box) + box // 2, width - 1)
     values = (np.asarray(one[height // 2, middles], np.float64) for one in (found.rms(), found.back()))
-    rms, background = (np.where(filled >= _LEAST_FILLED, value, np.nan) for value in values)
+    rms, background = (np.where(enough, value, np.nan) for value in values)
     return rms, background
-
-
-def _smoothed(mesh: Floats) -> Floats:
-    """Medians of 3 x 3 boxes; boxes without a value have that of the nearest one."""
-    empty = np.isnan(mesh)
-    if empty.all():
-        return mesh
-    if empty.any():
-        nearest = scipy.ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-        mesh = mesh[tuple(nearest)]
-    return np.asarray(scipy.ndimage.median_filter(mesh, 3, mode="nearest"), np.float64)
 
 
 def box_medians(plane: Values, box_pix: int, *, positive: bool = False) -> Floats:
@@ -166,15 +160,17 @@ def box_medians(plane: Values, box_pix: int, *, positive: bool = False) -> Float
     """
     height, width = plane.shape
     columns = -(-width // box_pix)
-    mesh = np.full((-(-height // box_pix), columns), np.nan)
+    mesh, dy, dx = np.full((3, -(-height // box_pix), columns), np.nan)
     for row in range(len(mesh)):
         strip = np.asarray(plane[row * box_pix : (row + 1) * box_pix], np.float64)
-        strip = np.where(np.isfinite(strip) & ((strip > 0) | (not positive)), strip, np.nan)
+        known = np.isfinite(strip) & ((strip > 0) | (not positive))
+        _, dy[row], dx[row] = filled(known, box_pix)
+        strip = np.where(known, strip, np.nan)
         strip = np.pad(strip, ((0, 0), (0, columns * box_pix - width)), constant_values=np.nan)
         boxes = strip.reshape(len(strip), columns, box_pix).swapaxes(0, 1).reshape(columns, -1)
         some = ~np.isnan(boxes).all(axis=1)
         mesh[row, some] = np.nanmedian(boxes[some], axis=1)
-    return _smoothed(mesh)
+    return smoothed_levels(mesh, dy, dx) if positive else smoothed(mesh)
 
 
 def measure_correlation(

@@ -28,7 +28,7 @@ from contimg_assets.photometry.empty_places import empty_pull
 from contimg_assets.photometry.forced import EDGE, OUTSIDE, ImageNoise
 from contimg_assets.photometry.monitored import read_monitored
 from contimg_assets.photometry.noise_tables import noise_of_table, noise_table
-from contimg_assets.photometry.off_place import mean_response
+from contimg_assets.photometry.off_place import peaks_of
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.chain import Work
@@ -42,7 +42,7 @@ from contimg_assets.schemas.tables import stand_among
 
 if TYPE_CHECKING:
     from contimg_assets.photometry.images import Maps
-    from contimg_assets.reading.fits_images import ImageFrame, RemoteImage, SkyImage
+    from contimg_assets.reading.fits_images import RemoteImage, SkyImage
 
 IMAGES_USABLE, FITS_SUCCEED, NOISE_HOLDS = "images_usable", "fits_succeed", "noise_holds"
 # Positions that are not on the image are no failed fits; of the others at most so many may fail.
@@ -54,7 +54,6 @@ _PULLS = (0.9, 1.1)
 _REACH_BEAMS = 2.6
 _STATED = ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec", "bpa_deg")
 _KEY, _PLACE = ["position", "monitored"], ["ra_deg", "dec_deg"]
-_FLUXES = ("flux_peak_mjy_beam", "flux_peak_err_mjy_beam")
 _MEASURED = [name for name in FORCED_FLUXES.names if name not in ("image", "near_bright", *_KEY, *_PLACE)]
 _NO_MONITORED = pd.DataFrame({"name": pd.Series(dtype=object), "ra_deg": np.empty(0), "dec_deg": np.empty(0)})
 
@@ -147,7 +146,7 @@ class Forced:
                 on = _Opened.of(opened, image, maps, stored.noise_of(name, state))
                 noise, seen, constants = on.noise, _of_image(wanted.detections, name), _of_image(wanted.constants, name)
                 fluxes = _measure(on, places, seen, stored.fluxes_of(name))
-                checked = _measure_constants(on, constants, seen)
+                checked = _measure_constants(on, constants, seen, places)
                 beside = combine_versions(state, version_of_value(seen[_PLACE].to_numpy().tolist()))
                 pull = stored.pull_of(name, beside)
                 if pull is None:
@@ -216,8 +215,7 @@ class _Opened:
         else:
             assert self.noise is not None
             found = measure_positions(self.frame, at, beside, self.noise, sums=sums)
-        response = _mean_response(self.frame, places, self.image)
-        found = found.assign(**{name: found[name] / response for name in _FLUXES})
+        found = peaks_of(found, places, self.frame.beam, self.image)
         return places.reset_index(drop=True).assign(**{name: found[name].to_numpy() for name in _MEASURED})
 
 
@@ -262,6 +260,16 @@ class _Measured:
     beside: str = ""
 
 
+def noise_known(config: Config, store: EpochStore, epoch: str, image: str, files: ImageFiles) -> pd.DataFrame:
+    """Rows of IMAGE_NOISE of an image, as the stage measured it on these files; none if it did not."""
+    record = store.record(FORCED_STAGE.name, epoch)
+    if record is None or record.code_version != FORCED_STAGE.code_version(config):
+        return IMAGE_NOISE.empty()
+    images, noise = (store.read_recorded(record, schema.name).to_pandas() for schema in (FORCED_IMAGES, IMAGE_NOISE))
+    state = image_state(config.incoming / epoch, files, config.image_roots, config.paths.image_urls)
+    return _Stored(FORCED_FLUXES.empty(), noise, images, same=False).noise_of(image, state)
+
+
 def _of_image(table: pd.DataFrame, image: str) -> pd.DataFrame:
     return table[table["image"] == image].reset_index(drop=True)
 
@@ -291,23 +299,14 @@ def _beside(on: _Opened, detections: pd.DataFrame, places: pd.DataFrame) -> pd.D
     return pd.concat([detections[_PLACE], positions_table(places, on.image)], ignore_index=True)
 
 
-def _measure_constants(on: _Opened, places: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
+def _measure_constants(
+    on: _Opened, constants: pd.DataFrame, detections: pd.DataFrame, places: pd.DataFrame
+) -> pd.DataFrame:
     """Rows of FORCED_CONSTANTS: as where nothing is detected, so that a source's own detection is not fitted along."""
-    others = detections[~stand_among(detections["measurement_id"], places["measurement_id"])]
-    apart = ~near_bright(positions_table(places, on.image), others, on.frame.bmaj_arcsec)
-    return on.measured_at(places[apart], others[_PLACE])[FORCED_CONSTANTS.names]
-
-
-def _mean_response(opened: ImageFrame, places: pd.DataFrame, image: Mapping[Any, Any]) -> np.ndarray:
-    """What part of its flux a source shows at its place, on the mean, as far as the place is known; shape (n,)."""
-    moved = bool(image["position_applied"])
-    offset = (float(np.nan_to_num(image[name])) if moved else 0.0 for name in ("dra_err_arcsec", "ddec_err_arcsec"))
-    # A monitored position is taken at its word.
-    errors = (
-        np.where(places["monitored"], 0.0, np.hypot(places[name], own))
-        for name, own in zip(("err_ew_arcsec", "err_ns_arcsec"), offset, strict=True)
-    )
-    return mean_response((opened.bmaj_arcsec, opened.bmin_arcsec, opened.bpa_deg), *errors)
+    others = detections[~stand_among(detections["measurement_id"], constants["measurement_id"])]
+    apart = ~near_bright(positions_table(constants, on.image), others, on.frame.bmaj_arcsec)
+    undetected = places[~places["monitored"].to_numpy(dtype=bool)]
+    return on.measured_at(constants[apart], _beside(on, others, undetected))[FORCED_CONSTANTS.names]
 
 
 def _unchanged(places: pd.DataFrame, known: pd.DataFrame, reach_arcsec: float) -> np.ndarray:

@@ -86,7 +86,7 @@ class Stage:
 
 RAW_DETECTIONS = Stage(
     "raw_detections",
-    "7",
+    "8",
     (),
     ("ingest",),
     (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
@@ -162,7 +162,7 @@ SCALES_TABLE = Stage(
 # After the products, which say where the sources of all epochs are: no table of theirs is made from it.
 FORCED_STAGE = Stage(
     "forced_photometry",
-    "3",
+    "4",
     (PRODUCTS.name,),
     (),
     (FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE, FORCED_CONSTANTS),

@@ -10,7 +10,7 @@ from contimg_assets.association.reach import LEAST_REACH_ARCSEC
 from contimg_assets.config import Association
 from contimg_assets.identity.ids import from_hex
 from contimg_assets.identity.names import name_cells, source_names
-from contimg_assets.ingest.bands import mhz_of_names
+from contimg_assets.ingest.bands import mhz_of_name
 from contimg_assets.polarization.fluxes import reach_arcsec
 from contimg_assets.schemas.polarization import ALONE, AT_SOURCE, OWN_SOURCE
 from contimg_assets.schemas.variability import SOURCES
@@ -149,7 +149,7 @@ def own_sources(detections: pd.DataFrame, acronym: str) -> pd.DataFrame:
 def _bands(rows: pd.DataFrame, code: Indices) -> pd.DataFrame:
     """The band that most detections of each source are of, the lowest of several: band, mhz; and n_bands."""
     counts = rows.groupby([code, "band"]).size().rename("n").rename_axis(["source", "band"]).reset_index()
-    counts["mhz"] = [int(mhz_of_names([name])[0]) for name in counts["band"]]
+    counts["mhz"] = [mhz_of_name(name) for name in counts["band"]]
     counts["n_bands"] = counts.groupby("source")["band"].transform("size")
     order = counts.sort_values(["source", "n", "mhz"], ascending=[True, False, True])
     return order.drop_duplicates("source").reset_index(drop=True)

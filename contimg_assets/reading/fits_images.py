@@ -82,6 +82,11 @@ class ImageFrame:
     bpa_deg: float
 
     @property
+    def beam(self) -> tuple[float, float, float]:
+        """Restoring beam: FWHM of the major and minor axis [arcsec], position angle [deg]."""
+        return self.bmaj_arcsec, self.bmin_arcsec, self.bpa_deg
+
+    @property
     def name(self) -> str:
         """Name of the file, without folders."""
         return str(self.path).rpartition("/")[2]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.config import Variability
-from contimg_assets.ingest.bands import mhz_of_names
+from contimg_assets.ingest.bands import mhz_of_name
 from contimg_assets.schemas.error_model import BAND_ERROR_MODEL, ERROR_MODEL
 from contimg_assets.sky.arrays import Floats, Indices
 
@@ -166,7 +166,7 @@ class ErrorModel:
             return cls(_terms_of(table, {}))
         pooled = _terms_of(table[table["band"] == ""], {})
         own = {str(band): rows for band, rows in table[table["band"] != ""].groupby("band")}
-        return cls(pooled, {int(mhz_of_names([name])[0]): cls(_terms_of(rows, pooled)) for name, rows in own.items()})
+        return cls(pooled, {mhz_of_name(name): cls(_terms_of(rows, pooled)) for name, rows in own.items()})
 
 
 def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[str, ErrorTerms]:

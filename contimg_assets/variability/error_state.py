@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.identity.versions import combine_versions, version_of_table
-from contimg_assets.ingest.bands import mhz_of_names
+from contimg_assets.ingest.bands import mhz_of_name
 from contimg_assets.schemas.association import of_one_source
 from contimg_assets.schemas.core import TableSchema
 from contimg_assets.schemas.error_model import (
@@ -88,7 +88,7 @@ class ErrorState:
 
     def of_band(self, band: str) -> ErrorModel:
         """The published one of a band; of all bands, if none is named."""
-        return self.model.of_band(int(mhz_of_names([band])[0])) if band else self.model
+        return self.model.of_band(mhz_of_name(band)) if band else self.model
 
     @property
     def all_published(self) -> pd.DataFrame:
@@ -273,7 +273,7 @@ def _published_of(
     """Rows of a band's model where the evidence speaks against the one that it has, or that of all bands; else None."""
     if not evidence.n:
         return None
-    has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(int(mhz_of_names([band])[0])).terms[kind]
+    has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(mhz_of_name(band)).terms[kind]
     found = fit(evidence)
     if not has_moved(has, found):
         return None

@@ -72,6 +72,25 @@ def test_a_transient_is_not_there_before_it_begins(project: TestProject) -> None
         assert abs(one.forced_mjy_beam - true) < 4 * np.hypot(one.forced_err_mjy_beam, 0.08 * true)
 
 
+def test_fluxes_are_those_of_the_stage(project: TestProject) -> None:
+    """Where the stage has measured a source, a cutout has the same flux: there is one rule."""
+    with project.project.products as database:
+        rows = database.query("SELECT * FROM forced_photometry WHERE reason = '' ORDER BY source_id, epoch")
+        raw = database.query("SELECT * FROM forced_fluxes").set_index(["epoch", "position"])
+    # Those with neighbors above all: what is fitted along is the same too.
+    chosen = rows.sort_values("n_neighbors", ascending=False, kind="stable").groupby("epoch").head(8)
+    assert (chosen["n_neighbors"] > 0).any()
+    assert len(chosen) > 15
+    for row in chosen.itertuples():
+        opened = project.project
+        (one,) = source_cutouts(opened.config, opened.products, row.source_id, epochs=[row.epoch]).cutouts
+        assert one.cutout.flux["n_neighbors"] == row.n_neighbors
+        assert one.forced_mjy_beam == pytest.approx(row.flux_peak_corr_mjy_beam, rel=1e-9)
+        assert one.forced_err_mjy_beam == pytest.approx(row.flux_peak_err_corr_mjy_beam, rel=1e-9)
+        measured = raw.loc[(row.epoch, row.source_id), "flux_peak_mjy_beam"]
+        assert one.cutout.header()["FLUX"] == pytest.approx(measured, rel=1e-9)
+
+
 def test_the_command_writes_files(project: TestProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(project.folder)
     truth = bright(project)

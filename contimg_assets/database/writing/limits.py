@@ -23,7 +23,7 @@ from contimg_assets.database.writing.sources import counts_of, same_as_before
 from contimg_assets.database.writing.statistics import Recomputed
 from contimg_assets.database.writing.stored import Observed, trusted_images
 from contimg_assets.identity.ids import to_hex
-from contimg_assets.ingest.bands import band_names, mhz_of_names
+from contimg_assets.ingest.bands import band_names, mhz_of_name
 from contimg_assets.sky.arrays import Integers
 from contimg_assets.variability.finder import flux_limits
 from contimg_assets.variability.new_sources import seen_by, uncovered_detections, undetected
@@ -145,7 +145,7 @@ def _nothing_there(
         names = missed["band"].to_numpy(dtype=object)[of_epoch]
         for name in sorted(set(names)):
             chosen = of_epoch[names == name]
-            found = (points["forced"].to_numpy() == 0) & (band == mhz_of_names([name])[0])
+            found = (points["forced"].to_numpy() == 0) & (band == mhz_of_name(name))
             free[chosen] = undetected(ra[chosen], dec[chosen], vectors[found], beam[found])
     return free
 
