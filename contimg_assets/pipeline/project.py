@@ -27,9 +27,10 @@ from contimg_assets.pipeline.deliveries import (
 from contimg_assets.pipeline.forced_photometry import Positions, recorded_forced
 from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of_epochs
 from contimg_assets.pipeline.products import recorded_products
+from contimg_assets.pipeline.records import BAD_INPUT
 from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.staleness import assess
-from contimg_assets.pipeline.store import BAD_INPUT, EpochStore, open_store
+from contimg_assets.pipeline.store import EpochStore, open_store
 from contimg_assets.pipeline.survey_tables import (
     applied_scales,
     catalog_versions,
@@ -99,19 +100,20 @@ class Project:
         Failures for a bad input stay: the same input fails again.
         """
         stages = [stage.name for stage in EPOCH_STAGES]
-        passing = [one for stage in stages for one in self.store.failures(stage) if one.kind != BAD_INPUT]
+        store = self.store.at_a_glance()
+        passing = [one for stage in stages for one in store.failures(stage) if one.kind != BAD_INPUT]
         for one in passing:
             self.store.forget_failure(one.stage, one.epoch)
         return sorted({one.epoch for one in passing})
 
-    def world(self) -> World:
-        """Versions of everything that stages read, as they are now."""
+    def world(self, *, thorough: bool = True) -> World:
+        """Versions of everything that stages read, as they are now; ``thorough`` as of `at_a_glance`."""
         versions = self.delivery_versions()
         found = self.deliveries()
         deliveries = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
         versions.forget_except(delivery.folder for delivery in found)
         versions.save()
-        store = self.store.at_a_glance()
+        store = self.store.at_a_glance(thorough=thorough)
         return replace(
             stored_world(self.config, store),
             delivery=deliveries.get,
@@ -120,12 +122,12 @@ class Project:
             survey=survey_tables(self.config, store, self.products),
         )
 
-    def assess(self) -> pd.DataFrame:
+    def assess(self, *, thorough: bool = True) -> pd.DataFrame:
         """Every stage of every epoch and of the survey: fresh, stale, missing, failed or waiting, and why.
 
-        See `staleness.assess`.
+        See `staleness.assess`; ``thorough`` as of `at_a_glance`.
         """
-        return assess(self.world())
+        return assess(self.world(thorough=thorough))
 
 
 def forget_deletions(world: World, epochs: Iterable[str]) -> None:

@@ -16,8 +16,8 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline.inputs import NotMadeYet, SurveyTable, World, is_fresh, stands, state_version
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, RAW_DETECTIONS, Stage
-from contimg_assets.pipeline.store import EpochRecord
 
 # In place of an epoch's key, in rows about tables that the whole survey has one of.
 SURVEY = ""

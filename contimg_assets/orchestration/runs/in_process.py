@@ -120,11 +120,12 @@ def bring_up_to_date(
         project.products.upgrade()
     rounds = _Rounds(None if epochs is None else frozenset(epochs), force)
     solved: set[str] = set()
-    for _ in range(_MAX_ROUNDS):
+    for number in range(_MAX_ROUNDS):
         _make_catalogs(project, launcher)
         register_epochs(instance, project.epochs())
         in_order = registered_epochs(instance)
-        report.assessment = project.assess()
+        # Files that were all there a moment ago are not looked at once more in each round.
+        report.assessment = project.assess(thorough=number == 0)
         tags = {FORCE_TAG: "true"} if rounds.forced else {}
         ranges = rounds.next(report.assessment, in_order)
         # Forced fluxes at sources that went with an epoch are measured no more: one more round.
