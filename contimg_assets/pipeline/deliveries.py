@@ -73,7 +73,7 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
         )
     if not _may_be_opened(incoming):
         raise InputError(f"{incoming}: this folder may not be listed; allow the user who runs contimg to read it")
-    looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if is_epoch_key(name))
+    looked_at = ((name, _glance(f"{incoming}{os.sep}{name}")) for name in visible_names(incoming) if is_epoch_key(name))
     times = {name: glance.mjd for name, glance in looked_at if glance is not None}
     return [Delivery(name, incoming / name, times[name]) for name in time_order(times)]
 
@@ -436,7 +436,7 @@ _readmes = FileCache(readmes_in)
 _memories = FileCache(_read_memory)
 
 
-def _glance(folder: Path) -> _Glance | None:
+def _glance(folder: Path | str) -> _Glance | None:
     """What the manifest says; None where there is none."""
     manifest = f"{folder}{os.sep}{MANIFEST}"
     if _regular(manifest) is None:

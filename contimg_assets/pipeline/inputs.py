@@ -173,13 +173,17 @@ def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, st
     """
     if stage is RAW_DETECTIONS:
         return {INCOMING: _delivered(epoch, world)}
-    records = {name: world.record(STAGE[name], epoch) for name in stage.reads}
-    missing = [name for name, record in records.items() if record is None]
+    inputs, missing = {}, []
+    for name in stage.reads:
+        record = world.record(STAGE[name], epoch)
+        if record is None:
+            missing.append(name)
+        else:
+            inputs[name] = record.data_version
     if missing:
         raise NotMadeYet(
             f"{missing[0]} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it", missing
         )
-    inputs = {name: record.data_version for name, record in records.items() if record is not None}
     if stage.reads_catalogs:
         inputs |= catalog_inputs(world)
     if stage.folds:
@@ -274,7 +278,7 @@ def _delivered(epoch: str, world: World) -> str:
 
 def is_fresh(record: EpochRecord | None, inputs: Mapping[str, str], code: str) -> bool:
     """Whether a stored result is what these inputs and this code give."""
-    return record is not None and record.code_version == code and dict(record.inputs) == dict(inputs)
+    return record is not None and record.code_version == code and record.inputs == inputs
 
 
 def stands(failure: Failure | None, inputs: Mapping[str, str], code: str) -> bool:

@@ -82,7 +82,8 @@ def _of_epochs(world: World) -> Iterator[tuple[str, str, State, str]]:
 
 def _epochs(world: World) -> list[str]:
     known = inputs_.epochs_in_time_order(world.store)
-    epochs = known + [epoch for epoch in world.delivered if epoch not in set(known)]
+    made = set(known)
+    epochs = known + [epoch for epoch in world.delivered if epoch not in made]
     # A deleted epoch leaves the products once the later ones no longer refer to it.
     return epochs + sorted(set(world.products) - set(epochs) - set(world.store.deleted_epochs()))
 

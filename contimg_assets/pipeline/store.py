@@ -491,6 +491,13 @@ class Glance(EpochStore):
         failures = ((epoch, look.failure) for epoch, look in self._looks(stage).items())
         return [failure for _, failure in sorted(failures) if failure is not None]
 
+    def record(self, stage: str, epoch: str) -> EpochRecord | None:
+        current = self._look(stage, epoch).current
+        if isinstance(current, Damaged):
+            self._tell(current)
+            return None
+        return current
+
     def failure(self, stage: str, epoch: str) -> Failure | None:
         return self._look(stage, epoch).failure
 
@@ -498,7 +505,8 @@ class Glance(EpochStore):
         return self._look(stage, epoch).current
 
     def _look(self, stage: str, epoch: str) -> Look:
-        found = self._looks(stage).get(epoch)
+        looks = self._seen.get(stage)
+        found = (self._looks(stage) if looks is None else looks).get(epoch)
         if found is None:
             check_epoch_key(epoch)
             return _NOTHING

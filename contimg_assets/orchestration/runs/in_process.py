@@ -226,7 +226,7 @@ def _finish_deletions(project: Project, report: Report) -> bool:
     """
     gone = set(project.store.deleted_epochs()) - set(project.epochs())
     removed = False
-    for epoch in sorted(gone & set(recorded_products(project.products))):
+    for epoch in sorted(gone & set(recorded_products(project.products))) if gone else ():
         try:
             project.products.delete_epoch(
                 epoch, project.config.variability, matching_of(project.config), published_error_model(project.store)
