@@ -29,7 +29,7 @@ from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of
 from contimg_assets.pipeline.products import recorded_products
 from contimg_assets.pipeline.records import BAD_INPUT
 from contimg_assets.pipeline.stages import EPOCH_STAGES
-from contimg_assets.pipeline.staleness import assess
+from contimg_assets.pipeline.staleness import assess, with_survey
 from contimg_assets.pipeline.store import EpochStore, open_store
 from contimg_assets.pipeline.survey_tables import (
     applied_scales,
@@ -128,6 +128,10 @@ class Project:
         See `staleness.assess`; ``thorough`` as of `at_a_glance`.
         """
         return assess(self.world(thorough=thorough))
+
+    def assess_survey_again(self, assessment: pd.DataFrame) -> pd.DataFrame:
+        """An assessment after tables of the whole survey were made that no epoch is made from."""
+        return with_survey(assessment, survey_tables(self.config, self.store.at_a_glance(), self.products))
 
 
 def forget_deletions(world: World, epochs: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ nightly schedule and a check all call `assess`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,6 +44,12 @@ def assess(world: World) -> pd.DataFrame:
     the tables that the whole survey has one of, with `SURVEY` for an epoch and the key of their asset for a stage.
     """
     return pd.DataFrame([*_of_epochs(world), *map(_of_survey, world.survey)], columns=_COLUMNS)
+
+
+def with_survey(assessment: pd.DataFrame, tables: Iterable[SurveyTable]) -> pd.DataFrame:
+    """An assessment with new rows about the tables of the whole survey, where no epoch has changed since."""
+    rows = [*of_epochs(assessment).itertuples(index=False, name=None), *map(_of_survey, tables)]
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def work_to_do(assessment: pd.DataFrame) -> pd.DataFrame:
