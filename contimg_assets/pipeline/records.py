@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
@@ -143,17 +143,18 @@ class Memory:
         self.unindexed: dict[str, int] = {}
 
 
-# As long as anything that is opened there lives.
-_memories: WeakValueDictionary[str, Memory] = WeakValueDictionary()
+# A daemon looks again every minute, and opens the store anew each time.
+_STORES_REMEMBERED = 4
 
 
 def memory_of(root: Path) -> Memory:
     """What this process has seen of the store below a folder."""
-    key = os.path.abspath(root)  # noqa: PTH100 - a link that was turned elsewhere since is another store by its files
-    found = _memories.get(key)
-    if found is None:
-        found = _memories[key] = Memory()
-    return found
+    return _memory_of(os.path.abspath(root))  # noqa: PTH100 - a link that is turned elsewhere leads to other files
+
+
+@lru_cache(maxsize=_STORES_REMEMBERED)
+def _memory_of(root: str) -> Memory:
+    return Memory()
 
 
 def parsed(path: str, parse: Callable[[str], T]) -> T | Damaged:

@@ -33,7 +33,7 @@ def opened(root: Path) -> EpochStore:
 
 def in_a_new_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> EpochStore:
     """A store of which nothing is remembered."""
-    monkeypatch.setattr(records_module, "_memories", {})
+    monkeypatch.setattr(records_module, "_memory_of", lambda root: records_module.Memory())
     return opened(root)
 
 
