@@ -7,7 +7,7 @@ Layout, all immutable but the record::
     <root>/<stage>/<epoch>/failure.json                   why the last attempt failed, if it did
     <root>/<stage>/.parts/<table>-<cell>-<version>.parquet   parts of what is carried, shared by epochs (`sky_parts`)
     <root>/<stage>/<epoch>/failure-<table>.parquet        what people want to see of it, such as its rejected rows
-    <root>/records-<stage>.json                           a copy of the stage's records, for speed alone (`record_index`)
+    <root>/records-<stage>.json                           a copy of the records, for speed (`record_index`)
 
 A write is *staged* (table files appear under names nobody refers to) and then *committed* (the record is renamed into
 place), so a reader sees the old epoch or the new one, and a killed process leaves only files nobody refers to.
