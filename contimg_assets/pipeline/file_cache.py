@@ -48,19 +48,20 @@ class FileCache(Generic[T]):
         """Take over what somebody else read of a file; it counts as long as the file has this signature."""
         self._known[path] = (signature, value)
 
-    def read(self, path: str) -> T:
-        """The content of a file.
+    def read(self, path: str, status: os.stat_result | None = None) -> T:
+        """The content of a file, of which the state may be known that it has just had.
 
         Raises
         ------
         OSError
             If it is not there or cannot be read.
         """
-        try:
-            status = os.stat(path)  # noqa: PTH116 - thousands of times a second
-        except OSError:
-            self._known.pop(path, None)
-            raise
+        if status is None:
+            try:
+                status = os.stat(path)  # noqa: PTH116 - thousands of times a second
+            except OSError:
+                self._known.pop(path, None)
+                raise
         signature = signature_of(status)
         known = self._known.get(path)
         if known is not None and known[0] == signature:

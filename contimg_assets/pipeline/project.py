@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import Any
 
 import pandas as pd
@@ -147,7 +147,8 @@ def stored_world(config: Config, store: EpochStore) -> World:
         folder = config.incoming / check_epoch_key(epoch)
         return delivery_version(folder, config.image_roots) if folder.is_dir() else None
 
-    scales = applied_scales(config)
+    scales, incoming = applied_scales(config), str(config.incoming)
+    of_images = config.image_roots, config.paths.image_urls
     return World(
         config,
         store,
@@ -155,13 +156,8 @@ def stored_world(config: Config, store: EpochStore) -> World:
         catalog_versions(config),
         None if scales is None else scale_versions(scales),
         # Asked for by several stages of an epoch: files are looked at once.
-        images=cache(partial(images_version_of, config)),
+        images=cache(lambda epoch: images_version(f"{incoming}{os.sep}{check_epoch_key(epoch)}", *of_images)),
     )
-
-
-def images_version_of(config: Config, epoch: str) -> str | None:
-    """Version of an epoch's FITS images, see `deliveries.images_version`."""
-    return images_version(config.incoming / check_epoch_key(epoch), config.image_roots, config.paths.image_urls)
 
 
 def of_database(config: Config, database: ProductsDatabase) -> dict[str, Any]:
