@@ -109,6 +109,14 @@ def fetch(connection: Connection, query: sa.Select[Any]) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False)
 
 
+def rows(connection: Connection, query: sa.Select[Any]) -> Sequence[Any]:
+    """Rows of a query as the driver has them: where many are texts, a row object a row would cost more than they."""
+    result = connection.execute(query)
+    found: Sequence[Any] = result.cursor.fetchall() if result.cursor is not None else []
+    result.close()
+    return found
+
+
 def fetch_bytes(connection: Connection, table: str, column: str, epoch: str) -> bytes:
     """A column of bytes of an epoch's one row."""
     query = f"SELECT {column} FROM {table} WHERE epoch = "  # noqa: S608 (names of our own schema)

@@ -20,7 +20,7 @@ def epoch_versions(connection: Connection) -> dict[str, dict[str, str]]:
         versions, versions.c.epoch == epochs.c.epoch
     )
     found: dict[str, dict[str, str]] = {}
-    for epoch, name, version in connection.execute(query.order_by(epochs.c.epoch, versions.c.name)).all():
+    for epoch, name, version in bulk.rows(connection, query.order_by(epochs.c.epoch, versions.c.name)):
         known = found.setdefault(epoch, {})
         if name is not None:
             known[name] = version

@@ -37,8 +37,9 @@ from contimg_assets.pipeline.delivery_copies import bring_deliveries
 from contimg_assets.pipeline.inputs import STATE_AFTER
 from contimg_assets.pipeline.outcomes import Failed, Made, Outcome
 from contimg_assets.pipeline.project import forget_deletions, of_database, stored_world
+from contimg_assets.pipeline.records import INTERNAL
 from contimg_assets.pipeline.stages import RAW_DETECTIONS, Stage
-from contimg_assets.pipeline.store import INTERNAL, EpochStore
+from contimg_assets.pipeline.store import EpochStore
 
 DATA_VERSION_TAG = "dagster/data_version"
 OWNERS = ["team:contimg"]
@@ -363,6 +364,7 @@ def check_results(context: dg.AssetExecutionContext, store: EpochStore, stage: S
 def _problems(store: EpochStore, stage: str, known: Collection[str]) -> dict[str, dict[str, str]]:
     """Sentences by check and epoch, of all known epochs that the stage has made or has failed to make."""
     problems: dict[str, dict[str, str]] = {}
+    store = store.at_a_glance()
     failures = {failure.epoch: failure for failure in store.failures(stage) if failure.epoch in known}
     for epoch, failure in failures.items():
         problems.setdefault(NONE_FAILED, {})[epoch] = failure.message

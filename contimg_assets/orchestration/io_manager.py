@@ -14,7 +14,8 @@ from pydantic import PrivateAttr
 
 from contimg_assets.catalogs.store import ReferenceCatalog, write_catalog
 from contimg_assets.identity.versions import version_of_table
-from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs, open_store
+from contimg_assets.pipeline.records import EpochRecord
+from contimg_assets.pipeline.store import EpochStore, StoredEpochs, open_store
 from contimg_assets.pipeline.survey_files import CONTENT
 from contimg_assets.pipeline.survey_tables import read_epoch_scales
 from contimg_assets.schemas.corrections import EPOCH_SCALES

@@ -19,6 +19,7 @@ def no_summaries() -> pd.DataFrame:
 
 def match_summaries(store: EpochStore) -> pd.DataFrame:
     """MATCH_SUMMARY of all epochs in the store, with the epoch, in time order; no rows where there are none."""
+    store = store.at_a_glance()
     epochs = [epoch for epoch in epochs_in_time_order(store) if store.record(_STAGE, epoch) is not None]
     parts = [store.read(_STAGE, epoch, MATCH_SUMMARY.name)[_COLUMNS].assign(epoch=epoch) for epoch in epochs]
     return pd.concat(parts, ignore_index=True) if parts else no_summaries()

@@ -39,8 +39,9 @@ from contimg_assets.pipeline.outcomes import (
     failed_checks,
     refuse_failed_checks,
 )
+from contimg_assets.pipeline.records import BAD_INPUT, INTERNAL, OF_STORE, EpochRecord, Failure
 from contimg_assets.pipeline.stages import NOTHING_BEFORE, Stage
-from contimg_assets.pipeline.store import BAD_INPUT, INTERNAL, OF_STORE, EpochRecord, EpochStore, Failure
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.schemas.detections import REJECTED
 
 S = TypeVar("S")
@@ -87,9 +88,40 @@ class Work:
         return self.stage.code_version(self.world.config)
 
     @cached_property
+    def _asked(self) -> frozenset[str]:
+        return frozenset(self.asked)
+
+    def is_asked(self, epoch: str) -> bool:
+        """Whether the run was asked for an epoch."""
+        return epoch in self._asked
+
+    @cached_property
     def in_order(self) -> list[str]:
         """The epochs asked for, in time order."""
         return in_time_order(self.asked, self.store)
+
+    @cached_property
+    def others(self) -> list[str]:
+        """Epochs that the stage holds and that nobody asked for, in time order."""
+        store = self.world.at_a_glance.store
+        return in_time_order((epoch for epoch in store.epochs(self.stage.name) if not self.is_asked(epoch)), store)
+
+    def passed_over(self, epoch: str, before: str = "") -> EpochRecord | None:
+        """The record of an epoch that nobody asked for and that is fresh; None if it may not be, and must be looked at.
+
+        Thousands are fresh: they are taken as they were found when the stage began, and not looked at one by one.
+
+        Parameters
+        ----------
+        before : version of the state before the epoch, for a stage that folds
+        """
+        world = self.world.at_a_glance
+        current = world.record(self.stage, epoch)
+        try:
+            fresh = is_fresh(current, inputs_.of(self.stage, epoch, world, before), self.code)
+        except (StoreError, InputError):
+            return None
+        return current if fresh else None
 
     def failed(self, epoch: str, inputs: Mapping[str, str], error: Exception) -> Failed | None:
         """Record that an epoch failed, and why; None if it was deleted meanwhile, which is no failure.
@@ -296,8 +328,9 @@ def make_with_others(work: Work, make: Make, note: str) -> Iterator[Outcome]:
     """
     yield from make_each(work, make)
     maker = work.maker(make)
-    others = [epoch for epoch in work.store.epochs(work.stage.name) if epoch not in work.asked]
-    for epoch in in_time_order(others, work.store):
+    for epoch in work.others:
+        if work.passed_over(epoch) is not None:
+            continue
         inputs: Mapping[str, str] = {}
         current = work.world.record(work.stage, epoch)
         try:
@@ -368,8 +401,7 @@ def fold(work: Work, step: Step[S]) -> Iterator[Outcome]:
     results are those of a run from scratch, in whatever order the epochs arrived.
     """
     walk = _Walk(work, step)
-    known = [epoch for epoch in work.store.epochs(work.stage.name) if epoch not in work.asked]
-    in_order = in_time_order({*work.asked, *known}, work.store)
+    in_order = in_time_order({*work.asked, *work.others}, work.world.at_a_glance.store)
     ahead: deque[tuple[str, Mapping[str, str] | None]] = deque()
 
     def tasks() -> Iterator[Task | None]:
@@ -381,7 +413,7 @@ def fold(work: Work, step: Step[S]) -> Iterator[Outcome]:
     for prepare in work.executor.results(step.prepare, tasks(), len(in_order)):
         epoch, inputs = ahead.popleft()
         outcome = walk.visit(epoch, None if inputs is None else (inputs, prepare))
-        if epoch in work.asked:
+        if work.is_asked(epoch):
             progress.report(work.stage.name, epoch)
         if outcome is not None:
             yield outcome
@@ -411,7 +443,7 @@ class _Walk(Generic[S]):
         Others may be made again for the state alone, which asks for less work.
         """
         work = self.work
-        if epoch not in work.asked:
+        if not work.is_asked(epoch):
             return None
         try:
             current = work.store.record(work.stage.name, epoch)
@@ -431,7 +463,10 @@ class _Walk(Generic[S]):
     def visit(self, epoch: str, ahead: _Ahead | None = None) -> Outcome | None:
         """Fold an epoch if it needs it; None where there is nothing to tell."""
         work = self.work
-        asked = epoch in work.asked
+        asked = work.is_asked(epoch)
+        if not asked and (fresh := work.passed_over(epoch, self._version())) is not None:
+            self._take(fresh, None)
+            return None
         current: EpochRecord | None = None
         try:
             current = work.store.record(work.stage.name, epoch)
@@ -453,7 +488,7 @@ class _Walk(Generic[S]):
     def _make(
         self, epoch: str, inputs: Mapping[str, str], current: EpochRecord | None, ahead: _Ahead | None
     ) -> Outcome | None:
-        work, asked = self.work, epoch in self.work.asked
+        work, asked = self.work, self.work.is_asked(epoch)
         try:
             stored = None if asked and work.forced else current
             # What was prepared from other versions, which were replaced meanwhile, is of no use.

@@ -81,7 +81,7 @@ def find_deliveries(incoming: Path) -> list[Delivery]:
         )
     if not _may_be_opened(incoming):
         raise InputError(f"{incoming}: this folder may not be listed; allow the user who runs contimg to read it")
-    looked_at = ((name, _glance(incoming / name)) for name in visible_names(incoming) if is_epoch_key(name))
+    looked_at = ((name, _glance(f"{incoming}{os.sep}{name}")) for name in visible_names(incoming) if is_epoch_key(name))
     times = {name: glance.mjd for name, glance in looked_at if glance is not None}
     return [Delivery(name, incoming / name, times[name]) for name in time_order(times)]
 
@@ -286,7 +286,7 @@ class ImageFiles:
     background_map: str | None = None
 
 
-def image_files(folder: Path) -> Mapping[str, ImageFiles] | None:
+def image_files(folder: Path | str) -> Mapping[str, ImageFiles] | None:
     """The files of each image that the manifest names a FITS image for; None where there is no manifest."""
     glance = _glance(folder)
     return None if glance is None else glance.images
@@ -313,7 +313,7 @@ def find_image(folder: Path, files: ImageFiles, config: Config) -> tuple[Path | 
     return found(files.image, "path"), (rms, background)
 
 
-def images_version(folder: Path, roots: Sequence[Path], urls: Sequence[str] = ()) -> str | None:
+def images_version(folder: Path | str, roots: Sequence[Path], urls: Sequence[str] = ()) -> str | None:
     """Version of an epoch's FITS images and their maps, by name, size and time: their pixels are not looked at.
 
     Returns
@@ -323,7 +323,9 @@ def images_version(folder: Path, roots: Sequence[Path], urls: Sequence[str] = ()
     named = image_files(folder)
     if named is None:
         return None
-    states = {image: image_state(folder, files, roots, urls) for image, files in named.items()}
+    if not named:
+        return NO_IMAGES
+    states = {image: image_state(Path(folder), files, roots, urls) for image, files in named.items()}
     if not any(states.values()):
         return NO_IMAGES
     return combine_versions(*itertools.chain.from_iterable(sorted(states.items())))
@@ -445,13 +447,14 @@ _readmes = FileCache(readmes_in)
 _memories = FileCache(_read_memory)
 
 
-def _glance(folder: Path) -> _Glance | None:
+def _glance(folder: Path | str) -> _Glance | None:
     """What the manifest says; None where there is none."""
     manifest = f"{folder}{os.sep}{MANIFEST}"
-    if _regular(manifest) is None:
+    status = _regular(manifest)
+    if status is None:
         return None
     try:
-        return _glances.read(manifest)
+        return _glances.read(manifest, status)
     except OSError:
         return _NOTHING
 

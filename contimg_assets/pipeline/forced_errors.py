@@ -23,6 +23,7 @@ _JUDGED = ("flux_err", "mean", "p_value", "compactness")
 def constant_fluxes(store: EpochStore, database: ProductsDatabase) -> pd.DataFrame:
     """Forced fluxes of sources of the newest epochs that do not vary: the columns of `against_other_epochs`."""
     found: list[pd.DataFrame] = []
+    store = store.at_a_glance()
     for epoch in reversed(in_time_order(written_forced(database), store)):
         record = store.record(FORCED_STAGE.name, epoch)
         if record is None:

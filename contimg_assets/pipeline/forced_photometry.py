@@ -35,8 +35,9 @@ from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.deliveries import NO_IMAGES, ImageFiles, file_version, find_image, image_files, image_state
 from contimg_assets.pipeline.inputs import FITS_IMAGES, in_time_order, is_fresh
 from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, Content, Made, Outcome
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.tables import stand_among
 
@@ -406,7 +407,7 @@ def write_forced_products(work: Work, database: ProductsDatabase) -> Iterator[Ou
     measured = {epoch: work.store.record(FORCED_STAGE.name, epoch) for epoch in work.store.epochs(FORCED_STAGE.name)}
     wanted: dict[str, EpochRecord] = {}
     for epoch in in_time_order(measured, work.store):
-        source, asked = measured[epoch], epoch in work.asked
+        source, asked = measured[epoch], work.is_asked(epoch)
         if source is None or work.store.is_deleted(epoch):
             continue
         inputs = inputs_.of(FORCED_PRODUCTS, epoch, work.world)
@@ -424,6 +425,6 @@ def write_forced_products(work: Work, database: ProductsDatabase) -> Iterator[Ou
         )
     now = recorded_forced(work.world.config, database)
     for epoch in wanted:
-        asked = epoch in work.asked
+        asked = work.is_asked(epoch)
         progress.report(work.stage.name, epoch)
         yield Made(now[epoch], {"fluxes written": rows[epoch].num_rows}, note="" if asked else MEASURED_AGAIN)

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from contimg_assets.files import reading_from, replacing, writing_to
 from contimg_assets.identity.versions import combine_versions
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.records import EpochRecord
+from contimg_assets.pipeline.store import EpochStore
 
 FOLDER = "gathered"
 EPOCH = "epoch"

@@ -7,7 +7,7 @@ the same two functions, `of` and `is_fresh`: an epoch that one of them calls fre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from contimg_assets.config import Config
@@ -15,6 +15,7 @@ from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.epochs import time_order
 from contimg_assets.pipeline import merges
 from contimg_assets.pipeline.deliveries import NO_IMAGES
+from contimg_assets.pipeline.records import EpochRecord, Failure
 from contimg_assets.pipeline.stages import (
     ASSOCIATED_SOURCES,
     FORCED_PRODUCTS,
@@ -25,7 +26,7 @@ from contimg_assets.pipeline.stages import (
     STAGE,
     Stage,
 )
-from contimg_assets.pipeline.store import EpochRecord, EpochStore, Failure
+from contimg_assets.pipeline.store import EpochStore
 
 INCOMING = "incoming"
 STATE_BEFORE = "state_before"
@@ -112,11 +113,19 @@ class World:
     @cached_property
     def merged(self) -> dict[str, dict[str, str]]:
         """For each epoch whose associations name sources that are no more: these, and those that stand for them."""
+        if self.at_a_glance is not self:
+            return self.at_a_glance.merged
         records = (
             self.store.record(ASSOCIATED_SOURCES.name, epoch)
             for epoch in in_time_order(self.store.epochs(ASSOCIATED_SOURCES.name), self.store)
         )
         return merges.merged_sources([record for record in records if record is not None])
+
+    @cached_property
+    def at_a_glance(self) -> World:
+        """The same, with the store as it is found from now on: for questions about all epochs."""
+        store = self.store.at_a_glance()
+        return self if store is self.store else replace(self, store=store)
 
     def record(self, stage: Stage, epoch: str) -> EpochRecord | None:
         """What a stage holds of an epoch, and what that was made from; None if it was never made."""
@@ -127,7 +136,13 @@ class World:
 
 def times_of_epochs(store: EpochStore) -> dict[str, float]:
     """MJD of the first image of every epoch whose detections were read."""
-    records = {epoch: store.record(RAW_DETECTIONS.name, epoch) for epoch in store.epochs(RAW_DETECTIONS.name)}
+    store = store.at_a_glance()
+    return _times(store.epochs(RAW_DETECTIONS.name), store)
+
+
+def _times(epochs: Iterable[str], store: EpochStore) -> dict[str, float]:
+    """MJD of the first image of some epochs, of those whose detections were read."""
+    records = {epoch: store.record(RAW_DETECTIONS.name, epoch) for epoch in epochs}
     return {epoch: float(record.facts["mjd_first"]) for epoch, record in records.items() if record}
 
 
@@ -138,8 +153,8 @@ def epochs_in_time_order(store: EpochStore) -> list[str]:
 
 def in_time_order(epochs: Iterable[str], store: EpochStore) -> list[str]:
     """Epochs in time order; those not read yet last, by name."""
-    rank = {epoch: float(place) for place, epoch in enumerate(epochs_in_time_order(store))}
-    return time_order({epoch: rank.get(epoch, float("inf")) for epoch in epochs})
+    wanted = list(epochs)
+    return time_order(dict.fromkeys(wanted, float("inf")) | _times(wanted, store))
 
 
 def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, str]:
@@ -158,13 +173,17 @@ def of(stage: Stage, epoch: str, world: World, before: str = "") -> dict[str, st
     """
     if stage is RAW_DETECTIONS:
         return {INCOMING: _delivered(epoch, world)}
-    records = {name: world.record(STAGE[name], epoch) for name in stage.reads}
-    missing = [name for name, record in records.items() if record is None]
+    inputs, missing = {}, []
+    for name in stage.reads:
+        record = world.record(STAGE[name], epoch)
+        if record is None:
+            missing.append(name)
+        else:
+            inputs[name] = record.data_version
     if missing:
         raise NotMadeYet(
             f"{missing[0]} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it", missing
         )
-    inputs = {name: record.data_version for name, record in records.items() if record is not None}
     if stage.reads_catalogs:
         inputs |= catalog_inputs(world)
     if stage.folds:
@@ -259,7 +278,7 @@ def _delivered(epoch: str, world: World) -> str:
 
 def is_fresh(record: EpochRecord | None, inputs: Mapping[str, str], code: str) -> bool:
     """Whether a stored result is what these inputs and this code give."""
-    return record is not None and record.code_version == code and dict(record.inputs) == dict(inputs)
+    return record is not None and record.code_version == code and record.inputs == inputs
 
 
 def stands(failure: Failure | None, inputs: Mapping[str, str], code: str) -> bool:
@@ -292,8 +311,9 @@ def state_version(stage: Stage, record: EpochRecord | None) -> str:
 def folds_follow_each_other(world: World) -> bool:
     """Whether every fold began with the state after the one before it, so that none has seen an epoch that is gone."""
     before: EpochRecord | None = None
-    for epoch in epochs_in_time_order(world.store):
-        record = world.record(ASSOCIATED_SOURCES, epoch)
+    store = world.store.at_a_glance()
+    for epoch in epochs_in_time_order(store):
+        record = store.record(ASSOCIATED_SOURCES.name, epoch)
         if record is None:
             continue
         if record.inputs.get(STATE_BEFORE) != state_version(ASSOCIATED_SOURCES, before):

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contimg_assets.identity.versions import combine_versions
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.records import EpochRecord
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.schemas.association import MERGES
 
 FACT = "merges"

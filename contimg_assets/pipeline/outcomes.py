@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.errors import QualityError
-from contimg_assets.pipeline.store import EpochRecord, Failure
+from contimg_assets.pipeline.records import EpochRecord, Failure
 
 UNCHANGED = "inputs, code and configuration unchanged: nothing to do"
 REFOLDED = "folded again because an earlier epoch changed"

@@ -19,8 +19,9 @@ from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.inputs import epochs_in_time_order, in_time_order, is_fresh
 from contimg_assets.pipeline.merges import with_heirs
 from contimg_assets.pipeline.outcomes import REFOLDED, UNCHANGED, Failed, Made, Outcome
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE, PRODUCTS
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.pipeline.survey_tables import applied_scales, made_catalogs
 from contimg_assets.polarization.fluxes import TotalIntensity, partners, polarized_fluxes
 from contimg_assets.schemas.error_model import BAND_ERROR_MODEL, ERROR_MODEL
@@ -57,8 +58,9 @@ def matching_of(config: Config) -> SourceMatching | None:
 def published_error_model(store: EpochStore) -> pd.DataFrame:
     """Rows of BAND_ERROR_MODEL after the last epoch in time order: of all bands, and of single ones where there are
     several; none before there is an epoch."""
-    for epoch in reversed(epochs_in_time_order(store)):
-        if store.record(ERROR_MODEL_STAGE.name, epoch) is not None:
+    at_once = store.at_a_glance()
+    for epoch in reversed(epochs_in_time_order(at_once)):
+        if at_once.record(ERROR_MODEL_STAGE.name, epoch) is not None:
             pooled, of_bands = (
                 store.read(ERROR_MODEL_STAGE.name, epoch, schema.name) for schema in (ERROR_MODEL, BAND_ERROR_MODEL)
             )
@@ -136,6 +138,7 @@ class StoredProducts:
 
 def complete_epochs(store: EpochStore) -> list[str]:
     """Epochs of which all stages before the products were made, in time order."""
+    store = store.at_a_glance()
     made = [set(store.epochs(stage)) for stage in PRODUCTS.reads]
     return in_time_order(set.intersection(*made), store)
 
@@ -167,13 +170,14 @@ def _folded_meanwhile(work: Work) -> dict[str, dict[str, str]]:
     what else their own run makes follows with it.
     """
     changed: dict[str, dict[str, str]] = {}
-    for epoch in complete_epochs(work.store):
-        if epoch in work.asked:
+    world = work.world.at_a_glance
+    for epoch in complete_epochs(world.store):
+        if work.is_asked(epoch):
             continue
-        recorded = work.world.record(PRODUCTS, epoch)
+        recorded = world.record(PRODUCTS, epoch)
         written = {} if recorded is None else recorded.inputs
         # Of every epoch no more than this: all that products are made from is put together where it differs.
-        if {name: written[name] for name in inputs_.FOLDS if name in written} != inputs_.of_folds(epoch, work.world):
+        if {name: written[name] for name in inputs_.FOLDS if name in written} != inputs_.of_folds(epoch, world):
             changed[epoch] = inputs_.of(PRODUCTS, epoch, work.world)
     return changed
 
@@ -209,7 +213,7 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
                 continue
             rows[epoch] = len(read.measurements)
             yield read
-            if epoch in work.asked:
+            if work.is_asked(epoch):
                 progress.report(PRODUCTS.name, epoch)
 
     try:
@@ -230,7 +234,7 @@ def _write(work: Work, database: ProductsDatabase, wanted: Mapping[str, Mapping[
     records = recorded_products(database)
     for epoch, n_rows in rows.items():
         work.store.forget_failure(PRODUCTS.name, epoch)
-        asked = epoch in work.asked
+        asked = work.is_asked(epoch)
         # What nobody asked for is told by the run of its own, which its changed fold causes.
         yield Made(records[epoch], {"measurements written": n_rows}, note="" if asked else REFOLDED, announced=asked)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import Any
 
 import pandas as pd
@@ -28,9 +28,10 @@ from contimg_assets.pipeline.delivery_copies import bring_deliveries, refused_de
 from contimg_assets.pipeline.forced_photometry import Positions, recorded_forced
 from contimg_assets.pipeline.inputs import World, epochs_in_time_order, times_of_epochs
 from contimg_assets.pipeline.products import recorded_products
+from contimg_assets.pipeline.records import BAD_INPUT
 from contimg_assets.pipeline.stages import EPOCH_STAGES
-from contimg_assets.pipeline.staleness import assess
-from contimg_assets.pipeline.store import BAD_INPUT, EpochStore, open_store
+from contimg_assets.pipeline.staleness import assess, with_survey
+from contimg_assets.pipeline.store import EpochStore, open_store
 from contimg_assets.pipeline.survey_tables import (
     applied_scales,
     catalog_versions,
@@ -106,19 +107,21 @@ class Project:
         Failures for a bad input stay: the same input fails again.
         """
         stages = [stage.name for stage in EPOCH_STAGES]
-        passing = [one for stage in stages for one in self.store.failures(stage) if one.kind != BAD_INPUT]
+        store = self.store.at_a_glance()
+        passing = [one for stage in stages for one in store.failures(stage) if one.kind != BAD_INPUT]
         for one in passing:
             self.store.forget_failure(one.stage, one.epoch)
         return sorted({one.epoch for one in passing})
 
-    def world(self, delivered: Sequence[Delivery] | None = None) -> World:
-        """Versions of everything that stages read, as they are now; ``delivered`` as in `epochs`."""
+    def world(self, delivered: Sequence[Delivery] | None = None, *, thorough: bool = True) -> World:
+        """Versions of everything that stages read, as they are now; ``delivered`` as in `epochs`, ``thorough`` as of
+        `EpochStore.at_a_glance`."""
         versions = self.delivery_versions()
         found = self.deliveries() if delivered is None else delivered
         deliveries = {delivery.epoch: versions.version(delivery.folder) for delivery in found}
         versions.forget_except(delivery.folder for delivery in found)
         versions.save()
-        store = self.store.at_a_glance()
+        store = self.store.at_a_glance(thorough=thorough)
         return replace(
             stored_world(self.config, store),
             delivery=deliveries.get,
@@ -127,12 +130,16 @@ class Project:
             survey=survey_tables(self.config, store, self.products),
         )
 
-    def assess(self, delivered: Sequence[Delivery] | None = None) -> pd.DataFrame:
+    def assess(self, delivered: Sequence[Delivery] | None = None, *, thorough: bool = True) -> pd.DataFrame:
         """Every stage of every epoch and of the survey: fresh, stale, missing, failed or waiting, and why.
 
-        See `staleness.assess`; ``delivered`` as in `epochs`.
+        See `staleness.assess`; ``delivered`` as in `epochs`, ``thorough`` as of `EpochStore.at_a_glance`.
         """
-        return assess(self.world(delivered))
+        return assess(self.world(delivered, thorough=thorough))
+
+    def assess_survey_again(self, assessment: pd.DataFrame) -> pd.DataFrame:
+        """An assessment after tables of the whole survey were made that no epoch is made from."""
+        return with_survey(assessment, survey_tables(self.config, self.store.at_a_glance(), self.products))
 
 
 def forget_deletions(world: World, epochs: Iterable[str]) -> None:
@@ -148,7 +155,8 @@ def stored_world(config: Config, store: EpochStore) -> World:
         folder = config.incoming / check_epoch_key(epoch)
         return delivery_version(folder, config.image_roots) if folder.is_dir() else None
 
-    scales = applied_scales(config)
+    scales, incoming = applied_scales(config), str(config.incoming)
+    of_images = config.image_roots, config.paths.image_urls
     return World(
         config,
         store,
@@ -156,13 +164,8 @@ def stored_world(config: Config, store: EpochStore) -> World:
         catalog_versions(config),
         None if scales is None else scale_versions(scales),
         # Asked for by several stages of an epoch: files are looked at once.
-        images=cache(partial(images_version_of, config)),
+        images=cache(lambda epoch: images_version(f"{incoming}{os.sep}{check_epoch_key(epoch)}", *of_images)),
     )
-
-
-def images_version_of(config: Config, epoch: str) -> str | None:
-    """Version of an epoch's FITS images, see `deliveries.images_version`."""
-    return images_version(config.incoming / check_epoch_key(epoch), config.image_roots, config.paths.image_urls)
 
 
 def of_database(config: Config, database: ProductsDatabase) -> dict[str, Any]:

@@ -17,7 +17,8 @@ class KnownContents:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        records = (world.record(RAW_DETECTIONS, epoch) for epoch in world.store.epochs(RAW_DETECTIONS.name))
+        store = world.at_a_glance.store
+        records = (store.record(RAW_DETECTIONS.name, epoch) for epoch in store.epochs(RAW_DETECTIONS.name))
         self._of = {record.inputs[INCOMING]: record.epoch for record in records if record and INCOMING in record.inputs}
 
     def refuse_repeated(self, epoch: str, version: str) -> None:

@@ -6,7 +6,7 @@ nightly schedule and a check all call `assess`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,8 +16,8 @@ from contimg_assets.errors import InputError
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline.inputs import NotMadeYet, SurveyTable, World, is_fresh, stands, state_version
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, RAW_DETECTIONS, Stage
-from contimg_assets.pipeline.store import EpochRecord
 
 # In place of an epoch's key, in rows about tables that the whole survey has one of.
 SURVEY = ""
@@ -44,6 +44,12 @@ def assess(world: World) -> pd.DataFrame:
     the tables that the whole survey has one of, with `SURVEY` for an epoch and the key of their asset for a stage.
     """
     return pd.DataFrame([*_of_epochs(world), *map(_of_survey, world.survey)], columns=_COLUMNS)
+
+
+def with_survey(assessment: pd.DataFrame, tables: Iterable[SurveyTable]) -> pd.DataFrame:
+    """An assessment with new rows about the tables of the whole survey, where no epoch has changed since."""
+    rows = [*of_epochs(assessment).itertuples(index=False, name=None), *map(_of_survey, tables)]
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def work_to_do(assessment: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +88,8 @@ def _of_epochs(world: World) -> Iterator[tuple[str, str, State, str]]:
 
 def _epochs(world: World) -> list[str]:
     known = inputs_.epochs_in_time_order(world.store)
-    epochs = known + [epoch for epoch in world.delivered if epoch not in set(known)]
+    made = set(known)
+    epochs = known + [epoch for epoch in world.delivered if epoch not in made]
     # A deleted epoch leaves the products once the later ones no longer refer to it.
     return epochs + sorted(set(world.products) - set(epochs) - set(world.store.deleted_epochs()))
 

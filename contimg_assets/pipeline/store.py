@@ -7,6 +7,7 @@ Layout, all immutable but the record::
     <root>/<stage>/<epoch>/failure.json                   why the last attempt failed, if it did
     <root>/<stage>/.parts/<table>-<cell>-<version>.parquet   parts of what is carried, shared by epochs (`sky_parts`)
     <root>/<stage>/<epoch>/failure-<table>.parquet        what people want to see of it, such as its rejected rows
+    <root>/records-<stage>.json                           a copy of the records, for speed (`record_index`)
 
 A write is *staged* (table files appear under names nobody refers to) and then *committed* (the record is renamed into
 place), so a reader sees the old epoch or the new one, and a killed process leaves only files nobody refers to.
@@ -19,122 +20,31 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import TypeAdapter
 
 from contimg_assets.errors import StoreError
 from contimg_assets.files import keep, reading_from, replace_texts, replacing, writing_to
 from contimg_assets.identity.epochs import check_epoch_key, is_epoch_key
 from contimg_assets.identity.versions import combine_versions, version_of_table
-from contimg_assets.pipeline.file_cache import FileCache
+from contimg_assets.pipeline.file_cache import Signature
+from contimg_assets.pipeline.looks import look_at
+from contimg_assets.pipeline.records import FAILURE, RECORD, Damaged, EpochRecord, Failure, Look, StoredTable, memory_of
 from contimg_assets.pipeline.sky_parts import PARTS_FOLDER, PartFiles, part_file
-from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
+from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import FEW_ROWS
 from contimg_assets.schemas.parts import PARTS
 
 _LOG = logging.getLogger(__name__)
-T = TypeVar("T")
 
-RECORD, FAILURE = "record.json", "failure.json"
 DELETED = "buried"
-# Kinds of failure: a bad input fails again until it changes; trouble with where files are kept, and errors that nobody
-# foresaw, may have passed by the next night.
-BAD_INPUT, OF_STORE, INTERNAL = "input", "store", "internal"
-
-
-@dataclass(frozen=True)
-class StoredTable:
-    """One table of an epoch: its file, row count, the version of its content, and the file's size.
-
-    ``n_bytes`` is 0 where it is not known: in records of before it was kept.
-    """
-
-    file: str
-    rows: int
-    version: str
-    n_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What the store holds for one stage and epoch, and what that was made from."""
-
-    stage: str
-    epoch: str
-    data_version: str
-    code_version: str
-    inputs: Mapping[str, str]
-    tables: Mapping[str, StoredTable]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    failed_checks: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Rows of the stage's main table, the first one."""
-        return next(iter(self.tables.values())).rows
-
-    @classmethod
-    def from_json(cls, text: str) -> EpochRecord:
-        """The record as it was written.
-
-        Raises
-        ------
-        ValueError
-            If it is not one.
-        """
-        record = _RECORD.validate_json(text)
-        if not record.tables:
-            raise ValueError("it names no table")
-        if record.stage == RAW_DETECTIONS.name and not isinstance(record.facts.get("mjd_first"), float | int):
-            raise ValueError("it does not say when the epoch was observed")
-        return record
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an attempt at an epoch failed, and of which inputs and code: the same attempt is not repeated for ever.
-
-    ``kind`` is `BAD_INPUT`, `OF_STORE` or `INTERNAL`.
-    ``failed_checks`` has a sentence for each quality check that failed, by its name. ``tables`` are kept with it.
-    """
-
-    stage: str
-    epoch: str
-    message: str
-    kind: str
-    code_version: str
-    inputs: Mapping[str, str]
-    attempts: int = 1
-    failed_checks: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, text: str) -> Failure:
-        """The failure as it was written.
-
-        Raises
-        ------
-        ValueError
-            If it is not one.
-        """
-        return _FAILURE.validate_json(text)
-
-
-_RECORD, _FAILURE = TypeAdapter(EpochRecord), TypeAdapter(Failure)
-
-
-@dataclass(frozen=True)
-class Damaged:
-    """A file of the store that is not what was written: which, and why, in a sentence."""
-
-    sentence: str
 
 
 class EpochStore:
@@ -143,8 +53,7 @@ class EpochStore:
     def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]]) -> None:
         self.root = Path(root)
         self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
-        self._records = FileCache(lambda path: _parsed(path, EpochRecord.from_json))
-        self._failures = FileCache(lambda path: _parsed(path, Failure.from_json))
+        self._memory = memory_of(self.root)
         self._told: set[str] = set()
         self._parts_written: set[Path] = set()
 
@@ -161,9 +70,15 @@ class EpochStore:
         """Names of the stages that are kept here."""
         return tuple(self._schemas)
 
-    def at_a_glance(self) -> Glance:
-        """The store as it is found from now on: each record is looked at once, however often it is asked for."""
-        return Glance(self)
+    def at_a_glance(self, *, thorough: bool = False) -> EpochStore:
+        """The store as it is found from now on: each epoch is looked at once, however often it is asked for.
+
+        Parameters
+        ----------
+        thorough : whether every file is looked at, also in folders where nothing came or went since this process last
+            did; see `looks`
+        """
+        return Glance(self, thorough)
 
     def stage(
         self,
@@ -264,7 +179,7 @@ class EpochStore:
         while True:
             try:
                 with reading_from(path):
-                    record = self._records.read(path)
+                    record = self._memory.records.read(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             if isinstance(record, Damaged):
@@ -367,6 +282,7 @@ class EpochStore:
         folder = self._folder(stage, epoch)
         with writing_to(folder):
             (folder / RECORD).unlink(missing_ok=True)
+        self._forget_look(stage, epoch)
         shutil.rmtree(folder, ignore_errors=True)
 
     def discard(self, stage: str, epoch: str) -> None:
@@ -374,6 +290,7 @@ class EpochStore:
         folder = self._folder(stage, epoch)
         with writing_to(folder):
             (folder / RECORD).unlink(missing_ok=True)
+            self._forget_look(stage, epoch)
             keep([], [folder])
 
     def mark_deleted(self, epoch: str) -> None:
@@ -431,6 +348,7 @@ class EpochStore:
             self._write_table(arrow, folder / _failed_file(name))
         with writing_to(folder):
             replace_texts({folder / FAILURE: json.dumps(asdict(failure), indent=1)})
+        self._forget_look(failure.stage, failure.epoch)
         self._leave_deleted(failure.stage, failure.epoch)
 
     def failure(self, stage: str, epoch: str) -> Failure | None:
@@ -438,7 +356,7 @@ class EpochStore:
         path = self._path(stage, epoch, FAILURE)
         try:
             with reading_from(path):
-                found = self._failures.read(path)
+                found = self._memory.failures.read(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if isinstance(found, Damaged):
@@ -476,6 +394,7 @@ class EpochStore:
             (folder / FAILURE).unlink(missing_ok=True)
             for table in self._schemas.get(stage, ()):
                 (folder / _failed_file(table)).unlink(missing_ok=True)
+        self._forget_look(stage, epoch)
 
     def unreferenced(self) -> Iterator[Path]:
         """Files that no record refers to: left by killed processes.
@@ -516,6 +435,10 @@ class EpochStore:
                     named.setdefault(file, []).append(epoch)
         return named
 
+    def _forget_look(self, stage: str, epoch: str) -> None:
+        """Look again at what was just written, also on a disk whose folders keep no times."""
+        self._memory.looks.get(stage, {}).pop(epoch, None)
+
     def _path(self, stage: str, epoch: str, file: str) -> str:
         return f"{self.root}{os.sep}{stage}{os.sep}{check_epoch_key(epoch)}{os.sep}{file}"
 
@@ -540,51 +463,69 @@ class EpochStore:
             return temporary.stat().st_size
 
 
-class Glance(EpochStore):
-    """A store for who compares all epochs: each record and failure is looked at once, and not again.
+_NOTHING = Look((0, 0, 0, 0), None, None)
 
-    For one comparison, which must be of one moment anyway; what is at work on epochs asks the store itself.
+
+class Glance(EpochStore):
+    """A store for who asks about all epochs: a stage is looked at when it is first asked for, and not again.
+
+    For comparisons, which must be of one moment anyway, and for passing over what is fresh; what is at work on epochs
+    asks the store itself.
     """
 
-    def __init__(self, store: EpochStore) -> None:
+    def __init__(self, store: EpochStore, thorough: bool) -> None:
         super().__init__(store.root, {})
-        self._schemas, self._told = store._schemas, store._told
-        self._records, self._failures = store._records, store._failures
-        self._seen: dict[tuple[str, str], EpochRecord | None] = {}
-        self._failed: dict[tuple[str, str], Failure | None] = {}
+        self._schemas, self._told, self._memory = store._schemas, store._told, store._memory
+        self._thorough = thorough
+        self._seen: dict[str, Mapping[str, Look]] = {}
         self._held: dict[str, list[str]] = {}
 
-    def record(self, stage: str, epoch: str) -> EpochRecord | None:
-        key = (stage, epoch)
-        if key not in self._seen:
-            self._seen[key] = super().record(stage, epoch)
-        return self._seen[key]
-
-    def failure(self, stage: str, epoch: str) -> Failure | None:
-        key = (stage, epoch)
-        if key not in self._failed:
-            self._failed[key] = super().failure(stage, epoch)
-        return self._failed[key]
+    def at_a_glance(self, *, thorough: bool = False) -> EpochStore:
+        return self
 
     def epochs(self, stage: str) -> list[str]:
         if stage not in self._held:
-            self._held[stage] = super().epochs(stage)
+            self._held[stage] = sorted(epoch for epoch, look in self._looks(stage).items() if look.current is not None)
         return self._held[stage]
+
+    def failures(self, stage: str) -> list[Failure]:
+        failures = ((epoch, look.failure) for epoch, look in self._looks(stage).items())
+        return [failure for _, failure in sorted(failures) if failure is not None]
+
+    def record(self, stage: str, epoch: str) -> EpochRecord | None:
+        current = self._look(stage, epoch).current
+        if isinstance(current, Damaged):
+            self._tell(current)
+            return None
+        return current
+
+    def failure(self, stage: str, epoch: str) -> Failure | None:
+        return self._look(stage, epoch).failure
+
+    def _current(self, stage: str, epoch: str) -> EpochRecord | Damaged | None:
+        return self._look(stage, epoch).current
+
+    def _look(self, stage: str, epoch: str) -> Look:
+        looks = self._seen.get(stage)
+        found = (self._looks(stage) if looks is None else looks).get(epoch)
+        if found is None:
+            check_epoch_key(epoch)
+            return _NOTHING
+        return found
+
+    def _looks(self, stage: str) -> Mapping[str, Look]:
+        if stage not in self._seen:
+            self._seen[stage] = look_at(self.root, stage, self._memory, partial(self._looked_at, stage), self._thorough)
+        return self._seen[stage]
+
+    def _looked_at(self, stage: str, epoch: str, signature: Signature) -> Look:
+        """What there is of an epoch, every file of it looked at."""
+        failed = os.path.exists(self._path(stage, epoch, FAILURE))  # noqa: PTH110 - thousands of times
+        return Look(signature, super()._current(stage, epoch), super().failure(stage, epoch) if failed else None)
 
 
 def _failed_file(table: str) -> str:
     return f"failure-{table}.parquet"
-
-
-def _parsed(path: str, parse: Callable[[str], T]) -> T | Damaged:
-    """What a small file says, or that it is none of ours: cut, empty, of other keys, or not text at all."""
-    content = Path(path).read_bytes()
-    if not content:
-        return Damaged(f"{path} is empty: made again")
-    try:
-        return parse(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        return Damaged(f"{path} is damaged ({type(error).__name__}): made again")
 
 
 def _not_as_written(file: Path, error: OSError | pa.ArrowException) -> StoreError:

@@ -15,8 +15,9 @@ from contimg_assets.catalogs.store import TILES, catalog_file, content_version, 
 from contimg_assets.files import reading_from, writing_to
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.pipeline.survey_files import CONTENT, read_whole, stated
 from contimg_assets.pipeline.survey_tables import epoch_scales_file
 from contimg_assets.pipeline.table_files import read_table

@@ -22,9 +22,10 @@ from contimg_assets.files.servers import stamp_of
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import SCALES, SurveyTable, epochs_in_time_order, require_made
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.sky_parts import SkyParts
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_SCALES_STAGE, REFERENCE_STAGE, SCALES_TABLE
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, stated
 from contimg_assets.reading.byte_by_byte import readme_of
 from contimg_assets.schemas.catalogs import REFERENCE
@@ -159,6 +160,7 @@ def made_catalogs(config: Config) -> dict[str, ReferenceCatalog]:
 
 def corrections_of_all_epochs(store: EpochStore) -> dict[str, EpochRecord]:
     """Current corrections of every epoch, in time order."""
+    store = store.at_a_glance()
     records = {epoch: store.record(CORRECTIONS_STAGE.name, epoch) for epoch in epochs_in_time_order(store)}
     return {epoch: record for epoch, record in records.items() if record is not None}
 

@@ -31,6 +31,8 @@ _START = 0.25
 _BIN_ERROR, _MAX_BINS = 0.07, 20
 # Bins that are taken together to see how much the factor differs from source to source: at least, and groups at most.
 _BINS_PER_GROUP, _MAX_GROUPS = 6, 3
+# Where a few sources of many epochs would fill no more bins than there are of them, each has so many instead.
+_LEAST_IN_BIN = 10
 # With a larger error in all there is nothing to be learnt: theory stands.
 _MAX_ERROR = 0.25
 # Constant sources are taken to scatter less than theory only down to so many times the factor that is measured, and its
@@ -179,19 +181,27 @@ def empirical_null(chi_squared: Floats, dof: Floats, snr: Floats) -> EmpiricalNu
         return EmpiricalNull.theory()
     n_bins = int(np.clip((_BIN_ERROR / error) ** 2, 1, _MAX_BINS))
     order = np.lexsort((dof, chi_squared, snr))
-    groups = np.array_split(order, int(np.clip(n_bins // _BINS_PER_GROUP, 1, _MAX_GROUPS)))
     bins, gains = [], []
+    groups, n_parts = _split(order, n_bins)
+    if n_parts > len(groups[-1]):
+        groups, n_parts = _split(order, len(order) // _LEAST_IN_BIN)
     for group in groups:
-        parts = np.array_split(group, max(1, round(n_bins / len(groups))))
+        parts = np.array_split(group, n_parts)
         alike = np.concatenate([chi_squared[part] / _scale(chi_squared[part], dof[part], 0.0) for part in parts])
         gains.append(_gains(alike, dof[group]))
     for group, spread in zip(groups, _spreads(gains), strict=True):
-        for part in np.array_split(group, max(1, round(n_bins / len(groups)))):
+        for part in np.array_split(group, n_parts):
             scale = _scale(chi_squared[part], dof[part], spread)
             bins.append((float(np.median(snr[part])), scale, scale * _standard_error(dof[part]), spread))
     place, scale, scale_err, spread = np.array(bins).T
     least = np.minimum(_CAUTION * (scale + _CAUTION_ERRORS * scale_err), 1.0)
     return EmpiricalNull(place, np.maximum(scale, least), spread, scale, scale_err)
+
+
+def _split(order: Integers, n_bins: int) -> tuple[list[Integers], int]:
+    """Groups of sources, the last one the smallest, and the number of bins in each."""
+    groups = np.array_split(order, int(np.clip(n_bins // _BINS_PER_GROUP, 1, _MAX_GROUPS)))
+    return groups, max(1, round(n_bins / len(groups)))
 
 
 def _below(k: Floats, spread: float) -> tuple[Floats, Floats]:

@@ -27,8 +27,8 @@ from contimg_assets.orchestration.runs.event_storage import OpenSqliteStorage
 from contimg_assets.pipeline.inputs import STATE_AFTER, of, takes_part
 from contimg_assets.pipeline.products import CODE
 from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.records import RECORD, EpochRecord, StoredTable
 from contimg_assets.pipeline.stages import EPOCH_STAGES, NOTHING_BEFORE, PRODUCTS
-from contimg_assets.pipeline.store import RECORD, EpochRecord, StoredTable
 
 _HEADER = "image,catalogue,mjd_mid,ra_deg,dec_deg,radius_deg,bmaj_arcsec,bmin_arcsec,bpa_deg,freq_mhz,rms_mjy_beam\n"
 

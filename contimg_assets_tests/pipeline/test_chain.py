@@ -20,11 +20,11 @@ from contimg_assets.orchestration.assets import associated_sources
 from contimg_assets.pipeline.chain import Work, fold
 from contimg_assets.pipeline.inputs import World
 from contimg_assets.pipeline.outcomes import Content, Made
+from contimg_assets.pipeline.records import EpochRecord, Failure, StoredTable
 from contimg_assets.pipeline.sky_parts import Part
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES
 from contimg_assets.pipeline.stages import STAGE as STAGES_BY_NAME
 from contimg_assets.pipeline.staleness import State, assess
-from contimg_assets.pipeline.store import EpochRecord, Failure, StoredTable
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.association import ALIGNMENT, ASSOCIATIONS, MERGES, RELATIONS, STATE
 from contimg_assets.schemas.parts import parts_of
@@ -81,6 +81,9 @@ class MemoryStore:
     def part_files(self, stage: str, schema: TableSchema) -> MemoryParts:
         assert (stage, schema) == (STAGE.name, STATE)
         return self.parts
+
+    def at_a_glance(self) -> MemoryStore:
+        return self
 
     def epochs(self, stage: str) -> list[str]:
         return sorted(self.committed if stage == STAGE.name else self.current)

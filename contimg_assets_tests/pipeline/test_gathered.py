@@ -10,7 +10,8 @@ import pytest
 
 from contimg_assets.pipeline import gathered
 from contimg_assets.pipeline.gathered import FOLDER, gathered_table
-from contimg_assets.pipeline.store import EpochRecord, EpochStore
+from contimg_assets.pipeline.records import EpochRecord
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.schemas import Column, TableSchema
 
 TABLE = TableSchema(

@@ -18,7 +18,7 @@ from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delete_epoch
 from contimg_assets.pipeline.merges import merged_sources, merges_fact, merges_table, version_of, with_heirs
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.store import EpochRecord, StoredTable
+from contimg_assets.pipeline.records import EpochRecord, StoredTable
 from contimg_assets.sky.sphere import displaced
 
 NO_TABLES: dict[str, StoredTable] = {}

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError, SchemaError, StoreError
 from contimg_assets.pipeline import store as store_module
-from contimg_assets.pipeline.store import BAD_INPUT, FAILURE, RECORD, EpochRecord, EpochStore, Failure
+from contimg_assets.pipeline.records import BAD_INPUT, FAILURE, RECORD, EpochRecord, Failure
+from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
 
 POINTS = TableSchema(

@@ -228,3 +228,12 @@ def test_significances_of_a_table() -> None:
     assert (chosen & varies).sum() > 10
     nothing = significances(table[:0], "int")
     assert nothing.empty and list(nothing) == ["log10_p_null_int", "q_value_int"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 19, 20])
+def test_few_sources_of_very_many_epochs_are_judged(n: int) -> None:
+    """Each would tell the factor well enough for a bin of its own: there were more bins than sources."""
+    chi_squared, dof, snr, _ = survey(3, n=n, dof=1000, share=0.0)
+    np.testing.assert_allclose(empirical_null(chi_squared, dof, snr).scale, 1.0, atol=0.2)
+    chi_squared[0] *= 3.0
+    assert np.flatnonzero(selected(chi_squared, dof, snr)).tolist() == ([0] if n > 1 else [])

@@ -32,10 +32,11 @@ from contimg_assets.pipeline.inputs import COPIED_FROM
 from contimg_assets.pipeline.merges import merges_fact, merges_table
 from contimg_assets.pipeline.outcomes import Check, Content
 from contimg_assets.pipeline.quality import association_rate, short_reach, too_few_associations
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.sky_parts import PartFiles, SkyParts, cells_about, cells_of
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
 from contimg_assets.pipeline.stages import NOTHING_BEFORE
-from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
+from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.schemas.association import STATE
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.sky.arrays import Cells

@@ -40,10 +40,11 @@ from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.inputs import STATE_BEFORE
 from contimg_assets.pipeline.outcomes import Check, Content, medians
 from contimg_assets.pipeline.quality import implausible_corrections
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.sky_parts import OfSources, SkyParts, seen_in
 from contimg_assets.pipeline.stages import CORRECTIONS_STAGE as STAGE
 from contimg_assets.pipeline.stages import NOTHING_BEFORE
-from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
+from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.pipeline.survey_tables import known_fluxes
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES, SCALE_PULLS
 from contimg_assets.schemas.parts import parts_of

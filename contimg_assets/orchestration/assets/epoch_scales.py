@@ -20,8 +20,9 @@ from contimg_assets.orchestration.epoch_assets import OWNERS, RETRY_INTERNAL_ERR
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.gathered import gathered_table
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE as STAGE
-from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
+from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.pipeline.survey_tables import (
     READ_FROM,
     corrections_of_all_epochs,

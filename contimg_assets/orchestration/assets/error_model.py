@@ -24,9 +24,10 @@ from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
 from contimg_assets.pipeline.outcomes import Check, Content
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.sky_parts import OfSources, PartFiles, SkyParts, seen_in
 from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE as STAGE
-from contimg_assets.pipeline.store import EpochRecord, EpochStore, StoredEpochs
+from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.variability.error_evidence import misfits

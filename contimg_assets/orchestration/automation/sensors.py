@@ -81,7 +81,9 @@ def build_deliveries_sensor(automation: Automation, open_project: OpenProject) -
         versions.forget_except(one.folder for one in found)
         versions.save()
         known = project.epochs(found)
-        waiting = {one.epoch for one in found} - set(current) - set(project.store.epochs("raw_detections"))
+        waiting = (
+            {one.epoch for one in found} - set(current) - set(project.store.at_a_glance().epochs("raw_detections"))
+        )
         register_epochs(context.instance, [epoch for epoch in known if epoch not in waiting])
 
         seen: Mapping[str, str] = json.loads(context.cursor) if context.cursor else {}

@@ -119,20 +119,20 @@ def bring_up_to_date(
     if project.products.current() is not None:
         project.products.upgrade()
     rounds = _Rounds(None if epochs is None else frozenset(epochs), force)
-    solved: set[str] = set()
-    for _ in range(_MAX_ROUNDS):
+    scales = _EpochScales(project, launcher)
+    for number in range(_MAX_ROUNDS):
         _make_catalogs(project, launcher)
         register_epochs(instance, project.epochs())
         in_order = registered_epochs(instance)
-        report.assessment = project.assess()
+        if scales.nothing_else_changed:
+            report.assessment = project.assess_survey_again(report.assessment)
+        else:
+            # Files that were all there a moment ago are not looked at once more in each round.
+            report.assessment = project.assess(thorough=number == 0)
         tags = {FORCE_TAG: "true"} if rounds.forced else {}
         ranges = rounds.next(report.assessment, in_order)
         # Forced fluxes at sources that went with an epoch are measured no more: one more round.
-        if not (
-            ranges
-            or _make_epoch_scales(project, launcher, report.assessment, solved)
-            or _finish_deletions(project, report)
-        ):
+        if not (ranges or scales.make(report.assessment) or _finish_deletions(project, report)):
             break
         for part in ranges:
             if on_work is not None:
@@ -225,7 +225,7 @@ def _finish_deletions(project: Project, report: Report) -> bool:
     """
     gone = set(project.store.deleted_epochs()) - set(project.epochs())
     removed = False
-    for epoch in sorted(gone & set(recorded_products(project.products))):
+    for epoch in sorted(gone & set(recorded_products(project.products))) if gone else ():
         try:
             project.products.delete_epoch(
                 epoch, project.config.variability, matching_of(project.config), published_error_model(project.store)
@@ -258,17 +258,33 @@ def _make_catalogs(project: Project, launcher: _Launcher) -> None:
             launcher.launch([key], {})
 
 
-def _make_epoch_scales(project: Project, launcher: _Launcher, assessment: pd.DataFrame, solved: set[str]) -> bool:
-    """Solve the scales between epochs again where an epoch changed since; once for what there is to solve them from."""
-    stale = list(work_to_do(of_survey(assessment))["stage"])
-    if not set(stale) & set(SCALES_STAGES):
-        return False
-    version = scales_input_version(project.config, project.store)
-    if version in solved:
-        return False
-    solved.add(version)
-    launcher.launch(stage_keys(SCALES_STAGES), {})
-    return True
+class _EpochScales:
+    """The scales between epochs: solved again where an epoch changed since, once for what they are solved from."""
+
+    def __init__(self, project: Project, launcher: _Launcher) -> None:
+        self._project, self._launcher = project, launcher
+        self._solved: set[str] = set()
+        self._runs_before = 0
+
+    @property
+    def nothing_else_changed(self) -> bool:
+        """Whether the last run solved them, no epoch is made from them, and nothing else was made since."""
+        applied = self._project.config.corrections.apply_flux == "epochs"
+        return not applied and 0 < self._runs_before == self._launcher.n_runs
+
+    def make(self, assessment: pd.DataFrame) -> bool:
+        """Solve them if they are stale; whether they were."""
+        self._runs_before = 0
+        stale = list(work_to_do(of_survey(assessment))["stage"])
+        if not set(stale) & set(SCALES_STAGES):
+            return False
+        version = scales_input_version(self._project.config, self._project.store)
+        if version in self._solved:
+            return False
+        self._solved.add(version)
+        self._launcher.launch(stage_keys(SCALES_STAGES), {})
+        self._runs_before = self._launcher.n_runs
+        return True
 
 
 def _was_interrupted(event: dg.DagsterEvent) -> bool:
@@ -294,6 +310,11 @@ class _Launcher:
             executor=EXECUTOR,
         )
         self._job = definitions.resolve_implicit_global_asset_job_def()
+
+    @property
+    def n_runs(self) -> int:
+        """Runs that were started so far."""
+        return len(self._report.run_ids)
 
     def launch(
         self, selection: Sequence[dg.AssetKey], tags: dict[str, str], on_done: progress.Listener | None = None

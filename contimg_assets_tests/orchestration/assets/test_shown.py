@@ -19,8 +19,8 @@ from contimg_assets.orchestration.epoch_assets import MORE, shown
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.outcomes import Made
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, STAGE
-from contimg_assets.pipeline.store import EpochRecord
 from contimg_assets.schemas.catalogs import REFERENCE
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, FORCED_PRODUCTS, FORCED_STAGE
-from contimg_assets.pipeline.store import EpochRecord
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets_tests.orchestration.automation.ticks import Automaton, automated
 from contimg_assets_tests.projects import make_project

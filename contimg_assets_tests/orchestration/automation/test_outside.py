@@ -33,9 +33,9 @@ from contimg_assets.orchestration.runs.in_process import bring_up_to_date, delet
 from contimg_assets.pipeline import upkeep
 from contimg_assets.pipeline.inputs import INCOMING
 from contimg_assets.pipeline.project import Project
+from contimg_assets.pipeline.records import Failure
 from contimg_assets.pipeline.stages import RAW_DETECTIONS, STAGES_OF_EVERY_EPOCH
 from contimg_assets.pipeline.staleness import of_epochs
-from contimg_assets.pipeline.store import Failure
 from contimg_assets_tests.orchestration.automation.deployment import (
     assert_same_products,
     deliver,
