@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import scipy
 import sqlalchemy as sa
-from scipy import special
 from sqlalchemy.engine import Connection
 
 from contimg_assets.calibration.apply import apply_corrections
@@ -251,7 +251,7 @@ def against_other_epochs(database: ProductsDatabase, epoch: str, fluxes: pd.Data
             "flux_err": found["flux_peak_err_corr_mjy_beam"],
             "mean": mean,
             "other_err": np.sqrt(1.0 / found["weight"] + own**2),
-            "p_value": np.where(found["n"] > 1, special.chdtrc(found["n"] - 1, chi_squared), 1.0),
+            "p_value": np.where(found["n"] > 1, scipy.special.chdtrc(found["n"] - 1, chi_squared), 1.0),
             "compactness": compactness.reindex(found["position"]).to_numpy(),
         }
     ).reset_index(drop=True)

@@ -41,6 +41,7 @@ def tick(project: TestProject) -> dg.SensorExecutionData:
     return definitions.resolve_sensor_def("deliveries").evaluate_tick(context)
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_a_folder_whatever_happens_at_the_server(
     remote: TestProject, made: TestProject, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_rows_are_those_of_a_folder_whatever_happens_at_the_server(
     assert_same_rows(remote.rows(), made.rows())
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_removed_there_is_removed_as_from_a_folder(
     remote: TestProject, made: TestProject, bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -219,6 +219,7 @@ def test_only_urls_that_the_configuration_allows_are_opened(name: str, tmp_path:
         resolve_image(name, tmp_path, [], allowed, "images.csv")
 
 
+@pytest.mark.slow
 def test_the_stage_measures_on_images_at_urls_once_they_are_allowed(tmp_path: Path) -> None:
     parameters = SurveyParameters(
         n_epochs=2, images_per_epoch=1, n_sources=60, image_radius_deg=0.6, missing_image_fraction=0.0, seed=4

@@ -81,6 +81,7 @@ def test_a_worker_that_is_gone_for_good_is_replaced(monkeypatch: pytest.MonkeyPa
     assert os.getpid() not in all_of(Dask(own), process_of, range(3))
 
 
+@pytest.mark.slow
 def test_work_that_kills_every_worker_is_not_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
     own = DASK.model_copy(update={"memory": "1.5 GB"})
@@ -272,6 +273,7 @@ for result in Dask(Compute(engine="dask", workers=1)).results(note_and_wait, ((s
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_run_once_and_its_workers_end_with_it(tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "workers"
     folder.mkdir()

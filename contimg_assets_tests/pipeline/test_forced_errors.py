@@ -60,6 +60,7 @@ def test_errors_hold_though_the_noise_is_25_percent_above_the_rms_maps(project: 
     assert "![constant sources](data:image/png;base64," in str(result.metadata["pictures"].value)
 
 
+@pytest.mark.slow
 def test_fluxes_of_constants_are_in_no_light_curve(project: TestProject) -> None:
     store = project.project.store
     constants = pd.concat([store.read(FORCED_STAGE.name, epoch, "forced_constants") for epoch in project.epochs])
@@ -71,6 +72,7 @@ def test_fluxes_of_constants_are_in_no_light_curve(project: TestProject) -> None
         assert not here & set(forced.loc[forced["epoch"] == epoch, "position"])
 
 
+@pytest.mark.slow
 def test_a_map_that_is_wrong_and_believed_fails_the_check(
     project: TestProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def test_any_order_of_arrival_ends_in_the_same_rows(scratch: TestProject, survey
     assert_same_rows(project.rows(), scratch.rows(), without=["source_aliases"])
 
 
+@pytest.mark.slow
 def test_images_that_come_later_make_forced_fluxes_and_nothing_else(
     scratch: TestProject, survey: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_images_that_come_later_make_forced_fluxes_and_nothing_else(
     assert project.run().run_ids == []
 
 
+@pytest.mark.slow
 def test_an_epoch_or_image_that_goes_takes_its_fluxes_along(scratch: TestProject, tmp_path: Path) -> None:
     project = copy_of(scratch, tmp_path / "project")
     gone, without, *_ = project.epochs
@@ -174,6 +176,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_used_is_told_and_the_epoch_goes_on(scratch: TestProject, tmp_path: Path) -> None:
     project = copy_of(scratch, tmp_path / "project")
     epoch, other = project.epochs[1], project.epochs[0]

@@ -81,6 +81,7 @@ def test_rms_maps_reach_limits_and_new_sources(project: TestProject) -> None:
     assert project.materialized("measurements")[runs:].count(second) == 0
 
 
+@pytest.mark.slow
 def test_a_bad_map_fails_its_epoch_alone(project: TestProject) -> None:
     first, second, *_ = project.epochs
     project.deliver(first, second)

@@ -64,6 +64,7 @@ def test_any_history_ends_in_the_model_of_a_run_from_scratch(
     assert_same_rows(present(project), present(fewer))
 
 
+@pytest.mark.slow
 def test_night_that_moves_no_model_writes_its_own_epoch_only(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def run(config: Config) -> dict[str, str]:
     return {failure.epoch: failure.message for failure in failures}
 
 
+@pytest.mark.slow
 def test_the_same_files_under_a_second_name_are_refused_unless_meant(tmp_path: Path, incoming: Path) -> None:
     shutil.copytree(incoming / "e1", incoming / "e2")
     config = Config(root=tmp_path)
@@ -50,6 +51,7 @@ def test_the_same_files_under_a_second_name_are_refused_unless_meant(tmp_path: P
         assert set(database.read_table("epochs")["epoch"]) == {"e1", "e2"}
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_renamed_is_no_second_delivery(tmp_path: Path, incoming: Path) -> None:
     config = Config(root=tmp_path)
     assert run(config) == {}

@@ -120,6 +120,7 @@ def test_changed_catalogue_and_changed_configuration(automaton, survey):
     assert automaton.settle() == [Done(FROM_MATCHES[1:], names)]
 
 
+@pytest.mark.slow
 def test_run_that_ends_between_two_evaluations_is_not_repeated(automaton, survey):
     # An evaluation sees events as of its beginning and runs as of its end. Here it begins while the run writes the
     # products and ends after the run: corrections are news, the products are not, and nothing is in progress.

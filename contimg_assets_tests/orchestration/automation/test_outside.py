@@ -219,6 +219,7 @@ def nightly(automaton: Automaton, day: int) -> dg.ScheduleExecutionData:
         return automaton.definitions.resolve_schedule_def("nightly").evaluate_tick(context)
 
 
+@pytest.mark.slow
 def test_nightly_requests_what_is_stale_with_a_key_per_night(automaton, survey):
     assert nightly(automaton, 1).skip_message == "every epoch is up to date"
     change(automaton, survey[1])
@@ -333,6 +334,7 @@ def test_nightly_tries_once_more_what_failed_for_no_fault_of_its_own(automaton, 
         assert sum("raw_detections" in str(request.asset_selection) for request in requests) == asked, kind
 
 
+@pytest.mark.slow
 def test_rebuild_products_keeps_decisions_on_sources_that_were_renamed(made, tmp_path, survey):
     project = copy_of(made, tmp_path / "project")
     with automated(project) as automaton:
