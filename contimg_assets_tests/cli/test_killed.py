@@ -148,6 +148,7 @@ def create_run(instance: dg.DagsterInstance, **arguments: Any) -> dg.DagsterRun:
     )
 
 
+@pytest.mark.slow
 def test_runs_that_are_the_first_at_the_same_time_do_not_spoil_dagsters_storage(project: TestProject) -> None:
     """Dagster writes the version of its storage once for each that finds none, and then refuses to open it."""
     code = (

@@ -145,6 +145,7 @@ def note_and_wait(folder: str, seconds: float) -> None:
     time.sleep(seconds)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_run_once_and_its_helpers_end_with_it(tmp_path: Path) -> None:
     script, folder = tmp_path / "script.py", tmp_path / "helpers"
     folder.mkdir()

@@ -162,6 +162,7 @@ def test_eta_of_constant_sources_with_right_errors_is_one(points: int) -> None:
     assert relative_eta(eta[:10], n[:10]) is None
 
 
+@pytest.mark.slow
 def test_a_project_is_looked_at_and_its_lists_counted_once(
     project: TestProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

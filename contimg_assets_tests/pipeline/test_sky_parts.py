@@ -63,6 +63,7 @@ def test_cells_about_places_hold_everything_within_the_margin(place: tuple[float
     assert np.isin(sky_parts.cells_of_index(index_cells(*moved)), sky_parts.cells_of(*moved)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_fold_onto_the_parts_that_it_touches_is_the_fold_onto_the_whole(
     tmp_path: Path, place: tuple[float, float]

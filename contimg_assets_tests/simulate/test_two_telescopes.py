@@ -29,6 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> TestProject:
     return made
 
 
+@pytest.mark.slow
 def test_epochs_are_of_one_telescope_and_the_other_in_turn(project: TestProject) -> None:
     images = project.rows()["images"].sort_values("mjd")
     by_epoch = images.groupby("epoch", sort=False)[["freq_mhz", "bmaj_arcsec"]].agg(["min", "max"])
