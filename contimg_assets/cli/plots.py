@@ -16,10 +16,12 @@ from contimg_assets.errors import StoreError
 if TYPE_CHECKING:
     from contimg_assets.figures.canvas import Figure
 
-plot_app = typer.Typer(help="Draw pictures of the products: PNG, PDF or SVG.", no_args_is_help=True)
+plot_app = typer.Typer(help="Draw pictures of the products: PNG, PDF, SVG or HTML.", no_args_is_help=True)
 app.add_typer(plot_app, name="plot")
 
-OutOption = Annotated[Path | None, typer.Option(help="File to write: .png, .pdf or .svg; a PNG here if not given")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="File to write: .png, .pdf, .svg or .html; a PNG here if not given")
+]
 FluxOption = Annotated[Flux | None, typer.Option(help="Which flux; peak where there are any, if not given")]
 
 
@@ -103,7 +105,7 @@ def plot_epochs(out: OutOption = None) -> None:
 def _write(figure: Figure, out: Path | None, name: str) -> None:
     """Write a figure and say where."""
     from contimg_assets.database.export_files import replacing
-    from contimg_assets.figures.canvas import picture_format, write_figure
+    from contimg_assets.figures.picture_files import picture_format, write_figure
 
     file = out or Path(name)
     kind = picture_format(file)

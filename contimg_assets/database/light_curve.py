@@ -36,7 +36,7 @@ class LightCurve(pd.DataFrame):
         kind : {'peak', 'int'}, optional
             Which flux; peak fluxes where there are any, if not given.
         out : str or Path, optional
-            File to write too: .png, .pdf or .svg.
+            File to write too: .png, .pdf, .svg or .html.
 
         Returns
         -------
@@ -48,8 +48,8 @@ class LightCurve(pd.DataFrame):
         InputError
             If the file is of another format.
         """
-        from contimg_assets.figures.canvas import picture_format, write_figure
         from contimg_assets.figures.light_curves import draw_light_curve
+        from contimg_assets.figures.picture_files import picture_format, write_figure
 
         figure = draw_light_curve(self, title, kind)
         if out is not None:

@@ -19,13 +19,12 @@ from contimg_assets.figures.canvas import (
     REFUSED,
     USED,
     new_figure,
-    picture_format,
     plain,
     png_of,
     small_png_of,
-    write_figure,
 )
 from contimg_assets.figures.light_curves import draw_light_curve, fluxes
+from contimg_assets.figures.picture_files import picture_format, write_figure
 from contimg_assets.figures.summaries import draw_variability, plot_constant_fluxes, plot_forced_fluxes
 from contimg_assets.figures.survey import center_of, draw_epochs, draw_image, draw_sky
 from contimg_assets.schemas.forced import FORCED_FLUXES
@@ -33,7 +32,7 @@ from contimg_assets.schemas.variability import LIGHT_CURVE
 from contimg_assets_tests.database.survey import Survey
 from contimg_assets_tests.orchestration.names import HOSTILE
 
-BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "html": b"<!doctype html>"}
 
 
 @pytest.fixture
@@ -86,8 +85,17 @@ def test_files_are_the_same_for_the_same_picture(tmp_path: Path, kind: str) -> N
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_page_holds_its_picture_and_its_title(tmp_path: Path) -> None:
+    write_figure(draw_light_curve(curve(), "<b>5$ & more"), tmp_path / "x.html", "html")
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert page.count("<title>&lt;b&gt;5$ &amp; more</title>") == page.count('src="data:image/png;base64,') == 1
+    assert "<script" not in page and "http://" not in page
+
+
 def test_other_formats_are_refused() -> None:
-    with pytest.raises(InputError, match=r"'x.gif' says no format of pictures; end it with one of .png, .pdf, .svg"):
+    with pytest.raises(
+        InputError, match=r"'x.gif' says no format of pictures; end it with one of .png, .pdf, .svg, .html"
+    ):
         picture_format(Path("x.gif"))
 
 
