@@ -31,10 +31,27 @@ console = Console()
 error_console = Console(stderr=True)
 
 
+@contextmanager
+def _word_while_loading() -> Iterator[None]:
+    """A word on a terminal, taken away again: what a command needs takes a second or two to load."""
+    # Of one that is piped on, nothing but its own output is wanted; nothing else is printed meanwhile.
+    if not sys.stdout.isatty() or not error_console.is_terminal or error_console.is_dumb_terminal:
+        yield
+        return
+    sys.stderr.write("\x1b[2mloading ...\x1b[0m\r")
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write("\x1b[2K\r")
+        sys.stderr.flush()
+
+
 def open_project() -> Any:
     """The project of the current folder (`contimg.yaml`, or $CONTIMG_CONFIG)."""
-    from contimg_assets.config import load_config
-    from contimg_assets.pipeline.project import Project
+    with _word_while_loading():
+        from contimg_assets.config import load_config
+        from contimg_assets.pipeline.project import Project
 
     return Project(load_config())
 
@@ -66,7 +83,8 @@ def show_tracebacks(wanted: bool) -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Errors that a user can cure are printed as their one sentence, without a traceback; exit status 2."""
-    from contimg_assets.database.engine import telling_trouble
+    with _word_while_loading():
+        from contimg_assets.database.engine import telling_trouble
 
     try:
         # The products database tells its own troubles.

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -168,3 +173,24 @@ def test_positions_with_a_blank_and_swapped_ones() -> None:
     place = (f"{row['ra_deg']:.5f}", f"{row['dec_deg']:.5f}")
     assert json.loads(call("source", *place, "--json").stdout)["source"]["name"] == row["name"]
     assert "swapped?" in call("source", f"{place[1]},{place[0]}", status=2).stderr
+
+
+def test_a_terminal_says_at_once_that_something_comes_and_files_do_not(folder: Path) -> None:
+    command = [sys.executable, "-m", "contimg_assets", "sources", "--limit", "2"]
+    master, slave = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
+    with subprocess.Popen(command, cwd=folder, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        shown = b""
+        # At its end, Linux says that the terminal is no more.
+        with suppress(OSError):
+            while part := os.read(master, 65536):
+                shown += part
+    os.close(master)
+    assert process.returncode == 0
+    word, erased, table = shown.decode().partition("\x1b[2K\r")
+    assert "loading" in word
+    assert erased and "DSA J" in table
+    piped = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert "loading" not in piped.stdout + piped.stderr
+    assert "DSA J" in piped.stdout
