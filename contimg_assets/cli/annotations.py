@@ -54,7 +54,7 @@ def tag_add(source: SourceArgument, tags: TagsArgument) -> None:
 
 @command(tag_app, "remove")
 def tag_remove(source: SourceArgument, tags: TagsArgument) -> None:
-    """Take words off a source."""
+    """Take words off a source. Example: contimg tag remove J0359+1535 needs-look"""
     open_products().tag(source, *tags, remove=True)
     console.print(f"No longer on {escape(_name(source))}: {escape(' '.join(tags))}.", highlight=False)
 
@@ -63,7 +63,7 @@ def tag_remove(source: SourceArgument, tags: TagsArgument) -> None:
 def tag_list(
     source: OptionalSource = None, tag: Annotated[str | None, typer.Option(help="Only this word")] = None
 ) -> Listing:
-    """List the tags: which word, on which source, by whom and when."""
+    """List the tags: which word, on which source, by whom and when. Example: contimg tag list"""
     found = open_products().tags(source)
     return Listing(found if tag is None else found[found["tag"] == tag], "Tags", _SHOWN["tags"])
 
@@ -77,34 +77,37 @@ def note_add(source: SourceArgument, text: NoteArgument) -> None:
 
 @command(note_app, "remove")
 def note_remove(source: SourceArgument, text: NoteArgument) -> None:
-    """Take back the note that has exactly this text."""
+    """Take back the note that has exactly this text.
+
+    Example: contimg note remove J0359+1535 "beside a side lobe"
+    """
     open_products().note(source, text, remove=True)
     console.print(f"No longer noted on {escape(_name(source))}.", highlight=False)
 
 
 @listing(note_app, name="list")
 def note_list(source: OptionalSource = None) -> Listing:
-    """List the notes: on which source, by whom and when."""
+    """List the notes: on which source, by whom and when. Example: contimg note list"""
     return Listing(open_products().notes(source), "Notes", _SHOWN["notes"])
 
 
 @command(favorite_app, "add")
 def favorite_add(source: SourceArgument) -> None:
-    """Put a source among your favorites."""
+    """Put a source among your favorites. Example: contimg favorite add J0359+1535"""
     open_products().favorite(source)
     console.print(f"{escape(_name(source))} is one of your favorites.", highlight=False)
 
 
 @command(favorite_app, "remove")
 def favorite_remove(source: SourceArgument) -> None:
-    """Take a source out of your favorites."""
+    """Take a source out of your favorites. Example: contimg favorite remove J0359+1535"""
     open_products().favorite(source, remove=True)
     console.print(f"{escape(_name(source))} is none of your favorites any more.", highlight=False)
 
 
 @listing(favorite_app, name="list")
 def favorite_list() -> Listing:
-    """List the favorites of all people."""
+    """List the favorites of all people. Example: contimg favorite list"""
     return Listing(open_products().favorites(), "Favorites", _SHOWN["favorites"])
 
 
@@ -130,14 +133,14 @@ def query_save(
 
 @command(query_app, "remove")
 def query_remove(name: NameArgument) -> None:
-    """Take back a saved list."""
+    """Take back a saved list. Example: contimg query remove flares"""
     open_products().save_query(name, remove=True)
     console.print(f"{escape(name)} is no longer saved.", highlight=False)
 
 
 @listing(query_app, name="list")
 def query_list() -> Listing:
-    """List the saved lists."""
+    """List the saved lists. Example: contimg query list"""
     return Listing(open_products().saved_queries(), "Saved lists", _SHOWN["queries"])
 
 

@@ -93,7 +93,10 @@ def common(
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make a project of")] = Path(),
 ) -> None:
-    """Make a folder a project: contimg.yaml with every parameter, dagster.yaml, workspace.yaml, incoming/."""
+    """Make a folder a project: contimg.yaml with every parameter, dagster.yaml, workspace.yaml, incoming/.
+
+    Example: contimg init mysurvey
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path in make_project(folder):
         console.print(f"wrote {path}")
@@ -122,7 +125,10 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option(help="Make them again even if nothing changed")] = False,
 ) -> None:
-    """Find epochs and make whatever is missing or stale, through Dagster, in this process."""
+    """Find epochs and make whatever is missing or stale, through Dagster, in this process.
+
+    Example: contimg run --epochs 2026-01-25T2200
+    """
     from contimg_assets.config import load_config
 
     run_and_report(load_config(), epochs, force=force)
@@ -244,7 +250,10 @@ def status(
     csv: CsvOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what needs eyes, then every stage of every epoch: fresh, stale, missing, failed or waiting, and why."""
+    """Show what needs eyes, then every stage of every epoch: fresh, stale, missing, failed or waiting, and why.
+
+    Example: contimg status --json
+    """
     from contimg_assets.pipeline.staleness import NEVER_MADE, of_epochs, of_survey, work_to_do
 
     project = open_project()
@@ -304,7 +313,10 @@ def _table_of_states(assessment: pd.DataFrame, stale_only: bool) -> Table:
 def rejected(
     epoch: Annotated[str, typer.Argument(help="Epoch")],
 ) -> None:
-    """Show the rows of an epoch's catalogs that were set aside: file, line, reason."""
+    """Show the rows of an epoch's catalogs that were set aside: file, line, reason.
+
+    Example: contimg rejected 2026-01-25T2200
+    """
     project = open_project()
     failure = project.store.failure("raw_detections", epoch)
     # Where too many rows are bad, they are kept with the failure: what people want to see.

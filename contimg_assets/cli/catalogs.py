@@ -45,7 +45,10 @@ def add(
         typer.Option(metavar="OURS=THEIRS[:UNIT]", help="A column by hand, such as flux_mjy=S_total:Jy; repeatable"),
     ] = None,
 ) -> None:
-    """Write a catalog into contimg.yaml, after reading it to see that it is usable, and say what was taken."""
+    """Write a catalog into contimg.yaml, after reading it to see that it is usable, and say what was taken.
+
+    Example: contimg catalog add nvss NVSS.fits
+    """
     from contimg_assets.catalogs.copies import local_file
     from contimg_assets.catalogs.inspect import inspect_reference
     from contimg_assets.catalogs.manage import add_catalog
@@ -163,7 +166,10 @@ def inspect(
     frame: Annotated[str | None, typer.Option(help="Frame of its positions, such as galactic or 'fk4 1950'")] = None,
     preset: Annotated[str | None, typer.Option(help="Survey, for a reference catalog")] = None,
 ) -> None:
-    """Say what a file is and what is taken from it: container, finder, columns, units, frame, rows set aside."""
+    """Say what a file is and what is taken from it: container, finder, columns, units, frame, rows set aside.
+
+    Example: contimg inspect tile1.csv
+    """
     from contimg_assets.catalogs.inspect import inspect_file
     from contimg_assets.config import Config, Ingest, find_config_file, load_config
 
@@ -212,7 +218,7 @@ def _tell_first_rows(found: Inspection) -> None:
 
 @command(catalog_app, "remove")
 def remove(name: CatalogArgument) -> None:
-    """Take a catalog out of contimg.yaml; its file stays where it is."""
+    """Take a catalog out of contimg.yaml; its file stays where it is. Example: contimg catalog remove nvss"""
     from contimg_assets.catalogs.manage import remove_catalog
     from contimg_assets.config import find_config_file
 
@@ -231,7 +237,7 @@ def _column(text: str) -> tuple[str, dict[str, str]]:
 
 @command(catalog_app, "list")
 def list_(presets: Annotated[bool, typer.Option("--presets", help="Surveys that need no column map")] = False) -> None:
-    """List the configured catalogs, or the presets."""
+    """List the configured catalogs, or the presets. Example: contimg catalog list --presets"""
     from contimg_assets.catalogs.manage import list_catalogs, list_presets
 
     if presets:
@@ -253,7 +259,10 @@ def fetch(
     ] = None,
     url: Annotated[str | None, typer.Option(help="TAP service; VizieR if not given")] = None,
 ) -> None:
-    """Download a survey's published table and write it into contimg.yaml (needs the extra 'fetch')."""
+    """Download a survey's published table and write it into contimg.yaml (needs the extra 'fetch').
+
+    Example: contimg catalog fetch nvss
+    """
     from contimg_assets.catalogs import fetch as remote
     from contimg_assets.catalogs.manage import fetch_catalog
     from contimg_assets.config import find_config_file
@@ -277,7 +286,10 @@ def _decide(action: str, source: str, catalog: str, counterpart: str | None, com
 def accept(
     source: SourceArgument, catalog: CatalogArgument, counterpart: CounterpartArgument, comment: CommentOption = None
 ) -> None:
-    """This is the source's counterpart, whatever its probability."""
+    """This is the source's counterpart, whatever its probability.
+
+    Example: contimg match accept J0359+1535 nvss J035912+153523
+    """
     _decide("accept", source, catalog, counterpart, comment)
 
 
@@ -285,7 +297,10 @@ def accept(
 def reject(
     source: SourceArgument, catalog: CatalogArgument, counterpart: CounterpartArgument, comment: CommentOption = None
 ) -> None:
-    """This is not the source's counterpart, whatever its probability."""
+    """This is not the source's counterpart, whatever its probability.
+
+    Example: contimg match reject J0359+1535 nvss J035912+153523
+    """
     _decide("reject", source, catalog, counterpart, comment)
 
 
@@ -293,7 +308,10 @@ def reject(
 def withdraw(
     source: SourceArgument, catalog: CatalogArgument, counterpart: CounterpartArgument, comment: CommentOption = None
 ) -> None:
-    """Neither accepted nor rejected any more: what matching says of this counterpart holds again."""
+    """Neither accepted nor rejected any more: what matching says of this counterpart holds again.
+
+    Example: contimg match withdraw J0359+1535 nvss J035912+153523
+    """
     _decide("withdraw", source, catalog, counterpart, comment)
 
 
@@ -304,5 +322,8 @@ def comment(
     text: Annotated[str, typer.Argument(help="What to say")],
     counterpart: Annotated[str | None, typer.Option(help="Only on this counterpart")] = None,
 ) -> None:
-    """Say something on a source's counterparts in a catalog."""
+    """Say something on a source's counterparts in a catalog.
+
+    Example: contimg match comment J0359+1535 nvss "a lobe"
+    """
     _decide("comment", source, catalog, counterpart, text)

@@ -19,7 +19,10 @@ def check(
         bool, typer.Option("--mend", help="Let what is damaged count as never made: `contimg run` makes it again")
     ] = False,
 ) -> None:
-    """Compare what the store holds with what was written; exit status 1 if anything is damaged."""
+    """Compare what the store holds with what was written; exit status 1 if anything is damaged.
+
+    Example: contimg check
+    """
     from contimg_assets.pipeline.store_check import check_store, mend_store
 
     if not store:

@@ -30,6 +30,8 @@ def cutout(
 
     Needs the FITS images, which images.csv names in `path`. A forced flux is the peak at the place of the source,
     detected there or not, from the pixels themselves; it is corrected like the others.
+
+    Example: contimg cutout J0359+1535 --size 120
     """
     from contimg_assets.pipeline.cutouts import source_cutouts
 

@@ -80,7 +80,10 @@ def simulate(
         typer.Option(help="Every second epoch is of another telescope: MHz, beam axes [arcsec], noise [mJy/beam]"),
     ] = None,
 ) -> None:
-    """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images."""
+    """Write a survey with known truth, DSA-110 like: variables, transients, doubles, offsets, overlapping images.
+
+    Example: contimg simulate sky --epochs 4
+    """
     from contimg_assets.simulate import SurveyParameters, simulate_survey
 
     first, *others = _frequencies(bands)
@@ -113,7 +116,10 @@ def demo(
     ] = False,
     stokes: _STOKES = "I",
 ) -> None:
-    """Simulate a survey, run the whole chain on it, and print what was recovered against the truth."""
+    """Simulate a survey, run the whole chain on it, and print what was recovered against the truth.
+
+    Example: contimg demo --epochs 4
+    """
     import yaml
 
     from contimg_assets.config import FILE_NAME, load_config

@@ -17,7 +17,10 @@ app.add_typer(epoch_app, name="epoch")
 def delete(
     epoch: Annotated[str, typer.Argument(help="Epoch, whose delivery must have been moved out of the incoming folder")],
 ) -> None:
-    """Remove an epoch from the store and the products, and fold the later epochs again without it."""
+    """Remove an epoch from the store and the products, and fold the later epochs again without it.
+
+    Example: contimg epoch delete 2026-01-25T2200
+    """
     from contimg_assets.orchestration.runs.in_process import delete_epoch
     from contimg_assets.orchestration.runs.instance import open_instance
 

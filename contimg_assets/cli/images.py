@@ -41,6 +41,8 @@ def images(
 
     Offsets are what is to be added to positions, as measured; fluxes are multiplied by `flux_mult`. Its error is the
     image's own; `flux_tie_err` is that of the absolute scale, as a fraction, common to the images of a field.
+
+    Example: contimg images --verdict refused
     """
     found = _chosen(epoch or (), [one.value for one in verdict or ()])
     # Both directions of an offset are far.

@@ -27,7 +27,10 @@ FluxOption = Annotated[Flux | None, typer.Option(help="Which flux; peak where th
 
 @command(plot_app, "lightcurve")
 def plot_lightcurve(what: SourceArgument, out: OutOption = None, flux: FluxOption = None) -> None:
-    """Draw the light curve of a source, with errors, upper limits, and points of refused images in grey."""
+    """Draw the light curve of a source, with errors, upper limits, and points of refused images in grey.
+
+    Example: contimg plot lightcurve J0359+1535 --out curve.pdf
+    """
     from contimg_assets.figures.light_curves import draw_light_curve
 
     database = open_products()
@@ -43,7 +46,7 @@ def plot_eta_v(
     flux: FluxOption = None,
     names: Annotated[int, typer.Option(min=0, help="Write the names of so many of those that vary most")] = 8,
 ) -> None:
-    """Draw V against eta of all sources, with those that vary marked."""
+    """Draw V against eta of all sources, with those that vary marked. Example: contimg plot eta-v --names 12"""
     from contimg_assets.figures.summaries import draw_variability
 
     database = open_products()
@@ -60,7 +63,10 @@ def plot_sky(
     radius_deg: Annotated[float, typer.Option(min=0.001, max=40, help="How far about it [deg]")] = 1.0,
     out: OutOption = None,
 ) -> None:
-    """Draw the sources and the images on the sky, with those that vary and the new ones marked."""
+    """Draw the sources and the images on the sky, with those that vary and the new ones marked.
+
+    Example: contimg plot sky --around J0359+1535 --radius-deg 0.5
+    """
     from contimg_assets.database.survey_summary import marked_sources
     from contimg_assets.figures.survey import draw_sky
 
@@ -79,7 +85,10 @@ def plot_image(
     image: Annotated[str, typer.Argument(help="Image; `contimg images` lists them")],
     out: OutOption = None,
 ) -> None:
-    """Draw an image by its detections: where they are, and their flux over the mean flux of their sources."""
+    """Draw an image by its detections: where they are, and their flux over the mean flux of their sources.
+
+    Example: contimg plot image 2026-01-25T2200 tile1
+    """
     from contimg_assets.database.image_contents import image_measurements
     from contimg_assets.database.survey_summary import image_corrections
     from contimg_assets.figures.survey import draw_image
@@ -95,7 +104,7 @@ def plot_image(
 
 @command(plot_app, "epochs")
 def plot_epochs(out: OutOption = None) -> None:
-    """Draw offsets, flux scales and rms of all images over time."""
+    """Draw offsets, flux scales and rms of all images over time. Example: contimg plot epochs --out epochs.svg"""
     from contimg_assets.database.survey_summary import image_corrections
     from contimg_assets.figures.survey import draw_epochs
 

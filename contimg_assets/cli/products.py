@@ -230,7 +230,7 @@ def lightcurve(
     limits: Annotated[bool, typer.Option(help="Include upper limits of epochs that did not detect it")] = True,
     radius_arcsec: Annotated[float, typer.Option(min=0)] = 30.0,
 ) -> Listing:
-    """Show the light curve of a source, corrected and in time order."""
+    """Show the light curve of a source, corrected and in time order. Example: contimg lightcurve J0359+1535 --csv"""
     database = open_products()
     source_id = database.find_source(what if declination is None else f"{what} {declination}", radius_arcsec)
     curve = database.light_curve(source_id, limits)
@@ -249,6 +249,8 @@ def polarized(
     """List the sources with flux in Stokes V, Q, U or L, or show one source's.
 
     Fluxes and fractions are signed. Sources that only polarized flux shows (stokes.sources) come first.
+
+    Example: contimg polarized --limit 20
     """
     database = open_products()
     if what is None:
@@ -284,6 +286,8 @@ def variables(
 
     Without a threshold, those with a q-value of at most variability.max_q of contimg.yaml, 0.05 if nothing else is
     said there: of the sources listed, this share is expected to be constant.
+
+    Example: contimg variables --limit 20 --sort v_peak
     """
     database = open_products()
     if eta is v is p_value is q_value is None:
@@ -344,6 +348,8 @@ def new(
     The chance that a source is not new counts the local rms, the threshold of each image's source finder and how often
     it misses bright sources, the errors of both fluxes, reference catalogs, and noise peaks. Without --in-a-band they
     are new in all bands: no band had shown them.
+
+    Example: contimg new --max-false-chance 0.01
     """
     parameters = open_project().config.variability
     largest = parameters.new_max_false_chance if max_false_chance is None else max_false_chance
@@ -377,6 +383,8 @@ def faded(
 
     Needs the FITS images, which images.csv names in `path`. Errors are those of both fluxes and of the image's scale,
     and 10 % of the source's flux.
+
+    Example: contimg faded --limit 20
     """
     found = open_products().faded(min_significance, since_mjd)
     return Listing(found, "Sources that have faded", FADED_COLUMNS)
@@ -386,7 +394,10 @@ def faded(
 def monitored(
     name: Annotated[str | None, typer.Argument(help="A monitored position; all of them if not given")] = None,
 ) -> Listing:
-    """List the monitored positions with what the images show there, or every image of one."""
+    """List the monitored positions with what the images show there, or every image of one.
+
+    Example: contimg monitored --json
+    """
     database = open_products()
     if name is not None:
         return Listing(database.forced_fluxes(name), f"Forced fluxes of {name}", FORCED_COLUMNS)
@@ -416,7 +427,10 @@ def export(
         typer.Option(min=1, help="'hats': margin kept with each tile; no cross-match can reach farther [default: 60]"),
     ] = None,
 ) -> None:
-    """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS; or all sources to HATS."""
+    """Write a table with its units to a file: Parquet, VOTable (with UCDs), CSV or FITS; or all sources to HATS.
+
+    Example: contimg export sources --out sources.xml
+    """
     from contimg_assets.database import export as files
     from contimg_assets.database.export_hats import USUAL_MARGIN_ARCSEC, export_hats
 
@@ -448,7 +462,7 @@ app.add_typer(db_app, name="db")
 
 @command(db_app, "upgrade")
 def db_upgrade() -> None:
-    """Create the tables, or bring them up to date with this version."""
+    """Create the tables, or bring them up to date with this version. Example: contimg db upgrade"""
     from contimg_assets.database.engine import shown_url
 
     project = open_project()
@@ -457,13 +471,16 @@ def db_upgrade() -> None:
 
 @command(db_app, "current")
 def db_current() -> None:
-    """Show the revision of the database's schema."""
+    """Show the revision of the database's schema. Example: contimg db current"""
     console.print(open_project().products.current() or "no schema yet; `contimg db upgrade` creates it")
 
 
 @command(db_app, "check")
 def db_check() -> None:
-    """Compare the database's schema with what this version expects; exit status 1 if they differ."""
+    """Compare the database's schema with what this version expects; exit status 1 if they differ.
+
+    Example: contimg db check
+    """
     differences = open_products().check()
     for difference in differences:
         console.print(difference)

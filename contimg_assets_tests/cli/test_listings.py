@@ -6,13 +6,17 @@ import io
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from contimg_assets.cli import console
@@ -194,3 +198,26 @@ def test_a_terminal_says_at_once_that_something_comes_and_files_do_not(folder: P
     piped = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert "loading" not in piped.stdout + piped.stderr
     assert "DSA J" in piped.stdout
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """All commands, with their names."""
+    if not hasattr(command, "commands"):
+        yield " ".join(path), command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _commands(one, (*path, name))
+
+
+COMMANDS = dict(_commands(get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example_that_can_be_called(name: str) -> None:
+    _, _, example = COMMANDS[name].help.partition("Example: contimg ")
+    assert example.startswith(name), "no example"
+    COMMANDS[name].make_context(name, shlex.split(example.splitlines()[0].removeprefix(name)))
+
+
+def test_all_commands_are_there() -> None:
+    assert len(COMMANDS) > 50
+    assert {"status", "plot eta-v", "match accept"} < set(COMMANDS)
