@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from contimg_assets.cli.console import command, console, open_project, print_frame, require_project, show_tracebacks
+from contimg_assets.cli.console import command, console, open_project, require_project, show_tracebacks
 from contimg_assets.cli.formats import CsvOption, JsonOption
+from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -309,10 +310,10 @@ def _table_of_states(assessment: pd.DataFrame, stale_only: bool) -> Table:
     return table
 
 
-@command(app)
+@listing(app)
 def rejected(
     epoch: Annotated[str, typer.Argument(help="Epoch")],
-) -> None:
+) -> Listing:
     """Show the rows of an epoch's catalogs that were set aside: file, line, reason.
 
     Example: contimg rejected 2026-01-25T2200
@@ -326,10 +327,8 @@ def rejected(
     if rows is None:
         _chosen_epochs([epoch], project.epochs())
         rows = project.store.read("raw_detections", epoch, "rejected")
-    if rows.empty:
-        console.print(f"No row of epoch {escape(epoch)} was set aside.")
-        return
-    print_frame(rows, title=f"{len(rows)} row(s) of epoch {epoch} set aside")
+    notes = [f"No row of epoch {epoch} was set aside."] if rows.empty else []
+    return Listing(rows, f"{len(rows)} row(s) of epoch {epoch} set aside", [str(name) for name in rows], notes)
 
 
 def _print_missing(sentences: Iterable[str]) -> None:

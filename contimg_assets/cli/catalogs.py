@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 
 from contimg_assets.cli.app import app
-from contimg_assets.cli.console import command, console, open_project, print_frame
+from contimg_assets.cli.console import command, console, open_project
+from contimg_assets.cli.listings import Listing, listing
 from contimg_assets.cli.products import SourceArgument, open_products
 from contimg_assets.errors import ConfigError
 
@@ -235,19 +236,19 @@ def _column(text: str) -> tuple[str, dict[str, str]]:
     return ours, {"column": column} | ({"unit": unit} if unit else {})
 
 
-@command(catalog_app, "list")
-def list_(presets: Annotated[bool, typer.Option("--presets", help="Surveys that need no column map")] = False) -> None:
+@listing(catalog_app, name="list")
+def list_(
+    presets: Annotated[bool, typer.Option("--presets", help="Surveys that need no column map")] = False,
+) -> Listing:
     """List the configured catalogs, or the presets. Example: contimg catalog list --presets"""
     from contimg_assets.catalogs.manage import list_catalogs, list_presets
 
     if presets:
-        print_frame(list_presets(), title="Presets")
-        return
+        known = list_presets()
+        return Listing(known, "Presets", [str(name) for name in known])
     found = list_catalogs(open_project().config)
-    if found.empty:
-        console.print("No reference catalog is configured; `contimg catalog add NAME FILE` adds one.")
-        return
-    print_frame(found, title="Reference catalogs")
+    none = ["No reference catalog is configured; `contimg catalog add NAME FILE` adds one."] if found.empty else []
+    return Listing(found, "Reference catalogs", ("name", "freq_mhz", "beam_arcsec", "n_rows", "exists", "path"), none)
 
 
 @command(catalog_app, "fetch")
