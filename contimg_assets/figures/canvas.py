@@ -23,8 +23,8 @@ __all__ = [
 
 USED, REFUSED, LIMIT, MARKED = "#1f6fb4", "#aaaaaa", "#8c6d31", "#c44e25"
 _COLORS = 64
-# A date of creation would make files differ whose content is the same.
-_WITHOUT_DATE: dict[str, Any] = {"Software": None}
+# The version of matplotlib would make files differ whose content is the same.
+_WITHOUT_VERSION: dict[str, Any] = {"Software": None}
 
 
 def new_figure(n_rows: int = 1, n_columns: int = 1, width: float = 7.0, height: float = 4.0) -> tuple[Figure, Any]:
@@ -43,7 +43,7 @@ def plain(text: object) -> str:
 def png_of(figure: Figure, dpi: float) -> bytes:
     """A figure as the content of a PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata=_WITHOUT_DATE)
+    figure.savefig(buffer, format="png", dpi=dpi, metadata=_WITHOUT_VERSION)
     return buffer.getvalue()
 
 

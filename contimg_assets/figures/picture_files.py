@@ -8,16 +8,12 @@ from typing import Any
 from matplotlib import rc_context
 
 from contimg_assets.errors import InputError
-from contimg_assets.figures.canvas import Figure
+from contimg_assets.figures.canvas import Figure, png_of
 from contimg_assets.figures.html_page import HtmlPage
 
 FORMATS = ("png", "pdf", "svg", "html")
 # Dates of creation would make files differ whose content is the same.
-_WITHOUT_DATE: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
+_WITHOUT_DATE: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def picture_format(file: Path) -> str:
@@ -47,7 +43,9 @@ def write_figure(figure: Figure, file: Path, kind: str, dpi: float = 150.0) -> N
         page = HtmlPage(title.replace(r"\$", "$") or "Products")
         page.picture(figure, page.title)
         file.write_text(page.text(), encoding="utf-8")
-        return
-    # Ids within an SVG are hashes, which begin anew.
-    with rc_context({"svg.hashsalt": "contimg"}):
-        figure.savefig(file, format=kind, dpi=dpi, metadata=_WITHOUT_DATE[kind])
+    elif kind == "png":
+        file.write_bytes(png_of(figure, dpi))
+    else:
+        # Ids within an SVG are hashes, which begin anew.
+        with rc_context({"svg.hashsalt": "contimg"}):
+            figure.savefig(file, format=kind, dpi=dpi, metadata=_WITHOUT_DATE[kind])

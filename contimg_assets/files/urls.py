@@ -20,6 +20,11 @@ def is_url(name: object) -> bool:
     return _URL.match(str(name)) is not None
 
 
+def is_on_the_web(url: str) -> bool:
+    """Whether a URL is that of a web server, of http or https."""
+    return url.lower().startswith(("http://", "https://"))
+
+
 def checked_url(value: str, what: str, example: str) -> str:
     """The URL of a file or folder as a configuration may state it: without secrets and without ways around.
 
@@ -48,8 +53,7 @@ def url_in(folder: str, name: str) -> str:
     >>> url_in("https://example.org/incoming", "e1/a b.csv"), url_in("s3://bucket/incoming/", "e1/a b.csv")
     ('https://example.org/incoming/e1/a%20b.csv', 's3://bucket/incoming/e1/a b.csv')
     """
-    on_the_web = folder.lower().startswith(("http://", "https://"))
-    return f"{folder.rstrip('/')}/{quote(name, safe='/:+') if on_the_web else name}"
+    return f"{folder.rstrip('/')}/{quote(name, safe='/:+') if is_on_the_web(folder) else name}"
 
 
 def shown_url(url: object) -> str:

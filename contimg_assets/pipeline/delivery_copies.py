@@ -36,6 +36,7 @@ from contimg_assets.identity.versions import version_of_value
 from contimg_assets.ingest.manifest_text import MANIFEST, MAX_MANIFEST_BYTES, ManifestText, read_manifest_text
 from contimg_assets.pipeline.deliveries import backgrounds_read
 from contimg_assets.pipeline.delivery_servers import DeliveryServer, Listed, plain_path, server_of
+from contimg_assets.reading.byte_by_byte import is_readme
 from contimg_assets.reading.files import is_moc_text, visible_names
 
 _LOG = logging.getLogger(__name__)
@@ -302,11 +303,6 @@ def names_in(text: ManifestText) -> tuple[frozenset[str], frozenset[str]]:
 
 def _is_bare(catalog: str) -> bool:
     return catalog.lower().removesuffix(".gz").endswith(".dat")
-
-
-def is_readme(name: str) -> bool:
-    """Whether a file may describe the columns of those beside it."""
-    return name.rpartition("/")[2].lower().startswith("readme")
 
 
 def _set_time(file: Path, listed: Listed) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from contimg_assets.errors import InputError
 from contimg_assets.files.servers import NotThere, asking_faults, fetch, info_of, mark_of, open_server, trouble
-from contimg_assets.files.urls import url_in
+from contimg_assets.files.urls import is_on_the_web, url_in
 from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.ingest.manifest_text import MANIFEST
 
@@ -96,7 +96,7 @@ class DeliveryServer(Protocol):
 
 def server_of(url: str) -> DeliveryServer:
     """The server of a URL."""
-    return _WebServer(url) if url.lower().startswith(("http://", "https://")) else _ObjectStore(url)
+    return _WebServer(url) if is_on_the_web(url) else _ObjectStore(url)
 
 
 class _ObjectStore:

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from contimg_assets.reading.headers import Header
 
 _TITLE = b"Byte-by-byte Description of file:"
 _LARGEST_README = 5_000_000
+_README = "[Rr][Ee][Aa][Dd][Mm][Ee]*"
 _B1950 = re.compile(r"\bB?1950")
 
 
@@ -55,9 +57,14 @@ def description_beside(path: Path) -> Description | None:
     return None if readme is None else _described(path, _text_of(readme), readme, 1, 0)
 
 
+def is_readme(name: str) -> bool:
+    """Whether a file of this name, with its folders or without, may describe the columns of those beside it."""
+    return fnmatchcase(name.rpartition("/")[2], _README)
+
+
 def readmes_in(folder: str) -> tuple[str, ...]:
-    """Files of a folder that are called so, in the order of their names."""
-    return tuple(sorted(map(str, Path(folder).glob("[Rr][Ee][Aa][Dd][Mm][Ee]*"))))
+    """Files of a folder that `is_readme` takes, in the order of their names."""
+    return tuple(sorted(map(str, Path(folder).glob(_README))))
 
 
 def readme_of(path: Path, readmes: Sequence[str] | None = None) -> Path | None:
