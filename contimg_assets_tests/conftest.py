@@ -5,10 +5,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+import typer.main
+import typer.testing
 
 from contimg_assets.cli.app import collect_less_often
 from contimg_assets_tests.projects import TestProject, draw, make_project, make_survey
@@ -42,6 +45,14 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what was imported, as a run does: it costs a sixth of one otherwise."""
     gc.collect()
     collect_less_often()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_built_once() -> Iterator[None]:
+    """Typer's runner builds all fifty commands for each call of one; a program builds them once, and so do tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

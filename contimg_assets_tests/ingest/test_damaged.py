@@ -275,7 +275,7 @@ FOREIGN = {
     "broken gzip": gzip.compress(build.csv(TRUTH))[:-20],
     "gzip and more": gzip.compress(build.csv(TRUTH)) + b"more",
     "two columns alike": build.csv(TRUTH).replace(b"dec_err_arcsec", b"ra_err_arcsec"),
-    "one endless line": b"ra_deg," * 300_000,
+    "one endless line": b"ra_deg," * 60_000,
     "quotes left open": build.csv(TRUTH).replace(b"c0003", b'"c0003').replace(b"c0009", b'c0009"'),
     "HTML": b"<html><body><table><tr><td>404</td></tr></table></body></html>",
     "FITS without table": b"".join(
