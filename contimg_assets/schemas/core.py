@@ -154,7 +154,7 @@ class TableSchema:
                 row = pc.index(pc.is_null(values), True).as_py()
                 raise SchemaError(f"table {self.name!r}: column {column.name!r} is missing in row {row}")
             self._check_range(values, column)
-        if self.key:
+        if self.key and table.num_rows > 1:
             grouped = table.select(list(self.key)).group_by(list(self.key), use_threads=table.num_rows > FEW_ROWS)
             unique = grouped.aggregate([]).num_rows
             if unique != table.num_rows:
