@@ -16,6 +16,7 @@ __all__ = [
     "USED",
     "Figure",
     "new_figure",
+    "place_words",
     "plain",
     "png_of",
     "small_png_of",
@@ -32,6 +33,22 @@ def new_figure(n_rows: int = 1, n_columns: int = 1, width: float = 7.0, height: 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def place_words(axes: Any, below_inch: float, left_inch: float) -> None:
+    """Title and labels at their places, whatever the ticks say: looking for room, matplotlib lays ticks out three times.
+
+    Parameters
+    ----------
+    below_inch, left_inch : of the labels' edges from the axes
+    """
+    axes.set_title(axes.get_title(), y=1.0)
+    frame = axes.get_position()
+    width, height = axes.figure.get_size_inches() * frame.size
+    axes.xaxis.set_label_coords(0.5, -below_inch / height)
+    # A color bar has its label on the other side.
+    if axes.yaxis.get_label_position() == "left":
+        axes.yaxis.set_label_coords(-left_inch / width, 0.5)
 
 
 def plain(text: object) -> str:
