@@ -66,7 +66,10 @@ def png_of(figure: Figure, dpi: float) -> bytes:
 
 def small_png_of(figure: Figure, dpi: float) -> bytes:
     """As `png_of` in 64 colors, which lines and points do with: a third of the bytes, for what is kept for ever."""
-    drawn = Image.open(io.BytesIO(png_of(figure, dpi))).convert("RGB")
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="raw", dpi=dpi)
+    width, height = (int(length) for length in figure.get_size_inches() * dpi)
+    drawn = Image.frombytes("RGBA", (width, height), pixels.getvalue()).convert("RGB")
     buffer = io.BytesIO()
     drawn.quantize(_COLORS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
