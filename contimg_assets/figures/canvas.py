@@ -36,7 +36,7 @@ def new_figure(n_rows: int = 1, n_columns: int = 1, width: float = 7.0, height: 
 
 
 def place_words(axes: Any, below_inch: float, left_inch: float) -> None:
-    """Title and labels at their places, whatever the ticks say: looking for room, matplotlib lays ticks out three times.
+    """Title and labels at their places: where matplotlib looks for room for them, it lays out all ticks three times.
 
     Parameters
     ----------

@@ -298,9 +298,7 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
     return EpochDetections(
         frame_of(IMAGES.to_arrow(by_name.loc[by_name["stokes"] == STOKES_I, IMAGES.names])),
         _detections(names, [part.columns for part in own]),
-        frame_of(REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True))))
-        if rejected
-        else REJECTED.empty(),
+        frame_of(REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True)))) if rejected else REJECTED.empty(),
         frame_of(COVERAGE.to_arrow(coverage)),
         tuple(ignored),
         manifest.unlisted,

@@ -103,7 +103,7 @@ def fields(images: pd.DataFrame) -> Indices:
 
 def _fields_of_pointings(pointings: pd.DataFrame) -> Indices:
     n = len(pointings)
-    if n < 2:  # noqa: PLR2004 - one is near itself
+    if n < 2:
         return np.zeros(n, np.intp)
     vectors = unit_vectors(pointings["ra_deg"], pointings["dec_deg"])
     near = _SAME_FIELD * 3600.0 * pointings["radius_deg"].to_numpy(dtype=float)

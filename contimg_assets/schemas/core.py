@@ -42,7 +42,7 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 def _labels(names: tuple[str, ...]) -> pd.Index:
     labels = pd.Index(names)
     # The table of them is made now: two threads must not begin with it at once.
-    labels.get_indexer_for(names[:1])
+    labels.get_indexer(labels)
     return labels
 
 
