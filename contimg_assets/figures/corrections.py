@@ -13,10 +13,12 @@ from matplotlib.patches import Ellipse
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from contimg_assets.calibration.selection import Selection
-from contimg_assets.figures.canvas import small_png_of
+from contimg_assets.figures.canvas import place_words, small_png_of
 from contimg_assets.schemas.tables import stand_among
 
 _DPI = 60
+# How far below the axes, and left of them, their labels stand.
+_LABELS_INCH = (0.28, 0.42)
 # Events are kept for ever, twice, and this many figures are most of 200 kB.
 _MOST_FIGURES = 6
 # Of images of which nothing is wrong: a figure takes as long as the corrections of ten images.
@@ -82,6 +84,8 @@ def plot_corrections(selected: Selection, corrections: pd.DataFrame) -> Iterator
         _plot_offsets(left, selected, of_image, correction)
         _plot_ratios(right, selected, of_image, correction)
         title_figure(figure, correction)
+        for axes in (left, right):
+            place_words(axes, *_LABELS_INCH)
         yield str(correction["image"]), small_png_of(figure, _DPI)
 
 

@@ -10,9 +10,11 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from contimg_assets.figures.canvas import new_figure, plain, small_png_of
+from contimg_assets.figures.canvas import new_figure, place_words, plain, small_png_of
 
 _DPI = 60
+# How far below the axes, and left of them, their labels stand.
+_LABELS_INCH = (0.3, 0.55)
 # As the view `forced_photometry` has it: of normal errors, 95 % lie below so many.
 _OF_95_PERCENT = 1.645
 
@@ -207,4 +209,6 @@ def _figure(n_panels: int) -> tuple[Figure, Any]:
 
 
 def _png(figure: Figure) -> bytes:
+    for axes in figure.axes:
+        place_words(axes, *_LABELS_INCH)
     return small_png_of(figure, _DPI)

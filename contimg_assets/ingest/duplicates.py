@@ -14,9 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
+import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 from contimg_assets.sky.robust import medians_of_groups, scatter, scatter_of_groups
@@ -178,7 +176,7 @@ def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float
         return _RowPairs(nothing, nothing, np.empty(0))
     # A tree of points that are neighbors in memory, here along strips of declination, is built and searched faster.
     along = np.argsort(4 * np.floor(vectors[:, 2] * 1000) + vectors[:, 0])
-    tree = cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
+    tree = scipy.spatial.cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
     found = along[tree.query_pairs(limit_of(radius_arcsec), output_type="ndarray")]
     found = found[image[found[:, 0]] != image[found[:, 1]]]
     i, j = found.min(axis=1), found.max(axis=1)
@@ -275,7 +273,7 @@ def _one_to_one(pairs: _RowPairs, image: npt.NDArray[np.integer], normalized: Fl
     worth = np.logaddexp(0.0, 0.5 * (sigma**2 - normalized[open_pairs] ** 2))
     # Every row has a column of its own for staying alone; the offset keeps all weights above zero.
     alone, offset = np.arange(len(rows)), 1.0 + float(worth.max())
-    graph = csr_array(
+    graph = scipy.sparse.csr_array(
         (
             np.concatenate([offset - worth, np.full(len(rows), offset)]),
             (np.concatenate([row, alone]), np.concatenate([column, len(columns) + alone])),
@@ -283,7 +281,7 @@ def _one_to_one(pairs: _RowPairs, image: npt.NDArray[np.integer], normalized: Fl
         shape=(len(rows), len(columns) + len(rows)),
     )
     partner = np.empty(len(rows), np.intp)
-    matched_row, matched_column = min_weight_full_bipartite_matching(graph)
+    matched_row, matched_column = scipy.sparse.csgraph.min_weight_full_bipartite_matching(graph)
     partner[matched_row] = matched_column
     chosen[open_pairs[partner[row] == column]] = True
     return chosen
@@ -410,7 +408,7 @@ def _warp(places: Floats, left: Floats, used: Flags) -> Floats | None:
     used : pairs to learn from, shape (n,)
     """
     learnt = np.flatnonzero(used)
-    nearest = learnt[np.asarray(cKDTree(places[learnt]).query(places, k=_NEAREST + 1)[1])]
+    nearest = learnt[np.asarray(scipy.spatial.cKDTree(places[learnt]).query(places, k=_NEAREST + 1)[1])]
     # A pair does not predict itself.
     own = nearest[:, 0] == np.arange(len(places))
     around = np.where(own[:, None], nearest[:, 1:], nearest[:, :-1])

@@ -28,7 +28,7 @@ from contimg_assets.ingest.footprints import coverage_table, moc_as_text, read_c
 from contimg_assets.ingest.manifest import Manifest, nearest_known, read_manifest
 from contimg_assets.ingest.manifest_text import MANIFEST
 from contimg_assets.ingest.rows import Field, broken_lines, check_rows, rejected_table
-from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column
+from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, frame_of
 from contimg_assets.schemas.detections import COVERAGE, DETECTIONS, IMAGES, OTHER_DETECTIONS, OTHER_IMAGES, REJECTED
 from contimg_assets.sky.arrays import Flags, Floats, Hashes, Indices, Values
 from contimg_assets.sky.coverage import Coverage
@@ -296,16 +296,14 @@ def _assemble(manifest: Manifest, parts: Sequence[_Image]) -> EpochDetections:
     by_name = images.sort_values("image", kind="stable")
     other_images = by_name[by_name["stokes"] != STOKES_I]
     return EpochDetections(
-        IMAGES.to_arrow(by_name.loc[by_name["stokes"] == STOKES_I, IMAGES.names]).to_pandas(),
+        frame_of(IMAGES.to_arrow(by_name.loc[by_name["stokes"] == STOKES_I, IMAGES.names])),
         _detections(names, [part.columns for part in own]),
-        REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True))).to_pandas()
-        if rejected
-        else REJECTED.empty(),
-        COVERAGE.to_arrow(coverage).to_pandas(),
+        frame_of(REJECTED.to_arrow(_sorted(pd.concat(rejected, ignore_index=True)))) if rejected else REJECTED.empty(),
+        frame_of(COVERAGE.to_arrow(coverage)),
         tuple(ignored),
         manifest.unlisted,
         manifest.unknown,
-        OTHER_IMAGES.to_arrow(other_images[OTHER_IMAGES.names]).to_pandas(),
+        frame_of(OTHER_IMAGES.to_arrow(other_images[OTHER_IMAGES.names])),
         others,
     )
 
@@ -320,8 +318,7 @@ def _other_detections(names: Sequence[str], parts: Sequence[_Image]) -> pd.DataF
     table = _detections([name for name, _, _ in kept], [columns for _, _, columns in kept])
     stokes_of = {name: stokes for name, stokes, _ in kept}
     table["stokes"] = table["image"].map(stokes_of).astype(object)
-    found: pd.DataFrame = OTHER_DETECTIONS.to_arrow(table).to_pandas()
-    return found
+    return frame_of(OTHER_DETECTIONS.to_arrow(table))
 
 
 def _sorted(rejected: pd.DataFrame) -> pd.DataFrame:

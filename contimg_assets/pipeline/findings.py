@@ -95,9 +95,18 @@ def fields(images: pd.DataFrame) -> Indices:
     ----------
     images : ra_deg, dec_deg, radius_deg
     """
-    n = len(images)
-    vectors = unit_vectors(images["ra_deg"], images["dec_deg"])
-    near = _SAME_FIELD * 3600.0 * images["radius_deg"].to_numpy(dtype=float)
+    # Thousands of images of a survey point to a few places, again and again.
+    by_pointing = images.groupby(["ra_deg", "dec_deg", "radius_deg"], sort=False, dropna=False)
+    pointings = by_pointing.head(1)
+    return _fields_of_pointings(pointings)[by_pointing.ngroup().to_numpy(np.intp)]
+
+
+def _fields_of_pointings(pointings: pd.DataFrame) -> Indices:
+    n = len(pointings)
+    if n < 2:
+        return np.zeros(n, np.intp)
+    vectors = unit_vectors(pointings["ra_deg"], pointings["dec_deg"])
+    near = _SAME_FIELD * 3600.0 * pointings["radius_deg"].to_numpy(dtype=float)
     i, j, apart = pairs_within(vectors, vectors, float(near.max(initial=0.0)))
     same = apart <= np.minimum(near[i], near[j])
     links = scipy.sparse.coo_array((np.ones(int(same.sum()), bool), (i[same], j[same])), shape=(n, n))
@@ -192,6 +201,9 @@ def _without(counts: Listed, config: Config) -> Iterator[Finding]:
 
 def _uncorrected(images: pd.DataFrame, parameters: Corrections) -> Iterator[Finding]:
     """Images that are left as they are, those of a field together."""
+    # Where there is none, as in most surveys, nobody waits for the search of fields.
+    if not (images["verdict"] == Verdict.UNCORRECTED).any():
+        return
     rows = images.assign(field=fields(images))
     rows = rows[rows["verdict"] == Verdict.UNCORRECTED]
     lacks = np.where(rows["position_applied"].astype(bool), "", "positions ") + np.where(
@@ -213,9 +225,13 @@ def _uncorrected(images: pd.DataFrame, parameters: Corrections) -> Iterator[Find
 def _few_ties(images: pd.DataFrame, parameters: Corrections) -> Iterator[Finding]:
     """Fields whose corrections rest on hardly more matches than are needed."""
     rows = images[images["verdict"] == Verdict.GOOD]
+    enough = _FEW * parameters.min_matches
+    # No median of a field is below the least number of all.
+    if not (rows[["n_position", "n_flux"]] < enough).to_numpy(dtype=bool).any():
+        return
     for _, group in rows.groupby(fields(rows), sort=False):
         n = group[["n_position", "n_flux"]].median().set_axis(["positions", "fluxes"])
-        few = n[(n > 0) & (n < _FEW * parameters.min_matches)]
+        few = n[(n > 0) & (n < enough)]
         if len(few):
             yield (
                 _named(group),

@@ -10,6 +10,7 @@ from contimg_assets.photometry.constants import ErrorFactor, are_comparable, err
 from contimg_assets.pipeline.inputs import in_time_order
 from contimg_assets.pipeline.stages import FORCED_STAGE
 from contimg_assets.pipeline.store import EpochStore
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.forced import FORCED_CONSTANTS
 
 # So many fluxes of the newest epochs: the factor is then known to 3 %.
@@ -28,7 +29,7 @@ def constant_fluxes(store: EpochStore, database: ProductsDatabase) -> pd.DataFra
         record = store.record(FORCED_STAGE.name, epoch)
         if record is None:
             continue
-        fluxes = store.read_recorded(record, FORCED_CONSTANTS.name).to_pandas()
+        fluxes = frame_of(store.read_recorded(record, FORCED_CONSTANTS.name))
         if len(fluxes):
             rows = against_other_epochs(database, epoch, fluxes)
             found.append(rows[are_comparable(*(rows[name].to_numpy(float) for name in _JUDGED))])

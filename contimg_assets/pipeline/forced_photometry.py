@@ -38,6 +38,7 @@ from contimg_assets.pipeline.outcomes import MEASURED_AGAIN, UNCHANGED, Check, C
 from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS
 from contimg_assets.pipeline.store import EpochStore
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.forced import FORCED_CONSTANTS, FORCED_FLUXES, FORCED_IMAGES, IMAGE_NOISE
 from contimg_assets.schemas.tables import stand_among
 
@@ -124,7 +125,7 @@ class Forced:
         if record is None or record.code_version != FORCED_STAGE.code_version(self.config):
             return _Stored(FORCED_FLUXES.empty(), IMAGE_NOISE.empty(), FORCED_IMAGES.empty(), same=False)
         fluxes, noise, images = (
-            self.store.read_recorded(record, schema.name).to_pandas()
+            frame_of(self.store.read_recorded(record, schema.name))
             for schema in (FORCED_FLUXES, IMAGE_NOISE, FORCED_IMAGES)
         )
         same = all(record.inputs.get(name) == inputs[name] for name in (FITS_IMAGES, PRODUCTS.name))
@@ -266,7 +267,7 @@ def noise_known(config: Config, store: EpochStore, epoch: str, image: str, files
     record = store.record(FORCED_STAGE.name, epoch)
     if record is None or record.code_version != FORCED_STAGE.code_version(config):
         return IMAGE_NOISE.empty()
-    images, noise = (store.read_recorded(record, schema.name).to_pandas() for schema in (FORCED_IMAGES, IMAGE_NOISE))
+    images, noise = (frame_of(store.read_recorded(record, schema.name)) for schema in (FORCED_IMAGES, IMAGE_NOISE))
     state = image_state(config.incoming / epoch, files, config.image_roots, config.paths.image_urls)
     return _Stored(FORCED_FLUXES.empty(), noise, images, same=False).noise_of(image, state)
 

@@ -15,6 +15,7 @@ from contimg_assets.ingest.epoch import EpochDetections
 from contimg_assets.pipeline.deliveries import find_image, image_files
 from contimg_assets.polarization.fluxes import partners
 from contimg_assets.polarization.images import rows_at_detections
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.detections import OTHER_DETECTIONS
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def with_polarized_images(found: EpochDetections, folder: Path, epoch: str, conf
     n_rows = others["image"].map(counts).fillna(others["n_rows"]).astype("int64")
     return replace(
         found,
-        other_detections=OTHER_DETECTIONS.to_arrow(together).to_pandas(),
+        other_detections=frame_of(OTHER_DETECTIONS.to_arrow(together)),
         other_images=others.assign(n_rows=n_rows),
     )
 

@@ -21,6 +21,7 @@ from contimg_assets.files import reading_from, replacing, writing_to
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.schemas.tables import rows_among, stand_among
 from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
@@ -268,7 +269,7 @@ class OfSources:
     def about(cls, state: SkyParts, healpix: Cells) -> OfSources:
         """What may be known of sources that were measured in cells of the column `healpix`."""
         table, cells = state.of(cells_that_may_hold(healpix))
-        rows = table.to_pandas()
+        rows = frame_of(table)
         cell = pd.Series(cells, index=pd.Index(rows["source_id"].to_numpy(dtype=object)))
         rows = rows.sort_values(list(state.files.schema.key), kind="stable", ignore_index=True)
         return cls(state, rows, cell[~cell.index.duplicated()])

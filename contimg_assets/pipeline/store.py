@@ -39,7 +39,7 @@ from contimg_assets.pipeline.sky_parts import PARTS_FOLDER, PartFiles, part_file
 from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
-from contimg_assets.schemas.core import FEW_ROWS
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.parts import PARTS
 
 _LOG = logging.getLogger(__name__)
@@ -223,9 +223,7 @@ class EpochStore:
         SchemaError
             If the file is not what the schema says (another version of the package wrote it, or it was edited).
         """
-        arrow = self.read_arrow(stage, epoch, table, columns)
-        found: pd.DataFrame = arrow.to_pandas(use_threads=arrow.num_rows > FEW_ROWS)
-        return found
+        return frame_of(self.read_arrow(stage, epoch, table, columns))
 
     def read_arrow(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """As `read`, as an Arrow table."""
@@ -379,8 +377,7 @@ class EpochStore:
             self._tell(Damaged(str(_not_as_written(file, error))))
             return None
         self._schemas[stage][table].check(found)
-        frame: pd.DataFrame = found.to_pandas()
-        return frame
+        return frame_of(found)
 
     def failures(self, stage: str) -> list[Failure]:
         """Epochs whose last attempt at this stage failed, sorted by name."""

@@ -29,6 +29,7 @@ from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.pipeline.survey_files import read_whole, readable_catalogs, stated
 from contimg_assets.reading.byte_by_byte import readme_of
 from contimg_assets.schemas.catalogs import REFERENCE
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.corrections import EPOCH_SCALES, KNOWN_FLUXES
 from contimg_assets.schemas.described import describe, described_values
 from contimg_assets.schemas.parts import parts_of
@@ -191,7 +192,7 @@ def epoch_scales_file(root: Path) -> Path:
 def read_epoch_scales(root: Path) -> pd.DataFrame:
     """EPOCH_SCALES as stored; empty where they were never made, or are damaged."""
     found = read_whole(epoch_scales_file(root), EPOCH_SCALES)
-    scales: pd.DataFrame = EPOCH_SCALES.empty() if found is None else found.to_pandas()
+    scales: pd.DataFrame = EPOCH_SCALES.empty() if found is None else frame_of(found)
     return scales
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,25 @@ TEXT = pa.string()
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 # Threads cost more than they give for tables of no more rows.
 FEW_ROWS = 50_000
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """An Arrow table in memory as a DataFrame.
+
+    Frames of the same columns share their labels: pandas looks a column up in a table of them, which it would otherwise
+    build for each frame anew, in a time that most columns of a small epoch take to compute with.
+    """
+    frame: pd.DataFrame = table.to_pandas(use_threads=table.num_rows > FEW_ROWS)
+    frame.columns = _labels(tuple(table.column_names))
+    return frame
+
+
+@lru_cache(maxsize=1024)
+def _labels(names: tuple[str, ...]) -> pd.Index:
+    labels = pd.Index(names)
+    # The table of them is made now: two threads must not begin with it at once.
+    labels.get_indexer(labels)
+    return labels
 
 
 @dataclass(frozen=True)
@@ -95,8 +114,7 @@ class TableSchema:
 
     @cached_property
     def _empty(self) -> pd.DataFrame:
-        empty: pd.DataFrame = self.arrow.empty_table().to_pandas()
-        return empty
+        return frame_of(self.arrow.empty_table())
 
     def to_arrow(self, table: pd.DataFrame | pa.Table) -> pa.Table:
         """The table in this schema's column order and types, checked.
@@ -134,8 +152,12 @@ class TableSchema:
         try:
             if isinstance(table, pa.Table):
                 return values.cast(column.type)
-            # Plain numbers as they lie in memory: Arrow looks for a dozen manners of pandas first.
-            plain = isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub"
+            # Plain numbers as they lie in memory, texts as pandas has them of Arrow: Arrow looks for a dozen manners of
+            # pandas first.
+            kind = values.dtype
+            if isinstance(kind, pd.StringDtype) and kind.storage == "pyarrow":
+                return values.array.__arrow_array__().cast(column.type)
+            plain = isinstance(kind, np.dtype) and kind.kind in "fiub"
             return pa.array(values.to_numpy() if plain else values, type=column.type, from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise SchemaError(f"table {self.name!r}: column {column.name!r} is not {column.type}: {error}") from error
@@ -154,12 +176,16 @@ class TableSchema:
                 row = pc.index(pc.is_null(values), True).as_py()
                 raise SchemaError(f"table {self.name!r}: column {column.name!r} is missing in row {row}")
             self._check_range(values, column)
-        if self.key:
-            grouped = table.select(list(self.key)).group_by(list(self.key), use_threads=table.num_rows > FEW_ROWS)
-            unique = grouped.aggregate([]).num_rows
-            if unique != table.num_rows:
-                repeated = table.num_rows - unique
-                raise SchemaError(f"table {self.name!r}: key ({', '.join(self.key)}) repeats in {repeated} row(s)")
+        if self.key and table.num_rows > 1 and (repeated := table.num_rows - self._n_keys(table)):
+            raise SchemaError(f"table {self.name!r}: key ({', '.join(self.key)}) repeats in {repeated} row(s)")
+
+    def _n_keys(self, table: pa.Table) -> int:
+        """How many keys there are, each counted once."""
+        threads = table.num_rows > FEW_ROWS
+        if len(self.key) == 1 and not threads:
+            n: int = pc.count_distinct(table.column(self.key[0]), mode="all").as_py()
+            return n
+        return int(table.select(list(self.key)).group_by(list(self.key), use_threads=threads).aggregate([]).num_rows)
 
     def _check_range(self, values: pa.ChunkedArray, column: Column) -> None:
         if (column.minimum is None and column.maximum is None) or len(values) == values.null_count:

@@ -75,12 +75,14 @@ class Pointings:
 
     def with_image(self, configuration: int, ra_deg: float, dec_deg: float) -> Pointings:
         """With one more image of a configuration, which may be new."""
-        known = self.rows["configuration"] == configuration
-        if known.any():
-            return Pointings(self.rows.assign(n_images=self.rows["n_images"] + known))
-        new = pd.DataFrame([{"configuration": configuration, "ra_deg": ra_deg, "dec_deg": dec_deg, "n_images": 1}])
-        rows = pd.concat([self.rows, new], ignore_index=True) if len(self.rows) else new
-        return Pointings(rows.sort_values("configuration", ignore_index=True))
+        number, n_images = (self.rows[name].to_numpy() for name in ("configuration", "n_images"))
+        place = int(np.searchsorted(number, configuration))
+        if place < len(number) and number[place] == configuration:
+            return Pointings(self.rows.assign(n_images=n_images + (number == configuration)))
+        # As arrays: an epoch may have thousands of images, and a frame takes a millisecond to grow by a row.
+        new = {"configuration": configuration, "ra_deg": ra_deg, "dec_deg": dec_deg, "n_images": 1}
+        columns = {name: np.insert(self.rows[name].to_numpy(), place, value) for name, value in new.items()}
+        return Pointings(pd.DataFrame(columns))
 
 
 def configuration_of(

@@ -19,6 +19,7 @@ from contimg_assets.figures.canvas import (
     REFUSED,
     USED,
     new_figure,
+    place_words,
     plain,
     png_of,
     small_png_of,
@@ -203,3 +204,27 @@ def test_differences_of_constant_sources_are_drawn_over_their_errors(monkeypatch
     assert [patch.get_height() for patch in left.patches if patch.get_height()] == [1, 1, 1]
     x, y = right.lines[0].get_data()
     assert x.tolist() == pytest.approx([7 / 3, 3.0, 10 / 3]) and y.tolist() == pytest.approx([1.0, 0.0, 6.0])
+
+
+def test_a_small_picture_has_the_pixels_of_the_large_one() -> None:
+    figure, ((axes,),) = new_figure(width=4.5, height=3.6)
+    axes.plot([1.0, 2.0], [3.0, 1.0], color=USED)
+    small, large = (
+        Image.open(io.BytesIO(png)).convert("RGB") for png in (small_png_of(figure, 60), png_of(figure, 60))
+    )
+    assert small.size == large.size == (270, 216)
+    # Of 64 colors, the nearest.
+    assert np.abs(np.asarray(small, int) - np.asarray(large, int)).mean() < 1.0
+
+
+def test_labels_stand_at_their_places_and_that_of_a_color_bar_where_it_was() -> None:
+    figure, ((axes,),) = new_figure()
+    bar = figure.colorbar(axes.hexbin([1.0, 2.0], [1.0, 2.0], gridsize=4), label="sources")
+    axes.set(xlabel="eta", ylabel="V", title="light curves")
+    before = bar.ax.yaxis.label.get_position()
+    for one in figure.axes:
+        place_words(one, 0.3, 0.55)
+    assert bar.ax.yaxis.label.get_position() == before
+    figure.draw_without_rendering()
+    left = axes.yaxis.label.get_window_extent().x1 / figure.dpi
+    assert left == pytest.approx(axes.get_window_extent().x0 / figure.dpi - 0.55, abs=0.1)

@@ -200,3 +200,18 @@ def test_frequencies_that_an_edge_of_bands_divides_are_told() -> None:
     assert sentence.startswith("images at 1450 and 1456 MHz: lie in different bands")
     assert "`bands.ranges_mhz` with [1450, 1456]" in sentence
     assert told(table.assign(freq_mhz=[1400.0, 1405.0])) == []
+
+
+def test_images_of_one_pointing_are_of_one_field_however_often_it_is_seen() -> None:
+    once = images(4, ra_deg=[10.0, 10.2, 50.0, np.nextafter(10.0, 11.0)])
+    often = pd.concat([once] * 5, ignore_index=True)
+    number = fields(often).reshape(5, 4)
+    assert (number == number[0]).all()
+    assert (number[0][[0, 1, 3]] == number[0][0]).all()
+    assert number[0][2] != number[0][0]
+
+
+def test_no_field_is_looked_for_where_none_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    # `contimg status` took a third of its time to find fields of thousands of images that are all well.
+    monkeypatch.setattr(module, "fields", lambda _: pytest.fail("nobody asks"))
+    assert findings(images(), COUNTS, CONFIG).empty

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from contimg_assets.config import Variability
 from contimg_assets.schemas.error_model import ERROR_MODEL
+from contimg_assets.variability.configurations import Pointings
 from contimg_assets.variability.error_evidence import Means, Points, median_ratios, misfits
 from contimg_assets.variability.error_model import PLAIN, RADIUS_NODES, SNR_NODES, ErrorModel, ErrorTerms
 from contimg_assets.variability.error_state import ErrorState, add_epoch, constant_fluxes_of
@@ -350,3 +351,17 @@ def test_each_band_has_the_errors_that_its_own_sources_show() -> None:
     )
     assert again.version == state.version
     pd.testing.assert_frame_equal(again.of_bands, state.of_bands)
+
+
+def test_configurations_stay_in_order_and_count_their_images() -> None:
+    pointings = Pointings.none()
+    for number in (0, 2, 1, 2, 0, 0):
+        pointings = pointings.with_image(number, 10.0 * number, 16.0)
+    expected = {
+        "configuration": [0, 1, 2],
+        "ra_deg": [0.0, 10.0, 20.0],
+        "dec_deg": [16.0, 16.0, 16.0],
+        "n_images": [3, 1, 2],
+    }
+    pd.testing.assert_frame_equal(pointings.rows, pd.DataFrame(expected))
+    assert (pointings.n, pointings.following) == (2, 4)

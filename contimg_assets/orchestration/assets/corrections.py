@@ -46,6 +46,7 @@ from contimg_assets.pipeline.stages import CORRECTIONS_STAGE as STAGE
 from contimg_assets.pipeline.stages import NOTHING_BEFORE
 from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.pipeline.survey_tables import known_fluxes
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, KNOWN_FLUXES, SCALE_PULLS
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.schemas.tables import stand_among
@@ -196,7 +197,7 @@ class Calibration:
         made_from = self._made_from(read, onto.inputs)
         if onto.stored is not None and onto.stored.facts.get(MEASURED_FROM) == made_from:
             # Only what sources did before has changed, which measures nothing against the catalogs anew.
-            table, constant = (self.store.read_recorded(onto.stored, name).to_pandas() for name in _MEASURED)
+            table, constant = (frame_of(self.store.read_recorded(onto.stored, name)) for name in _MEASURED)
         else:
             measured = prepared.measured or read.measured(parameters)
             table = measured.fits.corrections(source_of(read.known_variables))

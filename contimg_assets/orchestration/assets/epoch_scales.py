@@ -30,6 +30,7 @@ from contimg_assets.pipeline.survey_tables import (
     scales_input_version,
 )
 from contimg_assets.schemas import TableSchema
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.corrections import CONSTANT_FLUXES, CORRECTIONS, EPOCH_SCALES
 from contimg_assets.schemas.described import describe
 
@@ -128,7 +129,7 @@ def _all(
 ) -> pd.DataFrame:
     """Columns of one table of all epochs, and the epoch."""
     found = gathered_table(store, records, schema.name, columns)
-    everything: pd.DataFrame = schema.empty()[[*columns]].assign(epoch="") if found is None else found.to_pandas()
+    everything: pd.DataFrame = schema.empty()[[*columns]].assign(epoch="") if found is None else frame_of(found)
     return everything
 
 
@@ -136,6 +137,6 @@ def _constant_fluxes(store: EpochStore, records: Mapping[str, EpochRecord], para
     """Fluxes that tie epochs to each other, without those of all sources that are known by now to vary."""
     fluxes = _all(store, records, CONSTANT_FLUXES, CONSTANT_FLUXES.names)
     if records:
-        known = known_fluxes(store, list(records.values())[-1]).of()[0].to_pandas()
+        known = frame_of(known_fluxes(store, list(records.values())[-1]).of()[0])
         fluxes = fluxes[~fluxes["source_id"].isin(known_variables(known, parameters))]
     return fluxes

@@ -28,6 +28,7 @@ from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.sky_parts import OfSources, PartFiles, SkyParts, seen_in
 from contimg_assets.pipeline.stages import ERROR_MODEL_STAGE as STAGE
 from contimg_assets.pipeline.store import EpochStore, StoredEpochs
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.variability.error_evidence import misfits
@@ -99,7 +100,7 @@ class Errors:
         """The state after the last of some epochs."""
         last = taking_part[-1]
         read = (*_COMMON, *BAND_TABLES)
-        common = {schema.name: self.store.read_recorded(last, schema.name).to_pandas() for schema in read}
+        common = {schema.name: frame_of(self.store.read_recorded(last, schema.name)) for schema in read}
         means = SkyParts.of_index(self._files, self.store.read_recorded(last, _PARTS.name))
         return Carried(ErrorState.of_tables({**common, ERROR_MEANS.name: ERROR_MEANS.empty()}), means)
 

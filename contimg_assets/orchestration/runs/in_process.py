@@ -34,7 +34,7 @@ from contimg_assets.pipeline.deliveries import NO_IMAGES, images_version
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.stages import EPOCH_STAGES, PRODUCTS, RAW_DETECTIONS
+from contimg_assets.pipeline.stages import CORRECTIONS_STAGE, EPOCH_STAGES, PRODUCTS, RAW_DETECTIONS
 from contimg_assets.pipeline.staleness import (
     EpochRange,
     State,
@@ -140,7 +140,7 @@ def bring_up_to_date(
             if RAW_DETECTIONS.name in part.stages:
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
-            launcher.launch(stage_keys(part.stages), tags | range_tags, on_done)
+            launcher.launch(stage_keys(scales.along_with(part)), tags | range_tags, on_done)
     return report
 
 
@@ -267,10 +267,21 @@ class _EpochScales:
         self._runs_before = 0
 
     @property
+    def _applied(self) -> bool:
+        return self._project.config.corrections.apply_flux == "epochs"
+
+    @property
     def nothing_else_changed(self) -> bool:
         """Whether the last run solved them, no epoch is made from them, and nothing else was made since."""
-        applied = self._project.config.corrections.apply_flux == "epochs"
-        return not applied and 0 < self._runs_before == self._launcher.n_runs
+        return not self._applied and 0 < self._runs_before == self._launcher.n_runs
+
+    def along_with(self, part: EpochRange) -> Sequence[str]:
+        """The stages of a run, and where it ends what its round changes, the scales: a run less for one epoch more.
+
+        Where epochs are made from them they are solved before the products, which is a run of its own.
+        """
+        solves = not self._applied and {CORRECTIONS_STAGE.name, PRODUCTS.name} <= set(part.stages)
+        return (*part.stages, *SCALES_STAGES) if solves else part.stages
 
     def make(self, assessment: pd.DataFrame) -> bool:
         """Solve them if they are stale; whether they were."""
