@@ -46,11 +46,12 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "ra_deg": (
         *("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000", "radeg", "ra2000", "ra_2000", "_ra"),
-        *("alpha_j2000", "alphawin_j2000", "ra_mean", "ramean"),
+        *("alpha_j2000", "alphawin_j2000", "ra_mean", "ramean", "coord.ra", "skycoord.ra"),
     ),
     "dec_deg": (
         *("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl", "dedeg", "decdeg", "dec2000"),
         *("de2000", "dec_2000", "_de", "_dec", "delta_j2000", "deltawin_j2000", "dec_mean", "decmean", "dec_icrs"),
+        *("coord.dec", "skycoord.dec"),
     ),
     "ra_err_arcsec": ("e_raj2000", "e_radeg", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
     "dec_err_arcsec": ("e_dej2000", "e_dedeg", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
@@ -281,11 +282,16 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
     names = known.names
     given = config.columns.get(ours)
     preset = given is not None and _from_preset(ours, given, config)
-    if given is not None and given.column in names:
-        return _with_unit(given.column, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
+    lower = _by_lower(names)
+    stated = None if given is None else given.column if given.column in names else lower.get(given.column.lower())
+    source = (known.sources or {}).get(_OF_FINDERS.get(ours, ours))
+    if given is not None and stated is not None:
+        if given.unit is None and source is not None and source.unit:
+            # As in deliveries: a column in another's place is in the finder's unit, where nobody says one.
+            return _with_unit(stated, source.unit, "its finder", units)
+        return _with_unit(stated, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
     if given is not None and not preset:
         return None
-    lower = _by_lower(names)
     own = ours if ours in names else lower.get(ours)
     if own is not None:
         return _with_unit(own, None, "", units)
@@ -294,7 +300,6 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
         there = next((lower[name.lower()] for name in theirs if name.lower() in lower), None)
         if there is not None:
             return _with_unit(there, unit or None, known.dialect.survey, units)
-    source = (known.sources or {}).get(_OF_FINDERS.get(ours, ours))
     if source is not None:
         there = next((lower[name.lower()] for name in source.names if name.lower() in lower), None)
         if there is not None:

@@ -249,9 +249,14 @@ def _require(container: Container, chosen: Chosen, ours: Collection[str]) -> Non
             sources = {source.ours: source.names[0] for source in chosen.sources(container.names, container.path)}
             wanted = " or ".join(repr(sources.get(name, name)) for name in choice)
             raise InputError(
-                f"{container.path}: column {wanted} is missing (format {chosen.reader.name}); "
+                f"{container.path}: column {wanted} is missing (format {chosen.reader.name}){_beside(container)}; "
                 f"add it, or declare another in {chosen.key}, such as {choice[0]}: {{column: NAME, unit: UNIT}}"
             )
+
+
+def _beside(container: Container) -> str:
+    """What is known to be amiss with a file, behind a message on what it lacks."""
+    return f" ({'; '.join(container.about.cautions)})" if container.about.cautions else ""
 
 
 def text_column(rows: Rows, ours: str) -> pa.Array:
