@@ -79,11 +79,14 @@ def _without_end(content: bytes) -> bytes:
 
 def _without_headers(content: bytes, top: bytes) -> bytes:
     """The rows without the lines of the header that stand among them once more, as where files were joined."""
+    # In most files none does: they are searched, and not copied.
+    again = [b"\n" + line + b"\n" for line in top.split(b"\n") if line.strip() and line[:1] != b"#" and line in content]
+    if not again:
+        return content
     content = b"\n" + content
-    for line in top.split(b"\n"):
-        again = b"\n" + line + b"\n"
-        while line.strip() and not line.startswith(b"#") and again in content:
-            content = content.replace(again, b"\n\n")
+    for line in again:
+        while line in content:
+            content = content.replace(line, b"\n\n")
     return content[1:]
 
 
@@ -467,8 +470,6 @@ def _cut_at(content: bytes, slots: Slots) -> bytes:
 
 def _blank_lines(content: bytes, first_line: int) -> Integers:
     """Numbers of the lines that hold nothing."""
-    if b"\n\n" not in content and not content.startswith(b"\n"):
-        return np.empty(0, np.int64)
     ends = np.flatnonzero(np.frombuffer(content, np.uint8) == 10)
     return np.flatnonzero(np.diff(ends, prepend=-1) == 1).astype(np.int64) + first_line
 

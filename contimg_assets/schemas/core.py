@@ -154,12 +154,21 @@ class TableSchema:
                 row = pc.index(pc.is_null(values), True).as_py()
                 raise SchemaError(f"table {self.name!r}: column {column.name!r} is missing in row {row}")
             self._check_range(values, column)
-        if self.key:
+        if self.key and not self._ascends(table):
             grouped = table.select(list(self.key)).group_by(list(self.key), use_threads=table.num_rows > FEW_ROWS)
             unique = grouped.aggregate([]).num_rows
             if unique != table.num_rows:
                 repeated = table.num_rows - unique
                 raise SchemaError(f"table {self.name!r}: key ({', '.join(self.key)}) repeats in {repeated} row(s)")
+
+    def _ascends(self, table: pa.Table) -> bool:
+        """Whether the key is one column without gaps that ascends strictly, as ids do, so that none repeats."""
+        if len(self.key) > 1:
+            return False
+        values = table.column(self.key[0])
+        if values.null_count or len(values) < 2:
+            return not values.null_count
+        return bool(pc.all(pc.less(values[:-1], values[1:])).as_py())
 
     def _check_range(self, values: pa.ChunkedArray, column: Column) -> None:
         if (column.minimum is None and column.maximum is None) or len(values) == values.null_count:
