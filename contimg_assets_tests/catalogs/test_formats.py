@@ -440,6 +440,49 @@ def test_proper_motions_are_followed(tmp_path: Path) -> None:
     assert goes[["ra_err_arcsec", "dec_err_arcsec"]].tolist() == pytest.approx([0.2, 0.3], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("unit", "motion", "epoch", "mjd"),
+    [
+        ("mas/yr", "100.0", "2016.0", 57388.5),
+        ("arcsec/yr", "0.1", "1991.25", 48348.5625),
+        ("mas.yr**-1", "100.0", "J2000.0", 51544.5),
+        ("mas/yr", "100.0", "B1950", 33282.0),
+        ("mas/yr", "100.0", "2448349.0625", 48348.5625),
+        ("mas/yr", "100.0", "51544.5", 51544.5),
+    ],
+)
+def test_units_and_epochs_of_proper_motions(tmp_path: Path, unit: str, motion: str, epoch: str, mjd: float) -> None:
+    (tmp_path / "it.csv").write_text(f"name,ra,dec,pmra [{unit}],pmdec [{unit}],epoch\nA,45,-3,{motion},0,{epoch}\n")
+    (row,) = reference(tmp_path / "it.csv").to_dict("records")
+    assert (row["pm_ra_mas_yr"], row["measured_mjd"]) == (pytest.approx(100.0), mjd)
+
+
+@pytest.mark.parametrize(
+    ("unit", "motion", "epoch", "said"),
+    [
+        ("s/yr", "0.1", "2000", "is in 's/yr', which is no unit of a proper motion on the sky"),
+        ("mas/yr", "0.1", "16.0", "16 is neither a year from 1800 to 2200 nor a date"),
+        ("mas/yr", "0.1", "VLASS1", "'VLASS1' is not a number"),
+        ("mas/yr", "fast", "2000", "'fast' is not a number"),
+    ],
+)
+def test_motions_that_would_move_sources_anywhere_are_refused(
+    tmp_path: Path, unit: str, motion: str, epoch: str, said: str
+) -> None:
+    (tmp_path / "it.csv").write_text(f"name,ra,dec,pmra [{unit}],pmdec [{unit}],epoch\nA,45,-3,{motion},0,{epoch}\n")
+    with pytest.raises(InputError, match=re.escape(said)):
+        reference(tmp_path / "it.csv")
+
+
+def test_a_text_without_a_header_may_be_packed(tmp_path: Path) -> None:
+    """As SUMSS publishes its catalog."""
+    text = SURVEYS["sumss"][0].encode()
+    (tmp_path / "sumsscat.gz").write_bytes(build.gzipped(text))
+    (tmp_path / "sumsscat").write_bytes(text)
+    packed = reference(tmp_path / "sumsscat.gz", preset="sumss")
+    pd.testing.assert_frame_equal(packed, reference(tmp_path / "sumsscat", preset="sumss"))
+
+
 def test_columns_above_dashes_and_hours(tmp_path: Path) -> None:
     """VizieR's text in fixed columns: cells may hold blanks, or nothing."""
     rows = ["Name     RAJ2000     DEJ2000     S1.4  ", '         "h:m:s"     "d:m:s"     Jy    ']
