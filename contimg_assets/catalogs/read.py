@@ -30,6 +30,7 @@ from contimg_assets.reading.columns import Columns, Container, bare_name, withou
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES, read_bytes
 from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
+from contimg_assets.reading.stated_frames import OTHER_FRAMES, of_column
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
@@ -75,16 +76,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp", "peak int", "peak_int"),
     "spectral_index": ("alpha",),
 }
-# Where there are no equatorial positions of J2000: longitude, latitude, frame.
-_OTHER_FRAMES = (
-    (("glon", "_glon", "gl", "l", "gal_lon"), ("glat", "_glat", "gb", "b", "gal_lat"), Frame("galactic", 2000.0)),
-    (
-        ("rab1950", "_rab1950", "ra1950", "ra_b1950"),
-        ("deb1950", "_deb1950", "de1950", "dec1950", "dec_b1950"),
-        Frame("fk4", 1950.0),
-    ),
-    (("elon", "elong"), ("elat",), Frame("ecliptic", 2000.0)),
-)
 _MOTIONS = {
     "pm_ra": (("pmra", "pm_ra", "pmra_masyr"), "mas / yr"),
     "pm_dec": (("pmdec", "pm_dec", "pmde"), "mas / yr"),
@@ -332,7 +323,7 @@ def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str], units:
     parts = parts_in(names, ours)
     if parts:
         return Found(" ".join(parts), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
-    for longitudes, latitudes, _ in _OTHER_FRAMES:
+    for longitudes, latitudes, _ in OTHER_FRAMES:
         pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
         if None not in pair:
             return _with_unit(str(pair[_REQUIRED.index(ours)]), None, "", units)
@@ -395,9 +386,9 @@ def _frame(container: Container, found: Mapping[str, Found], config: CatalogConf
     if config.frame is not None:
         frame = parse_frame(config.frame)
         return frame, f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
-    for longitudes, _, frame in _OTHER_FRAMES:
-        if column.lower() in longitudes:
-            return frame, f"{frame} by the column {column!r}, converted to ICRS"
+    frame_of_names = of_column(column)
+    if frame_of_names is not None:
+        return frame_of_names, f"{frame_of_names} by the column {column!r}, converted to ICRS"
     frames = container.about.frames
     try:
         return frame_of_file(frames.get(column, frames.get("")))

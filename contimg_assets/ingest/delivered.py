@@ -21,6 +21,7 @@ from contimg_assets.ingest.readers.base import Rows, Source
 from contimg_assets.reading.columns import About, Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.positions import PARTS, degrees_of, degrees_of_parts, parts_in
+from contimg_assets.reading.stated_frames import of_column
 from contimg_assets.schemas.detections import DETECTIONS
 from contimg_assets.schemas.units import column_factor, factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
@@ -224,6 +225,8 @@ def _to_icrs(rows: Rows, container: Container, chosen: Chosen) -> str:
     if chosen.frame is not None:
         frame = parse_frame(chosen.frame)
         told = f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
+    elif (named := of_column(name)) is not None:
+        frame, told = named, f"{named} by the column {name!r}, converted to ICRS"
     else:
         try:
             frame, told = frame_of_file(frames.get(name, frames.get("")))

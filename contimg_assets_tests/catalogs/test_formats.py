@@ -1140,6 +1140,16 @@ def test_positions_that_astropy_keeps_as_one_object(tmp_path: Path, kind: str) -
     np.testing.assert_allclose(got[["ra_deg", "dec_deg"]], [[10.5, -3.25], [11.0, 4.0]], atol=1e-8)
 
 
+def test_columns_of_another_frame_are_converted_in_deliveries_too(tmp_path: Path) -> None:
+    there = PLACES.galactic
+    (tmp_path / "t.csv").write_bytes(build.csv(SKY.assign(GLON=there.l.deg, GLAT=there.b.deg, ra_deg=0, dec_deg=0)))
+    mapped = Ingest.model_validate({"column_map": {"ra_deg": {"column": "GLON"}, "dec_deg": {"column": "GLAT"}}})
+    found = read_delivered(tmp_path / "t.csv", None, mapped)
+    assert found.frame == "galactic by the column 'GLON', converted to ICRS"
+    np.testing.assert_allclose(found.rows.numbers["ra_deg"], SKY["ra_deg"], atol=1e-9)
+    np.testing.assert_allclose(found.rows.numbers["dec_deg"], SKY["dec_deg"], atol=1e-9)
+
+
 def test_a_column_of_arrays_is_named_where_a_number_is_missing(tmp_path: Path) -> None:
     table = Table.from_pandas(SKY[["component_id", "ra_deg", "dec_deg"]])
     table["flux_int_mjy"] = np.ones((len(SKY), 2))
