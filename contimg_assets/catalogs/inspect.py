@@ -130,7 +130,7 @@ def _of_detections(catalog: DeliveredCatalog, parameters: Ingest) -> Inspection:
     n_rows = len(rows) + len(broken)
     forced = int(np.broadcast_to(np.asarray(rows.forced, bool), len(rows)).sum())
     survey = dialect_of([*catalog.ignored, *columns["theirs"]])
-    warnings = []
+    warnings = list(catalog.about.cautions)
     if forced:
         warnings.append(f"{forced} of {n_rows} rows are forced: measured at a given position, not detected")
     if catalog.format == "sky_model":
@@ -226,7 +226,7 @@ def _looked_for(ours: str, config: CatalogConfig) -> tuple[str, ...]:
 
 
 def _warnings(opened: OpenedCatalog, missing: Mapping[str, Sequence[str]], config: CatalogConfig) -> list[str]:
-    told = []
+    told = list(opened.container.about.cautions)
     if config.preset is not None:
         named = PRESETS[config.preset.lower()].columns
         absent = [f"{named[ours][0]} for {ours}" for ours in missing if ours in named]

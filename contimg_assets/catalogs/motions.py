@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,11 @@ from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import displaced
 
 _MJD_OF_J2000, _DAYS_A_YEAR = 51544.5, 365.25
-# Epochs beyond this are dates (MJD, as in PSRCAT), others are years (as in Gaia).
-_LAST_YEAR = 3000.0
+# Years (as in Gaia), and dates: MJD (as in PSRCAT), or JD beyond its zero. A number at or below zero says that none is
+# known.
+_FIRST_YEAR, _LAST_YEAR = 1800.0, 2200.0
+_MJD_OF_1900, _MJD_OF_2200, _MJD_OF_JD0 = 15_020.0, 124_593.0, 2_400_000.5
+_IN_WORDS = re.compile(r"\s*[JB](\d{4}(?:\.\d*)?)\s*")
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,25 @@ class Motions:
         return max(float(way.max(initial=0.0)) for way in ways)
 
 
-def motions(motion: tuple[Floats, Floats], errors: tuple[Floats, Floats], epoch: Floats) -> Motions:
-    """Motions east and north [mas / yr] with errors, of positions at epochs (years, or MJD); a row has all or none."""
+def epoch_in_words(text: str) -> float | None:
+    """The year of an epoch such as J2000.0 or B1950 (which differ by less than motions tell); None if it is none."""
+    found = _IN_WORDS.fullmatch(text)
+    return None if found is None else float(found[1])
+
+
+def epochs_mjd(epoch: Floats) -> Floats:
+    """Epochs of positions [MJD], which files write as years, MJD or JD: NaN where none is known, infinite where the
+    number is none of these."""
+    date = np.where(epoch > _MJD_OF_JD0, epoch - _MJD_OF_JD0, epoch)
+    years = (epoch >= _FIRST_YEAR) & (epoch <= _LAST_YEAR)
+    dates = (date >= _MJD_OF_1900) & (date <= _MJD_OF_2200)
+    mjd = np.where(years, _MJD_OF_J2000 + (epoch - 2000.0) * _DAYS_A_YEAR, np.where(dates, date, np.inf))
+    return np.where(np.isnan(epoch) | (epoch <= 0), np.nan, mjd)
+
+
+def motions(motion: tuple[Floats, Floats], errors: tuple[Floats, Floats], mjd: Floats) -> Motions:
+    """Motions east and north [mas / yr] with errors, of positions at times [MJD]; a row has all or none."""
     east, north = motion
-    mjd = np.where(epoch > _LAST_YEAR, epoch, _MJD_OF_J2000 + (epoch - 2000.0) * _DAYS_A_YEAR)
     known = np.isfinite(east) & np.isfinite(north) & np.isfinite(mjd)
     east, north, measured = (np.where(known, part, np.nan) for part in (east, north, mjd))
     east_err, north_err = (np.where(known, np.nan_to_num(part), np.nan) for part in errors)

@@ -5,7 +5,7 @@ Files are read as deliveries are (`reading`). Belongs here: finding columns, pos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from contimg_assets.catalogs.formats import Dialect, dialect_of, layout_of
 from contimg_assets.catalogs.hats import HatsCatalog, is_hats, open_hats
-from contimg_assets.catalogs.motions import Motions, motions, moved
+from contimg_assets.catalogs.motions import Motions, epoch_in_words, epochs_mjd, motions, moved
 from contimg_assets.catalogs.names import iau_names
 from contimg_assets.config import CatalogConfig, ColumnSource
 from contimg_assets.config.catalogs import ANY_FREQ_MHZ
@@ -28,8 +28,9 @@ from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
-from contimg_assets.reading.files import MAX_BYTES
+from contimg_assets.reading.files import MAX_BYTES, read_bytes
 from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
+from contimg_assets.reading.stated_frames import OTHER_FRAMES, of_column
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
@@ -46,11 +47,12 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "ra_deg": (
         *("ra", "raj2000", "ra_icrs", "_raj2000", "ra_j2000", "radeg", "ra2000", "ra_2000", "_ra"),
-        *("alpha_j2000", "alphawin_j2000", "ra_mean", "ramean"),
+        *("alpha_j2000", "alphawin_j2000", "ra_mean", "ramean", "coord.ra", "skycoord.ra"),
     ),
     "dec_deg": (
         *("dec", "dej2000", "de_icrs", "_dej2000", "dec_j2000", "decj2000", "decl", "dedeg", "decdeg", "dec2000"),
         *("de2000", "dec_2000", "_de", "_dec", "delta_j2000", "deltawin_j2000", "dec_mean", "decmean", "dec_icrs"),
+        *("coord.dec", "skycoord.dec"),
     ),
     "ra_err_arcsec": ("e_raj2000", "e_radeg", "e_ra", "ra_err", "err_ra", "e_ra_icrs", "e_ras"),
     "dec_err_arcsec": ("e_dej2000", "e_dedeg", "e_dec", "dec_err", "err_dec", "e_de_icrs", "e_des"),
@@ -74,16 +76,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "flux_peak_mjy_beam": ("peak_flux", "flux_peak", "fpeak", "fpk", "speak", "sp", "peak int", "peak_int"),
     "spectral_index": ("alpha",),
 }
-# Where there are no equatorial positions of J2000: longitude, latitude, frame.
-_OTHER_FRAMES = (
-    (("glon", "_glon", "gl", "l", "gal_lon"), ("glat", "_glat", "gb", "b", "gal_lat"), Frame("galactic", 2000.0)),
-    (
-        ("rab1950", "_rab1950", "ra1950", "ra_b1950"),
-        ("deb1950", "_deb1950", "de1950", "dec1950", "dec_b1950"),
-        Frame("fk4", 1950.0),
-    ),
-    (("elon", "elong"), ("elat",), Frame("ecliptic", 2000.0)),
-)
 _MOTIONS = {
     "pm_ra": (("pmra", "pm_ra", "pmra_masyr"), "mas / yr"),
     "pm_dec": (("pmdec", "pm_dec", "pmde"), "mas / yr"),
@@ -221,25 +213,24 @@ def _container(config: CatalogConfig, path: Path, held: ExitStack, known: _First
     try:
         container = open_container(path, known, MAX_BYTES / 1e6, held, config.table)
     except InputError:
-        names = layout_of(survey, _first_row(path))
+        names = layout_of(survey, _first_row(path, held))
         if names is None:
             raise
         return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
     if not container.names:
         raise InputError(f"{path}: no header line of column names above the first row; add one")
     if survey is not None and not _has_positions(container.names, config):
-        names = layout_of(survey, _first_row(path))
+        names = layout_of(survey, _first_row(path, held))
         if names is not None:
             return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
     return container
 
 
-def _first_row(path: Path) -> list[str]:
-    """Words of the first line that is no comment; none where the file is no text."""
+def _first_row(path: Path, held: ExitStack) -> list[str]:
+    """Words of the first line that is no comment; none where the file, unpacked, is no text."""
     try:
-        with path.open("rb") as stream:
-            lines = stream.read(100_000).decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_bytes(path, MAX_BYTES / 1e6, held)[:100_000].decode("utf-8").splitlines()
+    except (InputError, UnicodeDecodeError):
         return []
     return next((line.split() for line in lines if line.strip() and not line.startswith(("#", ";"))), [])
 
@@ -281,11 +272,16 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
     names = known.names
     given = config.columns.get(ours)
     preset = given is not None and _from_preset(ours, given, config)
-    if given is not None and given.column in names:
-        return _with_unit(given.column, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
+    lower = _by_lower(names)
+    stated = None if given is None else given.column if given.column in names else lower.get(given.column.lower())
+    source = (known.sources or {}).get(_OF_FINDERS.get(ours, ours))
+    if given is not None and stated is not None:
+        if given.unit is None and source is not None and source.unit:
+            # As in deliveries: a column in another's place is in the finder's unit, where nobody says one.
+            return _with_unit(stated, source.unit, "its finder", units)
+        return _with_unit(stated, given.unit, str(config.preset) if preset else "you", units, asked=not preset)
     if given is not None and not preset:
         return None
-    lower = _by_lower(names)
     own = ours if ours in names else lower.get(ours)
     if own is not None:
         return _with_unit(own, None, "", units)
@@ -294,7 +290,6 @@ def find_column(ours: str, known: Known, config: CatalogConfig, units: Mapping[s
         there = next((lower[name.lower()] for name in theirs if name.lower() in lower), None)
         if there is not None:
             return _with_unit(there, unit or None, known.dialect.survey, units)
-    source = (known.sources or {}).get(_OF_FINDERS.get(ours, ours))
     if source is not None:
         there = next((lower[name.lower()] for name in source.names if name.lower() in lower), None)
         if there is not None:
@@ -328,7 +323,7 @@ def _elsewhere(ours: str, names: Sequence[str], lower: Mapping[str, str], units:
     parts = parts_in(names, ours)
     if parts:
         return Found(" ".join(parts), "h:m:s" if ours == "ra_deg" else "d:m:s", "")
-    for longitudes, latitudes, _ in _OTHER_FRAMES:
+    for longitudes, latitudes, _ in OTHER_FRAMES:
         pair = [next((lower[name] for name in some if name in lower), None) for some in (longitudes, latitudes)]
         if None not in pair:
             return _with_unit(str(pair[_REQUIRED.index(ours)]), None, "", units)
@@ -391,9 +386,9 @@ def _frame(container: Container, found: Mapping[str, Found], config: CatalogConf
     if config.frame is not None:
         frame = parse_frame(config.frame)
         return frame, f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
-    for longitudes, _, frame in _OTHER_FRAMES:
-        if column.lower() in longitudes:
-            return frame, f"{frame} by the column {column!r}, converted to ICRS"
+    frame_of_names = of_column(column)
+    if frame_of_names is not None:
+        return frame_of_names, f"{frame_of_names} by the column {column!r}, converted to ICRS"
     frames = container.about.frames
     try:
         return frame_of_file(frames.get(column, frames.get("")))
@@ -426,7 +421,7 @@ def table_of(name: str, opened: OpenedCatalog, path: Path) -> tuple[pa.Table, di
     if "ra_err_arcsec" in found and _of_coordinate(found["ra_err_arcsec"], config):
         # In whichever frame it is.
         columns["ra_err_arcsec"] = columns["ra_err_arcsec"] * np.cos(np.radians(columns["dec_deg"]))
-    moving = _motions(opened, loaded)
+    moving = _motions(opened, loaded, path)
     _into_icrs(columns, opened.frame)
     if not len(loaded.lines) and not opened.may_be_empty:
         raise NoRowsError(f"{path}: it has no row; look at it, and download it again")
@@ -548,10 +543,7 @@ def _values(ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np
         return degrees_of_parts([loaded.texts[name] for name in one.column.split(" ")], hours=ours == "ra_deg")
     if ours in _REQUIRED:
         return _position(ours, opened, loaded, path)
-    wrong, texts = loaded.not_numbers.get(one.column, (np.empty(0, np.intp), []))
-    if len(wrong):
-        raise InputError(f"{path}: row {wrong[0] + 1}, column {one.column!r}: {texts[0]!r} is not a number")
-    values = loaded.numbers[one.column]
+    values = _numbers_in(one.column, loaded, path)
     if ours in UNITS:
         # No survey lists a source of less than nothing, nor an error; without end is what a fit ended in.
         values = without_marks(np.where((values < 0) | np.isinf(values), np.nan, values))
@@ -665,13 +657,63 @@ def moves(opened: OpenedCatalog) -> bool:
     return bool(_motion_columns(opened))
 
 
-def _motions(opened: OpenedCatalog, loaded: Columns) -> Motions | None:
+def _motions(opened: OpenedCatalog, loaded: Columns, path: Path) -> Motions | None:
+    """The proper motions of a file and the times of its positions; None without them.
+
+    Raises
+    ------
+    InputError
+        If they hold what is no number, are in a unit of something else, or the times are none of observations.
+    """
     columns = _motion_columns(opened)
     if not columns or opened.frame.name not in MOTIONS_IN:
         return None
-    nothing = np.zeros(len(loaded.lines))
-    parts = [loaded.numbers[columns[what]] if what in columns else nothing for what in _MOTIONS]
-    return motions((parts[0], parts[1]), (parts[2], parts[3]), parts[4])
+    east, north, east_err, north_err = (
+        _motion(columns[what], unit, opened, loaded, path) if what in columns else np.zeros(len(loaded.lines))
+        for what, (_, unit) in list(_MOTIONS.items())[:4]
+    )
+    mjd = epochs_mjd(_numbers_in(columns["epoch"], loaded, path, epoch_in_words))
+    if (strange := np.isinf(mjd)).any():
+        row, column = int(np.argmax(strange)), columns["epoch"]
+        raise InputError(
+            f"{path}: row {row + 1}, column {column!r}: {loaded.numbers[column][row]:g} is neither a year from 1800 to "
+            "2200 nor a date (MJD or JD); correct it, or rename the column"
+        )
+    return motions((east, north), (east_err, north_err), mjd)
+
+
+def _motion(column: str, ours: str, opened: OpenedCatalog, loaded: Columns, path: Path) -> np.ndarray:
+    values = _numbers_in(column, loaded, path)
+    unit = opened.container.units.get(column, ours)
+    try:
+        return values * factor(unit, ours)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: column {column!r} is in {unit!r}, which is no unit of a proper motion on the sky ({ours}); "
+            "convert it, or rename the column"
+        ) from error
+
+
+def _numbers_in(
+    column: str, loaded: Columns, path: Path, in_words: Callable[[str], float | None] = lambda _: None
+) -> np.ndarray:
+    """The numbers of a column, all of them; some may be written in words.
+
+    Raises
+    ------
+    InputError
+        With the first that is none.
+    """
+    values = loaded.numbers[column]
+    rows, texts = loaded.not_numbers.get(column, (np.empty(0, np.intp), []))
+    if len(rows):
+        values = values.copy()
+    for row, text in zip(rows, texts, strict=True):
+        value = in_words(text)
+        if value is None:
+            raise InputError(f"{path}: row {row + 1}, column {column!r}: {text!r} is not a number")
+        values[row] = value
+    return values
 
 
 def _errors(values: np.ndarray, flux_mjy: np.ndarray, config: CatalogConfig) -> np.ndarray:

@@ -21,6 +21,7 @@ from contimg_assets.ingest.readers.base import Rows, Source
 from contimg_assets.reading.columns import About, Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.positions import PARTS, degrees_of, degrees_of_parts, parts_in
+from contimg_assets.reading.stated_frames import of_column
 from contimg_assets.schemas.detections import DETECTIONS
 from contimg_assets.schemas.units import column_factor, factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
@@ -224,6 +225,8 @@ def _to_icrs(rows: Rows, container: Container, chosen: Chosen) -> str:
     if chosen.frame is not None:
         frame = parse_frame(chosen.frame)
         told = f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
+    elif (named := of_column(name)) is not None:
+        frame, told = named, f"{named} by the column {name!r}, converted to ICRS"
     else:
         try:
             frame, told = frame_of_file(frames.get(name, frames.get("")))
@@ -249,9 +252,14 @@ def _require(container: Container, chosen: Chosen, ours: Collection[str]) -> Non
             sources = {source.ours: source.names[0] for source in chosen.sources(container.names, container.path)}
             wanted = " or ".join(repr(sources.get(name, name)) for name in choice)
             raise InputError(
-                f"{container.path}: column {wanted} is missing (format {chosen.reader.name}); "
+                f"{container.path}: column {wanted} is missing (format {chosen.reader.name}){_beside(container)}; "
                 f"add it, or declare another in {chosen.key}, such as {choice[0]}: {{column: NAME, unit: UNIT}}"
             )
+
+
+def _beside(container: Container) -> str:
+    """What is known to be amiss with a file, behind a message on what it lacks."""
+    return f" ({'; '.join(container.about.cautions)})" if container.about.cautions else ""
 
 
 def text_column(rows: Rows, ours: str) -> pa.Array:

@@ -18,7 +18,7 @@ import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers
 from contimg_assets.sky.robust import medians_of_groups, scatter, scatter_of_groups
-from contimg_assets.sky.sphere import arc, limit_of, offsets_arcsec, unit_vectors
+from contimg_assets.sky.sphere import arc, distance, limit_of, offsets_arcsec, unit_vectors
 
 MIN_PAIRS_FOR_SHIFT = 5
 """Fewest mutual nearest pairs that the shift between two images is measured from."""
@@ -179,8 +179,8 @@ def _pairs(vectors: Floats, image: npt.NDArray[np.integer], radius_arcsec: float
     tree = scipy.spatial.cKDTree(vectors[along], balanced_tree=False, compact_nodes=False)
     found = along[tree.query_pairs(limit_of(radius_arcsec), output_type="ndarray")]
     found = found[image[found[:, 0]] != image[found[:, 1]]]
-    i, j = found.min(axis=1), found.max(axis=1)
-    return _RowPairs(i, j, arc(np.linalg.norm(vectors[i] - vectors[j], axis=1)))
+    i, j = np.minimum(found[:, 0], found[:, 1]), np.maximum(found[:, 0], found[:, 1])
+    return _RowPairs(i, j, arc(distance(vectors[i], vectors[j])))
 
 
 class _Order(NamedTuple):
@@ -191,7 +191,9 @@ class _Order(NamedTuple):
 
     @classmethod
     def of(cls, dist_from_centre_deg: Floats) -> _Order:
-        rows = np.argsort(dist_from_centre_deg, kind="stable")
+        rows = np.argsort(dist_from_centre_deg)
+        if (dist_from_centre_deg[rows[1:]] == dist_from_centre_deg[rows[:-1]]).any():
+            rows = np.argsort(dist_from_centre_deg, kind="stable")
         rank = np.empty(len(rows), np.intp)
         rank[rows] = np.arange(len(rows))
         return cls(rows, rank)
@@ -412,7 +414,12 @@ def _warp(places: Floats, left: Floats, used: Flags) -> Floats | None:
     # A pair does not predict itself.
     own = nearest[:, 0] == np.arange(len(places))
     around = np.where(own[:, None], nearest[:, 1:], nearest[:, :-1])
-    warp: Floats = np.median(left[around], axis=1)
+    warp = np.empty_like(left)
+    for axis in range(left.shape[1]):
+        # The median of an odd number of values is one of them.
+        values = left[around, axis]
+        values.partition(_NEAREST // 2, axis=1)
+        warp[:, axis] = values[:, _NEAREST // 2]
     after, before = ((values[used] ** 2).sum(axis=1) for values in (left - warp, left))
     # Medians of squares: outliers must not decide whether the images are warped.
     return warp if np.median(after) < _WARPED * np.median(before) else None
@@ -421,5 +428,5 @@ def _warp(places: Floats, left: Floats, used: Flags) -> Floats | None:
 def _with_separations(kept: Indices, vectors: Floats) -> Duplicates:
     separation = np.full(len(kept), np.nan)
     rows = np.flatnonzero(kept >= 0)
-    separation[rows] = arc(np.linalg.norm(vectors[rows] - vectors[kept[rows]], axis=1))
+    separation[rows] = arc(distance(vectors[rows], vectors[kept[rows]]))
     return Duplicates(kept, separation)

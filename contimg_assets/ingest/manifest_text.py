@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ from contimg_assets.errors import InputError
 from contimg_assets.reading.columns import NUMBER, Broken
 from contimg_assets.reading.files import read_bytes
 from contimg_assets.reading.text import TextContainer
+from contimg_assets.schemas.units import factor
 
 MANIFEST = "images.csv"
 
@@ -36,6 +37,8 @@ NUMBERS = (
     "rms_mjy_beam",
 )
 TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
+
+_UNITS = {"_deg": "deg", "_arcsec": "arcsec", "_mhz": "MHz", "_mjy_beam": "mJy/beam"}
 
 _OTHERWISE = {"catalog": "catalogue", "image_name": "image", "frequency_mhz": "freq_mhz"}
 
@@ -58,6 +61,7 @@ _NUMBER = re.compile(NUMBER)
 _IN_BRACKETS = re.compile(r"(?P<name>.*\S)\s*[\[(]\s*(?P<unit>[^\[\]()]+?)\s*[\])]")
 _NO_LETTERS = re.compile(r"[^a-z0-9]+")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?P<time>[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?$")
+_UTC_IN_WORDS = re.compile(r"\s*(UTC|GMT)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ def read_manifest_text(path: Path) -> ManifestText:
     with ExitStack() as held:
         container = TextContainer(path, read_bytes(path, MAX_MANIFEST_BYTES / 1e6, held), whole_lines=False)
     rows, lines, broken = container.rows()
-    return ManifestText(_known_names(path, container.names), rows, lines, broken)
+    names = _known_names(path, container.names)
+    _refuse_other_units(path, dict(zip(container.names, names, strict=True)), container.units)
+    return ManifestText(names, rows, lines, broken)
 
 
 def _known_names(path: Path, names: Sequence[str]) -> tuple[str, ...]:
@@ -126,6 +132,26 @@ def _known_names(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     if twice is not None:
         raise InputError(f"{path}: line 1: two columns are called {twice!r}; rename one")
     return known
+
+
+def _refuse_other_units(path: Path, known: Mapping[str, str], units: Mapping[str, str]) -> None:
+    """Refuse a column in another unit than its name has, by a row of units or in brackets behind the name."""
+    for theirs, stated in units.items():
+        name = known[theirs]
+        ours = next((unit for ending, unit in _UNITS.items() if name in NUMBERS and name.endswith(ending)), stated)
+        # Few are spelled otherwise: astropy's units need not be loaded for a manifest.
+        if stated.lower() != ours.lower() and not _is_same(stated, ours):
+            raise InputError(
+                f"{path}: line 1, column {theirs!r}: its unit is stated to be {stated!r}, and {ours} is needed; "
+                "convert the column, or take the unit out"
+            )
+
+
+def _is_same(stated: str, ours: str) -> bool:
+    try:
+        return factor(stated, ours) == 1.0
+    except (ValueError, TypeError):
+        return False
 
 
 def _plain_name(name: str) -> str:
@@ -197,14 +223,15 @@ def mjd_of(cell: str, column: str) -> float:
 
 
 def _mjd_of_date(cell: str, column: str) -> float:
-    match = _DATE.match(cell.strip())
+    written = _UTC_IN_WORDS.sub("Z", cell.strip()).upper()
+    match = _DATE.match(written)
     if match is None:
         kind = "is not a number" if TIME_COLUMNS[column] != "either" else "is no time"
         raise ValueError(f"{cell[:80]!r} {kind}; write a modified Julian date, or a date such as 2026-01-25T22:00:00")
     if match["time"] is None:
         raise ValueError(f"{cell!r} is a date without a time of day; write it out, such as {cell.strip()}T22:00:00")
     try:
-        moment = datetime.fromisoformat(cell.strip())
+        moment = datetime.fromisoformat(written)
     except ValueError as error:
         raise ValueError(f"{cell!r} is no time ({error}); correct it") from error
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -29,7 +29,7 @@ from contimg_assets.schemas.tables import AngleLike, TableLike, as_arcsec, as_fr
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
 from contimg_assets.sky.beams import ALIKE_BEAMS
 from contimg_assets.sky.cells import index_cells
-from contimg_assets.sky.sphere import arc, pairs_within, unit_vectors
+from contimg_assets.sky.sphere import arc, distance, pairs_within, unit_vectors
 
 _CONDON_COLUMNS = (
     "ra_err_arcsec",
@@ -208,9 +208,11 @@ _IMAGE_COLUMNS = ("bmaj_arcsec", "bmin_arcsec", "bpa_deg", "rms_mjy_beam")
 
 
 def _sorted(detections: pd.DataFrame) -> pd.DataFrame:
-    hashes = from_hex(detections["measurement_id"]) if len(detections) else np.empty(0, np.uint64)
-    if (hashes[1:] >= hashes[:-1]).all():
+    ids = detections["measurement_id"]
+    # Of so many digits, ids ascend as the numbers do that they are.
+    if not len(ids) or ids.is_monotonic_increasing:
         return detections
+    hashes = from_hex(ids)
     return detections.iloc[np.argsort(hashes, kind="stable")].reset_index(drop=True)
 
 
@@ -295,7 +297,7 @@ def _beam_errors(of_image: dict[str, Floats], snr: Floats) -> tuple[Floats, Floa
 def _from_centre(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> Floats:
     """Separation from the center of the image [deg]."""
     rows, centres = (unit_vectors(table["ra_deg"], table["dec_deg"]) for table in (detections, images))
-    return arc(np.linalg.norm(rows - centres[image], axis=1)) / 3600
+    return arc(distance(rows, centres[image])) / 3600
 
 
 def _positions(detections: pd.DataFrame, columns: dict[str, Any], parameters: Measurements) -> dict[str, Values]:
@@ -349,7 +351,7 @@ def _in_bands(images: pd.DataFrame, bands: Bands | None) -> pd.DataFrame:
 
 def _blends(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> Flags:
     """Whether a coarse beam has as one what a finer beam of the band shows as several within half of it, shape (n,)."""
-    blend, vectors = np.zeros(len(image), dtype=bool), unit_vectors(detections["ra_deg"], detections["dec_deg"])
+    blend = np.zeros(len(image), dtype=bool)
     band, beam = images["band_mhz"].to_numpy(), images["bmaj_arcsec"].to_numpy(dtype=float)
     for one in np.unique(band):
         finest = beam[band == one].min()
@@ -357,6 +359,7 @@ def _blends(detections: pd.DataFrame, images: pd.DataFrame, image: Integers) -> 
         fine = np.flatnonzero((band[image] == one) & (beam[image] <= ALIKE_BEAMS * finest))
         if not len(coarse) or not len(fine):
             continue
+        vectors = unit_vectors(detections["ra_deg"], detections["dec_deg"])
         i, j, separation = pairs_within(vectors[coarse], vectors[fine], float(beam[image[coarse]].max()) / 2)
         inside = separation <= beam[image[coarse[i]]] / 2
         # Of each image by itself: where fine images overlap, they show one source twice.

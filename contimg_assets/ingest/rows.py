@@ -138,14 +138,12 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
     reason = f"not allowed: -90 <= dec_deg <= 90{swapped}"
     faults.add(np.abs(dec) > 90, _named(catalog, "dec_deg"), dec, reason, True)
     _check_identifiers(catalog, faults)
-    usable = np.where(faults.rejected, np.nan, 1.0)
-    away = separation_arcsec(ra * usable, dec * usable, image.ra_deg, image.dec_deg) / 3600
     limit = parameters.field_margin * image.radius_deg
     reason = (
         f"outside the image: more than {limit:.4g} deg from its center ({image.ra_deg:.4f}, {image.dec_deg:+.4f}); "
         "are its columns swapped, or radius_deg too small?"
     )
-    faults.add(away > limit, _named(catalog, "ra_deg"), ra, reason, True)
+    faults.add(_outside(ra, dec, faults.rejected, image, limit), _named(catalog, "ra_deg"), ra, reason, True)
     for failed, ours, reason in rows.failed:
         faults.add(failed, _named(catalog, ours), rows.numbers[ours], reason, False)
     _check_fluxes(catalog, faults)
@@ -155,6 +153,19 @@ def check_rows(catalog: DeliveredCatalog, image: Field, parameters: Ingest) -> t
         _check_position_errors(catalog, image, parameters, faults, detected)
     _check_ranges(catalog, faults)
     return ~faults.rejected, faults.table(rows.delivered.lines, text_column(rows, "component_id"))
+
+
+def _outside(ra_deg: Floats, dec_deg: Floats, rejected: Flags, image: Field, limit_deg: float) -> Flags:
+    """Which rows with a position are farther than a limit from the image's center."""
+    outside = np.zeros(len(ra_deg), bool)
+    # Along a parallel and a meridian it is never nearer: of most rows this is all that need be known.
+    east = np.abs((ra_deg - image.ra_deg + 180.0) % 360.0 - 180.0)
+    widest = np.cos(np.radians(np.min(np.abs(dec_deg), initial=90.0, where=~rejected)))
+    far = np.flatnonzero(~rejected & ~(east * widest + np.abs(dec_deg - image.dec_deg) <= limit_deg * (1 - 1e-9)))
+    if len(far):
+        away = separation_arcsec(ra_deg[far], dec_deg[far], image.ra_deg, image.dec_deg) / 3600
+        outside[far] = away > limit_deg
+    return outside
 
 
 def broken_lines(catalog: DeliveredCatalog) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from contimg_assets.catalogs.motions import motions, moved
+from contimg_assets.catalogs.motions import epochs_mjd, motions, moved
 from contimg_assets.errors import InputError
 from contimg_assets.sky.arrays import Floats
 
@@ -54,6 +54,8 @@ def read_monitored(file: Path) -> pd.DataFrame:
     _refuse(file, ~on_sky, "ra_deg must be in [0, 360) and dec_deg in [-90, 90]; correct the position")
     given = found[list(_MOTION)].notna().sum(axis=1)
     _refuse(file, given.between(1, 2), f"a motion needs all of {', '.join(_MOTION)}; add what is missing")
+    no_time = np.isinf(epochs_mjd(found["epoch"].to_numpy(dtype=float)))
+    _refuse(file, pd.Series(no_time), "column 'epoch': must be a year from 1800 to 2200, MJD or JD; correct it")
     return found
 
 
@@ -82,7 +84,7 @@ def monitored_at(monitored: pd.DataFrame, mjd: float) -> tuple[Floats, Floats]:
     nothing = np.full(len(monitored), np.nan)
     ra, dec = (monitored[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg"))
     errors = {"ra_err_arcsec": nothing, "dec_err_arcsec": nothing}
-    at_ra, at_dec, _, _ = moved(ra, dec, errors, motions((east, north), (nothing, nothing), epoch), mjd)
+    at_ra, at_dec, _, _ = moved(ra, dec, errors, motions((east, north), (nothing, nothing), epochs_mjd(epoch)), mjd)
     return at_ra, at_dec
 
 

@@ -86,7 +86,7 @@ class Stage:
 
 RAW_DETECTIONS = Stage(
     "raw_detections",
-    "8",
+    "9",
     (),
     ("ingest",),
     (DETECTIONS, IMAGES, REJECTED, COVERAGE, OTHER_DETECTIONS, OTHER_IMAGES),
@@ -104,7 +104,7 @@ ASSOCIATED_SOURCES = Stage(
     folds=True,
 )
 # One table for each configured catalog: `reference/<catalog>`.
-REFERENCE_STAGE = Stage("reference", "6", (), (), (REFERENCE,), per="survey")
+REFERENCE_STAGE = Stage("reference", "7", (), (), (REFERENCE,), per="survey")
 CATALOG_MATCHES_STAGE = Stage(
     "catalog_matches",
     MATCHING_VERSION,

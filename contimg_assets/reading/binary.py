@@ -12,16 +12,20 @@ import struct
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from contimg_assets.errors import InputError
 from contimg_assets.files.stated_sizes import votable_excess
 from contimg_assets.reading.columns import (
+    EXCERPT,
     About,
     Columns,
     clean_text,
@@ -30,6 +34,7 @@ from contimg_assets.reading.columns import (
     one_chunk,
     parse_numbers,
     refuse_repeated,
+    refuse_several,
     to_floats,
     units_in_names,
 )
@@ -37,7 +42,7 @@ from contimg_assets.reading.encodings import check_text
 from contimg_assets.reading.files import MAX_BYTES
 from contimg_assets.reading.headers import IsCatalog
 from contimg_assets.reading.stated_frames import of_coosys, of_header
-from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 
 # What the parsers of binary formats raise on damaged bytes, gathered by tests with damaged files.
 _PARSER_FAULTS = (
@@ -69,32 +74,39 @@ class ArrowContainer:
         self.path, self._file = path, file
         schema = file.schema_arrow
         self.names, self._repeated = distinct(schema.names)
-        self.about = About("Parquet")
-        metadata = {f.name: f.metadata or {} for f in schema}
-        stated = {
-            name: values[b"unit"].decode("utf-8", "replace") for name, values in metadata.items() if values.get(b"unit")
-        }
+        stated, frames = _described_in(path, schema)
+        self.about = About("Parquet", frames=frames)
         self.units: Mapping[str, str] = units_in_names(self.names, stated)
+        self._masks = _masks_of(schema)
 
     def load(self, numbers: Sequence[str], texts: Sequence[str]) -> Columns:
         refuse_repeated(str(self.path), [*numbers, *texts], self._repeated)
         n_rows = self._file.metadata.num_rows
+        masks = [self._masks[name] for name in dict.fromkeys([*numbers, *texts]) if name in self._masks]
         # A column of one value is kept in a few bytes, however often it is stated to stand there.
         if n_rows * max(1, len(numbers) + len(texts)) * 8 > MAX_BYTES:
             raise InputError(f"{self.path}: states {n_rows} rows; split the catalog, one file an image")
         try:
-            table = self._file.read(columns=[*numbers, *texts], use_threads=False)
+            table = self._file.read(columns=[*numbers, *texts, *masks], use_threads=False)
             table.validate(full=True)
         except (pa.ArrowException, *_PARSER_FAULTS) as error:
             raise _damaged(self.path, "Parquet", error) from error
         result = Columns({}, {}, np.arange(1, n_rows + 1, dtype=np.int64))
         for name in numbers:
-            result.numbers[name], faults = self._numbers(name, one_chunk(table.column(name)))
+            result.numbers[name], faults = self._numbers(name, self._unmasked(table, name))
             if len(faults[0]):
                 result.not_numbers[name] = faults
         for name in texts:
-            result.texts[name] = self._text(name, one_chunk(table.column(name)))
+            result.texts[name] = self._text(name, self._unmasked(table, name))
         return result
+
+    def _unmasked(self, table: pa.Table, name: str) -> pa.Array:
+        """A column, without the values that another one says are missing."""
+        values = one_chunk(table.column(name))
+        if name not in self._masks:
+            return values
+        missing = one_chunk(table.column(self._masks[name]))
+        return pc.if_else(missing, pa.scalar(None, values.type), values)
 
     def _numbers(self, name: str, values: pa.Array) -> tuple[Floats, tuple[Indices, list[str]]]:
         """Numbers of a column, and which rows hold what text instead."""
@@ -105,17 +117,65 @@ class ArrowContainer:
             return to_floats(values.cast(pa.float64(), safe=False)), _NO_FAULTS
         if pa.types.is_boolean(kind):
             return to_floats(values.cast(pa.int8())), _NO_FAULTS
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
-            return parse_numbers(values.cast(pa.string()))
+        if any(is_kind(kind) for is_kind in _OF_TEXT):
+            return parse_numbers(self._cast_text(name, values))
         raise InputError(f"{self.path}: column {name!r} is {kind}, not a number; convert it, or map another column")
 
     def _text(self, name: str, values: pa.Array) -> pa.Array:
         if pa.types.is_floating(values.type):
             values = _whole_numbers(values)
+        return clean_text(self._cast_text(name, values))
+
+    def _cast_text(self, name: str, values: pa.Array) -> pa.Array:
         try:
-            return clean_text(values.cast(pa.string()))
+            return values.cast(pa.string())
         except pa.ArrowException as error:
             raise InputError(f"{self.path}: column {name!r} is {values.type}, not text; map another column") from error
+
+
+_OF_TEXT = (
+    *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null),
+)
+# How astropy, and by the standard VOParquet TOPCAT and others, say what the columns are.
+_OF_ASTROPY, _OF_VOPARQUET = b"table_meta_yaml", b"IVOA.VOTable-Parquet.content"
+_MASK = ".mask"
+
+
+def _described_in(path: Path, schema: pa.Schema) -> tuple[dict[str, str], dict[str, str]]:
+    """Units of columns and frames of positions, as the metadata of a Parquet file say them in one way or another.
+
+    Raises
+    ------
+    InputError
+        If they are damaged.
+    """
+    metadata = schema.metadata or {}
+    units, frames = {}, {}
+    if _OF_VOPARQUET in metadata:
+        fields = open_votable(path, metadata[_OF_VOPARQUET], lambda _: True)
+        units, frames = dict(fields.units), dict(fields.about.frames)
+    if _OF_ASTROPY in metadata:
+        units |= _units_of_astropy(path, metadata[_OF_ASTROPY])
+    of_fields = {f.name: (f.metadata or {}).get(b"unit", b"").decode("utf-8", "replace") for f in schema}
+    return {**units, **{name: unit for name, unit in of_fields.items() if unit}}, frames
+
+
+def _units_of_astropy(path: Path, header: bytes) -> dict[str, str]:
+    """Units in the header that astropy writes into Parquet: a list of columns, before its own objects."""
+    try:
+        described = yaml.safe_load(header.decode("utf-8").partition("\nmeta:")[0])
+        return {str(one["name"]): str(one["unit"]) for one in described["datatype"] if one.get("unit")}
+    except (yaml.YAMLError, *_PARSER_FAULTS) as error:
+        raise _damaged(path, "Parquet", error) from error
+
+
+def _masks_of(schema: pa.Schema) -> dict[str, str]:
+    """Column -> the one that says which of its values are missing, as astropy writes them beside each other."""
+    if _OF_ASTROPY not in (schema.metadata or {}):
+        return {}
+    flags = {f.name for f in schema if pa.types.is_boolean(f.type)}
+    return {name: name + _MASK for name in schema.names if name + _MASK in flags}
 
 
 def _whole_numbers(values: pa.Array) -> pa.Array:
@@ -207,8 +267,7 @@ def _the_catalog(path: Path, tables: Mapping[str, Sequence[str]], is_catalog: Is
     Raises
     ------
     InputError
-        If there is none as wanted, or several are catalogs: none of their rows may be lost, and one image has one
-        catalog.
+        If there is none as wanted, or several are catalogs.
     """
     listed = ", ".join(f"table {name}" for name in tables)[:200]
     if wanted is not None:
@@ -218,11 +277,7 @@ def _the_catalog(path: Path, tables: Mapping[str, Sequence[str]], is_catalog: Is
         return exact[0]
     found = [name for name, columns in tables.items() if is_catalog([column.strip() for column in columns])]
     if len(tables) > 1 and len(found) > 1:
-        named = ", ".join(f"table {name}" for name in found)[:200]
-        raise InputError(
-            f"{path}: {len(found)} of its tables are catalogs ({named}); deliver one table a file, "
-            "or say which it is (the option --table, the key `table` in contimg.yaml)"
-        )
+        raise refuse_several(path, found)
     return found[0] if found else next(iter(tables))
 
 
@@ -257,12 +312,26 @@ def open_fits(path: Path, content: bytes | None, is_catalog: IsCatalog, wanted: 
                         column.name = name
                 frame = of_header(hdu.header) or of_header(hdus[0].header)
                 about = About(
-                    "FITS", chosen if len(tables) > 1 else "", tuple(tables), {"": frame} if frame is not None else {}
+                    "FITS", chosen if len(tables) > 1 else "", tuple(tables), {} if frame is None else {"": frame}
                 )
                 table = Table.read(hdu, character_as_bytes=True)
-                return AstropyContainer(path, _masked_columns(table), _table_units(table), about, repeated=repeated)
+                return _of_table(path, table, about, nulls=_scaled_nulls(hdu), repeated=repeated)
         except (*_PARSER_FAULTS, fits.VerifyError) as error:
             raise _damaged(path, "FITS", error) from error
+
+
+def _scaled_nulls(hdu: Any) -> dict[str, Flags]:
+    """Where TNULL marks values of scaled columns as missing: by the number that stands in the file (FITS standard 4.0,
+    section 7.3.2), which astropy looks for among the scaled ones."""
+    nulls = {}
+    for place, column in enumerate(hdu.columns):
+        scaled = column.bscale not in (None, "", 1) or column.bzero not in (None, "", 0)
+        if scaled and isinstance(column.null, int):
+            stored = hdu.data.view(np.ndarray)
+            missing = stored[stored.dtype.names[place]] == column.null
+            if missing.ndim == 1:
+                nulls[column.name.strip()] = missing
+    return nulls
 
 
 def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContainer:
@@ -281,7 +350,7 @@ def open_described_text(path: Path, content: bytes, kind: str) -> AstropyContain
         warnings.simplefilter("ignore")
         try:
             table = Table.read(lines, format=f"ascii.{kind}")
-            return AstropyContainer(path, _masked_columns(table), _table_units(table), about, header + 1)
+            return _of_table(path, table, about, first_line=header + 1)
         except _PARSER_FAULTS as error:
             raise _damaged(path, kind.upper(), error) from error
 
@@ -306,18 +375,34 @@ def open_votable(path: Path, content: bytes, is_catalog: IsCatalog, wanted: str 
         warnings.simplefilter("ignore")
         try:
             parsed = votable.parse(io.BytesIO(content), verify="ignore", filename=path.name)
+            cautions = _status_of(path, parsed)
             found = {f"{n} {table.name or ''}".strip(): table for n, table in enumerate(parsed.iter_tables(), 1)}
             found = {name: table for name, table in found.items() if table.fields}
             if not found:
                 raise InputError(f"{path}: this VOTable has no table; deliver a catalog")
             tables = {name: [f.name for f in table.fields] for name, table in found.items()}
             chosen = _the_catalog(path, tables, is_catalog, wanted)
-            return _of_votable(path, parsed, found[chosen], chosen if len(found) > 1 else "", tuple(tables))
+            about = About("VOTable", chosen if len(found) > 1 else "", tuple(tables), cautions=cautions)
+            return _of_votable(path, parsed, found[chosen], about)
         except _PARSER_FAULTS as error:
             raise _damaged(path, "VOTable", error) from error
 
 
-def _of_votable(path: Path, parsed: Any, found: Any, chosen: str, tables: tuple[str, ...]) -> AstropyContainer:
+def _status_of(path: Path, parsed: Any) -> tuple[str, ...]:
+    """What a server says of its answer (IVOA's DALI): that it is cut, or no answer but an error, which is raised."""
+    cautions = []
+    for resource in parsed.resources:
+        for info in resource.infos:
+            status = str(info.value).upper() if info.name == "QUERY_STATUS" else ""
+            if status == "ERROR":
+                told = " ".join(str(info.content or "").split())[:EXCERPT] or "no reason is given"
+                raise InputError(f"{path}: this is no catalog but a server's error ({told}); ask the server again")
+            if status == "OVERFLOW":
+                cautions.append("the server that wrote it has cut it (QUERY_STATUS OVERFLOW): rows are missing")
+    return tuple(cautions)
+
+
+def _of_votable(path: Path, parsed: Any, found: Any, about: About) -> AstropyContainer:
     fields = found.fields
     names, repeated = distinct([f.name for f in fields])
     table = found.to_table(use_names_over_ids=True)
@@ -327,31 +412,83 @@ def _of_votable(path: Path, parsed: Any, found: Any, chosen: str, tables: tuple[
         for name, f in zip(names, fields, strict=True)
         if f.unit
     }
+    units = {name: unit for name, unit in units.items() if unit}
     systems = {system.ID: of_coosys(system) for system in parsed.iter_coosys()}
     frames = {name: systems[f.ref] for name, f in zip(names, fields, strict=True) if f.ref in systems}
     if len(set(systems.values())) == 1:
         frames[""] = next(iter(systems.values()))
-    about = About("VOTable", chosen, tables, frames)
-    return AstropyContainer(path, _masked_columns(table), units, about, repeated=repeated)
+    return _of_table(path, table, replace(about, frames=frames), units=units, repeated=repeated)
 
 
-def _masked_columns(table: object) -> dict[str, np.ma.MaskedArray]:
-    """One-dimensional columns; vectors, of one length or several, hold nothing that a reader asks for."""
+def _of_table(
+    path: Path,
+    table: Any,
+    about: About,
+    *,
+    units: Mapping[str, str] | None = None,
+    nulls: Mapping[str, Flags] | None = None,
+    first_line: int = 1,
+    repeated: frozenset[str] = frozenset(),
+) -> AstropyContainer:
+    """A table of astropy's as a container; its own units where none are given, ``nulls`` masked beside its own."""
+    about = replace(about, frames={**about.frames, **_part_positions(table)})
+    columns = _masked_columns(table)
+    for name, missing in (nulls or {}).items():
+        columns[name][missing] = np.ma.masked
+    vectors = [name for name in table.colnames if name.strip() not in columns]
+    if vectors:
+        told = f"columns with several values in each cell are not read: {', '.join(vectors)[:200]}"
+        about = replace(about, cautions=(*about.cautions, told))
+    return AstropyContainer(path, columns, _table_units(table) if units is None else units, about, first_line, repeated)
+
+
+def _part_positions(table: Any) -> dict[str, str]:
+    """Put two columns ("coord.ra", "coord.dec") for positions that astropy has read as one object.
+
+    Returns
+    -------
+    Column -> frame.
+    """
+    frames = {}
+    for name in table.colnames:
+        positions = table[name]
+        components = getattr(positions, "representation_component_names", {})
+        if {"lon", "lat"} <= set(components.values()):
+            equinox = getattr(positions, "equinox", None)
+            place = table.index_column(name)
+            for part, of_sphere in components.items():
+                if of_sphere in ("lon", "lat"):
+                    values = getattr(positions.spherical, of_sphere).deg
+                    frames[f"{name}.{part}"] = f"{positions.frame.name} {equinox or ''}".strip()
+                    table.add_column(values, index=place, name=f"{name}.{part}")
+                    table[f"{name}.{part}"].unit = "deg"
+            table.remove_column(name)
+    return frames
+
+
+def _masked_columns(table: Any) -> dict[str, np.ma.MaskedArray]:
+    """Columns with one value in each cell; vectors, of one length or several, hold nothing that a reader asks for."""
     columns = {}
-    for name in table.colnames:  # type: ignore[attr-defined]
-        column = table[name]  # type: ignore[index]
-        if column.ndim == 1:
-            values = np.ma.asarray(getattr(column, "value", column))
-            if values.dtype.kind == "O" and any(isinstance(value, np.ndarray) for value in np.ma.getdata(values)):
-                continue
+    for name in table.colnames:
+        values = _of_one_value(table[name])
+        if values is not None:
             columns[name.strip()] = np.ma.MaskedArray(
                 np.ma.getdata(values).astype(values.dtype.newbyteorder("=")), np.ma.getmaskarray(values)
             )
     return columns
 
 
-def _table_units(table: object) -> dict[str, str]:
-    units = {name: table[name].unit for name in table.colnames}  # type: ignore[attr-defined,index]
+def _of_one_value(column: Any) -> np.ma.MaskedArray | None:
+    """A column as an array, None where its cells hold vectors."""
+    values = np.ma.asarray(getattr(column, "value", column))
+    several = values.ndim != 1 or (
+        values.dtype.kind == "O" and any(isinstance(value, np.ndarray) for value in np.ma.getdata(values))
+    )
+    return None if several else values
+
+
+def _table_units(table: Any) -> dict[str, str]:
+    units = {name: getattr(table[name], "unit", None) for name in table.colnames}
     return {name.strip(): str(unit) for name, unit in units.items() if unit is not None and str(unit).strip()}
 
 

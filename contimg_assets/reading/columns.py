@@ -61,13 +61,15 @@ class About:
     tables : what all tables of the file are called
     frames : of positions, as the file states them: column -> frame; "" for all others
     comments : lines of text that say something of the file
+    cautions : sentences on what may be wrong with it
     """
 
     kind: str
     table: str = ""
     tables: tuple[str, ...] = ()
-    frames: Mapping[str, str] = field(default_factory=dict)
+    frames: dict[str, str] = field(default_factory=dict)
     comments: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass
@@ -259,6 +261,15 @@ def refuse_repeated(where: str, asked: Sequence[str], repeated: frozenset[str]) 
     for name in asked:
         if name in repeated:
             raise InputError(f"{where}: two columns are called {name!r}; rename one")
+
+
+def refuse_several(path: Path, tables: Sequence[str]) -> InputError:
+    """What is said of a file with several catalogs: none of their rows may be lost, and one image has one catalog."""
+    named = ", ".join(f"table {name}" for name in tables)[:200]
+    return InputError(
+        f"{path}: {len(tables)} of its tables are catalogs ({named}); deliver one table a file, "
+        "or say which it is (the option --table, the key `table` in contimg.yaml)"
+    )
 
 
 def is_number(text: object) -> bool:

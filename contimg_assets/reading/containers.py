@@ -45,6 +45,7 @@ _CURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "write its table as Parquet or FITS"),
     (b"PK\x03\x04", "a zip archive (a spreadsheet is one too)", "unpack it, or save the table as CSV"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old format", "save the table as CSV"),
+    (b"\x1f\x8b", "packed twice with gzip", "unpack it once"),
     (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
     (b"\xfd7zXZ\0", "packed with xz", "unpack it, or pack it with gzip"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it, or pack it with gzip"),

@@ -20,8 +20,13 @@ _ENCODINGS = ("iso-8859-1", "iso-8859-15", "latin-1", "latin1", "windows-1252")
 _COMMENT = re.compile(rb"^[ \t]*[#%!;\\][^\n]*", re.MULTILINE)
 # Excel says so what parts the cells; as a comment the line keeps its number.
 _SEPARATOR_LINE = re.compile(rb"sep=.\r?\n", re.IGNORECASE)
-# Characters that typeset tables have for a minus and for blanks.
-_TYPESET = str.maketrans("\N{MINUS SIGN}\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}", "-   ")
+# Characters that typeset tables have for a minus, for blanks, and for hours, minutes, seconds and degrees.
+_TYPESET = str.maketrans(
+    "\N{MINUS SIGN}\N{EN DASH}\N{HYPHEN}\N{NON-BREAKING HYPHEN}"
+    "\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}"
+    "\N{MODIFIER LETTER SMALL H}\N{MODIFIER LETTER SMALL M}\N{MODIFIER LETTER SMALL S}\N{MASCULINE ORDINAL INDICATOR}",
+    "----   hms\N{DEGREE SIGN}",
+)
 
 
 def plain_text(content: bytes) -> bytes:

@@ -65,17 +65,26 @@ def degrees_of(columns: Columns, name: str, unit: str | None, hours: bool) -> Fl
     return wrapped(values) if hours else values
 
 
-PARTS: Mapping[str, tuple[str, ...]] = {"ra_deg": ("RAh", "RAm", "RAs"), "dec_deg": ("DE-", "DEd", "DEm", "DEs")}
+PARTS: Mapping[str, tuple[str, ...]] = {"ra_deg": ("rah", "ram", "ras"), "dec_deg": ("de-", "ded", "dem", "des")}
 """Our column -> names of those that sexagesimal positions have over several: texts of the CDS and of older surveys.
 
-The sign of a declination may have a column of its own.
+The sign of a declination may have a column of its own. RAh, RA_h and rah are one name, and so are DEd and DEC_D.
 """
+
+_OTHER_PARTS = {"de-": "de-", "dec-": "de-", "design": "de-", "decsign": "de-"} | {
+    f"dec{unit}": f"de{unit}" for unit in "dms"
+}
 
 
 def parts_in(columns: Collection[str], ours: str) -> tuple[str, ...]:
     """The columns that one of our positions is spread over; none where they are not all there."""
+    there: dict[str, str] = {}
+    for column in columns:
+        plain = column.lower().replace("_", "")
+        there.setdefault(_OTHER_PARTS.get(plain, plain), column)
     names = PARTS.get(ours, ())
-    return tuple(name for name in names if name in columns) if set(names) - {"DE-"} <= set(columns) else ()
+    complete = bool(names) and set(names) - {"de-"} <= set(there)
+    return tuple(there[name] for name in names if name in there) if complete else ()
 
 
 def degrees_of_parts(texts: Sequence[pa.Array], hours: bool) -> Floats:

@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from contimg_assets.errors import InputError
-from contimg_assets.reading.columns import About, Columns, clean_text, parse_numbers, units_in_names
+from contimg_assets.reading.columns import (
+    About,
+    Columns,
+    clean_text,
+    parse_numbers,
+    refuse_several,
+    units_in_names,
+)
 from contimg_assets.reading.headers import IsCatalog
 
 _USUAL = ("sources", "catalog")
@@ -51,8 +58,16 @@ def _numbers(values: Sequence[object]) -> tuple[np.ndarray, tuple[np.ndarray, li
 def _texts(values: Sequence[object]) -> pa.Array:
     whole = all(value is None or (isinstance(value, float) and value.is_integer()) for value in values)
     # Identifiers that a missing value turned into floats, as integers again.
-    shown = [None if value is None else str(int(value)) if whole else str(value) for value in values]  # type: ignore[call-overload]
+    shown = [None if value is None else str(int(value)) if whole else _text(value) for value in values]  # type: ignore[call-overload]
     return pa.array(shown, pa.string())
+
+
+def _text(value: object) -> str:
+    """A cell as text; bytes as the text that they are, else as Python shows them."""
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+    return str(value)
 
 
 def open_sqlite(path: Path, is_catalog: IsCatalog, wanted: str | None) -> SqliteContainer:
@@ -61,7 +76,7 @@ def open_sqlite(path: Path, is_catalog: IsCatalog, wanted: str | None) -> Sqlite
     Raises
     ------
     InputError
-        If the file is damaged, or has no such table.
+        If the file is damaged, has no such table, or several that are catalogs.
     """
     with _reading(path) as connection:
         query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
@@ -71,6 +86,8 @@ def open_sqlite(path: Path, is_catalog: IsCatalog, wanted: str | None) -> Sqlite
         }
     known = [name for name in names if is_catalog(columns[name])]
     usual = [name for name in _USUAL if name in names]
+    if wanted is None and len(known) > 1 and not set(usual) & set(known):
+        raise refuse_several(path, known)
     chosen = wanted or next(iter([*(known if len(known) == 1 else []), *usual, *known, *names]), None)
     if chosen is None or chosen not in names:
         raise InputError(f"{path}: no table {chosen!r}; there are {', '.join(names) or 'none'}")

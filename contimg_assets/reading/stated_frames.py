@@ -6,9 +6,26 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from contimg_assets.sky.frames import Frame
+
+# What longitudes and latitudes of other frames than the equatorial one of J2000 are called.
+OTHER_FRAMES = (
+    (("glon", "_glon", "gl", "l", "gal_lon"), ("glat", "_glat", "gb", "b", "gal_lat"), Frame("galactic", 2000.0)),
+    (
+        ("rab1950", "_rab1950", "ra1950", "ra_b1950"),
+        ("deb1950", "_deb1950", "de1950", "dec1950", "dec_b1950"),
+        Frame("fk4", 1950.0),
+    ),
+    (("elon", "elong"), ("elat",), Frame("ecliptic", 2000.0)),
+)
 _EQUINOX_LINE = re.compile(r"equinox\s*[:=]\s*[jb]?(\d{4}(?:\.\d*)?)\b", re.IGNORECASE)
 # Equinoxes before this are of FK4, as FITS has it.
 _FIRST_OF_FK5 = 1984.0
+
+
+def of_column(longitude: str) -> Frame | None:
+    """The frame that the name of a column of longitudes or right ascensions means; None where it means none."""
+    return next((frame for names, _, frame in OTHER_FRAMES if longitude.lower() in names), None)
 
 
 def of_header(header: Any) -> str | None:

@@ -52,6 +52,44 @@ _COMMAS = ", with decimal commas"
 _PARTED_BY = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
+# Lines that frame a table: "=== ===" in reStructuredText, "+---+---+" at MySQL.
+_FRAME = re.compile(rb"[ \t]*(=+(?:[ ]+=+)+|\+(?:[-=]+\+)+)[ \t]*")
+# How TOPCAT's TST, psql and MySQL say that a table ends.
+_END_OF_TABLE = re.compile(rb"\n(\[EOD\]|\(\d+ rows?\)|\d+ rows? in set\b[^\n]*)\s*\Z")
+
+
+def _with_plain_rules(content: bytes) -> bytes:
+    """A text with one rule at most, of dashes below its header, where a frame is about its table; lines stay lines."""
+    first = content[: content.find(b"\n") + 1] or content
+    framed = _FRAME.fullmatch(first.rstrip(b"\n"))
+    if framed is None:
+        return content
+    if framed[1].startswith(b"="):
+        lines = content.split(b"\n")
+        ruled = [line.replace(b"=", b"-") if line.rstrip() == lines[0].rstrip() else line for line in lines[1:]]
+        return b"\n".join([b"", *ruled])
+    return b"\n".join(b"" if _FRAME.fullmatch(line) else line for line in content.split(b"\n"))
+
+
+def _without_end(content: bytes) -> bytes:
+    """The text without the line that says that the table ends, which a cut file lacks."""
+    found = _END_OF_TABLE.search(content, max(len(content) - 200, 0))
+    return content if found is None else content[: found.start() + 1]
+
+
+def _without_headers(content: bytes, top: bytes) -> bytes:
+    """The rows without the lines of the header that stand among them once more, as where files were joined."""
+    # In most files none does: they are searched, and not copied.
+    again = [b"\n" + line + b"\n" for line in top.split(b"\n") if line.strip() and line[:1] != b"#" and line in content]
+    if not again:
+        return content
+    content = b"\n" + content
+    for line in again:
+        while line in content:
+            content = content.replace(line, b"\n\n")
+    return content[1:]
+
+
 def _with_usual_comments(content: bytes) -> bytes:
     """The text with ``#`` for the marks of comments that it begins with: ``%``, ``!`` or ``//``."""
     found = _OTHER_MARK.match(content)
@@ -91,6 +129,7 @@ class TextContainer:
         self._whole_lines = whole_lines
         if b"\r" in content:
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        content = _without_end(_with_plain_rules(content))
         self._ends_with_newline = content.endswith(b"\n")
         if not content.endswith(b"\n") or content.endswith(b"\n\n"):
             content = content.rstrip(b"\n") + b"\n"
@@ -105,7 +144,8 @@ class TextContainer:
         self._delimiter = header.delimiter
         self._slots: Slots = header.slots
         self._missing = header.missing
-        content = content[header.offset :] if header.offset else content
+        if header.offset:
+            content = _without_headers(content[header.offset :], content[: header.offset])
         # A row that is commented out is none; its line stays, so that lines are counted rightly.
         if b"#" in content and (content.startswith(b"#") or b"\n#" in content):
             content = _COMMENT_LINE.sub(b"", content)
@@ -430,8 +470,6 @@ def _cut_at(content: bytes, slots: Slots) -> bytes:
 
 def _blank_lines(content: bytes, first_line: int) -> Integers:
     """Numbers of the lines that hold nothing."""
-    if b"\n\n" not in content and not content.startswith(b"\n"):
-        return np.empty(0, np.int64)
     ends = np.flatnonzero(np.frombuffer(content, np.uint8) == 10)
     return np.flatnonzero(np.diff(ends, prepend=-1) == 1).astype(np.int64) + first_line
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _POWER_OF_TEN = re.compile(r"10\^\{?([+-]?\d+)\}?")
 _WORD = re.compile(r"[A-Za-z]+")
+_IN_QUOTES = re.compile(r"^(['\"])(.*\w.*)\1$")
 # How files spell units that astropy knows by another word; AIPS writes capitals. Never where they are ambiguous (MJY).
 _SPELLINGS = {
     **dict.fromkeys(("JY", "jy", "Jansky", "JANSKY"), "Jy"),
@@ -30,6 +31,7 @@ _SPELLINGS = {
     **dict.fromkeys(("MAS", "masec"), "mas"),
     **dict.fromkeys(("hours", "HOURS", "HOUR", "Hours", "hms", "HMS"), "hour"),
     **dict.fromkeys(("sec", "SEC", "seconds"), "s"),
+    **dict.fromkeys(("counts", "COUNTS"), "count"),
 }
 _WHOLE = {'"': "arcsec", "''": "arcsec", "'": "arcmin", "deg.": "deg", "mJybeam-1": "mJy/beam", "Jybeam-1": "Jy/beam"}
 
@@ -117,7 +119,8 @@ def _unit(text: str) -> u.UnitBase:
 
 
 def _respelt(text: str) -> str:
-    """A unit in the words of the standard."""
+    """A unit in the words of the standard, without quotes about it."""
+    text = _IN_QUOTES.sub(r"\2", text.strip())
     text = _WHOLE.get(text, text).replace(" per ", " / ").replace("_per_", " / ")
     return _WORD.sub(lambda word: _SPELLINGS.get(word.group(), word.group()), text)
 

@@ -19,7 +19,10 @@ def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
     """Unit vectors of positions, shape (n, 3)."""
     ra, dec = np.radians(np.asarray(ra_deg, dtype=float)), np.radians(np.asarray(dec_deg, dtype=float))
     cos_dec = np.cos(dec)
-    return np.stack([cos_dec * np.cos(ra), cos_dec * np.sin(ra), np.sin(dec)], axis=-1)
+    x = cos_dec * np.cos(ra)
+    vectors = np.empty((*x.shape, 3))
+    vectors[..., 0], vectors[..., 1], vectors[..., 2] = x, cos_dec * np.sin(ra), np.sin(dec)
+    return vectors
 
 
 def positions(vectors: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -40,9 +43,15 @@ def arc(chord_length: npt.ArrayLike) -> Floats:
     return 2.0 * np.arcsin(np.clip(np.asarray(chord_length, dtype=float) / 2.0, 0.0, 1.0)) * ARCSEC_PER_RADIAN
 
 
+def distance(first: Floats, second: Floats) -> Floats:
+    """Length of the chord between vectors, shape (n, 3) or (3,): the norm of what they differ by, bit for bit."""
+    x, y, z = (first[..., axis] - second[..., axis] for axis in range(3))
+    return np.asarray(np.sqrt(x * x + y * y + z * z))
+
+
 def separation_arcsec(ra1: npt.ArrayLike, dec1: npt.ArrayLike, ra2: npt.ArrayLike, dec2: npt.ArrayLike) -> Floats:
     """Great-circle separation by the chord: exact to rounding from 0 to 180 degrees."""
-    return arc(np.linalg.norm(unit_vectors(ra1, dec1) - unit_vectors(ra2, dec2), axis=-1))
+    return arc(distance(unit_vectors(ra1, dec1), unit_vectors(ra2, dec2)))
 
 
 def offsets_arcsec(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, QTable, Table
 from astropy.time import Time
 
 from contimg_assets.catalogs.inspect import inspect_file, inspect_reference
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.config import CatalogConfig, Config, Ingest, load_config
 from contimg_assets.errors import InputError
+from contimg_assets.ingest.delivered import read_delivered
 from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.ingest.readers import cirada
 from contimg_assets.pipeline.deliveries import delivered_files, delivery_version
@@ -436,6 +440,49 @@ def test_proper_motions_are_followed(tmp_path: Path) -> None:
     assert goes[["ra_err_arcsec", "dec_err_arcsec"]].tolist() == pytest.approx([0.2, 0.3], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("unit", "motion", "epoch", "mjd"),
+    [
+        ("mas/yr", "100.0", "2016.0", 57388.5),
+        ("arcsec/yr", "0.1", "1991.25", 48348.5625),
+        ("mas.yr**-1", "100.0", "J2000.0", 51544.5),
+        ("mas/yr", "100.0", "B1950", 33282.0),
+        ("mas/yr", "100.0", "2448349.0625", 48348.5625),
+        ("mas/yr", "100.0", "51544.5", 51544.5),
+    ],
+)
+def test_units_and_epochs_of_proper_motions(tmp_path: Path, unit: str, motion: str, epoch: str, mjd: float) -> None:
+    (tmp_path / "it.csv").write_text(f"name,ra,dec,pmra [{unit}],pmdec [{unit}],epoch\nA,45,-3,{motion},0,{epoch}\n")
+    (row,) = reference(tmp_path / "it.csv").to_dict("records")
+    assert (row["pm_ra_mas_yr"], row["measured_mjd"]) == (pytest.approx(100.0), mjd)
+
+
+@pytest.mark.parametrize(
+    ("unit", "motion", "epoch", "said"),
+    [
+        ("s/yr", "0.1", "2000", "is in 's/yr', which is no unit of a proper motion on the sky"),
+        ("mas/yr", "0.1", "16.0", "16 is neither a year from 1800 to 2200 nor a date"),
+        ("mas/yr", "0.1", "VLASS1", "'VLASS1' is not a number"),
+        ("mas/yr", "fast", "2000", "'fast' is not a number"),
+    ],
+)
+def test_motions_that_would_move_sources_anywhere_are_refused(
+    tmp_path: Path, unit: str, motion: str, epoch: str, said: str
+) -> None:
+    (tmp_path / "it.csv").write_text(f"name,ra,dec,pmra [{unit}],pmdec [{unit}],epoch\nA,45,-3,{motion},0,{epoch}\n")
+    with pytest.raises(InputError, match=re.escape(said)):
+        reference(tmp_path / "it.csv")
+
+
+def test_a_text_without_a_header_may_be_packed(tmp_path: Path) -> None:
+    """As SUMSS publishes its catalog."""
+    text = SURVEYS["sumss"][0].encode()
+    (tmp_path / "sumsscat.gz").write_bytes(build.gzipped(text))
+    (tmp_path / "sumsscat").write_bytes(text)
+    packed = reference(tmp_path / "sumsscat.gz", preset="sumss")
+    pd.testing.assert_frame_equal(packed, reference(tmp_path / "sumsscat", preset="sumss"))
+
+
 def test_columns_above_dashes_and_hours(tmp_path: Path) -> None:
     """VizieR's text in fixed columns: cells may hold blanks, or nothing."""
     rows = ["Name     RAJ2000     DEJ2000     S1.4  ", '         "h:m:s"     "d:m:s"     Jy    ']
@@ -548,6 +595,57 @@ def written_by_astropy(format: str) -> bytes:
     return text.getvalue().encode()
 
 
+def in_jansky() -> Table:
+    """Fluxes in another unit than their names say, as astropy's tables may have them."""
+    table = Table.from_pandas(SKY)
+    table["flux_int_mjy"] = table["flux_int_mjy"] / 1e3
+    table["flux_int_mjy"].unit = "Jy"
+    return table
+
+
+def parquet_of_astropy(path: Path) -> bytes:
+    in_jansky().write(path, format="parquet", overwrite=True)
+    return path.read_bytes()
+
+
+def parquet_of_topcat(path: Path) -> bytes:
+    """Parquet with a VOTable for its description (the standard VOParquet)."""
+    fields = votable(SKY).replace(b'name="flux_int_mjy"', b'name="flux_int_mjy" unit="Jy"')
+    described = re.sub(rb"<DATA>.*</DATA>", b"", fields)
+    table = pa.Table.from_pandas(SKY.assign(flux_int_mjy=SKY["flux_int_mjy"] / 1e3), preserve_index=False)
+    metadata = {b"IVOA.VOTable-Parquet.version": b"1.0", b"IVOA.VOTable-Parquet.content": described}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path.read_bytes()
+
+
+def in_parts() -> pd.DataFrame:
+    ra, dec = sexagesimal()["ra_deg"].str.split(":", expand=True), sexagesimal()["dec_deg"].str.split(":", expand=True)
+    parts = dict(zip(("RA_h", "RA_m", "RA_s", "DEC_d", "DEC_m", "DEC_s"), (*ra.T.values, *dec.T.values), strict=True))
+    return SKY.drop(columns=["ra_deg", "dec_deg"]).assign(**parts)
+
+
+def superscript() -> pd.DataFrame:
+    letters = {"ra_deg": "ʰᵐˢ", "dec_deg": "º′″"}
+    written = {
+        name: sexagesimal()[name].str.replace(r"(.+):(.+):(.+)", rf"\1{a}\2{b}\3{c}", regex=True)
+        for name, (a, b, c) in letters.items()
+    }
+    return SKY.assign(**written)
+
+
+def at_mysql() -> bytes:
+    header, *rows = build.csv(SKY).decode().splitlines()
+    rule = "+-" * len(SKY.columns) + "+"
+    lines = [rule, *(f"| {line.replace(',', ' | ')} |" for line in (header,)), rule]
+    lines += [*(f"| {line.replace(',', ' | ')} |" for line in rows), rule, f"{len(rows)} rows in set (0.00 sec)", ""]
+    return "\n".join(lines).encode()
+
+
+def joined() -> bytes:
+    """Files put one behind the other, each with its header."""
+    return build.csv(SKY[:10]) + build.csv(SKY[10:20]) + build.csv(SKY[20:])
+
+
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "flux_int_mjy": "mJy"}
 SAMPLES: dict[str, Callable[[Path], bytes]] = {
     "our.parquet": parquet,
@@ -610,6 +708,18 @@ SAMPLES: dict[str, Callable[[Path], bytes]] = {
     "markdown.md": lambda path: markdown(),
     "two_lines.txt": lambda path: written_by_astropy("ascii.fixed_width_two_line"),
     "our.rdb": lambda path: written_by_astropy("ascii.rdb"),
+    "joined.csv": lambda path: joined(),
+    "joined.txt": lambda path: joined().replace(b",", b" "),
+    "restructured.txt": lambda path: written_by_astropy("ascii.rst"),
+    "mysql.txt": lambda path: at_mysql(),
+    "tst.txt": lambda path: build.csv(SKY, sep="\t") + b"[EOD]\n",
+    "psql.txt": lambda path: build.csv(SKY, sep="|") + b"(30 rows)\n",
+    "astropy.parquet": parquet_of_astropy,
+    "topcat.parquet": parquet_of_topcat,
+    "parts.csv": lambda path: build.csv(in_parts()),
+    "superscript.csv": lambda path: build.csv(superscript()),
+    "dashes.csv": lambda path: build.csv(SKY).replace(b"-", "–".encode()),
+    "quoted_units.fits": lambda path: build.fits_bytes(SKY, path, {"ra_deg": "'deg'", "flux_int_mjy": "'mJy'"}),
     "radians.fits": lambda path: build.fits_bytes(
         SKY.assign(ra_deg=np.radians(SKY["ra_deg"]), dec_deg=np.radians(SKY["dec_deg"])),
         path,
@@ -993,3 +1103,94 @@ def test_a_readme_that_is_a_link_to_elsewhere_is_not_followed(tmp_path: Path) ->
     said = r"the ReadMe here does not describe mrcj2000\.dat, or is a link that leads out of the folder"
     with pytest.raises(InputError, match=said):
         read_epoch(folder, "a", config)
+
+
+# --- what a file says of its values ---------------------------------------------------------------------------------
+
+
+def test_values_that_parquet_of_astropy_masks_are_missing(tmp_path: Path) -> None:
+    """astropy writes a number under the mask as well, and the mask as a column of its own."""
+    table = Table.from_pandas(SKY[["component_id", "ra_deg", "dec_deg"]])
+    table["flux_int_mjy"] = MaskedColumn(SKY["flux_int_mjy"], mask=SKY.index == 3)
+    table.write(tmp_path / "t.parquet")
+    got = reference(tmp_path / "t.parquet", columns={"flux_mjy": {"column": "flux_int_mjy"}})
+    assert got["flux_mjy"].isna().sum() == 1
+    found = read_delivered(tmp_path / "t.parquet", None, Ingest()).rows.numbers["flux_int_mjy"]
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3]
+
+
+def test_what_is_missing_in_scaled_columns_of_fits(tmp_path: Path) -> None:
+    """TNULL is the number in the file, before TSCAL and TZERO."""
+    columns = [fits.Column("component_id", "3A", array=["a", "b", "c"])]
+    columns += [fits.Column(name, "D", array=[10.0, 11.0, 12.0]) for name in ("ra_deg", "dec_deg")]
+    columns += [fits.Column("flux_int_mjy", "J", array=np.array([40, -999, 6]), null=-999)]
+    hdu = fits.BinTableHDU.from_columns(columns)
+    hdu.header.update(TSCAL4=0.25, TZERO4=2.0)
+    hdu.writeto(tmp_path / "t.fits")
+    found = read_delivered(tmp_path / "t.fits", None, Ingest()).rows.numbers["flux_int_mjy"]
+    np.testing.assert_array_equal(found, [12.0, np.nan, 3.5])
+
+
+@pytest.mark.parametrize("kind", ["ascii.ecsv", "fits"])
+def test_positions_that_astropy_keeps_as_one_object(tmp_path: Path, kind: str) -> None:
+    table = QTable({"flux": [3.0, 4.0], "coord": SkyCoord([10.5, 11.0], [-3.25, 4.0], unit="deg").fk4})
+    table["seen"] = Time([60000.0, 60001.0], format="mjd")
+    table.write(tmp_path / "t", format=kind)
+    got = reference(tmp_path / "t").sort_values("ra_deg")
+    np.testing.assert_allclose(got[["ra_deg", "dec_deg"]], [[10.5, -3.25], [11.0, 4.0]], atol=1e-8)
+
+
+def test_columns_of_another_frame_are_converted_in_deliveries_too(tmp_path: Path) -> None:
+    there = PLACES.galactic
+    (tmp_path / "t.csv").write_bytes(build.csv(SKY.assign(GLON=there.l.deg, GLAT=there.b.deg, ra_deg=0, dec_deg=0)))
+    mapped = Ingest.model_validate({"column_map": {"ra_deg": {"column": "GLON"}, "dec_deg": {"column": "GLAT"}}})
+    found = read_delivered(tmp_path / "t.csv", None, mapped)
+    assert found.frame == "galactic by the column 'GLON', converted to ICRS"
+    np.testing.assert_allclose(found.rows.numbers["ra_deg"], SKY["ra_deg"], atol=1e-9)
+    np.testing.assert_allclose(found.rows.numbers["dec_deg"], SKY["dec_deg"], atol=1e-9)
+
+
+def test_a_column_of_arrays_is_named_where_a_number_is_missing(tmp_path: Path) -> None:
+    table = Table.from_pandas(SKY[["component_id", "ra_deg", "dec_deg"]])
+    table["flux_int_mjy"] = np.ones((len(SKY), 2))
+    table.write(tmp_path / "t.fits")
+    with pytest.raises(InputError, match="columns with several values in each cell are not read: flux_int_mjy"):
+        read_delivered(tmp_path / "t.fits", None, Ingest())
+
+
+def test_what_a_server_says_of_its_answer(tmp_path: Path) -> None:
+    def answer(status: str) -> Path:
+        info = f'<INFO name="QUERY_STATUS" value="{status}">no such table</INFO><TABLE>'
+        (tmp_path / "t.xml").write_bytes(votable(SKY).replace(b"<TABLE>", info.encode()))
+        return tmp_path / "t.xml"
+
+    with pytest.raises(InputError, match=r"this is no catalog but a server's error \(no such table\)"):
+        inspect_file(answer("ERROR"), Ingest())
+    assert "rows are missing" in inspect_file(answer("OVERFLOW"), Ingest()).warnings[0]
+    assert not inspect_file(answer("OK"), Ingest()).warnings
+
+
+def test_a_database_with_two_catalogs_is_no_delivery(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as connection:
+        for name in ("east", "west"):
+            SKY.to_sql(name, connection, index=False)
+    connection.close()
+    with pytest.raises(InputError, match="2 of its tables are catalogs"):
+        read_delivered(path, None, Ingest())
+    assert len(read_delivered(path, None, Ingest(table="west")).rows) == len(SKY)
+
+
+def test_bytes_in_a_database_are_the_text_that_they_are(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "t.sqlite") as connection:
+        SKY.assign(component_id=SKY["component_id"].str.encode("utf-8")).to_sql("t", connection, index=False)
+    connection.close()
+    found = read_delivered(tmp_path / "t.sqlite", None, Ingest()).rows.texts["component_id"]
+    assert found.to_pylist() == SKY["component_id"].tolist()
+
+
+def test_a_column_that_a_person_names_may_be_in_other_letters_and_in_the_finders_unit(tmp_path: Path) -> None:
+    """As in deliveries: a factor of a thousand lies between the finder's unit and ours."""
+    (tmp_path / "t.csv").write_bytes(build.csv(build.pybdsf_table(SKY)))
+    got = reference(tmp_path / "t.csv", columns={"flux_mjy": {"column": "PEAK_flux"}}).sort_values("ra_deg")
+    np.testing.assert_allclose(got["flux_mjy"], SKY.sort_values("ra_deg")["flux_peak_mjy_beam"])

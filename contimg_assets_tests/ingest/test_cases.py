@@ -419,6 +419,8 @@ def test_times_that_are_none(tmp_path: Path, column: str, value: str, match: str
     [
         ("time", "2023-02-25T12:00:00"),
         ("Time", "2023-02-25 12:00:00Z"),
+        ("time", "2023-02-25 12:00 UTC"),
+        ("time", "2023-02-25t12:00:00z"),
         ("time_iso", "2023-02-25T14:00:00+02:00"),
         ("time", "2460001.0"),
         ("JD", "2460001.0"),

@@ -98,6 +98,18 @@ def test_bad_values_are_named_with_line_column_and_cure(folder: Path, column: st
     refused(folder, match, {column: value})
 
 
+@pytest.mark.parametrize("unit", ["GHz", "arcmin", "furlongs"])
+def test_a_row_of_units_that_are_not_those_of_the_names_is_refused(folder: Path, unit: str) -> None:
+    header, *rows = (folder / "images.csv").read_text().splitlines()
+    units = {"freq_mhz": unit, "ra_deg": "deg", "bmaj_arcsec": "arcsec"}
+    line = ",".join(f"[{units[name]}]" if name in units else "" for name in header.split(","))
+    (folder / "images.csv").write_text("\n".join([header, line, *rows, ""]))
+    with pytest.raises(InputError, match=rf"column 'freq_mhz': its unit is stated to be '{unit}', and MHz is needed"):
+        read_manifest(folder, Config())
+    (folder / "images.csv").write_text("\n".join([header, line.replace(unit, "MHz"), *rows, ""]))
+    assert len(read_manifest(folder, Config()).images) == 1
+
+
 def test_images_and_catalogues_are_listed_once(folder: Path) -> None:
     refused(folder, "line 3: image 'field_a' is listed twice", {}, {"catalogue": "b.csv"})
     refused(folder, "line 3: catalogue 'field_a.csv' is listed twice", {}, {"image": "b"})

@@ -11,6 +11,7 @@ from contimg_assets.sky.sphere import (
     arc,
     chord,
     displaced,
+    distance,
     nearest_other,
     offsets_arcsec,
     pairs_within,
@@ -73,6 +74,12 @@ def test_offsets_are_east_and_north_with_cos_dec() -> None:
     assert north == pytest.approx(0.0, abs=1e-5)
     east, north = offsets_arcsec(10.0, 20.0, 10.0, 20.001)
     assert (east, north) == (pytest.approx(0.0, abs=1e-9), pytest.approx(3.6, rel=1e-9))
+
+
+def test_a_distance_is_the_norm_bit_for_bit() -> None:
+    first, second = np.random.default_rng(4).normal(size=(2, 1000, 3))
+    np.testing.assert_array_equal(distance(first, second), np.linalg.norm(first - second, axis=1))
+    np.testing.assert_array_equal(distance(first, second[0]), np.linalg.norm(first - second[0], axis=1))
 
 
 def test_chord_and_arc() -> None:
