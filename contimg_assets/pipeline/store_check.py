@@ -104,7 +104,7 @@ def _of_epoch(store: EpochStore, stage: str, epoch: str, on_file: OnFile) -> lis
         record = store.record(stage, epoch)
         faults = _of_record(store, stage, epoch, record, on_file)
         # One that was replaced while it was read is looked at again.
-        if not faults or record == store.record(stage, epoch):
+        if not faults or record == store.record(stage, epoch) or store.damage(stage, epoch) is not None:
             return faults
 
 

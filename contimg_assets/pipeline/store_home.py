@@ -188,9 +188,14 @@ class AtServer:
 
     def compare(self, named: Callable[[], Iterable[tuple[str, int]]]) -> None:
         listed = self.objects.list(TABLES)
-        gone = {name for path, n_bytes in named() if not _is_listed(listed, name := self._table(path), n_bytes)}
-        before = set(self._marks.gone())
-        self._marks.note(dict.fromkeys(gone - before, GONE) | dict.fromkeys(before - gone, ""))
+        before, now = self._marks.gone(), {}
+        for path, n_bytes in named():
+            name = self._table(path)
+            mark = _gone(listed.get(name))
+            # One that was read, and was not what was written, is that until it is written again.
+            if name not in listed or n_bytes not in (0, listed[name].n_bytes) or before.get(name) == mark:
+                now[name] = mark
+        self._marks.note(dict.fromkeys(before, "") | now if before != now else {})
 
     def is_whole(self, path: str, n_bytes: int) -> bool:
         return self._table(path) not in self._marks.gone()
@@ -206,7 +211,8 @@ class AtServer:
             with reading_from(file):
                 return reader(file)
         except (OSError, pa.ArrowException):
-            self._marks.note({self._table(file): GONE})
+            name = self._table(file)
+            self._marks.note({name: _gone(self.objects.list(name).get(name))})
             raise
 
     def renew(self, file: Path) -> None:
@@ -217,7 +223,7 @@ class AtServer:
         # record that names it is written.
         names = {self._table(file): file for file in files}
         at_once(lambda name: self.objects.write(name, names[name].read_bytes()), names)
-        self._marks.note(dict.fromkeys(self._marks.gone() & set(names), ""))
+        self._marks.note(dict.fromkeys(names.keys() & self._marks.gone().keys(), ""))
 
     def publish(self, texts: Mapping[Path, str]) -> list[Path]:
         with self._alone():
@@ -317,7 +323,7 @@ class AtServer:
         try:
             content = self.objects.read(name)
         except FileNotFoundError as error:
-            self._marks.note({name: GONE})
+            self._marks.note({name: _gone(None)})
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.objects.shown(name)) from error
         self._write_here(file, content)
 
@@ -346,8 +352,9 @@ class AtServer:
         return self.root / name.removeprefix(RECORDS)
 
 
-def _is_listed(listed: Mapping[str, Listed], name: str, n_bytes: int) -> bool:
-    return name in listed and n_bytes in (0, listed[name].n_bytes)
+def _gone(listed: Listed | None) -> str:
+    """The mark of an object that is not what a record says."""
+    return GONE + ("" if listed is None else listed.etag)
 
 
 def _is_record(name: str) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from contimg_assets.files import replace_text, writing_to
 
-GONE = "gone"
-"""The mark of an object that is not there, or not what was written, though a record names it."""
+GONE = "gone "
+"""How the mark begins of an object that is not there, or not what was written, though a record names it; the ETag that
+it had then follows."""
 _END = "."
 # The file is written anew when it has so many lines, and twice as many as names.
 _MOST_LINES = 2_000
@@ -26,7 +27,7 @@ class Marks:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._known: dict[str, str] = {}
-        self._gone: frozenset[str] = frozenset()
+        self._gone: dict[str, str] = {}
         self._lock = threading.Lock()
         self._read = (0, 0)
         self._n_lines = 0
@@ -37,8 +38,8 @@ class Marks:
             self._take_new_lines()
             return dict(self._known)
 
-    def gone(self) -> frozenset[str]:
-        """Names of what is `GONE`."""
+    def gone(self) -> Mapping[str, str]:
+        """The marks of what is `GONE`."""
         with self._lock:
             self._take_new_lines()
             return self._gone
@@ -74,11 +75,11 @@ class Marks:
             content = stream.read(status.st_size - n_read)
         for line in content.decode("utf-8", "replace").split("\n"):
             self._take(line)
-        self._gone = frozenset(name for name, mark in self._known.items() if mark == GONE)
+        self._gone = {name: mark for name, mark in self._known.items() if mark.startswith(GONE)}
         self._read = (status.st_ino, n_read + len(content))
 
     def _begin(self, number: int) -> None:
-        self._known, self._gone, self._read, self._n_lines = {}, frozenset(), (number, 0), 0
+        self._known, self._gone, self._read, self._n_lines = {}, {}, (number, 0), 0
 
     def _take(self, line: str) -> None:
         mark, _, rest = line.partition("\t")
