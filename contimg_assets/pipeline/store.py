@@ -198,7 +198,6 @@ class EpochStore:
         """Commit epochs, and return those that somebody else committed first."""
         tables = [folder / table.file for folder, record in by_folder.items() for table in record.tables.values()]
         parts = {file for file in self._parts_written if file.exists()}
-        keep((*tables, *parts), {*by_folder, *(folder.parent for folder in by_folder), *(one.parent for one in parts)})
         self.home.send({*tables, *parts})
         self._parts_written.clear()
         texts = {folder / RECORD: json.dumps(asdict(record), indent=1) for folder, record in by_folder.items()}

@@ -12,6 +12,7 @@ At the server, names are those of the folder below two beginnings::
     records/epoch_scales.parquet
     tables/<stage>/<epoch>/<table>-<version>.parquet       what is named by its content: brought when it is first read
     tables/<stage>/.parts/<table>-<cell>-<version>.parquet
+    records.json.gz                            a copy of all records, for who has none of them (`store_packs`)
 
 Tables are written first and the record that names them last, on the condition that the record at the server is the one
 that was last seen here. So a process that is killed at any moment leaves the old epoch or the new one, and of two that
@@ -33,13 +34,14 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 from contimg_assets.errors import StoreError
-from contimg_assets.files import reading_from, replace_texts, replacing, writing_to
+from contimg_assets.files import keep, reading_from, replace_texts, replacing, writing_to
 from contimg_assets.files.locks import one_at_a_time
-from contimg_assets.files.object_stores import Listed, ObjectStore, Overtaken, at_once
+from contimg_assets.files.object_stores import Listed, ObjectStore, Overtaken, Unanswered, at_once
 from contimg_assets.files.urls import shown_url
 from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.pipeline.records import FAILURE, RECORD, memory_of
 from contimg_assets.pipeline.store_marks import GONE, Marks
+from contimg_assets.pipeline.store_packs import PACK, is_of_use, pack, unpack
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ class Home(Protocol):
         """Have the next reader read a file as it is at home."""
 
     def send(self, files: Iterable[Path]) -> None:
-        """Have files at home that are named by their content."""
+        """Have files at home, and be sure of it, that no record names yet."""
 
     def publish(self, texts: Mapping[Path, str]) -> list[Path]:
         """Write records; return those that somebody else wrote first, whose record is in the folder then."""
@@ -136,7 +138,9 @@ class InFolder:
         """Nothing."""
 
     def send(self, files: Iterable[Path]) -> None:
-        """Nothing."""
+        files = set(files)
+        folders = {file.parent for file in files}
+        keep(files, folders | {folder.parent for folder in folders})
 
     def publish(self, texts: Mapping[Path, str]) -> list[Path]:
         replace_texts(texts)
@@ -297,13 +301,38 @@ class AtServer:
                 f"{self.root} to begin anew"
             )
         changed = [name for name, one in listed.items() if known.get(name) != one.etag or not self._here(name).exists()]
-        brought = at_once(self._take, changed)
+        marks = self._take_packed({name: listed[name].etag for name in changed}) if is_of_use(len(changed)) else {}
+        missing = [name for name in changed if name not in marks]
+        brought = zip(missing, at_once(self._take, missing), strict=True)
         away = set(known) - set(listed)
         for name in away:
             self._remove_here(self._here(name))
-        marks = {name: listed[name].etag for name, found in zip(changed, brought, strict=True) if found}
-        self._marks.note(marks | dict.fromkeys(away, ""))
+        self._marks.note(
+            marks | {name: listed[name].etag for name, found in brought if found} | dict.fromkeys(away, "")
+        )
         self._marks.shorten()
+        if is_of_use(len(missing), len(listed)):
+            self._pack()
+
+    def _take_packed(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Write the records that the pack has with these ETags; return them."""
+        try:
+            packed = unpack(self.objects.read(PACK))
+        except FileNotFoundError:
+            return {}
+        taken = {name: etag for name, etag in wanted.items() if name in packed and packed[name][0] == etag}
+        for name in taken:
+            self._write_here(self._here(name), packed[name][1].encode())
+        return taken
+
+    def _pack(self) -> None:
+        """Have all records in one object for the next machine; who may only read leaves that to others."""
+        marks = {name: mark for name, mark in self._marks.known().items() if name.endswith(f"/{RECORD}")}
+        try:
+            content = {name: (mark, self._here(name).read_text(encoding="utf-8")) for name, mark in marks.items()}
+            self.objects.write(PACK, pack(content))
+        except (OSError, ValueError, Unanswered) as error:
+            _LOG.info("%s is not written: %s", self.objects.shown(PACK), error)
 
     def _take(self, name: str) -> bool:
         """Write what an object of the records holds; whether it is there still."""

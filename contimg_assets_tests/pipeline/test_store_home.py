@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from contimg_assets.config import Config
 from contimg_assets.errors import StoreError
 from contimg_assets.files import object_stores
 from contimg_assets.files.object_stores import ObjectStore, Overtaken, Unanswered
-from contimg_assets.pipeline import upkeep
+from contimg_assets.pipeline import store_packs, upkeep
 from contimg_assets.pipeline.records import INTERNAL, EpochRecord, Failure
 from contimg_assets.pipeline.sky_parts import SkyParts
 from contimg_assets.pipeline.store import EpochStore, Glance
@@ -119,6 +120,31 @@ def test_a_look_costs_one_question_and_what_changed(
     # Between two looks of a process some time passes.
     there.at_a_glance().record("things", "e4")
     assert [kind for kind, _ in asked] == ["read"]
+
+
+def test_a_machine_without_anything_asks_for_one_object_and_not_for_each_record(
+    tmp_path: Path, bucket: Bucket, asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_packs, "_LEAST_MISSING", 4)
+    here = machine(tmp_path, "here", bucket)
+    here.commit_all([staged(here, f"e{number}", number) for number in range(6)])
+    for name, n_read in (("first", 7), ("second", 1), ("third", 1)):
+        asked.clear()
+        machine(tmp_path, name, bucket).home.bring()
+        assert Counter(kind for kind, _ in asked if kind != "_put") == {"list": 1, "read": n_read}
+    # What changed since is read by itself, and a damaged pack is written again.
+    here.commit(staged(here, "e3", 33.0))
+    asked.clear()
+    fourth = machine(tmp_path, "fourth", bucket)
+    assert [value(fourth, f"e{number}") for number in range(6)] == [0.0, 1.0, 2.0, 33.0, 4.0, 5.0]
+    assert [name for kind, name in asked if kind == "read" and "record" in name] == [
+        "records.json.gz",
+        "records/things/e3/record.json",
+    ]
+    for content in (b"", b"{}", gzip.compress(b'{"records/things/e1/record.json": 1}'), gzip.compress(b"[]")[:-4]):
+        bucket.write("prefix/records.json.gz", content)
+        assert value(machine(tmp_path, f"of {len(content)}", bucket), "e1") == 1.0
+        assert bucket.system.cat_file(f"{bucket.url}/prefix/records.json.gz") != content
 
 
 @pytest.fixture
