@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from contimg_assets.config.section import Section
+from contimg_assets.files.object_stores import WRITABLE
 from contimg_assets.files.urls import checked_url, is_url
 from contimg_assets.identity.versions import version_of_value
 
 COPIES_OF_DELIVERIES = Path("incoming_from_urls")
 """Where copies of deliveries at URLs are kept in a project."""
+COPIES_OF_STORES = Path("store_from_urls")
+"""Where a project keeps what it has of a store at a URL."""
 _HERE = ("file", "local")
 
 
@@ -22,7 +25,7 @@ class Paths(Section):
     """Where things are. Relative paths start at the folder of the configuration file."""
 
     # What came later: a survey that does not use it is as it was.
-    added = frozenset({"image_urls", "incoming_url", "copy_images"})
+    added = frozenset({"image_urls", "incoming_url", "copy_images", "store_url"})
 
     incoming: Path = Field(
         Path("incoming"),
@@ -35,7 +38,13 @@ class Paths(Section):
         False,
         description="Whether the images of deliveries at a URL are copied too; otherwise parts of them are read there",
     )
-    store: Path = Field(Path("store"), description="Folder of the Parquet store between the stages")
+    store: Path = Field(
+        Path("store"),
+        description="Folder of the Parquet store between the stages; or its URL (s3://) that machines share",
+    )
+    store_url: str | None = Field(
+        None, description="Set where `store` is a URL; `store` is then the folder of what this machine has of it"
+    )
     products: str = Field(
         "products.sqlite3", description="SQLite file, or any SQLAlchemy URL (postgresql+psycopg://...)"
     )
@@ -47,36 +56,48 @@ class Paths(Section):
         description="Beginnings of URLs that manifests may name images by, such as https://archive.example.org/images",
     )
 
-    @field_validator("incoming_url")
+    @field_validator("incoming_url", "store_url")
     @classmethod
-    def _no_secrets_in_urls(cls, value: str | None) -> str | None:
+    def _no_secrets_in_urls(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
         if value.partition("://")[0].lower() in _HERE:
             raise ValueError("this is a folder here; give its path")
         if "?" in value or "#" in value:
             raise ValueError("a folder's URL has nothing behind '?' or '#'; take it off")
-        return checked_url(value, "folder", "s3://bucket/incoming").rstrip("/")
+        key = str(info.field_name).removesuffix("_url")
+        url = checked_url(value, "folder", f"s3://bucket/{key}").rstrip("/")
+        if key == "store" and url.partition("://")[0].lower() not in WRITABLE:
+            raise ValueError(
+                "a store is a folder or at s3://, where one of several writers wins and the others know it"
+            )
+        return url
 
     @model_validator(mode="before")
     @classmethod
-    def _copies_of_url(cls, value: Any) -> Any:
-        """A URL as `incoming` is that of a folder whose copies lie in the project."""
-        if not isinstance(value, Mapping) or value.get("incoming_url") is not None:
+    def _copies_of_urls(cls, value: Any) -> Any:
+        """A URL as `incoming` or `store` is that of a folder whose copies lie in the project."""
+        if not isinstance(value, Mapping):
             return value
-        url = str(value.get("incoming", "")).rstrip("/")
-        if not is_url(url):
-            return value
-        return {**value, "incoming_url": url, "incoming": _copies_of(url)}
+        for key in _AT_URLS:
+            url = str(value.get(key, "")).rstrip("/")
+            if value.get(f"{key}_url") is None and is_url(url):
+                value = {**value, f"{key}_url": url, key: _copies_of(key, url)}
+        return value
 
     @model_validator(mode="after")
     def _copies_where_nothing_else_is(self) -> Paths:
         """Copies follow the server: what it has not is removed among them."""
-        if self.incoming_url is not None and self.incoming != _copies_of(self.incoming_url):
-            raise ValueError("incoming_url is not to be set: give the URL as incoming")
+        for key in _AT_URLS:
+            url = getattr(self, f"{key}_url")
+            if url is not None and getattr(self, key) != _copies_of(key, url):
+                raise ValueError(f"{key}_url is not to be set: give the URL as {key}")
         return self
 
 
-def _copies_of(url: str) -> Path:
+_AT_URLS = {"incoming": COPIES_OF_DELIVERIES, "store": COPIES_OF_STORES}
+
+
+def _copies_of(key: str, url: str) -> Path:
     name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2]).lstrip(".")
-    return COPIES_OF_DELIVERIES / f"{version_of_value(url)[:8]}_{name}"
+    return _AT_URLS[key] / f"{version_of_value(url)[:8]}_{name}"

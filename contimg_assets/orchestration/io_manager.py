@@ -26,29 +26,32 @@ class EpochParquetIOManager(dg.ConfigurableIOManager):
     """Tables as Parquet files, replaced atomically: epochs with their records, and tables of the whole survey."""
 
     root: str
+    url: str | None = None
 
     _epochs: EpochStore | None = PrivateAttr(default=None)
 
     @property
     def epochs(self) -> EpochStore:
         if self._epochs is None:
-            self._epochs = open_store(self.root)
+            self._epochs = open_store(Path(self.root), self.url)
         return self._epochs
 
     def handle_output(self, context: dg.OutputContext, obj: Sequence[EpochRecord] | pa.Table) -> None:
         """Commit the epochs that a stage staged, or write the one table of an asset without epochs."""
         if isinstance(obj, pa.Table):
-            write_catalog(describe(obj, {CONTENT: version_of_table(obj)}), self._file(context.asset_key))
+            file = self._file(context.asset_key)
+            write_catalog(describe(obj, {CONTENT: version_of_table(obj)}), file)
+            self.epochs.home.share(file)
             return
         self.epochs.commit_all(obj)
 
     def load_input(self, context: dg.InputContext) -> StoredEpochs | ReferenceCatalog | pd.DataFrame:
-        key = context.asset_key
+        key, epochs = context.asset_key, self.epochs
         if key.path == [EPOCH_SCALES.name]:
             return read_epoch_scales(Path(self.root))
         if key.path[0] == "reference":
             return ReferenceCatalog(key.path[-1], self._file(key))
-        return StoredEpochs(self.epochs, key.path[-1])
+        return StoredEpochs(epochs, key.path[-1])
 
     def _file(self, key: dg.AssetKey) -> Path:
         return Path(self.root, *key.path).with_suffix(".parquet")

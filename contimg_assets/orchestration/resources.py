@@ -14,4 +14,4 @@ EXECUTOR = dg.in_process_executor
 
 def build_resources(config: Config, products: ProductsDatabase) -> dict[str, Any]:
     """Resources of all assets, by the names that they ask for."""
-    return {"store": EpochParquetIOManager(root=str(config.store)), "database": products}
+    return {"store": EpochParquetIOManager(root=str(config.store), url=config.paths.store_url), "database": products}

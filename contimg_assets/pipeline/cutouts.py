@@ -106,7 +106,7 @@ class _Source:
         near = database.cone(source["ra_deg"], source["dec_deg"], max(size_arcsec, SIZE_BEAMS * widest))
         near = near.loc[near["id"] != source["id"], ["id", "ra_deg", "dec_deg"]].reset_index(drop=True)
         around = surroundings(database, source, images, _NEIGHBOR_BEAMS * widest)
-        return cls(config, open_store(str(config.store)), source, near, around)
+        return cls(config, open_store(config.store, config.paths.store_url), source, near, around)
 
     def on_image(self, image: Mapping[Hashable, Any], size_arcsec: float) -> SourceCutout:
         """Its cutout and flux on one image.

@@ -49,7 +49,7 @@ class Project:
 
     @cached_property
     def store(self) -> EpochStore:
-        return open_store(str(self.config.store))
+        return open_store(self.config.store, self.config.paths.store_url)
 
     @cached_property
     def products(self) -> ProductsDatabase:

@@ -16,6 +16,8 @@ from contimg_assets.pipeline.stages import RAW_DETECTIONS
 
 T = TypeVar("T")
 
+MADE_AGAIN = ": made again"
+"""How a sentence on a damaged file ends."""
 RECORD, FAILURE = "record.json", "failure.json"
 # Kinds of failure: a bad input fails again until it changes; trouble with where files are kept, and errors that nobody
 # foresaw, may have passed by the next night.
@@ -133,6 +135,7 @@ class Memory:
     ----------
     records, failures : by path
     looks : by stage and epoch, of folders that had settled; see `looks`
+    brought_at : when what others wrote was brought here, by `time.monotonic` [s]; see `store_home`
     unindexed : how many records of a stage were parsed since its index on disk was written, see `looks`
     """
 
@@ -141,6 +144,7 @@ class Memory:
         self.failures = FileCache(lambda path: parsed(path, Failure.from_json))
         self.looks: dict[str, dict[str, Look]] = {}
         self.unindexed: dict[str, int] = {}
+        self.brought_at = -float("inf")
 
 
 # A daemon looks again every minute, and opens the store anew each time.
@@ -161,8 +165,8 @@ def parsed(path: str, parse: Callable[[str], T]) -> T | Damaged:
     """What a small file says, or that it is none of ours: cut, empty, of other keys, or not text at all."""
     content = Path(path).read_bytes()
     if not content:
-        return Damaged(f"{path} is empty: made again")
+        return Damaged(f"{path} is empty{MADE_AGAIN}")
     try:
         return parse(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        return Damaged(f"{path} is damaged ({type(error).__name__}): made again")
+        return Damaged(f"{path} is damaged ({type(error).__name__}){MADE_AGAIN}")

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.errors import StoreError
-from contimg_assets.files import reading_from, replacing, writing_to
+from contimg_assets.files import replacing, writing_to
 from contimg_assets.identity.versions import combine_versions, version_of_table
+from contimg_assets.pipeline.store_home import Home, InFolder
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import frame_of
@@ -118,14 +119,16 @@ class PartFiles:
     folder : `<store>/<stage>/.parts`
     schema : of the table
     written : files that the disk may not have yet; who commits a record that names them waits for it
+    home : where the store's files are at home
     """
 
     folder: Path
     schema: TableSchema
     written: set[Path] = field(default_factory=set, compare=False)
+    home: Home = field(default_factory=InFolder, compare=False)
 
-    def __reduce__(self) -> tuple[type[PartFiles], tuple[Path, TableSchema]]:
-        return PartFiles, (self.folder, self.schema)
+    def __reduce__(self) -> tuple[type[PartFiles], tuple[Path, TableSchema, set[Path], Home]]:
+        return PartFiles, (self.folder, self.schema, set(), self.home)
 
     def file(self, cell: int, version: str) -> Path:
         return part_file(self.folder, self.schema.name, cell, version)
@@ -140,8 +143,7 @@ class PartFiles:
         """
         file = self.file(cell, part.version)
         try:
-            with reading_from(file):
-                table = read_table(file)
+            table = self.home.read(file, read_table)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(file) from error
         if version_of_table(table) != part.version:

@@ -9,6 +9,8 @@ Layout, all immutable but the record::
     <root>/<stage>/<epoch>/failure-<table>.parquet        what people want to see of it, such as its rejected rows
     <root>/records-<stage>.json                           a copy of the records, for speed (`record_index`)
 
+That folder is where the store is at home, or what a machine has of a store at a URL (`store_home`).
+
 A write is *staged* (table files appear under names nobody refers to) and then *committed* (the record is renamed into
 place), so a reader sees the old epoch or the new one, and a killed process leaves only files nobody refers to.
 """
@@ -29,14 +31,26 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.errors import StoreError
-from contimg_assets.files import keep, reading_from, replace_texts, replacing, writing_to
+from contimg_assets.files import keep, reading_from, replace_text, replacing, writing_to
+from contimg_assets.files.object_stores import Unanswered
 from contimg_assets.identity.epochs import check_epoch_key, is_epoch_key
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.file_cache import Signature
 from contimg_assets.pipeline.looks import look_at
-from contimg_assets.pipeline.records import FAILURE, RECORD, Damaged, EpochRecord, Failure, Look, StoredTable, memory_of
+from contimg_assets.pipeline.records import (
+    FAILURE,
+    MADE_AGAIN,
+    RECORD,
+    Damaged,
+    EpochRecord,
+    Failure,
+    Look,
+    StoredTable,
+    memory_of,
+)
 from contimg_assets.pipeline.sky_parts import PARTS_FOLDER, PartFiles, part_file
 from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets.pipeline.store_home import DELETED, Home, InFolder, home_of
 from contimg_assets.pipeline.table_files import read_table, write_table
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import frame_of
@@ -44,14 +58,20 @@ from contimg_assets.schemas.parts import PARTS
 
 _LOG = logging.getLogger(__name__)
 
-DELETED = "buried"
-
 
 class EpochStore:
-    """The tables of all stages and epochs below one folder."""
+    """The tables of all stages and epochs below one folder.
 
-    def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]]) -> None:
+    Parameters
+    ----------
+    root : the folder
+    schemas : tables of each stage
+    home : where the folder's files are at home, if not there
+    """
+
+    def __init__(self, root: Path, schemas: Mapping[str, Sequence[TableSchema]], home: Home | None = None) -> None:
         self.root = Path(root)
+        self.home = InFolder() if home is None else home
         self._schemas = {stage: {schema.name: schema for schema in tables} for stage, tables in schemas.items()}
         self._memory = memory_of(self.root)
         self._told: set[str] = set()
@@ -59,11 +79,12 @@ class EpochStore:
 
     def part_files(self, stage: str, schema: TableSchema) -> PartFiles:
         """Files of the parts of a stage's table, which epochs share; see `sky_parts`."""
-        return PartFiles(self.root / stage / PARTS_FOLDER, schema, self._parts_written)
+        return PartFiles(self.root / stage / PARTS_FOLDER, schema, self._parts_written, self.home)
 
-    def __reduce__(self) -> tuple[type[EpochStore], tuple[Path, dict[str, tuple[TableSchema, ...]]]]:
+    def __reduce__(self) -> tuple[type[EpochStore], tuple[Path, dict[str, tuple[TableSchema, ...]], Home]]:
         # In another process it is the same folder; what this one remembers of it is read anew there.
-        return EpochStore, (self.root, {stage: tuple(tables.values()) for stage, tables in self._schemas.items()})
+        schemas = {stage: tuple(tables.values()) for stage, tables in self._schemas.items()}
+        return EpochStore, (self.root, schemas, self.home)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -78,7 +99,19 @@ class EpochStore:
         thorough : whether every file is looked at, also in folders where nothing came or went since this process last
             did; see `looks`
         """
+        self.home.bring(now=thorough)
+        if thorough:
+            self.home.compare(self._named_tables)
         return Glance(self, thorough)
+
+    def _named_tables(self) -> Iterator[tuple[str, int]]:
+        """Every table's file that a record names, and its size, whether it is there or not."""
+        for stage in self._schemas:
+            for epoch in self.epochs(stage):
+                record = self._recorded(stage, epoch)
+                if isinstance(record, EpochRecord):
+                    folder = self._path(stage, epoch, "")
+                    yield from ((folder + table.file, table.n_bytes) for table in record.tables.values())
 
     def stage(
         self,
@@ -131,30 +164,55 @@ class EpochStore:
         """`commit` of several epochs, waiting for the disk once: a power cut leaves of each the old one or the new.
 
         An epoch that was deleted since it was begun does not come back.
+
+        Raises
+        ------
+        StoreError
+            If another machine made one of them meanwhile, and something else of it; the others are committed.
         """
         records = [record for record in records if not self.is_deleted(record.epoch)]
         with writing_to(self.root):
             try:
-                self._commit({self._folder(record.stage, record.epoch): record for record in records})
+                overtaken = self._commit({self._folder(record.stage, record.epoch): record for record in records})
             except FileNotFoundError:
                 if not any(self.is_deleted(record.epoch) for record in records):
                     raise
                 self.commit_all(records)
+                return
+        others = [record for record in overtaken if not self._is_made(record)]
+        if others:
+            raise StoreError(
+                f"{others[0].stage} of epoch {', '.join(record.epoch for record in others)}: another writer at "
+                f"{self.home.shown('')} was first and its work stays; `contimg run` looks at it again"
+            )
 
-    def _commit(self, by_folder: Mapping[Path, EpochRecord]) -> None:
-        tables = (folder / table.file for folder, record in by_folder.items() for table in record.tables.values())
+    def _is_made(self, record: EpochRecord) -> bool:
+        """Whether the current record says the same, or says that nobody is to make it."""
+        current = self.record(record.stage, record.epoch)
+        if current is None:
+            return self.is_deleted(record.epoch)
+        same = (current.data_version, current.code_version) == (record.data_version, record.code_version)
+        return same and current.inputs == record.inputs
+
+    def _commit(self, by_folder: Mapping[Path, EpochRecord]) -> list[EpochRecord]:
+        """Commit epochs, and return those that somebody else committed first."""
+        tables = [folder / table.file for folder, record in by_folder.items() for table in record.tables.values()]
         parts = {file for file in self._parts_written if file.exists()}
-        keep((*tables, *parts), {*by_folder, *(folder.parent for folder in by_folder), *(one.parent for one in parts)})
+        self.home.send({*tables, *parts})
         self._parts_written.clear()
         texts = {folder / RECORD: json.dumps(asdict(record), indent=1) for folder, record in by_folder.items()}
-        replace_texts(texts)
+        overtaken = {file.parent for file in self.home.publish(texts)}
         for folder, record in by_folder.items():
+            self._forget_look(record.stage, record.epoch)
+            if folder in overtaken:
+                continue
             self.forget_failure(record.stage, record.epoch)
             current = {table.file for table in record.tables.values()}
             for file in folder.glob("*.parquet"):
                 if file.name not in current:
                     file.unlink(missing_ok=True)
             self._leave_deleted(record.stage, record.epoch)
+        return [record for folder, record in by_folder.items() if folder in overtaken]
 
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         """The current record, or None if the epoch was never made.
@@ -174,36 +232,37 @@ class EpochStore:
         return current.sentence if isinstance(current, Damaged) else None
 
     def _current(self, stage: str, epoch: str) -> EpochRecord | Damaged | None:
-        path = self._path(stage, epoch, RECORD)
         damaged: EpochRecord | None = None
         while True:
-            try:
-                with reading_from(path):
-                    record = self._memory.records.read(path)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            if isinstance(record, Damaged):
+            record = self._recorded(stage, epoch)
+            if not isinstance(record, EpochRecord):
                 return record
-            if (record.stage, record.epoch) != (stage, epoch):
-                return Damaged(f"{path} is that of {record.stage} of epoch {record.epoch}: made again")
             file = self._damaged_file(record)
             if file is None:
                 return record
             if record == damaged:
-                return Damaged(f"{file} is gone or cut off: made again")
+                return Damaged(f"{self.home.shown(file)} is gone or cut off{MADE_AGAIN}")
             # Perhaps it was replaced since, and its files removed: the new record says so.
             damaged = record
+
+    def _recorded(self, stage: str, epoch: str) -> EpochRecord | Damaged | None:
+        """What the record says, whatever became of the files that it names."""
+        path = self._path(stage, epoch, RECORD)
+        try:
+            with reading_from(path):
+                record = self._memory.records.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if isinstance(record, EpochRecord) and (record.stage, record.epoch) != (stage, epoch):
+            return Damaged(f"{path} is that of {record.stage} of epoch {record.epoch}{MADE_AGAIN}")
+        return record
 
     def _damaged_file(self, record: EpochRecord) -> str | None:
         # Thousands of epochs have several tables each: the folder's name is put together once.
         folder = self._path(record.stage, record.epoch, "")
         for table in record.tables.values():
             path = folder + table.file
-            try:
-                n_bytes = os.stat(path).st_size  # noqa: PTH116 - thousands
-            except (FileNotFoundError, ValueError):
-                return path
-            if table.n_bytes not in (0, n_bytes):
+            if not self.home.is_whole(path, table.n_bytes):
                 return path
         return None
 
@@ -230,6 +289,11 @@ class EpochStore:
         for last_try in (False, True):
             record = self.record(stage, epoch)
             if record is None:
+                damage = self.damage(stage, epoch)
+                if damage is not None:
+                    raise StoreError(
+                        f"{damage.removesuffix(MADE_AGAIN)}; `contimg run --epochs {epoch}` makes it again"
+                    )
                 raise StoreError(
                     f"{stage} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it"
                 )
@@ -239,6 +303,8 @@ class EpochStore:
                 # Replaced between the reading of its record and of its file: the new record names the new file.
                 if last_try:
                     raise
+                self._forget_look(stage, epoch)
+                self.home.bring(now=True)
         raise AssertionError("unreachable")
 
     def read_recorded(self, record: EpochRecord, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -255,12 +321,12 @@ class EpochStore:
             )
         file = self._folder(record.stage, record.epoch) / record.tables[table].file
         try:
-            with reading_from(file):
-                found = read_table(file, columns)
+            found = self.home.read(file, partial(read_table, columns=columns))
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException) as error:
-            raise _not_as_written(file, error) from error
+            self._forget_look(record.stage, record.epoch)
+            raise _not_as_written(self.home.shown(file), error) from error
         schema.check(found)
         # In the order asked for, which is not always that of the file.
         return found if columns is None else found.select(list(columns))
@@ -280,6 +346,7 @@ class EpochStore:
         folder = self._folder(stage, epoch)
         with writing_to(folder):
             (folder / RECORD).unlink(missing_ok=True)
+        self.home.forget([folder / RECORD, folder / FAILURE])
         self._forget_look(stage, epoch)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -290,6 +357,7 @@ class EpochStore:
             (folder / RECORD).unlink(missing_ok=True)
             self._forget_look(stage, epoch)
             keep([], [folder])
+        self.home.forget([folder / RECORD])
 
     def mark_deleted(self, epoch: str) -> None:
         """Forget an epoch in all stages, and note that nobody may write it any more.
@@ -302,9 +370,10 @@ class EpochStore:
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
             keep([note], [note.parent])
-        for stage in self._schemas:
+        self.home.share(note)
+        self.home.bring(now=True)
+        for stage in (*self._schemas, "products"):
             self.delete(stage, epoch)
-        shutil.rmtree(self._folder("products", epoch), ignore_errors=True)
 
     def deleted_epochs(self) -> list[str]:
         """Epochs that were deleted and not delivered since; they may still be in the products database."""
@@ -325,8 +394,11 @@ class EpochStore:
         if self.is_deleted(epoch) and delivered():
             with writing_to(note):
                 note.unlink(missing_ok=True)
-                if not delivered():
+            self.home.forget([note])
+            if not delivered():
+                with writing_to(note):
                     note.touch()
+                self.home.share(note)
 
     def _leave_deleted(self, stage: str, epoch: str) -> None:
         """Take away what was just written of an epoch that was deleted.
@@ -345,7 +417,9 @@ class EpochStore:
             arrow = self._schemas[failure.stage][name].to_arrow(table)
             self._write_table(arrow, folder / _failed_file(name))
         with writing_to(folder):
-            replace_texts({folder / FAILURE: json.dumps(asdict(failure), indent=1)})
+            replace_text(folder / FAILURE, json.dumps(asdict(failure), indent=1))
+        self.home.send(folder / _failed_file(name) for name in failure.tables)
+        self.home.share(folder / FAILURE)
         self._forget_look(failure.stage, failure.epoch)
         self._leave_deleted(failure.stage, failure.epoch)
 
@@ -369,12 +443,11 @@ class EpochStore:
             return None
         file = self._folder(stage, epoch) / _failed_file(table)
         try:
-            with reading_from(file):
-                found = read_table(file)
+            found = self.home.read(file, read_table)
         except FileNotFoundError:  # the epoch was made meanwhile
             return None
         except (OSError, pa.ArrowException) as error:
-            self._tell(Damaged(str(_not_as_written(file, error))))
+            self._tell(Damaged(str(_not_as_written(self.home.shown(file), error))))
             return None
         self._schemas[stage][table].check(found)
         return frame_of(found)
@@ -391,6 +464,7 @@ class EpochStore:
             (folder / FAILURE).unlink(missing_ok=True)
             for table in self._schemas.get(stage, ()):
                 (folder / _failed_file(table)).unlink(missing_ok=True)
+        self.home.forget([folder / FAILURE])
         self._forget_look(stage, epoch)
 
     def unreferenced(self) -> Iterator[Path]:
@@ -412,6 +486,20 @@ class EpochStore:
             named = self.named_parts(stage) if parts else {}
             yield from (file for file in parts if file not in named)
 
+    def unreferenced_elsewhere(self, limit: float) -> dict[Path, int]:
+        """Files, and their sizes, that are at home elsewhere, older than a time [Unix s], and that no record names."""
+        # What is listed before the records are brought cannot be named by a record that nobody knows here.
+        old = self.home.written_before(limit)
+        if not old:
+            return {}
+        self.home.bring(now=True)
+        named = {Path(path) for path, _ in self._named_tables()}
+        for stage in self._schemas:
+            named.update(self.named_parts(stage))
+            failures = ((failure, self._folder(stage, failure.epoch)) for failure in self.failures(stage))
+            named.update(folder / _failed_file(table) for failure, folder in failures for table in failure.tables)
+        return {file: n_bytes for file, n_bytes in old.items() if file not in named}
+
     def named_parts(self, stage: str) -> dict[Path, list[str]]:
         """Files of parts that the stage's records name, and the epochs of those, as far as the records can be read."""
         named: dict[Path, list[str]] = {}
@@ -424,6 +512,8 @@ class EpochStore:
                     continue
                 try:
                     index = self.read_recorded(record, schema.name).select(["cell", "version"]).to_pydict()
+                except Unanswered:
+                    raise
                 except (StoreError, FileNotFoundError):
                     # Damaged, it names nothing that anybody could use: the epoch is made again with all its parts.
                     continue
@@ -471,7 +561,7 @@ class Glance(EpochStore):
     """
 
     def __init__(self, store: EpochStore, thorough: bool) -> None:
-        super().__init__(store.root, {})
+        super().__init__(store.root, {}, store.home)
         self._schemas, self._told, self._memory = store._schemas, store._told, store._memory
         self._thorough = thorough
         self._seen: dict[str, Mapping[str, Look]] = {}
@@ -525,7 +615,7 @@ def _failed_file(table: str) -> str:
     return f"failure-{table}.parquet"
 
 
-def _not_as_written(file: Path, error: OSError | pa.ArrowException) -> StoreError:
+def _not_as_written(file: str, error: OSError | pa.ArrowException) -> StoreError:
     said = str(error).split("\n", maxsplit=1)[0]
     return StoreError(
         f"{file}: its content is not what was written ({said[:200]}); `contimg check --store --mend` finds all that is "
@@ -548,6 +638,15 @@ class StoredEpochs:
         return self._store.record(self.stage, epoch)
 
 
-def open_store(root: str) -> EpochStore:
-    """The store of all stages below a folder."""
-    return EpochStore(Path(root), {stage.name: stage.tables for stage in EPOCH_STAGES if stage.kept_in == "store"})
+def open_store(root: Path, url: str | None = None) -> EpochStore:
+    """The store of all stages in a folder; of a URL, of which the folder has what was brought.
+
+    Raises
+    ------
+    StoreError
+        If the URL's server does not answer.
+    """
+    schemas = {stage.name: stage.tables for stage in EPOCH_STAGES if stage.kept_in == "store"}
+    home = home_of(root, url)
+    home.bring()
+    return EpochStore(root, schemas, home)

@@ -12,12 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from contimg_assets.catalogs.store import TILES, catalog_file, content_version, stored_schema
-from contimg_assets.files import reading_from, writing_to
+from contimg_assets.files import writing_to
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.records import EpochRecord
+from contimg_assets.pipeline.records import MADE_AGAIN, EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.store import EpochStore
+from contimg_assets.pipeline.store_home import Home, InFolder
 from contimg_assets.pipeline.survey_files import CONTENT, read_whole, stated
 from contimg_assets.pipeline.survey_tables import epoch_scales_file
 from contimg_assets.pipeline.table_files import read_table
@@ -34,13 +35,13 @@ class Fault:
 
     Parameters
     ----------
-    file : which
+    file : which; of a store at a URL the URL of an object
     what : is wrong with it
     stage, epoch : that it belongs to; empty for tables of no epoch
     lasting : why it cannot be made again, with the cure; empty where it can
     """
 
-    file: Path
+    file: Path | str
     what: str
     stage: str = ""
     epoch: str = ""
@@ -75,8 +76,10 @@ def mend_store(project: Project, faults: Sequence[Fault]) -> list[Fault]:
         if fault.epoch:
             project.store.discard(fault.stage, fault.epoch)
         else:
-            with writing_to(fault.file):
-                fault.file.unlink(missing_ok=True)
+            file = Path(fault.file)
+            with writing_to(file):
+                file.unlink(missing_ok=True)
+            project.store.home.forget([file])
     return [fault for fault in faults if fault.lasting]
 
 
@@ -91,9 +94,9 @@ def _of_parts(store: EpochStore, stage: str, on_file: OnFile) -> Iterator[Fault]
     """Damaged parts of what is carried from epoch to epoch, once for each epoch that names them."""
     for file, epochs in sorted(store.named_parts(stage).items()) if stage in store.stages else ():
         on_file(file)
-        what = _difference(file, file.stem.rsplit("-", 1)[-1], version_of_table)
+        what = _difference(file, file.stem.rsplit("-", 1)[-1], version_of_table, store.home)
         if what is not None:
-            yield from (Fault(file, what, stage, epoch) for epoch in epochs)
+            yield from (Fault(store.home.shown(file), what, stage, epoch) for epoch in epochs)
 
 
 def _of_epoch(store: EpochStore, stage: str, epoch: str, on_file: OnFile) -> list[Fault]:
@@ -101,7 +104,7 @@ def _of_epoch(store: EpochStore, stage: str, epoch: str, on_file: OnFile) -> lis
         record = store.record(stage, epoch)
         faults = _of_record(store, stage, epoch, record, on_file)
         # One that was replaced while it was read is looked at again.
-        if not faults or record == store.record(stage, epoch):
+        if not faults or record == store.record(stage, epoch) or store.damage(stage, epoch) is not None:
             return faults
 
 
@@ -109,14 +112,14 @@ def _of_record(store: EpochStore, stage: str, epoch: str, record: EpochRecord | 
     folder = store.root / stage / epoch
     if record is None:
         damage = store.damage(stage, epoch)
-        return [Fault(folder, damage.removesuffix(": made again"), stage, epoch)] if damage else []
+        return [Fault(folder, damage.removesuffix(MADE_AGAIN), stage, epoch)] if damage else []
     faults = []
     for table in record.tables.values():
         file = folder / table.file
         on_file(file)
-        what = _difference(file, table.version, version_of_table)
+        what = _difference(file, table.version, version_of_table, store.home)
         if what is not None:
-            faults.append(Fault(file, what, stage, epoch))
+            faults.append(Fault(store.home.shown(file), what, stage, epoch))
     return faults
 
 
@@ -130,7 +133,8 @@ def _of_survey(project: Project, on_file: OnFile) -> Iterator[Fault]:
         if stored_schema(file) is None or read_whole(file, schema) is None:
             yield Fault(file, "it cannot be read, or is not such a table")
         elif version is not None:
-            what = _difference(file, version, _catalog_version if schema is REFERENCE else version_of_table)
+            of_content = _catalog_version if schema is REFERENCE else version_of_table
+            what = _difference(file, version, of_content, InFolder())
             if what is not None:
                 yield Fault(file, what)
 
@@ -145,11 +149,11 @@ def _catalog_version(table: pa.Table) -> str:
     return content_version(table, freq_mhz, beam_arcsec)
 
 
-def _difference(file: Path, version: str, version_of: Callable[[pa.Table], str]) -> str | None:
-    """What differs between a file and the version that its content should have; None if nothing does."""
+def _difference(file: Path, version: str, version_of: Callable[[pa.Table], str], home: Home) -> str | None:
+    """What differs between a file, as it is at home, and the version that its content should have; None if nothing."""
     try:
-        with reading_from(file):
-            found = version_of(read_table(file))
+        home.renew(file)
+        found = version_of(home.read(file, read_table))
     except FileNotFoundError:
         return "it is gone"
     except (OSError, pa.ArrowException) as error:

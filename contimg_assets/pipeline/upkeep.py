@@ -11,19 +11,25 @@ from contimg_assets.pipeline.project import Project, stored_world
 from contimg_assets.pipeline.stages import PRODUCTS
 
 
-def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path, int]]:
+def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path | str, int]]:
     """Remove files that nothing refers to and that have not been written for so long; return them with their sizes.
 
     Those are files of no epoch's record, catalogs that the configuration no longer has, and temporary files of
-    killed processes. A running process stages its files before their record names them: the age keeps those.
+    killed processes; of a store at a URL, its objects too. A running process stages its files before their record
+    names them: the age keeps those.
     """
     limit = time.time() - 3600.0 * older_than_hours
-    removed = []
+    elsewhere = project.store.unreferenced_elsewhere(limit)
+    project.store.home.remove(elsewhere)
+    removed: list[tuple[Path | str, int]] = [
+        (project.store.home.shown(file), n_bytes) for file, n_bytes in elsewhere.items()
+    ]
     for path in (*project.store.unreferenced(), *unreferenced_catalogs(project.config)):
         try:
             status = path.stat()
             if status.st_mtime < limit and path.is_file():
                 path.unlink()
+                project.store.home.forget([path])
                 removed.append((path, status.st_size))
         except FileNotFoundError:
             continue  # its writer has replaced or removed it meanwhile

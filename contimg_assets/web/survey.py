@@ -111,9 +111,11 @@ class Survey:
 
     def matched(self) -> pd.DataFrame:
         """See `match_summaries`; nothing where the store is not here."""
-        if not self.config.store.is_dir():
+        if self.config.paths.store_url is None and not self.config.store.is_dir():
             return no_summaries()
-        return self._once("matched", lambda: match_summaries(open_store(str(self.config.store))))
+        return self._once(
+            "matched", lambda: match_summaries(open_store(self.config.store, self.config.paths.store_url))
+        )
 
     def catalogs(self) -> pd.DataFrame:
         """See `catalog_counts`."""

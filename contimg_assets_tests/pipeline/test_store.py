@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError, SchemaError, StoreError
-from contimg_assets.pipeline import store as store_module
+from contimg_assets.pipeline import store_home
 from contimg_assets.pipeline.records import BAD_INPUT, FAILURE, RECORD, EpochRecord, Failure
 from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.schemas.core import BOOL, FLOAT, INT, TEXT, Column, TableSchema
@@ -317,7 +317,7 @@ def test_what_was_begun_before_an_epoch_was_deleted_does_not_bring_it_back(
     store: EpochStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whenever it is deleted: before, while, or after it is committed; and others that come with it are kept."""
-    replace_texts = store_module.replace_texts
+    replace_texts = store_home.replace_texts
 
     def deleted_before(texts: Mapping[Path, str]) -> None:
         store.mark_deleted("e1")
@@ -334,7 +334,7 @@ def test_what_was_begun_before_an_epoch_was_deleted_does_not_bring_it_back(
     for meanwhile in (deleted_before, deleted_after, nothing_more):
         staged = [stage(store, epoch) for epoch in ("e1", "e2")]
         with monkeypatch.context() as patch:
-            patch.setattr(store_module, "replace_texts", meanwhile)
+            patch.setattr(store_home, "replace_texts", meanwhile)
             store.commit_all(staged)
         assert store.epochs("stage") == ["e2"], meanwhile
         store.forget_deletion("e1", lambda: True)
