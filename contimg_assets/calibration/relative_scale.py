@@ -271,7 +271,7 @@ def scatter_model(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterMod
 
 def _scatter_of_ratios(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterModel:
     """Factor and floor."""
-    both = list(zip(ratios, fits, strict=True))
+    both = [(one, fit) for one, fit in zip(ratios, fits, strict=True) if np.isfinite(fit.scale)]
     noise = _joined([_left(one.noise / fit.scale**2 * (1.0 + 1.0 / one.n_fluxes), fit) for one, fit in both])
     share = _joined([_left(1.0 + 1.0 / one.n_fluxes, fit) for one, fit in both])
     residual = _joined([one.ratio / fit.scale - 1.0 for one, fit in both])

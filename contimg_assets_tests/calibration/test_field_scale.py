@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from contimg_assets.calibration.image_ties import CATALOG, KNOWN, OVERLAP, START
 from contimg_assets.calibration.known_variables import known_variables
 from contimg_assets.calibration.relative_scale import (
     Ratios,
+    RelativeScale,
     ScatterModel,
     block_correlation,
     blocks,
@@ -197,7 +200,7 @@ def test_errors_hold_where_sources_scattered_alike_by_chance() -> None:
             plain = _ratios(rng, 14, 1.0, 0.03, n_fluxes=6.0)
             squares = 0.03**2 * rng.chisquare(5.0, 14)
             samples.append(Ratios(plain.ratio, plain.noise, plain.known_noise, plain.n_fluxes, squares, plain.block))
-        model = scatter_model(samples, [1.0] * 10)
+        model = scatter_model(samples, [_known_exactly(14)] * 10)
         counts_for.append(model.counts_for)
         fits = [fit_relative_scale(one, model) for one in samples]
         pulls += [(fit.scale - 1) / np.hypot(fit.own_err, fit.known_err) for fit in fits]
@@ -207,7 +210,7 @@ def test_errors_hold_where_sources_scattered_alike_by_chance() -> None:
     differ = np.where(np.arange(140) % 2, 9.0, 1.0) * 0.03**2 * rng.chisquare(5.0, 140)
     plain = _ratios(rng, 140, 1.0, 0.03, n_fluxes=6.0)
     mixed = Ratios(plain.ratio, plain.noise, plain.known_noise, plain.n_fluxes, differ, plain.block)
-    assert scatter_model([mixed], [1.0]).counts_for < 5
+    assert scatter_model([mixed], [_known_exactly(140)]).counts_for < 5
 
 
 def test_a_source_draws_the_scale_of_its_image_along() -> None:
@@ -224,6 +227,48 @@ def test_a_source_draws_the_scale_of_its_image_along() -> None:
         expected.append(0.03**2 + fit.own_err**2 - 2 * fit.pull.mean())
     assert np.mean(left) == pytest.approx(np.mean(expected), rel=0.03)
     assert np.mean(left) < 0.9 * np.mean(naive)
+
+
+def _known_exactly(n: int) -> RelativeScale:
+    return RelativeScale(n, scale=1.0, influence=np.zeros(n))
+
+
+def _of_any_brightness(rng: np.random.Generator, n: int) -> Ratios:
+    """Ratios to means without noise, of sources whose SNR is from 10 to 300."""
+    noise = (10.0 * rng.random(n) ** -1.0).clip(max=300.0) ** -2.0
+    ratio = 1 + np.sqrt(noise) * rng.standard_normal(n)
+    return Ratios(ratio, noise, np.zeros(n), np.full(n, 1e9), np.zeros(n), np.zeros(n, np.intp))
+
+
+def test_what_a_dozen_sources_do_not_tell_of_the_scale_is_no_floor() -> None:
+    """The scatter of ratios about scales of few sources, fitted to them, is not that about the true scales."""
+    rng = np.random.default_rng(4)
+    floors = []
+    for _ in range(40):
+        samples = [_of_any_brightness(rng, 14) for _ in range(12)]
+        fits = [fit_relative_scale(one, ScatterModel()) for one in samples]
+        floors.append(scatter_model(samples, fits).floor)
+    # Where it is not 0 by chance, it is less than the brightest, at 300, tell.
+    assert np.median(floors) < 0.004
+    samples = [replace(one, ratio=one.ratio + 0.05 * rng.standard_normal(14)) for one in samples]
+    fits = [fit_relative_scale(one, ScatterModel()) for one in samples]
+    assert scatter_model(samples, fits).floor == pytest.approx(0.05, abs=0.012)
+
+
+def test_a_floor_that_is_not_there_frees_no_bright_source_of_its_scale_error() -> None:
+    """The errors of calibrated fluxes hold for the brightest sources, whatever is thought of the floor."""
+    rng = np.random.default_rng(10)
+    left, quoted, by_floor = [], [], []
+    for _ in range(2_000):
+        sample = _of_any_brightness(rng, 14)
+        sample.noise[0] = 1.0 / 300.0**2
+        sample.ratio[0] = 1 + rng.normal() / 300.0
+        fit = fit_relative_scale(sample, ScatterModel(floor=0.02))
+        left.append(sample.ratio[0] / fit.scale - 1)
+        quoted.append(sample.noise[0] + fit.own_err**2 - 2 * fit.pull[0])
+        by_floor.append(sample.noise[0] + max(fit.own_err**2 - 2 * fit.influence[0] * 0.02**2, 0.0))
+    assert np.mean(np.square(left)) == pytest.approx(np.mean(quoted), rel=0.25)
+    assert np.mean(by_floor) < 0.6 * np.mean(np.square(left))
 
 
 def test_only_measurements_that_gave_the_scale_are_less_off_in_it() -> None:
@@ -283,7 +328,7 @@ def test_errors_that_are_too_small_are_told_from_a_floor() -> None:
     relative = 10 ** rng.uniform(-3, -1, n)
     ratio = 1 + np.hypot(1.5 * relative, 0.02) * rng.standard_normal(n)
     sample = Ratios(ratio, relative**2, np.zeros(n), np.full(n, 1e9), np.zeros(n), np.zeros(n, np.intp))
-    model = scatter_model([sample], [1.0])
+    model = scatter_model([sample], [_known_exactly(n)])
     assert np.sqrt(model.factor) == pytest.approx(1.5, rel=0.1)
     assert model.floor == pytest.approx(0.02, rel=0.1)
     assert scatter_model([], []) == ScatterModel()
