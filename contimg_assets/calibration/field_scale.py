@@ -272,9 +272,11 @@ def _without_repeats(used: Flags, repeated: Flags) -> Flags:
 def _fitted(samples: list[Ratios]) -> list[RelativeScale]:
     """The scales of the images of an epoch, which share what the scatter of their ratios is like."""
     # By their noise first: the scatter about medians of a dozen sources, most of them faint, would be taken for that of
-    # the bright ones.
-    fits = [fit_relative_scale(one, ScatterModel()) for one in samples]
-    model = scatter_model(samples, fits)
+    # the bright ones. About scales that follow the bright ones, it is too small; the second time it is right.
+    model = ScatterModel()
+    for _ in range(2):
+        fits = [fit_relative_scale(one, model) for one in samples]
+        model = scatter_model(samples, fits)
     fits = [fit_relative_scale(one, model) for one in samples]
     factors = block_correlation(fits)
     return [fit_relative_scale(one, model, float(factor)) for one, factor in zip(samples, factors, strict=True)]

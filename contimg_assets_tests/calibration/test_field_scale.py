@@ -233,33 +233,35 @@ def _known_exactly(n: int) -> RelativeScale:
     return RelativeScale(n, scale=1.0, influence=np.zeros(n))
 
 
-def _of_any_brightness(rng: np.random.Generator, n: int) -> Ratios:
-    """Ratios to means without noise, of sources whose SNR is from 10 to 300."""
-    noise = (10.0 * rng.random(n) ** -1.0).clip(max=300.0) ** -2.0
-    ratio = 1 + np.sqrt(noise) * rng.standard_normal(n)
-    return Ratios(ratio, noise, np.zeros(n), np.full(n, 1e9), np.zeros(n), np.zeros(n, np.intp))
+def _of_any_brightness(rng: np.random.Generator, n: int, floor: float = 0.0) -> Ratios:
+    """Ratios to means of many fluxes, of sources whose SNR is from 10 to 300."""
+    noise, n_fluxes = (10.0 * rng.random(n) ** -1.0).clip(max=300.0) ** -2.0, np.full(n, 1e4)
+    ratio = 1 + np.sqrt(noise + floor**2) * rng.standard_normal(n)
+    squares = (n_fluxes - 1) * (noise + floor**2)
+    return Ratios(ratio, noise, noise / n_fluxes, n_fluxes, squares, np.zeros(n, np.intp))
 
 
-def test_what_a_dozen_sources_do_not_tell_of_the_scale_is_no_floor() -> None:
-    """The scatter of ratios about scales of few sources, fitted to them, is not that about the true scales."""
+@pytest.mark.parametrize("floor", [0.0, 0.05])
+def test_the_scatter_about_scales_of_a_dozen_sources_is_not_that_about_the_true_ones(floor: float) -> None:
     rng = np.random.default_rng(4)
-    floors = []
-    for _ in range(40):
-        samples = [_of_any_brightness(rng, 14) for _ in range(12)]
-        fits = [fit_relative_scale(one, ScatterModel()) for one in samples]
-        floors.append(scatter_model(samples, fits).floor)
-    # Where it is not 0 by chance, it is less than the brightest, at 300, tell.
-    assert np.median(floors) < 0.004
-    samples = [replace(one, ratio=one.ratio + 0.05 * rng.standard_normal(14)) for one in samples]
-    fits = [fit_relative_scale(one, ScatterModel()) for one in samples]
-    assert scatter_model(samples, fits).floor == pytest.approx(0.05, abs=0.012)
+    about_fits, about_medians = [], []
+    for _ in range(15):
+        samples = [_of_any_brightness(rng, 14, floor) for _ in range(12)]
+        medians = [RelativeScale(14, scale=float(np.median(one.ratio)), influence=np.zeros(14)) for one in samples]
+        about_medians.append(scatter_model(samples, medians).floor)
+        model = ScatterModel()
+        for _ in range(2):
+            model = scatter_model(samples, [fit_relative_scale(one, model) for one in samples])
+        about_fits.append(model.floor)
+    off, off_of_medians = (np.sqrt(np.mean((np.array(one) - floor) ** 2)) for one in (about_fits, about_medians))
+    assert off < 0.75 * off_of_medians
 
 
 def test_a_floor_that_is_not_there_frees_no_bright_source_of_its_scale_error() -> None:
     """The errors of calibrated fluxes hold for the brightest sources, whatever is thought of the floor."""
     rng = np.random.default_rng(10)
     left, quoted, by_floor = [], [], []
-    for _ in range(2_000):
+    for _ in range(1_000):
         sample = _of_any_brightness(rng, 14)
         sample.noise[0] = 1.0 / 300.0**2
         sample.ratio[0] = 1 + rng.normal() / 300.0
@@ -267,7 +269,8 @@ def test_a_floor_that_is_not_there_frees_no_bright_source_of_its_scale_error() -
         left.append(sample.ratio[0] / fit.scale - 1)
         quoted.append(sample.noise[0] + fit.own_err**2 - 2 * fit.pull[0])
         by_floor.append(sample.noise[0] + max(fit.own_err**2 - 2 * fit.influence[0] * 0.02**2, 0.0))
-    assert np.mean(np.square(left)) == pytest.approx(np.mean(quoted), rel=0.25)
+    # The error of the scale itself is thought too large by such a floor; never too small.
+    assert 1.0 < np.mean(quoted) / np.mean(np.square(left)) < 1.7
     assert np.mean(by_floor) < 0.6 * np.mean(np.square(left))
 
 
