@@ -85,9 +85,9 @@ def calculate_positional_offsets(
         used where all matches have them.
     model : {"constant", "linear", "smooth", "auto"}
         "constant" is Huber's estimate, weighted by the matches' errors; without these the median, as
-        vast-post-processing has it. "linear" is shift, rotation, scale and shear; "smooth" a polynomial of third degree;
-        "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a richer
-        one.
+        vast-post-processing has it. "linear" is shift, rotation, scale and shear; "smooth" a polynomial of third
+        degree; "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a
+        richer one.
     center : SkyCoord or (float, float), optional
         Center of the image (``ra_deg``, ``dec_deg``), whose east and north the offset has; the matches then need
         ``ra_deg`` and ``dec_deg``. Without, each match's own east and north are taken for the same (as

@@ -102,9 +102,9 @@ class RelativeScale:
     block_chi2, n_blocks : sum of squares of the blocks' mean residuals in units of their errors; blocks, 0 if too few
     influence : change of the scale with each ratio, as fractions, shape (n,)
     pull : covariance of the scale and the noise of each source's flux, as fractions, shape (n,): a source that is high
-        by noise draws the scale along, and is less off in it than others are. What sources scatter beyond their noise is
-        not in it: two dozen ratios tell that badly, and a floor that is not there would free the brightest fluxes, which
-        hardly have noise, of an error of the scale that they do have
+        by noise draws the scale along, and is less off in it than others are. What sources scatter beyond noise is not
+        in it: two dozen ratios tell that badly, and a floor that is not there would free the brightest fluxes, which
+        have hardly any noise, of an error of the scale that they do have
     """
 
     n: int

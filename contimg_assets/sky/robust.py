@@ -105,9 +105,13 @@ def weighted_center(values: Floats, sigma: Floats) -> tuple[Floats, Floats]:
     87, 377, with psi(z) for z), as a systematic error is; where they scatter by less, all errors are too large by one
     factor. The error is from the values left out one by one (the third estimator of MacKinnon & White 1985, J.
     Econometrics 29, 305), so that it holds whatever the errors have wrong: with a factor for small numbers, 1.96 of it
-    hold 92 to 97 % of samples of 4 and more where a floor of the errors is too large by three times, or is missing.
+    hold 92 to 96 % of samples of 4 and more, 91 to 98 % where a floor of the errors is a third or three times what it
+    should be.
     """
     n = len(values)
+    # Whatever the order of the rows, the same sums to the last digit.
+    order = np.lexsort((sigma, values), axis=0)
+    values, sigma = (np.take_along_axis(one, order, axis=0) for one in (values, sigma))
     center = np.median(values, axis=0)
     # Enough to be added that all values are far inside.
     added = np.maximum(16.0 * np.max((values - center) ** 2, axis=0), 1e-300)

@@ -222,6 +222,8 @@ def test_matches_weigh_by_their_errors_and_wrong_ones_hardly() -> None:
     fit = calculate_positional_offsets(pd.concat([table, errors], axis=1))
     assert (fit.dra_arcsec, fit.ddec_arcsec) == pytest.approx((0.1, 0.2), abs=0.02)
     assert fit.dra_err_arcsec < 0.15
+    any_order = pd.concat([table, errors], axis=1).sample(frac=1, random_state=1)
+    assert calculate_positional_offsets(any_order) == fit
     # Without the error of one, the median.
     some = errors.assign(sigma_ew_arcsec=[0.1, 0.1, 3.0, 3.0, np.nan])
     assert calculate_positional_offsets(pd.concat([table, some], axis=1)) == calculate_positional_offsets(table)
