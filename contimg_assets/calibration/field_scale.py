@@ -25,6 +25,7 @@ from contimg_assets.calibration.positions import PositionOffset
 from contimg_assets.calibration.relative_scale import (
     Ratios,
     RelativeScale,
+    ScatterModel,
     block_correlation,
     blocks,
     error_of_scale,
@@ -270,8 +271,12 @@ def _without_repeats(used: Flags, repeated: Flags) -> Flags:
 
 def _fitted(samples: list[Ratios]) -> list[RelativeScale]:
     """The scales of the images of an epoch, which share what the scatter of their ratios is like."""
-    medians = [float(np.median(one.ratio)) if len(one.ratio) else 1.0 for one in samples]
-    model = scatter_model(samples, medians)
+    # By their noise first: the scatter about medians of a dozen sources, most of them faint, would be taken for that of
+    # the bright ones. About scales that follow the bright ones, it is too small; the second time it is right.
+    model = ScatterModel()
+    for _ in range(2):
+        fits = [fit_relative_scale(one, model) for one in samples]
+        model = scatter_model(samples, fits)
     fits = [fit_relative_scale(one, model) for one in samples]
     factors = block_correlation(fits)
     return [fit_relative_scale(one, model, float(factor)) for one, factor in zip(samples, factors, strict=True)]

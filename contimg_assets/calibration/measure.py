@@ -36,7 +36,7 @@ _FOR_FLUXES = [
 
 # Columns of the matches that say what ties what, besides those that are fitted.
 _KEPT = ["image", "catalog", "measurement_id", "source_id", "flux_is_peak"]
-_FOR_POSITIONS = ["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec"]
+_FOR_POSITIONS = ["ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec", "sigma_ew_arcsec", "sigma_ns_arcsec"]
 # What was fitted: positions or fluxes, of which image against which catalog, and the rows of its matches.
 _Fitted = tuple[str, str, str, bytes]
 

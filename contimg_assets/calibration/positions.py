@@ -1,4 +1,4 @@
-"""The position offset of one image from its matches: median offset with its standard error, or a smooth model.
+"""The position offset of one image from its matches: one for the image with its standard error, or a smooth model.
 
 Offsets are catalog minus image, on the sky, arcsec: added to measured positions they correct them. East and north are
 those at the image's center, carried to each source without turning: an image that is off is off by the same vector
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, as_position, require
@@ -30,6 +31,7 @@ _HUBER = 1.345
 # or three, and with its own scatter, makes it too small by this factor.
 _FEW, _TOO_SMALL = 4, 7.0
 _ITERATIONS = 15
+_SIGMAS = ("sigma_ew_arcsec", "sigma_ns_arcsec")
 # Standard errors by which a richer model must be better. Three, as two would be exceeded by chance in one image of 40.
 _SIGNIFICANT = 3.0
 
@@ -43,9 +45,9 @@ class PositionOffset:
     n : int
         Matches.
     dra_arcsec, ddec_arcsec : float
-        Median offset (of a model: its value at the center of the image), arcsec.
+        Offset (of a model: its value at the center of the image), arcsec.
     dra_err_arcsec, ddec_err_arcsec : float
-        Standard errors (Maritz & Jarrett 1978, JASA 73, 194); of a model: of its value.
+        Standard errors; of a model: of its value.
     covariance_arcsec2 : float
         Of the two offsets.
     dra_mad_arcsec, ddec_mad_arcsec : float
@@ -79,11 +81,13 @@ def calculate_positional_offsets(
         One row a match, with ``dra_arcsec`` and ``ddec_arcsec`` (catalog minus measurement, on the sky), as
         `cross_match_sources`, `match_measurements` and `calibration_matches` return them; for other models than
         "constant" also ``ra_deg`` and ``dec_deg`` of the measurements. Give the isolated, best matches only:
-        `calibration_matches` chooses them.
+        `calibration_matches` chooses them. ``sigma_ew_arcsec`` and ``sigma_ns_arcsec``, the errors of both offsets, are
+        used where all matches have them.
     model : {"constant", "linear", "smooth", "auto"}
-        "constant" is the median; "linear" shift, rotation, scale and shear; "smooth" a polynomial of third degree;
-        "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a richer
-        one.
+        "constant" is Huber's estimate, weighted by the matches' errors; without these the median, as
+        vast-post-processing has it. "linear" is shift, rotation, scale and shear; "smooth" a polynomial of third
+        degree; "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a
+        richer one.
     center : SkyCoord or (float, float), optional
         Center of the image (``ra_deg``, ``dec_deg``), whose east and north the offset has; the matches then need
         ``ra_deg`` and ``dec_deg``. Without, each match's own east and north are taken for the same (as
@@ -102,8 +106,10 @@ def calculate_positional_offsets(
 
     References
     ----------
-    Allen 1974, Technometrics 16, 125 (cross-validation without repeated fits); Blomqvist 1950, Ann. Math. Statist. 21,
-    593 (correlation of medians).
+    Huber 1964, Ann. Math. Stat. 35, 73, and Paule & Mandel 1982, J. Res. NBS 87, 377 (weighted by errors that may be
+    too small, see `contimg_assets.sky.robust.weighted_center`); Maritz & Jarrett 1978, JASA 73, 194 (error of a
+    median); Allen 1974, Technometrics 16, 125 (cross-validation without repeated fits); Blomqvist 1950, Ann. Math.
+    Statist. 21, 593 (correlation of both axes).
 
     Examples
     --------
@@ -124,16 +130,19 @@ def calculate_positional_offsets(
     require(matches, needed, "matches")
     offsets = matches[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
     usable = np.isfinite(offsets).all(axis=1)
-    offsets = offsets[usable]
+    offsets, sigma = offsets[usable], _errors(matches[usable])
     if flat or not len(offsets):
-        return _constant(offsets)
+        return _constant(offsets, sigma)
     ra, dec = (matches[name].to_numpy(dtype=float)[usable] for name in ("ra_deg", "dec_deg"))
     if center is None:
         ra_mean, dec_mean = sphere.positions(sphere.unit_vectors(ra, dec).mean(axis=0)[None])
         center = float(ra_mean[0]), float(dec_mean[0])
-    offsets = np.stack(turned(offsets[:, 0], offsets[:, 1], -convergence(center, ra, dec)), axis=-1)
+    angle = -convergence(center, ra, dec)
+    offsets = np.stack(turned(offsets[:, 0], offsets[:, 1], angle), axis=-1)
+    if sigma is not None:
+        sigma = _errors_turned(sigma, angle)
     if model == "constant":
-        return _constant(offsets)
+        return _constant(offsets, sigma)
     # Whatever the order of the rows, the same sums to the last digit.
     order = np.lexsort((ra, dec))
     x, y = _plane(center, ra[order], dec[order])
@@ -141,20 +150,38 @@ def calculate_positional_offsets(
     chosen = _choose(x, y, offsets) if model == "auto" else model
     while DEGREES[chosen] and len(offsets) < 4 * _n_terms(DEGREES[chosen]):
         chosen = "linear" if chosen == "smooth" else "constant"
-    return _constant(offsets) if chosen == "constant" else _polynomial(chosen, x, y, offsets, center)
+    if chosen == "constant":
+        return _constant(offsets, sigma if sigma is None else sigma[order])
+    return _polynomial(chosen, x, y, offsets, center)
 
 
-def _constant(offsets: Floats) -> PositionOffset:
+def _errors(matches: pd.DataFrame) -> Floats | None:
+    """Errors of the offsets east and north, shape (n, 2); None where not all matches have them."""
+    if not {*_SIGMAS} <= set(matches.columns):
+        return None
+    sigma = matches[[*_SIGMAS]].to_numpy(dtype=float, na_value=np.nan)
+    return sigma if bool((np.isfinite(sigma) & (sigma > 0)).all()) else None
+
+
+def _errors_turned(sigma: Floats, angle: Floats) -> Floats:
+    """Errors of both components of vectors that are turned by an angle."""
+    share = np.sin(angle)[:, None] ** 2
+    return np.asarray(np.sqrt((1.0 - share) * sigma**2 + share * sigma[:, ::-1] ** 2))
+
+
+def _constant(offsets: Floats, sigma: Floats | None) -> PositionOffset:
     n = len(offsets)
     if n == 0:
         return PositionOffset(0)
     center = np.median(offsets, axis=0)
+    if n < _FEW:
+        error = robust.error_of_median(robust.mad(offsets - center, axis=0), n, robust.MAD_TO_MEDIAN_ERROR) * _TOO_SMALL
+    elif sigma is None:
+        error = robust.own_error_of_median(offsets)
+    else:
+        center, error = robust.weighted_center(offsets, sigma)
     residual = offsets - center
     mad = robust.mad(residual, axis=0)
-    if n < _FEW:
-        error = robust.error_of_median(mad, n, robust.MAD_TO_MEDIAN_ERROR) * _TOO_SMALL
-    else:
-        error = robust.own_error_of_median(offsets)
     # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
     correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
     return PositionOffset(

@@ -100,8 +100,11 @@ class RelativeScale:
     scatter : of the ratios beyond the errors, a fraction
     outlier_fraction : share of the sources that have no weight
     block_chi2, n_blocks : sum of squares of the blocks' mean residuals in units of their errors; blocks, 0 if too few
-    pull : covariance of the scale and each source's flux as fractions, shape (n,): a source that is high by noise draws
-        the scale along, and is less off in it than others are
+    influence : change of the scale with each ratio, as fractions, shape (n,)
+    pull : covariance of the scale and the noise of each source's flux, as fractions, shape (n,): a source that is high
+        by noise draws the scale along, and is less off in it than others are. What sources scatter beyond noise is not
+        in it: two dozen ratios tell that badly, and a floor that is not there would free the brightest fluxes, which
+        have hardly any noise, of an error of the scale that they do have
     """
 
     n: int
@@ -112,6 +115,7 @@ class RelativeScale:
     outlier_fraction: float = np.nan
     block_chi2: float = 0.0
     n_blocks: int = 0
+    influence: Floats = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
     pull: Floats = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
 
@@ -170,7 +174,7 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         weight = inside**2 / taken
         total = float(weight.sum())
         if not total > 0:
-            return RelativeScale(n, pull=np.zeros(n))
+            return RelativeScale(n, influence=np.zeros(n), pull=np.zeros(n))
         change = float((weight * residual).sum()) / total
         scale *= 1.0 + change
         if abs(change) < _CONVERGED / np.sqrt(total):
@@ -190,7 +194,8 @@ def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float =
         outlier_fraction=float(np.mean(inside == 0.0)),
         block_chi2=chi2,
         n_blocks=n_blocks,
-        pull=weight * own / total,
+        influence=weight / total,
+        pull=weight / total * np.minimum(own, ratios.noise / scale**2),
     )
 
 
@@ -249,28 +254,27 @@ def _block_chi2(residual: Floats, weight: Floats, variance: Floats, block: Indic
     return float((shift2[there] / expected[there]).sum()), int(there.sum())
 
 
-def scatter_model(ratios: list[Ratios], scales: list[float]) -> ScatterModel:
+def scatter_model(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterModel:
     """How far the ratios of all images of an epoch scatter, against their noise.
 
     Parameters
     ----------
-    ratios, scales : of the images, as found so far
+    ratios, fits : of the images; their scales and influences as found so far
 
     Returns
     -------
     ScatterModel; of few sources its factor is 1
     """
-    model = _scatter_of_ratios(ratios, scales)
+    model = _scatter_of_ratios(ratios, fits)
     return replace(model, counts_for=_fluxes_that_count(ratios, model))
 
 
-def _scatter_of_ratios(ratios: list[Ratios], scales: list[float]) -> ScatterModel:
+def _scatter_of_ratios(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterModel:
     """Factor and floor."""
-    noise = _joined(
-        [one.noise / scale**2 * (1.0 + 1.0 / one.n_fluxes) for one, scale in zip(ratios, scales, strict=True)]
-    )
-    residual = _joined([one.ratio / scale - 1.0 for one, scale in zip(ratios, scales, strict=True)])
-    share = _joined([1.0 + 1.0 / one.n_fluxes for one in ratios])
+    both = [(one, fit) for one, fit in zip(ratios, fits, strict=True) if np.isfinite(fit.scale)]
+    noise = _joined([_left(one.noise / fit.scale**2 * (1.0 + 1.0 / one.n_fluxes), fit) for one, fit in both])
+    share = _joined([_left(1.0 + 1.0 / one.n_fluxes, fit) for one, fit in both])
+    residual = _joined([one.ratio / fit.scale - 1.0 for one, fit in both])
     n_bins = min(_BINS, len(noise) // _FEWEST_IN_BIN)
     if n_bins < 2:
         if not len(noise):
@@ -285,6 +289,15 @@ def _scatter_of_ratios(ratios: list[Ratios], scales: list[float]) -> ScatterMode
     weight = np.array([np.sqrt(len(rows)) for rows in parts]) / np.maximum(seen, 1e-12)
     (factor, floor2), _ = scipy.optimize.nnls(design * weight[:, None], seen * weight)
     return ScatterModel(max(float(factor), 0.25), float(np.sqrt(floor2)))
+
+
+def _left(variance: Floats, fit: RelativeScale) -> Floats:
+    """Variance of ratios about the scale that was fitted to them, shape (n,), given that about the true one.
+
+    A ratio r_i has left r_i - sum a_j r_j, a the influences: (1 - 2 a_i) v_i + sum a_j^2 v_j.
+    """
+    left: Floats = (1.0 - 2.0 * fit.influence) * variance + float((fit.influence**2 * variance).sum())
+    return left
 
 
 def _fluxes_that_count(ratios: list[Ratios], model: ScatterModel) -> float:

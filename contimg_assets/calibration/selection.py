@@ -51,6 +51,8 @@ _FROM_MATCHES = (
     "separation_arcsec",
     "dra_arcsec",
     "ddec_arcsec",
+    "sigma_ew_arcsec",
+    "sigma_ns_arcsec",
     "probability",
     "rank",
     "mutual",
@@ -72,6 +74,7 @@ _LARGE_SPECTRAL, _FAINTER_BY = 0.05, 2.0
 _OPTIONAL = (
     *("source_id", "catalog_flux_err_mjy", "expected_flux_err_mjy"),
     *("catalog_beam_arcsec", "catalog_neighbour_arcsec"),
+    *("sigma_ew_arcsec", "sigma_ns_arcsec"),
 )
 
 

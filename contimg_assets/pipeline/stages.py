@@ -115,7 +115,7 @@ CATALOG_MATCHES_STAGE = Stage(
 )
 CORRECTIONS_STAGE = Stage(
     "corrections",
-    "7",
+    "8",
     ("raw_detections", "measurements", "associated_sources", "catalog_matches"),
     ("corrections", "bands"),
     (CORRECTIONS, CONSTANT_FLUXES, SCALE_PULLS, parts_of(KNOWN_FLUXES)),

@@ -200,7 +200,7 @@ SCALE_PULLS = TableSchema(
     "Measurements that the relative scale of their image was measured from, and how much each draws it along",
     (
         Column("measurement_id", TEXT, "", "Measurement"),
-        Column("pull", FLOAT, "", "Covariance of its flux and the image's scale, as fractions of both", minimum=0),
+        Column("pull", FLOAT, "", "Covariance of its noise and the image's scale, as fractions of both", minimum=0),
     ),
     key=("measurement_id",),
 )

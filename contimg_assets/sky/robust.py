@@ -26,6 +26,10 @@ MEDIAN_TO_MEAN_4 = 1.2533
 # Relative standard error of a sigma from the MAD, times sqrt(n).
 MAD_SIGMA_ERROR = 1.17
 
+# Huber's psi at 95 % efficiency, and its mean square over normal values.
+_HUBER, _HUBER_SQUARE = 1.345, 0.710165
+_HALVINGS, _ROUNDS = 34, 10
+
 _CLIP = 3.5
 _CLIP_ROUNDS = 5
 # Positions that agree exactly still have a width, so that the clipping has something to compare with [arcsec].
@@ -79,6 +83,65 @@ def own_error_of_median(values: Floats) -> Floats:
     mean, square = weight @ ordered, weight @ ordered**2
     few = 1.0 + 0.1 / np.sqrt(n) + 2.5 / n**2
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0)) * few, dtype=np.float64)
+
+
+def weighted_center(values: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+    """Center of values with errors of different sizes, and its standard error, of each column, shapes (k,).
+
+    Few values of a wide range of errors tell little by their scatter alone: the error of their median comes out a sixth
+    too large, and the median itself is half as certain as a mean with weights. How large the errors are against each
+    other is known; by how much they are too small or too large, the values say.
+
+    Parameters
+    ----------
+    values : shape (n, k), n at least 2, finite
+    sigma : standard errors, shape (n, k), positive
+
+    Notes
+    -----
+    Huber's M-estimate of location, weights 1 / variance, with the scale of his proposal 2 (Huber 1964, Ann. Math. Stat.
+    35, 73, section 9): the variances are those at which sum psi(z)^2 is what normal values give. Where the values
+    scatter by more than their errors, what is missing is added to all variances alike (Paule & Mandel 1982, J. Res. NBS
+    87, 377, with psi(z) for z), as a systematic error is; where they scatter by less, all errors are too large by one
+    factor. The error is from the values left out one by one (the third estimator of MacKinnon & White 1985, J.
+    Econometrics 29, 305), so that it holds whatever the errors have wrong: with a factor for small numbers, 1.96 of it
+    hold 92 to 96 % of samples of 4 and more, 91 to 98 % where a floor of the errors is a third or three times what it
+    should be.
+    """
+    n = len(values)
+    # Whatever the order of the rows, the same sums to the last digit.
+    order = np.lexsort((sigma, values), axis=0)
+    values, sigma = (np.take_along_axis(one, order, axis=0) for one in (values, sigma))
+    center = np.median(values, axis=0)
+    # Enough to be added that all values are far inside.
+    added = np.maximum(16.0 * np.max((values - center) ** 2, axis=0), 1e-300)
+    low, high = np.zeros(values.shape[1]), np.full(values.shape[1], 2.0)
+    for _ in range(_HALVINGS):
+        part = 0.5 * (low + high)
+        # From nothing (0) by the errors as they are (1) to all that may be added (2).
+        variance = np.maximum(sigma**2 * np.minimum(part, 1.0) + added * np.maximum(part - 1.0, 0.0), 1e-300)
+        center = _moved(values, center, variance)
+        scattered = np.minimum((values - center) ** 2 / variance, _HUBER**2).sum(axis=0) > (n - 1) * _HUBER_SQUARE
+        low, high = np.where(scattered, part, low), np.where(scattered, high, part)
+    for _ in range(_ROUNDS):
+        center = _moved(values, center, variance)
+    residual = values - center
+    weight = _huber_weights(residual, variance)
+    left_out = residual / np.maximum(1.0 - weight / weight.sum(axis=0), 1e-6)
+    slope = ((residual**2 < _HUBER**2 * variance) / variance).sum(axis=0)
+    few = 1.0 + 1.0 / n + 3.0 / n**2
+    return center, few * np.sqrt(((weight * left_out) ** 2).sum(axis=0)) / slope
+
+
+def _huber_weights(residual: Floats, variance: Floats) -> Floats:
+    z = np.abs(residual) / np.sqrt(variance)
+    return np.asarray(np.minimum(1.0, _HUBER / np.maximum(z, 1e-300)) / variance)
+
+
+def _moved(values: Floats, center: Floats, variance: Floats) -> Floats:
+    """The center by the weights that values have about the last one."""
+    weight = _huber_weights(values - center, variance)
+    return np.asarray((weight * values).sum(axis=0) / weight.sum(axis=0))
 
 
 class Shift(NamedTuple):

@@ -24,6 +24,7 @@ from contimg_assets.calibration.image_ties import CATALOG, KNOWN, OVERLAP, START
 from contimg_assets.calibration.known_variables import known_variables
 from contimg_assets.calibration.relative_scale import (
     Ratios,
+    RelativeScale,
     ScatterModel,
     block_correlation,
     blocks,
@@ -197,7 +198,7 @@ def test_errors_hold_where_sources_scattered_alike_by_chance() -> None:
             plain = _ratios(rng, 14, 1.0, 0.03, n_fluxes=6.0)
             squares = 0.03**2 * rng.chisquare(5.0, 14)
             samples.append(Ratios(plain.ratio, plain.noise, plain.known_noise, plain.n_fluxes, squares, plain.block))
-        model = scatter_model(samples, [1.0] * 10)
+        model = scatter_model(samples, [_known_exactly(14)] * 10)
         counts_for.append(model.counts_for)
         fits = [fit_relative_scale(one, model) for one in samples]
         pulls += [(fit.scale - 1) / np.hypot(fit.own_err, fit.known_err) for fit in fits]
@@ -207,7 +208,7 @@ def test_errors_hold_where_sources_scattered_alike_by_chance() -> None:
     differ = np.where(np.arange(140) % 2, 9.0, 1.0) * 0.03**2 * rng.chisquare(5.0, 140)
     plain = _ratios(rng, 140, 1.0, 0.03, n_fluxes=6.0)
     mixed = Ratios(plain.ratio, plain.noise, plain.known_noise, plain.n_fluxes, differ, plain.block)
-    assert scatter_model([mixed], [1.0]).counts_for < 5
+    assert scatter_model([mixed], [_known_exactly(140)]).counts_for < 5
 
 
 def test_a_source_draws_the_scale_of_its_image_along() -> None:
@@ -224,6 +225,51 @@ def test_a_source_draws_the_scale_of_its_image_along() -> None:
         expected.append(0.03**2 + fit.own_err**2 - 2 * fit.pull.mean())
     assert np.mean(left) == pytest.approx(np.mean(expected), rel=0.03)
     assert np.mean(left) < 0.9 * np.mean(naive)
+
+
+def _known_exactly(n: int) -> RelativeScale:
+    return RelativeScale(n, scale=1.0, influence=np.zeros(n))
+
+
+def _of_any_brightness(rng: np.random.Generator, n: int, floor: float = 0.0) -> Ratios:
+    """Ratios to means of many fluxes, of sources whose SNR is from 10 to 300."""
+    noise, n_fluxes = (10.0 * rng.random(n) ** -1.0).clip(max=300.0) ** -2.0, np.full(n, 1e4)
+    ratio = 1 + np.sqrt(noise + floor**2) * rng.standard_normal(n)
+    squares = (n_fluxes - 1) * (noise + floor**2)
+    return Ratios(ratio, noise, noise / n_fluxes, n_fluxes, squares, np.zeros(n, np.intp))
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.05])
+def test_the_scatter_about_scales_of_a_dozen_sources_is_not_that_about_the_true_ones(floor: float) -> None:
+    rng = np.random.default_rng(4)
+    about_fits, about_medians = [], []
+    for _ in range(15):
+        samples = [_of_any_brightness(rng, 14, floor) for _ in range(12)]
+        medians = [RelativeScale(14, scale=float(np.median(one.ratio)), influence=np.zeros(14)) for one in samples]
+        about_medians.append(scatter_model(samples, medians).floor)
+        model = ScatterModel()
+        for _ in range(2):
+            model = scatter_model(samples, [fit_relative_scale(one, model) for one in samples])
+        about_fits.append(model.floor)
+    off, off_of_medians = (np.sqrt(np.mean((np.array(one) - floor) ** 2)) for one in (about_fits, about_medians))
+    assert off < 0.75 * off_of_medians
+
+
+def test_a_floor_that_is_not_there_frees_no_bright_source_of_its_scale_error() -> None:
+    """The errors of calibrated fluxes hold for the brightest sources, whatever is thought of the floor."""
+    rng = np.random.default_rng(10)
+    left, quoted, by_floor = [], [], []
+    for _ in range(1_000):
+        sample = _of_any_brightness(rng, 14)
+        sample.noise[0] = 1.0 / 300.0**2
+        sample.ratio[0] = 1 + rng.normal() / 300.0
+        fit = fit_relative_scale(sample, ScatterModel(floor=0.02))
+        left.append(sample.ratio[0] / fit.scale - 1)
+        quoted.append(sample.noise[0] + fit.own_err**2 - 2 * fit.pull[0])
+        by_floor.append(sample.noise[0] + max(fit.own_err**2 - 2 * fit.influence[0] * 0.02**2, 0.0))
+    # The error of the scale itself is thought too large by such a floor; never too small.
+    assert 1.0 < np.mean(quoted) / np.mean(np.square(left)) < 1.7
+    assert np.mean(by_floor) < 0.6 * np.mean(np.square(left))
 
 
 def test_only_measurements_that_gave_the_scale_are_less_off_in_it() -> None:
@@ -283,7 +329,7 @@ def test_errors_that_are_too_small_are_told_from_a_floor() -> None:
     relative = 10 ** rng.uniform(-3, -1, n)
     ratio = 1 + np.hypot(1.5 * relative, 0.02) * rng.standard_normal(n)
     sample = Ratios(ratio, relative**2, np.zeros(n), np.full(n, 1e9), np.zeros(n), np.zeros(n, np.intp))
-    model = scatter_model([sample], [1.0])
+    model = scatter_model([sample], [_known_exactly(n)])
     assert np.sqrt(model.factor) == pytest.approx(1.5, rel=0.1)
     assert model.floor == pytest.approx(0.02, rel=0.1)
     assert scatter_model([], []) == ScatterModel()

@@ -11,6 +11,7 @@ import pytest
 from contimg_assets.calibration import calculate_positional_offsets, positions
 from contimg_assets.errors import InputError
 from contimg_assets.sky import sphere
+from contimg_assets.sky.robust import weighted_center
 
 
 def _matches(
@@ -195,6 +196,43 @@ def test_errors_hold_where_matches_are_of_any_brightness() -> None:
         by_scatter.append(abs(got.dra_arcsec) < 1.96 * 1.858 * got.dra_mad_arcsec / np.sqrt(80))
     assert 0.935 <= np.mean(held) <= 0.97
     assert np.mean(by_scatter) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("n", "quoted", "floor"), [(4, 0.2, 0.2), (12, 0.2, 0.2), (20, 0.3, 0.1), (20, 0.1, 0.3), (80, 0.3, 0.1)]
+)
+def test_errors_of_weighted_matches_hold_what_they_promise(n: int, quoted: float, floor: float) -> None:
+    """Whether the floor in the errors is right, too large or too small."""
+    rng = np.random.default_rng(n)
+    held, weighted, medians = [], [], []
+    for _ in range(400):
+        sigma = np.stack([2.0 * rng.random(n) ** 1.25] * 2, axis=-1)
+        offsets = rng.normal(size=(n, 2)) * np.hypot(sigma, floor)
+        center, error = weighted_center(offsets, np.hypot(sigma, quoted))
+        held += list(np.abs(center) < 1.96 * error)
+        weighted.append(center)
+        medians.append(np.median(offsets, axis=0))
+    assert 0.91 <= np.mean(held) <= 0.98
+    assert np.std(weighted) < 0.9 * np.std(medians)
+
+
+def test_matches_weigh_by_their_errors_and_wrong_ones_hardly() -> None:
+    table = pd.DataFrame({"dra_arcsec": [0.1, 0.1, 3.0, -3.0, 2.5], "ddec_arcsec": [0.2, 0.2, 3.0, 2.0, -3.0]})
+    errors = pd.DataFrame({name: [0.1, 0.1, 3.0, 3.0, 3.0] for name in ("sigma_ew_arcsec", "sigma_ns_arcsec")})
+    fit = calculate_positional_offsets(pd.concat([table, errors], axis=1))
+    assert (fit.dra_arcsec, fit.ddec_arcsec) == pytest.approx((0.1, 0.2), abs=0.02)
+    assert fit.dra_err_arcsec < 0.15
+    any_order = pd.concat([table, errors], axis=1).sample(frac=1, random_state=1)
+    assert calculate_positional_offsets(any_order) == fit
+    # Without the error of one, the median.
+    some = errors.assign(sigma_ew_arcsec=[0.1, 0.1, 3.0, 3.0, np.nan])
+    assert calculate_positional_offsets(pd.concat([table, some], axis=1)) == calculate_positional_offsets(table)
+    wrong = _matches(np.random.default_rng(6), 60).assign(sigma_ew_arcsec=0.3, sigma_ns_arcsec=0.45)
+    wrong.loc[:5, "dra_arcsec"] = 8.0
+    fit = calculate_positional_offsets(wrong, center=(0.0, 16.0))
+    assert abs(fit.dra_arcsec - 0.8) < 4 * fit.dra_err_arcsec
+    same = pd.DataFrame({name: [0.5] * 6 for name in (*table, *errors)})
+    assert calculate_positional_offsets(same).dra_err_arcsec == pytest.approx(0.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("model", ["linear", "smooth"])
