@@ -226,7 +226,7 @@ class _Ties:
         if made is None:
             # Models over the image cannot be averaged over catalogs; constants can.
             model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
-            made = calculate_positional_offsets(self.for_positions.take(rows), model, center=centre)
+            made = calculate_positional_offsets(self.for_positions.take(rows), model, center=centre, weighted=True)
             self.made[fitted] = made
         return made
 

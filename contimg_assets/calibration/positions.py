@@ -71,7 +71,11 @@ class PositionOffset:
 
 
 def calculate_positional_offsets(
-    matches: TableLike, model: Model = "constant", *, center: tuple[float, float] | SkyCoord | None = None
+    matches: TableLike,
+    model: Model = "constant",
+    *,
+    center: tuple[float, float] | SkyCoord | None = None,
+    weighted: bool = False,
 ) -> PositionOffset:
     """Position offset of an image from its matches: add it to measured positions to correct them.
 
@@ -81,17 +85,18 @@ def calculate_positional_offsets(
         One row a match, with ``dra_arcsec`` and ``ddec_arcsec`` (catalog minus measurement, on the sky), as
         `cross_match_sources`, `match_measurements` and `calibration_matches` return them; for other models than
         "constant" also ``ra_deg`` and ``dec_deg`` of the measurements. Give the isolated, best matches only:
-        `calibration_matches` chooses them. ``sigma_ew_arcsec`` and ``sigma_ns_arcsec``, the errors of both offsets, are
-        used where all matches have them.
+        `calibration_matches` chooses them.
     model : {"constant", "linear", "smooth", "auto"}
-        "constant" is Huber's estimate, weighted by the matches' errors; without these the median, as
-        vast-post-processing has it. "linear" is shift, rotation, scale and shear; "smooth" a polynomial of third
-        degree; "auto" takes the simplest that leave-one-out cross-validation does not find significantly worse than a
-        richer one.
+        "constant" is the median, as in vast-post-processing; "linear" shift, rotation, scale and shear; "smooth" a
+        polynomial of third degree; "auto" takes the simplest that leave-one-out cross-validation does not find
+        significantly worse than a richer one.
     center : SkyCoord or (float, float), optional
         Center of the image (``ra_deg``, ``dec_deg``), whose east and north the offset has; the matches then need
         ``ra_deg`` and ``dec_deg``. Without, each match's own east and north are taken for the same (as
         vast-post-processing does).
+    weighted : bool
+        Whether a constant offset is Huber's estimate in place of the median, each match weighted by its own errors
+        ``sigma_ew_arcsec`` and ``sigma_ns_arcsec``, as the pipeline does; where a match has none, it is the median.
 
     Returns
     -------
@@ -130,7 +135,7 @@ def calculate_positional_offsets(
     require(matches, needed, "matches")
     offsets = matches[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
     usable = np.isfinite(offsets).all(axis=1)
-    offsets, sigma = offsets[usable], _errors(matches[usable])
+    offsets, sigma = offsets[usable], _errors(matches[usable]) if weighted else None
     if flat or not len(offsets):
         return _constant(offsets, sigma)
     ra, dec = (matches[name].to_numpy(dtype=float)[usable] for name in ("ra_deg", "dec_deg"))

@@ -219,20 +219,23 @@ def test_errors_of_weighted_matches_hold_what_they_promise(n: int, quoted: float
 def test_matches_weigh_by_their_errors_and_wrong_ones_hardly() -> None:
     table = pd.DataFrame({"dra_arcsec": [0.1, 0.1, 3.0, -3.0, 2.5], "ddec_arcsec": [0.2, 0.2, 3.0, 2.0, -3.0]})
     errors = pd.DataFrame({name: [0.1, 0.1, 3.0, 3.0, 3.0] for name in ("sigma_ew_arcsec", "sigma_ns_arcsec")})
-    fit = calculate_positional_offsets(pd.concat([table, errors], axis=1))
+    fit = calculate_positional_offsets(pd.concat([table, errors], axis=1), weighted=True)
     assert (fit.dra_arcsec, fit.ddec_arcsec) == pytest.approx((0.1, 0.2), abs=0.02)
     assert fit.dra_err_arcsec < 0.15
     any_order = pd.concat([table, errors], axis=1).sample(frac=1, random_state=1)
-    assert calculate_positional_offsets(any_order) == fit
+    assert calculate_positional_offsets(any_order, weighted=True) == fit
+    # Only where it is asked for.
+    assert calculate_positional_offsets(any_order) == calculate_positional_offsets(table)
     # Without the error of one, the median.
     some = errors.assign(sigma_ew_arcsec=[0.1, 0.1, 3.0, 3.0, np.nan])
-    assert calculate_positional_offsets(pd.concat([table, some], axis=1)) == calculate_positional_offsets(table)
+    got = calculate_positional_offsets(pd.concat([table, some], axis=1), weighted=True)
+    assert got == calculate_positional_offsets(table)
     wrong = _matches(np.random.default_rng(6), 60).assign(sigma_ew_arcsec=0.3, sigma_ns_arcsec=0.45)
     wrong.loc[:5, "dra_arcsec"] = 8.0
-    fit = calculate_positional_offsets(wrong, center=(0.0, 16.0))
+    fit = calculate_positional_offsets(wrong, center=(0.0, 16.0), weighted=True)
     assert abs(fit.dra_arcsec - 0.8) < 4 * fit.dra_err_arcsec
     same = pd.DataFrame({name: [0.5] * 6 for name in (*table, *errors)})
-    assert calculate_positional_offsets(same).dra_err_arcsec == pytest.approx(0.0, abs=1e-4)
+    assert calculate_positional_offsets(same, weighted=True).dra_err_arcsec == pytest.approx(0.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("model", ["linear", "smooth"])
