@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from contimg_assets.errors import InputError, StoreError
-from contimg_assets.files.servers import NotThere, asking_faults, open_server, trouble
+from contimg_assets.files.servers import ANSWERING, NotThere, asking_faults, open_server, trouble
 from contimg_assets.files.urls import shown_url, url_in
 
 T = TypeVar("T")
@@ -27,7 +27,6 @@ WRITABLE = ("s3", "s3a")
 _AT_ONCE = 32
 # A server that says nothing for so long does not answer [s].
 _ANSWER_S = 30.0
-_CURE = "see that it answers and that the variables of the environment have its name and key"
 # What a server says where somebody else wrote, or is writing at this moment.
 _OVERTAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _GONE = ("NoSuchKey", "404")
@@ -165,7 +164,7 @@ class ObjectStore:
         return self._opened
 
     def _told(self, name: str, error: Exception) -> Unanswered:
-        return Unanswered(str(trouble(url_in(self.url, name), error, _CURE)))
+        return Unanswered(str(trouble(url_in(self.url, name), error, ANSWERING)))
 
 
 # An object in several pieces is written by a request that knows no condition everywhere [bytes].

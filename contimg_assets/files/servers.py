@@ -14,6 +14,8 @@ from contimg_assets.errors import InputError
 from contimg_assets.files.urls import server_faults, shown_url, without_secrets
 from contimg_assets.identity.versions import version_of_value
 
+ANSWERING = "see that it answers and that the variables of the environment have its name and key"
+"""What to do about a server that does not answer."""
 # A server that says nothing for so long does not answer [s].
 _CONNECT_S, _READ_S = 10.0, 60.0
 # What says that a file changed, the surest first; the size beside it in any case.

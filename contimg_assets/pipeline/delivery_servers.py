@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,7 +18,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contimg_assets.errors import InputError
-from contimg_assets.files.servers import NotThere, asking_faults, fetch, info_of, mark_of, open_server, trouble
+from contimg_assets.files.object_stores import at_once
+from contimg_assets.files.servers import (
+    ANSWERING,
+    NotThere,
+    asking_faults,
+    fetch,
+    info_of,
+    mark_of,
+    open_server,
+    trouble,
+)
 from contimg_assets.files.urls import is_on_the_web, url_in
 from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.ingest.manifest_text import MANIFEST
@@ -30,12 +39,10 @@ EPOCHS = "epochs.txt"
 _LARGEST_LIST = 20_000_000
 # A server that says nothing for so long does not answer: sensors have a minute for everything [s].
 _ANSWER_S = 20.0
-_AT_ONCE = 16
 _WRITTEN = ("LastModified", "updated", "Last-Modified", "last_modified", "modified", "mtime", "created")
 # So many names are told of that are not taken.
 _MOST_REFUSED = 100
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000
-_CURE = "see that it answers and that the variables of the environment have its name and key"
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class _ObjectStore:
             system.invalidate_cache()
             found = system.find(path, detail=True)
         except asking_faults() as error:
-            raise trouble(self.url, error, _CURE) from error
+            raise trouble(self.url, error, ANSWERING) from error
         folder = path.rstrip("/") + "/"
         files = {
             name.removeprefix(folder): info
@@ -157,13 +164,13 @@ class _WebServer:
         except UnicodeDecodeError as error:
             raise InputError(f"{url}: not UTF-8 text; name one epoch a line") from error
         except asking_faults() as error:
-            cure = f"name the epochs there in a file {EPOCHS}, one a line" if _is_missing(error) else _CURE
+            cure = f"name the epochs there in a file {EPOCHS}, one a line" if _is_missing(error) else ANSWERING
             raise trouble(url, error, cure) from error
         listing = Listing()
         names = [line.strip().rstrip("/") for line in lines if line.strip() and not line.lstrip().startswith("#")]
         listing.refused |= {name: _NO_KEY for name in names if not is_epoch_key(name)}
         epochs = [name for name in dict.fromkeys(names) if is_epoch_key(name)]
-        manifests = _in_threads(lambda epoch: self._info(epoch, MANIFEST), epochs)
+        manifests = at_once(lambda epoch: self._info(epoch, MANIFEST), epochs)
         for epoch, manifest in zip(epochs, manifests, strict=True):
             # One that is announced before its manifest is there is a folder without a manifest.
             listing.epochs[epoch] = {} if manifest is None else {MANIFEST: manifest}
@@ -171,7 +178,7 @@ class _WebServer:
 
     def files_of(self, epoch: str, listed: Mapping[str, Listed], named: Iterable[str]) -> Mapping[str, Listed]:
         names = sorted(name for name in named if name not in listed and not _why_not(name))
-        found = zip(names, _in_threads(lambda name: self._info(epoch, name), names), strict=True)
+        found = zip(names, at_once(lambda name: self._info(epoch, name), names), strict=True)
         return {**listed, **{name: info for name, info in found if info is not None}}
 
     def fetch(self, epoch: str, name: str, listed: Listed, target: Path) -> None:
@@ -253,12 +260,6 @@ def _unix_time(written: Any) -> float | None:
         return None if written is None else float(written)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _in_threads(ask: Any, names: list[str]) -> list[Any]:
-    """Answers in the order of the names; many are asked for at once."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(ask, names))
 
 
 def _is_missing(error: Exception) -> bool:

@@ -418,8 +418,12 @@ class EpochStore:
             self._write_table(arrow, folder / _failed_file(name))
         with writing_to(folder):
             replace_text(folder / FAILURE, json.dumps(asdict(failure), indent=1))
-        self.home.send(folder / _failed_file(name) for name in failure.tables)
-        self.home.share(folder / FAILURE)
+        try:
+            self.home.send(folder / _failed_file(name) for name in failure.tables)
+            self.home.share(folder / FAILURE)
+        except FileNotFoundError:
+            if not self.is_deleted(failure.epoch):
+                raise
         self._forget_look(failure.stage, failure.epoch)
         self._leave_deleted(failure.stage, failure.epoch)
 
@@ -494,11 +498,16 @@ class EpochStore:
             return {}
         self.home.bring(now=True)
         named = {Path(path) for path, _ in self._named_tables()}
+        unknown: set[Path] = set()
         for stage in self._schemas:
             named.update(self.named_parts(stage))
             failures = ((failure, self._folder(stage, failure.epoch)) for failure in self.failures(stage))
             named.update(folder / _failed_file(table) for failure, folder in failures for table in failure.tables)
-        return {file: n_bytes for file, n_bytes in old.items() if file not in named}
+            # What a record that cannot be read here names, others may read.
+            damaged = [epoch for epoch in self.epochs(stage) if isinstance(self._recorded(stage, epoch), Damaged)]
+            unknown.update(self._folder(stage, epoch) for epoch in damaged)
+            unknown.update([self.root / stage / PARTS_FOLDER] if damaged else [])
+        return {file: n_bytes for file, n_bytes in old.items() if file not in named and file.parent not in unknown}
 
     def named_parts(self, stage: str) -> dict[Path, list[str]]:
         """Files of parts that the stage's records name, and the epochs of those, as far as the records can be read."""

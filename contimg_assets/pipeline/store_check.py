@@ -41,7 +41,7 @@ class Fault:
     lasting : why it cannot be made again, with the cure; empty where it can
     """
 
-    file: Path | str
+    file: str
     what: str
     stage: str = ""
     epoch: str = ""
@@ -112,7 +112,7 @@ def _of_record(store: EpochStore, stage: str, epoch: str, record: EpochRecord | 
     folder = store.root / stage / epoch
     if record is None:
         damage = store.damage(stage, epoch)
-        return [Fault(folder, damage.removesuffix(MADE_AGAIN), stage, epoch)] if damage else []
+        return [Fault(str(folder), damage.removesuffix(MADE_AGAIN), stage, epoch)] if damage else []
     faults = []
     for table in record.tables.values():
         file = folder / table.file
@@ -131,12 +131,12 @@ def _of_survey(project: Project, on_file: OnFile) -> Iterator[Fault]:
         on_file(file)
         version = stated(file, key)
         if stored_schema(file) is None or read_whole(file, schema) is None:
-            yield Fault(file, "it cannot be read, or is not such a table")
+            yield Fault(str(file), "it cannot be read, or is not such a table")
         elif version is not None:
             of_content = _catalog_version if schema is REFERENCE else version_of_table
             what = _difference(file, version, of_content, InFolder())
             if what is not None:
-                yield Fault(file, what)
+                yield Fault(str(file), what)
 
 
 def _catalog_version(table: pa.Table) -> str:

@@ -57,8 +57,6 @@ _LOOKS_EVERY_S = 30.0
 _OF_SURVEY = re.compile(r"(reference/)?[a-z0-9][a-z0-9_-]*\.parquet")
 _STAGE = re.compile(r"[a-z][a-z_]*")
 
-Write = Callable[[Mapping[Path, str]], None]
-
 
 class Home(Protocol):
     """Where the files of a store's folder are at home."""
@@ -90,7 +88,13 @@ class Home(Protocol):
         """
 
     def renew(self, file: Path) -> None:
-        """Have the next reader read a file as it is at home."""
+        """Have the next reader read a file as it is at home.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none at a server.
+        """
 
     def send(self, files: Iterable[Path]) -> None:
         """Have files at home, and be sure of it, that no record names yet."""
@@ -191,9 +195,11 @@ class AtServer:
         self._memory.brought_at = time.monotonic()
 
     def compare(self, named: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        # What is listed after the records were read has what they name.
+        files = list(named())
         listed = self.objects.list(TABLES)
         before, now = self._marks.gone(), {}
-        for path, n_bytes in named():
+        for path, n_bytes in files:
             name = self._table(path)
             mark = _gone(listed.get(name))
             # One that was read, and was not what was written, is that until it is written again.
@@ -220,7 +226,7 @@ class AtServer:
             raise
 
     def renew(self, file: Path) -> None:
-        self._remove_here(file)
+        self._fetch(file)
 
     def send(self, files: Iterable[Path]) -> None:
         # Whatever lies there under the name: it may be damaged, and its age must not let it be tidied away before the
@@ -300,7 +306,9 @@ class AtServer:
                 f"{self.shown('')}: there is nothing at this URL any more; correct paths.store, or remove the folder "
                 f"{self.root} to begin anew"
             )
-        changed = [name for name, one in listed.items() if known.get(name) != one.etag or not self._here(name).exists()]
+        changed = [
+            name for name, one in listed.items() if known.get(name) != one.etag or self._size_here(name) != one.n_bytes
+        ]
         marks = self._take_packed({name: listed[name].etag for name in changed}) if is_of_use(len(changed)) else {}
         missing = [name for name in changed if name not in marks]
         brought = zip(missing, at_once(self._take, missing), strict=True)
@@ -379,6 +387,12 @@ class AtServer:
 
     def _here(self, name: str) -> Path:
         return self.root / name.removeprefix(RECORDS)
+
+    def _size_here(self, name: str) -> int | None:
+        try:
+            return os.stat(f"{self.root}{os.sep}{name.removeprefix(RECORDS)}").st_size  # noqa: PTH116 - thousands
+        except OSError:
+            return None
 
 
 def _gone(listed: Listed | None) -> str:

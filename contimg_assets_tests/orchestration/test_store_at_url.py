@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from contimg_assets.cli.app import app
 from contimg_assets.pipeline.catalog_summary import match_summaries
 from contimg_assets.pipeline.store_check import check_store
+from contimg_assets.pipeline.store_home import AtServer
 from contimg_assets.web.survey import Survey
 from contimg_assets_tests.object_store import Bucket, serving, silence
 from contimg_assets_tests.projects import TestProject, assert_same_rows
@@ -93,7 +94,7 @@ def test_who_has_only_the_url_sees_the_survey_and_its_damages(one: TestProject, 
     whole = bucket.system.cat_file(name)
     bucket.write(name.partition("/")[2], whole[:-9] + b"x" + whole[-8:])
     for machine in (reader, one):
-        assert [str(fault.file) for fault in check_store(machine.project)] == [f"s3://{name}"]
+        assert [fault.file for fault in check_store(machine.project)] == [f"s3://{name}"]
     assert one.run().complete
     assert check_store(one.project) == []
     assert bucket.system.cat_file(name) == whole
@@ -112,3 +113,26 @@ def test_a_store_moves_to_a_bucket_by_copying(made: TestProject, bucket: Bucket,
     moved.configure(paths={"store": f"{bucket.url}/store"})
     assert moved.run().run_ids == []
     assert set(moved.project.assess()["state"]) == {"fresh"}
+
+
+@pytest.mark.slow
+def test_an_epoch_that_another_machine_made_first_is_looked_at_again(
+    one: TestProject, made: TestProject, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(one.survey / "incoming", "incoming")
+    publish, lost = AtServer.publish, list[Path]()
+
+    def second(self: AtServer, texts: Mapping[Path, str]) -> list[Path]:
+        for file, text in texts.items():
+            if file.parent.parent.name == "measurements" and not lost:
+                lost.append(file)
+                # With another version of the program.
+                others = text.replace('"code_version": "', '"code_version": "another')
+                bucket.write(f"store/records/measurements/{file.parent.name}/record.json", others.encode())
+        return publish(self, texts)
+
+    monkeypatch.setattr(AtServer, "publish", second)
+    assert one.run().complete
+    assert len(lost) == 1
+    assert {state for *_, state in states(one)} == {"fresh"}
+    assert_same_rows(one.rows(), made.rows())

@@ -278,6 +278,21 @@ def test_a_damaged_copy_is_brought_again(tmp_path: Path, bucket: Bucket) -> None
     assert value(here, "e1") == 1.0
 
 
+def test_a_record_that_was_cut_off_here_is_brought_again_and_nothing_is_swept_for_it(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    here = machine(tmp_path, "here", bucket)
+    here.commit_all([staged(here, "e1", 1.0), staged(here, "e2", 2.0)])
+    file = here.root / "things" / "e1" / "record.json"
+    whole = file.read_text()
+    file.write_text(whole[:-9])
+    assert value(here, "e1") == 1.0
+    # As long as before, it is not noticed as changed.
+    file.write_text("?" * len(whole))
+    assert here.unreferenced_elsewhere(float("inf")) == {}
+    assert value(machine(tmp_path, "there", bucket), "e1") == 1.0
+
+
 def test_parts_are_sent_with_the_record_that_names_them_and_swept_when_none_does(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +328,7 @@ def test_parts_are_sent_with_the_record_that_names_them_and_swept_when_none_does
     assert SkyParts(fresh.part_files("folded", VALUES), kept.parts).of()[0]["value"].to_pylist() == [2.0]
 
 
+@pytest.mark.slow
 def test_nothing_is_swept_while_the_server_is_silent(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +339,7 @@ def test_nothing_is_swept_while_the_server_is_silent(
     assert value(here, "e1") == 1.0
 
 
+@pytest.mark.slow
 def test_a_silent_server_and_one_that_lost_everything_are_told_in_a_sentence(tmp_path: Path, bucket: Bucket) -> None:
     here = machine(tmp_path, "here", bucket)
     here.commit(staged(here, "e1", 1.0))

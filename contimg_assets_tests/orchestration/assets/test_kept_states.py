@@ -111,7 +111,7 @@ def test_a_part_that_is_gone_or_damaged_is_refused_found_and_mended(
     project.deliver(epochs[2])
     assert "contimg run --force" in project.run().failed["reason"].iloc[0]
     faults = check_store(project.project)
-    assert {fault.file for fault in faults} == {file} and {fault.stage for fault in faults} == {stage}
+    assert {fault.file for fault in faults} == {str(file)} and {fault.stage for fault in faults} == {stage}
     assert mend_store(project.project, faults) == []
     assert project.run().complete
     assert check_store(project.project) == []
