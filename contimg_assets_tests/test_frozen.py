@@ -227,8 +227,9 @@ def test_version_of_what_a_catalog_is_made_from(tmp_path: Path) -> None:
     (tmp_path / "catalogs" / "own.csv").write_bytes(b"id,RA,dec_deg,flux_mjy\nJ0,1.5,16.0,12.5\n")
     # 63e1d293cc3a3b8d before the frames of files were converted whatever they are, 5df0a846db6a2800 before lists of
     # VLSSr and texts of FIRST were read whole and right, 4d4c1667d8b90005 before VLASS left out islands without a fit,
-    # c070fc7e969da0d4 before numbers that stand for none were none.
-    assert catalog_input_version(load_config(tmp_path / "contimg.yaml"), "own") == "a1e4f0991b577bc9"
+    # c070fc7e969da0d4 before numbers that stand for none were none, a1e4f0991b577bc9 before masks and units of Parquet
+    # and units of proper motions were read.
+    assert catalog_input_version(load_config(tmp_path / "contimg.yaml"), "own") == "4f75f88fac584609"
 
 
 # --- names in Dagster ---------------------------------------------------------------------------------------------

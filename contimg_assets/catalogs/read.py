@@ -6,7 +6,7 @@ Files are read as deliveries are (`reading`). Belongs here: finding columns, pos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,7 @@ from contimg_assets.ingest.readers import finder_of
 from contimg_assets.ingest.readers.base import Source, is_one_of, unflagged
 from contimg_assets.reading.columns import Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
-from contimg_assets.reading.files import MAX_BYTES, read_bytes
+from contimg_assets.reading.files import MAX_BYTES, beginning_of
 from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
 from contimg_assets.reading.stated_frames import OTHER_FRAMES, of_column
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
@@ -89,6 +89,10 @@ _EQUATORIAL = ("icrs", "fk5", "fk4", "fk4-no-e")
 _REQUIRED = ("ra_deg", "dec_deg")
 UNITS = {"ra_deg": "deg", "dec_deg": "deg", "ra_err_arcsec": "arcsec", "dec_err_arcsec": "arcsec"}
 UNITS |= {"flux_mjy": "mJy", "flux_err_mjy": "mJy", "flux_peak_mjy_beam": "mJy"}
+
+
+# Of a text, to see what its first row is [bytes].
+_BEGINNING = 100_000
 
 
 class NoRowsError(InputError):
@@ -209,28 +213,27 @@ def with_positions(config: CatalogConfig, hats: HatsCatalog) -> CatalogConfig:
 
 def _container(config: CatalogConfig, path: Path, held: ExitStack, known: _FirstOf) -> Container:
     """The file, opened; a survey's text without a header by the names that its columns are known to have."""
-    survey = config.preset.lower() if config.preset is not None else None
-    try:
+    names = None if config.preset is None else layout_of(config.preset.lower(), _first_row(path))
+    if names is None:
         container = open_container(path, known, MAX_BYTES / 1e6, held, config.table)
-    except InputError:
-        names = layout_of(survey, _first_row(path, held))
-        if names is None:
-            raise
-        return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
-    if not container.names:
-        raise InputError(f"{path}: no header line of column names above the first row; add one")
-    if survey is not None and not _has_positions(container.names, config):
-        names = layout_of(survey, _first_row(path, held))
-        if names is not None:
-            return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
-    return container
+        if not container.names:
+            raise InputError(f"{path}: no header line of column names above the first row; add one")
+        return container
+    # A large file that was packed is let go before it is unpacked once more.
+    with ExitStack() as tried, suppress(InputError):
+        container = open_container(path, known, MAX_BYTES / 1e6, tried, config.table)
+        if _has_positions(container.names, config):
+            held.enter_context(tried.pop_all())
+            return container
+    return open_container(path, known, MAX_BYTES / 1e6, held, names=names)
 
 
-def _first_row(path: Path, held: ExitStack) -> list[str]:
+def _first_row(path: Path) -> list[str]:
     """Words of the first line that is no comment; none where the file, unpacked, is no text."""
     try:
-        lines = read_bytes(path, MAX_BYTES / 1e6, held)[:100_000].decode("utf-8").splitlines()
-    except (InputError, UnicodeDecodeError):
+        with path.open("rb") as stream:
+            lines = beginning_of(stream.read(_BEGINNING), _BEGINNING).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
         return []
     return next((line.split() for line in lines if line.strip() and not line.startswith(("#", ";"))), [])
 

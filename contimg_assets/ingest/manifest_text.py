@@ -38,6 +38,7 @@ NUMBERS = (
 )
 TEXTS = ("image", "catalogue", "format", "path", "sha256", "rms_map", "background_map", "footprint", "stokes")
 
+# Of our columns, by the end of their names.
 _UNITS = {"_deg": "deg", "_arcsec": "arcsec", "_mhz": "MHz", "_mjy_beam": "mJy/beam"}
 
 _OTHERWISE = {"catalog": "catalogue", "image_name": "image", "frequency_mhz": "freq_mhz"}
@@ -139,8 +140,7 @@ def _refuse_other_units(path: Path, known: Mapping[str, str], units: Mapping[str
     for theirs, stated in units.items():
         name = known[theirs]
         ours = next((unit for ending, unit in _UNITS.items() if name in NUMBERS and name.endswith(ending)), stated)
-        # Few are spelled otherwise: astropy's units need not be loaded for a manifest.
-        if stated.lower() != ours.lower() and not _is_same(stated, ours):
+        if not _is_same(stated, ours):
             raise InputError(
                 f"{path}: line 1, column {theirs!r}: its unit is stated to be {stated!r}, and {ours} is needed; "
                 "convert the column, or take the unit out"
@@ -148,6 +148,10 @@ def _refuse_other_units(path: Path, known: Mapping[str, str], units: Mapping[str
 
 
 def _is_same(stated: str, ours: str) -> bool:
+    """Whether a unit is ours: all in small letters or all in capitals, too, but never mJy for MJy."""
+    # Nearly all are: astropy's units need not be loaded for a manifest.
+    if stated in (ours, ours.lower(), ours.upper()):
+        return True
     try:
         return factor(stated, ours) == 1.0
     except (ValueError, TypeError):

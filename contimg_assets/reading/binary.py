@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -277,7 +278,7 @@ def _the_catalog(path: Path, tables: Mapping[str, Sequence[str]], is_catalog: Is
         return exact[0]
     found = [name for name, columns in tables.items() if is_catalog([column.strip() for column in columns])]
     if len(tables) > 1 and len(found) > 1:
-        raise refuse_several(path, found)
+        refuse_several(path, found)
     return found[0] if found else next(iter(tables))
 
 
@@ -426,15 +427,15 @@ def _of_table(
     about: About,
     *,
     units: Mapping[str, str] | None = None,
-    nulls: Mapping[str, Flags] | None = None,
+    nulls: Mapping[str, Flags] = MappingProxyType({}),
     first_line: int = 1,
     repeated: frozenset[str] = frozenset(),
 ) -> AstropyContainer:
     """A table of astropy's as a container; its own units where none are given, ``nulls`` masked beside its own."""
     about = replace(about, frames={**about.frames, **_part_positions(table)})
     columns = _masked_columns(table)
-    for name, missing in (nulls or {}).items():
-        columns[name][missing] = np.ma.masked
+    for name in columns.keys() & nulls.keys():
+        columns[name][nulls[name]] = np.ma.masked
     vectors = [name for name in table.colnames if name.strip() not in columns]
     if vectors:
         told = f"columns with several values in each cell are not read: {', '.join(vectors)[:200]}"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -263,10 +263,15 @@ def refuse_repeated(where: str, asked: Sequence[str], repeated: frozenset[str]) 
             raise InputError(f"{where}: two columns are called {name!r}; rename one")
 
 
-def refuse_several(path: Path, tables: Sequence[str]) -> InputError:
-    """What is said of a file with several catalogs: none of their rows may be lost, and one image has one catalog."""
+def refuse_several(path: Path, tables: Sequence[str]) -> NoReturn:
+    """Refuse a file with several catalogs: none of their rows may be lost, and one image has one catalog.
+
+    Raises
+    ------
+    InputError
+    """
     named = ", ".join(f"table {name}" for name in tables)[:200]
-    return InputError(
+    raise InputError(
         f"{path}: {len(tables)} of its tables are catalogs ({named}); deliver one table a file, "
         "or say which it is (the option --table, the key `table` in contimg.yaml)"
     )

@@ -11,7 +11,7 @@ import stat
 import threading
 import zlib
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 from contimg_assets.config import Config
@@ -204,6 +204,15 @@ def _decompress(content: bytes, path: Path, max_unpacked_mb: float, held: ExitSt
     if content[at:].strip(b"\0"):
         raise InputError(f"{path}: {len(content) - at} bytes of something else follow the gzip data; deliver it again")
     return b"".join(parts)
+
+
+def beginning_of(content: bytes, size: int) -> bytes:
+    """The first bytes of a file's content, unpacked if it is gzip; the content itself may be but its beginning."""
+    if not content.startswith(_GZIP):
+        return content[:size]
+    with suppress(zlib.error):
+        return zlib.decompressobj(wbits=31).decompress(content, size)
+    return b""
 
 
 def is_moc_text(footprint: str) -> bool:

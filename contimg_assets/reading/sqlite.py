@@ -87,7 +87,7 @@ def open_sqlite(path: Path, is_catalog: IsCatalog, wanted: str | None) -> Sqlite
     known = [name for name in names if is_catalog(columns[name])]
     usual = [name for name in _USUAL if name in names]
     if wanted is None and len(known) > 1 and not set(usual) & set(known):
-        raise refuse_several(path, known)
+        refuse_several(path, known)
     chosen = wanted or next(iter([*(known if len(known) == 1 else []), *usual, *known, *names]), None)
     if chosen is None or chosen not in names:
         raise InputError(f"{path}: no table {chosen!r}; there are {', '.join(names) or 'none'}")

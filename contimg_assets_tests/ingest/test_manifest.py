@@ -98,7 +98,7 @@ def test_bad_values_are_named_with_line_column_and_cure(folder: Path, column: st
     refused(folder, match, {column: value})
 
 
-@pytest.mark.parametrize("unit", ["GHz", "arcmin", "furlongs"])
+@pytest.mark.parametrize("unit", ["GHz", "mHz", "furlongs"])
 def test_a_row_of_units_that_are_not_those_of_the_names_is_refused(folder: Path, unit: str) -> None:
     header, *rows = (folder / "images.csv").read_text().splitlines()
     units = {"freq_mhz": unit, "ra_deg": "deg", "bmaj_arcsec": "arcsec"}
