@@ -276,9 +276,9 @@ class _EpochScales:
         return not self._applied and 0 < self._runs_before == self._launcher.n_runs
 
     def along_with(self, part: EpochRange) -> Sequence[str]:
-        """The stages of a run, and where it ends what its round changes, the scales: a run less for one epoch more.
+        """The stages of a run, and the scales if it makes corrections and products: one epoch more is then one run.
 
-        Where epochs are made from them they are solved before the products, which is a run of its own.
+        Where products are made from the scales, these have a run of their own, and the products follow in another.
         """
         solves = not self._applied and {CORRECTIONS_STAGE.name, PRODUCTS.name} <= set(part.stages)
         return (*part.stages, *SCALES_STAGES) if solves else part.stages
