@@ -58,6 +58,8 @@ _WILD_WIDTHS: Floats = np.array([3.0, 20.0])
 _PRIOR_WILD: Floats = np.array([0.005, 0.02])
 _PRIOR_SEEN = 100.0
 _FROM_MEDIANS, _ITERATIONS, _CONVERGED = 5, 80, 0.01
+# Of k^2: no finder's errors are more than ten times too large, but copies of one catalog differ by nothing at all.
+_LEAST_NOISE = 0.01
 # Median of the square of a normal value.
 _MEDIAN_SQUARE = 0.4549
 # A model is replaced when the evidence is this unlikely under it, all together or k alone, and errors change by this
@@ -369,6 +371,7 @@ def fit(evidence: Evidence) -> Fit:
         if step < _CONVERGED:
             break
     precision = (cells.design * weight[:, None]).T @ cells.design + prior.T @ prior
+    theta[:_N_NOISE] = np.maximum(theta[:_N_NOISE], _LEAST_NOISE)
     return Fit(ErrorTerms.of_squares(theta), precision, evidence.n)
 
 

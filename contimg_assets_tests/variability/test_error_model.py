@@ -102,6 +102,16 @@ def statistics(epochs: list[pd.DataFrame], state: ErrorState, numbers: list[int]
     return variability_table(curves, error_model=state.model).set_index("source_id")
 
 
+def test_copies_of_one_catalog_say_no_more_than_that_errors_are_too_large() -> None:
+    sky = Sky(n_sources=60, n_epochs=4, noise_factor=0.0, variable=0.0)
+    epochs = [epoch.assign(flux_int_err=0.5, flux_scale_err=0.02) for epoch in sky.epochs()]
+    state, _, numbers = folded(epochs)
+    assert np.isfinite(state.model.terms["int"].squares).all()
+    assert (state.model.terms["int"].noise > 0).all()
+    found = statistics(epochs, state, numbers)
+    assert (found["eta_int"] < 1e-6).all() and (found["log10_p_value_int"] > -0.1).all()
+
+
 def test_honest_errors_come_out_as_they_are() -> None:
     sky = Sky()
     epochs = sky.epochs()
