@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Model = Literal["constant", "linear", "smooth", "auto"]
 
 DEGREES = {"constant": 0, "linear": 1, "smooth": 3}
-_HUBER = 1.345
 # Fewer values have no order to speak of: their error is that of normal ones from the MAD, which about the median of two
 # or three, and with its own scatter, makes it too small by this factor.
 _FEW, _TOO_SMALL = 4, 7.0
@@ -284,7 +283,7 @@ def _robust_fit(terms: Floats, offsets: Floats, iterations: int = _ITERATIONS) -
         sigma = robust.scatter(residual, axis=0)
         if iteration == iterations - 1 or not (sigma > 1e-12).all():
             break
-        next_weights = np.minimum(1.0, _HUBER * sigma / np.maximum(np.abs(residual), 1e-300))
+        next_weights = np.minimum(1.0, robust.HUBER * sigma / np.maximum(np.abs(residual), 1e-300))
         if np.abs(next_weights - weights).max() < 1e-4:
             break
         weights = next_weights

@@ -13,12 +13,12 @@ import pyarrow as pa
 from contimg_assets.schemas.catalogs import MOTIONS
 from contimg_assets.sky.arrays import Flags, Floats, Values
 from contimg_assets.sky.sphere import displaced
+from contimg_assets.sky.times import MJD_OF_1900, MJD_OF_2200, MJD_OF_JD0
 
 _MJD_OF_J2000, _DAYS_A_YEAR = 51544.5, 365.25
 # Years (as in Gaia), and dates: MJD (as in PSRCAT), or JD beyond its zero. A number at or below zero says that none is
 # known.
 _FIRST_YEAR, _LAST_YEAR = 1800.0, 2200.0
-_MJD_OF_1900, _MJD_OF_2200, _MJD_OF_JD0 = 15_020.0, 124_593.0, 2_400_000.5
 _IN_WORDS = re.compile(r"\s*[JB](\d{4}(?:\.\d*)?)\s*")
 
 
@@ -89,9 +89,9 @@ def epoch_in_words(text: str) -> float | None:
 def epochs_mjd(epoch: Floats) -> Floats:
     """Epochs of positions [MJD], which files write as years, MJD or JD: NaN where none is known, infinite where the
     number is none of these."""
-    date = np.where(epoch > _MJD_OF_JD0, epoch - _MJD_OF_JD0, epoch)
+    date = np.where(epoch > MJD_OF_JD0, epoch - MJD_OF_JD0, epoch)
     years = (epoch >= _FIRST_YEAR) & (epoch <= _LAST_YEAR)
-    dates = (date >= _MJD_OF_1900) & (date <= _MJD_OF_2200)
+    dates = (date >= MJD_OF_1900) & (date <= MJD_OF_2200)
     mjd = np.where(years, _MJD_OF_J2000 + (epoch - 2000.0) * _DAYS_A_YEAR, np.where(dates, date, np.inf))
     return np.where(np.isnan(epoch) | (epoch <= 0), np.nan, mjd)
 

@@ -13,9 +13,9 @@ from astropy.time import Time
 from contimg_assets.errors import InputError
 from contimg_assets.files.urls import without_secrets
 from contimg_assets.reading.fits_images import beam_of, field_of, image_hdu, open_stream, remote_faults
+from contimg_assets.sky.times import MJD_OF_1900, MJD_OF_2200
 
 _SECONDS = ("TELAPSE", "DURATION", "EXPTIME", "EXPOSURE", "INTTIME")
-_MJD_OF_1900, _MJD_OF_2200 = 15020.0, 124593.0
 
 
 def image_from_header(path: Path | str) -> dict[str, float]:
@@ -81,14 +81,14 @@ def _start(header: fits.Header) -> float | None:
 
 
 def _in_range(mjd: float) -> float:
-    if not _MJD_OF_1900 < float(mjd) < _MJD_OF_2200:
+    if not MJD_OF_1900 < float(mjd) < MJD_OF_2200:
         raise ValueError(f"the date MJD {mjd} is not one of an observation")
     return float(mjd)
 
 
 def _mjd(date: str) -> float:
     mjd = float(Time(str(date).strip(), scale="utc").mjd)
-    if not _MJD_OF_1900 < mjd < _MJD_OF_2200:
+    if not MJD_OF_1900 < mjd < MJD_OF_2200:
         raise ValueError(f"the date {date!r} is not one of an observation")
     return mjd
 

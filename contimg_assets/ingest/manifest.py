@@ -24,8 +24,6 @@ from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.manifest_text import (
     KNOWN,
     MANIFEST,
-    MJD_OF_1900,
-    MJD_OF_2200,
     NUMBERS,
     TEXTS,
     ManifestText,
@@ -38,6 +36,7 @@ from contimg_assets.reading.byte_by_byte import readme_of, readmes_in
 from contimg_assets.reading.columns import EXCERPT
 from contimg_assets.reading.files import MAX_MOC_TEXT, is_file, is_moc_text, resolve_inside, visible_names, where_it_is
 from contimg_assets.reading.positions import wrapped
+from contimg_assets.sky.times import MJD_OF_1900, MJD_OF_2200
 
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 

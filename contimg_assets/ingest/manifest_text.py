@@ -19,6 +19,7 @@ from contimg_assets.reading.columns import NUMBER, Broken
 from contimg_assets.reading.files import read_bytes
 from contimg_assets.reading.text import TextContainer
 from contimg_assets.schemas.units import factor
+from contimg_assets.sky.times import MJD_OF_1900, MJD_OF_2200, MJD_OF_JD0
 
 MANIFEST = "images.csv"
 
@@ -53,10 +54,7 @@ TIME_COLUMNS = {
 KNOWN = (*NUMBERS, "n_detections", *TIME_COLUMNS, *TEXTS)
 """Every column that means something."""
 
-_MJD_OF_JD0 = 2_400_000.5
 _MJD_OF_UNIX = 40_587.0
-MJD_OF_1900, MJD_OF_2200 = 15_020.0, 124_593.0
-"""Dates before and after these are no observations."""
 
 _NUMBER = re.compile(NUMBER)
 _IN_BRACKETS = re.compile(r"(?P<name>.*\S)\s*[\[(]\s*(?P<unit>[^\[\]()]+?)\s*[\])]")
@@ -208,8 +206,8 @@ def mjd_of(cell: str, column: str) -> float:
     if value is None:
         return _mjd_of_date(cell, column)
     scale = TIME_COLUMNS[column]
-    if scale != "MJD" and value > _MJD_OF_JD0:
-        value -= _MJD_OF_JD0
+    if scale != "MJD" and value > MJD_OF_JD0:
+        value -= MJD_OF_JD0
     elif scale == "JD":
         raise ValueError(f"{cell} is no Julian date; write it in mjd_mid if it is a modified one")
     if 1900 <= value <= 2200:

@@ -26,8 +26,10 @@ MEDIAN_TO_MEAN_4 = 1.2533
 # Relative standard error of a sigma from the MAD, times sqrt(n).
 MAD_SIGMA_ERROR = 1.17
 
-# Huber's psi at 95 % efficiency, and its mean square over normal values.
-_HUBER, _HUBER_SQUARE = 1.345, 0.710165
+HUBER = 1.345
+"""Residuals beyond so many sigmas weigh less (Huber 1964): 95 % efficiency for normal ones."""
+# Mean square of psi over normal values.
+_HUBER_SQUARE = 0.710165
 _HALVINGS, _ROUNDS = 20, 5
 
 _CLIP = 3.5
@@ -121,21 +123,21 @@ def weighted_center(values: Floats, sigma: Floats) -> tuple[Floats, Floats]:
         # From nothing (0) by the errors as they are (1) to all that may be added (2), in fine steps where it is little.
         variance = np.maximum(sigma**2 * np.minimum(part, 1.0) + added * np.maximum(part - 1.0, 0.0) ** 4, 1e-300)
         center = _moved(values, center, variance)
-        scattered = np.minimum((values - center) ** 2 / variance, _HUBER**2).sum(axis=0) > (n - 1) * _HUBER_SQUARE
+        scattered = np.minimum((values - center) ** 2 / variance, HUBER**2).sum(axis=0) > (n - 1) * _HUBER_SQUARE
         low, high = np.where(scattered, part, low), np.where(scattered, high, part)
     for _ in range(_ROUNDS):
         center = _moved(values, center, variance)
     residual = values - center
     weight = _huber_weights(residual, variance)
     left_out = residual / np.maximum(1.0 - weight / weight.sum(axis=0), 1e-6)
-    slope = ((residual**2 < _HUBER**2 * variance) / variance).sum(axis=0)
+    slope = ((residual**2 < HUBER**2 * variance) / variance).sum(axis=0)
     few = 1.0 + 1.0 / n + 3.0 / n**2
     return center, few * np.sqrt(((weight * left_out) ** 2).sum(axis=0)) / slope
 
 
 def _huber_weights(residual: Floats, variance: Floats) -> Floats:
     z = np.abs(residual) / np.sqrt(variance)
-    return np.asarray(np.minimum(1.0, _HUBER / np.maximum(z, 1e-300)) / variance)
+    return np.asarray(np.minimum(1.0, HUBER / np.maximum(z, 1e-300)) / variance)
 
 
 def _moved(values: Floats, center: Floats, variance: Floats) -> Floats:
