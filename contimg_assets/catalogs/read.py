@@ -30,11 +30,11 @@ from contimg_assets.reading.columns import Columns, Container, bare_name, withou
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.files import MAX_BYTES, beginning_of
 from contimg_assets.reading.positions import degrees_of, degrees_of_parts, look_swapped, parts_in
-from contimg_assets.reading.stated_frames import OTHER_FRAMES, of_column
+from contimg_assets.reading.stated_frames import OTHER_FRAMES, frame_of_positions
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
 from contimg_assets.schemas.units import factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.cells import healpix_29
-from contimg_assets.sky.frames import ICRS, Frame, frame_of_file, parse_frame, to_icrs, turned_errors
+from contimg_assets.sky.frames import ICRS, Frame, to_icrs, turned_errors
 
 T = TypeVar("T")
 
@@ -386,15 +386,8 @@ def columns_taken(config: CatalogConfig, path: Path) -> pd.DataFrame:
 
 def _frame(container: Container, found: Mapping[str, Found], config: CatalogConfig) -> tuple[Frame, str]:
     column = found["ra_deg"].column if "ra_deg" in found else ""
-    if config.frame is not None:
-        frame = parse_frame(config.frame)
-        return frame, f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
-    frame_of_names = of_column(column)
-    if frame_of_names is not None:
-        return frame_of_names, f"{frame_of_names} by the column {column!r}, converted to ICRS"
-    frames = container.about.frames
     try:
-        return frame_of_file(frames.get(column, frames.get("")))
+        return frame_of_positions(column, config.frame, container.about.frames)
     except ValueError as error:
         raise InputError(
             f"{container.path}: the frame that the file states cannot be converted ({error}); say which it is with "

@@ -21,11 +21,11 @@ from contimg_assets.ingest.readers.base import Rows, Source
 from contimg_assets.reading.columns import About, Columns, Container, bare_name, without_marks
 from contimg_assets.reading.containers import open_container
 from contimg_assets.reading.positions import PARTS, degrees_of, degrees_of_parts, parts_in
-from contimg_assets.reading.stated_frames import of_column
+from contimg_assets.reading.stated_frames import frame_of_positions
 from contimg_assets.schemas.detections import DETECTIONS
 from contimg_assets.schemas.units import column_factor, factor, is_of_time, right_ascension_factor
 from contimg_assets.sky.arrays import Floats
-from contimg_assets.sky.frames import frame_of_file, parse_frame, to_icrs, turned_errors
+from contimg_assets.sky.frames import to_icrs, turned_errors
 
 NO_CATALOG = "none"
 FROM_IMAGE = "image"
@@ -220,21 +220,13 @@ def _position(
 
 def _to_icrs(rows: Rows, container: Container, chosen: Chosen) -> str:
     """Bring positions, their errors and position angles into the ICRS; what is said of the frame."""
-    frames = container.about.frames
-    name = rows.columns.get("ra_deg", "")
-    if chosen.frame is not None:
-        frame = parse_frame(chosen.frame)
-        told = f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
-    elif (named := of_column(name)) is not None:
-        frame, told = named, f"{named} by the column {name!r}, converted to ICRS"
-    else:
-        try:
-            frame, told = frame_of_file(frames.get(name, frames.get("")))
-        except ValueError as error:
-            raise InputError(
-                f"{container.path}: the frame that the file states cannot be converted ({error}); say which it is in "
-                "ingest.frame"
-            ) from error
+    try:
+        frame, told = frame_of_positions(rows.columns.get("ra_deg", ""), chosen.frame, container.about.frames)
+    except ValueError as error:
+        raise InputError(
+            f"{container.path}: the frame that the file states cannot be converted ({error}); say which it is in "
+            "ingest.frame"
+        ) from error
     if frame.name != "icrs":
         numbers = rows.numbers
         numbers["ra_deg"], numbers["dec_deg"], turn = to_icrs(numbers["ra_deg"], numbers["dec_deg"], frame)

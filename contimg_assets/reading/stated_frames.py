@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from contimg_assets.sky.frames import Frame
+from contimg_assets.sky.frames import Frame, frame_of_file, parse_frame
 
 # What longitudes and latitudes of other frames than the equatorial one of J2000 are called.
 OTHER_FRAMES = (
@@ -26,6 +26,29 @@ _FIRST_OF_FK5 = 1984.0
 def of_column(longitude: str) -> Frame | None:
     """The frame that the name of a column of longitudes or right ascensions means; None where it means none."""
     return next((frame for names, _, frame in OTHER_FRAMES if longitude.lower() in names), None)
+
+
+def frame_of_positions(column: str, asked: str | None, frames: Mapping[str, str]) -> tuple[Frame, str]:
+    """The frame of a file's positions, and what is said of it: as people say, as its column is called, as it states.
+
+    Parameters
+    ----------
+    column : of right ascensions or longitudes
+    asked : frame that people say it is
+    frames : what the file states, see `contimg_assets.reading.columns.About`
+
+    Raises
+    ------
+    ValueError
+        If what the file states is none that is known.
+    """
+    if asked is not None:
+        frame = parse_frame(asked)
+        return frame, f"{frame} as you say" + (", converted to ICRS" if frame.name != "icrs" else "")
+    named = of_column(column)
+    if named is not None:
+        return named, f"{named} by the column {column!r}, converted to ICRS"
+    return frame_of_file(frames.get(column, frames.get("")))
 
 
 def of_header(header: Any) -> str | None:
