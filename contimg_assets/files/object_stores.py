@@ -8,25 +8,19 @@ asked of its server with the write itself: what was seen is named by the ETag.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from contimg_assets.errors import InputError, StoreError
-from contimg_assets.files.servers import ANSWERING, NotThere, asking_faults, open_server, trouble
+from contimg_assets.files.servers import ANSWERING, NotThere, asking_faults, files_below, open_folder, trouble
 from contimg_assets.files.urls import shown_url, url_in
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 WRITABLE = ("s3", "s3a")
 """Kinds of URLs whose servers write under a condition, as far as it was tried."""
-# Waiting for a server costs next to nothing of a processor.
-_AT_ONCE = 32
 # A server that says nothing for so long does not answer [s].
 _ANSWER_S = 30.0
+# An object in several pieces is written by a request that knows no condition everywhere [bytes].
+_ONE_PIECE = 2 * 2**30
 # What a server says where somebody else wrote, or is writing at this moment.
 _OVERTAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _GONE = ("NoSuchKey", "404")
@@ -47,12 +41,6 @@ class Listed:
     etag: str
     n_bytes: int
     written_at: float
-
-
-def at_once(ask: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Answers in the order of what is asked for; many are waited for at once."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(ask, items))
 
 
 class ObjectStore:
@@ -84,15 +72,12 @@ class ObjectStore:
         """Every object whose name begins in this way up to a slash."""
         system, folder = self._system()
         try:
-            # What was listed before may have changed.
-            system.invalidate_cache()
-            found = system.find(folder, prefix=below, detail=True)
+            found = files_below(system, folder, below)
         except asking_faults() as error:
             raise self._told(below, error) from error
         return {
-            path.removeprefix(f"{folder}/"): Listed(str(info["ETag"]), int(info["size"]), _unix_s(info["LastModified"]))
-            for path, info in found.items()
-            if info.get("type") == "file" and path.startswith(f"{folder}/")
+            name: Listed(str(info["ETag"]), int(info["size"]), info["LastModified"].timestamp())
+            for name, info in found.items()
         }
 
     def read(self, name: str) -> bytes:
@@ -155,20 +140,13 @@ class ObjectStore:
     def _system(self) -> tuple[Any, str]:
         if self._opened is None:
             try:
-                system, folder = open_server(self.url, _ANSWER_S)
+                self._opened = open_folder(self.url, _ANSWER_S)
             except InputError as error:
                 raise Unanswered(str(error)) from error
-            # Of s3fs, beside those of what it uses: each waits as long for an answer.
-            system.retries = 1
-            self._opened = system, folder.rstrip("/")
         return self._opened
 
     def _told(self, name: str, error: Exception) -> Unanswered:
         return Unanswered(str(trouble(url_in(self.url, name), error, ANSWERING)))
-
-
-# An object in several pieces is written by a request that knows no condition everywhere [bytes].
-_ONE_PIECE = 2 * 2**30
 
 
 def _code(error: BaseException | None) -> str:
@@ -179,7 +157,3 @@ def _code(error: BaseException | None) -> str:
             return str(response.get("Error", {}).get("Code", ""))
         error = error.__cause__
     return ""
-
-
-def _unix_s(written: datetime) -> float:
-    return written.timestamp()

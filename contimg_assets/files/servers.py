@@ -6,16 +6,22 @@ asked for, and where copies of them are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from contimg_assets.errors import InputError
 from contimg_assets.files.urls import server_faults, shown_url, without_secrets
 from contimg_assets.identity.versions import version_of_value
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 ANSWERING = "see that it answers and that the variables of the environment have its name and key"
 """What to do about a server that does not answer."""
+# Waiting for a server costs next to nothing of a processor.
+_AT_ONCE = 32
 # A server that says nothing for so long does not answer [s].
 _CONNECT_S, _READ_S = 10.0, 60.0
 # What says that a file changed, the surest first; the size beside it in any case.
@@ -54,6 +60,42 @@ def open_server(url: str, read_s: float = _READ_S) -> tuple[Any, str]:
     except asking_faults() as error:
         raise trouble(url, error) from error
     return system, path
+
+
+def open_folder(url: str, read_s: float) -> tuple[Any, str]:
+    """As `open_server`, of a folder without a slash behind it, whose server is asked once and not again and again.
+
+    Raises
+    ------
+    InputError
+        As `open_server`.
+    """
+    system, folder = open_server(url, read_s)
+    # Of s3fs, beside those of what it uses: each waits as long for an answer.
+    system.retries = 1
+    return system, folder.rstrip("/")
+
+
+def files_below(system: Any, folder: str, beginning: str = "") -> dict[str, Mapping[str, Any]]:
+    """What a server says now of every file below a folder, by its name there, whose name begins in this way.
+
+    Raises
+    ------
+    any of `asking_faults`
+    """
+    # What was listed before may have changed.
+    system.invalidate_cache()
+    return {
+        path.removeprefix(f"{folder}/"): info
+        for path, info in system.find(folder, prefix=beginning, detail=True).items()
+        if path.startswith(f"{folder}/") and info.get("type", "file") == "file" and not path.endswith("/")
+    }
+
+
+def at_once(ask: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Answers in the order of what is asked for; many are waited for at once."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, items))
 
 
 def _limits(url: str, read_s: float) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class EpochParquetIOManager(dg.ConfigurableIOManager):
         self.epochs.commit_all(obj)
 
     def load_input(self, context: dg.InputContext) -> StoredEpochs | ReferenceCatalog | pd.DataFrame:
+        # Opened first: of a store at a URL, that brings what others wrote, tables of the whole survey too.
         key, epochs = context.asset_key, self.epochs
         if key.path == [EPOCH_SCALES.name]:
             return read_epoch_scales(Path(self.root))

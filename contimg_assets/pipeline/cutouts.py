@@ -18,7 +18,7 @@ from contimg_assets.photometry.noise_tables import noise_of_table
 from contimg_assets.photometry.off_place import peaks_of
 from contimg_assets.pipeline.deliveries import ImageFiles, find_image, image_files
 from contimg_assets.pipeline.forced_photometry import noise_known, positions_table
-from contimg_assets.pipeline.store import EpochStore, open_store
+from contimg_assets.pipeline.store import EpochStore, store_of
 from contimg_assets.reading.fits_images import open_delivered
 
 # Side of a cutout where nobody says how large [beams]; neighbors within this many beams are fitted along.
@@ -106,7 +106,7 @@ class _Source:
         near = database.cone(source["ra_deg"], source["dec_deg"], max(size_arcsec, SIZE_BEAMS * widest))
         near = near.loc[near["id"] != source["id"], ["id", "ra_deg", "dec_deg"]].reset_index(drop=True)
         around = surroundings(database, source, images, _NEIGHBOR_BEAMS * widest)
-        return cls(config, open_store(config.store, config.paths.store_url), source, near, around)
+        return cls(config, store_of(config), source, near, around)
 
     def on_image(self, image: Mapping[Hashable, Any], size_arcsec: float) -> SourceCutout:
         """Its cutout and flux on one image.

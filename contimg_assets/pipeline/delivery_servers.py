@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contimg_assets.errors import InputError
-from contimg_assets.files.object_stores import at_once
 from contimg_assets.files.servers import (
     ANSWERING,
     NotThere,
     asking_faults,
+    at_once,
     fetch,
+    files_below,
     info_of,
     mark_of,
+    open_folder,
     open_server,
     trouble,
 )
@@ -113,19 +115,10 @@ class _ObjectStore:
         self.url = url
 
     def listing(self) -> Listing:
-        system, path = self._opened()
         try:
-            # What was listed before may have changed.
-            system.invalidate_cache()
-            found = system.find(path, detail=True)
+            files = files_below(*open_folder(self.url, _ANSWER_S))
         except asking_faults() as error:
             raise trouble(self.url, error, ANSWERING) from error
-        folder = path.rstrip("/") + "/"
-        files = {
-            name.removeprefix(folder): info
-            for name, info in found.items()
-            if name.startswith(folder) and info.get("type", "file") == "file" and not name.endswith("/")
-        }
         if not files:
             raise InputError(
                 f"{self.url}: there is nothing at this URL; deliver an epoch there, or correct paths.incoming"
@@ -135,19 +128,12 @@ class _ObjectStore:
             _take(listing, name, info)
         return listing
 
-    def _opened(self) -> tuple[Any, str]:
-        system, path = open_server(self.url, _ANSWER_S)
-        # Of s3fs, beside those of what it uses: each waits as long for an answer.
-        system.retries = 1
-        return system, path
-
     def files_of(self, epoch: str, listed: Mapping[str, Listed], named: Iterable[str]) -> Mapping[str, Listed]:
         return listed
 
     def fetch(self, epoch: str, name: str, listed: Listed, target: Path) -> None:
-        system, path = self._opened()
-        url = url_in(self.url, f"{epoch}/{name}")
-        fetch(url, system, f"{path.rstrip('/')}/{epoch}/{name}", target, listed.size)
+        system, folder = open_folder(self.url, _ANSWER_S)
+        fetch(url_in(self.url, f"{epoch}/{name}"), system, f"{folder}/{epoch}/{name}", target, listed.size)
 
 
 class _WebServer:

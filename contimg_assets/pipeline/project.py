@@ -31,7 +31,7 @@ from contimg_assets.pipeline.products import recorded_products
 from contimg_assets.pipeline.records import BAD_INPUT
 from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.staleness import assess, with_survey
-from contimg_assets.pipeline.store import EpochStore, open_store
+from contimg_assets.pipeline.store import EpochStore, store_of
 from contimg_assets.pipeline.survey_tables import (
     applied_scales,
     catalog_versions,
@@ -49,7 +49,7 @@ class Project:
 
     @cached_property
     def store(self) -> EpochStore:
-        return open_store(self.config.store, self.config.paths.store_url)
+        return store_of(self.config)
 
     @cached_property
     def products(self) -> ProductsDatabase:

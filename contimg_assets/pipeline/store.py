@@ -30,6 +30,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from contimg_assets.config import Config
 from contimg_assets.errors import StoreError
 from contimg_assets.files import keep, reading_from, replace_text, replacing, writing_to
 from contimg_assets.files.object_stores import Unanswered
@@ -659,3 +660,8 @@ def open_store(root: Path, url: str | None = None) -> EpochStore:
     home = home_of(root, url)
     home.bring()
     return EpochStore(root, schemas, home)
+
+
+def store_of(config: Config) -> EpochStore:
+    """The store of a configuration, see `open_store`."""
+    return open_store(config.store, config.paths.store_url)

@@ -36,7 +36,8 @@ import pyarrow as pa
 from contimg_assets.errors import StoreError
 from contimg_assets.files import keep, reading_from, replace_texts, replacing, writing_to
 from contimg_assets.files.locks import one_at_a_time
-from contimg_assets.files.object_stores import Listed, ObjectStore, Overtaken, Unanswered, at_once
+from contimg_assets.files.object_stores import Listed, ObjectStore, Overtaken, Unanswered
+from contimg_assets.files.servers import at_once
 from contimg_assets.files.urls import shown_url
 from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.pipeline.records import FAILURE, RECORD, memory_of

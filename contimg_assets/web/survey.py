@@ -19,7 +19,7 @@ from contimg_assets.database.survey_summary import image_corrections, mapped_sou
 from contimg_assets.errors import ContimgError, StoreError
 from contimg_assets.pipeline.catalog_summary import match_summaries, no_summaries
 from contimg_assets.pipeline.findings import Look, look, verdicts
-from contimg_assets.pipeline.store import open_store
+from contimg_assets.pipeline.store import store_of
 from contimg_assets.sky.arrays import Cells
 from contimg_assets.sky.cells import COARSE_ORDER
 from contimg_assets.sky.moc import cells_by_order
@@ -113,9 +113,7 @@ class Survey:
         """See `match_summaries`; nothing where the store is not here."""
         if self.config.paths.store_url is None and not self.config.store.is_dir():
             return no_summaries()
-        return self._once(
-            "matched", lambda: match_summaries(open_store(self.config.store, self.config.paths.store_url))
-        )
+        return self._once("matched", lambda: match_summaries(store_of(self.config)))
 
     def catalogs(self) -> pd.DataFrame:
         """See `catalog_counts`."""

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from contimg_assets.config import Config
 from contimg_assets.errors import StoreError
-from contimg_assets.files import object_stores
+from contimg_assets.files import servers
 from contimg_assets.files.object_stores import ObjectStore, Overtaken, Unanswered
 from contimg_assets.pipeline import store_packs, upkeep
 from contimg_assets.pipeline.records import INTERNAL, EpochRecord, Failure
@@ -161,7 +161,7 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise Killed
         return etag
 
-    monkeypatch.setattr(object_stores, "_AT_ONCE", 1)
+    monkeypatch.setattr(servers, "_AT_ONCE", 1)
     monkeypatch.setattr(ObjectStore, "_put", killed)
     return dying
 
