@@ -14,11 +14,17 @@ import typer.main
 import typer.testing
 
 from contimg_assets.cli.app import collect_less_often
+from contimg_assets_tests.memory import in_memory
 from contimg_assets_tests.projects import TestProject, draw, make_project, make_survey
 
 # Machines are noisy and shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("contimg", deadline=None)
 hypothesis.settings.load_profile("contimg")
+
+# Temporary folders lie in memory where it has room: a commit of SQLite waits ten milliseconds for a disk, and
+# none of it is to be kept. What passed is taken away at the end (`tmp_path_retention_policy`).
+if memory := in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 # Processes that tests start spend most of their first seconds on compiling what they import, unless it is kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -15,8 +15,7 @@ from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
-# Four servers, each of at most some two hundred databases of 8 MB.
-_ROOM_BYTES = 8 * 1024**3
+from contimg_assets_tests.memory import in_memory
 
 
 def server_programs() -> Path | None:
@@ -32,14 +31,8 @@ def server_programs() -> Path | None:
 def running() -> Iterator[str]:
     """URL (without database) of a server that runs within the block."""
     # Not in pytest's own folder: its next call takes the rights away that the server's user needs there.
-    with TemporaryDirectory(prefix="contimg-postgres-", ignore_cleanup_errors=True, dir=_memory()) as folder:
+    with TemporaryDirectory(prefix="contimg-postgres-", ignore_cleanup_errors=True, dir=in_memory()) as folder:
         yield from _running(Path(folder))
-
-
-def _memory() -> Path | None:
-    """The machine's folder in memory, if it has room: a server's thousands of small files come and go faster there."""
-    memory = Path("/dev/shm")
-    return memory if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES else None
 
 
 def _running(folder: Path) -> Iterator[str]:

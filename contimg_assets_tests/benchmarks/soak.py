@@ -48,7 +48,7 @@ from contimg_assets_tests.histories import ABSENT, CONFIGURATIONS, IN_PART, WHOL
 from contimg_assets_tests.projects import TestProject, assert_same_rows
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["contimg_assets.definitions", "contimg_assets_tests.benchmarks.soak"])
+_PROCESSES.set_forkserver_preload(["contimg_assets_tests.preloaded", "contimg_assets_tests.benchmarks.soak"])
 _PATIENCE_SECONDS = 600
 _DECISIONS, _ALIASES, _MATCHES = "match_overrides", "source_aliases", "cross_matches"
 # What a run from scratch does not have, or has without what people decided.

@@ -251,7 +251,8 @@ class Deployment:
                 break
             if value := condition():
                 return value
-            time.sleep(0.2)
+            # Every look costs the web server a tenth of a core.
+            time.sleep(0.5)
         raise AssertionError(f"{what}: not within {seconds} s\n" + self.last_words())
 
     def last_words(self) -> str:

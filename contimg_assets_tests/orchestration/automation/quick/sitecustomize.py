@@ -30,7 +30,7 @@ if {"api", "grpc"} <= set(sys.orig_argv):
         _begin(self, *args, **kwargs)
         assert self._mp_ctx.get_start_method() == "spawn"
         self._mp_ctx = multiprocessing.get_context("forkserver")
-        self._mp_ctx.set_forkserver_preload(["dagster._cli", "contimg_assets.definitions"])
+        self._mp_ctx.set_forkserver_preload(["dagster._cli", "contimg_assets_tests.preloaded"])
         forkserver.ensure_running()
 
     server.DagsterApiServer.__init__ = _begin_with_a_fork_server
