@@ -141,7 +141,7 @@ def run(
 
 def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force: bool = False) -> Project:
     """Bring a project up to date with a progress bar, and say what failed; exit status 1 if anything did."""
-    from contimg_assets.database.engine import shown_url
+    from contimg_assets.config.secrets import without_passwords
     from contimg_assets.orchestration.runs.dead_runs import told_of_waiting
     from contimg_assets.orchestration.runs.in_process import bring_up_to_date
     from contimg_assets.orchestration.runs.instance import open_instance
@@ -173,7 +173,7 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
     if waiting is not None:
         console.print(f"[yellow]waiting:[/] {escape(waiting)}", highlight=False, soft_wrap=True)
     sound = tell_troubles(report)
-    console.print(f"Products: {shown_url(config.products_url)}")
+    console.print(f"Products: {without_passwords(config.products_url)}")
     tell_findings(project)
     if not sound:
         raise typer.Exit(1)

@@ -136,13 +136,13 @@ def open_products() -> ProductsDatabase:
     StoreError
         If nothing was written yet.
     """
-    from contimg_assets.database.engine import shown_url
+    from contimg_assets.config.secrets import without_passwords
 
     project = open_project()
     database: ProductsDatabase = project.products
     require_project(project.config)
     if database.current() is None:
-        raise StoreError(f"{shown_url(database.url)} holds nothing yet; `contimg run` fills it")
+        raise StoreError(f"{without_passwords(database.url)} holds nothing yet; `contimg run` fills it")
     return database
 
 
@@ -463,10 +463,10 @@ app.add_typer(db_app, name="db")
 @command(db_app, "upgrade")
 def db_upgrade() -> None:
     """Create the tables, or bring them up to date with this version. Example: contimg db upgrade"""
-    from contimg_assets.database.engine import shown_url
+    from contimg_assets.config.secrets import without_passwords
 
     project = open_project()
-    console.print(f"{shown_url(project.config.products_url)} is at revision {project.products.upgrade()}.")
+    console.print(f"{without_passwords(project.config.products_url)} is at revision {project.products.upgrade()}.")
 
 
 @command(db_app, "current")

@@ -44,11 +44,6 @@ _CURES = (
 _REFUSED = ("42501", "25006")
 
 
-def shown_url(url: str) -> str:
-    """The URL for people to read: without its password."""
-    return without_passwords(url)
-
-
 def trouble(error: DatabaseError, which: str) -> str | None:
     """What a database's own error means and what helps, in one sentence; None if it is a fault of this package.
 
@@ -90,7 +85,7 @@ def telling_trouble(which: str) -> Iterator[None]:
 def troubles_told(engine: Engine) -> Iterator[None]:
     """A database that is full, gone, locked or not ours to write is no fault of an epoch: it is told as what it is."""
     url = engine.get_execution_options().get(_URL, str(engine.url))
-    with telling_trouble(f"the products database {shown_url(url)}"):
+    with telling_trouble(f"the products database {without_passwords(url)}"):
         yield
 
 
@@ -250,7 +245,7 @@ def open_engine(url: str) -> Engine:
     if parsed is None:
         # Outside of the block, whose error may quote the URL with its password.
         raise StoreError(
-            f"{shown_url(url)!r} is not a database URL; use a file such as products.sqlite3, "
+            f"{without_passwords(url)!r} is not a database URL; use a file such as products.sqlite3, "
             "sqlite:///products.sqlite3 or postgresql://..."
         )
     if parsed.get_backend_name() == "sqlite":
@@ -259,7 +254,9 @@ def open_engine(url: str) -> Engine:
         raise StoreError(f"databases of kind {parsed.get_backend_name()!r} are not supported; use sqlite or postgresql")
     if "@" in (parsed.host or ""):
         # Or else the server's name, with half of the password in it, is told as one that nobody knows.
-        raise StoreError(f"the database URL {shown_url(url)!r} has an @ too many; in a password write %40 for it")
+        raise StoreError(
+            f"the database URL {without_passwords(url)!r} has an @ too many; in a password write %40 for it"
+        )
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:

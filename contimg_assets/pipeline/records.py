@@ -16,8 +16,6 @@ from contimg_assets.pipeline.stages import RAW_DETECTIONS
 
 T = TypeVar("T")
 
-MADE_AGAIN = ": made again"
-"""How a sentence on a damaged file ends."""
 RECORD, FAILURE = "record.json", "failure.json"
 # Kinds of failure: a bad input fails again until it changes; trouble with where files are kept, and errors that nobody
 # foresaw, may have passed by the next night.
@@ -107,9 +105,19 @@ _RECORD, _FAILURE = TypeAdapter(EpochRecord), TypeAdapter(Failure)
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file of the store that is not what was written: which, and why, in a sentence."""
+    """A file of the store that is not what was written.
 
-    sentence: str
+    Attributes
+    ----------
+    fault : which it is, and what is wrong with it
+    """
+
+    fault: str
+
+    @property
+    def sentence(self) -> str:
+        """The fault, and what becomes of it."""
+        return f"{self.fault}: made again"
 
 
 @dataclass(frozen=True)
@@ -165,8 +173,8 @@ def parsed(path: str, parse: Callable[[str], T]) -> T | Damaged:
     """What a small file says, or that it is none of ours: cut, empty, of other keys, or not text at all."""
     content = Path(path).read_bytes()
     if not content:
-        return Damaged(f"{path} is empty{MADE_AGAIN}")
+        return Damaged(f"{path} is empty")
     try:
         return parse(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        return Damaged(f"{path} is damaged ({type(error).__name__}){MADE_AGAIN}")
+        return Damaged(f"{path} is damaged ({type(error).__name__})")

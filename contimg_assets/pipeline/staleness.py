@@ -124,7 +124,8 @@ class _Question:
         if failure is not None and stands(failure, expected, self.code):
             return State.FAILED, failure.message
         if self.record is None:
-            return State.MISSING, self.world.store.damage(self.stage.name, self.epoch) or NEVER_MADE
+            damage = self.world.store.damage(self.stage.name, self.epoch)
+            return State.MISSING, damage.sentence if damage else NEVER_MADE
         if self.record.code_version != self.code:
             return State.STALE, "code or configuration changed"
         if not is_fresh(self.record, expected, self.code):

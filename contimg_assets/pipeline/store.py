@@ -40,7 +40,6 @@ from contimg_assets.pipeline.file_cache import Signature
 from contimg_assets.pipeline.looks import look_at
 from contimg_assets.pipeline.records import (
     FAILURE,
-    MADE_AGAIN,
     RECORD,
     Damaged,
     EpochRecord,
@@ -223,14 +222,14 @@ class EpochStore:
         """
         current = self._current(stage, epoch)
         if isinstance(current, Damaged):
-            self._tell(current)
+            self._tell(current.sentence)
             return None
         return current
 
-    def damage(self, stage: str, epoch: str) -> str | None:
-        """A sentence about what is damaged of an epoch that counts as never made for that."""
+    def damage(self, stage: str, epoch: str) -> Damaged | None:
+        """What is damaged of an epoch that counts as never made for that."""
         current = self._current(stage, epoch)
-        return current.sentence if isinstance(current, Damaged) else None
+        return current if isinstance(current, Damaged) else None
 
     def _current(self, stage: str, epoch: str) -> EpochRecord | Damaged | None:
         damaged: EpochRecord | None = None
@@ -242,7 +241,7 @@ class EpochStore:
             if file is None:
                 return record
             if record == damaged:
-                return Damaged(f"{self.home.shown(file)} is gone or cut off{MADE_AGAIN}")
+                return Damaged(f"{self.home.shown(file)} is gone or cut off")
             # Perhaps it was replaced since, and its files removed: the new record says so.
             damaged = record
 
@@ -255,7 +254,7 @@ class EpochStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         if isinstance(record, EpochRecord) and (record.stage, record.epoch) != (stage, epoch):
-            return Damaged(f"{path} is that of {record.stage} of epoch {record.epoch}{MADE_AGAIN}")
+            return Damaged(f"{path} is that of {record.stage} of epoch {record.epoch}")
         return record
 
     def _damaged_file(self, record: EpochRecord) -> str | None:
@@ -267,11 +266,11 @@ class EpochStore:
                 return path
         return None
 
-    def _tell(self, damaged: Damaged) -> None:
+    def _tell(self, sentence: str) -> None:
         """Say it where people look for what a process did, once."""
-        if damaged.sentence not in self._told:
-            self._told.add(damaged.sentence)
-            _LOG.warning("%s", damaged.sentence)
+        if sentence not in self._told:
+            self._told.add(sentence)
+            _LOG.warning("%s", sentence)
 
     def read(self, stage: str, epoch: str, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One table of one epoch, checked against its schema.
@@ -292,9 +291,7 @@ class EpochStore:
             if record is None:
                 damage = self.damage(stage, epoch)
                 if damage is not None:
-                    raise StoreError(
-                        f"{damage.removesuffix(MADE_AGAIN)}; `contimg run --epochs {epoch}` makes it again"
-                    )
+                    raise StoreError(f"{damage.fault}; `contimg run --epochs {epoch}` makes it again")
                 raise StoreError(
                     f"{stage} of epoch {epoch!r} has not been made yet; `contimg run --epochs {epoch}` makes it"
                 )
@@ -437,7 +434,7 @@ class EpochStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         if isinstance(found, Damaged):
-            self._tell(found)
+            self._tell(found.sentence)
             return None
         return found
 
@@ -452,7 +449,7 @@ class EpochStore:
         except FileNotFoundError:  # the epoch was made meanwhile
             return None
         except (OSError, pa.ArrowException) as error:
-            self._tell(Damaged(str(_not_as_written(self.home.shown(file), error))))
+            self._tell(str(_not_as_written(self.home.shown(file), error)))
             return None
         self._schemas[stage][table].check(found)
         return frame_of(found)
@@ -592,7 +589,7 @@ class Glance(EpochStore):
     def record(self, stage: str, epoch: str) -> EpochRecord | None:
         current = self._look(stage, epoch).current
         if isinstance(current, Damaged):
-            self._tell(current)
+            self._tell(current.sentence)
             return None
         return current
 

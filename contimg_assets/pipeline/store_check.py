@@ -15,7 +15,7 @@ from contimg_assets.catalogs.store import TILES, catalog_file, content_version, 
 from contimg_assets.files import writing_to
 from contimg_assets.identity.versions import version_of_table
 from contimg_assets.pipeline.project import Project
-from contimg_assets.pipeline.records import MADE_AGAIN, EpochRecord
+from contimg_assets.pipeline.records import EpochRecord
 from contimg_assets.pipeline.stages import EPOCH_STAGES, RAW_DETECTIONS
 from contimg_assets.pipeline.store import EpochStore
 from contimg_assets.pipeline.store_home import Home, InFolder
@@ -112,7 +112,7 @@ def _of_record(store: EpochStore, stage: str, epoch: str, record: EpochRecord | 
     folder = store.root / stage / epoch
     if record is None:
         damage = store.damage(stage, epoch)
-        return [Fault(str(folder), damage.removesuffix(MADE_AGAIN), stage, epoch)] if damage else []
+        return [Fault(str(folder), damage.fault, stage, epoch)] if damage else []
     faults = []
     for table in record.tables.values():
         file = folder / table.file

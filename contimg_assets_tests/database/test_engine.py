@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from contimg_assets.config.secrets import without_passwords
 from contimg_assets.database import ProductsDatabase, engine, schema
-from contimg_assets.database.engine import shown_url
 from contimg_assets.errors import StoreError
 from contimg_assets_tests.database.survey import Survey
 
@@ -57,7 +57,7 @@ def test_passwords_are_not_shown() -> None:
         ("postgresql+psycopg://me@/x", "postgresql+psycopg://me@/x"),
         ("sqlite:////home/me@there/p.sqlite3", "sqlite:////home/me@there/p.sqlite3"),
     ):
-        assert shown_url(url) == shown
+        assert without_passwords(url) == shown
 
 
 def test_a_file_that_may_only_be_read_is_read(

@@ -115,7 +115,8 @@ def test_a_file_that_is_gone_is_seen_by_a_glance_and_one_that_is_cut_off_by_a_th
     assert found(store.at_a_glance())["e07"] is None
     thorough = store.at_a_glance(thorough=True)
     assert found(thorough)["e08"] is None
-    assert str(cut) in str(thorough.damage("stage", "e08"))
+    assert (damage := thorough.damage("stage", "e08")) is not None
+    assert str(cut) in damage.fault
     assert found(store.at_a_glance())["e08"] is None, "the next one knows what the thorough one found"
     (root / "stage" / "e09" / RECORD).write_bytes(b"{")
     assert found(store.at_a_glance(thorough=True))["e09"] is None

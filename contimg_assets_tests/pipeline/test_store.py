@@ -133,8 +133,9 @@ def test_a_damaged_record_counts_as_never_made_and_is_named(
     for _ in range(3):
         assert store.record("stage", "e1") is None
     (told,) = caplog.messages
-    assert told == store.damage("stage", "e1")
-    assert str(file.parent) in told
+    assert (damage := store.damage("stage", "e1")) is not None
+    assert told == damage.sentence == f"{damage.fault}: made again"
+    assert str(file.parent) in damage.fault
     assert store.record("stage", "e2") is not None
     assert store.epochs("stage") == ["e1", "e2"]
     assert write(store) == record
@@ -147,7 +148,8 @@ def test_the_record_of_another_epoch_is_none_of_this_one(store: EpochStore) -> N
     write(store, "e2", text="b")
     shutil.copy(store.root / "stage" / "e2" / RECORD, store.root / "stage" / "e1" / RECORD)
     assert store.record("stage", "e1") is None
-    assert "of epoch e2" in str(store.damage("stage", "e1"))
+    assert (damage := store.damage("stage", "e1")) is not None
+    assert "of epoch e2" in damage.fault
 
 
 @pytest.mark.parametrize("content", NONSENSE.values(), ids=NONSENSE)

@@ -19,7 +19,7 @@ from contimg_assets.errors import StoreError
 from contimg_assets.files import servers
 from contimg_assets.files.object_stores import ObjectStore, Overtaken, Unanswered
 from contimg_assets.pipeline import store_packs, upkeep
-from contimg_assets.pipeline.records import INTERNAL, EpochRecord, Failure
+from contimg_assets.pipeline.records import INTERNAL, Damaged, EpochRecord, Failure
 from contimg_assets.pipeline.sky_parts import SkyParts
 from contimg_assets.pipeline.store import EpochStore, Glance
 from contimg_assets.pipeline.store_home import AtServer, InFolder
@@ -258,7 +258,7 @@ def test_a_damaged_object_is_named_and_made_again(tmp_path: Path, bucket: Bucket
     # From then on it counts as never made, for this process and the next one.
     for store in (there, machine(tmp_path, "there", bucket), machine(tmp_path, "there", bucket).at_a_glance()):
         assert store.record("things", "e1") is None
-        assert store.damage("things", "e1") == f"s3://survey/{name} is gone or cut off: made again"
+        assert store.damage("things", "e1") == Damaged(f"s3://survey/{name} is gone or cut off")
     # A thorough look finds it without reading, and on the machine whose own copy is whole.
     assert (here.at_a_glance(thorough=True).damage("things", "e1") is not None) == seen_at_a_look
     assert there.at_a_glance(thorough=True).damage("things", "e1") is not None
@@ -367,7 +367,8 @@ def test_names_of_others_are_not_taken(tmp_path: Path, bucket: Bucket) -> None:
     bucket.write("prefix/records/things/e1/record.json", b"{")
     here = machine(tmp_path, "here", bucket)
     assert value(here, "e1") is None
-    assert "damaged" in (here.damage("things", "e1") or "")
+    assert (damage := here.damage("things", "e1")) is not None
+    assert "damaged" in damage.fault
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert files == ["here/.lock", "here/.server", "here/things/e1/record.json"]
 
