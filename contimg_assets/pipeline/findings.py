@@ -24,12 +24,14 @@ from contimg_assets.files import replace_text
 from contimg_assets.ingest.bands import divided
 from contimg_assets.pipeline.stages import PRODUCTS
 from contimg_assets.pipeline.verdicts import Verdict
-from contimg_assets.sky.arrays import Indices, Values
-from contimg_assets.sky.sphere import pairs_within, unit_vectors
+from contimg_assets.sky.arrays import Floats, Indices, Values
+from contimg_assets.sky.sphere import arc, distance, pairs_within, unit_vectors
 from contimg_assets.variability.error_evidence import GOOD_ETA
 
 # Pointings closer than this share of the field's radius are of one field.
 _SAME_FIELD = 0.25
+# Of so few the separations of all pairs take a millisecond.
+_FEW_POINTINGS = 200
 # A field whose images have fewer than this many times the least number of matches is tied by few.
 _FEW = 1.5
 # More sources than this share do not vary in any survey: errors are too small.
@@ -102,15 +104,28 @@ def fields(images: pd.DataFrame) -> Indices:
 
 
 def _fields_of_pointings(pointings: pd.DataFrame) -> Indices:
-    n = len(pointings)
-    if n < 2:
-        return np.zeros(n, np.intp)
     vectors = unit_vectors(pointings["ra_deg"], pointings["dec_deg"])
     near = _SAME_FIELD * 3600.0 * pointings["radius_deg"].to_numpy(dtype=float)
-    i, j, apart = pairs_within(vectors, vectors, float(near.max(initial=0.0)))
-    same = apart <= np.minimum(near[i], near[j])
+    return fields_of_few(vectors, near) if len(pointings) <= _FEW_POINTINGS else fields_of_many(vectors, near)
+
+
+def fields_of_many(vectors: Floats, near_arcsec: Floats) -> Indices:
+    """Number of the field of each pointing, shape (n,); pointings of one field are nearer than both allow."""
+    i, j, apart = pairs_within(vectors, vectors, float(near_arcsec.max(initial=0.0)))
+    same = apart <= np.minimum(near_arcsec[i], near_arcsec[j])
+    n = len(vectors)
     links = scipy.sparse.coo_array((np.ones(int(same.sum()), bool), (i[same], j[same])), shape=(n, n))
     return np.asarray(scipy.sparse.csgraph.connected_components(links, directed=False)[1], np.intp)
+
+
+def fields_of_few(vectors: Floats, near_arcsec: Floats) -> Indices:
+    """As `fields_of_many`, without scipy's trees and graphs: to import those is a sixth of a `contimg status`."""
+    n = len(vectors)
+    same = arc(distance(vectors[:, None], vectors[None])) <= np.minimum.outer(near_arcsec, near_arcsec)
+    before, lowest = np.full(n, -1), np.arange(n)
+    while (lowest != before).any():
+        before, lowest = lowest, np.minimum(lowest, np.where(same, lowest, n).min(axis=1, initial=n))
+    return np.unique(lowest, return_inverse=True)[1].astype(np.intp)
 
 
 def findings(images: pd.DataFrame, counts: Listed, config: Config) -> pd.DataFrame:

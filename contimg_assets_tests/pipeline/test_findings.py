@@ -13,7 +13,16 @@ import pytest
 from contimg_assets.config import Config
 from contimg_assets.database.survey_summary import Listed, relative_eta
 from contimg_assets.pipeline import findings as module
-from contimg_assets.pipeline.findings import fields, findings, headline, look, verdicts
+from contimg_assets.pipeline.findings import (
+    fields,
+    fields_of_few,
+    fields_of_many,
+    findings,
+    headline,
+    look,
+    verdicts,
+)
+from contimg_assets.sky.sphere import unit_vectors
 from contimg_assets_tests.projects import TestProject
 
 COUNTS = Listed(
@@ -120,6 +129,17 @@ def test_fields_are_told_apart_and_their_numbers_do_not_depend_on_order() -> Non
     again = pd.Series(fields(shuffled), shuffled.index).sort_index().to_numpy()
     assert (same == (again[:, None] == again)).all()
     assert len(fields(table[:0])) == 0
+
+
+@pytest.mark.parametrize("dec_deg", [0.0, 50.0, 89.9, -90.0])
+def test_fields_of_few_pointings_are_those_of_many(dec_deg: float) -> None:
+    rng = np.random.default_rng(3)
+    for n in (0, 1, 2, 60, 200):
+        ra, dec = rng.uniform(-4.0, 4.0, n), np.clip(rng.normal(dec_deg, 4.0, n), -90.0, 90.0)
+        vectors, near_arcsec = unit_vectors(ra, dec), rng.uniform(600.0, 3600.0, n)
+        few, many = fields_of_few(vectors, near_arcsec), fields_of_many(vectors, near_arcsec)
+        np.testing.assert_array_equal(few, many)
+    assert 1 < few.max() < 199
 
 
 def test_a_field_with_few_ties_is_told() -> None:
