@@ -1,7 +1,6 @@
 """What keeps a project tidy over the years: plain functions on the store and the products database."""
 
 import time
-from pathlib import Path
 
 from contimg_assets.catalogs.store import unreferenced_catalogs
 from contimg_assets.database import WriteReport
@@ -11,8 +10,9 @@ from contimg_assets.pipeline.project import Project, stored_world
 from contimg_assets.pipeline.stages import PRODUCTS
 
 
-def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path | str, int]]:
-    """Remove files that nothing refers to and that have not been written for so long; return them with their sizes.
+def tidy_store(project: Project, older_than_hours: float) -> list[tuple[str, int]]:
+    """Remove files that nothing refers to and that have not been written for so long; return their paths or URLs, and
+    their sizes.
 
     Those are files of no epoch's record, catalogs that the configuration no longer has, and temporary files of
     killed processes; of a store at a URL, its objects too. A running process stages its files before their record
@@ -21,16 +21,14 @@ def tidy_store(project: Project, older_than_hours: float) -> list[tuple[Path | s
     limit = time.time() - 3600.0 * older_than_hours
     elsewhere = project.store.unreferenced_elsewhere(limit)
     project.store.home.remove(elsewhere)
-    removed: list[tuple[Path | str, int]] = [
-        (project.store.home.shown(file), n_bytes) for file, n_bytes in elsewhere.items()
-    ]
+    removed = [(project.store.home.shown(file), n_bytes) for file, n_bytes in elsewhere.items()]
     for path in (*project.store.unreferenced(), *unreferenced_catalogs(project.config)):
         try:
             status = path.stat()
             if status.st_mtime < limit and path.is_file():
                 path.unlink()
                 project.store.home.forget([path])
-                removed.append((path, status.st_size))
+                removed.append((str(path), status.st_size))
         except FileNotFoundError:
             continue  # its writer has replaced or removed it meanwhile
     return removed

@@ -321,7 +321,7 @@ def test_parts_are_sent_with_the_record_that_names_them_and_swept_when_none_does
     monkeypatch.setattr(upkeep, "unreferenced_catalogs", lambda config: [])
     assert upkeep.tidy_store(project, 1.0) == []
     removed = upkeep.tidy_store(project, -1.0)
-    assert {name for name, _ in removed if str(name).startswith("s3://survey/prefix/tables/folded/")}
+    assert {name for name, _ in removed if name.startswith("s3://survey/prefix/tables/folded/")}
     assert len(bucket.system.find(f"{bucket.url}/prefix/tables")) == 2
     fresh = store_of("fresh")
     fresh.home.bring()

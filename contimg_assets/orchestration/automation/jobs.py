@@ -91,7 +91,7 @@ def _maintenance(open_project: OpenProject) -> dg.JobDefinition:
         removed = upkeep.tidy_store(project, project.config.automation.keep_unreferenced_hours)
         context.add_output_metadata(
             {"files removed": len(removed), "bytes": sum(size for _, size in removed)}
-            | ({"first": str(removed[0][0])} if removed else {})
+            | ({"first": removed[0][0]} if removed else {})
         )
 
     @dg.op(

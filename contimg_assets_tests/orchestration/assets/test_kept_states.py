@@ -89,7 +89,7 @@ def test_any_history_ends_in_the_rows_of_a_run_from_scratch(strip: Path, tmp_pat
     # What no record names any more is tidied away, and nothing else.
     assert tidy_store(project.project, older_than_hours=1.0) == []
     removed = {path for path, _ in tidy_store(project.project, older_than_hours=0.0)}
-    assert removed and all(path.parent.name == PARTS_FOLDER for path in removed)
+    assert removed and all(Path(path).parent.name == PARTS_FOLDER for path in removed)
     assert check_store(project.project) == []
     assert project.run(force=True).complete
 

@@ -391,7 +391,7 @@ def test_tidy_store_says_what_it_removed(automaton):
     file.write_text("12345")
     assert upkeep.tidy_store(automaton.project, 1.0) == []
     os.utime(file, (0, 0))
-    assert upkeep.tidy_store(automaton.project, 1.0) == [(file, 5)]
+    assert upkeep.tidy_store(automaton.project, 1.0) == [(str(file), 5)]
 
 
 def test_compaction_gives_space_back(automaton):
