@@ -159,7 +159,8 @@ def _outside(ra_deg: Floats, dec_deg: Floats, rejected: Flags, image: Field, lim
     """Which rows with a position are farther than a limit from the image's center."""
     outside = np.zeros(len(ra_deg), bool)
     # Along a parallel and a meridian it is never nearer: of most rows this is all that need be known.
-    east = np.abs((ra_deg - image.ra_deg + 180.0) % 360.0 - 180.0)
+    with np.errstate(invalid="ignore"):  # infinite ones are rejected already
+        east = np.abs((ra_deg - image.ra_deg + 180.0) % 360.0 - 180.0)
     widest = np.cos(np.radians(np.min(np.abs(dec_deg), initial=90.0, where=~rejected)))
     far = np.flatnonzero(~rejected & ~(east * widest + np.abs(dec_deg - image.dec_deg) <= limit_deg * (1 - 1e-9)))
     if len(far):
