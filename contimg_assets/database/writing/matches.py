@@ -18,6 +18,7 @@ from contimg_assets.database.decisions import read_decisions
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.recorded import recomputed_with, record_recomputed_with
+from contimg_assets.database.tiles import tiling
 from contimg_assets.database.writing.aliases import read_aliases
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
 from contimg_assets.identity.versions import version_of_value
@@ -199,7 +200,7 @@ def _own_indices(connection: Connection, sources: pd.Series) -> pd.DataFrame:
     images = (
         sa.select(a.source_id, m.band, i.freq_mhz, c.flux_tie_err)
         .select_from(TABLES["associations"])
-        .join(TABLES["measurements"], sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id))
+        .join(TABLES["measurements"], tiling(connection).same_measurement())
         .join(TABLES["images"], sa.and_(i.epoch == m.epoch, i.image == m.image))
         .outerjoin(TABLES["corrections"], sa.and_(c.epoch == m.epoch, c.image == m.image))
         .where(a.source_id.in_(bulk.set_of_ids(connection, sources.tolist())))
