@@ -98,8 +98,8 @@ class Config(Section):
     def _only_postgresql_is_divided(self) -> Config:
         if self.products.partition_order is not None and not self.products_url.startswith("postgresql"):
             raise ValueError(
-                "products.partition_order is for PostgreSQL, and paths.products names SQLite; leave it out, or give the "
-                "URL of a PostgreSQL database"
+                "products.partition_order is for PostgreSQL, and paths.products names SQLite; leave it out, or give "
+                "the URL of a PostgreSQL database"
             )
         return self
 

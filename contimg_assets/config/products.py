@@ -18,6 +18,6 @@ class Products(Section):
         None,
         ge=0,
         le=6,
-        description="Order of the HEALPix cells (nested) that a new database of PostgreSQL has its large tables divided "
-        "by, such as 3: cells of 7 degrees; not divided if not given",
+        description="Order of the HEALPix cells (nested) that a new database of PostgreSQL has its large tables "
+        "divided by, such as 3: cells of 7 degrees; not divided if not given",
     )

@@ -138,12 +138,10 @@ def delete_measured(connection: Connection, epoch: str) -> None:
 
 
 def place_copies(connection: Connection) -> None:
-    """Move associations that forks copied to where their measurements are: these may have come, or come again, later."""
+    """Move associations that forks copied to where their measurements are, which may have come later."""
     if tiling(connection).order is None:
         return
     connection.exec_driver_sql(
         f"UPDATE {_REFERRING} a SET healpix = m.healpix FROM {_REFERRED} m WHERE a.copied_by IS NOT NULL "  # noqa: S608
         "AND m.epoch = a.epoch AND m.measurement_id = a.measurement_id AND m.healpix <> a.healpix"
     )
-
-

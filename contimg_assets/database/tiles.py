@@ -1,4 +1,4 @@
-"""Large tables of PostgreSQL in parts, each of a tile of the sky: which tables, which parts, and how questions name them.
+"""Large tables of PostgreSQL in parts, each of a tile of the sky: which tables, and how questions name their parts.
 
 A tile is a nested HEALPix cell. Tables are divided by a column that holds finer cells, so that the cells of a tile
 follow each other; PostgreSQL looks into no other part where a question says which cells it is about. Rows are those of
@@ -129,8 +129,10 @@ def tiling(connection: Connection) -> Tiling:
 
 
 def with_cells(associations: pa.Table, measurements: pa.Table) -> pa.Table:
-    """Associations of an epoch with the cell of each measurement, and any for those that forks copied from other epochs:
-    `partitioning.place_copies` gives them theirs."""
+    """Associations of an epoch with the cell of each measurement, and any for those that forks copied from others.
+
+    `partitioning.place_copies` gives these theirs.
+    """
     row = pc.index_in(associations["measurement_id"], measurements["measurement_id"])
     cells = measurements["healpix"].take(row.combine_chunks())
     return associations.append_column("healpix", pc.fill_null(cells, pc.min(measurements["healpix"])))

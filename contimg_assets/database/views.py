@@ -196,13 +196,14 @@ def _on_postgres(query: str, is_divided: bool) -> str:
 
 
 def light_curve_of(connection: Connection, source_id: str) -> sa.FromClause:
-    """The view `light_curves`, to ask for a source; in a divided database its query, of the parts that the source is in."""
+    """The view `light_curves`, to ask for a source; in a divided database its query, on the parts of that source."""
     view = view_of(LIGHT_CURVE, "light_curves")
     how = tiling(connection)
     tiles = how.of_source(connection, source_id)
     if not tiles:
         return view
-    points = " AND ".join(f"({how.sql(tiles, table, short)})" for table, short in (("associations", "a"), ("measurements", "m")))
+    both = {"associations": "a", "measurements": "m"}
+    points = " AND ".join(f"({how.sql(tiles, table, name)})" for table, name in both.items())
     limits = how.sql(tiles, "image_limits", "l")
     query = _on_postgres(_light_curves(f" AND {points}", f" AND ({limits})"), True)
     return sa.text(query).columns(*view.c).subquery("light_curves")

@@ -22,6 +22,13 @@ PARTITION_ORDER = 6
 _DIVIDED_EACH_TIME = {"test_aliases", "test_divided", "test_limits"}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        # What makes its tables itself decides there whether they are divided.
+        divided = () if "url" in metafunc.fixturenames else ("divided",)
+        metafunc.parametrize("engine", ["sqlite", "postgres", *divided], indirect=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         case = getattr(item, "callspec", None)
@@ -85,12 +92,6 @@ def postgres_url(postgres_server: str) -> str:
 
 
 @pytest.fixture
-def divided_url(postgres_server: str, empty_divided: str) -> str:
-    """A database of the server that is divided by tiles."""
-    return postgres.fresh_database(postgres_server, like=empty_divided)
-
-
-@pytest.fixture(params=["sqlite", "postgres", "divided"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Each engine in turn."""
     name: str = request.param
