@@ -138,6 +138,11 @@ class Config(Section):
         return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
 
     @property
+    def hats_folder(self) -> Path | None:
+        """The HATS collection that runs keep up to date; None without one."""
+        return None if self.products.hats is None else self.root / self.products.hats
+
+    @property
     def monitor_file(self) -> Path | None:
         """The list of monitored positions; None without one."""
         return None if self.monitor.file is None else self.root / self.monitor.file

@@ -46,7 +46,7 @@ def _divide(table: sa.Table, column: str) -> None:
     table.c[column].nullable, table.c[column].primary_key = False, True
     key = [*table.primary_key.columns.keys()]
     key += [] if column in key else [column]
-    table.append_constraint(sa.PrimaryKeyConstraint(*key, name=table.primary_key.name))
+    table.append_constraint(sa.PrimaryKeyConstraint(*key, name=f"pk_{table.name}"))
     for constraint in [one for one in table.foreign_key_constraints if one.referred_table.name in DIVIDED]:
         table.constraints.remove(constraint)
         for element in constraint.elements:

@@ -31,6 +31,7 @@ from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_r
 from contimg_assets.orchestration.runs.timeline import NOT_BY_THE_DAEMON, of_code_location
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.deliveries import NO_IMAGES, images_version
+from contimg_assets.pipeline.hats import keep_hats
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
@@ -141,6 +142,8 @@ def bring_up_to_date(
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
             launcher.launch(stage_keys(scales.along_with(part)), tags | range_tags, on_done)
+    # Who was killed after it had written the database left the collection behind.
+    keep_hats(project.config, project.products)
     return report
 
 
