@@ -116,11 +116,11 @@ class HatsFolder:
     def alone(self) -> Iterator[None]:
         """Wait until no other process writes here."""
         self.path.mkdir(exist_ok=True)
-        mark = self.path / _MARK
+        mark, lock = self.path / _MARK, self.path / _LOCK
         if not mark.exists():
             replace_text(mark, "")
-        lock = self.path / _LOCK
-        lock.touch()
+        if not lock.exists():
+            lock.touch()
         with one_at_a_time(lock):
             self.forget()
             yield
