@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +13,7 @@ from sqlalchemy.engine import Connection
 from contimg_assets.database import bulk
 from contimg_assets.database.export import arrow_schema, batch_of
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.views import light_curves_of
 from contimg_assets.sky.cells import healpix_29
 
 # What each source has several rows of, and the column that says whose they are.
@@ -43,20 +46,22 @@ def nested_sources(connection: Connection, where: sa.ColumnElement[bool]) -> pa.
     place = healpix_29(sources["ra_deg"].to_numpy(), sources["dec_deg"].to_numpy())
     sources = sources.append_column(SPATIAL_INDEX, pa.array(place, pa.int64()))
     sources = sources.sort_by([(SPATIAL_INDEX, "ascending"), ("id", "ascending")]).combine_chunks()
-    ids = sources["id"].combine_chunks()
+    wanted = bulk.set_of_ids(connection, sources["id"].to_pylist())
+    in_sky_order = sources.select(["id", "healpix", "n_measurements"])
     for column, name in NESTED.items():
         at = sources.num_columns - 1
-        sources = sources.add_column(at, column, _nested(connection, name, ids))
+        sources = sources.add_column(at, column, _nested(connection, name, in_sky_order, wanted))
     return sources
 
 
-def _nested(connection: Connection, name: str, ids: pa.Array) -> pa.StructArray:
+def _nested(connection: Connection, name: str, sources: pa.Table, wanted: sa.Select[Any]) -> pa.StructArray:
     """The rows of a table or view that belong to some sources, as a structure of lists, one list a source."""
-    schema = arrow_schema(name)
-    view = sa.table(name, *(sa.column(field.name) for field in schema))
-    wanted = bulk.set_of_ids(connection, ids.to_pylist())
-    order = [view.c[one] for one in (OWNER, *_IN_ORDER[name])]
-    query = sa.select(*view.c).where(view.c[OWNER].in_(wanted)).order_by(*order)
+    schema, ids = arrow_schema(name), sources["id"].combine_chunks()
+    of = TABLES[name] if name in TABLES else light_curves_of(connection, sources, wanted)
+    columns = [of.c[one] for one in schema.names]
+    query = (
+        sa.select(*columns).where(of.c[OWNER].in_(wanted)).order_by(*(of.c[one] for one in (OWNER, *_IN_ORDER[name])))
+    )
     rows = pa.Table.from_batches([batch_of(bulk.rows(connection, query), schema)])
     owner = pc.index_in(rows[OWNER], ids).to_numpy().astype(np.int64)
     rows = rows.take(np.argsort(owner, kind="stable"))

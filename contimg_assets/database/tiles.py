@@ -101,19 +101,24 @@ class Tiling:
         tiles = self.of_epoch(connection, epoch)
         return sa.and_(self.same_measurement(), _M.epoch == epoch, self.within(tiles, "measurements", "associations"))
 
-    def of_source(self, connection: Connection, source_id: str) -> list[int] | None:
-        """Tiles with measurements of a source; None where the database is not divided, or they are not all near it."""
-        if self.order is None:
+    def of_sources(
+        self, connection: Connection, places: Sequence[Sequence[int]], are_theirs: sa.ColumnElement[bool]
+    ) -> list[int] | None:
+        """Tiles with measurements of sources; None where the database is not divided, or they are not all near them.
+
+        Parameters
+        ----------
+        places : healpix and n_measurements of each source
+        are_theirs : which rows of `associations` are those of the sources
+        """
+        if self.order is None or not places:
             return None
-        s = TABLES["sources"].c
-        source = connection.execute(sa.select(s.healpix, s.n_measurements).where(s.id == source_id)).first()
-        if source is None:
-            return []
-        around = cells_around(np.array([source.healpix]), INDEX_ORDER)
+        cells, counts = np.array(places, np.int64).T
+        around = cells_around(cells, INDEX_ORDER)
         tiles = [int(one) for one in self.tiles("measurements", around[around >= 0])]
-        near = sa.select(sa.func.count()).select_from(TABLES["associations"]).where(_A.source_id == source_id)
+        near = sa.select(sa.func.count()).select_from(TABLES["associations"]).where(are_theirs)
         n_near = connection.execute(near.where(self.within(tiles, "associations"))).scalar_one()
-        return tiles if n_near == source.n_measurements else None
+        return tiles if n_near == counts.sum() else None
 
 
 UNDIVIDED = Tiling(None)

@@ -7,12 +7,15 @@ normalized are the corrected ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database.limits import CELL_SHIFT, ID_LENGTH, VALUE_LENGTH
-from contimg_assets.database.models import view_of
+from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.database.tiles import tiling
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
@@ -96,12 +99,12 @@ _OF_SOURCES = ("source_id", "name", "epoch", "only_polarized")
 _POLARIZATION = ", ".join(f"p.{name}" for name in POLARIZATION.names if name not in _OF_SOURCES)
 
 
-def _light_curves(of_points: str = "", of_limits: str = "") -> str:
+def _light_curves(of_points: str = "", of_limits: str = "", of_forced: str = "") -> str:
     """Points of light curves, upper limits among them; where the images were measured, forced fluxes in their place.
 
     Parameters
     ----------
-    of_points, of_limits : conditions on measurements and on limits, each behind an AND
+    of_points, of_limits, of_forced : conditions on measurements, limits and forced fluxes, each behind an AND
     """
     return f"""
     SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
@@ -123,7 +126,7 @@ def _light_curves(of_points: str = "", of_limits: str = "") -> str:
         {_FORCED_SCALE}, {_FORCED_LIMIT}, f.flux_peak_mjy_beam / f.flux_peak_err_mjy_beam, TRUE, FALSE, c.trusted,
         NULL, NULL, i.band
     FROM {_FORCED_POINTS}
-    WHERE f.reason = '' AND NOT f.monitored"""  # noqa: S608
+    WHERE f.reason = '' AND NOT f.monitored{of_forced}"""  # noqa: S608
 
 
 VIEWS = {
@@ -197,16 +200,47 @@ def _on_postgres(query: str, is_divided: bool) -> str:
 
 def light_curve_of(connection: Connection, source_id: str) -> sa.FromClause:
     """The view `light_curves`, to ask for a source; in a divided database its query, on the parts of that source."""
-    view = view_of(LIGHT_CURVE, "light_curves")
     how = tiling(connection)
-    tiles = how.of_source(connection, source_id)
-    if not tiles:
-        return view
-    both = {"associations": "a", "measurements": "m"}
-    points = " AND ".join(f"({how.sql(tiles, table, name)})" for table, name in both.items())
-    limits = how.sql(tiles, "image_limits", "l")
-    query = _on_postgres(_light_curves(f" AND {points}", f" AND ({limits})"), True)
-    return sa.text(query).columns(*view.c).subquery("light_curves")
+    s = TABLES["sources"].c
+    places = connection.execute(sa.select(s.healpix, s.n_measurements).where(s.id == source_id)).all()
+    tiles = how.of_sources(connection, places, TABLES["associations"].c.source_id == source_id)
+    return _LIGHT_CURVES if tiles is None else _light_curves_where(connection, tiles=tiles)
+
+
+def light_curves_of(connection: Connection, sources: pa.Table, chosen: sa.Select[Any]) -> sa.FromClause:
+    """The view `light_curves` of some sources, which are asked for in each of its parts: SQLite would form all of it.
+
+    Parameters
+    ----------
+    sources : id, healpix, n_measurements of them
+    chosen : query for their ids, of `bulk.set_of_ids`
+    """
+    places = list(zip(*(sources[name].to_pylist() for name in ("healpix", "n_measurements")), strict=True))
+    tiles = tiling(connection).of_sources(connection, places, TABLES["associations"].c.source_id.in_(chosen))
+    return _light_curves_where(connection, f" IN ({chosen.compile(connection)})", tiles)
+
+
+_LIGHT_CURVES = view_of(LIGHT_CURVE, "light_curves")
+
+
+def _light_curves_where(connection: Connection, of_id: str = "", tiles: Sequence[int] | None = None) -> sa.FromClause:
+    """The query of the view `light_curves`.
+
+    Parameters
+    ----------
+    of_id : what is said of the id of each source, behind it
+    tiles : of a divided database, where its measurements are; None: anywhere
+    """
+    how = tiling(connection)
+    points, limits, forced = (f" AND {name}{of_id}" if of_id else "" for name in ("a.source_id", "s.id", "f.position"))
+    if tiles is not None:
+        for table, name in (("associations", "a"), ("measurements", "m")):
+            points += f" AND ({how.sql(tiles, table, name)})"
+        limits += f" AND ({how.sql(tiles, 'image_limits', 'l')})"
+    query = _light_curves(points, limits, forced)
+    if connection.dialect.name == "postgresql":
+        query = _on_postgres(query, how.order is not None)
+    return sa.text(query).columns(*_LIGHT_CURVES.c).subquery("light_curves")
 
 
 def drop_views(connection: Connection) -> None:
