@@ -432,7 +432,7 @@ def export(
     Example: contimg export sources --out sources.xml
     """
     from contimg_assets.database import export as files
-    from contimg_assets.database.export_hats import export_hats
+    from contimg_assets.database.export_hats import USUAL_MARGIN_ARCSEC, export_hats
 
     database = open_products()
     for option, given, of in (
@@ -447,7 +447,7 @@ def export(
         folder = out or Path("sources_hats")
         console.print(f"Writing {folder}/ ...")
         with ended_by_sigterm():
-            n_sources = export_hats(database, folder, *([] if margin_arcsec is None else [margin_arcsec]))
+            n_sources = export_hats(database, folder, margin_arcsec or USUAL_MARGIN_ARCSEC)
         console.print(f"Wrote {n_sources} source(s) to {folder}/.")
         return
     file = out or Path(f"{table}.{'xml' if format == 'votable' else format or 'parquet'}")

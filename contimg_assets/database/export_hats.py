@@ -7,6 +7,7 @@ numbers of its sources, which the database forms; the rows themselves are read o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,7 +139,7 @@ def _version_of(rows: pa.Table) -> str:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows.combine_chunks())
-    return combine_versions(sink.getvalue().to_pybytes().hex())
+    return hashlib.blake2b(sink.getvalue(), digest_size=8).hexdigest()
 
 
 def _rows_of(connection: Connection, table: str, pixel: int, state: State) -> sa.ColumnElement[bool]:
