@@ -19,11 +19,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.config.products import LARGEST_MARGIN_ARCSEC, Products
-from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.hats_folder import MARGIN, SOURCES, HatsFolder, State, TileFile
 from contimg_assets.database.models import TABLES
-from contimg_assets.database.nested_sources import NESTED, OWNER, nested_sources
+from contimg_assets.database.nested_sources import OWNER, nested_sources
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.recorded import recomputed_with
 from contimg_assets.database.schema import newest_revision
@@ -120,7 +119,7 @@ def _update(connection: Connection, hats: HatsFolder, empty: State) -> HatsUpdat
         for pixel, version in versions.items():
             old = known[table].get(pixel)
             if old is None or old.inputs != version:
-                rows = nested_sources(connection, _rows_of(connection, table, pixel, empty))
+                rows = nested_sources(connection, _rows_of(table, pixel, empty))
                 new = TileFile(version, _version_of(rows) if len(rows) else "", len(rows))
                 if len(rows) and (old is None or old.content != new.content):
                     hats.written(table, pixel, empty.order, rows)
@@ -142,18 +141,13 @@ def _version_of(rows: pa.Table) -> str:
     return hashlib.blake2b(sink.getvalue(), digest_size=8).hexdigest()
 
 
-def _rows_of(connection: Connection, table: str, pixel: int, state: State) -> sa.ColumnElement[bool]:
+def _rows_of(table: str, pixel: int, state: State) -> sa.ColumnElement[bool]:
     """Which sources lie in a tile, or in the margin around it."""
     cell = TABLES["sources"].c.healpix
     if table == SOURCES:
         shift = 2 * (INDEX_ORDER - state.order)
         return cell.between(pixel << shift, ((pixel + 1) << shift) - 1)
-    cells = rim(np.array([pixel]), state.order, state.margin_arcsec)
-    some = bulk.set_of_ids(connection, cells.astype(str).astype(object)).subquery()
-    ids = connection.execute(
-        sa.select(TABLES["sources"].c.id).where(cell.in_(sa.select(sa.cast(some.c.id, sa.BigInteger))))
-    ).scalars()
-    return TABLES["sources"].c.id.in_(list(ids))
+    return cell.in_(rim(np.array([pixel]), state.order, state.margin_arcsec).tolist())
 
 
 def _with_neighbors(inputs: Mapping[int, str], order: int, table: str) -> Mapping[int, str]:
@@ -210,6 +204,3 @@ def _epochs_of_tiles(connection: Connection, order: int) -> dict[int, list[str]]
         for tile in circles[ra, dec, radius].tolist():
             found.setdefault(tile, set()).add(versions[epoch])
     return {tile: sorted(of) for tile, of in found.items()}
-
-
-__all__ = ["NESTED", "HatsUpdate", "export_hats", "update_hats"]

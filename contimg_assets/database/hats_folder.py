@@ -123,8 +123,10 @@ class HatsFolder:
             lock.touch()
         with one_at_a_time(lock):
             self.forget()
-            yield
-            self.forget()
+            try:
+                yield
+            finally:
+                self.forget()
 
     def state(self) -> State | None:
         """The state that readers find; None if there is none, or one that says nothing of itself."""

@@ -47,7 +47,8 @@ def nested_sources(connection: Connection, where: sa.ColumnElement[bool]) -> pa.
     sources = sources.append_column(SPATIAL_INDEX, pa.array(place, pa.int64()))
     sources = sources.sort_by([(SPATIAL_INDEX, "ascending"), ("id", "ascending")]).combine_chunks()
     wanted = bulk.set_of_ids(connection, sources["id"].to_pylist())
-    in_sky_order = sources.select(["id", "healpix", "n_measurements"])
+    n_measurements = pc.if_else(sources["only_polarized"], 0, sources["n_measurements"])
+    in_sky_order = sources.select(["id", "healpix"]).append_column("n_measurements", n_measurements)
     for column, name in NESTED.items():
         at = sources.num_columns - 1
         sources = sources.add_column(at, column, _nested(connection, name, in_sky_order, wanted))

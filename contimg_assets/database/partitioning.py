@@ -8,6 +8,7 @@ concern all others.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 import pyarrow as pa
@@ -38,7 +39,10 @@ def divided_metadata() -> sa.MetaData:
 
 
 def _divide(table: sa.Table, column: str) -> None:
-    """Make a table one of parts: the column of cells is in its key, and in none that leads to another such table."""
+    """Make a table one of parts, with the column of cells in its key.
+
+    Its foreign key to another such table goes: that is one of the parts, see `_make_part`.
+    """
     if column not in table.c:
         table.append_column(
             sa.Column(column, INT, nullable=False, comment="HEALPix cell of the measurement, nested, order 10")
@@ -137,11 +141,17 @@ def delete_measured(connection: Connection, epoch: str) -> None:
         connection.execute(sa.delete(EPOCH_TILES).where(EPOCH_TILES.c.epoch == epoch))
 
 
-def place_copies(connection: Connection) -> None:
-    """Move associations that forks copied to where their measurements are, which may have come later."""
-    if tiling(connection).order is None:
-        return
-    connection.exec_driver_sql(
-        f"UPDATE {_REFERRING} a SET healpix = m.healpix FROM {_REFERRED} m WHERE a.copied_by IS NOT NULL "  # noqa: S608
-        "AND m.epoch = a.epoch AND m.measurement_id = a.measurement_id AND m.healpix <> a.healpix"
-    )
+def place_copies(connection: Connection, epochs: Sequence[str]) -> None:
+    """Move associations that forks copied to where their measurements are, once all of some epochs are there.
+
+    A fork's epoch may come before those that its rows are copied of, and these may come again elsewhere.
+    """
+    if tiling(connection).order is not None:
+        connection.execute(_PLACE_COPIES, {"epochs": list(epochs)})
+
+
+_PLACE_COPIES = sa.text(
+    f"UPDATE {_REFERRING} a SET healpix = m.healpix FROM {_REFERRED} m "  # noqa: S608
+    "WHERE a.copied_by IS NOT NULL AND (a.copied_by = ANY(:epochs) OR a.epoch = ANY(:epochs)) "
+    "AND m.epoch = a.epoch AND m.measurement_id = a.measurement_id AND m.healpix <> a.healpix"
+)

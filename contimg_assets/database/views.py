@@ -201,6 +201,8 @@ def _on_postgres(query: str, is_divided: bool) -> str:
 def light_curve_of(connection: Connection, source_id: str) -> sa.FromClause:
     """The view `light_curves`, to ask for a source; in a divided database its query, on the parts of that source."""
     how = tiling(connection)
+    if how.order is None:
+        return _LIGHT_CURVES
     s = TABLES["sources"].c
     places = connection.execute(sa.select(s.healpix, s.n_measurements).where(s.id == source_id)).all()
     tiles = how.of_sources(connection, places, TABLES["associations"].c.source_id == source_id)
@@ -212,7 +214,7 @@ def light_curves_of(connection: Connection, sources: pa.Table, chosen: sa.Select
 
     Parameters
     ----------
-    sources : id, healpix, n_measurements of them
+    sources : id, healpix, n_measurements of them (in Stokes I)
     chosen : query for their ids, of `bulk.set_of_ids`
     """
     places = list(zip(*(sources[name].to_pylist() for name in ("healpix", "n_measurements")), strict=True))

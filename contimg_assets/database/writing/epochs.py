@@ -136,7 +136,7 @@ def replace_rows(
             write_epoch_versions(connection, products)
         watch.lap("insert epochs")
     if change.written:
-        place_copies(connection)
+        place_copies(connection, change.written)
     change.deleted = [epoch for epoch in change.deleted if epoch not in change.after]
     return change
 
