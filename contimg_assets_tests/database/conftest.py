@@ -19,7 +19,7 @@ HISTORY = ("source_aliases", "recomputed_with")
 # Cells so small that the patch of the test's survey lies in several.
 PARTITION_ORDER = 6
 # What is also tried on a divided database each time; the other tests are, among the slow ones.
-_DIVIDED_EACH_TIME = {"test_aliases", "test_divided", "test_limits"}
+_DIVIDED_EACH_TIME = {"test_aliases"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
