@@ -24,8 +24,9 @@ from contimg_assets.files import reading_from
 from contimg_assets.sky.arrays import Flags, Indices, Integers
 from contimg_assets.sky.cells import FINEST_ORDER, neighborhood, order_of_radius
 
-_COLLECTION, _PROPERTIES = "collection.properties", ("hats.properties", "properties")
-_PARTITIONS, _SUFFIX = "partition_info.csv", "hats_npix_suffix"
+COLLECTION, PROPERTIES, PARTITIONS = "collection.properties", "hats.properties", "partition_info.csv"
+_ALL_PROPERTIES = (PROPERTIES, "properties")
+_SUFFIX = "hats_npix_suffix"
 _TABLES = ("object", "source")
 _FILES_PER_FOLDER = 10_000
 # Of a Parquet file: how long its footer is, and the magic number.
@@ -34,7 +35,13 @@ _END_BYTES = 8
 
 def is_hats(path: Path) -> bool:
     """Whether a folder is a catalog or a collection in HATS."""
-    return path.is_dir() and any((path / name).is_file() for name in (_COLLECTION, *_PROPERTIES))
+    return path.is_dir() and any((path / name).is_file() for name in (COLLECTION, *_ALL_PROPERTIES))
+
+
+def tile_file(folder: Path, order: int, pixel: int, suffix: str = ".parquet") -> Path:
+    """The file, or folder, of a tile in the folder of a catalog."""
+    first = pixel - pixel % _FILES_PER_FOLDER
+    return folder / "dataset" / f"Norder={order}" / f"Dir={first}" / f"Npix={pixel}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,12 @@ class HatsCatalog:
             If there are none.
         """
         order, pixel = int(self.orders[tile]), int(self.pixels[tile])
-        folder = self.folder / "dataset" / f"Norder={order}" / f"Dir={pixel - pixel % _FILES_PER_FOLDER}"
         suffix = self.properties.get(_SUFFIX, ".parquet")
-        one = folder / f"Npix={pixel}{suffix}"
+        one = tile_file(self.folder, order, pixel, suffix)
         files = sorted(one.glob("*.parquet")) if suffix == "/" else [one]
         if not files or not files[0].is_file():
             raise InputError(
-                f"{one}: the catalog's {_PARTITIONS} lists tile Norder={order}, Npix={pixel}, and its file is not "
+                f"{one}: the catalog's {PARTITIONS} lists tile Norder={order}, Npix={pixel}, and its file is not "
                 "there; copy the catalog again"
             )
         return files
@@ -168,10 +174,10 @@ def open_hats(path: Path) -> HatsCatalog:
         If it is no catalog of sources, or is incomplete.
     """
     folder = _of_collection(path)
-    file = next((folder / name for name in _PROPERTIES if (folder / name).is_file()), None)
+    file = next((folder / name for name in _ALL_PROPERTIES if (folder / name).is_file()), None)
     if file is None:
-        raise InputError(f"{folder}: no {_PROPERTIES[0]} here; give the folder of a catalog or collection in HATS")
-    properties = _read_properties(file)
+        raise InputError(f"{folder}: no {PROPERTIES} here; give the folder of a catalog or collection in HATS")
+    properties = read_properties(file)
     kind = properties.get("dataproduct_type", "object")
     if kind not in _TABLES:
         raise InputError(
@@ -188,10 +194,10 @@ def open_hats(path: Path) -> HatsCatalog:
 
 def _of_collection(path: Path) -> Path:
     """The folder of the catalog: of a collection that of its primary table, which lies within."""
-    collection = path / _COLLECTION
+    collection = path / COLLECTION
     if not collection.is_file():
         return path
-    name = _read_properties(collection).get("hats_primary_table_url", "")
+    name = read_properties(collection).get("hats_primary_table_url", "")
     if not name or not (path / name).resolve().is_relative_to(path.resolve()):
         raise InputError(
             f"{collection}: hats_primary_table_url is {name!r}, and should name a folder in the collection; give the "
@@ -200,7 +206,8 @@ def _of_collection(path: Path) -> Path:
     return path / name
 
 
-def _read_properties(file: Path) -> dict[str, str]:
+def read_properties(file: Path) -> dict[str, str]:
+    """What a file of properties says, by key."""
     with reading_from(file):
         lines = file.read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
@@ -215,7 +222,7 @@ def _partitions(folder: Path) -> tuple[Integers, Integers]:
     InputError
         If the list of tiles is not there, is damaged, or lists none.
     """
-    file = folder / _PARTITIONS
+    file = folder / PARTITIONS
     try:
         table = pd.read_csv(file, usecols=["Norder", "Npix"], dtype=np.int64)
     except FileNotFoundError as error:

@@ -29,6 +29,7 @@ from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
+from contimg_assets.config.products import Products
 from contimg_assets.config.section import ColumnSource, Section
 from contimg_assets.config.stokes import OTHER_STOKES, STOKES_I, Stokes
 from contimg_assets.config.variability import Variability
@@ -52,6 +53,7 @@ __all__ = [
     "Measurements",
     "Monitor",
     "Paths",
+    "Products",
     "Section",
     "Slurm",
     "Stokes",

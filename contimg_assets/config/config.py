@@ -20,6 +20,7 @@ from contimg_assets.config.matching import Matching
 from contimg_assets.config.measurements import Measurements
 from contimg_assets.config.monitor import Monitor
 from contimg_assets.config.paths import Paths
+from contimg_assets.config.products import Products
 from contimg_assets.config.section import Section
 from contimg_assets.config.stokes import Stokes
 from contimg_assets.config.variability import Variability
@@ -52,6 +53,7 @@ class Config(Section):
     variability: Variability = Field(default_factory=Variability)
     monitor: Monitor = Field(default_factory=Monitor)
     stokes: Stokes = Field(default_factory=Stokes)
+    products: Products = Field(default_factory=Products)
     checks: Checks = Field(default_factory=Checks)
     automation: Automation = Field(default_factory=Automation)
     compute: Compute = Field(default_factory=Compute)
@@ -92,6 +94,15 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _only_postgresql_is_divided(self) -> Config:
+        if self.products.partition_order is not None and not self.products_url.startswith("postgresql"):
+            raise ValueError(
+                "products.partition_order is for PostgreSQL, and paths.products names SQLite; leave it out, or give "
+                "the URL of a PostgreSQL database"
+            )
+        return self
+
     @property
     def incoming(self) -> Path:
         return self.root / self.paths.incoming
@@ -125,6 +136,11 @@ class Config(Section):
         if is_file and kind.startswith("sqlite") and not path.startswith((":", "file:")):
             return f"{kind}:///{self.root / path}"
         return self.paths.products if "://" in self.paths.products else f"sqlite:///{self.root / self.paths.products}"
+
+    @property
+    def hats_folder(self) -> Path | None:
+        """The HATS collection that runs keep up to date; None without one."""
+        return None if self.products.hats is None else self.root / self.products.hats
 
     @property
     def monitor_file(self) -> Path | None:

@@ -17,6 +17,7 @@ from contimg_assets.database.forced import of_sources, on_covering_images, place
 from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.queries import near
+from contimg_assets.database.tiles import tiling
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images
 from contimg_assets.sky.sphere import separation_arcsec
@@ -101,7 +102,7 @@ def _within(rows: pd.DataFrame, ra_deg: float, dec_deg: float, radius_arcsec: fl
 def _seen(connection: Connection, sources: list[str]) -> pd.DataFrame:
     """Detections of sources in all epochs: source_id, epoch, band, measurement_id."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    query = of_sources(a.source_id, m.epoch, m.band, m.measurement_id)
+    query = of_sources(tiling(connection).same_measurement(), a.source_id, m.epoch, m.band, m.measurement_id)
     return bulk.fetch(connection, query.where(a.source_id.in_(bulk.set_of_ids(connection, sources))))
 
 

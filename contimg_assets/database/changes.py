@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
@@ -11,6 +13,7 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.tiles import tiling
 from contimg_assets.errors import StoreError
 from contimg_assets.ingest.bands import mhz_of_name
 from contimg_assets.schemas.variability import FLUX_KINDS
@@ -49,30 +52,11 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
         If there is no such epoch.
     """
     kind = database.flux_kind()
-    unit = FLUX_KINDS[kind]
-    m, a, s, v = (TABLES[name] for name in ("measurements", "associations", "sources", "variability"))
-    same = sa.and_(a.c.epoch == m.c.epoch, a.c.measurement_id == m.c.measurement_id)
-    of_source = sa.and_(v.c.source_id == a.c.source_id, v.c.band == m.c.band, v.c["sample"] == "detections")
-    query = (
-        sa.select(
-            *(s.c.name, a.c.source_id, s.c.ra_deg, s.c.dec_deg, m.c.image, m.c.snr, m.c.band),
-            m.c[f"flux_{kind}_corr_{unit}"].label("flux_mjy"),
-            m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
-            m.c.flux_scale_err,
-            v.c[f"flux_{kind}_weighted_mean_{unit}"].label("mean"),
-            v.c[f"flux_{kind}_weighted_mean_err_{unit}"].label("mean_err"),
-        )
-        .select_from(m)
-        .join(a, same)
-        .join(s, s.c.id == a.c.source_id)
-        .join(v, of_source)
-        .where(m.c.epoch == epoch, m.c.trusted, sa.not_(m.c.forced), m.c.duplicate_of.is_(None))
-    )
     epochs = TABLES["epochs"].c
     with reading(database.engine) as connection:
         if connection.execute(sa.select(epochs.epoch).where(epochs.epoch == epoch)).first() is None:
             raise StoreError(f"there is no epoch {epoch!r} in the products; `contimg status` lists epochs")
-        found = bulk.fetch(connection, query)
+        found = bulk.fetch(connection, _measured(kind, tiling(connection).in_epoch(connection, epoch)))
     model = ErrorModel.chosen(parameters, ErrorModel.of_table(database.read_table("error_model")))
     flux, err, scale = (found[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy", "flux_scale_err"))
     total = np.empty_like(err)
@@ -87,3 +71,30 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
     found = found[found["sigma"].notna()]
     order = found["sigma"].abs().sort_values(ascending=False, kind="stable").index
     return found.loc[order].reset_index(drop=True)
+
+
+def _measured(kind: str, in_epoch: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Trusted detections of an epoch with the mean flux of each source in the band.
+
+    Parameters
+    ----------
+    in_epoch : what joins its measurements and associations
+    """
+    unit = FLUX_KINDS[kind]
+    m, a, s, v = (TABLES[name] for name in ("measurements", "associations", "sources", "variability"))
+    of_source = sa.and_(v.c.source_id == a.c.source_id, v.c.band == m.c.band, v.c["sample"] == "detections")
+    return (
+        sa.select(
+            *(s.c.name, a.c.source_id, s.c.ra_deg, s.c.dec_deg, m.c.image, m.c.snr, m.c.band),
+            m.c[f"flux_{kind}_corr_{unit}"].label("flux_mjy"),
+            m.c[f"flux_{kind}_err_corr_{unit}"].label("flux_err_mjy"),
+            m.c.flux_scale_err,
+            v.c[f"flux_{kind}_weighted_mean_{unit}"].label("mean"),
+            v.c[f"flux_{kind}_weighted_mean_err_{unit}"].label("mean_err"),
+        )
+        .select_from(m)
+        .join(a, in_epoch)
+        .join(s, s.c.id == a.c.source_id)
+        .join(v, of_source)
+        .where(m.c.trusted, sa.not_(m.c.forced), m.c.duplicate_of.is_(None))
+    )

@@ -7,7 +7,10 @@ import sqlite3
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading, troubles_told
+from contimg_assets.database.models import TABLES
+from contimg_assets.database.tiles import DIVIDED, tiling
 from contimg_assets.errors import StoreError
 
 
@@ -29,6 +32,9 @@ def compact(engine: Engine) -> tuple[int, int]:
     if engine.dialect.name == "postgresql":
         with troubles_told(engine), engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.exec_driver_sql("VACUUM (ANALYZE)")
+            if tiling(connection).order is not None:
+                # Only the parts of divided tables were looked at.
+                bulk.analyze(connection, [TABLES[name] for name in DIVIDED])
     else:
         raw = engine.raw_connection()
         try:

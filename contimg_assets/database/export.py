@@ -234,11 +234,14 @@ def pieces(connection: Connection, name: str, schema: pa.Schema) -> Iterator[pa.
         query = sa.select(view).order_by(*order)
     result = connection.execution_options(stream_results=True, max_row_buffer=_ROWS_AT_ONCE).execute(query)
     for rows in result.partitions(_ROWS_AT_ONCE):
-        columns = zip(*rows, strict=True)
-        arrays = [
-            pa.array(
-                [None if v is None else bool(v) for v in values] if field.type == pa.bool_() else values, field.type
-            )
-            for field, values in zip(schema, columns, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        yield batch_of(rows, schema)
+
+
+def batch_of(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as the database has them, in columns of a schema."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [
+        pa.array([None if v is None else bool(v) for v in values] if field.type == pa.bool_() else values, field.type)
+        for field, values in zip(schema, columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

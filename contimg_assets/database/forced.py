@@ -25,6 +25,7 @@ from contimg_assets.database.engine import reading, writing
 from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.products_database import ProductsDatabase
 from contimg_assets.database.queries import images_with_corrections
+from contimg_assets.database.tiles import tiling
 from contimg_assets.database.writing.epochs import delete_forced
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images
@@ -166,7 +167,7 @@ def place_errors(connection: Connection, sources: npt.NDArray[np.object_]) -> pd
         sa.select(s.id, m.uncertainty_ew_corr_arcsec, m.uncertainty_ns_corr_arcsec)
         .select_from(TABLES["sources"])
         .join(TABLES["associations"], sa.and_(a.source_id == s.id, a.epoch == s.first_epoch))
-        .join(TABLES["measurements"], sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id))
+        .join(TABLES["measurements"], tiling(connection).same_measurement())
         .where(s.id.in_(bulk.set_of_ids(connection, sources)), m.mjd == s.first_mjd)
         .order_by(s.id, m.measurement_id)
     )
@@ -182,28 +183,36 @@ def _images(connection: Connection, epoch: str) -> pd.DataFrame:
 def _seen(connection: Connection, epoch: str) -> pd.DataFrame:
     """source_id and band of the sources that an epoch detects."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    return bulk.fetch(connection, of_sources(a.source_id, m.band).where(a.epoch == epoch).distinct())
+    same = tiling(connection).in_epoch(connection, epoch)
+    return bulk.fetch(connection, of_sources(same, a.source_id, m.band).distinct())
 
 
-def of_sources(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Columns of detections and of the associations that give them to sources."""
-    a, m = TABLES["associations"].c, TABLES["measurements"].c
-    same = sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id)
+def of_sources(same: sa.ColumnElement[bool], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Columns of detections and of the associations that give them to sources.
+
+    Parameters
+    ----------
+    same : what joins both, see `Tiling`
+    """
+    m = TABLES["measurements"].c
     return sa.select(*columns).join_from(TABLES["associations"], TABLES["measurements"], same).where(sa.not_(m.forced))
 
 
 def _detections(connection: Connection, epoch: str) -> pd.DataFrame:
     m = TABLES["measurements"].c
     columns = (m.image, m.ra_deg, m.dec_deg, m.snr, m.measurement_id)
-    query = sa.select(*columns).where(m.epoch == epoch, sa.not_(m.forced))
+    how = tiling(connection)
+    within = how.within(how.of_epoch(connection, epoch), "measurements")
+    query = sa.select(*columns).where(m.epoch == epoch, within, sa.not_(m.forced))
     return bulk.fetch(connection, query.order_by(m.image, m.measurement_id))
 
 
 def _single(connection: Connection, epoch: str) -> pd.DataFrame:
     """Detections that stand alone, each with its source, the only one of that in the epoch and band."""
     a, m = TABLES["associations"].c, TABLES["measurements"].c
-    query = of_sources(m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
-    rows = bulk.fetch(connection, query.where(a.epoch == epoch, m.duplicate_of.is_(None), sa.not_(m.has_siblings)))
+    same = tiling(connection).in_epoch(connection, epoch)
+    query = of_sources(same, m.image, m.measurement_id, m.snr, m.band, a.source_id, a.copied)
+    rows = bulk.fetch(connection, query.where(m.duplicate_of.is_(None), sa.not_(m.has_siblings)))
     alone = rows.drop(columns="copied").merge(of_one_source(rows), on=["source_id", "measurement_id"])
     return alone.drop_duplicates(["source_id", "band"], keep=False)
 
@@ -263,7 +272,8 @@ def _other_points(connection: Connection, epoch: str, sources: npt.NDArray[np.ob
     columns = (a.source_id, m.band, m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_scale_err)
     of_others = a.source_id.in_(bulk.set_of_ids(connection, sources)), a.epoch != epoch
     good = m.trusted, m.duplicate_of.is_(None), m.flux_peak_corr_mjy_beam.is_not(None)
-    return bulk.fetch(connection, of_sources(*columns).where(*of_others, *good))
+    same = tiling(connection).same_measurement()
+    return bulk.fetch(connection, of_sources(same, *columns).where(*of_others, *good))
 
 
 def written_forced(database: ProductsDatabase) -> dict[str, tuple[str, str]]:

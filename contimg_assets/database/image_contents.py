@@ -9,6 +9,7 @@ from contimg_assets.database import bulk
 from contimg_assets.database.engine import reading
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.products_database import ProductsDatabase
+from contimg_assets.database.tiles import tiling
 
 _FLUXES = {
     "peak": ("flux_peak_corr_mjy_beam", "flux_peak_weighted_mean_mjy_beam"),
@@ -32,24 +33,24 @@ def image_measurements(database: ProductsDatabase, epoch: str, image: str, kind:
     """
     m, a, s, v = (TABLES[name].c for name in ("measurements", "associations", "sources", "variability"))
     here, mean = _FLUXES[kind]
-    same = sa.and_(a.epoch == m.epoch, a.measurement_id == m.measurement_id)
     of_band = sa.and_(v.source_id == s.id, v.band == m.band, v.sample == "detections")
-    query = (
-        sa.select(
-            s.name,
-            s.id,
-            m.ra_corr_deg.label("ra_deg"),
-            m.dec_corr_deg.label("dec_deg"),
-            m.snr,
-            m[here].label("flux_mjy"),
-            v[mean].label("mean_flux_mjy"),
-        )
-        .select_from(TABLES["measurements"])
-        .join(TABLES["associations"], same)
-        .join(TABLES["sources"], s.id == a.source_id)
-        .join(TABLES["variability"], of_band, isouter=True)
-        .where(m.epoch == epoch, m.image == image, m.duplicate_of.is_(None))
-        .order_by(m[here].desc(), s.id)
-    )
     with reading(database.engine) as connection:
+        in_epoch = tiling(connection).in_epoch(connection, epoch)
+        query = (
+            sa.select(
+                s.name,
+                s.id,
+                m.ra_corr_deg.label("ra_deg"),
+                m.dec_corr_deg.label("dec_deg"),
+                m.snr,
+                m[here].label("flux_mjy"),
+                v[mean].label("mean_flux_mjy"),
+            )
+            .select_from(TABLES["measurements"])
+            .join(TABLES["associations"], in_epoch)
+            .join(TABLES["sources"], s.id == a.source_id)
+            .join(TABLES["variability"], of_band, isouter=True)
+            .where(m.image == image, m.duplicate_of.is_(None))
+            .order_by(m[here].desc(), s.id)
+        )
         return bulk.fetch(connection, query)

@@ -18,6 +18,7 @@ from contimg_assets.config import Variability
 from contimg_assets.database import bulk
 from contimg_assets.database.limits import read_limits
 from contimg_assets.database.models import IN_TOTAL, TABLES, is_evidence, view_of
+from contimg_assets.database.tiles import tiling
 from contimg_assets.database.writing.image_coverage import StoredCoverage
 from contimg_assets.database.writing.stored import read_images, trusted_images
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
@@ -202,7 +203,8 @@ def _trusted_detections(connection: Connection, sources: npt.NDArray[np.object_]
             m.c.ra_corr_deg.label("ra_deg"),
             m.c.dec_corr_deg.label("dec_deg"),
         )
-        .join(m, sa.and_(m.c.epoch == a.c.epoch, m.c.measurement_id == a.c.measurement_id))
+        .select_from(a)
+        .join(m, tiling(connection).same_measurement())
         .where(a.c.source_id.in_(bulk.set_of_ids(connection, sources)))
         .where(sa.not_(m.c.forced), m.c.trusted)
     )

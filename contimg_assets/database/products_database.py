@@ -38,6 +38,9 @@ class ProductsDatabase(Annotations):
     url : str or Path
         File of SQLite (``products.sqlite3``), or a SQLAlchemy URL such as ``sqlite:///products.sqlite3`` or
         ``postgresql://user@host/name``.
+    partition_order : int, optional
+        Order of the HEALPix cells, nested, that `upgrade` divides a new database of PostgreSQL by; not at all if not
+        given. One that has its tables stays as it is.
 
     Attributes
     ----------
@@ -68,8 +71,9 @@ class ProductsDatabase(Annotations):
     >>> folder.cleanup()
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, partition_order: int | None = None) -> None:
         self.url = url_of(url)
+        self.partition_order = partition_order
         self.engine = open_engine(self.url)
 
     def close(self) -> None:
@@ -96,7 +100,7 @@ class ProductsDatabase(Annotations):
             If the database was written by a newer version of the package, is another program's, or a migration leaves
             rows without their parents; nothing is changed.
         """
-        return schema.upgrade(self.engine)
+        return schema.upgrade(self.engine, partition_order=self.partition_order)
 
     def current(self) -> str | None:
         """Say which revision the database's schema has.

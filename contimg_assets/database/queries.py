@@ -19,6 +19,7 @@ from contimg_assets.database.limits import read_limits
 from contimg_assets.database.models import TABLES, view_of
 from contimg_assets.database.names import names_of, source_of_counterpart, source_of_name
 from contimg_assets.database.significances import read_significances
+from contimg_assets.database.views import light_curve_of
 from contimg_assets.errors import InputError, StoreError
 from contimg_assets.identity.names import position_of_name
 from contimg_assets.polarization.summary import summed_up
@@ -26,7 +27,7 @@ from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.polarization import POLARIZATION
 from contimg_assets.schemas.tables import AngleLike, as_arcsec, as_position
-from contimg_assets.schemas.variability import FLUX_KINDS, LIGHT_CURVE, SAMPLES
+from contimg_assets.schemas.variability import FLUX_KINDS, SAMPLES
 from contimg_assets.sky.cells import INDEX_ORDER, grid, order_of_radius
 from contimg_assets.sky.position_text import parse_position
 from contimg_assets.sky.robust import scatter
@@ -401,15 +402,14 @@ class Queries:
         StoreError
             If there is no such source.
         """
-        view = view_of(LIGHT_CURVE, "light_curves")
-
-        def query(present: str) -> sa.Select[Any]:
+        named = self._named(source_id)
+        with reading(self.engine) as connection:
+            present = _present(connection, named)
+            view = light_curve_of(connection, present)
             points = sa.select(view).where(view.c.source_id == present)
             if not limits:
                 points = points.where(sa.not_(view.c.is_limit))
-            return points.order_by(view.c.mjd, view.c.measurement_id)
-
-        return LightCurve(self._rows_of(source_id, query))
+            return LightCurve(bulk.fetch(connection, points.order_by(view.c.mjd, view.c.measurement_id)))
 
     def polarization(self, source_id: str | SkyCoord | None = None, limits: bool = True) -> pd.DataFrame:
         """Read the light curves in other Stokes parameters than I.

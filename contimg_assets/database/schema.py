@@ -17,6 +17,8 @@ from sqlalchemy.engine import Connection, Engine
 from contimg_assets.database import views
 from contimg_assets.database.engine import open_engine, reading, troubles_told, writing, writing_options
 from contimg_assets.database.models import Base
+from contimg_assets.database.partitioning import divide, divided_metadata, is_part
+from contimg_assets.database.tiles import tiling
 from contimg_assets.errors import StoreError
 
 if TYPE_CHECKING:
@@ -75,13 +77,14 @@ def current_revision(connection: Connection) -> str | None:
     return found
 
 
-def upgrade(engine: Engine, revision: str = "head") -> str:
+def upgrade(engine: Engine, revision: str = "head", partition_order: int | None = None) -> str:
     """Bring tables and views up to date, in one transaction. Returns the revision.
 
     Parameters
     ----------
     engine : of a database that is empty or was written by this version or an older one
     revision : where to stop, for tests of migrations; the newest if not given
+    partition_order : of the HEALPix cells that a new database of PostgreSQL is divided by; others stay as they are
 
     Raises
     ------
@@ -106,6 +109,8 @@ def upgrade(engine: Engine, revision: str = "head") -> str:
             _refuse_others_tables(connection)
         views.drop_views(connection)
         command.upgrade(alembic_config(connection), revision)
+        if before is None and partition_order is not None:
+            divide(connection, partition_order)
         views.create_views(connection)
         return str(current_revision(connection))
 
@@ -177,7 +182,8 @@ def check(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    is_divided = tiling(connection).order is not None
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_no_part})
     revision = context.get_current_revision()
     faults = []
     if revision != newest_revision():
@@ -186,10 +192,15 @@ def check(connection: Connection) -> list[str]:
         )
     if revision is None:
         return faults
-    faults += [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
+    metadata = divided_metadata() if is_divided else Base.metadata
+    faults += [_in_words(difference) for difference in compare_metadata(context, metadata)]
     missing = set(views.VIEWS) - set(sa.inspect(connection).get_view_names())
     faults += [f"view {name} is missing; run `contimg db upgrade`" for name in sorted(missing)]
     return faults
+
+
+def _is_no_part(name: str | None, kind: str, _parents: Any) -> bool:
+    return kind != "table" or name is None or not is_part(name)
 
 
 def _in_words(difference: Any) -> str:

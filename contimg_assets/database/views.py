@@ -7,11 +7,16 @@ normalized are the corrected ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database.limits import CELL_SHIFT, ID_LENGTH, VALUE_LENGTH
+from contimg_assets.database.models import TABLES, view_of
+from contimg_assets.database.tiles import tiling
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.polarization import BESIDE, POLARIZATION
@@ -24,8 +29,9 @@ _NVSS = """(
         GROUP BY m.source_id
     )"""
 
-_POINTS = """associations a
-    JOIN measurements m ON m.epoch = a.epoch AND m.measurement_id = a.measurement_id"""
+_SAME_MEASUREMENT = "m.epoch = a.epoch AND m.measurement_id = a.measurement_id"
+_POINTS = f"""associations a
+    JOIN measurements m ON {_SAME_MEASUREMENT}"""
 
 # Fluxes at fixed positions of images that are there, with the corrections of these.
 _FORCED_POINTS = """forced_fluxes f
@@ -92,6 +98,37 @@ _SOURCE_MEASUREMENTS = ", ".join(
 _OF_SOURCES = ("source_id", "name", "epoch", "only_polarized")
 _POLARIZATION = ", ".join(f"p.{name}" for name in POLARIZATION.names if name not in _OF_SOURCES)
 
+
+def _light_curves(of_points: str = "", of_limits: str = "", of_forced: str = "") -> str:
+    """Points of light curves, upper limits among them; where the images were measured, forced fluxes in their place.
+
+    Parameters
+    ----------
+    of_points, of_limits, of_forced : conditions on measurements, limits and forced fluxes, each behind an AND
+    """
+    return f"""
+    SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
+        m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_int_corr_mjy, m.flux_int_err_corr_mjy,
+        m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, m.trusted, a.separation_arcsec,
+        a.de_ruiter, m.band
+    FROM {_POINTS}
+    WHERE m.duplicate_of IS NULL{of_points}
+    UNION ALL
+    SELECT {_limit_columns(LIGHT_CURVE)}
+    FROM {_LIMITS}
+    WHERE NOT EXISTS (
+        SELECT 1 FROM forced_fluxes f JOIN images j ON j.epoch = f.epoch AND j.image = f.image
+        WHERE f.position = s.id AND f.epoch = l.epoch AND j.band = i.band AND f.reason = '' AND NOT f.monitored
+    ){of_limits}
+    UNION ALL
+    SELECT f.position, f.epoch, f.image, f.epoch || '/' || f.image || '/' || f.position, i.mjd, f.ra_deg, f.dec_deg,
+        {_FORCED_FLUX}, {_FORCED_ERROR}, {_FORCED_FLUX}, {_FORCED_ERROR},
+        {_FORCED_SCALE}, {_FORCED_LIMIT}, f.flux_peak_mjy_beam / f.flux_peak_err_mjy_beam, TRUE, FALSE, c.trusted,
+        NULL, NULL, i.band
+    FROM {_FORCED_POINTS}
+    WHERE f.reason = '' AND NOT f.monitored{of_forced}"""  # noqa: S608
+
+
 VIEWS = {
     # Every column of a measurement with the source that it belongs to: both tables joined by their whole key.
     "source_measurements": f"""
@@ -101,28 +138,8 @@ VIEWS = {
     "upper_limits": f"""
     SELECT {_limit_columns(UPPER_LIMITS)}
     FROM {_LIMITS}""",  # noqa: S608
-    # Points of light curves, upper limits among them; where the images were measured, forced fluxes in their place.
-    "light_curves": f"""
-    SELECT a.source_id, m.epoch, m.image, m.measurement_id, m.mjd, m.ra_corr_deg, m.dec_corr_deg,
-        m.flux_peak_corr_mjy_beam, m.flux_peak_err_corr_mjy_beam, m.flux_int_corr_mjy, m.flux_int_err_corr_mjy,
-        m.flux_scale_err, m.upper_limit_mjy_beam, m.snr, m.forced, m.is_limit, m.trusted, a.separation_arcsec,
-        a.de_ruiter, m.band
-    FROM {_POINTS}
-    WHERE m.duplicate_of IS NULL
-    UNION ALL
-    SELECT {_limit_columns(LIGHT_CURVE)}
-    FROM {_LIMITS}
-    WHERE NOT EXISTS (
-        SELECT 1 FROM forced_fluxes f JOIN images j ON j.epoch = f.epoch AND j.image = f.image
-        WHERE f.position = s.id AND f.epoch = l.epoch AND j.band = i.band AND f.reason = '' AND NOT f.monitored
-    )
-    UNION ALL
-    SELECT f.position, f.epoch, f.image, f.epoch || '/' || f.image || '/' || f.position, i.mjd, f.ra_deg, f.dec_deg,
-        {_FORCED_FLUX}, {_FORCED_ERROR}, {_FORCED_FLUX}, {_FORCED_ERROR},
-        {_FORCED_SCALE}, {_FORCED_LIMIT}, f.flux_peak_mjy_beam / f.flux_peak_err_mjy_beam, TRUE, FALSE, c.trusted,
-        NULL, NULL, i.band
-    FROM {_FORCED_POINTS}
-    WHERE f.reason = '' AND NOT f.monitored""",  # noqa: S608
+    # See `_light_curves`.
+    "light_curves": _light_curves(),
     # Forced fluxes with the corrections that their images have; of images that are there.
     "forced_photometry": f"""
     SELECT CASE WHEN f.monitored THEN NULL ELSE f.position END AS source_id, f.epoch,
@@ -168,10 +185,64 @@ VIEWS = {
 
 def create_views(connection: Connection) -> None:
     """Put the views in place as they are written here."""
+    is_divided = tiling(connection).order is not None
     for name, query in VIEWS.items():
         if connection.dialect.name == "postgresql":
-            query = query.replace(*_POSITION_ON_POSTGRES)
+            query = _on_postgres(query, is_divided)
         connection.execute(sa.text(f"CREATE VIEW {name} AS{query}"))
+
+
+def _on_postgres(query: str, is_divided: bool) -> str:
+    query = query.replace(*_POSITION_ON_POSTGRES)
+    # Where the part of the one is known, so is that of the other.
+    return query.replace(_SAME_MEASUREMENT, f"{_SAME_MEASUREMENT} AND m.healpix = a.healpix") if is_divided else query
+
+
+def light_curve_of(connection: Connection, source_id: str) -> sa.FromClause:
+    """The view `light_curves`, to ask for a source; in a divided database its query, on the parts of that source."""
+    how = tiling(connection)
+    if how.order is None:
+        return _LIGHT_CURVES
+    s = TABLES["sources"].c
+    places = connection.execute(sa.select(s.healpix, s.n_measurements).where(s.id == source_id)).all()
+    tiles = how.of_sources(connection, places, TABLES["associations"].c.source_id == source_id)
+    return _LIGHT_CURVES if tiles is None else _light_curves_where(connection, tiles=tiles)
+
+
+def light_curves_of(connection: Connection, sources: pa.Table, chosen: sa.Select[Any]) -> sa.FromClause:
+    """The view `light_curves` of some sources, which are asked for in each of its parts: SQLite would form all of it.
+
+    Parameters
+    ----------
+    sources : id, healpix, n_measurements of them (in Stokes I)
+    chosen : query for their ids, of `bulk.set_of_ids`
+    """
+    places = list(zip(*(sources[name].to_pylist() for name in ("healpix", "n_measurements")), strict=True))
+    tiles = tiling(connection).of_sources(connection, places, TABLES["associations"].c.source_id.in_(chosen))
+    return _light_curves_where(connection, f" IN ({chosen.compile(connection)})", tiles)
+
+
+_LIGHT_CURVES = view_of(LIGHT_CURVE, "light_curves")
+
+
+def _light_curves_where(connection: Connection, of_id: str = "", tiles: Sequence[int] | None = None) -> sa.FromClause:
+    """The query of the view `light_curves`.
+
+    Parameters
+    ----------
+    of_id : what is said of the id of each source, behind it
+    tiles : of a divided database, where its measurements are; None: anywhere
+    """
+    how = tiling(connection)
+    points, limits, forced = (f" AND {name}{of_id}" if of_id else "" for name in ("a.source_id", "s.id", "f.position"))
+    if tiles is not None:
+        for table, name in (("associations", "a"), ("measurements", "m")):
+            points += f" AND ({how.sql(tiles, table, name)})"
+        limits += f" AND ({how.sql(tiles, 'image_limits', 'l')})"
+    query = _light_curves(points, limits, forced)
+    if connection.dialect.name == "postgresql":
+        query = _on_postgres(query, how.order is not None)
+    return sa.text(query).columns(*_LIGHT_CURVES.c).subquery("light_curves")
 
 
 def drop_views(connection: Connection) -> None:

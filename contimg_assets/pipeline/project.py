@@ -53,7 +53,7 @@ class Project:
 
     @cached_property
     def products(self) -> ProductsDatabase:
-        return ProductsDatabase(self.config.products_url)
+        return ProductsDatabase(self.config.products_url, self.config.products.partition_order)
 
     def deliveries(self, look_seconds: float | None = None) -> list[Delivery]:
         """Epochs in the incoming folder, in time order; of a URL, after a look at what changed there.

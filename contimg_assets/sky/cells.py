@@ -105,6 +105,20 @@ def cells_within(ra_deg: float, dec_deg: float, radius_deg: float, order: int) -
     return cells
 
 
+def cells_inside(cells: Cells, steps: int) -> Cells:
+    """All cells that are some steps finer than some, and in them; ascending if these are."""
+    return ((cells << (2 * steps))[:, None] + np.arange(1 << (2 * steps))).ravel()
+
+
+def rim(cells: Cells, order: int, radius_arcsec: float) -> Cells:
+    """Index cells around some of an order, in none of them: all within a radius, and some beyond; ascending."""
+    # Cells of the rim are as wide as the radius: each side of a cell has so many.
+    finer = max(min(order_of_radius(radius_arcsec), INDEX_ORDER), order)
+    inside = cells_inside(cells, finer - order)
+    around = np.unique(cells_around(inside, finer))
+    return cells_inside(np.setdiff1d(around[around >= 0], inside), INDEX_ORDER - finer)
+
+
 def cells_around(cells: Cells, order: int) -> Cells:
     """Each cell and its eight neighbors, shape (9, n); -1 where there are but seven."""
     # The library's -1 passes through a float on its way.

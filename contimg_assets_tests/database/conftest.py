@@ -1,4 +1,4 @@
-"""Databases to test on: SQLite always, PostgreSQL where Debian's server is installed."""
+"""Databases to test on: SQLite always, PostgreSQL where Debian's server is installed, whole and divided by tiles."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ from contimg_assets_tests.database.survey import Survey
 
 # Aliases tell what was here before: they are history by nature.
 HISTORY = ("source_aliases", "recomputed_with")
+# Cells so small that the patch of the test's survey lies in several.
+PARTITION_ORDER = 6
+# What is also tried on a divided database each time; the other tests are, among the slow ones.
+_DIVIDED_EACH_TIME = {"test_aliases"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        # What makes its tables itself decides there whether they are divided.
+        divided = () if "url" in metafunc.fixturenames else ("divided",)
+        metafunc.parametrize("engine", ["sqlite", "postgres", *divided], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if case and case.params.get("engine") == "divided" and item.path.stem not in _DIVIDED_EACH_TIME:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +58,18 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_postgres(postgres_server: str) -> str:
     """Name of a PostgreSQL database without rows, to copy."""
-    url = postgres.fresh_database(postgres_server)
-    with ProductsDatabase(url) as database:
+    return _empty_database(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def empty_divided(postgres_server: str) -> str:
+    """The same, divided by tiles."""
+    return _empty_database(postgres_server, PARTITION_ORDER)
+
+
+def _empty_database(server: str, partition_order: int | None = None) -> str:
+    url = postgres.fresh_database(server)
+    with ProductsDatabase(url, partition_order) as database:
         database.upgrade()
     return url.rsplit("/", 1)[1]
 
@@ -63,7 +91,7 @@ def postgres_url(postgres_server: str) -> str:
     return postgres.fresh_database(postgres_server)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
     """Each engine in turn."""
     name: str = request.param
@@ -83,7 +111,7 @@ def database(request: pytest.FixtureRequest, engine: str) -> Iterator[ProductsDa
     if engine == "sqlite":
         opened = copied(request.getfixturevalue("empty_database"), request.getfixturevalue("tmp_path"))
     else:
-        empty = request.getfixturevalue("empty_postgres")
+        empty = request.getfixturevalue(f"empty_{engine}")
         opened = ProductsDatabase(postgres.fresh_database(request.getfixturevalue("postgres_server"), like=empty))
     with opened as database:
         database.upgrade()

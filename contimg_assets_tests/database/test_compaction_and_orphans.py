@@ -21,10 +21,11 @@ def test_compaction_gives_space_back_and_keeps_every_row(database: ProductsDatab
     assert after == database.size_bytes()
     assert_same_rows(dump(database), rows)
     if database.engine.dialect.name == "postgresql":
-        vacuumed = database.query(
-            "SELECT relname FROM pg_stat_user_tables WHERE last_vacuum IS NOT NULL AND last_analyze IS NOT NULL"
-        )
-        assert {"measurements", "sources", "associations"} <= set(vacuumed["relname"])
+        vacuumed = database.query("SELECT relname, last_vacuum FROM pg_stat_user_tables WHERE last_analyze IS NOT NULL")
+        tables = {"measurements", "sources", "associations"}
+        assert tables <= set(vacuumed["relname"])
+        # Of a divided table the parts are.
+        assert tables <= set(vacuumed["relname"][vacuumed["last_vacuum"].notna()].str.replace(r"_\d+$", "", regex=True))
     else:
         # A third of the rows is left: the file shrinks by more than a third.
         assert after < 0.67 * before

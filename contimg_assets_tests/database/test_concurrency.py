@@ -38,27 +38,26 @@ def _write(url: str, numbers: list[int], twice: bool) -> None:
 
 
 @pytest.mark.slow
-def test_four_writers_and_a_reader(url: str, empty_database: Path, tmp_path: Path) -> None:
-    with ProductsDatabase(url) as database:
-        database.upgrade()
-        writers = [PROCESSES.Process(target=_write, args=(url, list(range(k, 20, 4)), True)) for k in range(4)]
-        for writer in writers:
-            writer.start()
-        looks, epochs_seen = 0, set()
-        while any(writer.is_alive() for writer in writers):
-            assert inconsistencies(database) == {}
-            epochs_seen.add(int(database.query("SELECT count(*) AS n FROM epochs").n[0]))
-            looks += 1
-        for writer in writers:
-            writer.join()
-            assert writer.exitcode == 0
-        assert looks > 3
-        assert len(epochs_seen) > 2
+def test_four_writers_and_a_reader(database: ProductsDatabase, empty_database: Path, tmp_path: Path) -> None:
+    of_writers = [(database.url, list(range(k, 20, 4)), True) for k in range(4)]
+    writers = [PROCESSES.Process(target=_write, args=one) for one in of_writers]
+    for writer in writers:
+        writer.start()
+    looks, epochs_seen = 0, set()
+    while any(writer.is_alive() for writer in writers):
         assert inconsistencies(database) == {}
-        with copied(empty_database, tmp_path, "reference.sqlite3") as reference:
-            reference.replace_epochs(Survey(**MANY).epochs())
-            expected = dump(reference, (*HISTORY, "epoch_blocks"))
-        assert_same_rows(dump(database, (*HISTORY, "epoch_blocks")), expected)
+        epochs_seen.add(int(database.query("SELECT count(*) AS n FROM epochs").n[0]))
+        looks += 1
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert looks > 3
+    assert len(epochs_seen) > 2
+    assert inconsistencies(database) == {}
+    with copied(empty_database, tmp_path, "reference.sqlite3") as reference:
+        reference.replace_epochs(Survey(**MANY).epochs())
+        expected = dump(reference, (*HISTORY, "epoch_blocks"))
+    assert_same_rows(dump(database, (*HISTORY, "epoch_blocks")), expected)
 
 
 def _write_for_ever(url: str, ready: object) -> None:

@@ -17,6 +17,7 @@ from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.database.light_curves import pack_cells, read_block
 from contimg_assets.database.limits import sources_with_limits
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.partitioning import delete_measured, insert_measured, place_copies
 from contimg_assets.database.recorded import epoch_versions, write_epoch_versions
 from contimg_assets.database.writing.image_coverage import insert_coverage
 from contimg_assets.database.writing.image_depths import insert_depths
@@ -26,12 +27,11 @@ from contimg_assets.ingest.bands import band_names
 from contimg_assets.sky.arrays import Floats
 
 ASSOCIATION_KEY = ["epoch", "measurement_id", "source_id"]
-# Tables with an epoch's rows, those that refer to others first.
+# Tables with an epoch's rows beside what it measured, those that refer to others first.
 _OF_EPOCH = (
     "source_relations",
     "corrections",
     "stokes_measurements",
-    "measurements",
     "image_limits",
     "image_coverage",
     "image_depths",
@@ -135,6 +135,8 @@ def replace_rows(
         if not same or versions.get(products.epoch) != dict(products.versions):
             write_epoch_versions(connection, products)
         watch.lap("insert epochs")
+    if change.written:
+        place_copies(connection, change.written)
     change.deleted = [epoch for epoch in change.deleted if epoch not in change.after]
     return change
 
@@ -149,10 +151,7 @@ def _take_out(connection: Connection, epoch: str, change: ChangedEpochs) -> None
     """Delete an epoch's rows, and keep its points, and whose limits it had, in the change."""
     change.before[epoch] = read_block(connection, epoch)
     change.limited.append(sources_with_limits(connection, epoch))
-    associations = TABLES["associations"]
-    own = sa.and_(associations.c.epoch == epoch, associations.c.copied_by.is_(None))
-    connection.execute(sa.delete(associations).where(own))
-    connection.execute(sa.delete(associations).where(associations.c.copied_by == epoch))
+    delete_measured(connection, epoch)
     for name in _OF_EPOCH:
         connection.execute(sa.delete(TABLES[name]).where(TABLES[name].c.epoch == epoch))
 
@@ -171,12 +170,11 @@ def _insert_epoch(connection: Connection, products: EpochProducts) -> Block:
     kept = measurements.drop_columns(["weight_ew_per_arcsec2", "weight_ns_per_arcsec2"])
     of_image = band.take(pc.index_in(kept["image"], tables["images"]["image"]).combine_chunks())
     measured = _with(kept, epoch=epoch, is_limit=False).append_column("band", of_image)
-    bulk.insert(connection, TABLES["measurements"], measured)
     if "stokes" in tables:
         bulk.insert(connection, TABLES["stokes_measurements"], _with(tables["stokes"], epoch=epoch))
     by = pc.if_else(associations["copied"], pa.scalar(epoch), pa.scalar(None, pa.string()))
     rows = associations.append_column("copied_by", by)
-    bulk.insert(connection, TABLES["associations"], rows.sort_by([(name, "ascending") for name in ASSOCIATION_KEY]))
+    insert_measured(connection, epoch, measured, rows.sort_by([(name, "ascending") for name in ASSOCIATION_KEY]))
     block = make_block(tables["images"], measurements, associations, tables["configurations"], products.band_mhz)
     packed = {"epoch": epoch, "points": pack(block.points), "copied": pack(block.copied)}
     connection.execute(sa.insert(TABLES["epoch_blocks"]), packed)

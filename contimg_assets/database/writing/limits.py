@@ -18,6 +18,7 @@ from contimg_assets.database.blocks import NO_HASHES, Hashes, band_of_points
 from contimg_assets.database.light_curves import StoredEpochs, read_block
 from contimg_assets.database.limits import ID_LENGTH, cells_of, lines_of, rows_in
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.partitioning import make_parts
 from contimg_assets.database.writing.epochs import ChangedEpochs
 from contimg_assets.database.writing.sources import counts_of, same_as_before
 from contimg_assets.database.writing.statistics import Recomputed
@@ -192,13 +193,18 @@ def _replace(connection: Connection, new: pd.DataFrame, missing: Missing, vanish
     rows = _texts(new)
     if missing.all_again:
         connection.execute(sa.delete(TABLES["image_limits"]))
-        bulk.insert(connection, TABLES["image_limits"], rows)
+        _insert(connection, rows)
         return
     written = rows["epoch"].isin(list(missing.change.after)).to_numpy(dtype=bool)
     moved = np.union1d(missing.recomputed.ids[missing.elsewhere], vanished)
     before = missing.before[np.isin(missing.before["id"].to_numpy(), moved)]
     _edit(connection, rows[~written], before)
-    bulk.insert(connection, TABLES["image_limits"], rows[written])
+    _insert(connection, rows[written])
+
+
+def _insert(connection: Connection, rows: pd.DataFrame) -> None:
+    make_parts(connection, "image_limits", rows["cell"].to_numpy(np.int64))
+    bulk.insert(connection, TABLES["image_limits"], rows)
 
 
 _KEY = ["cell", "epoch", "image"]
@@ -237,6 +243,7 @@ def _edit(connection: Connection, added: pd.DataFrame, before: pd.DataFrame) -> 
                 now[cell, epoch, image] = edited
     bulk.delete(connection, TABLES["image_limits"], _KEY, [key for key, text in now.items() if not text])
     written = [(*key, text) for key, text in (now | put).items() if text]
+    make_parts(connection, "image_limits", added["cell"].to_numpy(np.int64))
     bulk.upsert(connection, TABLES["image_limits"], pd.DataFrame(written, columns=[*_KEY, "limits"]))
 
 

@@ -18,12 +18,13 @@ from contimg_assets.database.decisions import read_decisions
 from contimg_assets.database.matching import SourceMatching
 from contimg_assets.database.models import IN_TOTAL, TABLES
 from contimg_assets.database.recorded import recomputed_with, record_recomputed_with
+from contimg_assets.database.tiles import tiling
 from contimg_assets.database.writing.aliases import read_aliases
 from contimg_assets.identity.ids import from_hex, hash_text, mix, to_hex
 from contimg_assets.identity.versions import version_of_value
 from contimg_assets.schemas.tables import stand_among
 from contimg_assets.sky.arrays import Cells, Floats
-from contimg_assets.sky.cells import INDEX_ORDER, cells_around, coarser, healpix_29, order_of_radius
+from contimg_assets.sky.cells import INDEX_ORDER, coarser, healpix_29, rim
 from contimg_assets.variability.spectral_index import spectral_indices
 
 _NO_MATCHING = "none"
@@ -128,14 +129,9 @@ class _Area:
         if len(cells) > _MANY_CELLS:
             return None
         beam = connection.execute(sa.select(sa.func.max(images.c.bmaj_arcsec))).scalar()
-        finer = order_of_radius(matching.locality.company_arcsec(float(beam or 0.0)))
-        # Cells of the margin are as wide as it is: each side of a cell has so many.
-        finer = max(min(finer, INDEX_ORDER), order)
-        inside = _inside(cells, finer - order)
-        around = np.unique(cells_around(inside, finer))
-        margin = np.setdiff1d(around[around >= 0], inside)
+        margin = rim(cells, order, matching.locality.company_arcsec(float(beam or 0.0)))
         steps = 2 * (INDEX_ORDER - order)
-        return cls(np.stack([cells << steps, ((cells + 1) << steps) - 1], axis=1), _inside(margin, INDEX_ORDER - finer))
+        return cls(np.stack([cells << steps, ((cells + 1) << steps) - 1], axis=1), margin)
 
     def of_sources(self) -> sa.ColumnElement[bool]:
         """Whether a source lies in the cells."""
@@ -151,11 +147,6 @@ class _Area:
         cell = TABLES["sources"].c.healpix
         some = bulk.set_of_ids(connection, self.margin.astype(str).astype(object)).subquery()
         return sa.or_(self.of_sources(), cell.in_(sa.select(sa.cast(some.c.id, sa.BigInteger))))
-
-
-def _inside(cells: Cells, steps: int) -> Cells:
-    """All cells that are some steps finer than some, and in them; ascending if these are."""
-    return ((cells << (2 * steps))[:, None] + np.arange(1 << (2 * steps))).ravel()
 
 
 def _sources_to_match(connection: Connection, area: _Area | None) -> pd.DataFrame:
@@ -199,7 +190,7 @@ def _own_indices(connection: Connection, sources: pd.Series) -> pd.DataFrame:
     images = (
         sa.select(a.source_id, m.band, i.freq_mhz, c.flux_tie_err)
         .select_from(TABLES["associations"])
-        .join(TABLES["measurements"], sa.and_(m.epoch == a.epoch, m.measurement_id == a.measurement_id))
+        .join(TABLES["measurements"], tiling(connection).same_measurement())
         .join(TABLES["images"], sa.and_(i.epoch == m.epoch, i.image == m.image))
         .outerjoin(TABLES["corrections"], sa.and_(c.epoch == m.epoch, c.image == m.image))
         .where(a.source_id.in_(bulk.set_of_ids(connection, sources.tolist())))

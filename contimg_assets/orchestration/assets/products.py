@@ -38,6 +38,7 @@ from contimg_assets.orchestration.partitions import EPOCHS, SINGLE_RUN
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.chain import Work
 from contimg_assets.pipeline.forced_photometry import write_forced_products
+from contimg_assets.pipeline.hats import keep_hats
 from contimg_assets.pipeline.outcomes import Outcome
 from contimg_assets.pipeline.products import write_products
 from contimg_assets.pipeline.stages import EPOCH_SCALES_STAGE, FORCED_PRODUCTS, FORCED_STAGE, PRODUCTS, SCALES_TABLE
@@ -128,7 +129,9 @@ def _build_products(config: Config) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         database.upgrade()
         work = work_of(context, PRODUCTS, config, store.epochs, database)
-        yield from _publish(context, work, database, list(write_products(work, database)))
+        outcomes = list(write_products(work, database))
+        _keep_hats(context, config, database)
+        yield from _publish(context, work, database, outcomes)
 
     return products
 
@@ -192,6 +195,7 @@ def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
         database.upgrade()
         work = work_of(context, FORCED_PRODUCTS, config, store.epochs, database)
         made = sorted_out(write_forced_products(work, database))[0]
+        _keep_hats(context, config, database)
         names = [column.name for column in describe_table(FORCED_FLUXES.name).columns]
         lineage = {COLUMN_LINEAGE: product_lineage(FORCED_FLUXES.name, names, (FORCED_STAGE.name,))}
         # Epochs without images have a result too: whoever asked for them would take them for failed.
@@ -201,6 +205,16 @@ def _build_forced_fluxes(config: Config) -> dg.AssetsDefinition:
         yield from check_results(context, work.store, FORCED_PRODUCTS)
 
     return forced_fluxes
+
+
+def _keep_hats(context: dg.AssetExecutionContext, config: Config, database: ProductsDatabase) -> None:
+    """Bring the HATS collection of the configuration up to date, if it names one."""
+    updated = keep_hats(config, database)
+    if updated is not None:
+        context.log.info(
+            f"{config.hats_folder} has {updated.n_sources} source(s) in {updated.n_files} file(s), of which "
+            f"{updated.n_written} were written"
+        )
 
 
 def _publish(

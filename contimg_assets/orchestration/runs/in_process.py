@@ -15,7 +15,7 @@ from dagster._core.events import RunFailureReason
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import USER_TAG
 
-from contimg_assets.errors import ContimgError, StoreError
+from contimg_assets.errors import ContimgError, InputError, StoreError
 from contimg_assets.identity.epochs import contiguous_ranges
 from contimg_assets.orchestration.assets import SCALES_STAGES, build_assets, stage_keys
 from contimg_assets.orchestration.assets.reference import catalog_file_key
@@ -31,6 +31,7 @@ from contimg_assets.orchestration.runs.dead_runs import PROCESS_TAG, fail_dead_r
 from contimg_assets.orchestration.runs.timeline import NOT_BY_THE_DAEMON, of_code_location
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.deliveries import NO_IMAGES, images_version
+from contimg_assets.pipeline.hats import keep_hats
 from contimg_assets.pipeline.inputs import FITS_IMAGES, INCOMING
 from contimg_assets.pipeline.products import matching_of, published_error_model, recorded_products
 from contimg_assets.pipeline.project import Project
@@ -141,7 +142,17 @@ def bring_up_to_date(
                 report_deliveries(instance, project, part.epochs)
             range_tags = {RANGE_START_TAG: part.epochs[0], RANGE_END_TAG: part.epochs[-1]}
             launcher.launch(stage_keys(scales.along_with(part)), tags | range_tags, on_done)
+    _keep_hats(project, report)
     return report
+
+
+def _keep_hats(project: Project, report: Report) -> None:
+    """Bring the HATS collection up to date: who was killed after it had written the database left it behind."""
+    try:
+        keep_hats(project.config, project.products)
+    except InputError as error:
+        if str(error) not in report.troubles:
+            report.troubles.append(str(error))
 
 
 class _Rounds:
