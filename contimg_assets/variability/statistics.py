@@ -219,11 +219,10 @@ def _comparable(
 
 def _mean_fluxes(flux: Floats, err: Floats, segments: Segments) -> Floats:
     """Mean flux of the source of each point, weighted by the finder's errors, shape (n,); NaN where none counts."""
-    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(valid, err**-2.0, 0.0)
-        mean = segments.sum(np.where(valid, flux, 0.0) * weight) / segments.sum(weight)
-    return np.asarray(segments.spread(mean))
+    points = _Points.of(flux, err, segments)
+    weight = points.only_valid(1.0 / (points.err * points.err))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(segments.spread(segments.sum(weight * points.flux) / segments.sum(weight)))
 
 
 def variability_table(
