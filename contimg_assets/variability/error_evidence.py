@@ -466,7 +466,8 @@ class _FittedCells:
         n = self.counts.sum(axis=1)
         usual = (n_wild.sum(axis=0) + _PRIOR_WILD * _PRIOR_SEEN) / (n.sum() + _PRIOR_SEEN)
         of_row = np.stack([np.bincount(self.row, one)[self.row] for one in n_wild.T], axis=1)
-        return (of_row + usual * _PRIOR_SEEN) / (np.bincount(self.row, n)[self.row] + _PRIOR_SEEN)[:, None]
+        shares: Floats = (of_row + usual * _PRIOR_SEEN) / (np.bincount(self.row, n)[self.row] + _PRIOR_SEEN)[:, None]
+        return shares
 
 
 def _middle_of_steps() -> Floats:
