@@ -40,14 +40,23 @@ _VALUES = {
     "flux_int": "flux_int_corr_mjy",
     "flux_int_err": "flux_int_err_corr_mjy",
     "flux_scale_err": "flux_scale_err",
+    "flux_tie_err": "flux_tie_err",
     "snr": "snr",
     "compactness": "compactness",
     "flux_peak_isl_ratio": "flux_peak_isl_ratio",
     "flux_int_isl_ratio": "flux_int_isl_ratio",
 }
 _FLAGS = {"forced": "forced", "siblings": "has_siblings", "trusted": "trusted"}
-# Light-curve columns that blocks of earlier versions lack, and what their points are taken to have.
-_ADDED = {"trusted": np.uint8(1), "radius": np.float64(np.nan), "configuration": np.int64(0)}
+BLOCK_VERSION = "2"
+"""Raised where blocks have more columns, or others: epochs with blocks of before are then written again."""
+# Light-curve columns that blocks of earlier versions lack, and what their points are taken to have until then.
+_ADDED = {
+    "trusted": np.uint8(1),
+    "radius": np.float64(np.nan),
+    "configuration": np.int64(0),
+    "noise_share": np.float64(1.0),
+    "flux_tie_err": np.float64(0.0),
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,9 @@ class Block:
 
     Attributes
     ----------
-    points : source and measurement (uint64), unit vector x y z, weights w_ew w_ns [arcsec^-2], fluxes [mJy/beam, mJy],
-        band [MHz], ...; one row an association, sorted by source, measurement
+    points : source and measurement (uint64), unit vector x y z, weights w_ew w_ns [arcsec^-2], the share that noise
+        has of these variances, fluxes [mJy/beam, mJy], band [MHz], ...; one row an association, sorted by source,
+        measurement
     copied : source, measurement (uint64), epoch
     """
 
@@ -133,12 +143,16 @@ def _columns(images: pa.Table, image: Indices, measurements: pa.Table, rows: Ind
         return np.asarray(images[name].to_numpy()[image]) if len(image) else np.empty(0)
 
     vectors = unit_vectors(take("ra_corr_deg"), take("dec_corr_deg"))
+    w_ew, w_ns = (take(f"uncertainty_{axis}_corr_arcsec") ** -2.0 for axis in ("ew", "ns"))
+    of_noise = 0.5 * (take("ra_err_arcsec") ** 2 * w_ew + take("dec_err_arcsec") ** 2 * w_ns)
     return {
         **{axis: vectors[:, i] for i, axis in enumerate("xyz")},
         "freq_mhz": take_image("freq_mhz"),
         "beam_arcsec": take_image("bmaj_arcsec"),
-        "w_ew": take("uncertainty_ew_corr_arcsec") ** -2.0,
-        "w_ns": take("uncertainty_ns_corr_arcsec") ** -2.0,
+        "w_ew": w_ew,
+        "w_ns": w_ns,
+        # What the finder's fit does not know is systematic, or of the image: it does not depend on the signal to noise.
+        "noise_share": np.where(np.isfinite(of_noise), of_noise, 1.0),
         **{name: take(column) for name, column in _VALUES.items()},
         **{name: take(column).astype(np.uint8) for name, column in _FLAGS.items()},
     }

@@ -59,10 +59,10 @@ def epoch_changes(database: ProductsDatabase, epoch: str, parameters: Variabilit
         found = bulk.fetch(connection, _measured(kind, tiling(connection).in_epoch(connection, epoch)))
     model = ErrorModel.chosen(parameters, ErrorModel.of_table(database.read_table("error_model")))
     flux, err, scale = (found[name].to_numpy(dtype=float) for name in ("flux_mjy", "flux_err_mjy", "flux_scale_err"))
-    total = np.empty_like(err)
+    mean, total = found["mean"].to_numpy(dtype=float), np.empty_like(err)
     for band, rows in found.groupby("band").indices.items():
         terms = model.of_band(mhz_of_name(str(band))).terms[kind]
-        total[rows] = total_error(flux[rows], err[rows], scale[rows], terms)
+        total[rows] = total_error(flux[rows], err[rows], scale[rows], terms, level=mean[rows])
     found["flux_err_mjy"] = total
     ratio, sigma = deviations(flux, found["flux_err_mjy"], found["mean"], found["mean_err"])
     found = found.assign(others_mjy=flux / ratio, ratio=ratio, sigma=sigma).drop(

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.config import Bands
+from contimg_assets.database.blocks import BLOCK_VERSION
 from contimg_assets.errors import SchemaError
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.ingest.bands import bands_mhz
@@ -91,11 +92,11 @@ class EpochProducts:
 
     @cached_property
     def content_version(self) -> str:
-        """Version of the content, whatever the order of rows."""
+        """Version of the content, whatever the order of rows, and of what is made of it in the database."""
         versions = [version_of_table(table) for table in self.tables.values()]
         if self.bands.is_used:
             versions.append(self.bands.version)
-        return combine_versions(self.epoch, *versions)
+        return combine_versions(self.epoch, BLOCK_VERSION, *versions)
 
     def ready(self) -> EpochProducts:
         """The same, with its tables checked and its version known: for another process to write.

@@ -107,6 +107,7 @@ ERROR_MEANS = TableSchema(
         Column("floor_variance", FLOAT, "", "Variance of the mean by a floor of 100 percent", minimum=0),
         Column("scale_variance", FLOAT, "", "Variance of the mean by the images' scales", minimum=0),
         Column("radius", FLOAT, "", "Mean distance from the image centre in radii of the image", minimum=0),
+        Column("tie_square", FLOAT, "", "Mean square of the error of the absolute flux scale, as fraction", minimum=0),
         Column("n", FLOAT, "", "Fluxes", minimum=1),
     ),
     key=("flux_kind", "source_id", "configuration"),

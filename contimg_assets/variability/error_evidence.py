@@ -30,8 +30,9 @@ from contimg_assets.variability.error_model import (
 )
 
 _N_NOISE, _N_RADII = len(SNR_NODES), len(RADIUS_NODES)
-# Cells: S / e in steps of a factor 1.41 from 2.8 on, distances from the image center, and what is compared.
-_SNR_EDGES: Floats = np.asarray(2.8 * 2.0 ** (np.arange(1, 18) / 2.0))
+# Cells: S / e in steps of a factor 1.19 from 4 to 16 and 1.41 elsewhere, distances from the image center, and what is
+# compared.
+_SNR_EDGES: Floats = np.asarray(2.8 * 2.0 ** (np.r_[2:10, 10:36:2] / 4.0))
 _RADIUS_EDGES: Floats = np.array([0.15, 0.3, 0.42, 0.54, 0.65, 0.75, 0.85, 0.95, 1.05])
 _N_RINGS = len(_RADIUS_EDGES) + 1
 # Fluxes of one configuration; means of two; the first two images of a pointing, of which it is not known.
@@ -51,7 +52,8 @@ N_SUMS = 2 * _N_RADII + 1
 # steps, within 3 %, at the typical distance from the center; neighboring nodes alike. Of other distances no more than
 # that: few sources lie at the edges of images, where floors and steps are largest, and would not prevail.
 _PRIOR_NOISE, _PRIOR_FLOOR, _PRIOR_STEP = 0.3, 0.02, 0.03
-_ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.15, 0.02, 0.05
+# Of k^2, the difference over the root of the distance in ln(S / e).
+_ALIKE_NOISE, _ALIKE_FLOOR, _ALIKE_STEP = 0.2, 0.02, 0.05
 # Shares of differences that are not normal, near the rest and far from it: widths in standard deviations, what is
 # believed of the shares, as if seen in 100 differences.
 _WILD_WIDTHS: Floats = np.array([3.0, 20.0])
@@ -81,6 +83,7 @@ class Points:
     flux, err : same unit, positive and finite, shape (n,)
     scale_err : error of the image's own flux scale as a fraction, shape (n,)
     radius : distance from the image center in radii of the image, shape (n,); NaN where not known
+    tie_err : error of the absolute scale of the image's field as a fraction, shape (n,)
     """
 
     source_id: pd.Index
@@ -89,6 +92,7 @@ class Points:
     err: Floats
     scale_err: Floats
     radius: Floats
+    tie_err: Floats
 
     def take(self, chosen: Flags | Indices) -> Points:
         """Some of them."""
@@ -99,11 +103,12 @@ class Points:
             self.err[chosen],
             self.scale_err[chosen],
             self.radius[chosen],
+            self.tie_err[chosen],
         )
 
 
-_MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "n"]
-_WEIGHT, MEAN, NOISE_VARIANCE, FLOOR_VARIANCE, SCALE_VARIANCE, RADIUS, _N = range(len(_MEANS))
+_MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "tie_square", "n"]
+_WEIGHT, MEAN, NOISE_VARIANCE, FLOOR_VARIANCE, SCALE_VARIANCE, RADIUS, _TIE, _N = range(len(_MEANS))
 # Pairs of a source's place and a configuration are looked up as one number: more configurations than there will be.
 _MOST_CONFIGURATIONS = 2**32
 
@@ -117,7 +122,7 @@ class Means:
     sources : sorted, each once
     source : place in ``sources`` of each mean, shape (n,)
     configuration : of each mean, shape (n,)
-    columns : of ERROR_MEANS from weight to n, shape (n, 7)
+    columns : of ERROR_MEANS from weight to n, shape (n, 8)
     """
 
     sources: pd.Index
@@ -160,16 +165,14 @@ class Means:
         return np.where(there, row, -1)
 
     def of(self, source_id: pd.Index, configuration: Integers | int) -> tuple[Flags, Floats]:
-        """Which sources have a mean in a configuration, shape (n,), and their columns, shape (m, 7)."""
+        """Which sources have a mean in a configuration, shape (n,), and their columns, shape (m, 8)."""
         row = self.row_of(source_id, configuration)
         return row >= 0, self.columns[row[row >= 0]]
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""
-        scale = (points.scale_err * points.flux) ** 2
-        w = 1.0 / (model.variance(points.flux, points.err, points.radius) + scale)
-        radius = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
-        new = np.stack([w, points.flux, points.err**2, points.flux**2, scale, radius, np.ones(len(w))], axis=1)
+        new = _as_means(points)
+        new[:, _WEIGHT] = 1.0 / (model.variance(points.flux, points.err, points.radius) + new[:, SCALE_VARIANCE])
         known = self._with_sources(points.source_id)
         own, others = known._keys, _keys(known.sources.get_indexer(points.source_id), points.configuration)
         keys = np.union1d(own, others)
@@ -258,7 +261,6 @@ class Evidence:
         noise, floors = found.noise[:, None], found.floor.sum(axis=1)
         scale = found.scale / found.noise
         size = np.abs(found.difference) / np.sqrt(found.noise * (1.0 + scale))
-        # By flux and error of both sides together: what is high by chance is not taken for brighter.
         row = np.searchsorted(_SNR_EDGES, np.sqrt(floors / found.noise), side="right")
         ring = np.searchsorted(_RADIUS_EDGES, found.radius, side="right")
         cell = (row * _N_KINDS + kind) * _N_RINGS + ring
@@ -269,15 +271,19 @@ class Evidence:
         return Evidence(self.counts + counts, self.sums + summed)
 
 
+def _as_means(points: Points) -> Floats:
+    """Fluxes as the means of one each, without weights."""
+    one = np.ones((len(points.flux), len(_MEANS)))
+    one[:, MEAN], one[:, NOISE_VARIANCE], one[:, FLOOR_VARIANCE] = points.flux, points.err**2, points.flux**2
+    one[:, SCALE_VARIANCE], one[:, _TIE] = (points.scale_err * points.flux) ** 2, points.tie_err**2
+    one[:, RADIUS] = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
+    return one
+
+
 def _from_means(points: Points, before: Means) -> _Differences:
     """Of fluxes from the mean of the earlier ones in the same configuration."""
     known, old = before.of(points.source_id, points.configuration)
-    points = points.take(known)
-    radius = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
-    square = points.flux**2
-    floor = radius_weights(radius) * square[:, None] + radius_weights(old[:, RADIUS]) * old[:, FLOOR_VARIANCE, None]
-    noise, scale = points.err**2 + old[:, NOISE_VARIANCE], points.scale_err**2 * square + old[:, SCALE_VARIANCE]
-    return _Differences(points.flux - old[:, MEAN], noise, floor, 0.0 * floor, scale, radius)
+    return _of_rows(_as_means(points.take(known)), old)
 
 
 def _first_two(points: Points, before: Means) -> _Differences:
@@ -301,11 +307,15 @@ def _between(here: Indices, after: Means) -> _Differences:
     # second image of a pointing stands between.
     up = here - 1
     single = (up > 0) & (number[up] % 2 == 1) & (n[up] == 1.0)
-    up = np.where(single & (number[up - 1] == number[up] - 1) & (source[up - 1] == source[up]), up - 1, up)
+    above = np.maximum(up - 1, 0)
+    up = np.where(single & (number[above] == number[up] - 1) & (source[above] == source[up]), above, up)
     fits = (up >= 0) & (source[up] == source[here])
     here, up = here[fits], up[fits]
     step, other = (radius_weights(rows[at, RADIUS]) * rows[at, MEAN, None] ** 2 for at in (here, up))
-    return replace(_of_rows(rows[here], rows[up]), step=step + other)
+    found = _of_rows(rows[here], rows[up])
+    # Two fields are tied to catalogs each by itself: of what that costs, the steps are no measure.
+    ties = sum(rows[at, _TIE] * rows[at, MEAN] ** 2 for at in (here, up))
+    return replace(found, step=step + other, scale=found.scale + ties)
 
 
 def _alike_after_all(here: Indices, after: Means) -> _Differences:
@@ -321,9 +331,19 @@ def _alike_after_all(here: Indices, after: Means) -> _Differences:
 
 
 def _of_rows(a: Floats, b: Floats) -> _Differences:
-    """Of the means a from the means b, without steps; columns of `Means`."""
-    floor, other = (radius_weights(one[:, RADIUS]) * one[:, FLOOR_VARIANCE, None] for one in (a, b))
-    noise, scale = a[:, NOISE_VARIANCE] + b[:, NOISE_VARIANCE], a[:, SCALE_VARIANCE] + b[:, SCALE_VARIANCE]
+    """Of the means a from the means b, without steps; columns of `Means`.
+
+    How bright the source is, both say together, weighted by their noise: of all means this one does not depend on the
+    difference. By the flux a alone, what is high by chance would be taken for brighter; as there are more faint sources
+    than bright ones, squares of differences would look larger than they are, by some percent near the threshold.
+    """
+    noise_a, noise_b = a[:, NOISE_VARIANCE], b[:, NOISE_VARIANCE]
+    noise, scale = noise_a + noise_b, a[:, SCALE_VARIANCE] + b[:, SCALE_VARIANCE]
+    level = (a[:, MEAN] * noise_b + b[:, MEAN] * noise_a) / noise
+    floor, other = (
+        radius_weights(one[:, RADIUS]) * (one[:, FLOOR_VARIANCE] * (level / one[:, MEAN]) ** 2)[:, None]
+        for one in (a, b)
+    )
     return _Differences(a[:, MEAN] - b[:, MEAN], noise, floor + other, 0.0 * floor, scale, a[:, RADIUS])
 
 
@@ -435,11 +455,19 @@ class _FittedCells:
         inside = np.clip(1.0 - edge / normal, low**2, np.where(np.isfinite(high), high, low + 1.0) ** 2)
         n_normal = share.sum(axis=1)
         moment = variance * (share * inside).sum(axis=1) / np.maximum(n_normal, 1e-9)
-        # Brighter sources show their variations: the share is that of the same S / e.
-        n = np.bincount(self.row, self.counts.sum(axis=1))[self.row]
-        n_wild = [np.bincount(self.row, (one * per_count).sum(axis=1))[self.row] for one in strange]
-        shares = (np.stack(n_wild, axis=1) + _PRIOR_WILD * _PRIOR_SEEN) / (n + _PRIOR_SEEN)[:, None]
-        return n_normal, moment, shares
+        return n_normal, moment, self._wild_shares(np.stack([(one * per_count).sum(axis=1) for one in strange], axis=1))
+
+    def _wild_shares(self, n_wild: Floats) -> Floats:
+        """Shares of wild differences, shape (n_cells, 2), given how many each cell has.
+
+        Brighter sources show their variations: the share is that of the same S / e. Where few differences tell it, it
+        is like that at all S / e: with what is believed beforehand variables would be taken for noise.
+        """
+        n = self.counts.sum(axis=1)
+        usual = (n_wild.sum(axis=0) + _PRIOR_WILD * _PRIOR_SEEN) / (n.sum() + _PRIOR_SEEN)
+        of_row = np.stack([np.bincount(self.row, one)[self.row] for one in n_wild.T], axis=1)
+        shares: Floats = (of_row + usual * _PRIOR_SEEN) / (np.bincount(self.row, n)[self.row] + _PRIOR_SEEN)[:, None]
+        return shares
 
 
 def _middle_of_steps() -> Floats:
@@ -451,10 +479,9 @@ def _prior() -> tuple[Floats, Floats]:
     unity = np.eye(_N_NOISE) / _PRIOR_NOISE
     typical = (RADIUS_NODES == TYPICAL_RADIUS)[None, :]
     nothing = [typical / width**2 for width in (_PRIOR_FLOOR, _PRIOR_STEP)]
-    alike = [
-        np.diff(np.eye(n), axis=0) / width
-        for n, width in ((_N_NOISE, _ALIKE_NOISE), (_N_RADII, _ALIKE_FLOOR**2), (_N_RADII, _ALIKE_STEP**2))
-    ]
+    apart = np.sqrt(np.diff(np.log(SNR_NODES)))[:, None]
+    widths = ((_N_NOISE, _ALIKE_NOISE * apart), (_N_RADII, _ALIKE_FLOOR**2), (_N_RADII, _ALIKE_STEP**2))
+    alike = [np.diff(np.eye(n), axis=0) / width for n, width in widths]
     rows = np.concatenate([scipy.linalg.block_diag(unity, *nothing), scipy.linalg.block_diag(*alike)])
     return rows, np.where(np.arange(len(rows)) < _N_NOISE, 1.0 / _PRIOR_NOISE, 0.0)
 

@@ -2,11 +2,13 @@
 
     e'^2 = (k(S / e) e)^2 + (f(r) S)^2 + (g S)^2
 
-``k`` is how much the finder understates (above 1) or overstates (below 1) its errors at a signal to noise S / e. ``f``
-is what the fluxes of constant sources scatter however bright they are (calibration, ionosphere), at a distance r from
-the image center in radii of the image. ``g`` is the error of the image's own flux scale. Images of one pointing whose
-fluxes agree place by place have one configuration of the telescope (beams, processing); between configurations fluxes
-of a source differ by one step each, of standard deviation ``p(r) S``. k, f and p are measured, see `error_evidence`.
+``k`` is how much the finder understates (above 1) or overstates (below 1) its errors at a signal to noise S / e of the
+source, by all its fluxes: one that is low by chance has no other noise. ``f`` is what the fluxes of constant sources
+scatter however bright they are (calibration, ionosphere), at a distance r from the image center in radii of the image.
+``g`` is the error of the image's own flux scale. Images of one pointing whose fluxes agree place by place have one
+configuration of the telescope (beams, processing); between configurations fluxes of a source differ by one step each,
+of standard deviation ``p(r) S``, and by the errors of the absolute scales. k, f and p are measured, see
+`error_evidence`.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from contimg_assets.ingest.bands import mhz_of_name
 from contimg_assets.schemas.error_model import BAND_ERROR_MODEL, ERROR_MODEL
 from contimg_assets.sky.arrays import Floats, Indices
 
-# S / e at which k is measured; constant beyond both ends.
-SNR_NODES: Floats = np.array([4.0, 7.0, 12.0, 20.0, 40.0, 80.0, 160.0])
+# S / e at which k is measured; constant beyond both ends. Close together where a finder's threshold lies: from a source
+# at the threshold to one that is twice as bright, what is seen of its scatter rises from half of it to all of it.
+SNR_NODES: Floats = np.array([4.0, 4.8, 5.7, 6.7, 8.0, 9.5, 11.3, 20.0, 40.0, 80.0, 160.0])
 # Distance from the image center, in radii of the image, at which f is measured; constant beyond the last.
 RADIUS_NODES: Floats = np.array([0.0, 0.3, 0.5, 0.65, 0.8, 0.9, 1.0, 1.15])
 N_NOISE = len(SNR_NODES)
@@ -33,12 +36,12 @@ TYPICAL_RADIUS = 0.65
 NOISE, FLOOR, STEP = "noise", "floor", "step"
 
 # Steps in which both are tabulated: a light curve of a million points looks up, it does not interpolate.
-_PER_E_FOLD, _N_SNR = 12, 60
+_PER_E_FOLD, _N_SNR = 24, 120
 _PER_RADIUS, _N_RADIUS = 50, 64
 
 
 def snr_weights(snr: Floats) -> Floats:
-    """Linear interpolation in ln(S / e) between `SNR_NODES`: k^2 = weights @ noise, shape (n, 7)."""
+    """Linear interpolation in ln(S / e) between `SNR_NODES`: k^2 = weights @ noise, shape (n, 11)."""
     return _interpolation(np.log(snr), np.log(SNR_NODES))
 
 
@@ -63,7 +66,7 @@ class ErrorTerms:
 
     Attributes
     ----------
-    noise : k^2 at `SNR_NODES`, shape (7,)
+    noise : k^2 at `SNR_NODES`, shape (11,)
     floor, step : f^2 and p^2 at `RADIUS_NODES`, shape (8,)
     """
 
@@ -96,19 +99,21 @@ class ErrorTerms:
 
     @property
     def squares(self) -> Floats:
-        """k^2, f^2, p^2 at all nodes, one after the other, shape (23,)."""
+        """k^2, f^2, p^2 at all nodes, one after the other, shape (27,)."""
         return np.concatenate([self.noise, self.floor, self.step])
 
-    def variance(self, flux: Floats, err: Floats, radius: Floats) -> Floats:
+    def variance(self, flux: Floats, err: Floats, radius: Floats, level: Floats | None = None) -> Floats:
         """(k e)^2 + (f S)^2, shape (n,).
 
         Parameters
         ----------
         flux, err : shape (n,), same unit
         radius : distance from the image center in radii of the image, shape (n,); NaN where not known
+        level : what the source's flux is by all that is known, which k is taken at; the flux itself if not given
         """
         noise, floor, _ = self._tables
-        return noise[_snr_step(flux, err)] * (err * err) + floor[_radius_step(radius)] * (flux * flux)
+        step = _snr_step(flux if level is None else level, err)
+        return noise[step] * (err * err) + floor[_radius_step(radius)] * (flux * flux)
 
     def floor_square(self, radius: Floats) -> Floats:
         """f^2, shape (n,)."""

@@ -336,8 +336,8 @@ def constant_fluxes_of(corrected: pd.DataFrame, associations: pd.DataFrame, imag
     Returns
     -------
     DataFrame sorted by source_id: source_id, image, radius (from the image center, in radii of the image),
-    flux_scale_err, flux_<kind>, flux_<kind>_err. Left out are duplicates, forced measurements, those of several
-    sources, and those in images that are not trusted; of two of a source the first by id.
+    flux_scale_err, flux_tie_err, flux_<kind>, flux_<kind>_err. Left out are duplicates, forced measurements, those of
+    several sources, and those in images that are not trusted; of two of a source the first by id.
     """
     own = of_one_source(associations)
     usable = corrected["duplicate_of"].isna() & ~corrected["forced"].to_numpy(dtype=bool)
@@ -348,7 +348,7 @@ def constant_fluxes_of(corrected: pd.DataFrame, associations: pd.DataFrame, imag
     field = images.set_index("image")["radius_deg"].reindex(table["image"]).to_numpy(dtype=float)
     radius = in_image_radii(table["dist_from_centre_deg"].to_numpy(dtype=float), field)
     columns = {"source_id": table["source_id"], "image": table["image"], "radius": radius}
-    columns["flux_scale_err"] = table["flux_scale_err"].fillna(0.0)
+    columns |= {name: table[name].fillna(0.0) for name in ("flux_scale_err", "flux_tie_err")}
     for kind, unit in FLUX_KINDS.items():
         columns[f"flux_{kind}"] = table[f"flux_{kind}_corr_{unit}"]
         columns[f"flux_{kind}_err"] = table[f"flux_{kind}_err_corr_{unit}"]
@@ -367,5 +367,5 @@ def _points(fluxes: pd.DataFrame, kind: str) -> tuple[Points, pd.Index]:
     # As objects: each of them is looked up in indices of objects several times.
     texts = (fluxes[name].to_numpy(dtype=object)[usable] for name in ("source_id", "image"))
     source, image = (pd.Index(text, dtype=object) for text in texts)
-    scale_err, radius = numbers("flux_scale_err"), numbers("radius")
-    return Points(source, nothing, flux[usable], err[usable], scale_err[usable], radius[usable]), image
+    columns = (flux, err, numbers("flux_scale_err"), numbers("radius"), numbers("flux_tie_err"))
+    return Points(source, nothing, *(column[usable] for column in columns)), image

@@ -2,7 +2,8 @@
 
 A position's error goes as 1 / SNR of the source, and a finder quotes it with the SNR that it measured. Of a source near
 the threshold only the measurements that noise made brighter are in the catalogs: it is fainter than they say, and its
-position less certain. How much fainter, the images that missed it tell.
+position less certain. How much fainter, the images that missed it tell. What is added to the finder's errors, a
+systematic error and that of the image's offset, is the same however faint a source is.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:
 
     Parameters
     ----------
-    sources : uncertainty_ew_arcsec, uncertainty_ns_arcsec (from the quoted errors), min_snr, max_snr, n_measurements,
-        n_forced, n_untrusted (of images that are not trusted), n_limits (epochs that covered the source without a
-        detection)
+    sources : uncertainty_ew_arcsec, uncertainty_ns_arcsec (from the quoted errors), position_noise_share (of their
+        squares), min_snr, max_snr, n_measurements, n_forced, n_untrusted (of images that are not trusted), n_limits
+        (epochs that covered the source without a detection)
 
     Returns
     -------
@@ -61,6 +62,8 @@ def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:
         n_seen[faint],
         sources["n_limits"].to_numpy(dtype=float)[faint],
     )
+    share = sources["position_noise_share"].to_numpy(dtype=float)
+    factor = np.sqrt(1.0 + share * (factor**2 - 1.0))
     return {
         name: sources[name].to_numpy(dtype=float) * factor
         for name in ("uncertainty_ew_arcsec", "uncertainty_ns_arcsec")

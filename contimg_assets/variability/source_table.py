@@ -16,14 +16,14 @@ from contimg_assets.variability.segments import LightCurves, RowSums, places
 
 
 def mean_positions(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> dict[str, Floats]:
-    """Weighted mean position of each source and its error.
+    """Weighted mean position of each source, its error, and the share that noise has of the error's square.
 
     The mean is taken in the plane that touches the sky at the source: east weighted by w_ew, north by w_ns; right at
     RA 0 and at the poles.
 
     Parameters
     ----------
-    rows : x, y, z (unit vectors), w_ew, w_ns [arcsec^-2], shape (n,)
+    rows : x, y, z (unit vectors), w_ew, w_ns [arcsec^-2], noise_share (of the variances 1 / w), shape (n,)
     use : rows that count, shape (n,)
     sums : which source each row belongs to
     """
@@ -41,6 +41,8 @@ def mean_positions(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> dic
         "dec_deg": dec_deg,
         "uncertainty_ew_arcsec": 1.0 / np.sqrt(sum_ew),
         "uncertainty_ns_arcsec": 1.0 / np.sqrt(sum_ns),
+        # Of the variance of the mean, sum w^2 v / (sum w)^2.
+        "position_noise_share": sums.sum((w_ew + w_ns) * rows["noise_share"]) / (sum_ew + sum_ns),
     }
 
 
@@ -76,10 +78,10 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
 
     Returns
     -------
-    DataFrame with the columns of SOURCES except neighbors, relations, limits, fluxes and novelty; also freq_mhz,
-    beam_arcsec (means over the points of the band), band [MHz], first_band_mhz, first_flux_mjy_beam (peak flux of the
-    first detection, its integrated flux where there is no peak) and first_flux_err_mjy_beam (the error of the image's
-    scale included).
+    DataFrame with the columns of SOURCES except neighbors, relations, limits, fluxes and novelty; also
+    position_noise_share (see `mean_positions`), freq_mhz, beam_arcsec (means over the points of the band), band [MHz],
+    first_band_mhz, first_flux_mjy_beam (peak flux of the first detection, its integrated flux where there is no peak)
+    and first_flux_err_mjy_beam (the error of the image's scale included).
     """
     segments, sums, rows = curves.segments, RowSums.of(curves), curves.rows
     use = _best_rows(rows, sums)

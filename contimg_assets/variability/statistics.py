@@ -35,6 +35,7 @@ def total_error(
     scale_err: Floats | float,
     terms: ErrorTerms | None = None,
     radius: Floats | None = None,
+    level: Floats | None = None,
 ) -> Floats:
     """Error that a flux has in comparison with others of its source, shape (n,).
 
@@ -47,6 +48,7 @@ def total_error(
     scale_err : error g of the image's own flux scale as a fraction, shape (n,) or one number
     terms : k and f as measured; the finder's errors if not given
     radius : distance from the image center in radii of the image, shape (n,); NaN, or None, where not known
+    level : mean flux of the source of each, shape (n,), at which k is taken; the flux itself if not given
 
     Notes
     -----
@@ -55,7 +57,7 @@ def total_error(
     if terms is None or terms.is_plain:
         return np.hypot(err, scale_err * flux)
     where = np.full(len(flux), np.nan) if radius is None else radius
-    return np.asarray(np.sqrt(terms.variance(flux, err, where) + (scale_err * flux) ** 2))
+    return np.asarray(np.sqrt(terms.variance(flux, err, where, level) + (scale_err * flux) ** 2))
 
 
 def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, Values]:
@@ -164,7 +166,7 @@ def light_curve_statistics(
     curves : with the columns flux_peak, flux_peak_err, flux_int, flux_int_err and flux_scale_err; points that are not
         `trusted`, where there is such a column, do not count
     parameters : thresholds, which error model and whether the flux scale's error counts
-    errors : error model as measured, for which the columns radius and configuration are used where present
+    errors : error model as measured, for which radius, configuration and flux_tie_err are used where present
     """
     model = ErrorModel.chosen(parameters, errors)
     result: dict[str, Values] = {}
@@ -205,11 +207,22 @@ def _comparable(
     terms = model.terms[kind]
     scale_err = curves["flux_scale_err"] if parameters.scale_error else 0.0
     radius = None if terms.is_plain or "radius" not in curves.rows else curves["radius"]
-    total = total_error(flux, err, scale_err, terms, radius)
+    level = None if terms.is_plain else _mean_fluxes(flux, err, curves.segments)
+    total = total_error(flux, err, scale_err, terms, radius, level)
     if radius is None or "configuration" not in curves.rows:
         return flux, total
-    step = np.sqrt(terms.step_square(radius))
+    # Configurations of different fields are also tied to catalogs each by itself.
+    tie_err = np.nan_to_num(curves["flux_tie_err"]) if "flux_tie_err" in curves.rows else 0.0
+    step = np.sqrt(terms.step_square(radius) + tie_err**2)
     return without_steps(flux, total, step, curves["configuration"], curves.segments), total
+
+
+def _mean_fluxes(flux: Floats, err: Floats, segments: Segments) -> Floats:
+    """Mean flux of the source of each point, weighted by the finder's errors, shape (n,); NaN where none counts."""
+    points = _Points.of(flux, err, segments)
+    weight = points.only_valid(1.0 / (points.err * points.err))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(segments.spread(segments.sum(weight * points.flux) / segments.sum(weight)))
 
 
 def variability_table(
@@ -226,8 +239,9 @@ def variability_table(
         One row a point, of any number of sources: ``source_id``; peak fluxes, integrated ones or both, with their
         1-sigma errors: ``flux_peak_corr_mjy_beam`` and ``flux_peak_err_corr_mjy_beam``, else ``flux_peak_mjy_beam`` and
         ``flux_peak_err_mjy_beam``; the same with ``flux_int`` and ``mjy``. Used where present: ``flux_scale_err``
-        (error of the image's scale as a fraction), ``forced``, ``is_limit`` (limits do not count), ``trusted`` (nor do
-        points of images that are not), ``band`` (fluxes of different bands are not compared). Rows may be in any order.
+        (error of the image's scale as a fraction), ``flux_tie_err`` (of the field's absolute one), ``forced``,
+        ``is_limit`` (limits do not count), ``trusted`` (nor do points of images that are not), ``band`` (fluxes of
+        different bands are not compared). Rows may be in any order.
         `ProductsDatabase.light_curve` returns such a table; `associate_measurements` with `apply_corrections` makes
         one.
     parameters : contimg_assets.config.Variability, optional
@@ -319,11 +333,12 @@ def _light_curves(points: pd.DataFrame) -> tuple[LightCurves, pd.Index, pd.Index
     columns |= {
         "mjd": numbers_of(points, "mjd", "light curves") if "mjd" in present else np.zeros(len(points)),
         "measurement": np.arange(len(points), dtype=np.uint64),
-        "flux_scale_err": (
-            np.nan_to_num(numbers_of(points, "flux_scale_err", "light curves"))
-            if "flux_scale_err" in present
-            else np.zeros(len(points))
-        ),
+        **{
+            name: (
+                np.nan_to_num(numbers_of(points, name, "light curves")) if name in present else np.zeros(len(points))
+            )
+            for name in ("flux_scale_err", "flux_tie_err")
+        },
         **{name: _flags(points, name, otherwise) for name, otherwise in (("forced", False), ("trusted", True))},
     }
     if "radius" in present:

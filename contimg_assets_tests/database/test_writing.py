@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Matching, Variability
-from contimg_assets.database import EpochProducts, ProductsDatabase, light_curves
+from contimg_assets.database import EpochProducts, ProductsDatabase, epoch_products, light_curves
 from contimg_assets.database.matching import source_matching
 from contimg_assets.database.writing import statistics
 from contimg_assets.errors import SchemaError, StoreError
@@ -140,6 +140,17 @@ def test_writing_twice_changes_nothing(database: ProductsDatabase) -> None:
     report = database.replace_epochs([survey.epoch(2)])
     assert (report.written, report.unchanged) == ([], [survey.names[2]])
     assert_same_rows(dump(database), before)
+
+
+def test_blocks_of_an_earlier_version_are_written_again(
+    database: ProductsDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = Survey()
+    with monkeypatch.context() as before:
+        before.setattr(epoch_products, "BLOCK_VERSION", "1")
+        database.replace_epochs(survey.epochs())
+    report = database.replace_epochs(survey.epochs())
+    assert (report.written, report.unchanged) == (survey.names, [])
 
 
 def test_rows_in_another_order_are_the_same_content(sqlite_url: str) -> None:

@@ -9,7 +9,9 @@ from contimg_assets.variability.position_errors import excess_of_faint, position
 COLUMNS = ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
 
 
-def survey(seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec: float = 40.0) -> pd.DataFrame:
+def survey(
+    seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec: float = 40.0, systematic_arcsec: float = 0.0
+) -> pd.DataFrame:
     """Sources with Euclidean counts in epochs of one depth, with their true positional offset east."""
     rng = np.random.default_rng(seed)
     true = 2.0 * rng.random(n) ** (-1 / 1.5)
@@ -18,15 +20,17 @@ def survey(seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec
     sigma_true = beam_arcsec / 2.355 / true[:, None]
     # What a finder quotes: from the SNR and the size that it measured, as size^1.75.
     quoted = beam_arcsec / 2.355 / snr * np.exp(rng.normal(0.0, 1.77, (n, n_epochs)) / np.maximum(snr, 2.0))
-    offset = sigma_true * rng.normal(size=(n, n_epochs))
-    weight = np.where(seen, quoted**-2.0, 0.0)
+    offset = np.hypot(sigma_true, systematic_arcsec) * rng.normal(size=(n, n_epochs))
+    weight = np.where(seen, 1.0 / (quoted**2 + systematic_arcsec**2), 0.0)
     found = seen.any(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = (weight * offset).sum(axis=1) / weight.sum(axis=1)
         error = 1.0 / np.sqrt(weight.sum(axis=1))
+        share = (weight**2 * quoted**2).sum(axis=1) / weight.sum(axis=1)
     return pd.DataFrame(
         {
             **dict.fromkeys(COLUMNS, error),
+            "position_noise_share": share,
             "offset": mean,
             "min_snr": np.where(seen, snr, np.inf).min(axis=1),
             "max_snr": np.where(seen, snr, -np.inf).max(axis=1),
@@ -36,6 +40,18 @@ def survey(seed: int, n: int, n_epochs: int, threshold: float = 5.0, beam_arcsec
             "n_limits": n_epochs - seen.sum(axis=1),
         }
     )[found]
+
+
+def test_what_does_not_come_of_noise_is_no_larger_for_faint_sources() -> None:
+    # A sharp beam: half of a faint source's variance is the systematic error that is added to all.
+    sources = survey(2, 60_000, 6, beam_arcsec=6.0, systematic_arcsec=0.4)
+    errors = position_errors(sources)
+    kinds = pd.cut(sources["n_measurements"], [0, 1, 3, 1000], labels=["1", "2-3", "4+"])
+    for name in COLUMNS:
+        good = (sources["offset"].abs() < 1.96 * errors[name]).groupby(kinds, observed=True).mean()
+        assert good.between(0.93, 0.97).all()
+    bright = sources.assign(position_noise_share=0.0)
+    pd.testing.assert_frame_equal(pd.DataFrame(position_errors(bright), index=sources.index), sources[COLUMNS])
 
 
 @pytest.mark.parametrize("n_epochs", [1, 6, 20])
@@ -65,6 +81,7 @@ def test_bright_sources_and_those_without_detections_keep_their_errors() -> None
         {
             "uncertainty_ew_arcsec": [1.0, 1.0, 1.0],
             "uncertainty_ns_arcsec": [2.0, 2.0, 2.0],
+            "position_noise_share": [1.0, 1.0, 1.0],
             "min_snr": [500.0, np.nan, 5.0],
             "max_snr": [600.0, np.nan, 5.0],
             "n_measurements": [3, 3, 2],

@@ -138,7 +138,7 @@ def _recompute_sources(
         columns=["first_flux_mjy_beam", "first_flux_err_mjy_beam", "first_band_mhz"]
     ).assign(**judged, n_limits=n_limits, n_relations=n_relations(connection, recomputed.ids))
     names = name_sources(connection, recomputed.sources, before.sources, touched, parameters.name_acronym)
-    sources = sources.assign(name=names, **position_errors(sources))
+    sources = sources.assign(name=names, **position_errors(sources)).drop(columns="position_noise_share")
     write_sources(connection, sources, neighbors(connection, sources, touched, moved, before))
     watch.lap("write sources")
     write_variability(connection, recomputed.variability, touched, len(bands) > 1)

@@ -128,7 +128,7 @@ def _of_sources(
 def _nothing(n_visits: int) -> Recomputed:
     """No source, with the columns that others look at."""
     names = ("ra_deg", "dec_deg", "first_mjd", "first_ra_deg", "first_dec_deg", "first_flux_mjy_beam",
-             "first_flux_err_mjy_beam")  # fmt: skip
+             "first_flux_err_mjy_beam", "position_noise_share")  # fmt: skip
     bands = {name: np.empty(0, np.int64) for name in ("band", "first_band_mhz", "healpix", "n_measurements")}
     sources = {
         "id": NO_HASHES,

@@ -26,7 +26,7 @@ from contimg_assets.simulate import (
 )
 from contimg_assets.simulate.parameters import FIRST_LIKE, NVSS_LIKE
 from contimg_assets.simulate.score import score_duplicates, score_matches
-from contimg_assets.sky.sphere import offsets_arcsec
+from contimg_assets.sky.sphere import offsets_arcsec, pairs_within, unit_vectors
 from contimg_assets_tests.benchmarks.truth.tables import Products, close_pairs, limits_beside_detections, made
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -86,7 +86,11 @@ class Compared:
 
     @cached_property
     def shown(self) -> pd.DataFrame:
-        """Per source: the true source that most of its measurements show, whether all do, whether any is a blend."""
+        """Per source: the true source that most of its measurements show, whether all do, whether it is a blend.
+
+        A blend is what the truth calls so in any measurement, and what is one by its neighbors' flux: images that
+        resolve it now and then show another flux, which is no error where it is more than the noise.
+        """
         labels = self.truth.measurements[["measurement_id", "true_source", "second_source"]]
         rows = self.products.points[["source_id", "measurement_id"]].merge(labels, on="measurement_id")
         rows["true_source"] = rows["true_source"].fillna("none")
@@ -101,9 +105,22 @@ class Compared:
             }
         )
         kinds = self.truth.sources.set_index("true_source")
+        noise = self.products.points.groupby("source_id")["local_rms_mjy_beam"].median()
+        table["blended"] |= table["true_source"].map(self._flux_beside).fillna(0.0) > noise.reindex(table.index)
         table["source_class"] = table["true_source"].map(kinds["source_class"]).fillna("none")
         table["pure"] &= ~table["blended"] & (table["source_class"] != "none")
         return table
+
+    @cached_property
+    def _flux_beside(self) -> pd.Series:
+        """Flux of the other true sources that the finder takes for one with each [mJy], by true_source."""
+        sources, beam_arcsec = self.truth.sources, float(self.products.images["bmaj_arcsec"].max())
+        radius = float(SurveyParameters.model_fields["blend_radius_beams"].default) * beam_arcsec
+        vectors = unit_vectors(sources["ra_deg"], sources["dec_deg"])
+        i, j, _ = pairs_within(vectors, vectors, radius)
+        i, j = i[i != j], j[i != j]
+        flux = pd.Series(sources["flux_mjy"].to_numpy()[j], index=sources["true_source"].to_numpy()[i])
+        return flux.groupby(level=0).sum()
 
     @cached_property
     def seen(self) -> pd.DataFrame:
