@@ -241,10 +241,9 @@ def _pairs(matches: pd.DataFrame, sizes: Sequence[int]) -> list[_FluxPairs]:
     usable = np.flatnonzero((flux > 0) & (reference > 0) & np.isfinite(flux) & np.isfinite(reference))
     last = np.cumsum(np.asarray(sizes, dtype=np.intp))
     of_image = np.arange(len(matches)) - np.repeat(last - sizes, sizes)
-    kept = (flux[usable], np.nan_to_num(flux_err[usable]), reference[usable], np.nan_to_num(reference_err[usable]))
-    ends = np.searchsorted(usable, last)
-    parts = [slice(first, end) for first, end in zip([0, *ends][:-1], ends, strict=True)]
-    return [_FluxPairs(*(values[part] for values in kept), of_image[usable][part]) for part in parts]
+    flux_err, reference_err = np.nan_to_num(flux_err), np.nan_to_num(reference_err)
+    parts = np.split(usable, np.searchsorted(usable, last)[:-1])[: len(sizes)]
+    return [_FluxPairs(flux[p], flux_err[p], reference[p], reference_err[p], of_image[p]) for p in parts]
 
 
 # --- mixture -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
+from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
@@ -239,7 +240,7 @@ class _Ties:
 
         def fits(of: Sequence[str], rows: Sequence[Indices]) -> list[FluxScale]:
             offset = parameters.flux_offset
-            near = [offset != "auto" or _median(self.carried[one]) <= MAX_CARRIED for one in rows]
+            near = [offset != "auto" or robust.median_of_known(self.carried[one]) <= MAX_CARRIED for one in rows]
             offsets = [offset if one else "never" for one in near]
             seeds = [int(hash_text([image])[0]) for image in of]
             return scales_of_images(self.for_fluxes, rows, parameters.flux_method, offsets, parameters.bootstrap, seeds)
@@ -348,12 +349,6 @@ def _carried(table: pd.DataFrame) -> pd.Series:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = table["reference_flux_mjy"].to_numpy(dtype=float) / table["catalog_flux_mjy"].to_numpy(dtype=float)
         return pd.Series(np.abs(np.log(ratio)), index=table.index)
-
-
-def _median(values: Floats) -> float:
-    """Of those that are known; NaN of none."""
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else np.nan
 
 
 def _ties(
@@ -471,7 +466,7 @@ def _flux_notes(fit: FluxScale, carried_each: Floats, parameters: Corrections) -
         notes.append(
             f"ln flux ratios scatter by over {MAX_CORE_SCATTER:.0%} beyond their errors: their median is taken"
         )
-    carried = _median(carried_each) if fit.n else 0.0
+    carried = robust.median_of_known(carried_each) if fit.n else 0.0
     if carried > MAX_CARRIED:
         notes.append(
             f"the catalogue's fluxes were scaled by {carried:.2f} in ln S to our frequency: an error of the mean "

@@ -43,6 +43,12 @@ def mad(values: Floats, centre: Floats | float = 0.0, axis: int | None = None) -
     return np.asarray(np.median(np.abs(values - centre), axis=axis), dtype=np.float64)
 
 
+def median_of_known(values: Floats) -> float:
+    """Median of the values that are known; NaN of none."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else np.nan
+
+
 def scatter(
     values: Floats, centre: Floats | float = 0.0, axis: int | None = None, factor: float = MAD_TO_SIGMA
 ) -> Floats:
