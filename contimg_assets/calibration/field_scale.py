@@ -182,7 +182,7 @@ def _fits_of_images(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources:
     ties = _with_known(fluxes[~fluxes["source_id"].isin(set(variable_sources))], known)
     usable, repeated = (ties[name].to_numpy(dtype=bool) for name in ("usable", "repeated"))
     of_image = ties.groupby("image", sort=False).indices
-    parts = [(image, np.asarray(of_image[image], np.intp)) for image in sorted(of_image)]
+    parts = [(image, np.asarray(of_image[image], np.intp)) for image in sorted(of_image, key=str)]
     chosen = [rows[_without_repeats(usable[rows], repeated[rows])] for _, rows in parts]
     fits = _fitted(_ratios(ties, chosen))
     each = zip(parts, chosen, fits, strict=True)

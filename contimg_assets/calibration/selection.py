@@ -423,16 +423,18 @@ def _note(notes: dict[str, list[str]], table: pd.DataFrame, rows: Flags, text: s
 
 def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Flags:
     """Whether a match's measurement has no other measurement of its image within the row's limit."""
-    alone = np.ones(len(table), dtype=bool)
-    names = measurements["image"].to_numpy()
-    vectors = sphere.unit_vectors(measurements["ra_deg"], measurements["dec_deg"])
-    own = sphere.unit_vectors(table["ra_deg"], table["dec_deg"])
-    measured = pd.Series(np.arange(len(names))).groupby(names, sort=False).indices
-    for image, rows in table.groupby("image", sort=False).indices.items():
-        i, _, separation = sphere.pairs_within(own[rows], vectors[measured[image]], float(limit_arcsec[rows].max()))
-        # Each finds itself; a second one within its own limit is a neighbor.
-        near = separation <= limit_arcsec[rows][i]
-        alone[rows] = np.bincount(i[near], minlength=len(rows)) < 2
+    if not len(table):
+        return np.ones(0, dtype=bool)
+    image, names = pd.factorize(measurements["image"])
+    own, all_of_images = (
+        # Those of different images lie far apart along a fourth axis, so that one search is of all images.
+        sphere.tree_of(np.column_stack([sphere.unit_vectors(of["ra_deg"], of["dec_deg"]), 4.0 * number]))
+        for of, number in ((table, pd.Index(names).get_indexer(pd.Index(table["image"]))), (measurements, image))
+    )
+    i, _, separation = sphere.pairs_within(own, all_of_images, float(limit_arcsec.max()))
+    # Each finds itself; a second one within its own limit is a neighbor.
+    near = separation <= limit_arcsec[i]
+    alone: Flags = np.bincount(i[near], minlength=len(table)) < 2
     return alone
 
 

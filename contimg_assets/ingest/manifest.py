@@ -278,13 +278,15 @@ def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Pat
                 f"{path}: line {line}: {image[:80]!r} is no image name; use up to 200 characters without '/'"
             )
     found: list[Path | None] = []
+    taken = {(folder / MANIFEST).resolve()}
     for line, name in zip(table["line"], table["catalogue"], strict=True):
         if name is None:
             found.append(None)
             continue
         catalog = resolve_inside(name, folder, roots, f"{path}: line {line}, column 'catalogue'")
-        if catalog in found or catalog == (folder / MANIFEST).resolve():
+        if catalog in taken:
             raise InputError(f"{path}: line {line}: {name!r} is the same file as another's; list each catalogue once")
+        taken.add(catalog)
         found.append(catalog)
     return found
 
