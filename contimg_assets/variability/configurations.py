@@ -85,7 +85,7 @@ class Pointings:
             "dec_deg": dec_deg[first],
             "n_images": np.zeros_like(n_images),
         }
-        both = {name: np.concatenate([self.rows[name].to_numpy(), columns[name][new]]) for name in self.rows}
+        both = {name: np.concatenate([self.rows[name].to_numpy(), added[new]]) for name, added in columns.items()}
         order = np.argsort(both["configuration"], kind="stable")
         rows = {name: values[order] for name, values in both.items()}
         rows["n_images"][np.searchsorted(rows["configuration"], number)] += n_images
