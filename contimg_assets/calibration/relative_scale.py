@@ -17,7 +17,7 @@ import numpy as np
 import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.robust import scatter
+from contimg_assets.sky.robust import scatter, squares
 
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
@@ -212,7 +212,7 @@ class _State:
     def after(cls, scale: Floats, ratios: Ratios, model: ScatterModel) -> tuple[_State, Floats]:
         """By one step from some scales; and by which fraction it changed them, NaN where nothing has weight."""
         residual = ratios.ratio / scale[:, None] - 1.0
-        own, known = ratios.variances(_squared(scale)[:, None], model)
+        own, known = ratios.variances(squares(scale)[:, None], model)
         # An image that is noisier than the others of the epoch: its own residuals say so.
         stretch = _stretch(residual / np.sqrt(own + known))
         variance = stretch[:, None] * (own + known)
@@ -235,7 +235,7 @@ def _fits_of_as_many(samples: Sequence[Ratios], model: ScatterModel, correlation
     """See `fit_relative_scales`: of images that all have n sources."""
     ratios = Ratios.stacked(samples)
     state = _converged(ratios, model)
-    scale2 = _squared(state.scale)[:, None]
+    scale2 = squares(state.scale)[:, None]
     spread_of = _spreads(state, correlation)
     left = ratios.ratio / state.scale[:, None] - 1.0
     noise = ratios.noise / scale2 + ratios.known_noise
@@ -294,17 +294,12 @@ def _spreads(state: _State, correlation: Floats) -> list[tuple[float, float]]:
     with np.errstate(invalid="ignore", divide="ignore"):
         weight2 = state.weight**2
         own_share = (weight2 * state.own).sum(axis=-1) / (weight2 * (state.own + state.known)).sum(axis=-1)
-        information = _squared(state.total) / (weight2 * state.variance).sum(axis=-1)
+        information = squares(state.total) / (weight2 * state.variance).sum(axis=-1)
     found = []
     for share, one, factor in zip(own_share.tolist(), information.tolist(), correlation.tolist(), strict=True):
         spread = factor * error_of_scale(one, n) ** 2
         found.append((float(np.sqrt(spread * share)), float(np.sqrt(spread * (1.0 - share)))))
     return found
-
-
-def _squared(values: Floats) -> Floats:
-    """As Python has it: squares of arrays differ in the last digit of one in a thousand, and with it all later ones."""
-    return np.asarray([value**2 for value in np.ravel(values).tolist()], np.float64).reshape(np.shape(values))
 
 
 def _bounded(variance: Floats) -> Floats:
@@ -347,7 +342,7 @@ def drawn_variance(residuals: Floats, usual: float) -> Floats:
     usual : variance of others like them
     """
     n = residuals.shape[-1]
-    found = _squared(scatter(residuals, axis=-1)) * n / max(n - 1.0, 1.0)
+    found = squares(scatter(residuals, axis=-1)) * n / max(n - 1.0, 1.0)
     return np.asarray((n * found + _SCATTER_PRIOR * usual) / (n + _SCATTER_PRIOR))
 
 

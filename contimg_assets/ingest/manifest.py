@@ -9,9 +9,11 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +79,11 @@ class Manifest:
     footprints: tuple[Path | str | None, ...]
     unlisted: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> list[dict[Hashable, Any]]:
+        """What `images` says of each image: to take a row of a table costs more than to read a small catalog's."""
+        return self.images.to_dict("records")
 
 
 def read_manifest(folder: Path, config: Config) -> Manifest:

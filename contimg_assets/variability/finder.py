@@ -6,6 +6,7 @@ written and does not change when other epochs come.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,35 +129,75 @@ def fit_depth(place: Floats, rms: Floats, image_rms: float) -> Depth:
     rms : at the rows [mJy/beam]; NaN where not known, shape (n,)
     image_rms : of the image [mJy/beam]; NaN if not known
     """
-    use = np.isfinite(rms) & (rms > 0) & np.isfinite(place).all(axis=-1)
-    base = image_rms if np.isfinite(image_rms) and image_rms > 0 else (np.median(rms[use]) if use.any() else np.nan)
-    model = np.full(N_TERMS + 2, np.nan)
-    if not np.isfinite(base):
-        return Depth(model, 0.0)
-    values, terms = np.log(rms[use] / base), _terms(place[use])
-    coefficients, scatter = np.zeros(N_TERMS), 0.0
-    if len(values):
-        coefficients, scatter = _robust_fit(terms, values)
-    fitted = terms @ coefficients if len(values) else np.zeros(1)
-    model[:N_TERMS] = coefficients
-    model[0] += np.log(base)
-    model[N_TERMS:] = np.log(base) + np.array([fitted.min() - _MARGIN, fitted.max() + _MARGIN])
-    return Depth(np.round(model, _DIGITS), round(scatter, _DIGITS))
+    return fit_depths(place, rms, [np.arange(len(rms))], [image_rms])[0]
 
 
-def _robust_fit(terms: Floats, values: Floats) -> tuple[Floats, float]:
-    """Coefficients, and the scatter about them."""
-    weight: Floats = np.ones(len(values))
-    scatter = max(float(np.std(values)), _LEAST_SCATTER)
-    coefficients: Floats = np.zeros(N_TERMS)
+def fit_depths(place: Floats, rms: Floats, rows: Sequence[Indices], image_rms: Sequence[float]) -> list[Depth]:
+    """`fit_depth` of several images, to the last digit: arrays hold those of which as many rows are known.
+
+    Parameters
+    ----------
+    place, rms : of the rows of all images
+    rows : those of each image
+    image_rms : of each image
+    """
+    known = np.isfinite(rms) & (rms > 0) & np.isfinite(place).all(axis=-1)
+    found: list[Depth] = [Depth(np.full(N_TERMS + 2, np.nan), 0.0)] * len(rows)
+    groups: dict[int, list[tuple[int, Indices, float]]] = {}
+    for number, (of_image, own) in enumerate(zip(rows, image_rms, strict=True)):
+        use = of_image[known[of_image]]
+        base = own if np.isfinite(own) and own > 0 else (float(np.median(rms[use])) if len(use) else np.nan)
+        if np.isfinite(base):
+            groups.setdefault(len(use), []).append((number, use, base))
+    for n, members in groups.items():
+        bases = np.array([base for _, _, base in members])
+        terms = _terms(place[np.concatenate([use for _, use, _ in members])]).reshape(len(members), n, N_TERMS)
+        values = np.log(np.stack([rms[use] for _, use, _ in members]) / bases[:, None])
+        for (number, _, _), model, scatter in zip(members, *_models(terms, values, np.log(bases)), strict=True):
+            found[number] = Depth(model, scatter)
+    return found
+
+
+def _models(terms: Floats, values: Floats, ln_base: Floats) -> tuple[Floats, list[float]]:
+    """`Depth.model` of images with n rows each, shape (images, N_TERMS + 2), and the scatter about each.
+
+    Parameters
+    ----------
+    terms, values : shapes (images, n, N_TERMS) and (images, n); the values are ln(rms) less ``ln_base``
+    """
+    model = np.full((len(values), N_TERMS + 2), np.nan)
+    coefficients, scatter = np.zeros((len(values), N_TERMS)), np.zeros(len(values))
+    fitted = np.zeros((len(values), 1))
+    if values.shape[1]:
+        coefficients, scatter = _robust_fits(terms, values)
+        fitted = _product(terms, coefficients)
+    model[:, :N_TERMS] = coefficients
+    model[:, 0] += ln_base
+    model[:, N_TERMS] = ln_base + (fitted.min(axis=-1) - _MARGIN)
+    model[:, N_TERMS + 1] = ln_base + (fitted.max(axis=-1) + _MARGIN)
+    return np.round(model, _DIGITS), [round(one, _DIGITS) for one in scatter.tolist()]
+
+
+def _robust_fits(terms: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Coefficients of each image, and the scatter about them."""
+    weight: Floats = np.ones_like(values)
+    scatter = np.maximum(np.std(values, axis=-1), _LEAST_SCATTER)
+    coefficients: Floats = np.zeros((len(values), N_TERMS))
     prior = np.eye(N_TERMS) / _PRIOR_SIGMA**2
     for _ in range(_ROUNDS):
-        weighted = terms * (weight / scatter**2)[:, None]
-        coefficients = np.asarray(np.linalg.solve(terms.T @ weighted + prior, weighted.T @ values))
-        residual = values - terms @ coefficients
-        scatter = max(float(robust.scatter(residual)), _LEAST_SCATTER)
-        weight = np.asarray(np.minimum(1.0, _HUBER * scatter / np.maximum(np.abs(residual), 1e-300)))
+        weighted = terms * (weight / robust.squares(scatter)[:, None])[..., None]
+        normal = np.swapaxes(terms, -1, -2) @ weighted + prior
+        right = _product(np.swapaxes(weighted, -1, -2), values)
+        coefficients = np.linalg.solve(normal, right[..., None])[..., 0]
+        residual = values - _product(terms, coefficients)
+        scatter = np.maximum(robust.scatter(residual, axis=-1), _LEAST_SCATTER)
+        weight = np.asarray(np.minimum(1.0, _HUBER * scatter[:, None] / np.maximum(np.abs(residual), 1e-300)))
     return coefficients, scatter
+
+
+def _product(matrices: Floats, vectors: Floats) -> Floats:
+    """Of each matrix and vector, shapes (k, m, n) and (k, n)."""
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
 def _terms(place: Floats) -> Floats:
