@@ -181,14 +181,14 @@ def _models(terms: Floats, values: Floats, ln_base: Floats) -> tuple[Floats, lis
 def _robust_fits(terms: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Coefficients of each image, and the scatter about them."""
     weight: Floats = np.ones_like(values)
-    scatter = np.maximum(np.std(values, axis=-1), _LEAST_SCATTER)
+    scatter: Floats = np.maximum(np.std(values, axis=-1), _LEAST_SCATTER)
     coefficients: Floats = np.zeros((len(values), N_TERMS))
     prior = np.eye(N_TERMS) / _PRIOR_SIGMA**2
     for _ in range(_ROUNDS):
         weighted = terms * (weight / robust.squares(scatter)[:, None])[..., None]
         normal = np.swapaxes(terms, -1, -2) @ weighted + prior
         right = _product(np.swapaxes(weighted, -1, -2), values)
-        coefficients = np.linalg.solve(normal, right[..., None])[..., 0]
+        coefficients = np.asarray(np.linalg.solve(normal, right[..., None])[..., 0], np.float64)
         residual = values - _product(terms, coefficients)
         scatter = np.maximum(robust.scatter(residual, axis=-1), _LEAST_SCATTER)
         weight = np.asarray(np.minimum(1.0, _HUBER * scatter[:, None] / np.maximum(np.abs(residual), 1e-300)))
