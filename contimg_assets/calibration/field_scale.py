@@ -118,9 +118,10 @@ def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> 
     """source_id, measurement_id, repeated: also duplicates, which are of the source of what they repeat."""
     own = associations.loc[~associations["copied"].to_numpy(dtype=bool), ["source_id", "measurement_id"]]
     own = own.assign(repeated=False)
-    if "duplicate_of" not in measurements:
+    is_repeat = measurements["duplicate_of"].notna() if "duplicate_of" in measurements else None
+    if is_repeat is None or not is_repeat.any():
         return own
-    repeats = measurements.loc[measurements["duplicate_of"].notna(), ["measurement_id", "duplicate_of"]]
+    repeats = measurements.loc[is_repeat, ["measurement_id", "duplicate_of"]]
     repeats = repeats[~stand_among(repeats["measurement_id"], own["measurement_id"])]
     kept = own.rename(columns={"measurement_id": "duplicate_of"}).assign(repeated=True)
     return pd.concat([own, repeats.merge(kept, on="duplicate_of")[[*own.columns]]], ignore_index=True)

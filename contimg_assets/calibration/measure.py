@@ -322,6 +322,8 @@ def filter_counts(corrections: pd.DataFrame) -> pd.DataFrame:
 def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[str]:
     """Where none is configured: catalogs by how many images they can tie, then by their standard errors."""
     table = selected.table[selected.position]
+    if len(only := table["catalog"].unique()) < 2:
+        return list(only)
     offsets = table[["dra_arcsec", "ddec_arcsec"]]
     residual = (offsets - offsets.groupby([table["image"], table["catalog"]]).transform("median")).abs().max(axis=1)
     by_catalog = residual.groupby(table["catalog"])
@@ -333,6 +335,8 @@ def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[
 def _surest_for_fluxes(selected: Selection, parameters: Corrections) -> list[str]:
     """Where none is configured: catalogs near our frequency first, then by how many images they can tie."""
     table = selected.table[selected.flux]
+    if len(only := table["catalog"].unique()) < 2:
+        return list(only)
     carried = _carried(table).groupby(table["catalog"]).median() > MAX_CARRIED
     counts = table.groupby("catalog").size()
     tied = _images_tied(table, parameters)
