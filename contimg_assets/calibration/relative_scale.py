@@ -153,11 +153,6 @@ def _equal_parts(values: Floats, group: Indices, parts: int) -> Indices:
     return part
 
 
-def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float = 1.0) -> RelativeScale:
-    """`fit_relative_scales` of one image."""
-    return fit_relative_scales([ratios], model, np.array([correlation]))[0]
-
-
 def fit_relative_scales(
     samples: Sequence[Ratios], model: ScatterModel, correlation: Floats | None = None
 ) -> list[RelativeScale]:

@@ -117,29 +117,19 @@ def place_in_image(ra_deg: Floats, dec_deg: Floats, center: tuple[Floats, Floats
     return np.stack([(vectors * axis).sum(axis=-1) / scale for axis in (east, north)], axis=-1)
 
 
-def fit_depth(place: Floats, rms: Floats, image_rms: float) -> Depth:
-    """A smooth model of the rms over an image: a plane, two powers of the radius for the primary beam, an ellipse.
+def fit_depths(place: Floats, rms: Floats, rows: Sequence[Indices], image_rms: Sequence[float]) -> list[Depth]:
+    """A smooth model of the rms over each image: a plane, two powers of the radius for the primary beam, an ellipse.
 
     ln(rms) is fitted by weighted least squares, robustly (Huber weights), with a prior that takes the image's own rms
-    everywhere. So few rows say little, and none leave the image's rms.
+    everywhere. So few rows say little, and none leave the image's rms. Arrays hold the images of which as many rows are
+    known; what comes out for one is the same to the last digit, whichever others are there.
 
     Parameters
     ----------
-    place : of the rows, see `place_in_image`, shape (n, 2)
+    place : of the rows of all images, see `place_in_image`, shape (n, 2)
     rms : at the rows [mJy/beam]; NaN where not known, shape (n,)
-    image_rms : of the image [mJy/beam]; NaN if not known
-    """
-    return fit_depths(place, rms, [np.arange(len(rms))], [image_rms])[0]
-
-
-def fit_depths(place: Floats, rms: Floats, rows: Sequence[Indices], image_rms: Sequence[float]) -> list[Depth]:
-    """`fit_depth` of several images, to the last digit: arrays hold those of which as many rows are known.
-
-    Parameters
-    ----------
-    place, rms : of the rows of all images
     rows : those of each image
-    image_rms : of each image
+    image_rms : of each image [mJy/beam]; NaN if not known
     """
     known = np.isfinite(rms) & (rms > 0) & np.isfinite(place).all(axis=-1)
     found: list[Depth] = [Depth(np.full(N_TERMS + 2, np.nan), 0.0)] * len(rows)
