@@ -25,7 +25,6 @@ Offset = Literal["never", "auto", "always"]
 
 _MIN_FIT = {"mixture": 3, "huber": 2, "odr": 3, "median": 2}
 _CANDIDATES_LEFT_OUT = 3
-_NO_ROWS = np.empty(0, np.intp)
 _FEW = 200
 _MIN_OFFSET_SIGMA = 5.0
 # Where ln ratios scatter by more than this beyond their errors, what is core and what is outlier is a matter of taste
@@ -169,16 +168,13 @@ def scales_of_images(
     method, bootstrap : as of `calculate_flux_scale`
     offsets, seeds : of each image, likewise
     """
-    samples = _pairs(matches.take(np.concatenate([*rows, _NO_ROWS])), [len(one) for one in rows])
+    samples = _pairs(matches.take(np.concatenate(rows)), [len(one) for one in rows])
     found = [FluxScale(method, len(pairs.index)) for pairs in samples]
-    groups: dict[int, list[int]] = {}
-    for number, pairs in enumerate(samples):
-        if len(pairs.index) >= _MIN_FIT[method]:
-            groups.setdefault(len(pairs.index), []).append(number)
-    for numbers in groups.values():
+    for n, numbers in robust.numbers_by(len(pairs.index) for pairs in samples).items():
+        if n < _MIN_FIT[method]:
+            continue
         asked = [_Asked(samples[i], offsets[i], bootstrap, np.random.default_rng(seeds[i])) for i in numbers]
-        fits = _mixtures(asked) if method == "mixture" else [_METHODS[method](one) for one in asked]
-        for number, fit in zip(numbers, fits, strict=True):
+        for number, fit in zip(numbers, _METHODS[method](asked), strict=True):
             if fit.most_influential >= 0:
                 fit = replace(fit, most_influential=int(samples[number].index[fit.most_influential]))
             found[number] = fit
@@ -242,7 +238,7 @@ def _pairs(matches: pd.DataFrame, sizes: Sequence[int]) -> list[_FluxPairs]:
     last = np.cumsum(np.asarray(sizes, dtype=np.intp))
     of_image = np.arange(len(matches)) - np.repeat(last - sizes, sizes)
     flux_err, reference_err = np.nan_to_num(flux_err), np.nan_to_num(reference_err)
-    parts = np.split(usable, np.searchsorted(usable, last)[:-1])[: len(sizes)]
+    parts = np.split(usable, np.searchsorted(usable, last)[:-1])
     return [_FluxPairs(flux[p], flux_err[p], reference[p], reference_err[p], of_image[p]) for p in parts]
 
 
@@ -546,9 +542,13 @@ def _with_influence(
     )
 
 
-_METHODS: dict[str, Callable[[_Asked], FluxScale]] = {
-    "mixture": lambda asked: _mixtures([asked])[0],
-    "huber": _huber,
-    "odr": _odr,
-    "median": _median,
+def _one_by_one(fit: Callable[[_Asked], FluxScale]) -> Callable[[Sequence[_Asked]], list[FluxScale]]:
+    return lambda asked: [fit(one) for one in asked]
+
+
+_METHODS: dict[str, Callable[[Sequence[_Asked]], list[FluxScale]]] = {
+    "mixture": _mixtures,
+    "huber": _one_by_one(_huber),
+    "odr": _one_by_one(_odr),
+    "median": _one_by_one(_median),
 }

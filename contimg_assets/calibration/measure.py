@@ -259,26 +259,26 @@ class _Ties:
         rows = {image: self.rows(mask, image, catalog) for image in images}
         keys = {image: (what, image, catalog, of_image.tobytes()) for image, of_image in rows.items()}
         missing = [image for image in images if keys[image] not in self.made]
-        for image, fit in zip(missing, fits(missing, [rows[image] for image in missing]), strict=True):
-            self.made[keys[image]] = fit
+        if missing:
+            made = fits(missing, [rows[image] for image in missing])
+            self.made.update((keys[image], fit) for image, fit in zip(missing, made, strict=True))
         return [self.made[keys[image]] for image in images]
 
     def records(self, centres: Sequence[tuple[str, Center]]) -> list[dict[str, Any]]:
         """The rows of images in CORRECTIONS; their centers are ra_deg, dec_deg."""
-        images, parameters, places = [image for image, _ in centres], self.parameters, dict(centres)
-        positions = _ties(
-            images,
+        places, parameters = dict(centres), self.parameters
+        positions = _of_catalogs(
+            list(places),
             self.position_catalogs,
             lambda of, catalog: self.offsets(of, catalog, places),
             trust.refuse_position,
             _combine_offsets,
             parameters,
         )
-        fluxes = _ties(images, self.flux_catalogs, self.scales, trust.refuse_flux, _combine_scales, parameters)
-        return [
-            self._record(image, centre, position, flux)
-            for (image, centre), position, flux in zip(centres, positions, fluxes, strict=True)
-        ]
+        fluxes = _of_catalogs(
+            list(places), self.flux_catalogs, self.scales, trust.refuse_flux, _combine_scales, parameters
+        )
+        return [self._record(image, centre, positions[image], fluxes[image]) for image, centre in centres]
 
     def _record(self, image: str, centre: Center, position: _Tie, flux: _Tie) -> dict[str, Any]:
         selected, parameters = self.selected, self.parameters
@@ -355,15 +355,15 @@ def _carried(table: pd.DataFrame) -> pd.Series:
         return pd.Series(np.abs(np.log(ratio)), index=table.index)
 
 
-def _ties(
+def _of_catalogs(
     images: Sequence[str],
     catalogs: Sequence[str],
     measure: Callable[[Sequence[str], str], list[Fit]],
     refuse: Callable[[Fit, Corrections], str | None],
     combine: Callable[[list[tuple[Fit, float]]], Fit],
     parameters: Corrections,
-) -> list[_Tie]:
-    """Of each image the first trusted catalog, or all trusted ones together; see `_joined`."""
+) -> dict[str, _Tie]:
+    """Of each image the tie to the first trusted catalog, or to all trusted ones together; see `_joined`."""
     ties: dict[str, list[_Tie]] = {image: [] for image in images}
     left = list(images)
     for name in catalogs or [""]:
@@ -371,7 +371,7 @@ def _ties(
             ties[image].append(_Tie(name or None, fit, refuse(fit, parameters)))
         if parameters.combine == "first":
             left = [image for image in left if ties[image][-1].refusal is not None]
-    return [_joined(ties[image], refuse, combine, parameters) for image in images]
+    return {image: _joined(of_image, refuse, combine, parameters) for image, of_image in ties.items()}
 
 
 def _joined(

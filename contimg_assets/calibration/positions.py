@@ -33,7 +33,6 @@ _FEW, _TOO_SMALL = 4, 7.0
 _ITERATIONS = 15
 _SIGMAS = ("sigma_ew_arcsec", "sigma_ns_arcsec")
 _COLUMNS = ("ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec", *_SIGMAS)
-_NO_ROWS = np.empty(0, np.intp)
 # Standard errors by which a richer model must be better. Three, as two would be exceeded by chance in one image of 40.
 _SIGNIFICANT = 3.0
 
@@ -163,7 +162,7 @@ def offsets_of_images(
     model, weighted : as of `calculate_positional_offsets`
     centers : ra_deg, dec_deg of each image
     """
-    table = matches[[name for name in _COLUMNS if name in matches]].take(np.concatenate([*rows, _NO_ROWS]))
+    table = matches[[name for name in _COLUMNS if name in matches]].take(np.concatenate(rows))
     offsets = table[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
     usable = np.isfinite(offsets).all(axis=1)
     table, offsets = table[usable], offsets[usable]
@@ -223,10 +222,8 @@ def _errors_turned(sigma: Floats, angle: Floats) -> Floats:
 def _constants(samples: Sequence[tuple[Floats, Floats | None]]) -> list[PositionOffset]:
     """The constant offset of each image from its matches' offsets and their errors, shapes (n, 2)."""
     found = [PositionOffset(0)] * len(samples)
-    groups: dict[tuple[int, bool], list[int]] = {}
-    for number, (offsets, sigma) in enumerate(samples):
-        groups.setdefault((len(offsets), sigma is not None), []).append(number)
-    for (n, _), numbers in groups.items():
+    alike = robust.numbers_by((len(offsets), sigma is None) for offsets, sigma in samples)
+    for (n, _), numbers in alike.items():
         if n:
             of_group = _constants_of_as_many([samples[number] for number in numbers])
             for number, offset in zip(numbers, of_group, strict=True):

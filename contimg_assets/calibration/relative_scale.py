@@ -17,7 +17,7 @@ import numpy as np
 import scipy
 
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.robust import scatter, squares
+from contimg_assets.sky.robust import numbers_by, scatter, squares
 
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
@@ -173,10 +173,7 @@ def fit_relative_scales(
     """
     found = [RelativeScale(0)] * len(samples)
     factors = np.ones(len(samples)) if correlation is None else correlation
-    groups: dict[int, list[int]] = {}
-    for number, one in enumerate(samples):
-        groups.setdefault(len(one.ratio), []).append(number)
-    for n, numbers in groups.items():
+    for n, numbers in numbers_by(len(one.ratio) for one in samples).items():
         if n:
             fits = _fits_of_as_many([samples[number] for number in numbers], model, factors[numbers])
             for number, fit in zip(numbers, fits, strict=True):

@@ -133,18 +133,21 @@ def fit_depths(place: Floats, rms: Floats, rows: Sequence[Indices], image_rms: S
     """
     known = np.isfinite(rms) & (rms > 0) & np.isfinite(place).all(axis=-1)
     found: list[Depth] = [Depth(np.full(N_TERMS + 2, np.nan), 0.0)] * len(rows)
-    groups: dict[int, list[tuple[int, Indices, float]]] = {}
-    for number, (of_image, own) in enumerate(zip(rows, image_rms, strict=True)):
-        use = of_image[known[of_image]]
-        base = own if np.isfinite(own) and own > 0 else (float(np.median(rms[use])) if len(use) else np.nan)
-        if np.isfinite(base):
-            groups.setdefault(len(use), []).append((number, use, base))
-    for n, members in groups.items():
-        bases = np.array([base for _, _, base in members])
-        terms = _terms(place[np.concatenate([use for _, use, _ in members])]).reshape(len(members), n, N_TERMS)
-        values = np.log(np.stack([rms[use] for _, use, _ in members]) / bases[:, None])
-        for (number, _, _), model, scatter in zip(members, *_models(terms, values, np.log(bases)), strict=True):
-            found[number] = Depth(model, scatter)
+    used = [of_image[known[of_image]] for of_image in rows]
+    bases = np.array(
+        [
+            own if np.isfinite(own) and own > 0 else (float(np.median(rms[use])) if len(use) else np.nan)
+            for use, own in zip(used, image_rms, strict=True)
+        ]
+    )
+    for n, alike in robust.numbers_by(map(len, used)).items():
+        numbers = [number for number in alike if np.isfinite(bases[number])]
+        if numbers:
+            all_used, base = np.concatenate([used[number] for number in numbers]), bases[numbers]
+            terms = _terms(place[all_used]).reshape(len(numbers), n, N_TERMS)
+            values = np.log(rms[all_used].reshape(len(numbers), n) / base[:, None])
+            for number, model, scatter in zip(numbers, *_models(terms, values, np.log(base)), strict=True):
+                found[number] = Depth(model, scatter)
     return found
 
 
