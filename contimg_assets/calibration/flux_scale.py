@@ -288,7 +288,7 @@ def _mixtures(asked: Sequence[_Asked]) -> list[FluxScale]:
     for first in range(0, len(asked), size):
         part = asked[first : first + size]
         fits = _with_offsets(_maxima(part), part)
-        core = [fit.scatter2 <= MAX_CORE_SCATTER**2 for fit in fits]
+        core = [not fit.scatter2 > MAX_CORE_SCATTER**2 for fit in fits]
         influences = iter(_mixture_influences([fit for fit, good in zip(fits, core, strict=True) if good]))
         found += [
             _mixture_scale(fit, one, *next(influences)) if good else _median(one)

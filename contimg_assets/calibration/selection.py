@@ -423,18 +423,25 @@ def _note(notes: dict[str, list[str]], table: pd.DataFrame, rows: Flags, text: s
 
 def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Flags:
     """Whether a match's measurement has no other measurement of its image within the row's limit."""
-    if not len(table):
-        return np.ones(0, dtype=bool)
-    image, names = pd.factorize(measurements["image"])
-    own, all_of_images = (
-        # Those of different images lie far apart along a fourth axis, so that one search is of all images.
-        sphere.tree_of(np.column_stack([sphere.unit_vectors(of["ra_deg"], of["dec_deg"]), 4.0 * number]))
-        for of, number in ((table, pd.Index(names).get_indexer(pd.Index(table["image"]))), (measurements, image))
+    alone = np.ones(len(table), dtype=bool)
+    all_images, names = pd.factorize(measurements["image"])
+    images_of_rows = pd.Index(names).get_indexer(pd.Index(table["image"]))
+    # Those of different images lie far apart along a fourth axis, so that one search is of many images.
+    own, measured = (
+        np.column_stack([sphere.unit_vectors(of["ra_deg"], of["dec_deg"]), 4.0 * number])
+        for of, number in ((table, images_of_rows), (measurements, all_images))
     )
-    i, _, separation = sphere.pairs_within(own, all_of_images, float(limit_arcsec.max()))
-    # Each finds itself; a second one within its own limit is a neighbor.
-    near = separation <= limit_arcsec[i]
-    alone: Flags = np.bincount(i[near], minlength=len(table)) < 2
+    farthest = np.zeros(len(names))
+    np.maximum.at(farthest, images_of_rows, limit_arcsec)
+    # Of images whose limits are alike: with that of a coarse beam a fine image would have pairs without number.
+    size = np.floor(np.log2(np.maximum(farthest, 1e-3)))
+    for one in np.unique(size[images_of_rows]):
+        rows, others = (np.flatnonzero(size[number] == one) for number in (images_of_rows, all_images))
+        trees = sphere.tree_of(own[rows]), sphere.tree_of(measured[others])
+        i, _, separation = sphere.pairs_within(*trees, float(limit_arcsec[rows].max()))
+        # Each finds itself; a second one within its own limit is a neighbor.
+        near = separation <= limit_arcsec[rows][i]
+        alone[rows] = np.bincount(i[near], minlength=len(rows)) < 2
     return alone
 
 
