@@ -549,8 +549,9 @@ def _unmatched_in_coverage(
     if images is None or not source_tree.n:
         return None if images is None else 0
     covered = np.zeros(source_tree.n, bool)
-    centres, radii = _circles(images)
-    for members in source_tree.query_ball_point(centres, radii):
+    # Of thousands of images that cover the same sky each would name all of its sources again.
+    circles = np.unique(np.column_stack(_circles(images)), axis=0)
+    for members in source_tree.query_ball_point(circles[:, :3], circles[:, 3]):
         covered[members] = True
     covered[matched] = False
     return int(covered.sum())

@@ -11,7 +11,7 @@ the scale does not wander off.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from contimg_assets.calibration.relative_scale import (
     block_correlation,
     blocks,
     error_of_scale,
-    fit_relative_scale,
+    fit_relative_scales,
     information_of,
     scatter_model,
 )
@@ -37,7 +37,8 @@ from contimg_assets.calibration.selection import isolated_and_compact, least_snr
 from contimg_assets.config import Corrections
 from contimg_assets.schemas.corrections import SCALE_PULLS
 from contimg_assets.schemas.tables import rows_among, stand_among
-from contimg_assets.sky.arrays import Flags, Floats, Values
+from contimg_assets.sky import robust
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
 from contimg_assets.sky.sphere import offsets_arcsec
 
 # In standard errors: a source this far above the threshold is practically always there.
@@ -117,9 +118,10 @@ def _with_duplicates(measurements: pd.DataFrame, associations: pd.DataFrame) -> 
     """source_id, measurement_id, repeated: also duplicates, which are of the source of what they repeat."""
     own = associations.loc[~associations["copied"].to_numpy(dtype=bool), ["source_id", "measurement_id"]]
     own = own.assign(repeated=False)
-    if "duplicate_of" not in measurements:
+    is_repeat = measurements["duplicate_of"].notna() if "duplicate_of" in measurements else None
+    if is_repeat is None or not is_repeat.any():
         return own
-    repeats = measurements.loc[measurements["duplicate_of"].notna(), ["measurement_id", "duplicate_of"]]
+    repeats = measurements.loc[is_repeat, ["measurement_id", "duplicate_of"]]
     repeats = repeats[~stand_among(repeats["measurement_id"], own["measurement_id"])]
     kept = own.rename(columns={"measurement_id": "duplicate_of"}).assign(repeated=True)
     return pd.concat([own, repeats.merge(kept, on="duplicate_of")[[*own.columns]]], ignore_index=True)
@@ -160,34 +162,56 @@ def scale_pulls(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Col
 
 @dataclass(frozen=True)
 class _ImageFit:
-    """An image, its `tie_fluxes` with what is known of the sources, those that give its scale, and that scale."""
+    """An image, its rows of the ties, those of the sources that give its scale, and that scale."""
 
     image: str
-    rows: pd.DataFrame
-    chosen: pd.DataFrame
+    rows: Indices
+    chosen: Indices
     fit: RelativeScale
 
 
-def _fits_of_images(
-    fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str]
-) -> Sequence[_ImageFit]:
+@dataclass(frozen=True)
+class _Fits:
+    """`tie_fluxes` of an epoch with what is known of the sources, see `_with_known`, and the fit of each image."""
+
+    ties: pd.DataFrame
+    of_images: Sequence[_ImageFit]
+
+
+def _fits_of_images(fluxes: pd.DataFrame, known: pd.DataFrame, variable_sources: Collection[str]) -> _Fits:
     """The fit of each image, sorted by name; sources that vary take no part."""
     ties = _with_known(fluxes[~fluxes["source_id"].isin(set(variable_sources))], known)
-    parts = [(str(image), rows, _chosen(rows)) for image, rows in ties.groupby("image", sort=True)]
-    fits = _fitted([_ratios(chosen) for _, _, chosen in parts])
-    return [_ImageFit(*part, fit) for part, fit in zip(parts, fits, strict=True)]
+    usable, repeated = (ties[name].to_numpy(dtype=bool) for name in ("usable", "repeated"))
+    of_image = ties.groupby("image", sort=False).indices
+    parts = [(image, np.asarray(of_image[image], np.intp)) for image in sorted(of_image, key=str)]
+    chosen = [rows[_without_repeats(usable[rows], repeated[rows])] for _, rows in parts]
+    fits = _fitted(_ratios(ties, chosen))
+    each = zip(parts, chosen, fits, strict=True)
+    return _Fits(ties, [_ImageFit(str(image), rows, some, fit) for (image, rows), some, fit in each])
 
 
-def _relative(fits: Sequence[_ImageFit]) -> pd.DataFrame:
-    records = [{"image": one.image, **_record(one)} for one in fits]
+def _relative(fits: _Fits) -> pd.DataFrame:
+    names = (
+        "bright",
+        "is_known",
+        "repeated",
+        "tie_err",
+        "n",
+        "ln_scale",
+        "ln_scale_squares",
+        "flux_err_mjy",
+        "flux_mjy",
+    )
+    columns = {name: fits.ties[name].to_numpy() for name in names}
+    records = [{"image": one.image, **_record(one, columns)} for one in fits.of_images]
     return pd.DataFrame(records, columns=["image", *_RELATIVE]).set_index("image").astype(float)
 
 
-def _pulls(fits: Sequence[_ImageFit]) -> pd.DataFrame:
-    if not fits:
+def _pulls(fits: _Fits) -> pd.DataFrame:
+    if not fits.of_images:
         return SCALE_PULLS.empty()
-    table = pd.concat([one.chosen for one in fits])[["measurement_id"]]
-    table = table.assign(pull=np.concatenate([one.fit.pull for one in fits]))
+    table = fits.ties[["measurement_id"]].take(np.concatenate([one.chosen for one in fits.of_images]))
+    table = table.assign(pull=np.concatenate([one.fit.pull for one in fits.of_images]))
     return table.sort_values("measurement_id").reset_index(drop=True)
 
 
@@ -254,12 +278,6 @@ _RELATIVE = (
 )
 
 
-def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """The sources that give an image's scale."""
-    usable, repeated = (rows[name].to_numpy(dtype=bool) for name in ("usable", "repeated"))
-    return rows[_without_repeats(usable, repeated)]
-
-
 def _without_repeats(used: Flags, repeated: Flags) -> Flags:
     """Sources without duplicates: they lie where images overlap, and the earlier fluxes there are another image's.
 
@@ -269,43 +287,49 @@ def _without_repeats(used: Flags, repeated: Flags) -> Flags:
     return kept if 2 * np.count_nonzero(kept) >= np.count_nonzero(used) else used
 
 
-def _fitted(samples: list[Ratios]) -> list[RelativeScale]:
+def _fitted(samples: Sequence[Ratios]) -> list[RelativeScale]:
     """The scales of the images of an epoch, which share what the scatter of their ratios is like."""
     # By their noise first: the scatter about medians of a dozen sources, most of them faint, would be taken for that of
     # the bright ones. About scales that follow the bright ones, it is too small; the second time it is right.
     model = ScatterModel()
     for _ in range(2):
-        fits = [fit_relative_scale(one, model) for one in samples]
-        model = scatter_model(samples, fits)
-    fits = [fit_relative_scale(one, model) for one in samples]
-    factors = block_correlation(fits)
-    return [fit_relative_scale(one, model, float(factor)) for one, factor in zip(samples, factors, strict=True)]
+        model = scatter_model(samples, fit_relative_scales(samples, model))
+    factors = block_correlation(fit_relative_scales(samples, model))
+    return fit_relative_scales(samples, model, factors)
 
 
-def _ratios(rows: pd.DataFrame) -> Ratios:
-    def of(name: str) -> Floats:
-        return rows[name].to_numpy(dtype=float)
+def _ratios(ties: pd.DataFrame, chosen: Sequence[Indices]) -> list[Ratios]:
+    """Of each image, of some rows of the ties."""
+    names = ("ratio", "noise", "known_noise", "n", "squares", "east_deg", "north_deg")
+    columns = [ties[name].to_numpy(dtype=float) for name in names]
+    found = []
+    for rows in chosen:
+        ratio, noise, known_noise, n, squares, east, north = (column[rows] for column in columns)
+        found.append(Ratios(ratio, noise, known_noise, n, squares, blocks(east, north)))
+    return found
 
-    return Ratios(
-        of("ratio"), of("noise"), of("known_noise"), of("n"), of("squares"), blocks(of("east_deg"), of("north_deg"))
-    )
 
-
-def _record(of: _ImageFit) -> dict[str, float]:
-    rows, used, fit = of.rows, of.chosen, of.fit
-    # Column by column: to take rows of the whole table costs more than all that is asked of them.
-    bright, known, repeated = (rows[name].to_numpy(dtype=bool) for name in ("bright", "is_known", "repeated"))
-    tied = used["tie_err"].notna()
-    # Where images overlap, others gave the earlier fluxes: what noise does to these is not in this image's first tie.
-    others = float(np.sqrt(used["repeated"].mean()) * fit.known_err) if len(used) else 0.0
-    tie_err = float(np.hypot(used["tie_err"][tied].mean(), np.nan_to_num(others))) if tied.mean() >= 0.5 else np.nan
+def _record(of: _ImageFit, ties: Mapping[str, Values]) -> dict[str, float]:
+    """One of `_RELATIVE`; ``ties`` has columns of the ties of all images."""
+    fit = of.fit
+    bright, known, repeated = (ties[name][of.rows].astype(bool) for name in ("bright", "is_known", "repeated"))
+    tie_errs = ties["tie_err"][of.chosen]
+    tied = ~np.isnan(tie_errs)
+    tie_err = np.nan
+    if 2 * np.count_nonzero(tied) >= len(tied) > 0:
+        # Where images overlap, others gave the earlier fluxes: what noise does to these is not in this image's first
+        # tie.
+        others = float(np.sqrt(ties["repeated"][of.chosen].mean()) * fit.known_err)
+        tie_err = float(np.hypot(tie_errs[tied].mean(), np.nan_to_num(others)))
     usual, usual_err = np.nan, np.nan
     if known.any():
-        n = rows["n"].to_numpy(dtype=float)[known]
-        variance = (rows["ln_scale_squares"][known] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
-        usual, usual_err = float(rows["ln_scale"][known].median()), float(np.sqrt(variance.median()))
-    tying = _without_repeats(bright, repeated)
-    relative = (rows["flux_err_mjy"][tying] / rows["flux_mjy"][tying]).to_numpy(dtype=float)
+        of_known = of.rows[known]
+        n = ties["n"][of_known]
+        variance = (ties["ln_scale_squares"][of_known] + _FIELD_PRIOR * _FIELD_SCATTER**2) / (n - 1.0 + _FIELD_PRIOR)
+        usual = robust.median_of_known(ties["ln_scale"][of_known])
+        usual_err = float(np.sqrt(robust.median_of_known(variance)))
+    tying = of.rows[_without_repeats(bright, repeated)]
+    relative = ties["flux_err_mjy"][tying] / ties["flux_mjy"][tying]
     return {
         "n_relative": fit.n,
         "n_candidates": int(bright.sum()),

@@ -6,8 +6,9 @@ Belongs here: what turns pairs of fluxes into a scale with errors and diagnostic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -147,13 +148,37 @@ def calculate_flux_scale(
         raise InputError(f"offset {offset!r} is unknown; use one of never, auto, always")
     if bootstrap < 0:
         raise InputError(f"bootstrap {bootstrap} is not allowed; it is a number of replicates, 0 for none")
-    pairs = _pairs(matches)
-    if len(pairs.index) < _MIN_FIT[method]:
-        return FluxScale(method, len(pairs.index))
-    result = _METHODS[method](pairs, offset, bootstrap, np.random.default_rng(seed))
-    if result.most_influential >= 0:
-        result = replace(result, most_influential=int(pairs.index[result.most_influential]))
-    return result
+    return scales_of_images(matches, [np.arange(len(matches))], method, [offset], bootstrap, [seed])[0]
+
+
+def scales_of_images(
+    matches: pd.DataFrame,
+    rows: Sequence[Indices],
+    method: Method,
+    offsets: Sequence[Offset],
+    bootstrap: int,
+    seeds: Sequence[int],
+) -> list[FluxScale]:
+    """`calculate_flux_scale` of several images, to the last digit: arrays hold those with as many matches.
+
+    Parameters
+    ----------
+    matches : of all images, with the columns that the scale of one needs
+    rows : those of each image
+    method, bootstrap : as of `calculate_flux_scale`
+    offsets, seeds : of each image, likewise
+    """
+    samples = _pairs(matches.take(np.concatenate(rows)), [len(one) for one in rows])
+    found = [FluxScale(method, len(pairs.index)) for pairs in samples]
+    for n, numbers in robust.numbers_by(len(pairs.index) for pairs in samples).items():
+        if n < _MIN_FIT[method]:
+            continue
+        asked = [_Asked(samples[i], offsets[i], bootstrap, np.random.default_rng(seeds[i])) for i in numbers]
+        for number, fit in zip(numbers, _METHODS[method](asked), strict=True):
+            if fit.most_influential >= 0:
+                fit = replace(fit, most_influential=int(samples[number].index[fit.most_influential]))
+            found[number] = fit
+    return found
 
 
 @dataclass(frozen=True)
@@ -176,7 +201,18 @@ class _FluxPairs:
         return (self.flux_err / self.flux) ** 2 + (self.reference_err / self.reference) ** 2
 
 
-def _pairs(matches: pd.DataFrame) -> _FluxPairs:
+@dataclass(frozen=True)
+class _Asked:
+    """What the scale of one image is measured from."""
+
+    pairs: _FluxPairs
+    offset: Offset
+    bootstrap: int
+    rng: np.random.Generator
+
+
+def _pairs(matches: pd.DataFrame, sizes: Sequence[int]) -> list[_FluxPairs]:
+    """The pairs of each image, of matches that stand image after image; ``sizes`` says how many each has."""
     if not {"flux_mjy", "flux_int_mjy"} & set(matches.columns) and {"flux_ratio", "expected_flux_mjy"} <= set(matches):
         matches = matches.assign(flux_mjy=matches["flux_ratio"] * matches["expected_flux_mjy"])
     columns = []
@@ -199,87 +235,174 @@ def _pairs(matches: pd.DataFrame) -> _FluxPairs:
     flux, flux_err, reference, reference_err = columns
     # A flux of 0 or less has no logarithm; such rows are forced fits or blanks, not calibrators.
     usable = np.flatnonzero((flux > 0) & (reference > 0) & np.isfinite(flux) & np.isfinite(reference))
-    return _FluxPairs(
-        flux[usable],
-        np.nan_to_num(flux_err[usable]),
-        reference[usable],
-        np.nan_to_num(reference_err[usable]),
-        usable,
-    )
+    last = np.cumsum(np.asarray(sizes, dtype=np.intp))
+    of_image = np.arange(len(matches)) - np.repeat(last - sizes, sizes)
+    flux_err, reference_err = np.nan_to_num(flux_err), np.nan_to_num(reference_err)
+    parts = np.split(usable, np.searchsorted(usable, last)[:-1])
+    return [_FluxPairs(flux[p], flux_err[p], reference[p], reference_err[p], of_image[p]) for p in parts]
 
 
 # --- mixture -----------------------------------------------------------------------------------------------------
 
+_SCALE_ALONE = np.arange(mixture.N_PARAMETERS) != mixture.C
+_WITH_OFFSET = np.ones(mixture.N_PARAMETERS, dtype=bool)
+# Numbers that the fits of a batch have at once: more would not stay near the processor.
+_BATCH = 100_000
 
-def _mixture(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
-    unit = float(np.median(pairs.reference))
-    data = mixture.Ratios(pairs.ln_ratio, pairs.variance, pairs.reference / unit, unit)
-    free = np.ones(mixture.N_PARAMETERS, dtype=bool)
-    free[mixture.C] = False
-    best, found = mixture.maximize_from_starts(data, free=free)
-    with_offset = np.ones(mixture.N_PARAMETERS, dtype=bool)
-    if offset == "auto":
-        # Rao's score test, which needs no second fit: far below what is asked for after it, the fit is not worth it.
-        score = found.gradient[0, mixture.C] ** 2 * mixture.covariance(found, with_offset)[0, mixture.C, mixture.C]
-        offset = "auto" if score > _MIN_OFFSET_SIGMA**2 / 2 else "never"
-    if offset != "never" and len(pairs.flux) > mixture.N_PARAMETERS:
-        other, other_found = mixture.maximize(best, data, free=with_offset)
-        error = np.sqrt(mixture.covariance(other_found, with_offset)[0, mixture.C, mixture.C])
-        gain = 2 * (other_found.value[0] - found.value[0]) - np.log(len(data.y))
-        if offset == "always" or (gain > 0 and abs(other[0, mixture.C]) > _MIN_OFFSET_SIGMA * error):
-            best, found, free = other, other_found, with_offset
 
-    s2 = np.exp(2 * best[0, mixture.LN_S])
-    if s2 > MAX_CORE_SCATTER**2:
-        return _median(pairs, offset, bootstrap, rng)
-    n = len(data.y)
+@dataclass(frozen=True)
+class _Fitted:
+    """The maximum of one image: parameters, shape (1, 6), derivatives there, ratios in ``unit`` mJy, what is free."""
+
+    best: Floats
+    found: mixture._Derivatives
+    data: mixture.Ratios
+    unit: float
+    free: Flags
+
+    @property
+    def scatter2(self) -> float:
+        return float(np.exp(2 * self.best[0, mixture.LN_S]))
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """Of the parameters, shape (6, 6)."""
+        n = self.data.y.shape[-1]
+        # The likelihood's maximum has the scatter about the fitted scale, and its curvature knows nothing of the error
+        # of that scatter. With few matches the scale has a Student distribution of n - k degrees of freedom, whose
+        # variance is larger by n / (n - k - 2).
+        k = int(self.free[: mixture.C + 1].sum())
+        return np.asarray(mixture.covariance(self.found, self.free)[0] * n / max(n - k - 2, 1))
+
+    @cached_property
+    def relative_error(self) -> float:
+        cov = self.covariance
+        scale = np.exp(self.best[0, mixture.MU])
+        return float(scale * np.sqrt(cov[mixture.MU, mixture.MU]) / scale)
+
+
+def _mixtures(asked: Sequence[_Asked]) -> list[FluxScale]:
+    """The scales of images that all have as many matches."""
+    size = max(1, _BATCH // (mixture.N_STARTS * mixture.N_PARAMETERS * len(asked[0].pairs.index)))
+    found = []
+    for first in range(0, len(asked), size):
+        part = asked[first : first + size]
+        fits = _with_offsets(_maxima(part), part)
+        core = [not fit.scatter2 > MAX_CORE_SCATTER**2 for fit in fits]
+        influences = iter(_mixture_influences([fit for fit, good in zip(fits, core, strict=True) if good]))
+        found += [
+            _mixture_scale(fit, one, *next(influences)) if good else _median(one)
+            for fit, one, good in zip(fits, part, core, strict=True)
+        ]
+    return found
+
+
+def _maxima(asked: Sequence[_Asked]) -> list[_Fitted]:
+    """The fits without additive error."""
+    units = [float(np.median(one.pairs.reference)) for one in asked]
+    data = [
+        mixture.Ratios(one.pairs.ln_ratio, one.pairs.variance, one.pairs.reference / unit)
+        for one, unit in zip(asked, units, strict=True)
+    ]
+    best, found = mixture.maximize_from_starts(mixture.Ratios.stacked(data), free=_SCALE_ALONE)
+    each = [slice(i, i + 1) for i in range(len(asked))]
+    return [
+        _Fitted(best[row], found.of(row), one, unit, _SCALE_ALONE)
+        for row, one, unit in zip(each, data, units, strict=True)
+    ]
+
+
+def _with_offsets(fits: list[_Fitted], asked: Sequence[_Asked]) -> list[_Fitted]:
+    """The same with an additive error where it is asked for, or where it is called for."""
+    enough = len(asked[0].pairs.index) > mixture.N_PARAMETERS
+    wanted = [i for i, one in enumerate(asked) if enough and _may_need_offset(fits[i], one.offset)]
+    if not wanted:
+        return fits
+    first = np.concatenate([fits[i].best for i in wanted])
+    data = mixture.Ratios.stacked([fits[i].data for i in wanted])
+    others, found = mixture.maximize(first, data, free=_WITH_OFFSET, together=1)
+    result = list(fits)
+    for row, i in enumerate(wanted):
+        fit = fits[i]
+        other = _Fitted(others[row : row + 1], found.of(slice(row, row + 1)), fit.data, fit.unit, _WITH_OFFSET)
+        error = np.sqrt(mixture.covariance(other.found, _WITH_OFFSET)[0, mixture.C, mixture.C])
+        gain = 2 * (other.found.value[0] - fit.found.value[0]) - np.log(len(fit.data.y))
+        significant = gain > 0 and abs(other.best[0, mixture.C]) > _MIN_OFFSET_SIGMA * error
+        if asked[i].offset == "always" or significant:
+            result[i] = other
+    return result
+
+
+def _may_need_offset(fit: _Fitted, offset: Offset) -> bool:
+    if offset != "auto":
+        return offset == "always"
+    # Rao's score test, which needs no second fit: far below what is asked for after it, the fit is not worth it.
+    variance = mixture.covariance(fit.found, _WITH_OFFSET)[0, mixture.C, mixture.C]
+    return bool(fit.found.gradient[0, mixture.C] ** 2 * variance > _MIN_OFFSET_SIGMA**2 / 2)
+
+
+def _mixture_scale(fit: _Fitted, asked: _Asked, influence: float, row: int) -> FluxScale:
+    """What the maximum says of the scale; ``influence`` and ``row`` are of `_mixture_influences`."""
+    best, data, unit, free = fit.best, fit.data, fit.unit, fit.free
     mu, c = best[0, mixture.MU], best[0, mixture.C]
-    # The likelihood's maximum has the scatter about the fitted scale, and its curvature knows nothing of the error of
-    # that scatter. With few matches the scale has a Student distribution of n - k degrees of freedom, whose variance
-    # is larger by n / (n - k - 2).
-    k = int(free[: mixture.C + 1].sum())
-    cov = mixture.covariance(found, free)[0] * n / max(n - k - 2, 1)
+    cov, s2 = fit.covariance, fit.scatter2
     scale, scale_err = np.exp(mu), np.exp(mu) * np.sqrt(cov[mixture.MU, mixture.MU])
     slope = np.zeros(mixture.N_PARAMETERS)
     slope[[mixture.MU, mixture.C]] = c * scale * unit, scale * unit
-    f = 1 / (1 + np.exp(-best[0, mixture.LOGIT_F]))
     residual = data.y - mu - np.log1p(c / data.reference)
-    r = found.responsibility[0]
-    influence, row = _mixture_influence(best, found, data, free, scale_err / scale)
+    r = fit.found.responsibility[0]
     return FluxScale(
         "mixture",
-        n,
+        len(data.y),
         scale=float(scale),
         scale_err=float(scale_err),
-        scale_err_bootstrap=_mixture_bootstrap(best, data, free, bootstrap, rng),
+        scale_err_bootstrap=_mixture_bootstrap(best, data, free, asked.bootstrap, asked.rng),
         offset_mjy=float(c * scale * unit) if free[mixture.C] else np.nan,
         offset_err_mjy=float(np.sqrt(slope @ cov @ slope)) if free[mixture.C] else np.nan,
         intrinsic_scatter=float(np.sqrt(s2)),
-        outlier_fraction=float(f),
+        outlier_fraction=float(1 / (1 + np.exp(-best[0, mixture.LOGIT_F]))),
         chi2_reduced=float((r * residual**2 / (data.variance + s2)).sum() / max(r.sum() - 1, 1)),
         max_influence=influence,
         most_influential=row,
     )
 
 
-def _mixture_influence(
-    best: Floats, found: mixture._Derivatives, data: mixture.Ratios, free: Flags, error: float
-) -> tuple[float, int]:
-    """Largest change of ln g by leaving one match out, in standard errors, and its row.
+def _mixture_influences(fits: Sequence[_Fitted]) -> list[tuple[float, int]]:
+    """Largest change of ln g by leaving one match out, in standard errors, and its row; of each image.
 
     The change to first order is the match's score times the covariance; the few largest are fitted again.
     """
-    cov = mixture.covariance(found, free)[0]
-    first_order = found.scores[0] @ cov[mixture.MU]
-    rows = np.argsort(-np.abs(first_order), kind="stable")[:_CANDIDATES_LEFT_OUT]
-    if np.abs(first_order[rows[0]]) < 0.3 * error:
-        return float(np.abs(first_order[rows[0]]) / error), int(rows[0])
-    weights = np.ones((len(rows), len(data.y)))
-    weights[np.arange(len(rows)), rows] = 0.0
-    without, _ = mixture.maximize(np.repeat(best, len(rows), axis=0), data, free=free, weights=weights)
-    change = np.abs(without[:, mixture.MU] - best[0, mixture.MU]) / error
-    worst = int(np.argmax(change))
-    return float(change[worst]), int(rows[worst])
+    result, again = [], []
+    for i, fit in enumerate(fits):
+        cov = mixture.covariance(fit.found, fit.free)[0]
+        first_order = fit.found.scores[0] @ cov[mixture.MU]
+        rows = np.argsort(-np.abs(first_order), kind="stable")[:_CANDIDATES_LEFT_OUT]
+        result.append((float(np.abs(first_order[rows[0]]) / fit.relative_error), int(rows[0])))
+        if not np.abs(first_order[rows[0]]) < 0.3 * fit.relative_error:
+            again.append((i, rows))
+    for free in (_SCALE_ALONE, _WITH_OFFSET):
+        of_these = [(i, rows) for i, rows in again if fits[i].free is free]
+        if of_these:
+            result = _left_out(fits, of_these, result)
+    return result
+
+
+def _left_out(
+    fits: Sequence[_Fitted], again: Sequence[tuple[int, Indices]], result: Sequence[tuple[float, int]]
+) -> list[tuple[float, int]]:
+    """The result in which some images, which have the same free parameters, are fitted without single matches."""
+    k, n = len(again[0][1]), len(fits[again[0][0]].data.y)
+    weights = np.ones((len(again) * k, n))
+    weights[np.arange(len(weights)), np.concatenate([rows for _, rows in again])] = 0.0
+    data = mixture.Ratios.stacked([fits[i].data for i, _ in again]).repeated(k)
+    first = np.repeat(np.concatenate([fits[i].best for i, _ in again]), k, axis=0)
+    without, _ = mixture.maximize(first, data, free=fits[again[0][0]].free, weights=weights, together=k)
+    found = list(result)
+    for (i, rows), mu in zip(again, without[:, mixture.MU].reshape(-1, k), strict=True):
+        change = np.abs(mu - fits[i].best[0, mixture.MU]) / fits[i].relative_error
+        worst = int(np.argmax(change))
+        found[i] = float(change[worst]), int(rows[worst])
+    return found
 
 
 def _mixture_bootstrap(
@@ -313,10 +436,11 @@ def _mixture_bootstrap(
 # --- median ------------------------------------------------------------------------------------------------------
 
 
-def _median(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _median(asked: _Asked) -> FluxScale:
     # All of scipy.stats for one function of one method.
     from scipy.stats.mstats import mjci
 
+    pairs, bootstrap = asked.pairs, asked.bootstrap
     y = np.sort(pairs.ln_ratio)
     n = len(y)
     centre = np.median(y)
@@ -324,7 +448,7 @@ def _median(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Ge
     # Maritz & Jarrett (1978): the bootstrap's standard error of the median in closed form, for any distribution.
     error = float(np.nan_to_num(mjci(y - centre, prob=[0.5])[0]))
     scale = float(np.exp(centre))
-    replicates = np.exp(np.median(y[rng.integers(0, n, size=(bootstrap, n))], axis=1)) if bootstrap > 1 else None
+    replicates = np.exp(np.median(y[asked.rng.integers(0, n, size=(bootstrap, n))], axis=1)) if bootstrap > 1 else None
     # Leaving out any one match below the median moves it to the same place: only three medians are possible.
     left_out = [float(np.median(np.delete(y, i))) for i in (0, (n - 1) // 2, n - 1)]
     order = np.argsort(pairs.ln_ratio, kind="stable")
@@ -347,7 +471,7 @@ def _median(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Ge
 # --- vast-post-processing's two estimators --------------------------------------------------------------------------
 
 
-def _huber(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _huber(asked: _Asked) -> FluxScale:
     def fit(sample: _FluxPairs) -> tuple[float, float]:
         from statsmodels.robust.norms import HuberT
         from statsmodels.robust.robust_linear_model import RLM
@@ -359,10 +483,11 @@ def _huber(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Gen
         fitted = RLM(sample.flux, sample.reference, M=HuberT()).fit()
         return float(fitted.params[0]), float(fitted.bse[0])
 
-    return _with_influence("huber", pairs, fit(pairs), lambda sample: fit(sample)[0])
+    return _with_influence("huber", asked.pairs, fit(asked.pairs), lambda sample: fit(sample)[0])
 
 
-def _odr(pairs: _FluxPairs, offset: Offset, bootstrap: int, rng: np.random.Generator) -> FluxScale:
+def _odr(asked: _Asked) -> FluxScale:
+    pairs, offset = asked.pairs, asked.offset
     # Zero errors would be infinite weights, and the fit silently returns its starting values.
     usable = np.flatnonzero((pairs.flux_err > 0) & (pairs.reference_err > 0))
     pairs = _FluxPairs(*(values[usable] for values in vars(pairs).values()))
@@ -417,9 +542,13 @@ def _with_influence(
     )
 
 
-_METHODS: dict[str, Callable[[_FluxPairs, Offset, int, np.random.Generator], FluxScale]] = {
-    "mixture": _mixture,
-    "huber": _huber,
-    "odr": _odr,
-    "median": _median,
+def _one_by_one(fit: Callable[[_Asked], FluxScale]) -> Callable[[Sequence[_Asked]], list[FluxScale]]:
+    return lambda asked: [fit(one) for one in asked]
+
+
+_METHODS: dict[str, Callable[[Sequence[_Asked]], list[FluxScale]]] = {
+    "mixture": _mixtures,
+    "huber": _one_by_one(_huber),
+    "odr": _one_by_one(_odr),
+    "median": _one_by_one(_median),
 }

@@ -144,18 +144,20 @@ def _catalog_rows(catalog: pd.DataFrame, new: Flags, noise: Floats) -> list[tupl
 def _known_rows(relative: pd.DataFrame, new: Flags, noise: Floats) -> list[tuple[int, int, float, float, bool]]:
     """Known sources of a part of the image; and, for few of them, what the scale is in the field's other images."""
     rows = []
-    share = _known_share(relative)
-    tied = relative["tie_err"].notna().to_numpy()
+    share, tied = _known_share(relative), relative["tie_err"].notna().to_numpy()
+    n_relative, n_candidates, scale, own_err, known_err, usual, usual_err = (
+        relative[name].to_numpy(dtype=float)
+        for name in ("n_relative", "n_candidates", "scale", "own_err", "known_err", "ln_usual", "ln_usual_err")
+    )
     for i in np.flatnonzero(new):
-        one = relative.iloc[i]
-        if one["n_relative"] >= _FEWEST_KNOWN and np.isfinite(one["scale"]):
+        if n_relative[i] >= _FEWEST_KNOWN and np.isfinite(scale[i]):
             edge = _EDGE_ERR * (1.0 - share[i])
-            error = float(_without_noise(np.sqrt(one["own_err"] ** 2 + one["known_err"] ** 2 + edge**2), noise[i] ** 2))
-            rows.append((int(i), -1, float(np.log(one["scale"])), error, bool(tied[i])))
-        if np.isfinite(one["ln_usual"]) and (one["n_candidates"] == 0 or share[i] >= _COVERED):
+            error = float(_without_noise(np.sqrt(own_err[i] ** 2 + known_err[i] ** 2 + edge**2), noise[i] ** 2))
+            rows.append((int(i), -1, float(np.log(scale[i])), error, bool(tied[i])))
+        if np.isfinite(usual[i]) and (n_candidates[i] == 0 or share[i] >= _COVERED):
             # It is of the scale alone.
-            error = float(np.hypot(one["ln_usual_err"], noise[i]))
-            rows.append((int(i), -1, float(one["ln_usual"]), error, bool(tied[i])))
+            error = float(np.hypot(usual_err[i], noise[i]))
+            rows.append((int(i), -1, float(usual[i]), error, bool(tied[i])))
     return rows
 
 

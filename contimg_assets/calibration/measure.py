@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 
 from contimg_assets.calibration import trust
-from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, calculate_flux_scale
+from contimg_assets.calibration.flux_scale import MAX_CORE_SCATTER, FluxScale, scales_of_images
 from contimg_assets.calibration.image_ties import CATALOG
-from contimg_assets.calibration.positions import PositionOffset, calculate_positional_offsets
+from contimg_assets.calibration.positions import PositionOffset, offsets_of_images
 from contimg_assets.calibration.selection import Selection, join, leave_out, only_tying, select, usable_matches
 from contimg_assets.config import Corrections, with_overrides
 from contimg_assets.identity.ids import hash_text
 from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.tables import TableLike, as_frame, require, with_text_ids
-from contimg_assets.sky.arrays import Flags, Indices, Values
+from contimg_assets.sky import robust
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Values
 
 # Fluxes carried farther than this in ln S (a fifth in frequency) depend on spectra, which change with flux: at 0.89 GHz
 # against 1.4 GHz that looks like an additive error of 1 mJy where a catalog at 0.89 GHz shows none.
@@ -47,6 +48,7 @@ class _Measured(Protocol):
 
 
 Fit = TypeVar("Fit", bound=_Measured)
+Center = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class ImageFits:
     """
 
     usable: Selection
-    centres: Sequence[tuple[str, tuple[float, float]]]
+    centres: Sequence[tuple[str, Center]]
     parameters: Corrections
     made: dict[_Fitted, Any] = field(default_factory=dict)
     tables: dict[bytes, pd.DataFrame] = field(default_factory=dict)
@@ -162,7 +164,7 @@ class ImageFits:
         tied = selected.flux.tobytes()
         if tied not in self.tables:
             ties = _Ties.of(selected, self.parameters, self.made)
-            records = [ties.record(image, centre) for image, centre in self.centres]
+            records = ties.records(self.centres)
             table = pd.DataFrame(records, columns=CORRECTIONS.names) if records else CORRECTIONS.empty()
             self.tables[tied] = table
         return self.tables[tied]
@@ -175,6 +177,7 @@ class _Ties:
     Attributes
     ----------
     for_positions, for_fluxes : the columns of the matches that the two fits need: taking rows of all would be slow
+    carried : how far the catalog's flux of each match was carried to our frequency, see `_carried`, shape (n,)
     measurement_id, flux_is_peak : two more columns of the matches, shape (n,)
     rows_of : rows of the matches, by image and catalog
     counts : matches left after each filter, by image and catalog
@@ -187,6 +190,7 @@ class _Ties:
     parameters: Corrections
     for_positions: pd.DataFrame
     for_fluxes: pd.DataFrame
+    carried: Floats
     measurement_id: Values
     flux_is_peak: Flags
     rows_of: Mapping[Any, Any]
@@ -205,6 +209,7 @@ class _Ties:
             parameters=parameters,
             for_positions=selected.table[_FOR_POSITIONS],
             for_fluxes=selected.table[_FOR_FLUXES],
+            carried=_carried(selected.table).to_numpy(),
             measurement_id=selected.table["measurement_id"].to_numpy(),
             flux_is_peak=selected.table["flux_is_peak"].to_numpy(),
             rows_of=selected.table.groupby(["image", "catalog"], sort=False).indices,
@@ -219,55 +224,66 @@ class _Ties:
         rows = np.asarray(self.rows_of.get((image, catalog), ()), dtype=np.intp)
         return rows[mask[rows]]
 
-    def offset(self, image: str, catalog: str, centre: tuple[float, float]) -> PositionOffset:
-        """Position offset of an image against one catalog."""
-        rows = self.rows(self.selected.position, image, catalog)
-        made = self.made.get(fitted := ("position", image, catalog, rows.tobytes()))
-        if made is None:
-            # Models over the image cannot be averaged over catalogs; constants can.
-            model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
-            made = calculate_positional_offsets(self.for_positions.take(rows), model, center=centre, weighted=True)
-            self.made[fitted] = made
-        return made
+    def offsets(self, images: Sequence[str], catalog: str, centres: Mapping[str, Center]) -> list[PositionOffset]:
+        """Position offsets of images against one catalog."""
+        # Models over the image cannot be averaged over catalogs; constants can.
+        model = "constant" if self.parameters.combine == "weighted" else self.parameters.position_model
 
-    def scale(self, image: str, catalog: str) -> FluxScale:
-        """Flux scale of an image against one catalog."""
-        rows = self.rows(self.selected.flux, image, catalog)
-        made = self.made.get(fitted := ("flux", image, catalog, rows.tobytes()))
-        if made is None:
-            usable = self.for_fluxes.take(rows)
-            offset = self.parameters.flux_offset
-            if offset == "auto" and not _carried(usable).median() <= MAX_CARRIED:
-                offset = "never"
-            made = calculate_flux_scale(
-                usable,
-                self.parameters.flux_method,
-                offset=offset,
-                bootstrap=self.parameters.bootstrap,
-                seed=int(hash_text([image])[0]),
-            )
-            self.made[fitted] = made
-        return made
+        def fits(of: Sequence[str], rows: Sequence[Indices]) -> list[PositionOffset]:
+            return offsets_of_images(self.for_positions, rows, model, [centres[image] for image in of])
 
-    def record(self, image: str, centre: tuple[float, float]) -> dict[str, Any]:
-        """The row of an image in CORRECTIONS; ``centre`` is its ra_deg, dec_deg."""
-        selected, parameters = self.selected, self.parameters
-        position = _tie(
+        return self._fits("position", images, catalog, fits)
+
+    def scales(self, images: Sequence[str], catalog: str) -> list[FluxScale]:
+        """Flux scales of images against one catalog."""
+        parameters = self.parameters
+
+        def fits(of: Sequence[str], rows: Sequence[Indices]) -> list[FluxScale]:
+            offset = parameters.flux_offset
+            near = [offset != "auto" or robust.median_of_known(self.carried[one]) <= MAX_CARRIED for one in rows]
+            offsets = [offset if one else "never" for one in near]
+            seeds = [int(hash_text([image])[0]) for image in of]
+            return scales_of_images(self.for_fluxes, rows, parameters.flux_method, offsets, parameters.bootstrap, seeds)
+
+        return self._fits("flux", images, catalog, fits)
+
+    def _fits(
+        self,
+        what: str,
+        images: Sequence[str],
+        catalog: str,
+        fits: Callable[[Sequence[str], Sequence[Indices]], list[Fit]],
+    ) -> list[Fit]:
+        """The fit of each image to one catalog; those that are not made yet are made together."""
+        mask = self.selected.position if what == "position" else self.selected.flux
+        rows = {image: self.rows(mask, image, catalog) for image in images}
+        keys = {image: (what, image, catalog, of_image.tobytes()) for image, of_image in rows.items()}
+        missing = [image for image in images if keys[image] not in self.made]
+        if missing:
+            made = fits(missing, [rows[image] for image in missing])
+            self.made.update((keys[image], fit) for image, fit in zip(missing, made, strict=True))
+        return [self.made[keys[image]] for image in images]
+
+    def records(self, centres: Sequence[tuple[str, Center]]) -> list[dict[str, Any]]:
+        """The rows of images in CORRECTIONS; their centers are ra_deg, dec_deg."""
+        places, parameters = dict(centres), self.parameters
+        positions = _of_catalogs(
+            list(places),
             self.position_catalogs,
-            lambda catalog: self.offset(image, catalog, centre),
+            lambda of, catalog: self.offsets(of, catalog, places),
             trust.refuse_position,
             _combine_offsets,
             parameters,
         )
-        flux = _tie(
-            self.flux_catalogs,
-            lambda catalog: self.scale(image, catalog),
-            trust.refuse_flux,
-            _combine_scales,
-            parameters,
+        fluxes = _of_catalogs(
+            list(places), self.flux_catalogs, self.scales, trust.refuse_flux, _combine_scales, parameters
         )
+        return [self._record(image, centre, positions[image], fluxes[image]) for image, centre in centres]
+
+    def _record(self, image: str, centre: Center, position: _Tie, flux: _Tie) -> dict[str, Any]:
+        selected, parameters = self.selected, self.parameters
         tied = np.concatenate([self.rows(selected.flux, image, name) for name in (flux.catalog or "").split("+")])
-        notes = [*selected.notes.get(image, []), *_flux_notes(flux.fit, self.for_fluxes.take(tied), parameters)]
+        notes = [*selected.notes.get(image, []), *_flux_notes(flux.fit, self.carried[tied], parameters)]
         return {
             "image": image,
             "centre_ra_deg": centre[0],
@@ -306,6 +322,8 @@ def filter_counts(corrections: pd.DataFrame) -> pd.DataFrame:
 def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[str]:
     """Where none is configured: catalogs by how many images they can tie, then by their standard errors."""
     table = selected.table[selected.position]
+    if len(only := table["catalog"].unique()) < 2:
+        return list(only)
     offsets = table[["dra_arcsec", "ddec_arcsec"]]
     residual = (offsets - offsets.groupby([table["image"], table["catalog"]]).transform("median")).abs().max(axis=1)
     by_catalog = residual.groupby(table["catalog"])
@@ -317,6 +335,8 @@ def _surest_for_positions(selected: Selection, parameters: Corrections) -> list[
 def _surest_for_fluxes(selected: Selection, parameters: Corrections) -> list[str]:
     """Where none is configured: catalogs near our frequency first, then by how many images they can tie."""
     table = selected.table[selected.flux]
+    if len(only := table["catalog"].unique()) < 2:
+        return list(only)
     carried = _carried(table).groupby(table["catalog"]).median() > MAX_CARRIED
     counts = table.groupby("catalog").size()
     tied = _images_tied(table, parameters)
@@ -335,20 +355,32 @@ def _carried(table: pd.DataFrame) -> pd.Series:
         return pd.Series(np.abs(np.log(ratio)), index=table.index)
 
 
-def _tie(
+def _of_catalogs(
+    images: Sequence[str],
     catalogs: Sequence[str],
-    measure: Callable[[str], Fit],
+    measure: Callable[[Sequence[str], str], list[Fit]],
+    refuse: Callable[[Fit, Corrections], str | None],
+    combine: Callable[[list[tuple[Fit, float]]], Fit],
+    parameters: Corrections,
+) -> dict[str, _Tie]:
+    """Of each image the tie to the first trusted catalog, or to all trusted ones together; see `_joined`."""
+    ties: dict[str, list[_Tie]] = {image: [] for image in images}
+    left = list(images)
+    for name in catalogs or [""]:
+        for image, fit in zip(left, measure(left, name), strict=True):
+            ties[image].append(_Tie(name or None, fit, refuse(fit, parameters)))
+        if parameters.combine == "first":
+            left = [image for image in left if ties[image][-1].refusal is not None]
+    return {image: _joined(of_image, refuse, combine, parameters) for image, of_image in ties.items()}
+
+
+def _joined(
+    ties: Sequence[_Tie],
     refuse: Callable[[Fit, Corrections], str | None],
     combine: Callable[[list[tuple[Fit, float]]], Fit],
     parameters: Corrections,
 ) -> _Tie:
-    """The first trusted catalog, or all trusted ones together; where none is, the one with most matches."""
-    ties = []
-    for name in catalogs or [""]:
-        fit = measure(name)
-        ties.append(_Tie(name or None, fit, refuse(fit, parameters)))
-        if parameters.combine == "first" and ties[-1].refusal is None:
-            return ties[-1]
+    """The tie of an image of those to single catalogs; where none is trusted, the one with most matches."""
     trusted = [tie for tie in ties if tie.refusal is None]
     if not trusted:
         best = max(ties, key=lambda tie: tie.fit.n)
@@ -432,13 +464,13 @@ def _position_columns(tie: _Tie) -> dict[str, Any]:
     }
 
 
-def _flux_notes(fit: FluxScale, matches: pd.DataFrame, parameters: Corrections) -> list[str]:
+def _flux_notes(fit: FluxScale, carried_each: Floats, parameters: Corrections) -> list[str]:
     notes = []
     if fit.n and fit.method != parameters.flux_method:
         notes.append(
             f"ln flux ratios scatter by over {MAX_CORE_SCATTER:.0%} beyond their errors: their median is taken"
         )
-    carried = float(_carried(matches).median()) if fit.n else 0.0
+    carried = robust.median_of_known(carried_each) if fit.n else 0.0
     if carried > MAX_CARRIED:
         notes.append(
             f"the catalogue's fluxes were scaled by {carried:.2f} in ln S to our frequency: an error of the mean "

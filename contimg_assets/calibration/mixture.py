@@ -11,13 +11,14 @@ off by d and spread by w. Weak priors (below) keep s, f, d and w proper where th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from contimg_assets.sky import robust
-from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 
 MU, C, LN_S, LOGIT_F, D, LN_W = range(6)
 N_PARAMETERS = 6
@@ -29,7 +30,7 @@ _PRIOR_WIDTH = np.array([np.inf, np.inf, 1.0, np.inf, 0.7, 0.5])
 _BETA = (1.0, 19.0)
 
 # How long all starts climb, and how many of them go on to the end.
-_FIRST_ITERATIONS, _FINALISTS = 15, 2
+N_STARTS, _FIRST_ITERATIONS, _FINALISTS = 6, 15, 2
 
 _MAX_STEP = np.array([0.3, np.inf, 1.0, 1.5, 0.5, 0.5])
 _LOWER = np.array([-np.inf, -np.inf, np.log(1e-5), -14.0, -5.0, np.log(0.1)])
@@ -38,12 +39,27 @@ _UPPER = np.array([np.inf, np.inf, np.log(3.0), 6.0, 5.0, np.log(5.0)])
 
 @dataclass(frozen=True)
 class Ratios:
-    """Log flux ratios: y, their variance, and the reference flux in units of ``flux_unit_mjy``; shapes (n,)."""
+    """Log flux ratios: y, their variance, and the reference flux in any unit; shapes (n,), or (batch, n).
+
+    A batch holds samples that differ, all of n matches: fitted together they end where each ends by itself.
+    """
 
     y: Floats
     variance: Floats
     reference: Floats
-    flux_unit_mjy: float = 1.0
+
+    @classmethod
+    def stacked(cls, samples: Sequence[Ratios]) -> Ratios:
+        """A batch of samples of as many matches."""
+        return cls(*(np.stack(values) for values in zip(*(vars(one).values() for one in samples), strict=True)))
+
+    def of(self, rows: Indices | Flags) -> Ratios:
+        """Those of some rows of a batch; of one sample, which serves all rows, the same."""
+        return self if self.y.ndim == 1 else Ratios(self.y[rows], self.variance[rows], self.reference[rows])
+
+    def repeated(self, times: int) -> Ratios:
+        """A batch in which each sample stands so many times, one after the other."""
+        return Ratios(*(np.repeat(values, times, axis=0) for values in (self.y, self.variance, self.reference)))
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,17 @@ class _Derivatives:
     hessian: Floats  # (batch, 6, 6)
     scores: Floats  # (batch, n, 6), of each match, unweighted
     responsibility: Floats  # (batch, n), probability of being no outlier
+
+    def of(self, rows: Indices | Flags | slice) -> _Derivatives:
+        return _Derivatives(*(values[rows] for values in self._arrays()))
+
+    def put(self, rows: Indices | Flags, new: _Derivatives) -> None:
+        """Replace those of some rows."""
+        for values, others in zip(self._arrays(), new._arrays(), strict=True):
+            values[rows] = others
+
+    def _arrays(self) -> tuple[Floats, ...]:
+        return self.value, self.gradient, self.hessian, self.scores, self.responsibility
 
 
 class _Normal(NamedTuple):
@@ -184,55 +211,77 @@ def _within_components(
 
 
 def start(data: Ratios) -> Floats:
-    """Robust starting values, shape (1, 6)."""
-    centre = np.median(data.y)
-    spread = float(robust.scatter(data.y, centre, factor=robust.MAD_TO_SIGMA_4))
-    s = np.sqrt(max(spread**2 - float(np.median(data.variance)), (0.3 * spread) ** 2, 1e-6))
-    return np.array([[centre, 0.0, np.log(s), np.log(0.05 / 0.95), 0.0, np.log(0.7)]])
+    """Robust starting values of each sample, shape (samples, 6)."""
+    y, variance = np.atleast_2d(data.y), np.atleast_2d(data.variance)
+    centre = np.median(y, axis=-1)
+    spread = robust.scatter(y, centre[:, None], axis=-1, factor=robust.MAD_TO_SIGMA_4)
+    # Squares as Python has them: arrays' differ in the last digit of one in a thousand, and with it all fits.
+    least = [
+        max(one**2 - float(v), (0.3 * one) ** 2, 1e-6)
+        for one, v in zip(spread.tolist(), np.median(variance, axis=-1), strict=True)
+    ]
+    found = np.tile([0.0, 0.0, 0.0, np.log(0.05 / 0.95), 0.0, np.log(0.7)], (len(y), 1))
+    found[:, MU], found[:, LN_S] = centre, np.log(np.sqrt(least))
+    return found
 
 
 def starts(data: Ratios) -> Floats:
-    """Starting values that lead to different maxima, shape (n_starts, 6), the robust ones first.
+    """Starting values that lead to different maxima, shape (samples * N_STARTS, 6), the usual ones of a sample first.
 
     Where many are outliers the median lies between the two components, and from there the climb may end with the core
     and the outliers exchanged, or with one component that takes in both. So it also begins at the densest place, with a
     narrow core and a third of the matches outside it: on both sides, above, or below.
     """
+    y = np.atleast_2d(data.y)
     usual = start(data)
-    spread = float(np.exp(usual[0, LN_S]))
-    mode = _densest(data.y)
-    others = []
-    for centre, width, share, shift, outer in (
-        (mode, 0.4 * spread, 0.35, 0.0, 0.3),
-        (mode, 0.4 * spread, 0.35, 0.2, 0.2),
-        (mode, 0.4 * spread, 0.35, -0.2, 0.2),
-        (mode, 0.1 * spread, 0.5, float(np.mean(data.y)) - mode, 0.15),
-        (float(usual[0, MU]), 1.3 * spread, 0.02, 0.0, 1.0),
+    spread, mode = np.exp(usual[:, LN_S]), _densest(y)
+    found = np.repeat(usual, N_STARTS, axis=0).reshape(len(y), N_STARTS, N_PARAMETERS)
+    for number, (centre, width, share, shift, outer) in enumerate(
+        (
+            (mode, 0.4 * spread, 0.35, 0.0, 0.3),
+            (mode, 0.4 * spread, 0.35, 0.2, 0.2),
+            (mode, 0.4 * spread, 0.35, -0.2, 0.2),
+            (mode, 0.1 * spread, 0.5, np.mean(y, axis=-1) - mode, 0.15),
+            (usual[:, MU], 1.3 * spread, 0.02, 0.0, 1.0),
+        ),
+        start=1,
     ):
-        others.append([centre, 0.0, np.log(max(width, 1e-3)), np.log(share / (1 - share)), shift, np.log(outer)])
-    return np.vstack([usual, others])
+        found[:, number, MU], found[:, number, LN_S] = centre, np.log(np.maximum(width, 1e-3))
+        found[:, number, LOGIT_F], found[:, number, D] = np.log(share / (1 - share)), shift
+        found[:, number, LN_W] = np.log(outer)
+    return found.reshape(-1, N_PARAMETERS)
 
 
-def _densest(values: Floats) -> float:
-    """The half-sample mode (Robertson & Cryer 1974): again and again the shortest half of what is left."""
-    left = np.sort(values)
-    while len(left) > 3:
-        half = (len(left) + 1) // 2
-        widths = left[half - 1 :] - left[: len(left) - half + 1]
-        first = int(np.argmin(widths))
-        left = left[first : first + half]
-    return float(np.mean(left))
+def _densest(values: Floats) -> Floats:
+    """The half-sample mode (Robertson & Cryer 1974) of each row: again and again the shortest half of what is left."""
+    left = np.sort(values, axis=-1)
+    while left.shape[-1] > 3:
+        half = (left.shape[-1] + 1) // 2
+        widths = left[:, half - 1 :] - left[:, : left.shape[-1] - half + 1]
+        rows = np.argmin(widths, axis=-1)[:, None] + np.arange(half)
+        left = np.take_along_axis(left, rows, axis=-1)
+    return np.asarray(np.mean(left, axis=-1))
 
 
 def maximize_from_starts(data: Ratios, *, free: Flags) -> tuple[Floats, _Derivatives]:
-    """The highest of the maxima that `starts` lead to, shape (1, 6), and the derivatives there."""
-    climbed, found = maximize(starts(data), data, free=free, max_iterations=_FIRST_ITERATIONS, tolerance=1e-2)
+    """The highest of the maxima that `starts` lead to, shape (samples, 6), and the derivatives there."""
+    many = Ratios(*(np.atleast_2d(values) for values in (data.y, data.variance, data.reference)))
+    n = len(many.y)
+    climbed, found = maximize(
+        starts(many),
+        many.repeated(N_STARTS),
+        free=free,
+        max_iterations=_FIRST_ITERATIONS,
+        tolerance=1e-2,
+        together=N_STARTS,
+    )
     # Those that climb on may still pass each other.
-    best = np.argsort(-found.value, kind="stable")[:_FINALISTS]
-    finished, found = maximize(climbed[best], data, free=free)
-    first = int(np.argmax(found.value))
-    winner = finished[first : first + 1]
-    return winner, derivatives(winner, data)
+    best = np.argsort(-found.value.reshape(n, N_STARTS), axis=-1, kind="stable")[:, :_FINALISTS]
+    chosen = (best + N_STARTS * np.arange(n)[:, None]).ravel()
+    finished, found = maximize(climbed[chosen], many.repeated(_FINALISTS), free=free, together=_FINALISTS)
+    first = np.argmax(found.value.reshape(n, _FINALISTS), axis=-1) + _FINALISTS * np.arange(n)
+    winners = finished[first]
+    return winners, derivatives(winners, many)
 
 
 def maximize(
@@ -243,8 +292,9 @@ def maximize(
     weights: Floats | None = None,
     max_iterations: int = 60,
     tolerance: float = 1e-6,
+    together: int | None = None,
 ) -> tuple[Floats, _Derivatives]:
-    """Newton steps to the maximum, for a batch of weightings of the same matches.
+    """Newton steps to the maximum, for a batch of samples, or of weightings of the same matches.
 
     Parameters
     ----------
@@ -252,6 +302,7 @@ def maximize(
     free : shape (6,); the other parameters stay as they are
     weights : shape (batch, n), or None for ones
     max_iterations, tolerance : it stops when no step is longer than the tolerance in standard errors
+    together : so many rows, one after the other, stop when all of them may; all where it is not given
 
     Returns
     -------
@@ -259,19 +310,67 @@ def maximize(
     absolute eigenvalues, so that they climb where it is not concave (Dauphin et al. 2014), and are halved until the
     likelihood grows.
     """
-    p = first.copy()
-    found = derivatives(p, data, weights)
-    lowest = _LOWER.copy()
-    lowest[C] = -0.5 * data.reference.min()
+    found = derivatives(first, data, weights)
+    here = _Climb(first.copy(), found, data, weights)
+    result, rows = _Climb(here.p, found, data, weights), np.arange(len(first))
     for _ in range(max_iterations):
-        step = _newton_step(found, free)
+        step = _newton_step(here.found, free)
         largest = np.abs(step / _MAX_STEP).max(axis=-1)
         step /= np.maximum(largest, 1.0)[:, None]
-        information = np.abs(np.einsum("bi,bij,bj->b", step, found.hessian, step))
-        if (information < tolerance**2).all():
+        information = np.abs(np.einsum("bi,bij,bj->b", step, here.found.hessian, step))
+        there = (information < tolerance**2).reshape(-1, together or len(step)).all(axis=-1)
+        if there.all():
             break
-        p, found = _climb(p, step, found, data, weights, lowest)
-    return p, found
+        if there.any():
+            going = np.repeat(~there, together or len(step))
+            rows, step, here = rows[going], step[going], here.of(going)
+        here = here.stepped(step)
+        result = here if len(rows) == len(first) else result.with_rows(rows, here)
+    return result.p, result.found
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """Where the fits of a batch stand: parameters, shape (batch, 6), and the derivatives there."""
+
+    p: Floats
+    found: _Derivatives
+    data: Ratios
+    weights: Floats | None
+
+    def of(self, rows: Indices | Flags) -> _Climb:
+        weights = None if self.weights is None else self.weights[rows]
+        return _Climb(self.p[rows], self.found.of(rows), self.data.of(rows), weights)
+
+    def with_rows(self, rows: Indices, others: _Climb) -> _Climb:
+        """The same, with some rows as they are in others."""
+        self.p[rows] = others.p
+        self.found.put(rows, others.found)
+        return self
+
+    def at(self, p: Floats) -> _Climb:
+        return replace(self, p=p, found=derivatives(p, self.data, self.weights))
+
+    def stepped(self, step: Floats) -> _Climb:
+        """After a step, which is halved where the likelihood would not grow, and left out where that does not help."""
+        lowest = np.tile(_LOWER, (len(step), 1))
+        lowest[:, C] = -0.5 * self.data.reference.min(axis=-1)
+        trial = self.at(np.clip(self.p + step, lowest, _UPPER))
+        length, rows = 1.0, np.flatnonzero(trial.worse_than(self))
+        for halving in range(12):
+            if not len(rows):
+                break
+            length = length / 2 if halving < 11 else 0.0
+            before = self.of(rows)
+            shorter = before.at(np.clip(before.p + length * step[rows], lowest[rows], _UPPER))
+            trial = shorter if len(rows) == len(step) else trial.with_rows(rows, shorter)
+            rows = rows[shorter.worse_than(before)]
+        return trial
+
+    def worse_than(self, other: _Climb) -> Flags:
+        """Where the likelihood is less, by more than rounding makes it."""
+        worse: Flags = ~(self.found.value >= other.found.value - 1e-9 * np.abs(other.found.value))
+        return worse
 
 
 def one_step(first: Floats, data: Ratios, *, free: Flags, weights: Floats) -> Floats:
@@ -293,22 +392,6 @@ def _newton_step(found: _Derivatives, free: Flags) -> Floats:
     step = np.zeros_like(found.gradient)
     step[:, free] = np.einsum("bij,bj->bi", vectors, along / np.maximum(np.abs(values), 1e-6)) * scale
     return step
-
-
-def _climb(
-    p: Floats, step: Floats, found: _Derivatives, data: Ratios, weights: Floats | None, lowest: Floats
-) -> tuple[Floats, _Derivatives]:
-    length = np.ones(len(p))
-    for _ in range(12):
-        trial = np.clip(p + length[:, None] * step, lowest, _UPPER)
-        next_found = derivatives(trial, data, weights)
-        worse = ~(next_found.value >= found.value - 1e-9 * np.abs(found.value))
-        if not worse.any():
-            return trial, next_found
-        length = np.where(worse, length / 2, length)
-    length = np.where(worse, 0.0, length)
-    trial = np.clip(p + length[:, None] * step, lowest, _UPPER)
-    return trial, derivatives(trial, data, weights)
 
 
 def covariance(found: _Derivatives, free: Flags) -> Floats:

@@ -8,6 +8,7 @@ everywhere, while the directions to the pole turn over a field (half around in o
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ import pandas as pd
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, as_position, require
 from contimg_assets.sky import robust, sphere
-from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.arrays import Floats, Indices
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -31,6 +32,7 @@ DEGREES = {"constant": 0, "linear": 1, "smooth": 3}
 _FEW, _TOO_SMALL = 4, 7.0
 _ITERATIONS = 15
 _SIGMAS = ("sigma_ew_arcsec", "sigma_ns_arcsec")
+_COLUMNS = ("ra_deg", "dec_deg", "dra_arcsec", "ddec_arcsec", *_SIGMAS)
 # Standard errors by which a richer model must be better. Three, as two would be exceeded by chance in one image of 40.
 _SIGNIFICANT = 3.0
 
@@ -134,19 +136,61 @@ def calculate_positional_offsets(
     require(matches, needed, "matches")
     offsets = matches[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
     usable = np.isfinite(offsets).all(axis=1)
-    offsets, sigma = offsets[usable], _errors(matches[usable]) if weighted else None
-    if flat or not len(offsets):
-        return _constant(offsets, sigma)
-    ra, dec = (matches[name].to_numpy(dtype=float)[usable] for name in ("ra_deg", "dec_deg"))
+    if flat or not usable.any():
+        sigma = _errors(matches) if weighted else None
+        return _constants([(offsets[usable], None if sigma is None else _all_known(sigma[usable]))])[0]
     if center is None:
+        ra, dec = (matches[name].to_numpy(dtype=float)[usable] for name in ("ra_deg", "dec_deg"))
         ra_mean, dec_mean = sphere.positions(sphere.unit_vectors(ra, dec).mean(axis=0)[None])
         center = float(ra_mean[0]), float(dec_mean[0])
-    angle = -convergence(center, ra, dec)
+    return offsets_of_images(matches, [np.arange(len(matches))], model, [center], weighted)[0]
+
+
+def offsets_of_images(
+    matches: pd.DataFrame,
+    rows: Sequence[Indices],
+    model: Model,
+    centers: Sequence[tuple[float, float]],
+    weighted: bool = True,
+) -> list[PositionOffset]:
+    """`calculate_positional_offsets` of several images, to the last digit: arrays hold those with as many matches.
+
+    Parameters
+    ----------
+    matches : of all images, with the columns that the offset of one needs
+    rows : those of each image
+    model, weighted : as of `calculate_positional_offsets`
+    centers : ra_deg, dec_deg of each image
+    """
+    table = matches[[name for name in _COLUMNS if name in matches]].take(np.concatenate(rows))
+    offsets = table[["dra_arcsec", "ddec_arcsec"]].to_numpy(dtype=float)
+    usable = np.isfinite(offsets).all(axis=1)
+    table, offsets = table[usable], offsets[usable]
+    image = np.repeat(np.arange(len(rows)), [len(one) for one in rows])[usable]
+    ra, dec = (table[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg"))
+    at = np.asarray(centers, dtype=float).reshape(-1, 2)[image]
+    angle = -convergence((at[:, 0], at[:, 1]), ra, dec)
     offsets = np.stack(turned(offsets[:, 0], offsets[:, 1], angle), axis=-1)
+    sigma = _errors(table) if weighted else None
     if sigma is not None:
         sigma = _errors_turned(sigma, angle)
-    if model == "constant":
-        return _constant(offsets, sigma)
+    ends = np.searchsorted(image, np.arange(len(rows)), side="right")
+    parts = [slice(first, last) for first, last in zip([0, *ends][:-1], ends, strict=True)]
+    samples = [(offsets[part], None if sigma is None else _all_known(sigma[part])) for part in parts]
+    found: list[PositionOffset | None] = [None] * len(rows)
+    if model != "constant":
+        for number, part in enumerate(parts):
+            if part.stop - part.start >= 4 * _n_terms(DEGREES["linear"]):
+                found[number] = _modeled(model, ra[part], dec[part], offsets[part], centers[number])
+    constant = [number for number, offset in enumerate(found) if offset is None]
+    of_constant = iter(_constants([samples[number] for number in constant]))
+    return [next(of_constant) if offset is None else offset for offset in found]
+
+
+def _modeled(
+    model: Model, ra: Floats, dec: Floats, offsets: Floats, center: tuple[float, float]
+) -> PositionOffset | None:
+    """The offset of one image by a model over it; None where a constant is all that its matches tell."""
     # Whatever the order of the rows, the same sums to the last digit.
     order = np.lexsort((ra, dec))
     x, y = _plane(center, ra[order], dec[order])
@@ -154,50 +198,58 @@ def calculate_positional_offsets(
     chosen = _choose(x, y, offsets) if model == "auto" else model
     while DEGREES[chosen] and len(offsets) < 4 * _n_terms(DEGREES[chosen]):
         chosen = "linear" if chosen == "smooth" else "constant"
-    if chosen == "constant":
-        return _constant(offsets, sigma if sigma is None else sigma[order])
-    return _polynomial(chosen, x, y, offsets, center)
+    return None if chosen == "constant" else _polynomial(chosen, x, y, offsets, center)
 
 
 def _errors(matches: pd.DataFrame) -> Floats | None:
-    """Errors of the offsets east and north, shape (n, 2); None where not all matches have them."""
-    if not {*_SIGMAS} <= set(matches.columns):
-        return None
-    sigma = matches[[*_SIGMAS]].to_numpy(dtype=float, na_value=np.nan)
+    """Errors of the offsets east and north, shape (n, 2); None without these columns."""
+    return matches[[*_SIGMAS]].to_numpy(dtype=float, na_value=np.nan) if {*_SIGMAS} <= set(matches.columns) else None
+
+
+def _all_known(sigma: Floats) -> Floats | None:
+    """The errors of an image's matches; None where not all have them."""
     return sigma if bool((np.isfinite(sigma) & (sigma > 0)).all()) else None
 
 
 def _errors_turned(sigma: Floats, angle: Floats) -> Floats:
-    """Errors of both components of vectors that are turned by an angle."""
+    """Errors of both components of vectors that are turned by an angle; what is no error stays none."""
     share = np.sin(angle)[:, None] ** 2
+    known = np.isfinite(sigma) & (sigma > 0)
+    sigma = np.where(known.all(axis=1, keepdims=True), sigma, np.nan)
     return np.asarray(np.sqrt((1.0 - share) * sigma**2 + share * sigma[:, ::-1] ** 2))
 
 
-def _constant(offsets: Floats, sigma: Floats | None) -> PositionOffset:
-    n = len(offsets)
-    if n == 0:
-        return PositionOffset(0)
+def _constants(samples: Sequence[tuple[Floats, Floats | None]]) -> list[PositionOffset]:
+    """The constant offset of each image from its matches' offsets and their errors, shapes (n, 2)."""
+    found = [PositionOffset(0)] * len(samples)
+    alike = robust.numbers_by((len(offsets), sigma is None) for offsets, sigma in samples)
+    for (n, _), numbers in alike.items():
+        if n:
+            of_group = _constants_of_as_many([samples[number] for number in numbers])
+            for number, offset in zip(numbers, of_group, strict=True):
+                found[number] = offset
+    return found
+
+
+def _constants_of_as_many(samples: Sequence[tuple[Floats, Floats | None]]) -> list[PositionOffset]:
+    """See `_constants`: of images that all have n matches, with errors or without; two columns an image."""
+    n = len(samples[0][0])
+    offsets = np.concatenate([of_image for of_image, _ in samples], axis=1)
+    sigma = [errors for _, errors in samples if errors is not None]
     center = np.median(offsets, axis=0)
     if n < _FEW:
         error = robust.error_of_median(robust.mad(offsets - center, axis=0), n, robust.MAD_TO_MEDIAN_ERROR) * _TOO_SMALL
-    elif sigma is None:
-        error = robust.own_error_of_median(offsets)
+    elif not sigma:
+        error = np.concatenate([robust.own_error_of_median(of_image) for of_image, _ in samples])
     else:
-        center, error = robust.weighted_center(offsets, sigma)
+        center, error = robust.weighted_center(offsets, np.concatenate(sigma, axis=1))
     residual = offsets - center
     mad = robust.mad(residual, axis=0)
     # The correlation of two medians is the quadrant correlation of the samples (Blomqvist 1950), whatever their law.
-    correlation = float(np.mean(np.sign(residual[:, 0]) * np.sign(residual[:, 1])))
-    return PositionOffset(
-        n,
-        float(center[0]),
-        float(center[1]),
-        float(error[0]),
-        float(error[1]),
-        float(correlation * error[0] * error[1]),
-        float(mad[0]),
-        float(mad[1]),
-    )
+    correlation = np.mean(np.sign(residual[:, ::2]) * np.sign(residual[:, 1::2]), axis=0)
+    covariance = correlation * error[::2] * error[1::2]
+    columns = (center[::2], center[1::2], error[::2], error[1::2], covariance, mad[::2], mad[1::2])
+    return [PositionOffset(n, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def convergence(center: tuple[Floats | float, Floats | float], ra_deg: Floats, dec_deg: Floats) -> Floats:

@@ -10,13 +10,14 @@ scale's error where many are faint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy
 
-from contimg_assets.sky.arrays import Floats, Indices
-from contimg_assets.sky.robust import scatter
+from contimg_assets.sky.arrays import Flags, Floats, Indices
+from contimg_assets.sky.robust import numbers_by, scatter, squares
 
 # Tukey's biweight at 95 % efficiency: a variable source loses all weight, not just some.
 _BIWEIGHT = 4.685
@@ -55,7 +56,7 @@ class ScatterModel:
 
 @dataclass(frozen=True)
 class Ratios:
-    """Flux over mean earlier flux of the constant sources of one image, shapes (n,).
+    """Flux over mean earlier flux of the constant sources of one image, shapes (n,); or of several, (images, n).
 
     Attributes
     ----------
@@ -74,8 +75,17 @@ class Ratios:
     squares: Floats
     block: Indices
 
-    def variances(self, scale: float, model: ScatterModel) -> tuple[Floats, Floats]:
-        """Variance of this image's relative fluxes, and of the means.
+    @classmethod
+    def stacked(cls, samples: Sequence[Ratios]) -> Ratios:
+        """Of several images with as many sources."""
+        return cls(*(np.stack(values) for values in zip(*(vars(one).values() for one in samples), strict=True)))
+
+    def of(self, rows: Flags) -> Ratios:
+        """Some of several images."""
+        return Ratios(*(values[rows] for values in vars(self).values()))
+
+    def variances(self, scale2: Floats, model: ScatterModel) -> tuple[Floats, Floats]:
+        """Variance of this image's relative fluxes, and of the means; ``scale2`` is the square of its scale.
 
         The model's, drawn towards what each source itself has shown: at the edge of an image, or where it is extended
         or varies a little, it scatters more than others.
@@ -84,7 +94,7 @@ class Ratios:
         typical = model.variance(self.known_noise * self.n_fluxes)
         prior = model.counts_for
         excess = (prior * typical + self.squares) / ((prior + free) * typical)
-        return model.variance(self.noise / scale**2) * excess, typical * excess / self.n_fluxes
+        return model.variance(self.noise / scale2) * excess, typical * excess / self.n_fluxes
 
 
 @dataclass(frozen=True)
@@ -143,65 +153,150 @@ def _equal_parts(values: Floats, group: Indices, parts: int) -> Indices:
     return part
 
 
-def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float = 1.0) -> RelativeScale:
-    """The scale that most sources agree on, by a redescending M-estimate.
+def fit_relative_scales(
+    samples: Sequence[Ratios], model: ScatterModel, correlation: Floats | None = None
+) -> list[RelativeScale]:
+    """The scale that most sources of each image agree on, by a redescending M-estimate.
+
+    What comes out for an image is the same to the last digit, whichever others are there.
 
     Parameters
     ----------
-    ratios : of one image
+    samples : an image each
     model : how far the ratios of constant sources scatter
-    correlation : factor by which the variance is larger than for sources that know nothing of each other, from
-        `block_correlation`
+    correlation : factor by which the variance of each image is larger than for sources that know nothing of each other,
+        from `block_correlation`; 1 where it is not given
 
     Returns
     -------
-    RelativeScale; of no source the scale is NaN
+    RelativeScale of each; of no source the scale is NaN
     """
-    n = len(ratios.ratio)
-    if not n:
-        return RelativeScale(0)
-    scale = float(np.median(ratios.ratio))
-    stretch = 1.0
-    for _ in range(_ITERATIONS):
-        residual = ratios.ratio / scale - 1.0
-        own, known = ratios.variances(scale, model)
+    found = [RelativeScale(0)] * len(samples)
+    factors = np.ones(len(samples)) if correlation is None else correlation
+    for n, numbers in numbers_by(len(one.ratio) for one in samples).items():
+        if n:
+            fits = _fits_of_as_many([samples[number] for number in numbers], model, factors[numbers])
+            for number, fit in zip(numbers, fits, strict=True):
+                found[number] = fit
+    return found
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where the fits of images with n sources stand: the scale, shape (images,), and what it is from, (images, n).
+
+    Attributes
+    ----------
+    own, known, variance : of this image's relative fluxes, of the means, and of the ratios
+    inside, weight : of each source; 1 and 0 are the center and beyond where it counts
+    total : of the weights, shape (images,)
+    """
+
+    scale: Floats
+    own: Floats
+    known: Floats
+    variance: Floats
+    inside: Floats
+    weight: Floats
+    total: Floats
+
+    @classmethod
+    def after(cls, scale: Floats, ratios: Ratios, model: ScatterModel) -> tuple[_State, Floats]:
+        """By one step from some scales; and by which fraction it changed them, NaN where nothing has weight."""
+        residual = ratios.ratio / scale[:, None] - 1.0
+        own, known = ratios.variances(squares(scale)[:, None], model)
         # An image that is noisier than the others of the epoch: its own residuals say so.
         stretch = _stretch(residual / np.sqrt(own + known))
-        variance = stretch * (own + known)
+        variance = stretch[:, None] * (own + known)
         # No source may speak for the whole image, however bright: it may vary, or be extended.
         taken = _bounded(variance)
         inside = np.maximum(1.0 - residual**2 / (_BIWEIGHT**2 * taken), 0.0)
         weight = inside**2 / taken
-        total = float(weight.sum())
-        if not total > 0:
-            return RelativeScale(n, influence=np.zeros(n), pull=np.zeros(n))
-        change = float((weight * residual).sum()) / total
-        scale *= 1.0 + change
-        if abs(change) < _CONVERGED / np.sqrt(total):
+        total = weight.sum(axis=-1)
+        with np.errstate(invalid="ignore"):
+            change = np.where(total > 0, (weight * residual).sum(axis=-1) / total, np.nan)
+        return cls(scale * (1.0 + change), own, known, variance, inside, weight, total), change
+
+    def put(self, rows: Indices, others: _State) -> None:
+        """Replace some images."""
+        for values, new in zip(vars(self).values(), vars(others).values(), strict=True):
+            values[rows] = new
+
+
+def _fits_of_as_many(samples: Sequence[Ratios], model: ScatterModel, correlation: Floats) -> list[RelativeScale]:
+    """See `fit_relative_scales`: of images that all have n sources."""
+    ratios = Ratios.stacked(samples)
+    state = _converged(ratios, model)
+    scale2 = squares(state.scale)[:, None]
+    spread_of = _spreads(state, correlation)
+    left = ratios.ratio / state.scale[:, None] - 1.0
+    noise = ratios.noise / scale2 + ratios.known_noise
+    beyond = [
+        float(np.sqrt(max(one**2 - middle, 0.0)))
+        for one, middle in zip(scatter(left, axis=-1).tolist(), np.median(noise, axis=-1).tolist(), strict=True)
+    ]
+    outliers = np.mean(state.inside == 0.0, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        influence = state.weight / state.total[:, None]
+    pull = influence * np.minimum(state.own, ratios.noise / scale2)
+    n, found = ratios.ratio.shape[1], []
+    for i, one in enumerate(samples):
+        if not state.total[i] > 0:
+            found.append(RelativeScale(n, influence=np.zeros(n), pull=np.zeros(n)))
+            continue
+        chi2, n_blocks = _block_chi2(left[i], state.weight[i], state.variance[i], one.block)
+        own_err, known_err = spread_of[i]
+        found.append(
+            RelativeScale(
+                n,
+                scale=float(state.scale[i]),
+                own_err=own_err,
+                known_err=known_err,
+                scatter=beyond[i],
+                outlier_fraction=float(outliers[i]),
+                block_chi2=chi2,
+                n_blocks=n_blocks,
+                influence=influence[i],
+                pull=pull[i],
+            )
+        )
+    return found
+
+
+def _converged(ratios: Ratios, model: ScatterModel) -> _State:
+    """The fits of images, each at the step at which its scale hardly changes."""
+    state, change = _State.after(np.median(ratios.ratio, axis=-1), ratios, model)
+    rows, scale, total = np.arange(len(change)), state.scale, state.total
+    for _ in range(_ITERATIONS - 1):
+        # Nor does one go on where nothing has weight.
+        with np.errstate(divide="ignore"):
+            going = np.abs(change) >= _CONVERGED / np.sqrt(total)
+        if not going.any():
             break
-    own_share = float((weight**2 * own).sum() / (weight**2 * (own + known)).sum())
-    information = total**2 / float((weight**2 * variance).sum())
-    spread = correlation * error_of_scale(information, n) ** 2
-    left = ratios.ratio / scale - 1.0
-    chi2, n_blocks = _block_chi2(left, weight, variance, ratios.block)
-    noise = ratios.noise / scale**2 + ratios.known_noise
-    return RelativeScale(
-        n,
-        scale=scale,
-        own_err=float(np.sqrt(spread * own_share)),
-        known_err=float(np.sqrt(spread * (1.0 - own_share))),
-        scatter=float(np.sqrt(max(float(scatter(left)) ** 2 - float(np.median(noise)), 0.0))),
-        outlier_fraction=float(np.mean(inside == 0.0)),
-        block_chi2=chi2,
-        n_blocks=n_blocks,
-        influence=weight / total,
-        pull=weight / total * np.minimum(own, ratios.noise / scale**2),
-    )
+        rows, ratios, scale = rows[going], ratios.of(going), scale[going]
+        here, change = _State.after(scale, ratios, model)
+        scale, total = here.scale, here.total
+        state.put(rows, here)
+    return state
+
+
+def _spreads(state: _State, correlation: Floats) -> list[tuple[float, float]]:
+    """The image's own fractional error of each scale, and that of the earlier means."""
+    n = state.weight.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight2 = state.weight**2
+        own_share = (weight2 * state.own).sum(axis=-1) / (weight2 * (state.own + state.known)).sum(axis=-1)
+        information = squares(state.total) / (weight2 * state.variance).sum(axis=-1)
+    found = []
+    for share, one, factor in zip(own_share.tolist(), information.tolist(), correlation.tolist(), strict=True):
+        spread = factor * error_of_scale(one, n) ** 2
+        found.append((float(np.sqrt(spread * share)), float(np.sqrt(spread * (1.0 - share)))))
+    return found
 
 
 def _bounded(variance: Floats) -> Floats:
     """Variances that weights are from: no source may speak for the whole image, however bright."""
-    return np.maximum(variance, _LEAST_SHARE * float(np.median(variance)))
+    return np.maximum(variance, _LEAST_SHARE * np.median(variance, axis=-1, keepdims=True))
 
 
 def information_of(variance: Floats) -> float:
@@ -222,25 +317,25 @@ def error_of_scale(information: float, n: int) -> float:
     return float(np.sqrt(freedom / (freedom - 2.0) / (_EFFICIENCY * information)))
 
 
-def _stretch(normalized: Floats) -> float:
-    """Factor of the variance by which an image scatters more or less than the model; of few sources near 1.
+def _stretch(normalized: Floats) -> Floats:
+    """Factor of the variance by which each image scatters more or less than the model; of few sources near 1.
 
     Not cut off at 1: chance takes it to either side, and half of the chance would make all errors too large.
     """
     return drawn_variance(normalized, 1.0)
 
 
-def drawn_variance(residuals: Floats, usual: float) -> float:
+def drawn_variance(residuals: Floats, usual: float) -> Floats:
     """Variance of residuals about their own center, drawn to the usual one: a dozen of them do not tell it well.
 
     Parameters
     ----------
-    residuals : array, shape (n,)
+    residuals : array, shape (n,) or (samples, n)
     usual : variance of others like them
     """
-    n = len(residuals)
-    found = float(scatter(residuals)) ** 2 * n / max(n - 1.0, 1.0)
-    return (n * found + _SCATTER_PRIOR * usual) / (n + _SCATTER_PRIOR)
+    n = residuals.shape[-1]
+    found = squares(scatter(residuals, axis=-1)) * n / max(n - 1.0, 1.0)
+    return np.asarray((n * found + _SCATTER_PRIOR * usual) / (n + _SCATTER_PRIOR))
 
 
 def _block_chi2(residual: Floats, weight: Floats, variance: Floats, block: Indices) -> tuple[float, int]:
@@ -254,7 +349,7 @@ def _block_chi2(residual: Floats, weight: Floats, variance: Floats, block: Indic
     return float((shift2[there] / expected[there]).sum()), int(there.sum())
 
 
-def scatter_model(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterModel:
+def scatter_model(ratios: Sequence[Ratios], fits: Sequence[RelativeScale]) -> ScatterModel:
     """How far the ratios of all images of an epoch scatter, against their noise.
 
     Parameters
@@ -269,7 +364,7 @@ def scatter_model(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterMod
     return replace(model, counts_for=_fluxes_that_count(ratios, model))
 
 
-def _scatter_of_ratios(ratios: list[Ratios], fits: list[RelativeScale]) -> ScatterModel:
+def _scatter_of_ratios(ratios: Sequence[Ratios], fits: Sequence[RelativeScale]) -> ScatterModel:
     """Factor and floor."""
     both = [(one, fit) for one, fit in zip(ratios, fits, strict=True) if np.isfinite(fit.scale)]
     noise = _joined([_left(one.noise / fit.scale**2 * (1.0 + 1.0 / one.n_fluxes), fit) for one, fit in both])
@@ -300,7 +395,7 @@ def _left(variance: Floats, fit: RelativeScale) -> Floats:
     return left
 
 
-def _fluxes_that_count(ratios: list[Ratios], model: ScatterModel) -> float:
+def _fluxes_that_count(ratios: Sequence[Ratios], model: ScatterModel) -> float:
     """How many fluxes of a source the model counts for, against what the source itself has scattered so far.
 
     The variance that ln of the sources' own scatter has beyond chance (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3, 3,
@@ -330,7 +425,7 @@ def _joined(parts: list[Floats]) -> Floats:
     return joined
 
 
-def block_correlation(scales: list[RelativeScale]) -> Floats:
+def block_correlation(scales: Sequence[RelativeScale]) -> Floats:
     """Factor by which each image's variance of the scale is larger because residuals of neighbors go together.
 
     From the blocks of the image itself and, as these are few, of the other images of the epoch. Of all images together

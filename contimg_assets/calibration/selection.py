@@ -424,12 +424,21 @@ def _note(notes: dict[str, list[str]], table: pd.DataFrame, rows: Flags, text: s
 def _own_isolated(table: pd.DataFrame, measurements: pd.DataFrame, images: pd.DataFrame, limit_arcsec: Floats) -> Flags:
     """Whether a match's measurement has no other measurement of its image within the row's limit."""
     alone = np.ones(len(table), dtype=bool)
-    names = measurements["image"].to_numpy()
-    vectors = sphere.unit_vectors(measurements["ra_deg"], measurements["dec_deg"])
-    own = sphere.unit_vectors(table["ra_deg"], table["dec_deg"])
-    measured = pd.Series(np.arange(len(names))).groupby(names, sort=False).indices
-    for image, rows in table.groupby("image", sort=False).indices.items():
-        i, _, separation = sphere.pairs_within(own[rows], vectors[measured[image]], float(limit_arcsec[rows].max()))
+    all_images, names = pd.factorize(measurements["image"])
+    images_of_rows = pd.Index(names).get_indexer(pd.Index(table["image"]))
+    # Those of different images lie far apart along a fourth axis, so that one search is of many images.
+    own, measured = (
+        np.column_stack([sphere.unit_vectors(of["ra_deg"], of["dec_deg"]), 4.0 * number])
+        for of, number in ((table, images_of_rows), (measurements, all_images))
+    )
+    farthest = np.zeros(len(names))
+    np.maximum.at(farthest, images_of_rows, limit_arcsec)
+    # Of images whose limits are alike: with that of a coarse beam a fine image would have pairs without number.
+    size = np.floor(np.log2(np.maximum(farthest, 1e-3)))
+    for one in np.unique(size[images_of_rows]):
+        rows, others = (np.flatnonzero(size[number] == one) for number in (images_of_rows, all_images))
+        trees = sphere.tree_of(own[rows]), sphere.tree_of(measured[others])
+        i, _, separation = sphere.pairs_within(*trees, float(limit_arcsec[rows].max()))
         # Each finds itself; a second one within its own limit is a neighbor.
         near = separation <= limit_arcsec[rows][i]
         alone[rows] = np.bincount(i[near], minlength=len(rows)) < 2

@@ -333,6 +333,9 @@ def _image_shifts(
     vectors : unit vectors of the rows
     offsets : east and north from i to j of each pair [arcsec]
     """
+    if not len(pairs.i):
+        nothing = np.empty(0)
+        return _ImageShifts(nothing, nothing, nothing, nothing, np.empty(0, bool))
     # Offsets go from the lower image to the higher, so that all pairs of two images have one sign.
     sign = np.where(image[pairs.i] < image[pairs.j], 1.0, -1.0)
     n_images = int(image.max(initial=0)) + 1

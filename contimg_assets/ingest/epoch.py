@@ -155,7 +155,7 @@ class _Image:
 
 
 def _read_image(manifest: Manifest, row: int, epoch: str, config: Config) -> _Image:
-    image = manifest.images.iloc[row]
+    image = manifest.rows[row]
     catalog = _catalog_of(manifest, row, config)
     field = Field(*(float(image[c]) for c in ("ra_deg", "dec_deg", "radius_deg", "bmaj_arcsec", "bmin_arcsec")))
     accepted, faults = check_rows(catalog, field, config.ingest)
@@ -208,7 +208,7 @@ def _rows_of(columns: _Columns, chosen: Flags) -> _Columns:
 
 def _catalog_of(manifest: Manifest, row: int, config: Config) -> DeliveredCatalog:
     """An image's catalog, with as many rows as the manifest may state."""
-    image, file = manifest.images.iloc[row], manifest.catalogs[row]
+    image, file = manifest.rows[row], manifest.catalogs[row]
     stated = image["n_detections"]
     if file is None or (stated == 0 and not file.stat().st_size):
         return no_detections(file or manifest.file, FROM_IMAGE if np.isnan(stated) else NO_CATALOG)

@@ -9,9 +9,11 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +79,11 @@ class Manifest:
     footprints: tuple[Path | str | None, ...]
     unlisted: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> list[dict[Hashable, Any]]:
+        """What `images` says of each image: to take a row of a table costs more than to read a small catalog's."""
+        return self.images.to_dict("records")
 
 
 def read_manifest(folder: Path, config: Config) -> Manifest:
@@ -278,13 +285,15 @@ def _catalogs(table: pd.DataFrame, path: Path, folder: Path, roots: Sequence[Pat
                 f"{path}: line {line}: {image[:80]!r} is no image name; use up to 200 characters without '/'"
             )
     found: list[Path | None] = []
+    taken = {(folder / MANIFEST).resolve()}
     for line, name in zip(table["line"], table["catalogue"], strict=True):
         if name is None:
             found.append(None)
             continue
         catalog = resolve_inside(name, folder, roots, f"{path}: line {line}, column 'catalogue'")
-        if catalog in found or catalog == (folder / MANIFEST).resolve():
+        if catalog in taken:
             raise InputError(f"{path}: line {line}: {name!r} is the same file as another's; list each catalogue once")
+        taken.add(catalog)
         found.append(catalog)
     return found
 

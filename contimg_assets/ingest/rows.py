@@ -28,6 +28,8 @@ MAX_INTEGER = 2.0**53
 """Integers beyond this are not told apart as floats, as which numbers are delivered."""
 
 _EXCERPT = 80
+# Made once: most of an epoch's thousand files have no fault.
+_NO_ROWS = pd.DataFrame(columns=["line", "component_id", "column", "value", "reason", "damaged"])
 
 
 @dataclass
@@ -83,8 +85,7 @@ class Faults:
             )
             for index, column, values, reason, damaged in self._found
         ]
-        columns = ["line", "component_id", "column", "value", "reason", "damaged"]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        return pd.concat(parts, ignore_index=True) if parts else _NO_ROWS
 
 
 def _texts(values: Floats | pa.Array | None, index: Indices) -> list[str | None]:
@@ -172,6 +173,8 @@ def _outside(ra_deg: Floats, dec_deg: Floats, rejected: Flags, image: Field, lim
 def broken_lines(catalog: DeliveredCatalog) -> pd.DataFrame:
     """Lines that do not split into the header's columns, as rejected rows."""
     broken = catalog.rows.delivered.broken
+    if not broken:
+        return _NO_ROWS
     return pd.DataFrame(
         {
             "line": [row.line for row in broken],

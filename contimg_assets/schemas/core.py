@@ -129,28 +129,38 @@ class TableSchema:
         SchemaError
             Naming the table, the column, the first offending row and what is allowed.
         """
-        present = set(table.column_names if isinstance(table, pa.Table) else table.columns)
+        names = list(table.column_names if isinstance(table, pa.Table) else table.columns)
+        present = set(names)
         missing, unknown = set(self.names) - present, present - set(self.names)
-        if missing or unknown:
+        if missing or unknown or len(names) > len(present):
             raise SchemaError(
                 f"table {self.name!r}: "
                 + "; ".join(
                     text
-                    for text, names in (("missing column(s) ", missing), ("undescribed column(s) ", unknown))
-                    for text in ([text + ", ".join(sorted(names))] if names else [])
+                    for text, wrong in (
+                        ("missing column(s) ", missing),
+                        ("undescribed column(s) ", unknown),
+                        ("repeated column(s) ", {name for name in names if names.count(name) > 1}),
+                    )
+                    for text in ([text + ", ".join(sorted(wrong))] if wrong else [])
                 )
             )
         if isinstance(table, pa.Table) and table.schema.equals(self.arrow, check_metadata=True):
             result = table
         else:
-            result = pa.Table.from_arrays([self._column(table, column) for column in self.columns], schema=self.arrow)
+            # All at once: to look each column up by its name takes a frame longer than to convert it.
+            values = dict(
+                zip(table.column_names, table.columns, strict=True) if isinstance(table, pa.Table) else table.items()
+            )
+            result = pa.Table.from_arrays(
+                [self._column(values[one.name], one) for one in self.columns], schema=self.arrow
+            )
         self.check(result)
         return result
 
-    def _column(self, table: pd.DataFrame | pa.Table, column: Column) -> pa.Array | pa.ChunkedArray:
-        values = table[column.name]
+    def _column(self, values: pd.Series | pa.ChunkedArray, column: Column) -> pa.Array | pa.ChunkedArray:
         try:
-            if isinstance(table, pa.Table):
+            if isinstance(values, pa.ChunkedArray):
                 return values.cast(column.type)
             # Plain numbers as they lie in memory, texts as pandas has them of Arrow: Arrow looks for a dozen manners of
             # pandas first.

@@ -6,7 +6,8 @@ is made of, and whether the result is believed; see `docs/image_shift.md` for ho
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -38,9 +39,34 @@ _CLIP_ROUNDS = 5
 _LEAST_SCATTER = 1e-3
 
 
+_Key = TypeVar("_Key", bound=Hashable)
+
+
 def mad(values: Floats, centre: Floats | float = 0.0, axis: int | None = None) -> Floats:
     """Median absolute deviation from a given center, as it is: not a standard deviation."""
     return np.asarray(np.median(np.abs(values - centre), axis=axis), dtype=np.float64)
+
+
+def numbers_by(key_of_each: Iterable[_Key]) -> dict[_Key, list[int]]:
+    """Numbers of the samples, counted from 0, that have the same key: of samples of one size one array may hold all."""
+    found: dict[_Key, list[int]] = {}
+    for number, key in enumerate(key_of_each):
+        found.setdefault(key, []).append(number)
+    return found
+
+
+def squares(values: Floats) -> Floats:
+    """As Python has those of single numbers: arrays' differ in the last digit of one in a thousand.
+
+    For what is computed of many samples at once, and must come out as it does of one.
+    """
+    return np.asarray([value**2 for value in np.ravel(values).tolist()], np.float64).reshape(np.shape(values))
+
+
+def median_of_known(values: Floats) -> float:
+    """Median of the values that are known; NaN of none."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else np.nan
 
 
 def scatter(

@@ -13,7 +13,7 @@ for the even one: see `steps`. No number that was given ever changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,8 @@ _DISAGREES, _SIGNIFICANT, _MIN_EVIDENCE = 1.35, 4.0, 3_000
 # Scatters within so many errors of the least are alike.
 _ALIKE = 3.0
 
+_Numbers = TypeVar("_Numbers", int, Integers)
+
 
 @dataclass(frozen=True)
 class Pointings:
@@ -63,7 +65,7 @@ class Pointings:
     @property
     def following(self) -> int:
         """Number of the next new one: even."""
-        return int(self.rows["configuration"].max()) // 2 * 2 + 2 if len(self.rows) else 0
+        return following(int(self.rows["configuration"].max())) if len(self.rows) else 0
 
     def near(self, ra_deg: float, dec_deg: float, radius_deg: float) -> tuple[Integers, Integers]:
         """Numbers of the configurations of a pointing, and how many images each has."""
@@ -73,16 +75,26 @@ class Pointings:
         number, n_images = (self.rows[name].to_numpy()[there] for name in ("configuration", "n_images"))
         return np.asarray(number, np.int64), np.asarray(n_images, np.int64)
 
-    def with_image(self, configuration: int, ra_deg: float, dec_deg: float) -> Pointings:
-        """With one more image of a configuration, which may be new."""
-        number, n_images = (self.rows[name].to_numpy() for name in ("configuration", "n_images"))
-        place = int(np.searchsorted(number, configuration))
-        if place < len(number) and number[place] == configuration:
-            return Pointings(self.rows.assign(n_images=n_images + (number == configuration)))
-        # As arrays: an epoch may have thousands of images, and a frame takes a millisecond to grow by a row.
-        new = {"configuration": configuration, "ra_deg": ra_deg, "dec_deg": dec_deg, "n_images": 1}
-        columns = {name: np.insert(self.rows[name].to_numpy(), place, value) for name, value in new.items()}
-        return Pointings(pd.DataFrame(columns))
+    def with_images(self, configuration: Integers, ra_deg: Floats, dec_deg: Floats) -> Pointings:
+        """With more images, of configurations that may be new: these are where their first image is."""
+        number, first, n_images = np.unique(configuration, return_index=True, return_counts=True)
+        new = ~np.isin(number, self.rows["configuration"].to_numpy())
+        columns = {
+            "configuration": number,
+            "ra_deg": ra_deg[first],
+            "dec_deg": dec_deg[first],
+            "n_images": np.zeros_like(n_images),
+        }
+        both = {name: np.concatenate([self.rows[name].to_numpy(), added[new]]) for name, added in columns.items()}
+        order = np.argsort(both["configuration"], kind="stable")
+        rows = {name: values[order] for name, values in both.items()}
+        rows["n_images"][np.searchsorted(rows["configuration"], number)] += n_images
+        return Pointings(pd.DataFrame(rows))
+
+
+def following(configuration: int) -> int:
+    """Number of the next new configuration after the last one: even."""
+    return configuration // 2 * 2 + 2
 
 
 def configuration_of(
@@ -112,19 +124,19 @@ def configuration_of(
     asked = near if len(bright.flux) >= _MIN_SOURCES else near[:0]
     judged = {int(one): found for one in asked if (found := _misfit(bright, int(one), means, terms)) is not None}
     if not judged:
-        return max(map(int, near), key=_latest)
+        return int(near[np.argmax(_rank(near))])
     # By how far the fluxes lie from the means, not in units of what is expected: a configuration of one image expects
     # more, and would take in what agrees with none.
     nearest = min(judged.values(), key=lambda one: one.distance)
     alike = nearest.distance * (1.0 + _ALIKE * MAD_SIGMA_ERROR / np.sqrt(nearest.n))
-    best = max((one for one, found in judged.items() if found.distance <= alike), key=_latest)
+    best = max((one for one, found in judged.items() if found.distance <= alike), key=_rank)
     limit = max(_DISAGREES, 1.0 + _SIGNIFICANT * MAD_SIGMA_ERROR / np.sqrt(judged[best].n))
     return best if judged[best].ratio < limit or n_differences < _MIN_EVIDENCE else None
 
 
-def _latest(configuration: int) -> tuple[int, int]:
+def _rank(configuration: _Numbers) -> _Numbers:
     """Greatest of the latest; of the first two images of a pointing, of the first."""
-    return configuration // 2, -(configuration % 2)
+    return configuration ^ 1
 
 
 class _Misfit(NamedTuple):

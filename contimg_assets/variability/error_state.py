@@ -7,6 +7,7 @@ same model.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ from contimg_assets.schemas.error_model import (
 )
 from contimg_assets.schemas.variability import FLUX_KINDS
 from contimg_assets.sky.arrays import Flags, Floats, Integers
-from contimg_assets.variability.configurations import Pointings, configuration_of
+from contimg_assets.variability.configurations import Pointings, configuration_of, following
 from contimg_assets.variability.error_evidence import (
     N_CELLS,
     N_STEPS,
@@ -285,18 +286,19 @@ def _configure(
 ) -> tuple[Pointings, pd.DataFrame]:
     """Which configuration each image has."""
     those, image = points
-    pointings, numbers = state.pointings, []
+    new, numbers, near_to = state.pointings.following, [], functools.cache(state.pointings.near)
     ordered, rows_of = images.sort_values("image"), pd.Series(image).groupby(image.to_numpy()).indices
-    for name, ra, dec, radius in zip(
-        ordered["image"], ordered["ra_deg"], ordered["dec_deg"], ordered["radius_deg"], strict=True
-    ):
+    ra, dec, radius = (ordered[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "radius_deg"))
+    for name, *place in zip(ordered["image"], ra.tolist(), dec.tolist(), radius.tolist(), strict=True):
         # Images of one epoch are compared with those of earlier epochs only.
-        near, n_images = state.pointings.near(float(ra), float(dec), float(radius))
+        near, n_images = near_to(*place)
         here = those.take(np.asarray(rows_of.get(name, ()), np.intp))
         number = configuration_of(here, near, n_images, state.kinds[kind].means, _model_for(state, kind, here))
-        number = pointings.following if number is None else number
-        pointings = pointings.with_image(number, float(ra), float(dec))
+        if number is None:
+            number = new
+        new = max(new, following(number))
         numbers.append(number)
+    pointings = state.pointings.with_images(np.array(numbers, np.int64), ra, dec)
     return pointings, pd.DataFrame({"image": ordered["image"].to_numpy(dtype=object), "configuration": numbers})
 
 

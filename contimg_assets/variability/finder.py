@@ -6,6 +6,7 @@ written and does not change when other epochs come.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,47 +117,80 @@ def place_in_image(ra_deg: Floats, dec_deg: Floats, center: tuple[Floats, Floats
     return np.stack([(vectors * axis).sum(axis=-1) / scale for axis in (east, north)], axis=-1)
 
 
-def fit_depth(place: Floats, rms: Floats, image_rms: float) -> Depth:
-    """A smooth model of the rms over an image: a plane, two powers of the radius for the primary beam, an ellipse.
+def fit_depths(place: Floats, rms: Floats, rows: Sequence[Indices], image_rms: Sequence[float]) -> list[Depth]:
+    """A smooth model of the rms over each image: a plane, two powers of the radius for the primary beam, an ellipse.
 
     ln(rms) is fitted by weighted least squares, robustly (Huber weights), with a prior that takes the image's own rms
-    everywhere. So few rows say little, and none leave the image's rms.
+    everywhere. So few rows say little, and none leave the image's rms. Arrays hold the images of which as many rows are
+    known; what comes out for one is the same to the last digit, whichever others are there.
 
     Parameters
     ----------
-    place : of the rows, see `place_in_image`, shape (n, 2)
+    place : of the rows of all images, see `place_in_image`, shape (n, 2)
     rms : at the rows [mJy/beam]; NaN where not known, shape (n,)
-    image_rms : of the image [mJy/beam]; NaN if not known
+    rows : those of each image
+    image_rms : of each image [mJy/beam]; NaN if not known
     """
-    use = np.isfinite(rms) & (rms > 0) & np.isfinite(place).all(axis=-1)
-    base = image_rms if np.isfinite(image_rms) and image_rms > 0 else (np.median(rms[use]) if use.any() else np.nan)
-    model = np.full(N_TERMS + 2, np.nan)
-    if not np.isfinite(base):
-        return Depth(model, 0.0)
-    values, terms = np.log(rms[use] / base), _terms(place[use])
-    coefficients, scatter = np.zeros(N_TERMS), 0.0
-    if len(values):
-        coefficients, scatter = _robust_fit(terms, values)
-    fitted = terms @ coefficients if len(values) else np.zeros(1)
-    model[:N_TERMS] = coefficients
-    model[0] += np.log(base)
-    model[N_TERMS:] = np.log(base) + np.array([fitted.min() - _MARGIN, fitted.max() + _MARGIN])
-    return Depth(np.round(model, _DIGITS), round(scatter, _DIGITS))
+    known = np.isfinite(rms) & (rms > 0) & np.isfinite(place).all(axis=-1)
+    found: list[Depth] = [Depth(np.full(N_TERMS + 2, np.nan), 0.0)] * len(rows)
+    used = [of_image[known[of_image]] for of_image in rows]
+    bases = np.array(
+        [
+            own if np.isfinite(own) and own > 0 else (float(np.median(rms[use])) if len(use) else np.nan)
+            for use, own in zip(used, image_rms, strict=True)
+        ]
+    )
+    for n, alike in robust.numbers_by(map(len, used)).items():
+        numbers = [number for number in alike if np.isfinite(bases[number])]
+        if numbers:
+            all_used, base = np.concatenate([used[number] for number in numbers]), bases[numbers]
+            terms = _terms(place[all_used]).reshape(len(numbers), n, N_TERMS)
+            values = np.log(rms[all_used].reshape(len(numbers), n) / base[:, None])
+            for number, model, scatter in zip(numbers, *_models(terms, values, np.log(base)), strict=True):
+                found[number] = Depth(model, scatter)
+    return found
 
 
-def _robust_fit(terms: Floats, values: Floats) -> tuple[Floats, float]:
-    """Coefficients, and the scatter about them."""
-    weight: Floats = np.ones(len(values))
-    scatter = max(float(np.std(values)), _LEAST_SCATTER)
-    coefficients: Floats = np.zeros(N_TERMS)
+def _models(terms: Floats, values: Floats, ln_base: Floats) -> tuple[Floats, list[float]]:
+    """`Depth.model` of images with n rows each, shape (images, N_TERMS + 2), and the scatter about each.
+
+    Parameters
+    ----------
+    terms, values : shapes (images, n, N_TERMS) and (images, n); the values are ln(rms) less ``ln_base``
+    """
+    model = np.full((len(values), N_TERMS + 2), np.nan)
+    coefficients, scatter = np.zeros((len(values), N_TERMS)), np.zeros(len(values))
+    fitted = np.zeros((len(values), 1))
+    if values.shape[1]:
+        coefficients, scatter = _robust_fits(terms, values)
+        fitted = _product(terms, coefficients)
+    model[:, :N_TERMS] = coefficients
+    model[:, 0] += ln_base
+    model[:, N_TERMS] = ln_base + (fitted.min(axis=-1) - _MARGIN)
+    model[:, N_TERMS + 1] = ln_base + (fitted.max(axis=-1) + _MARGIN)
+    return np.round(model, _DIGITS), [round(one, _DIGITS) for one in scatter.tolist()]
+
+
+def _robust_fits(terms: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Coefficients of each image, and the scatter about them."""
+    weight: Floats = np.ones_like(values)
+    scatter: Floats = np.maximum(np.std(values, axis=-1), _LEAST_SCATTER)
+    coefficients: Floats = np.zeros((len(values), N_TERMS))
     prior = np.eye(N_TERMS) / _PRIOR_SIGMA**2
     for _ in range(_ROUNDS):
-        weighted = terms * (weight / scatter**2)[:, None]
-        coefficients = np.asarray(np.linalg.solve(terms.T @ weighted + prior, weighted.T @ values))
-        residual = values - terms @ coefficients
-        scatter = max(float(robust.scatter(residual)), _LEAST_SCATTER)
-        weight = np.asarray(np.minimum(1.0, _HUBER * scatter / np.maximum(np.abs(residual), 1e-300)))
+        weighted = terms * (weight / robust.squares(scatter)[:, None])[..., None]
+        normal = np.swapaxes(terms, -1, -2) @ weighted + prior
+        right = _product(np.swapaxes(weighted, -1, -2), values)
+        coefficients = np.asarray(np.linalg.solve(normal, right[..., None])[..., 0], np.float64)
+        residual = values - _product(terms, coefficients)
+        scatter = np.maximum(robust.scatter(residual, axis=-1), _LEAST_SCATTER)
+        weight = np.asarray(np.minimum(1.0, _HUBER * scatter[:, None] / np.maximum(np.abs(residual), 1e-300)))
     return coefficients, scatter
+
+
+def _product(matrices: Floats, vectors: Floats) -> Floats:
+    """Of each matrix and vector, shapes (k, m, n) and (k, n)."""
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
 def _terms(place: Floats) -> Floats:

@@ -283,10 +283,12 @@ def uncovered_detections(
     here = here.sort_values(["rms_mjy_beam", "epoch", "image"], kind="stable", ignore_index=True)
     epoch = here["_epoch"].to_numpy(dtype=np.intp)
     pieces, depths = [], []
-    ra, dec = first["ra_deg"].to_numpy(), first["dec_deg"].to_numpy()
-    for i, j, local in covering(ra, dec, here, coverage, lambda i, j: ~seen[i, epoch[j]]):
+    # Most sources are seen whenever they may be: nobody need know which images cover them.
+    missed = np.flatnonzero(~seen.all(axis=1))
+    ra, dec = first["ra_deg"].to_numpy()[missed], first["dec_deg"].to_numpy()[missed]
+    for i, j, local in covering(ra, dec, here, coverage, lambda i, j: ~seen[missed[i], epoch[j]]):
         deep = local > 0
-        pieces.append(np.stack([i[deep], epoch[j[deep]], j[deep]]))
+        pieces.append(np.stack([missed[i[deep]], epoch[j[deep]], j[deep]]))
         depths.append(local[deep])
     if not pieces:
         return pd.DataFrame(

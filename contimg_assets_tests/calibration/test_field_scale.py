@@ -28,7 +28,7 @@ from contimg_assets.calibration.relative_scale import (
     ScatterModel,
     block_correlation,
     blocks,
-    fit_relative_scale,
+    fit_relative_scales,
     scatter_model,
 )
 from contimg_assets.config import Corrections
@@ -160,6 +160,24 @@ def _ratios(rng: np.random.Generator, n: int, scale: float, scatter: float, n_fl
         (n_fluxes - 1) * variance,
         blocks(rng.uniform(-1, 1, n), rng.uniform(-1, 1, n)),
     )
+
+
+def fit_relative_scale(ratios: Ratios, model: ScatterModel, correlation: float = 1.0) -> RelativeScale:
+    return fit_relative_scales([ratios], model, np.array([correlation]))[0]
+
+
+def test_images_fitted_together_come_out_as_each_alone() -> None:
+    rng = np.random.default_rng(30)
+    samples = [
+        _ratios(rng, n, scale, 0.02) for n, scale in ((0, 1.0), (1, 0.8), (9, 1.1), (9, 0.9), (40, 1.0), (40, 2.0))
+    ]
+    model, factors = ScatterModel(1.2, 0.01), np.linspace(1.0, 2.0, len(samples))
+    together = fit_relative_scales(samples, model, factors)
+    for sample, factor, found in zip(samples, factors, together, strict=True):
+        alone = fit_relative_scale(sample, model, float(factor))
+        # To the last digit: which images an epoch has besides must not change one.
+        for name, values in vars(alone).items():
+            np.testing.assert_array_equal(getattr(found, name), values)
 
 
 @settings(max_examples=30, deadline=None)

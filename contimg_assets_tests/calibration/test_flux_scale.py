@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contimg_assets.calibration import calculate_flux_scale, mixture
-from contimg_assets.calibration.flux_scale import FluxScale
+from contimg_assets.calibration.flux_scale import FluxScale, scales_of_images
 from contimg_assets.errors import InputError
 
 METHODS = ("mixture", "huber", "odr", "median")
@@ -34,6 +34,23 @@ def _sky(rng: np.random.Generator, n: int, outliers: float, scale: float = 0.93,
             "reference_flux_err_mjy": theirs_err,
         }
     )
+
+
+def test_images_fitted_together_come_out_as_each_alone() -> None:
+    rng = np.random.default_rng(30)
+    sizes = [2, 3, 9, 9, 9, 40, 40, 0, 12, 12]
+    tables = [_sky(rng, n, 0.2, add_mjy=3.0 * (n == 40)) for n in sizes]
+    ends = np.cumsum(sizes)
+    rows = [np.arange(end - n, end) for n, end in zip(sizes, ends, strict=True)]
+    offsets = ["auto", "always"] * 5
+    together = scales_of_images(pd.concat(tables, ignore_index=True), rows, "mixture", offsets, 5, sizes)  # type: ignore[arg-type]
+    alone = [
+        calculate_flux_scale(table, offset=offset, bootstrap=5, seed=n)  # type: ignore[arg-type]
+        for table, offset, n in zip(tables, offsets, sizes, strict=True)
+    ]
+    # To the last digit: which images an epoch has besides must not change one.
+    assert repr(together) == repr(alone)
+    assert sum(np.isfinite(fit.offset_mjy) for fit in alone) >= 4
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from contimg_assets.calibration import (
     selection_of,
     with_epoch_scales,
 )
+from contimg_assets.calibration.flux_scale import FluxScale
 from contimg_assets.catalogs.store import ReferenceCatalog
 from contimg_assets.config import Corrections, Matching
 from contimg_assets.crossmatch.matches import match_catalogs
@@ -30,6 +33,7 @@ from contimg_assets.schemas.corrections import CORRECTED_MEASUREMENTS, CORRECTIO
 from contimg_assets.schemas.detections import IMAGES, MEASUREMENTS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
 from contimg_assets.sky import sphere
+from contimg_assets.sky.arrays import Indices
 from contimg_assets_tests.calibration.skies import epoch, unmatched
 
 Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
@@ -262,17 +266,17 @@ def test_fits_of_images_that_show_no_other_variable_are_kept(selection: str, mon
     fits.corrections(sources[names[0]][:5])
     fits = pickle.loads(pickle.dumps(fits))
     fitted: list[int] = []
-    fit = measure.calculate_flux_scale
+    fit = measure.scales_of_images
 
-    def counted(table: pd.DataFrame, *arguments: object, **named: object) -> object:
-        fitted.append(len(table))
-        return fit(table, *arguments, **named)  # type: ignore[arg-type]
+    def counted(table: pd.DataFrame, rows: Sequence[Indices], *arguments: Any) -> list[FluxScale]:
+        fitted.extend(map(len, rows))
+        return fit(table, rows, *arguments)
 
     # Two images lose or gain sources against what was fitted, and then none.
     for variables, n_fits in (([*sources[names[1]][:7]], 2), ([*sources[names[1]][:7], "never seen"], 0), ([], 0)):
         fitted.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(measure, "calculate_flux_scale", counted)
+            patched.setattr(measure, "scales_of_images", counted)
             found = fits.corrections(variables)
         assert len(fitted) == n_fits
         pd.testing.assert_frame_equal(

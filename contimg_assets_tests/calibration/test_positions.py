@@ -27,6 +27,30 @@ def _matches(
     return pd.DataFrame({"ra_deg": ra_deg, "dec_deg": dec_deg, "dra_arcsec": dra, "ddec_arcsec": ddec})
 
 
+@pytest.mark.parametrize("with_errors", [True, False])
+@pytest.mark.parametrize("model", ["constant", "auto"])
+def test_images_fitted_together_come_out_as_each_alone(model: positions.Model, with_errors: bool) -> None:
+    rng = np.random.default_rng(30)
+    sizes = [2, 5, 5, 0, 60, 5, 60]
+    tables = [_matches(rng, n, ra=40.0 * i, rotate=float(n > 20)) for i, n in enumerate(sizes)]
+    if with_errors:
+        tables = [
+            table.assign(sigma_ew_arcsec=0.3, sigma_ns_arcsec=rng.uniform(0.3, 0.6, len(table))) for table in tables
+        ]
+        # Of this image one match has no error, so that it has no weights.
+        tables[2].loc[1, "sigma_ew_arcsec"] = np.nan
+    centers = [(40.0 * i, 16.0) for i in range(len(sizes))]
+    rows = [np.arange(end - n, end) for n, end in zip(sizes, np.cumsum(sizes), strict=True)]
+    together = positions.offsets_of_images(pd.concat(tables, ignore_index=True), rows, model, centers)
+    alone = [
+        calculate_positional_offsets(table, model, center=center, weighted=True)
+        for table, center in zip(tables, centers, strict=True)
+    ]
+    # To the last digit: which images an epoch has besides must not change one.
+    assert repr(together) == repr(alone)
+    assert {offset.model for offset in alone} == ({"constant", "linear"} if model == "auto" else {"constant"})
+
+
 def test_median_and_its_standard_error() -> None:
     rng = np.random.default_rng(0)
     fits = [calculate_positional_offsets(_matches(rng, 150), center=(0.0, 16.0)) for _ in range(400)]

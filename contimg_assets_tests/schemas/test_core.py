@@ -56,6 +56,12 @@ def test_frames_of_the_same_columns_share_their_labels() -> None:
     assert list(other) == POINTS.names
 
 
+def test_a_column_that_repeats_is_named() -> None:
+    twice = pd.concat([points(), points()[["flux_mjy"]]], axis=1)
+    with pytest.raises(SchemaError, match=r"repeated column\(s\) flux_mjy"):
+        POINTS.to_arrow(twice)
+
+
 @pytest.mark.parametrize("n", [3, FEW_ROWS + 2])
 @pytest.mark.parametrize("key", [("name",), ("name", "n")])
 def test_a_key_that_repeats_is_found_in_tables_of_any_length(n: int, key: tuple[str, ...]) -> None:

@@ -452,8 +452,8 @@ def test_each_band_has_the_errors_that_its_own_sources_show() -> None:
 
 def test_configurations_stay_in_order_and_count_their_images() -> None:
     pointings = Pointings.none()
-    for number in (0, 2, 1, 2, 0, 0):
-        pointings = pointings.with_image(number, 10.0 * number, 16.0)
+    for numbers in ([0], [2, 1, 2], [0, 0]):
+        pointings = pointings.with_images(np.array(numbers), 10.0 * np.array(numbers), np.full(len(numbers), 16.0))
     expected = {
         "configuration": [0, 1, 2],
         "ra_deg": [0.0, 10.0, 20.0],

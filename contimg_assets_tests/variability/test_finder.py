@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contimg_assets.sky.arrays import Floats
 from contimg_assets.sky.sphere import displaced
 from contimg_assets.variability.finder import (
     MIN_ROWS,
+    Depth,
     Seen,
     chance_missed,
     finder_threshold,
-    fit_depth,
+    fit_depths,
     flux_limits,
     local_rms,
     noise_peaks,
@@ -28,6 +30,10 @@ def seen(rms: list[float], owner: list[int] | None = None, threshold: float = 5.
     n = len(rms)
     owners = np.arange(n) if owner is None else np.array(owner)
     return Seen(owners, np.array(rms), np.full(n, threshold), np.zeros(n), np.full(n, lost))
+
+
+def fit_depth(place: Floats, rms: Floats, image_rms: float) -> Depth:
+    return fit_depths(place, rms, [np.arange(len(rms))], [image_rms])[0]
 
 
 # --- the rms over an image ----------------------------------------------------------------------------------------
@@ -71,6 +77,19 @@ def test_few_rows_say_little_and_outliers_nothing() -> None:
     np.testing.assert_allclose(bad[6:], good[6:], rtol=0.12)
     # Far outside of the rows the model does not run away.
     assert local_rms(np.array([[5.0, -5.0]]), fit_depth(place, quoted, 2.0).model[None])[0] < 1.3 * true.max()
+
+
+def test_images_fitted_together_come_out_as_each_alone() -> None:
+    rng = np.random.default_rng(30)
+    sizes, own = [0, 1, 12, 12, 12, 0], [2.0, np.nan, 2.0, np.nan, 1.0, np.nan]
+    place, rms = rng.uniform(-1, 1, (37, 2)), 2.0 + rng.random(37)
+    # Of this image fewer rows are known than of those that have as many.
+    rms[3] = np.nan
+    rows = [np.arange(end - n, end) for n, end in zip(sizes, np.cumsum(sizes), strict=True)]
+    for found, these, image_rms in zip(fit_depths(place, rms, rows, own), rows, own, strict=True):
+        alone = fit_depth(place[these], rms[these], image_rms)
+        np.testing.assert_array_equal(found.model, alone.model)
+        assert found.scatter == alone.scatter
 
 
 @given(st.integers(0, 1000))

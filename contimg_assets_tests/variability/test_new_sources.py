@@ -16,7 +16,7 @@ from contimg_assets.sky.arrays import Flags, Indices
 from contimg_assets.sky.cells import coarser, healpix_29
 from contimg_assets.sky.coverage import Coverage, merged
 from contimg_assets.sky.sphere import displaced, separation_arcsec, unit_vectors
-from contimg_assets.variability.finder import fit_depth, place_in_image
+from contimg_assets.variability.finder import fit_depths, place_in_image
 from contimg_assets.variability.new_sources import (
     DEPTH_COLUMNS,
     KnownSources,
@@ -304,7 +304,7 @@ def test_the_rms_of_the_rows_decides_at_the_edge() -> None:
     """The noise doubles to the edge: there the same flux is less significant, and its limit is twice as high."""
     ra, dec = displaced(np.zeros(200), np.zeros(200), *(3600 * np.random.default_rng(1).uniform(-0.7, 0.7, (2, 200))))
     place = place_in_image(ra, dec, (np.zeros(1), np.zeros(1)), np.ones(1))
-    depth = fit_depth(place, 1.0 + (place**2).sum(axis=1), 1.0)
+    (depth,) = fit_depths(place, 1.0 + (place**2).sum(axis=1), [np.arange(len(place))], [1.0])
     table = images(ra_deg=[0.0]).assign(**dict(zip(DEPTH_COLUMNS, depth.model, strict=True)), flux_mult=1.0)
     where = first([0.0, 0.95], [0.0, 0.0], flux=10.0)
     found = new_sources(where, table, 5.0)

@@ -14,7 +14,7 @@ from contimg_assets.variability.finder import (
     N_TERMS,
     bright_snr,
     finder_threshold,
-    fit_depth,
+    fit_depths,
     place_in_image,
     rms_of_rows,
 )
@@ -43,10 +43,10 @@ def measure_depths(images: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataF
     place = place_in_image(ra, dec, center, of_image["radius_deg"].to_numpy(dtype=float))
     rows_of = measurements.reset_index(drop=True).groupby("image").indices
     of_epoch = finder_threshold(snr)
+    rows_of_images = [np.asarray(rows_of.get(image, ()), np.intp) for image in images["image"]]
+    depths = fit_depths(place, rms, rows_of_images, images["rms_mjy_beam"].astype(float).tolist())
     table = []
-    for image, own in zip(images["image"], images["rms_mjy_beam"], strict=True):
-        rows = rows_of.get(image, np.empty(0, np.intp))
-        depth = fit_depth(place[rows], rms[rows], float(own))
+    for image, rows, depth in zip(images["image"], rows_of_images, depths, strict=True):
         threshold = finder_threshold(snr[rows])
         threshold = of_epoch if np.isnan(threshold) else threshold
         n_bright = int((snr[rows] >= bright_snr(threshold)).sum())

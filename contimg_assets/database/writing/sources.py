@@ -29,6 +29,7 @@ def covered(sources: pd.DataFrame, images: pd.DataFrame) -> Hashes:
     # Where they were first detected, as everything is judged that depends on coverage.
     ra, dec = sources["first_ra_deg"].to_numpy(), sources["first_dec_deg"].to_numpy()
     circles = images[["epoch", "image", "ra_deg", "dec_deg", "radius_deg", "rms_mjy_beam"]]
+    circles = circles.drop_duplicates(["ra_deg", "dec_deg", "radius_deg"])
     found = [i for i, _, _ in covering(ra, dec, circles)]
     return sources["id"].to_numpy()[np.unique(np.concatenate(found))] if found else NO_HASHES
 
