@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,8 @@ class Observation:
     def part(self, rows: Indices) -> Observation:
         """Some of the measurements, ascending."""
         columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Observation(
-            **{name: values[rows] if isinstance(values, np.ndarray) else values for name, values in columns.items()}
-        )
+        arrays: dict[str, Any] = {name: each[rows] for name, each in columns.items() if isinstance(each, np.ndarray)}
+        return replace(self, **arrays)
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Observation:

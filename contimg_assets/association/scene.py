@@ -15,6 +15,7 @@ from contimg_assets.association.reach import Reach
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
 from contimg_assets.sky.arrays import Floats, Indices
+from contimg_assets.sky.sphere import tree_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Scene:
     @cached_property
     def measured(self) -> scipy.spatial.cKDTree:
         """Tree of the aligned unit vectors of the measurements."""
-        return scipy.spatial.cKDTree(self.alignment.vectors)
+        return tree_of(self.alignment.vectors)
 
     @property
     def source_variance(self) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ import scipy
 from contimg_assets.identity.ids import hashes_of, text_of, to_hex_text
 from contimg_assets.schemas.association import STATE
 from contimg_assets.sky.arrays import Floats, Hashes, Indices, Integers, Values
-from contimg_assets.sky.sphere import unit_vectors
+from contimg_assets.sky.sphere import tree_of, unit_vectors
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class FoldState:
     @cached_property
     def tree(self) -> scipy.spatial.cKDTree:
         """Tree of the unit vectors."""
-        return scipy.spatial.cKDTree(self.vectors)
+        return tree_of(self.vectors)
 
     @property
     def sigma_ew_arcsec(self) -> Floats:

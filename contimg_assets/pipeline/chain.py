@@ -17,7 +17,7 @@ from contimg_assets.errors import ContimgError, InputError, QualityError, StoreE
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.engines import executor_of
-from contimg_assets.pipeline.executors import Executor, Task, Tell
+from contimg_assets.pipeline.executors import Executor, Serial, Task, Tell
 from contimg_assets.pipeline.inputs import (
     STATE_AFTER,
     STATE_BEFORE,
@@ -360,6 +360,7 @@ class Onto(Generic[S]):
     inputs : versions of everything that is read
     stored : the epoch's own record so far; None if there is none, or it must not be used
     prepared : what `Step.prepare` gave for the epoch; None if it was not asked
+    executor : where parts of the work on the epoch may be done
     """
 
     state: S
@@ -367,6 +368,7 @@ class Onto(Generic[S]):
     inputs: Mapping[str, str]
     stored: EpochRecord | None
     prepared: Any = None
+    executor: Executor = field(default_factory=Serial)
 
 
 class Step(Protocol[S]):
@@ -493,7 +495,8 @@ class _Walk(Generic[S]):
             stored = None if asked and work.forced else current
             # What was prepared from other versions, which were replaced meanwhile, is of no use.
             prepared = ahead[1]() if ahead is not None and ahead[0] == _without_state(inputs) else None
-            content, after = self.step.make(epoch, Onto(self._state(), self.taking_part, inputs, stored, prepared))
+            onto = Onto(self._state(), self.taking_part, inputs, stored, prepared, work.executor)
+            content, after = self.step.make(epoch, onto)
             facts = {**content.facts, STATE_AFTER: self.step.version(after)}
             drawn = asked and work.is_drawn(epoch)
             made = self._maker.staged(epoch, inputs, replace(content, facts=facts), drawn)

@@ -37,6 +37,7 @@ from contimg_assets.pipeline.sky_parts import PartFiles, SkyParts, cells_about, 
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
 from contimg_assets.pipeline.stages import NOTHING_BEFORE
 from contimg_assets.pipeline.store import EpochStore, StoredEpochs
+from contimg_assets.pipeline.tiles import tiling_of, told_of_tiles
 from contimg_assets.schemas.association import STATE
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.sky.arrays import Cells
@@ -94,7 +95,8 @@ class Association:
         kept, repeats, images = onto.prepared or self.prepare(epoch)
         cells = self._cells(kept, images)
         before = FoldState.from_table(onto.state.of(cells)[0].sort_by("source_id"))
-        result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats)
+        tiling = tiling_of(self.config.compute, onto.executor)
+        result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats, tiling)
         now = result.state
         after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg))
         return self._content(result, before, after, onto.earlier), after
@@ -126,7 +128,8 @@ class Association:
             | {"n_sources": len(after)}
             | merges_fact(merges)
             | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
-            metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
+            metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)}
+            | told_of_tiles(result.tile_work),
             checks=[
                 Check.of(
                     SEEN_AGAIN,
