@@ -44,6 +44,7 @@ from contimg_assets.sky.arrays import Cells
 
 # The list of the parts of the sources after an epoch.
 _PARTS = parts_of(STATE)
+NOT_SOLVED_AGAIN = "nothing differs in the part of the sky that the epoch sees: taken over as it was"
 SEEN_AGAIN = "known_sources_seen_again"
 _READ = [
     "measurement_id",
@@ -92,14 +93,37 @@ class Association:
 
     def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Associations of one epoch, and the sources after it."""
+        if onto.prepared is None and onto.former is not None and onto.stored is not None:
+            # Before all is read: most of those that nobody asked for see another part of the sky.
+            cells = self._cells(*self._seen(epoch))
+            if not onto.state.differing(onto.former(), cells):
+                return self._as_stored(onto.stored, onto.state, cells)
         kept, repeats, images = onto.prepared or self.prepare(epoch)
         cells = self._cells(kept, images)
         before = FoldState.from_table(onto.state.of(cells)[0].sort_by("source_id"))
         tiling = tiling_of(self.config.compute, onto.executor)
         result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats, tiling)
         now = result.state
-        after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg))
+        stored = self.stored_state([onto.stored]) if onto.stored is not None else None
+        after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg), stored)
         return self._content(result, before, after, onto.earlier), after
+
+    def _seen(self, epoch: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Where an epoch's measurements and images are."""
+        table = self.measurements.read(epoch, "measurements", ["ra_deg", "dec_deg", "duplicate_of"])
+        return table[table["duplicate_of"].isna()], self.raw_detections.read(epoch, "images")
+
+    def _as_stored(self, stored: EpochRecord, before: SkyParts, cells: Cells) -> tuple[Content, SkyParts]:
+        """An epoch whose parts of the sky are as they were when it was folded: only elsewhere is the state another."""
+        after = before.taken_from(self.stored_state([stored]), cells)
+        failed = stored.failed_checks
+        content = Content(
+            tables={**stored.tables, _PARTS.name: after.index},
+            facts={**stored.facts, "n_sources": len(after)},
+            metadata={"note_on_tiles": NOT_SOLVED_AGAIN},
+            checks=[Check(SEEN_AGAIN, SEEN_AGAIN not in failed, failed.get(SEEN_AGAIN, ""))],
+        )
+        return content, after
 
     def _cells(self, kept: pd.DataFrame, images: pd.DataFrame) -> Cells:
         """Parts of the state in which any source may play a part."""
