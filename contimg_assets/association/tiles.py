@@ -32,7 +32,9 @@ from contimg_assets.sky.arrays import Cells, Flags, Indices
 from contimg_assets.sky.cells import FINEST_ORDER, cells_around, coarser, grid, healpix_29, order_of_radius
 from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, distance, limit_of, positions
 
+# What `order_of_radius` says of a radius that no cell's neighbors hold.
 _WHOLE_SKY = -1
+# Margins are made of cells so many orders finer than the tiles: finer ones would be too many for what they save.
 _FINER = 5
 # Of a decision, what numbers pairs.
 _OF_PAIRS = ("kept", "forked", "keeps_position", "restarts_position", "doubted")
@@ -107,7 +109,7 @@ class Tiling:
     """
 
     order: int = 4
-    rows_at_once: int = 20_000
+    rows_at_once: int = 50_000
     margin_arcsec: float = 60.0
     run: Run = here
 
@@ -220,7 +222,6 @@ class _Places:
 
     def task(self, core: _Core, margin_arcsec: float) -> TileTask:
         """Some tiles with a margin."""
-        # Cells much finer than the tiles would be too many for what they save.
         order = min(order_of_radius(margin_arcsec), self.order + _FINER)
         if order == _WHOLE_SKY:
             rows, inner = np.arange(len(self.cell)), None

@@ -112,8 +112,8 @@ class Compute(Section):
     tile_rows: int = Field(
         50_000,
         ge=1,
-        description="Tiles that follow each other are one task until they hold so many measurements: about 50 MB for "
-        "whoever works on it. An epoch with less than twice as many is associated as a whole, which takes less work",
+        description="Tiles that follow each other are one task until they hold so many measurements, which are "
+        "about 20 MB to send. An epoch with less than twice as many is associated as a whole, which takes less work",
     )
 
     @model_validator(mode="before")
@@ -152,7 +152,7 @@ class Compute(Section):
     @property
     def by_tile(self) -> bool:
         """Whether large epochs are associated by tile; `auto` does so where that saves time."""
-        return self.engine not in ("serial", "auto") or (self.engine == "auto" and self.n_workers > 2)
+        return self.n_workers > 2 if self.engine == "auto" else self.engine != "serial"
 
     @property
     def memory_bytes(self) -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.config import Association, Config
+from contimg_assets.errors import StoreError
 from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.orchestration.assets import associated_sources
@@ -357,6 +358,25 @@ def test_a_late_epoch_solves_none_that_sees_another_part_of_the_sky(method: str,
     store.bring_up_to_date(parameters)
     assert solved == ["e2", "e4"]
     assert_same(store, from_scratch(store.current, parameters))
+
+
+def test_lists_of_parts_that_are_damaged_only_cost_work(solved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore({f"e{k}": survey_epoch(f"e{k}", 5, 0, 100.0 * k) for k in (0, 2, 3)})
+    store.bring_up_to_date(Association())
+    solved.clear()
+    damaged, read = store.committed["e2"].tables["state_parts"].file, MemoryStore.read_recorded
+
+    def refuse(self: MemoryStore, record: EpochRecord, table: str) -> pa.Table:
+        if record.tables[table].file == damaged:
+            raise StoreError("it is not what was written")
+        return read(self, record, table)
+
+    store.current["e1"] = survey_epoch("e1", 5, 0, 100.0)
+    monkeypatch.setattr(MemoryStore, "read_recorded", refuse)
+    store.bring_up_to_date(Association())
+    # Neither the epoch itself nor the one that was folded onto it can be compared.
+    assert solved == ["e1", "e2", "e3"]
+    assert_same(store, from_scratch(store.current, Association()))
 
 
 def test_all_are_solved_again_where_the_code_is_another(solved: list[str]) -> None:
