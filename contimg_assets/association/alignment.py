@@ -16,7 +16,7 @@ from contimg_assets.association.observation import Observation
 from contimg_assets.config import Association
 from contimg_assets.schemas.association import ALIGNMENT
 from contimg_assets.sky import robust
-from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.sky.arrays import Flags, Floats, Indices
 from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord
 
 BRIGHTEST_PER_IMAGE = 1000
@@ -46,6 +46,12 @@ class Alignment:
     variance_ns: Floats
     moved: Flags
     table: pd.DataFrame
+
+    def part(self, rows: Indices) -> Alignment:
+        """Some of the measurements, ascending; the table is that of all images."""
+        return Alignment(
+            self.vectors[rows], self.variance_ew[rows], self.variance_ns[rows], self.moved[rows], self.table
+        )
 
 
 def transported_axes(centre: Floats, vectors: Floats) -> tuple[Floats, Floats]:

@@ -15,17 +15,17 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
-from contimg_assets.association import vast_pipeline
 from contimg_assets.association.alignment import Alignment, align, unaligned
 from contimg_assets.association.decision import Decision
+from contimg_assets.association.methods import BY_RADIUS
 from contimg_assets.association.observation import Observation
-from contimg_assets.association.one_beam import Healed, heal, weight_of_doubt, with_outliers
-from contimg_assets.association.optimal import optimal
+from contimg_assets.association.one_beam import Healed, heal, weight_of_doubt
 from contimg_assets.association.overlaps import REPEATS, with_overlaps
 from contimg_assets.association.reach import LEAST_REACH_ARCSEC, Reach
 from contimg_assets.association.scene import Scene, beams_of
-from contimg_assets.association.source_pairs import SourcePairs, candidates, moved_towards
+from contimg_assets.association.source_pairs import SourcePairs, moved_towards
 from contimg_assets.association.state import FoldState
+from contimg_assets.association.tiles import Tiling, decided
 from contimg_assets.config import Association
 from contimg_assets.errors import InputError
 from contimg_assets.identity.ids import fork_hashes, free_hashes, is_taken, mix, source_hashes, text_of
@@ -92,6 +92,9 @@ class FoldResult:
         sources), ``median_de_ruiter``, ``de_ruiter_histogram`` (counts) and ``de_ruiter_edges``.
     measurements : DataFrame
         As given.
+    tile_work : DataFrame or None
+        One row a group of tiles that was worked on, as `contimg_assets.association.tiles` has them; None where the
+        epoch was folded as a whole.
     """
 
     state: FoldState
@@ -99,6 +102,7 @@ class FoldResult:
     alignment: pd.DataFrame
     diagnostics: dict[str, object]
     measurements: pd.DataFrame
+    tile_work: pd.DataFrame | None = None
 
     @cached_property
     def associations(self) -> pd.DataFrame:
@@ -188,6 +192,7 @@ def fold(
     parameters: Association | None = None,
     images: TableLike | None = None,
     repeats: TableLike | None = None,
+    tiling: Tiling | None = None,
 ) -> FoldResult:
     """Associate one epoch's measurements with the sources known before it.
 
@@ -212,6 +217,8 @@ def fold(
         Duplicates of the measurements in other images of the epoch: ``image``, ``ra_deg``, ``dec_deg`` and
         ``duplicate_of``, the measurement_id that was kept. They tell how images lie against each other that too few
         known sources lie in, as in the first epoch.
+    tiling : contimg_assets.association.tiles.Tiling, optional
+        How a large epoch is divided into tiles of the sky, and who works on them. The result is the same without.
 
     Returns
     -------
@@ -253,7 +260,7 @@ def fold(
     # Sources farther off can play no part, so a small epoch costs little however large the sky is.
     near = state.near(*_box(observation, images, parameters))
     scene = _scene(state.part(near), observation, images, parameters, repeats)
-    pairs, decision = _decide(scene)
+    pairs, decision, tile_work = decided(scene, tiling)
     sources = _EpochSources.of(scene, pairs, decision)
     _refuse_repeated(sources, state, observation, measurements)
     sources = sources.with_free_ids(state.source)
@@ -274,7 +281,7 @@ def fold(
         "n_unmatched_in_coverage": _unmatched_in_coverage(scene.sources, pairs.source[decision.kept], images),
         **_radii(pairs.de_ruiter[decision.kept]),
     }
-    return FoldResult(healed.state, rows, scene.alignment.table, diagnostics, measurements)
+    return FoldResult(healed.state, rows, scene.alignment.table, diagnostics, measurements, tile_work)
 
 
 def _scene(
@@ -284,11 +291,10 @@ def _scene(
     parameters: Association,
     repeats: pd.DataFrame | None,
 ) -> Scene:
-    tree = scipy.spatial.cKDTree(known.vectors)
     beams = beams_of(observation, images) if parameters.method == "optimal" else None
     reach = Reach.of(observation, known, images, parameters)
-    alignment = _aligned(observation, tree, parameters, repeats)
-    return Scene(known, observation, alignment, tree, parameters, reach, beams)
+    alignment = _aligned(observation, known.tree, parameters, repeats)
+    return Scene(known, observation, alignment, parameters, reach, beams)
 
 
 @dataclass(frozen=True)
@@ -348,7 +354,7 @@ def _rows(scene: Scene, pairs: SourcePairs, decision: Decision, sources: _EpochS
 
 def _n_beyond_reach(scene: Scene, kept: SourcePairs) -> float:
     """About how many measurements lie too far from their known sources to be theirs; 0 of methods with a radius."""
-    return scene.reach.n_beyond(kept) if scene.parameters.method in ("deruiter", "optimal") else 0.0
+    return 0.0 if scene.parameters.method in BY_RADIUS else scene.reach.n_beyond(kept)
 
 
 def _radii(de_ruiter: Floats) -> dict[str, object]:
@@ -370,31 +376,6 @@ def _aligned(
         return unaligned(observation)
     against_known = align(observation, source_tree, parameters)
     return against_known if repeats is None else with_overlaps(against_known, observation, repeats)
-
-
-def _decide(scene: Scene) -> tuple[SourcePairs, Decision]:
-    state, parameters, alignment = scene.known, scene.parameters, scene.alignment
-    n = len(scene.observation)
-    variance = 1.0 / state.weight_ew, 1.0 / state.weight_ns
-    measured_variance = alignment.variance_ew, alignment.variance_ns
-
-    def within(radius_arcsec: float) -> SourcePairs:
-        return candidates(scene.measured, measured_variance, scene.sources, variance, radius_arcsec)
-
-    if parameters.method in ("basic", "advanced"):
-        pairs = within(parameters.radius_arcsec)
-        if parameters.method == "basic":
-            return pairs, vast_pipeline.basic(pairs, n)
-        return pairs, vast_pipeline.advanced(pairs, n, pairs.separation_arcsec)
-    reach = 0.0
-    if n and len(state):
-        widest = max(map(np.max, measured_variance)) + max(map(np.max, variance))
-        reach = min(parameters.de_ruiter_radius * float(np.sqrt(widest)), scene.reach.widest_arcsec)
-    pairs = scene.reach.within(within(reach))
-    pairs = pairs.keep(pairs.de_ruiter <= parameters.de_ruiter_radius)
-    if parameters.method == "deruiter":
-        return pairs, vast_pipeline.advanced(pairs, n, pairs.de_ruiter)
-    return with_outliers(scene, pairs, optimal(pairs, state, scene.observation, alignment, scene.sources, parameters))
 
 
 def margin_arcsec(images: pd.DataFrame | None, parameters: Association) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,12 @@ class Observation:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def part(self, rows: Indices) -> Observation:
+        """Some of the measurements, ascending."""
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays: dict[str, Any] = {name: each[rows] for name, each in columns.items() if isinstance(each, np.ndarray)}
+        return replace(self, **arrays)
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Observation:

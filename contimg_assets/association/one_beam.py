@@ -44,23 +44,17 @@ def with_outliers(scene: Scene, pairs: SourcePairs, decision: Decision) -> tuple
     -------
     The pairs, these at the end, and the decision with them among ``kept`` and ``doubted``.
     """
-    born, beams = decision.born, scene.beam_arcsec
-    if beams is None or not len(born) or not scene.sources.n:
+    measurement, source = possible_outliers(scene, decision.born)
+    beams = scene.beam_arcsec
+    if beams is None or not len(measurement):
         return pairs, decision
-    born = born[np.isfinite(beams[born])]
-    if not len(born):
-        return pairs, decision
-    beam = chord(beams[born])
-    found = scene.sources.query(scene.alignment.vectors[born], k=[1, 2], distance_upper_bound=float(beam.max()))
-    separation, index = np.asarray(found[0]), np.asarray(found[1])
-    near = (separation[:, 0] <= _HALF * beam) & (separation[:, 1] > beam)
-    measurement, source = born[near], index[near, 0].astype(np.intp)
+    beam = chord(beams[measurement])
     missed = np.ones(scene.sources.n, bool)
     missed[pairs.source[decision.kept]] = False
     others = np.asarray(
         scene.measured.query(scene.sources.data[source], k=[2], distance_upper_bound=float(beam.max()))[0]
     )[:, 0]
-    alone = missed[source] & (others > beam[near])
+    alone = missed[source] & (others > beam)
     measurement, source = measurement[alone], source[alone]
     more = scene.reach.within(_pairs(scene, measurement, source))
     measurement, source = more.measurement, more.source
@@ -74,6 +68,21 @@ def with_outliers(scene: Scene, pairs: SourcePairs, decision: Decision) -> tuple
         doubted=added,
     )
     return pairs.plus(more), decision
+
+
+def possible_outliers(scene: Scene, measurement: Indices) -> tuple[Indices, Indices]:
+    """Those of some measurements with one known source within half a beam and no other one within a beam, and that."""
+    beams = scene.beam_arcsec
+    if beams is not None:
+        measurement = measurement[np.isfinite(beams[measurement])]
+    if beams is None or not len(measurement) or not scene.sources.n:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    beam = chord(beams[measurement])
+    vectors = scene.alignment.vectors[measurement]
+    found = scene.sources.query(vectors, k=[1, 2], distance_upper_bound=float(beam.max()))
+    separation, index = np.asarray(found[0]), np.asarray(found[1])
+    near = (separation[:, 0] <= _HALF * beam) & (separation[:, 1] > beam)
+    return measurement[near], index[near, 0].astype(np.intp)
 
 
 def weight_of_doubt(de_ruiter: Floats) -> Floats:

@@ -15,7 +15,7 @@ from contimg_assets.association.observation import Observation
 from contimg_assets.association.source_pairs import SourcePairs
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Association
-from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.arrays import Floats, Indices
 
 LEAST_REACH_ARCSEC = 30.0
 """What surveys of small beams are matched within, beyond all errors of theirs."""
@@ -62,6 +62,10 @@ class Reach(NamedTuple):
     def widest_arcsec(self) -> float:
         """The largest of all [arcsec]."""
         return float(max(self.of_measurement.max(initial=0.0), self.of_source.max(initial=0.0)))
+
+    def part(self, rows: Indices, sources: Indices) -> Reach:
+        """Of some of the measurements and known sources."""
+        return Reach(self.of_measurement[rows], self.of_source[sources])
 
     def within(self, pairs: SourcePairs) -> SourcePairs:
         """The pairs that are not farther apart than this."""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from contimg_assets.association.fold import FoldResult, FoldRows, fold
 from contimg_assets.association.state import FoldState
+from contimg_assets.association.tiles import Tiling
 from contimg_assets.config import Association, Bands
 from contimg_assets.identity.ids import hashes_of
 from contimg_assets.ingest.bands import bands_mhz
@@ -31,6 +32,7 @@ def fold_bands(
     parameters: Association | None = None,
     bands: Bands | None = None,
     repeats: TableLike | None = None,
+    tiling: Tiling | None = None,
 ) -> FoldResult:
     """Associate one epoch's measurements, each band by itself, with the sources known before it and each other.
 
@@ -48,6 +50,8 @@ def fold_bands(
         Section `bands`.
     repeats : DataFrame, Table, QTable or pyarrow.Table, optional
         As of `fold`.
+    tiling : contimg_assets.association.tiles.Tiling, optional
+        As of `fold`; each band is divided by itself.
 
     Returns
     -------
@@ -76,22 +80,24 @@ def fold_bands(
     beam = pd.Series(images["bmaj_arcsec"].to_numpy(dtype=float)).groupby(band).max()
     in_order = sorted(beam.index, key=lambda one: (beam[one], one))
     if len(in_order) < 2:
-        return fold(state, measurements, parameters, images, repeats)
+        return fold(state, measurements, parameters, images, repeats, tiling)
     of_row = pd.Series(band, index=images["image"].to_numpy()).reindex(measurements["image"]).to_numpy()
     before = FoldState.empty() if state is None else state
     after, results, chosen = before, list[FoldResult](), list[Indices]()
     for one in in_order:
         rows = np.flatnonzero(of_row == one)
-        result = fold(after, measurements.iloc[rows], parameters, images[band == one], repeats)
+        result = fold(after, measurements.iloc[rows], parameters, images[band == one], repeats, tiling)
         after = result.state
         results.append(result)
         chosen.append(rows)
+    tile_work = [result.tile_work for result in results if result.tile_work is not None]
     return FoldResult(
         after,
         _together(before, results, chosen, hashes_of(measurements["measurement_id"])),
         pd.concat([result.alignment for result in results], ignore_index=True).sort_values("image", ignore_index=True),
         _diagnostics(results),
         measurements,
+        pd.concat(tile_work, ignore_index=True) if tile_work else None,
     )
 
 

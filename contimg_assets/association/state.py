@@ -9,11 +9,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import scipy
 
 from contimg_assets.identity.ids import hashes_of, text_of, to_hex_text
 from contimg_assets.schemas.association import STATE
 from contimg_assets.sky.arrays import Floats, Hashes, Indices, Integers, Values
-from contimg_assets.sky.sphere import unit_vectors
+from contimg_assets.sky.sphere import tree_of, unit_vectors
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class FoldState:
     def vectors(self) -> Floats:
         """Unit vectors of the positions, shape (n, 3)."""
         return unit_vectors(self.ra_deg, self.dec_deg)
+
+    @cached_property
+    def tree(self) -> scipy.spatial.cKDTree:
+        """Tree of the unit vectors."""
+        return tree_of(self.vectors)
 
     @property
     def sigma_ew_arcsec(self) -> Floats:

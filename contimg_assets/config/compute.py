@@ -102,6 +102,19 @@ class Compute(Section):
         "says so at the beginning, and later the run goes on alone [min]",
     )
     slurm: Slurm = Field(default_factory=Slurm)
+    tile_order: int = Field(
+        4,
+        ge=0,
+        le=10,
+        description="A large epoch is associated by tiles of the sky, nested HEALPix cells of this order (4: 3.7 deg), "
+        "where `threads`, `processes`, `dask`, or with `auto` more than two processes help",
+    )
+    tile_rows: int = Field(
+        50_000,
+        ge=1,
+        description="Tiles that follow each other are one task until they hold so many measurements, which are "
+        "about 20 MB to send. An epoch with less than twice as many is associated as a whole, which takes less work",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -135,6 +148,11 @@ class Compute(Section):
             return self.workers
         # Those that this process may use, where the system tells: a batch job has a few of many.
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def by_tile(self) -> bool:
+        """Whether large epochs are associated by tile; `auto` does so where that saves time."""
+        return self.n_workers > 2 if self.engine == "auto" else self.engine != "serial"
 
     @property
     def memory_bytes(self) -> int:

@@ -10,14 +10,14 @@ import errno
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from contimg_assets.errors import ContimgError, InputError, QualityError, StoreError
 from contimg_assets.pipeline import inputs as inputs_
 from contimg_assets.pipeline import progress
 from contimg_assets.pipeline.engines import executor_of
-from contimg_assets.pipeline.executors import Executor, Task, Tell
+from contimg_assets.pipeline.executors import Executor, Serial, Task, Tell
 from contimg_assets.pipeline.inputs import (
     STATE_AFTER,
     STATE_BEFORE,
@@ -359,7 +359,10 @@ class Onto(Generic[S]):
     earlier : records of the epochs before it that take part, in time order
     inputs : versions of everything that is read
     stored : the epoch's own record so far; None if there is none, or it must not be used
+    former : gives the state that the epoch was folded onto when its record was made, of the same code and of the same
+        versions of all else that is read; None if that is not known
     prepared : what `Step.prepare` gave for the epoch; None if it was not asked
+    executor : where parts of the work on the epoch may be done
     """
 
     state: S
@@ -367,6 +370,8 @@ class Onto(Generic[S]):
     inputs: Mapping[str, str]
     stored: EpochRecord | None
     prepared: Any = None
+    executor: Executor = field(default_factory=Serial)
+    former: Callable[[], S] | None = None
 
 
 class Step(Protocol[S]):
@@ -436,6 +441,8 @@ class _Walk(Generic[S]):
     taking_part: list[EpochRecord] = field(default_factory=list)
     # After the last record that takes part; None where it is only stored.
     state: S | None = None
+    # What was stored of the epochs so far, by the version of the state after it.
+    stored: dict[str, EpochRecord] = field(default_factory=dict)
 
     def needs(self, epoch: str) -> Mapping[str, str] | None:
         """Versions of what an epoch is made from besides the state, if it is made whatever the state; else None.
@@ -465,12 +472,14 @@ class _Walk(Generic[S]):
         work = self.work
         asked = work.is_asked(epoch)
         if not asked and (fresh := work.passed_over(epoch, self._version())) is not None:
+            self._remember(fresh)
             self._take(fresh, None)
             return None
         current: EpochRecord | None = None
         try:
             current = work.store.record(work.stage.name, epoch)
             inputs = inputs_.of(work.stage, epoch, work.world, self._version())
+            self._remember(current)
         except (StoreError, InputError) as error:
             self._take(current, None)
             return work.failed(epoch, {}, error) if asked else None
@@ -493,7 +502,9 @@ class _Walk(Generic[S]):
             stored = None if asked and work.forced else current
             # What was prepared from other versions, which were replaced meanwhile, is of no use.
             prepared = ahead[1]() if ahead is not None and ahead[0] == _without_state(inputs) else None
-            content, after = self.step.make(epoch, Onto(self._state(), self.taking_part, inputs, stored, prepared))
+            former = self._former(inputs, stored)
+            onto = Onto(self._state(), self.taking_part, inputs, stored, prepared, work.executor, former)
+            content, after = self.step.make(epoch, onto)
             facts = {**content.facts, STATE_AFTER: self.step.version(after)}
             drawn = asked and work.is_drawn(epoch)
             made = self._maker.staged(epoch, inputs, replace(content, facts=facts), drawn)
@@ -501,6 +512,22 @@ class _Walk(Generic[S]):
             return work.failed(epoch, inputs, error)
         self._take(made.record, after)
         return made if asked else work.made_again(made, current, REFOLDED)
+
+    def _remember(self, record: EpochRecord | None) -> None:
+        if record is not None:
+            self.stored[state_version(self.work.stage, record)] = record
+
+    def _former(self, inputs: Mapping[str, str], stored: EpochRecord | None) -> Callable[[], S] | None:
+        """See `Onto.former`."""
+        if stored is None or stored.code_version != self.work.code:
+            return None
+        if _without_state(stored.inputs) != _without_state(inputs):
+            return None
+        version = stored.inputs.get(STATE_BEFORE, "")
+        if version == NOTHING_BEFORE[self.work.stage.name]:
+            return self.step.nothing
+        before = self.stored.get(version)
+        return None if before is None else partial(self.step.stored_state, [before])
 
     @cached_property
     def _maker(self) -> Maker:

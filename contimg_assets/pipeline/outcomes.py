@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contimg_assets.errors import QualityError
-from contimg_assets.pipeline.records import EpochRecord, Failure
+from contimg_assets.pipeline.records import EpochRecord, Failure, StoredTable
 
 UNCHANGED = "inputs, code and configuration unchanged: nothing to do"
 REFOLDED = "folded again because an earlier epoch changed"
@@ -39,7 +39,7 @@ class Content:
 
     Attributes
     ----------
-    tables : all that the stage's schemas name
+    tables : all that the stage's schemas name; one of the epoch's record stays as it is stored
     inputs : versions that were read, where they are others than announced
     facts : numbers and texts that are kept with the epoch and shown
     metadata : more of them that are only shown
@@ -47,7 +47,7 @@ class Content:
     checks : outcomes of the stage's quality checks
     """
 
-    tables: Mapping[str, pd.DataFrame | pa.Table]
+    tables: Mapping[str, pd.DataFrame | pa.Table | StoredTable]
     inputs: Mapping[str, str] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -228,13 +228,32 @@ class SkyParts:
         table = pa.concat_tables(tables) if tables else self.files.schema.arrow.empty_table()
         return table.combine_chunks(), np.repeat(np.array(wanted, np.int64), [len(one) for one in tables])
 
-    def replaced(self, cells: Sequence[int] | Cells, table: pa.Table, cell_of_row: Cells) -> SkyParts:
+    def differing(self, other: SkyParts, cells: Iterable[int]) -> list[int]:
+        """Those of some cells whose rows differ from others'."""
+        return [int(cell) for cell in cells if self.parts.get(int(cell)) != other.parts.get(int(cell))]
+
+    def taken_from(self, other: SkyParts, cells: Iterable[int]) -> SkyParts:
+        """With the parts that another has of some cells."""
+        parts, held = dict(self.parts), dict(self._held)
+        for cell in map(int, cells):
+            parts.pop(cell, None)
+            held.pop(cell, None)
+            if cell in other.parts:
+                parts[cell] = other.parts[cell]
+            if cell in other._held:
+                held[cell] = other._held[cell]
+        return SkyParts(self.files, parts, held)
+
+    def replaced(
+        self, cells: Sequence[int] | Cells, table: pa.Table, cell_of_row: Cells, stored: SkyParts | None = None
+    ) -> SkyParts:
         """With other rows in some cells, written where they differ; an empty cell has no part.
 
         Parameters
         ----------
         cells : all of the rows of these are given; others stay
         table, cell_of_row : rows, in the order that they have in a part, and the cell of each
+        stored : parts that a record names: they are not written again
         """
         order = np.argsort(cell_of_row, kind="stable")
         table, ascending = table.take(pa.array(order)), cell_of_row[order]
@@ -245,9 +264,10 @@ class SkyParts:
             parts.pop(cell, None)
             held.pop(cell, None)
             if rows.num_rows:
-                before = self.parts.get(cell)
-                same = before is not None and before.version == version_of_table(rows)
-                parts[cell] = before if same and before is not None else self.files.write(cell, rows)
+                there = [one.parts[cell] for one in (self, stored) if one is not None and cell in one.parts]
+                version = version_of_table(rows) if there else ""
+                same = next((part for part in there if part.version == version), None)
+                parts[cell] = self.files.write(cell, rows) if same is None else same
                 held[cell] = rows
         return SkyParts(self.files, parts, held)
 

@@ -117,7 +117,7 @@ class EpochStore:
         self,
         stage: str,
         epoch: str,
-        tables: Mapping[str, pd.DataFrame | pa.Table],
+        tables: Mapping[str, pd.DataFrame | pa.Table | StoredTable],
         *,
         code_version: str,
         inputs: Mapping[str, str],
@@ -129,7 +129,8 @@ class EpochStore:
 
         Parameters
         ----------
-        tables : by table name, all that the stage's schemas name; optional ones may be left out
+        tables : by table name, all that the stage's schemas name; optional ones may be left out. One that the
+            epoch's current record names may be given as it is stored, where all of its columns are versioned.
         inputs : version of everything that was read to make them
         facts : numbers to keep and show with the record
         hidden : tables that do not count for the data version (a fold's state)
@@ -143,18 +144,31 @@ class EpochStore:
         stored: dict[str, StoredTable] = {}
         counted: list[str] = []
         for name, schema in schemas.items():
-            if schema.optional and not len(tables.get(name, ())):
+            if schema.optional and not _n_rows(tables.get(name)):
                 continue
-            arrow = schema.to_arrow(tables[name])
-            version = version_of_table(arrow)
-            file = f"{name}-{version}.parquet"
-            stored[name] = StoredTable(file, arrow.num_rows, version, self._write_table(arrow, folder / file))
+            stored[name], version = self._staged(folder, schema, tables[name])
             if name not in hidden:
-                unversioned = [column.name for column in schema if not column.versioned]
-                counted += [name, version_of_table(arrow.drop_columns(unversioned)) if unversioned else version]
+                counted += [name, version]
         version = combine_versions(*counted)
         failed = dict(failed_checks or {})
         return EpochRecord(stage, epoch, version, code_version, dict(inputs), stored, dict(facts), failed)
+
+    def _staged(
+        self, folder: Path, schema: TableSchema, table: pd.DataFrame | pa.Table | StoredTable
+    ) -> tuple[StoredTable, str]:
+        """A table as it is stored, and the version of what counts of it."""
+        unversioned = [column.name for column in schema if not column.versioned]
+        if isinstance(table, StoredTable):
+            if unversioned:
+                raise StoreError(f"table {schema.name!r} has columns that do not count, and must be given whole")
+            # Here, for `commit` sends it once more: its age must not let it be tidied away meanwhile.
+            self.home.read(folder / table.file, Path.stat)
+            return table, table.version
+        arrow = schema.to_arrow(table)
+        version = version_of_table(arrow)
+        file = f"{schema.name}-{version}.parquet"
+        stored = StoredTable(file, arrow.num_rows, version, self._write_table(arrow, folder / file))
+        return stored, version_of_table(arrow.drop_columns(unversioned)) if unversioned else version
 
     def commit(self, record: EpochRecord) -> None:
         """Make a staged epoch the current one and forget its failure."""
@@ -555,6 +569,10 @@ class EpochStore:
         with writing_to(path), replacing(path, kept=False) as temporary:
             write_table(table, temporary)
             return temporary.stat().st_size
+
+
+def _n_rows(table: pd.DataFrame | pa.Table | StoredTable | None) -> int:
+    return 0 if table is None else table.rows if isinstance(table, StoredTable) else len(table)
 
 
 _NOTHING = Look((0, 0, 0, 0), None, None)

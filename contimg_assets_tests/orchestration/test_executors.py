@@ -41,7 +41,8 @@ def events(project: TestProject) -> Events:
 def told(project: TestProject, kind: str, monkeypatch: pytest.MonkeyPatch, n_workers: int = 2) -> dict[str, Any]:
     """What comes of a history with a bad epoch, which is mended, and with one that comes late."""
     monkeypatch.chdir(project.folder)
-    project.configure(compute={"engine": kind, "workers": n_workers})
+    # Epochs of this size would not be divided into tiles.
+    project.configure(compute={"engine": kind, "workers": n_workers, "tile_rows": 40})
     first, second, third, fourth = project.epochs
     project.deliver(first, third, fourth)
     catalogue = next(

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.config import Association, Config
+from contimg_assets.errors import StoreError
 from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.orchestration.assets import associated_sources
@@ -118,6 +120,9 @@ class MemoryStore:
     def stage(self, stage: str, epoch: str, tables: Mapping[str, Any], **about: Any) -> EpochRecord:
         stored = {}
         for schema in STAGE.tables:
+            if isinstance(tables[schema.name], StoredTable):
+                stored[schema.name] = tables[schema.name]
+                continue
             arrow = schema.to_arrow(tables[schema.name])
             file = f"{schema.name}-{version_of_table(arrow)}"
             self.files[file] = arrow
@@ -141,7 +146,7 @@ class MemoryStore:
     def read(self, epoch: str, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Of the upstream stages."""
         if table == "images":
-            return self.images
+            return self.images.assign(ra_deg=self.current[epoch].attrs["ra_deg"])
         self.reads.append(epoch)
         if self.current[epoch].attrs.get("bad"):
             raise OSError(f"{epoch} cannot be read")
@@ -180,7 +185,7 @@ class MemoryStore:
         return {e: {name: self.read_recorded(r, name) for name in names} for e, r in self.committed.items()}
 
 
-def survey_epoch(epoch: str, seed: int, version: int = 0) -> pd.DataFrame:
+def survey_epoch(epoch: str, seed: int, version: int = 0, ra_deg: float = 0.0) -> pd.DataFrame:
     """Measurements of one epoch of a crowded little sky over RA 0; another version has other rows and positions."""
     sky = np.random.default_rng(seed)
     n = 14
@@ -191,18 +196,20 @@ def survey_epoch(epoch: str, seed: int, version: int = 0) -> pd.DataFrame:
     ra, dec = displaced(np.zeros(n), np.full(n, 30.0), east, north)
     ra, dec = displaced(ra, dec, *rng.normal(0, 1.5, (2, n)))
     image = np.where(east < 0, "left", "right")[seen]
-    return pd.DataFrame(
+    found = pd.DataFrame(
         {
             "measurement_id": measurement_ids(epoch, pd.Series(image), pd.Series(seen.astype(str))),
             "epoch": pd.Series([epoch] * len(seen), dtype="str"),
             "image": pd.Series(image, dtype="str"),
-            "ra_deg": ra[seen],
+            "ra_deg": (ra[seen] + ra_deg) % 360.0,
             "dec_deg": dec[seen],
             "uncertainty_ew_arcsec": 1.5,
             "uncertainty_ns_arcsec": 1.4,
             "flux_peak_mjy_beam": np.where(rng.random(len(seen)) < 0.9, rng.lognormal(1.0, 0.5, len(seen)), np.nan),
         }
     )
+    found.attrs["ra_deg"] = ra_deg
+    return found
 
 
 def from_scratch(
@@ -247,16 +254,17 @@ ACTIONS = st.lists(
 
 # The order of rows must not show, whichever band found them.
 @pytest.mark.slow
-@example(actions=[("put", 2, 1, None), ("shuffle", 2, 0, None)], seed=318, method="basic", images=TWO_BANDS)
+@example(actions=[("put", 2, 1, None), ("shuffle", 2, 0, None)], seed=318, method="basic", images=TWO_BANDS, n_fields=1)
 @settings(max_examples=40, deadline=None)
 @given(
     actions=ACTIONS,
     seed=st.integers(0, 1000),
     method=st.sampled_from(METHODS),
     images=st.sampled_from([ONE_BAND, TWO_BANDS]),
+    n_fields=st.sampled_from([1, 3]),
 )
 def test_any_history_of_arrivals_ends_in_the_run_from_scratch(
-    actions: list, seed: int, method: str, images: pd.DataFrame
+    actions: list, seed: int, method: str, images: pd.DataFrame, n_fields: int
 ) -> None:
     parameters = Association(method=method, radius_arcsec=8.0, align_images="always", alignment_min_pairs=3)
     store = MemoryStore(images=images)
@@ -267,7 +275,9 @@ def test_any_history_of_arrivals_ends_in_the_run_from_scratch(
         elif action == "shuffle" and epoch in store.current:
             store.current[epoch] = store.current[epoch].sample(frac=1.0, random_state=version)
         else:
-            store.current[epoch] = survey_epoch(epoch, seed, version)
+            # Far apart; another version of an epoch may be of another field.
+            field_deg = 100.0 * ((number + version // 2) % n_fields)
+            store.current[epoch] = survey_epoch(epoch, seed, version, field_deg)
         store.bring_up_to_date(parameters, stop_after)
     store.bring_up_to_date(parameters)
     assert_same(store, from_scratch(store.current, parameters, images))
@@ -306,6 +316,77 @@ def test_a_late_epoch_folds_itself_and_all_after_it() -> None:
     store.bring_up_to_date(Association())
     store.current["e3"] = late
     assert store.bring_up_to_date(Association()) == ["e3", "e4", "e5"]
+
+
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Epochs that are associated, not taken over, from now on."""
+    names: list[str] = []
+
+    def told(state: Any, kept: pd.DataFrame, *arguments: Any) -> Any:
+        names.extend(kept["epoch"].unique())
+        return fold_bands(state, kept, *arguments)
+
+    monkeypatch.setattr(associated_sources, "fold_bands", told)
+    return names
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_late_epoch_solves_none_that_sees_another_part_of_the_sky(method: str, solved: list[str]) -> None:
+    parameters = Association(method=method)
+    names = [f"e{k}" for k in range(6)]
+    store = MemoryStore({name: survey_epoch(name, 5, 0, 100.0 * (k % 3)) for k, name in enumerate(names)})
+    assert all(len(each) > 10 for each in store.current.values())
+    late = store.current.pop("e1")
+    store.bring_up_to_date(parameters)
+    before = dict(store.committed)
+    solved.clear()
+    store.current["e1"] = late
+    # All later ones have another state before them, and only that of the same field has another one where it looks.
+    assert store.bring_up_to_date(parameters) == ["e1", "e2", "e3", "e4", "e5"]
+    assert solved == ["e1", "e4"]
+    whole = from_scratch(store.current, parameters)
+    assert_same(store, whole)
+    for name, record in whole.committed.items():
+        assert store.committed[name].facts == record.facts
+        assert store.committed[name].failed_checks == record.failed_checks
+    assert all(store.committed[name].data_version == before[name].data_version for name in ("e2", "e3", "e5"))
+    assert store.bring_up_to_date(parameters) == []
+    # So it is where an epoch goes; the one after it has nothing to compare with, for its record is gone.
+    solved.clear()
+    del store.current["e1"]
+    store.bring_up_to_date(parameters)
+    assert solved == ["e2", "e4"]
+    assert_same(store, from_scratch(store.current, parameters))
+
+
+def test_lists_of_parts_that_are_damaged_only_cost_work(solved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore({f"e{k}": survey_epoch(f"e{k}", 5, 0, 100.0 * k) for k in (0, 2, 3)})
+    store.bring_up_to_date(Association())
+    solved.clear()
+    damaged, read = store.committed["e2"].tables["state_parts"].file, MemoryStore.read_recorded
+
+    def refuse(self: MemoryStore, record: EpochRecord, table: str) -> pa.Table:
+        if record.tables[table].file == damaged:
+            raise StoreError("it is not what was written")
+        return read(self, record, table)
+
+    store.current["e1"] = survey_epoch("e1", 5, 0, 100.0)
+    monkeypatch.setattr(MemoryStore, "read_recorded", refuse)
+    store.bring_up_to_date(Association())
+    # Neither the epoch itself nor the one that was folded onto it can be compared.
+    assert solved == ["e1", "e2", "e3"]
+    assert_same(store, from_scratch(store.current, Association()))
+
+
+def test_all_are_solved_again_where_the_code_is_another(solved: list[str]) -> None:
+    store = MemoryStore({f"e{k}": survey_epoch(f"e{k}", 5, 0, 100.0 * k) for k in range(3)})
+    store.bring_up_to_date(Association())
+    solved.clear()
+    store.bring_up_to_date(Association(completeness=0.8))
+    assert solved == ["e0", "e1", "e2"]
+    store.bring_up_to_date(Association(completeness=0.8), forced=True)
+    assert solved == ["e0", "e1", "e2"] * 2
 
 
 def test_deleting_folds_all_after_it() -> None:

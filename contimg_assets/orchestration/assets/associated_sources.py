@@ -1,7 +1,8 @@
 """`associated_sources`: which source each measurement belongs to, folded epoch by epoch in time order.
 
 The fold's state after an epoch depends on all epochs before it. When an epoch is made, the same run folds every later
-epoch again whose state before it has changed, and stops where a state comes out as it was stored.
+epoch again whose state before it has changed where it looks, takes those over that look elsewhere, and stops where a
+state comes out as it was stored.
 
 The state is kept by cell of the sky: an epoch reads and writes the cells that it sees, and shares the others with the
 epoch before.
@@ -23,6 +24,7 @@ from contimg_assets.association.overlaps import REPEATS
 from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.association.state import FoldState
 from contimg_assets.config import Config
+from contimg_assets.errors import StoreError
 from contimg_assets.orchestration.conditions import on_upstream_change
 from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, quality_check, work_of
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
@@ -37,12 +39,14 @@ from contimg_assets.pipeline.sky_parts import PartFiles, SkyParts, cells_about, 
 from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
 from contimg_assets.pipeline.stages import NOTHING_BEFORE
 from contimg_assets.pipeline.store import EpochStore, StoredEpochs
+from contimg_assets.pipeline.tiles import tiling_of, told_of_tiles
 from contimg_assets.schemas.association import STATE
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.sky.arrays import Cells
 
 # The list of the parts of the sources after an epoch.
 _PARTS = parts_of(STATE)
+NOTHING_DIFFERS = "nothing differs in the part of the sky that the epoch sees"
 SEEN_AGAIN = "known_sources_seen_again"
 _READ = [
     "measurement_id",
@@ -91,13 +95,36 @@ class Association:
 
     def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Associations of one epoch, and the sources after it."""
+        former, stored = self._folded_before(onto)
+        if former is not None and stored is not None and onto.stored is not None and onto.prepared is None:
+            # Before all is read: most of those that nobody asked for see another part of the sky.
+            cells = self._cells(*self._seen(epoch))
+            if not onto.state.differing(former, cells):
+                after = onto.state.taken_from(stored, cells)
+                return _as_stored(onto.stored, after), after
         kept, repeats, images = onto.prepared or self.prepare(epoch)
         cells = self._cells(kept, images)
         before = FoldState.from_table(onto.state.of(cells)[0].sort_by("source_id"))
-        result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats)
+        tiling = tiling_of(self.config.compute, onto.executor)
+        result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats, tiling)
         now = result.state
-        after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg))
+        after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg), stored)
         return self._content(result, before, after, onto.earlier), after
+
+    def _seen(self, epoch: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Where an epoch's measurements and images are."""
+        table = self.measurements.read(epoch, "measurements", ["ra_deg", "dec_deg", "duplicate_of"])
+        return table[table["duplicate_of"].isna()], self.raw_detections.read(epoch, "images")
+
+    def _folded_before(self, onto: Onto[SkyParts]) -> tuple[SkyParts | None, SkyParts | None]:
+        """The sources before and after an epoch when it was folded last, if from the same but for the state."""
+        if onto.former is None or onto.stored is None:
+            return None, None
+        try:
+            return onto.former(), self.stored_state([onto.stored])
+        except (StoreError, FileNotFoundError):
+            # A list that is damaged tells nothing: the epoch is made as if it had never been.
+            return None, None
 
     def _cells(self, kept: pd.DataFrame, images: pd.DataFrame) -> Cells:
         """Parts of the state in which any source may play a part."""
@@ -126,7 +153,8 @@ class Association:
             | {"n_sources": len(after)}
             | merges_fact(merges)
             | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
-            metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)},
+            metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)}
+            | told_of_tiles(result.tile_work),
             checks=[
                 Check.of(
                     SEEN_AGAIN,
@@ -153,6 +181,17 @@ class Association:
             for table in (self.store.read_recorded(record, "associations") for record in earlier)
         )
         return copy_fork_history(history.to_pandas(), forks)
+
+
+def _as_stored(stored: EpochRecord, after: SkyParts) -> Content:
+    """An epoch whose parts of the sky are as they were when it was folded: only elsewhere is the state another."""
+    failed = stored.failed_checks
+    return Content(
+        tables={**stored.tables, _PARTS.name: after.index},
+        facts={**stored.facts, "n_sources": len(after)},
+        metadata={"taken_over": NOTHING_DIFFERS},
+        checks=[Check(SEEN_AGAIN, SEEN_AGAIN not in failed, failed.get(SEEN_AGAIN, ""))],
+    )
 
 
 def build(config: Config) -> list[dg.AssetsDefinition]:
