@@ -11,6 +11,7 @@ from contimg_assets.cli.app import app
 from contimg_assets.config import Config
 from contimg_assets.config.reference_docs import describe
 from contimg_assets.database.models import TABLES
+from contimg_assets.database.tiles import OWN as OWN_OF_DIVIDED
 from contimg_assets.database.views import VIEWS
 from contimg_assets.definitions import build_definitions
 from contimg_assets.pipeline.stages import EPOCH_STAGES
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 # Words of others that look like ours: of nginx, PostgreSQL and Dagster,
 FOREIGN = {"auth_basic", "auth_basic_user_file", "proxy_pass", "proxy_http_version", "proxy_set_header", "pg_dump"}
-FOREIGN |= {"max_concurrent_runs"}
+FOREIGN |= {"max_concurrent_runs", "max_locks_per_transaction"}
 # of vast-pipeline, vast-post-processing and dsa110-contimg.
 FOREIGN |= {"wavg_ra", "new_high_sigma", "last_measured_at", "max_flux_mjy", "min_flux_mjy", "sep_from_center_deg"}
 FOREIGN |= {"updated_at", "ref_epoch"}
@@ -54,7 +55,7 @@ def _known_names() -> set[str]:
         for schema in vars(module).values():
             if isinstance(schema, TableSchema):
                 names |= {schema.name, *schema.names}
-    for table in TABLES.values():
+    for table in (*TABLES.values(), *OWN_OF_DIVIDED.tables.values()):
         names |= {table.name, *(column.name for column in table.columns)}
     names |= set(VIEWS) | {stage.name for stage in EPOCH_STAGES}
     # With all checks: that of the scales between epochs is there only where they are applied.
