@@ -29,6 +29,8 @@ _ADVISORY_LOCK = 0x636F6E74
 
 # What is raised for a database's own error, by whichever driver.
 DatabaseError = sa.exc.DBAPIError
+# Of these, what is raised for a row that breaks a rule of its table, such as one that is there already.
+IntegrityError = sa.exc.IntegrityError
 
 # What databases say, and what helps; the first that fits.
 _CURES = (

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from contimg_assets.database.engine import IntegrityError
+
 EPOCH_PARTITIONS = "epoch"
 EPOCHS = dg.DynamicPartitionsDefinition(name=EPOCH_PARTITIONS)
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 # A run takes a range of epochs by these tags of Dagster's.
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+# How often others may add an epoch at the moment that it is added here.
+_TRIES = 5
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -36,14 +40,25 @@ def register_epochs(instance: dg.DagsterInstance, in_time_order: Sequence[str]) 
         return []
     if instance.get_runs_count(dg.RunsFilter(statuses=_AT_WORK)):
         added = [epoch for epoch in wanted if epoch not in set(known)]
-        if added:
-            instance.add_dynamic_partitions(EPOCH_PARTITIONS, added)
+        _add(instance, added)
         return sorted(added)
     agree = 0
     while agree < min(len(known), len(wanted)) and known[agree] == wanted[agree]:
         agree += 1
     for key in known[agree:]:
         instance.delete_dynamic_partition(EPOCH_PARTITIONS, key)
-    if wanted[agree:]:
-        instance.add_dynamic_partitions(EPOCH_PARTITIONS, wanted[agree:])
+    _add(instance, wanted[agree:])
     return sorted(set(wanted) - set(known))
+
+
+def _add(instance: dg.DagsterInstance, epochs: Sequence[str]) -> None:
+    """Add epochs, whoever else adds them at the same time."""
+    for trial in range(_TRIES) if epochs else ():
+        try:
+            instance.add_dynamic_partitions(EPOCH_PARTITIONS, epochs)
+            return
+        except IntegrityError:
+            # Dagster looks for those that are there and then writes the others. Between both another process wrote one:
+            # the next look finds it.
+            if trial == _TRIES - 1:
+                raise

@@ -1,15 +1,19 @@
 """Epochs as partitions: names, order, ranges."""
 
 import itertools
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contimg_assets.errors import InputError
 from contimg_assets.identity.epochs import check_epoch_key, contiguous_ranges
-from contimg_assets.orchestration.partitions import register_epochs, registered_epochs
+from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, register_epochs, registered_epochs
 
 NAMES = st.lists(st.sampled_from("abcdefghij"), unique=True)
 
@@ -63,3 +67,27 @@ def test_a_run_at_work_misses_no_epoch_of_its_own() -> None:
         instance.report_run_failed(run)
         assert register_epochs(instance, ["a", "c"]) == []
         assert registered_epochs(instance) == ["a", "c"]
+
+
+def test_an_epoch_that_two_processes_register_at_once_is_there_once(tmp_path: Path) -> None:
+    """Dagster asks which epochs there are, and writes the others: in between somebody else may have written them."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        register_epochs(instance, ["a"])
+        (file,) = tmp_path.rglob("index.db")
+        others = ["b", "c"]
+
+        def before(*statement: object) -> None:
+            if others and "INSERT INTO dynamic_partitions" in str(statement[2]):
+                with closing(sqlite3.connect(file, timeout=1)) as connection, connection:
+                    row = (EPOCH_PARTITIONS, others.pop(0))
+                    connection.execute(
+                        "INSERT INTO dynamic_partitions (partitions_def_name, partition) VALUES (?, ?)", row
+                    )
+
+        sa.event.listen(sa.engine.Engine, "before_cursor_execute", before)
+        try:
+            register_epochs(instance, ["a", "b", "c", "d"])
+        finally:
+            sa.event.remove(sa.engine.Engine, "before_cursor_execute", before)
+        assert not others
+        assert registered_epochs(instance) == ["a", "b", "c", "d"]
