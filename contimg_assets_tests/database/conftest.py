@@ -18,14 +18,20 @@ from contimg_assets_tests.database.survey import Survey
 HISTORY = ("source_aliases", "recomputed_with")
 # Cells so small that the patch of the test's survey lies in several.
 PARTITION_ORDER = 6
-# What is also tried on a divided database each time; the other tests are, among the slow ones.
+# What is also tried on a divided database each time, and what is among the slow tests: all that writes the divided
+# tables in another way, or asks them another thing.
 _DIVIDED_EACH_TIME = {"test_aliases"}
+_DIVIDED_AMONG_THE_SLOW = {
+    *("test_bands", "test_compaction_and_orphans", "test_concurrency", "test_far_epochs", "test_joins", "test_limits"),
+    *("test_matches", "test_new_sources", "test_queries", "test_schema", "test_writing"),
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
         # What makes its tables itself decides there whether they are divided.
-        divided = () if "url" in metafunc.fixturenames else ("divided",)
+        may_be_divided = metafunc.definition.path.stem in _DIVIDED_EACH_TIME | _DIVIDED_AMONG_THE_SLOW
+        divided = ("divided",) if may_be_divided and "url" not in metafunc.fixturenames else ()
         metafunc.parametrize("engine", ["sqlite", "postgres", *divided], indirect=True)
 
 

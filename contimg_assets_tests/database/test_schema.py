@@ -215,15 +215,17 @@ def test_drift_is_found(database: ProductsDatabase) -> None:
     assert not any("view" in fault for fault in database.check())
 
 
-def test_every_migration_can_be_undone(database: ProductsDatabase) -> None:
+def test_every_migration_can_be_undone(url: str) -> None:
     from contimg_assets.database.views import drop_views
 
-    with schema._migrating(database.engine) as connection:
-        drop_views(connection)
-        command.downgrade(schema.alembic_config(connection), "base")
-    with database.engine.connect() as connection:
-        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
-    assert database.upgrade() == schema.newest_revision()
+    with ProductsDatabase(url) as database:
+        database.upgrade()
+        with schema._migrating(database.engine) as connection:
+            drop_views(connection)
+            command.downgrade(schema.alembic_config(connection), "base")
+        with database.engine.connect() as connection:
+            assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
+        assert database.upgrade() == schema.newest_revision()
 
 
 def test_a_migration_is_written_for_developers(tmp_path: Path) -> None:
