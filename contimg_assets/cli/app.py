@@ -174,6 +174,8 @@ def run_and_report(config: Config, epochs: Sequence[str] | None = None, *, force
         console.print(f"[yellow]waiting:[/] {escape(waiting)}", highlight=False, soft_wrap=True)
     sound = tell_troubles(report)
     console.print(f"Products: {without_passwords(config.products_url)}")
+    if config.hats_folder is not None and config.hats_folder.exists():
+        console.print(f"As HATS: {escape(str(config.hats_folder))}", highlight=False, soft_wrap=True)
     tell_findings(project)
     if not sound:
         raise typer.Exit(1)

@@ -183,6 +183,13 @@ def test_a_failed_epoch_is_told_with_its_reason(project: TestProject) -> None:
     assert project.epochs[0] in result.output
 
 
+def test_a_run_says_where_the_hats_collection_is(project: TestProject) -> None:
+    project.configure(products={"hats": "sources_hats"})
+    project.deliver(project.epochs[0])
+    assert f"As HATS: {project.folder / 'sources_hats'}" in call("run").output
+    assert (project.folder / "sources_hats" / "collection.properties").is_file()
+
+
 def test_the_rejected_rows_of_a_failed_epoch_are_kept(project: TestProject) -> None:
     """Also when its folder is gone; they go when the epoch is mended."""
     project.deliver(project.epochs[0])
