@@ -24,10 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contimg_assets.catalogs.hats import COLLECTION, PARTITIONS, PROPERTIES, read_properties, tile_file
+from contimg_assets.database.nested_sources import SPATIAL_INDEX
 from contimg_assets.errors import InputError
 from contimg_assets.files import keep, replace_text, replace_texts
 from contimg_assets.files.locks import one_at_a_time
 from contimg_assets.identity.versions import combine_versions
+from contimg_assets.sky.cells import FINEST_ORDER
 
 SOURCES, MARGIN = "sources", "margin"
 # Says what stands in a folder that was written here: nothing else is ever replaced.
@@ -253,8 +255,8 @@ def _of_table(table: str, state: State) -> dict[str, object]:
         "hats_nrows": sum(rows),
         "hats_col_ra": "ra_deg",
         "hats_col_dec": "dec_deg",
-        "hats_col_healpix": "_healpix_29",
-        "hats_col_healpix_order": 29,
+        "hats_col_healpix": SPATIAL_INDEX,
+        "hats_col_healpix_order": FINEST_ORDER,
         "hats_npix_suffix": ".parquet",
         "hats_max_rows": max(rows, default=0),
         "hats_order": state.order,

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
 from contimg_assets.database.models import INT, TABLES, Base
-from contimg_assets.database.tiles import DIVIDED, EPOCH_TILES, OWN, PARTITIONING, tiling, with_cells
+from contimg_assets.database.tiles import DIVIDED, EPOCH_TILES, OWN, PARTITIONING, Tiling, tiling, with_cells
 from contimg_assets.errors import StoreError
 from contimg_assets.sky.arrays import Cells
 
@@ -85,9 +85,8 @@ def divide(connection: Connection, order: int) -> None:
     connection.execute(sa.insert(PARTITIONING), {"partition_order": order})
 
 
-def make_parts(connection: Connection, table: str, cells: Cells) -> None:
+def make_parts(connection: Connection, how: Tiling, table: str, cells: Cells) -> None:
     """Make the parts of a table that rows in some cells need, where a database is divided and they are not there."""
-    how = tiling(connection)
     if how.order is None or not len(cells):
         return
     tiles = how.tiles(table, cells).tolist()
@@ -120,7 +119,7 @@ def insert_measured(connection: Connection, epoch: str, measurements: pa.Table, 
     if how.order is not None and measurements.num_rows:
         cells = measurements["healpix"].to_numpy()
         for name in (_REFERRED, _REFERRING):
-            make_parts(connection, name, cells)
+            make_parts(connection, how, name, cells)
         tiles = [{"epoch": epoch, "tile": tile} for tile in how.tiles(_REFERRED, cells).tolist()]
         connection.execute(sa.insert(EPOCH_TILES), tiles)
         tables, associations = divided_metadata().tables, with_cells(associations, measurements)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from contimg_assets.database.limits import CELL_SHIFT, ID_LENGTH, VALUE_LENGTH
 from contimg_assets.database.models import TABLES, view_of
-from contimg_assets.database.tiles import tiling
+from contimg_assets.database.tiles import Tiling, tiling
 from contimg_assets.schemas.core import Column, TableSchema
 from contimg_assets.schemas.forced import FORCED_PHOTOMETRY
 from contimg_assets.schemas.polarization import BESIDE, POLARIZATION
@@ -206,7 +206,7 @@ def light_curve_of(connection: Connection, source_id: str) -> sa.FromClause:
     s = TABLES["sources"].c
     places = connection.execute(sa.select(s.healpix, s.n_measurements).where(s.id == source_id)).all()
     tiles = how.of_sources(connection, places, TABLES["associations"].c.source_id == source_id)
-    return _LIGHT_CURVES if tiles is None else _light_curves_where(connection, tiles=tiles)
+    return _LIGHT_CURVES if tiles is None else _light_curves_where(connection, how, tiles=tiles)
 
 
 def light_curves_of(connection: Connection, sources: pa.Table, chosen: sa.Select[Any]) -> sa.FromClause:
@@ -218,22 +218,25 @@ def light_curves_of(connection: Connection, sources: pa.Table, chosen: sa.Select
     chosen : query for their ids, of `bulk.set_of_ids`
     """
     places = list(zip(*(sources[name].to_pylist() for name in ("healpix", "n_measurements")), strict=True))
-    tiles = tiling(connection).of_sources(connection, places, TABLES["associations"].c.source_id.in_(chosen))
-    return _light_curves_where(connection, f" IN ({chosen.compile(connection)})", tiles)
+    how = tiling(connection)
+    tiles = how.of_sources(connection, places, TABLES["associations"].c.source_id.in_(chosen))
+    return _light_curves_where(connection, how, f" IN ({chosen.compile(connection)})", tiles)
 
 
 _LIGHT_CURVES = view_of(LIGHT_CURVE, "light_curves")
 
 
-def _light_curves_where(connection: Connection, of_id: str = "", tiles: Sequence[int] | None = None) -> sa.FromClause:
+def _light_curves_where(
+    connection: Connection, how: Tiling, of_id: str = "", tiles: Sequence[int] | None = None
+) -> sa.FromClause:
     """The query of the view `light_curves`.
 
     Parameters
     ----------
+    how : the database is divided
     of_id : what is said of the id of each source, behind it
     tiles : of a divided database, where its measurements are; None: anywhere
     """
-    how = tiling(connection)
     points, limits, forced = (f" AND {name}{of_id}" if of_id else "" for name in ("a.source_id", "s.id", "f.position"))
     if tiles is not None:
         for table, name in (("associations", "a"), ("measurements", "m")):

@@ -53,7 +53,9 @@ def register_epochs(instance: dg.DagsterInstance, in_time_order: Sequence[str]) 
 
 def _add(instance: dg.DagsterInstance, epochs: Sequence[str]) -> None:
     """Add epochs, whoever else adds them at the same time."""
-    for trial in range(_TRIES) if epochs else ():
+    if not epochs:
+        return
+    for trial in range(_TRIES):
         try:
             instance.add_dynamic_partitions(EPOCH_PARTITIONS, epochs)
             return

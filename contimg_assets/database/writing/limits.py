@@ -19,6 +19,7 @@ from contimg_assets.database.light_curves import StoredEpochs, read_block
 from contimg_assets.database.limits import ID_LENGTH, cells_of, lines_of, rows_in
 from contimg_assets.database.models import TABLES
 from contimg_assets.database.partitioning import make_parts
+from contimg_assets.database.tiles import tiling
 from contimg_assets.database.writing.epochs import ChangedEpochs
 from contimg_assets.database.writing.sources import counts_of, same_as_before
 from contimg_assets.database.writing.statistics import Recomputed
@@ -203,7 +204,7 @@ def _replace(connection: Connection, new: pd.DataFrame, missing: Missing, vanish
 
 
 def _insert(connection: Connection, rows: pd.DataFrame) -> None:
-    make_parts(connection, "image_limits", rows["cell"].to_numpy(np.int64))
+    make_parts(connection, tiling(connection), "image_limits", rows["cell"].to_numpy(np.int64))
     bulk.insert(connection, TABLES["image_limits"], rows)
 
 
@@ -243,7 +244,7 @@ def _edit(connection: Connection, added: pd.DataFrame, before: pd.DataFrame) -> 
                 now[cell, epoch, image] = edited
     bulk.delete(connection, TABLES["image_limits"], _KEY, [key for key, text in now.items() if not text])
     written = [(*key, text) for key, text in (now | put).items() if text]
-    make_parts(connection, "image_limits", added["cell"].to_numpy(np.int64))
+    make_parts(connection, tiling(connection), "image_limits", added["cell"].to_numpy(np.int64))
     bulk.upsert(connection, TABLES["image_limits"], pd.DataFrame(written, columns=[*_KEY, "limits"]))
 
 

@@ -10,7 +10,7 @@ epoch before.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import numpy as np
@@ -60,6 +60,14 @@ _READ = [
 ]
 
 
+class _Folded(NamedTuple):
+    """How an epoch was folded before: its record, and the sources that it was folded onto and those after it."""
+
+    record: EpochRecord
+    onto: SkyParts
+    after: SkyParts
+
+
 @dataclass(frozen=True)
 class Association:
     """The fold of the sources over stored epochs: a `chain.Step`."""
@@ -95,19 +103,20 @@ class Association:
 
     def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Associations of one epoch, and the sources after it."""
-        former, stored = self._folded_before(onto)
-        if former is not None and stored is not None and onto.stored is not None and onto.prepared is None:
+        folded = self._folded_before(onto)
+        if folded is not None and onto.prepared is None:
             # Before all is read: most of those that nobody asked for see another part of the sky.
             cells = self._cells(*self._seen(epoch))
-            if not onto.state.differing(former, cells):
-                after = onto.state.taken_from(stored, cells)
-                return _as_stored(onto.stored, after), after
+            if not onto.state.differing(folded.onto, cells):
+                after = onto.state.taken_from(folded.after, cells)
+                return _as_stored(folded.record, after), after
         kept, repeats, images = onto.prepared or self.prepare(epoch)
         cells = self._cells(kept, images)
         before = FoldState.from_table(onto.state.of(cells)[0].sort_by("source_id"))
         tiling = tiling_of(self.config.compute, onto.executor)
         result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats, tiling)
         now = result.state
+        stored = None if folded is None else folded.after
         after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg), stored)
         return self._content(result, before, after, onto.earlier), after
 
@@ -116,15 +125,15 @@ class Association:
         table = self.measurements.read(epoch, "measurements", ["ra_deg", "dec_deg", "duplicate_of"])
         return table[table["duplicate_of"].isna()], self.raw_detections.read(epoch, "images")
 
-    def _folded_before(self, onto: Onto[SkyParts]) -> tuple[SkyParts | None, SkyParts | None]:
-        """The sources before and after an epoch when it was folded last, if from the same but for the state."""
+    def _folded_before(self, onto: Onto[SkyParts]) -> _Folded | None:
+        """How an epoch was folded last, if from the same but for the state."""
         if onto.former is None or onto.stored is None:
-            return None, None
+            return None
         try:
-            return onto.former(), self.stored_state([onto.stored])
+            return _Folded(onto.stored, onto.former(), self.stored_state([onto.stored]))
         except (StoreError, FileNotFoundError):
             # A list that is damaged tells nothing: the epoch is made as if it had never been.
-            return None, None
+            return None
 
     def _cells(self, kept: pd.DataFrame, images: pd.DataFrame) -> Cells:
         """Parts of the state in which any source may play a part."""
