@@ -23,8 +23,9 @@ from contimg_assets.errors import StoreError
 BUSY_TIMEOUT_SECONDS = 1800
 _WRITES = "contimg_writes"
 _URL = "contimg_url"
-# One number that all writers of a PostgreSQL database agree to lock on.
+# Numbers that all who use a PostgreSQL database agree to lock on: who writes, and who is just ending a transaction.
 _ADVISORY_LOCK = 0x636F6E74
+END_LOCK = _ADVISORY_LOCK + 1
 
 
 # What is raised for a database's own error, by whichever driver.
@@ -337,14 +338,28 @@ def writing_options(engine: Engine) -> Engine:
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes: one at a time, others wait; committed at the end, or nothing of it happened."""
     with troubles_told(engine), writing_options(engine).begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        if connection.dialect.name != "postgresql":
+            yield connection
+            return
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         yield connection
+        # What is checked at the end is checked before, for readers who begin meanwhile wait for the end.
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(END_LOCK)))
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees one state of the database from its first question to its last."""
-    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    """A transaction that sees one state of the database from its first question to its last.
+
+    PostgreSQL shows the rows of a transaction that ends an instant before it tells others which parts of tables it
+    made: who begins between would see its rows without those in new parts. So readers begin beside no end.
+    """
+    is_postgres = engine.dialect.name == "postgresql"
+    options = {"isolation_level": "REPEATABLE READ"} if is_postgres else {}
     with troubles_told(engine), engine.execution_options(**options).connect() as connection, connection.begin():
+        if is_postgres:
+            # The first question fixes the state that is seen; the lock then waits for whoever's end that state has.
+            connection.execute(sa.select(sa.func.pg_advisory_lock_shared(END_LOCK)))
+            connection.execute(sa.select(sa.func.pg_advisory_unlock_shared(END_LOCK)))
         yield connection

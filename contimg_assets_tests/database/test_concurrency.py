@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.database.engine import reading
+from contimg_assets.database.engine import END_LOCK, open_engine, reading, writing
 from contimg_assets_tests.database.conftest import HISTORY, assert_same_rows, copied, dump
 from contimg_assets_tests.database.consistency import inconsistencies
 from contimg_assets_tests.database.survey import Survey
@@ -132,3 +133,31 @@ def test_a_reader_keeps_its_state(database: ProductsDatabase) -> None:
         assert connection.execute(count).scalar() == 1
     with reading(database.engine) as connection:
         assert connection.execute(count).scalar() == 2
+
+
+def _ends() -> sa.Select[tuple[int]]:
+    """How many transactions are just ending, by the locks of the server."""
+    lock = sa.table("pg_locks", sa.column("locktype"), sa.column("objid", sa.BigInteger), sa.column("mode"))
+    ending = (lock.c.locktype == "advisory", lock.c.objid == END_LOCK, lock.c.mode == "ExclusiveLock")
+    return sa.select(sa.func.count()).select_from(lock).where(*ending)
+
+
+def test_no_reader_begins_while_a_writer_ends(postgres_url: str) -> None:
+    """An instant before others learn which parts of tables were made, the rows in them are there already."""
+    began = threading.Event()
+
+    def begin() -> None:
+        with reading(open_engine(postgres_url)):
+            began.set()
+
+    engine, seen = open_engine(postgres_url), []
+    sa.event.listen(engine, "commit", lambda connection: seen.append(connection.execute(_ends()).scalar()))
+    reader = threading.Thread(target=begin)
+    with writing(engine) as connection:
+        assert connection.execute(_ends()).scalar() == 0
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(END_LOCK)))
+        reader.start()
+        assert not began.wait(0.5)
+    assert seen == [1]
+    assert began.wait(30)
+    reader.join()
