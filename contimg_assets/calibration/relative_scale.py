@@ -372,12 +372,12 @@ def _scatter_of_ratios(ratios: Sequence[Ratios], fits: Sequence[RelativeScale]) 
     residual = _joined([one.ratio / fit.scale - 1.0 for one, fit in both])
     n_bins = min(_BINS, len(noise) // _FEWEST_IN_BIN)
     if n_bins < 2:
-        if not len(noise):
+        # A ratio that its image has no other beside agrees with the scale that it makes.
+        tells = float(np.median(share)) if len(noise) else 0.0
+        if tells <= 0:
             return ScatterModel()
         left = float(scatter(residual)) ** 2 - float(np.median(noise))
-        return ScatterModel(
-            1.0, float(np.sqrt(max(left, 0.0) / np.median(share) * len(noise) / (len(noise) + _SCATTER_PRIOR)))
-        )
+        return ScatterModel(1.0, float(np.sqrt(max(left, 0.0) / tells * len(noise) / (len(noise) + _SCATTER_PRIOR))))
     parts = np.array_split(np.argsort(noise, kind="stable"), n_bins)
     seen = np.array([float(scatter(residual[rows])) ** 2 for rows in parts])
     design = np.array([[noise[rows].mean(), share[rows].mean()] for rows in parts])

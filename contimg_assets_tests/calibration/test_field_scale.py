@@ -206,6 +206,15 @@ def test_quoted_errors_of_relative_scales_hold() -> None:
         assert abs(np.mean(pulls)) < 0.2
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sizes", [[1], [1, 1, 1], [1, 1, 1, 1, 1, 2, 2]])
+def test_images_with_one_source_say_nothing_of_how_ratios_scatter(sizes: list[int]) -> None:
+    rng = np.random.default_rng(1)
+    samples = [_ratios(rng, n, 0.9, 0.03) for n in sizes]
+    model = scatter_model(samples, fit_relative_scales(samples, ScatterModel()))
+    assert (model.factor, model.floor) == (1.0, 0.0)
+
+
 def test_errors_hold_where_sources_scattered_alike_by_chance() -> None:
     """A dozen sources with six earlier fluxes each: those that agreed by chance deserve no more weight."""
     rng = np.random.default_rng(8)
