@@ -25,8 +25,8 @@ from contimg_assets.sky.arrays import Flags, Indices, Integers
 from contimg_assets.sky.cells import FINEST_ORDER, neighborhood, order_of_radius
 
 COLLECTION, PROPERTIES, PARTITIONS = "collection.properties", "hats.properties", "partition_info.csv"
-_ALL_PROPERTIES = (PROPERTIES, "properties")
-_SUFFIX = "hats_npix_suffix"
+ALL_PROPERTIES = (PROPERTIES, "properties")
+_SUFFIX, _ROWS = "hats_npix_suffix", "hats_nrows"
 _TABLES = ("object", "source")
 _FILES_PER_FOLDER = 10_000
 # Of a Parquet file: how long its footer is, and the magic number.
@@ -35,7 +35,7 @@ _END_BYTES = 8
 
 def is_hats(path: Path) -> bool:
     """Whether a folder is a catalog or a collection in HATS."""
-    return path.is_dir() and any((path / name).is_file() for name in (COLLECTION, *_ALL_PROPERTIES))
+    return path.is_dir() and any((path / name).is_file() for name in (COLLECTION, *ALL_PROPERTIES))
 
 
 def tile_file(folder: Path, order: int, pixel: int, suffix: str = ".parquet") -> Path:
@@ -70,12 +70,29 @@ class HatsCatalog:
         return {ours: name for ours, name in theirs.items() if name}
 
     @property
+    def says_rows(self) -> bool:
+        """Whether the properties tell how many rows there are."""
+        return self.properties.get(_ROWS, "").isdecimal()
+
+    @property
+    def in_folders(self) -> bool:
+        """Whether each tile is a folder of files."""
+        return self._suffix == "/"
+
+    @property
+    def _suffix(self) -> str:
+        return self.properties.get(_SUFFIX, ".parquet")
+
+    @property
     def n_rows(self) -> int:
         """Rows of all tiles: as the properties say, else as the files do."""
-        said = self.properties.get("hats_nrows", "")
-        if said.isdecimal():
-            return int(said)
+        if self.says_rows:
+            return int(self.properties[_ROWS])
         return sum(pq.read_metadata(file).num_rows for file in self._all_files())
+
+    def place(self, tile: int) -> Path:
+        """Where the file of a tile is, or the folder of its files, there or not."""
+        return tile_file(self.folder, int(self.orders[tile]), int(self.pixels[tile]), self._suffix)
 
     def files(self, tile: int) -> list[Path]:
         """Parquet files of a tile: one, or those in its folder.
@@ -85,16 +102,23 @@ class HatsCatalog:
         InputError
             If there are none.
         """
-        order, pixel = int(self.orders[tile]), int(self.pixels[tile])
-        suffix = self.properties.get(_SUFFIX, ".parquet")
-        one = tile_file(self.folder, order, pixel, suffix)
-        files = sorted(one.glob("*.parquet")) if suffix == "/" else [one]
-        if not files or not files[0].is_file():
+        files = self._files(tile)
+        if not files:
             raise InputError(
-                f"{one}: the catalog's {PARTITIONS} lists tile Norder={order}, Npix={pixel}, and its file is not "
-                "there; copy the catalog again"
+                f"{self.place(tile)}: the catalog's {PARTITIONS} lists tile Norder={self.orders[tile]}, "
+                f"Npix={self.pixels[tile]}, and its file is not there; copy the catalog again"
             )
         return files
+
+    def is_here(self, tile: int) -> bool:
+        """Whether a tile has a file."""
+        return bool(self._files(tile))
+
+    def _files(self, tile: int) -> list[Path]:
+        one = self.place(tile)
+        if self.in_folders:
+            return sorted(one.glob("*.parquet"))
+        return [one] if one.is_file() else []
 
     def near(self, flags: Flags, order: int, margin_arcsec: float) -> Indices:
         """Tiles that hold or touch any of the cells of an order whose flag is set, with a margin; in the sky's order.
@@ -173,8 +197,8 @@ def open_hats(path: Path) -> HatsCatalog:
     InputError
         If it is no catalog of sources, or is incomplete.
     """
-    folder = _of_collection(path)
-    file = next((folder / name for name in _ALL_PROPERTIES if (folder / name).is_file()), None)
+    folder = folder_of_catalog(path)
+    file = next((folder / name for name in ALL_PROPERTIES if (folder / name).is_file()), None)
     if file is None:
         raise InputError(f"{folder}: no {PROPERTIES} here; give the folder of a catalog or collection in HATS")
     properties = read_properties(file)
@@ -192,8 +216,14 @@ def open_hats(path: Path) -> HatsCatalog:
     return HatsCatalog(folder, orders[in_order], pixels[in_order], properties)
 
 
-def _of_collection(path: Path) -> Path:
-    """The folder of the catalog: of a collection that of its primary table, which lies within."""
+def folder_of_catalog(path: Path) -> Path:
+    """The folder of the catalog: of a collection that of its primary table, which lies within.
+
+    Raises
+    ------
+    InputError
+        If the collection names none, or one elsewhere.
+    """
     collection = path / COLLECTION
     if not collection.is_file():
         return path

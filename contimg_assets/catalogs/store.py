@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contimg_assets.catalogs.copies import bring_here
+from contimg_assets.catalogs.copies import bring_here, stamp_of_copy
 from contimg_assets.catalogs.hats import is_hats
 from contimg_assets.catalogs.read import read_catalog
 from contimg_assets.catalogs.tiles import Tiles
@@ -73,11 +73,12 @@ def _index_of_tiles(name: str, config: CatalogConfig, stated: Mapping[str, str])
     tiles = Tiles(name, config)
     tiles.check()
     how = version_of_value(config.model_dump(mode="json", exclude={"path"}))
+    content = tiles.hats.version() if config.url is None else str(stamp_of_copy(config.path))
     return describe(
         REFERENCE.arrow.empty_table(),
         {
             **stated,
-            "version": combine_versions(tiles.hats.version(), how),
+            "version": combine_versions(content, how),
             TILES: config.model_dump_json(),
             "n_rows": str(tiles.hats.n_rows),
         },

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from contimg_assets.catalogs.copies import bring_here
 from contimg_assets.catalogs.hats import HatsCatalog, open_hats
+from contimg_assets.catalogs.hats_copies import bring_tiles
 from contimg_assets.catalogs.read import MOTIONS_IN, moves, open_catalog, table_of, with_positions
 from contimg_assets.config import CatalogConfig
 from contimg_assets.schemas.catalogs import MOVING_REFERENCE, REFERENCE
@@ -46,14 +48,17 @@ class Tiles:
 
     @cached_property
     def hats(self) -> HatsCatalog:
-        """What the folder says of itself.
+        """What the folder says of itself; of a catalog at a URL it is there with the first of its tiles.
 
         Raises
         ------
         InputError
-            If it is no catalog in HATS.
+            If it is no catalog in HATS, or cannot be fetched.
         """
-        return open_hats(self._config.path)
+        path, url = self._config.path, self._config.url
+        if url is not None and not path.exists():
+            bring_here(url, path)
+        return open_hats(path)
 
     @cached_property
     def _moving(self) -> bool:
@@ -94,14 +99,20 @@ class Tiles:
         return self._rows(range(len(self.hats)))
 
     def has(self, catalog_source_id: str) -> bool:
-        """Whether there is a source of this name; looks into tile after tile until it is found."""
+        """Whether there is a source of this name; looks into tile after tile until it is found.
+
+        Of a catalog at a URL, into those that were fetched: what anything was matched with is among them.
+        """
+        tiles = (tile for tile in range(len(self.hats)) if self._config.url is None or self.hats.is_here(tile))
         return any(
-            catalog_source_id in table.column("catalog_source_id").to_pylist()
-            for table in (self._tile(tile) for tile in range(len(self.hats)))
+            catalog_source_id in table.column("catalog_source_id").to_pylist() for table in map(self._tile, tiles)
         )
 
     def _rows(self, tiles: Iterable[int]) -> pa.Table:
-        tables = [self._tile(int(tile)) for tile in tiles]
+        wanted = [int(tile) for tile in tiles]
+        if self._config.url is not None:
+            bring_tiles(self._config.url, self._config.path, self.hats, wanted)
+        tables = [self._tile(tile) for tile in wanted]
         if not tables:
             return (MOVING_REFERENCE if self._moving else REFERENCE).arrow.empty_table()
         return _in_order(pa.concat_tables(tables))

@@ -32,7 +32,8 @@ class CatalogConfig(Section):
     )
     path: Path = Field(
         description="FITS, VOTable, CSV, Parquet or SQLite file, or folder of a catalog or collection in HATS; or a "
-        "URL (https://, s3://, gs:// ...) of such a file, which is copied into the project"
+        "URL (https://, s3://, gs:// ...) of such a file, which is copied into the project, or of such a folder, of "
+        "which tiles are copied as they are needed"
     )
     url: str | None = Field(None, description="Set where `path` is a URL; `path` is then that of the copy")
     table: str | None = Field(

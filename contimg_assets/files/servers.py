@@ -155,6 +155,33 @@ def stamp_of(url: str) -> str:
     return version_of_value([url, mark_of(found), found.get("size")])
 
 
+def size_of(url: str) -> int | None:
+    """Bytes of a file, as its server says; None where it does not.
+
+    Raises
+    ------
+    InputError
+        As `stamp_of`.
+    """
+    size = info_of(url, *open_server(url)).get("size")
+    return None if size is None else int(size)
+
+
+def files_in(url: str) -> list[str]:
+    """Names of all files below a folder of a server that lists them.
+
+    Raises
+    ------
+    InputError
+        If it does not answer, or has no such folder.
+    """
+    system, folder = open_folder(url, _READ_S)
+    try:
+        return sorted(files_below(system, folder))
+    except asking_faults() as error:
+        raise trouble(url, error) from error
+
+
 def download(url: str, target: Path) -> None:
     """Write the content of a file of a server.
 

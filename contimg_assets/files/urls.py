@@ -53,7 +53,7 @@ def url_in(folder: str, name: str) -> str:
     >>> url_in("https://example.org/incoming", "e1/a b.csv"), url_in("s3://bucket/incoming/", "e1/a b.csv")
     ('https://example.org/incoming/e1/a%20b.csv', 's3://bucket/incoming/e1/a b.csv')
     """
-    return f"{folder.rstrip('/')}/{quote(name, safe='/:+') if is_on_the_web(folder) else name}"
+    return f"{folder.rstrip('/')}/{quote(name, safe='/:+=') if is_on_the_web(folder) else name}"
 
 
 def shown_url(url: object) -> str:

@@ -12,13 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from contimg_assets.catalogs.copies import current_stamp
+from contimg_assets.catalogs.copies import current_stamp, stamp_at
 from contimg_assets.catalogs.hats import is_hats, open_hats
 from contimg_assets.catalogs.store import TILES, ReferenceCatalog, build_catalog, catalog_file
 from contimg_assets.config import CatalogConfig, Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
-from contimg_assets.files.servers import stamp_of
 from contimg_assets.identity.versions import combine_versions, version_of_table
 from contimg_assets.pipeline.deliveries import file_version
 from contimg_assets.pipeline.inputs import SCALES, SurveyTable, epochs_in_time_order, require_made
@@ -69,16 +68,16 @@ def missing_catalog(config: Config, name: str) -> str | None:
     if path.is_file() or is_hats(path):
         return None
     if url is not None:
-        return _unreachable(url)
+        return _unreachable(url, path)
     if path.is_dir():
         return f"{path}: this folder of the catalog {name!r} is not in HATS; correct catalogs.{name}.path"
     return f"{path}: no such file for the catalog {name!r}; put it there, or correct catalogs.{name}.path"
 
 
-def _unreachable(url: str) -> str | None:
+def _unreachable(url: str, copy: Path) -> str | None:
     """A sentence that says why a file cannot be fetched; None if it can."""
     try:
-        stamp_of(url)
+        stamp_at(url, copy)
     except InputError as error:
         return str(error)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,18 +63,24 @@ def rows(flux: float = 100.0) -> pd.DataFrame:
     return pd.DataFrame({"name": ["A", "B"], "ra": [359.99, 10.0], "dec": [16.0, -89.9], "flux_mjy": [flux, 50.0]})
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@contextmanager
+def serving_files(folder: Path) -> Iterator[Server]:
+    """A server of the files of a new folder."""
     pytest.importorskip("aiohttp", reason="pip install 'contimg-assets[remote]'")
-    folder = tmp_path / "server"
     folder.mkdir()
-    rows().to_parquet(folder / "sky.parquet", index=False)
     with Server(folder) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield running
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving_files(tmp_path / "server") as running:
+        rows().to_parquet(tmp_path / "server" / "sky.parquet", index=False)
+        yield running
 
 
 @pytest.fixture
