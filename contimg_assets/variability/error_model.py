@@ -34,6 +34,12 @@ N_NOISE = len(SNR_NODES)
 # Where the distance from the center is not known.
 TYPICAL_RADIUS = 0.65
 NOISE, FLOOR, STEP = "noise", "floor", "step"
+# Positions have the same model, of each axis: k is the factor of the finder's error, and f the systematic error as a
+# fraction of this angle, which stands in the place of the flux. No steps.
+UNIT_ARCSEC = 30.0
+EAST, NORTH = AXES = ("east", "north")
+# The systematic error that the measurements have by configuration, which the measured one takes the place of.
+ASSUMED = "assumed"
 
 # Steps in which both are tabulated: a light curve of a million points looks up, it does not interpolate.
 _PER_E_FOLD, _N_SNR = 24, 120
@@ -134,12 +140,14 @@ class ErrorModel:
 
     Attributes
     ----------
-    terms : "peak" and "int" -> k^2 and f^2
+    terms : "peak" and "int" -> k^2 and f^2; also "east" and "north" where positions are measured, in `UNIT_ARCSEC`
     bands : those of single bands, by the middle [MHz]
+    assumed : "east" and "north" -> systematic error that measurements have by configuration [arcsec]
     """
 
     terms: Mapping[str, ErrorTerms]
     bands: Mapping[int, ErrorModel] = field(default_factory=dict)
+    assumed: Mapping[str, float] = field(default_factory=dict)
 
     def of_band(self, band_mhz: int) -> ErrorModel:
         """That of a band, which is that of all where it has none of its own."""
@@ -168,10 +176,11 @@ class ErrorModel:
         """What rows of ERROR_MODEL or BAND_ERROR_MODEL say. A kind of flux without rows has the finder's errors; where
         only a band has none, it has those of all bands."""
         if "band" not in table:
-            return cls(_terms_of(table, {}))
-        pooled = _terms_of(table[table["band"] == ""], {})
+            return cls(_terms_of(table, {}), assumed=_assumed_of(table))
+        pooled, assumed = _terms_of(table[table["band"] == ""], {}), _assumed_of(table)
         own = {str(band): rows for band, rows in table[table["band"] != ""].groupby("band")}
-        return cls(pooled, {mhz_of_name(name): cls(_terms_of(rows, pooled)) for name, rows in own.items()})
+        bands = {mhz_of_name(name): cls(_terms_of(rows, pooled), assumed=assumed) for name, rows in own.items()}
+        return cls(pooled, bands, assumed)
 
 
 def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[str, ErrorTerms]:
@@ -185,7 +194,20 @@ def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[
         squares = [square[own & (terms == term)] for term in (NOISE, FLOOR, STEP)]
         whole = own.sum() == len(PLAIN.squares)
         found[kind] = ErrorTerms(*squares) if whole else otherwise.get(kind, PLAIN)
+    for axis in AXES:
+        noise, floor = (square[(kinds == axis) & (terms == term)] for term in (NOISE, FLOOR))
+        if len(noise) == len(SNR_NODES) and len(floor) == len(RADIUS_NODES):
+            # By the error that they are of, the largest first.
+            found[axis] = ErrorTerms(noise[::-1], floor / UNIT_ARCSEC**2, np.zeros(len(RADIUS_NODES)))
+        elif axis in otherwise:
+            found[axis] = otherwise[axis]
     return found
+
+
+def _assumed_of(table: pd.DataFrame) -> dict[str, float]:
+    """By axis: the systematic error of the measurements [arcsec]."""
+    rows = table[table["term"] == ASSUMED].drop_duplicates("flux_kind")
+    return {str(axis): float(value) for axis, value in zip(rows["flux_kind"], rows["value"], strict=True)}
 
 
 def of_all_bands(pooled: pd.DataFrame, of_bands: pd.DataFrame) -> pd.DataFrame:
@@ -211,8 +233,8 @@ def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataF
     """
     values = np.sqrt(terms.squares)
     # Of a root that is near 0 the error is that of the square's own root.
-    with np.errstate(divide="ignore"):
-        err = np.minimum(errors / (2.0 * values), np.sqrt(errors))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        err = np.fmin(errors / (2.0 * values), np.sqrt(errors))
     return pd.DataFrame(
         {
             "flux_kind": kind,
@@ -223,6 +245,23 @@ def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataF
             "n_residuals": n,
         }
     )[ERROR_MODEL.names]
+
+
+def position_rows(axis: str, terms: ErrorTerms, errors: Floats, n: int, assumed_arcsec: float) -> pd.DataFrame:
+    """Rows of ERROR_MODEL of one axis of positions: factors by the finder's error, systematic errors by distance.
+
+    Parameters
+    ----------
+    errors, n : as of `model_rows`
+    assumed_arcsec : systematic error that the measurements have by configuration
+    """
+    rows = model_rows(axis, terms, errors, n)
+    rows = rows[rows["term"] != STEP].reset_index(drop=True)
+    floor, noise = rows["term"] == FLOOR, rows["term"] == NOISE
+    rows.loc[floor, ["value", "value_err"]] *= UNIT_ARCSEC
+    rows.loc[noise, "at"] = UNIT_ARCSEC / rows.loc[noise, "at"]
+    assumed = {"flux_kind": axis, "term": ASSUMED, "at": 0.0, "value": assumed_arcsec, "value_err": 0.0}
+    return pd.concat([rows, pd.DataFrame([{**assumed, "n_residuals": n}])], ignore_index=True)[ERROR_MODEL.names]
 
 
 def _snr_step(flux: Floats, err: Floats) -> Indices:

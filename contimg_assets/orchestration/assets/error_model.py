@@ -124,7 +124,9 @@ class Errors:
         here = OfSources.about(onto.state.means, read.healpix)
         known = here.rows["source_id"] if len(here.rows) else _some_sources(onto.state)
         state = onto.state.common.with_means(here.rows)
-        result = add_epoch(state, read.fluxes, read.images, bands_of(known))
+        errors = self.config.measurements
+        assumed = errors.systematic_ew_arcsec, errors.systematic_ns_arcsec
+        result = add_epoch(state, read.fluxes, read.images, assumed, bands_of(known))
         means = here.after(result.state.means, read.seen_in)
         after = Carried(result.state.with_means(ERROR_MEANS.empty()), means)
         return self._content(result, after, onto.state.common.pointings.n), after

@@ -1,0 +1,112 @@
+"""The errors of positions as repeated sources show them: what is beyond the finder's errors and the images' offsets.
+
+A position is compared with the weighted mean of the source's earlier ones, axis by axis, and the differences are counted
+and fitted as those of fluxes are, see `error_evidence`: an angle, `UNIT_ARCSEC`, stands in the place of the flux. What is
+measured is the part of the systematic error that is another in each epoch. What all epochs have in common, such as the
+frame of the reference catalog, no repetition shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.variability.error_evidence import (
+    FLOOR_VARIANCE,
+    MEAN,
+    NOISE_VARIANCE,
+    RADIUS,
+    SCALE_VARIANCE,
+    WITHIN,
+    Differences,
+    Evidence,
+    Means,
+    Points,
+    as_means,
+)
+from contimg_assets.variability.error_model import EAST, UNIT_ARCSEC, ErrorTerms, radius_weights
+
+_ARCSEC, _TURN_ARCSEC = 3600.0, 360.0 * 3600.0
+# Nearer to a pole, right ascension is no coordinate to take means of.
+_POLAR_DEG = 89.9
+_COLUMNS: Mapping[str, tuple[str, str]] = {"east": ("ra_deg", "ew"), "north": ("dec_deg", "ns")}
+
+
+@dataclass(frozen=True)
+class Places(Points):
+    """One coordinate of sources in the place of their fluxes.
+
+    Attributes
+    ----------
+    flux, err : right ascension or declination, and the finder's error of it [arcsec], shape (n,)
+    scale_err : error of the image's offset in `UNIT_ARCSEC`, shape (n,)
+    unit : `UNIT_ARCSEC` in the coordinate, shape (n,)
+    """
+
+    unit: Floats
+
+    @property
+    def whole(self) -> Floats:
+        return self.unit
+
+    def near(self, means: Means) -> Self:
+        """The same, right ascensions less or more than once around where the mean of the source is."""
+        known, old = means.of(self.source_id, self.configuration)
+        mean = self.flux.copy()
+        mean[known] = old[:, MEAN]
+        return replace(self, flux=self.flux - _TURN_ARCSEC * np.round((self.flux - mean) / _TURN_ARCSEC))
+
+
+class PositionEvidence(Evidence):
+    """Differences of positions from earlier means, counted: one axis."""
+
+    of: ClassVar[str] = f"positions at {UNIT_ARCSEC:g} arcsec over their error of"
+
+    def with_points(self, points: Points, before: Means, after: Means) -> Self:
+        """The evidence with the positions of another epoch, given the means before it."""
+        known, old = before.of(points.source_id, points.configuration)
+        return self.with_differences(_apart(as_means(points.take(known)), old), WITHIN)
+
+
+def _apart(a: Floats, b: Floats) -> Differences:
+    """Of the means a from the means b; columns of `Means`."""
+    noise, scale = a[:, NOISE_VARIANCE] + b[:, NOISE_VARIANCE], a[:, SCALE_VARIANCE] + b[:, SCALE_VARIANCE]
+    floor = sum(radius_weights(one[:, RADIUS]) * one[:, FLOOR_VARIANCE, None] for one in (a, b))
+    return Differences(a[:, MEAN] - b[:, MEAN], noise, floor, 0.0 * floor, scale, a[:, RADIUS])
+
+
+def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float) -> Places:
+    """Positions of one epoch that may tell what their errors are.
+
+    Parameters
+    ----------
+    fluxes : source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ew_corr_arcsec (with that of the image's
+        offset) and the same north, radius
+    assumed_arcsec : systematic error that the uncertainties hold
+    """
+    coordinate, name = _COLUMNS[axis]
+    dec, value = (fluxes[one].to_numpy(dtype=float) for one in ("dec_deg", coordinate))
+    err, corrected = (fluxes[f"uncertainty_{name}{part}_arcsec"].to_numpy(dtype=float) for part in ("", "_corr"))
+    noise, of_image = err**2 - assumed_arcsec**2, np.maximum(corrected**2 - err**2, 0.0)
+    usable: Flags = np.isfinite(value) & (noise > 0.0) & np.isfinite(of_image) & (np.abs(dec) < _POLAR_DEG)
+    turned = 1.0 / np.cos(np.radians(dec[usable])) if axis == EAST else np.ones(int(usable.sum()))
+    return Places(
+        source_id=pd.Index(fluxes["source_id"].to_numpy(dtype=object)[usable], dtype=object),
+        configuration=np.zeros(len(turned), np.int64),
+        flux=value[usable] * _ARCSEC,
+        err=np.sqrt(noise[usable]) * turned,
+        scale_err=np.sqrt(of_image[usable]) / UNIT_ARCSEC,
+        radius=fluxes["radius"].to_numpy(dtype=float)[usable],
+        tie_err=np.zeros(len(turned)),
+        unit=UNIT_ARCSEC * turned,
+    )
+
+
+def assumed_terms(assumed_arcsec: float) -> ErrorTerms:
+    """What is believed before there is evidence: the finder's errors, and the systematic error of the configuration."""
+    return ErrorTerms.fixed(floor=assumed_arcsec / UNIT_ARCSEC)
