@@ -115,9 +115,7 @@ def test_weights_hold_the_systematic_error_that_was_measured_in_place_of_the_ass
         return pd.concat(rows).assign(band=band)
 
     noise, of_image = np.array([0.05, 0.5, 2.0, 0.5]), 0.1
-    rows = {
-        name: 1.0 / (noise**2 + of_image**2 + assumed**2) for name, assumed in (("w_ew", 0.3), ("w_ns", 0.4))
-    } | {
+    rows = {name: 1.0 / (noise**2 + of_image**2 + assumed**2) for name, assumed in (("w_ew", 0.3), ("w_ns", 0.4))} | {
         "radius": np.array([0.1, np.nan, 3.0, 0.5]),
         "band": np.array([887, 887, 887, 1367]),
     }
