@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -232,13 +232,18 @@ class Evidence:
     counts: Integers
     sums: Floats
 
-    of: ClassVar[str] = "fluxes at S / e"
-    """What is compared, before the range of a cell."""
-
     @classmethod
     def none(cls) -> Self:
         """Before anything was compared."""
         return cls(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
+
+    def fit(self) -> Fit:
+        """The model that the evidence gives."""
+        return fit(self)
+
+    def misfits(self, terms: ErrorTerms) -> list[str]:
+        """Where a model does not fit: one sentence a place."""
+        return misfits(self, terms)
 
     @property
     def n(self) -> int:
@@ -382,7 +387,7 @@ def fit(evidence: Evidence) -> Fit:
     it is the finder's errors.
     """
     used = evidence.used
-    cells = _FittedCells.of(evidence, used)
+    cells = FittedCells.of(evidence, used)
     prior, believed = _prior()
     theta = cells.from_medians(prior, believed)
     wild = np.tile(_PRIOR_WILD, (len(used), 1))
@@ -401,7 +406,7 @@ def fit(evidence: Evidence) -> Fit:
 
 
 @dataclass(frozen=True)
-class _FittedCells:
+class FittedCells:
     """Cells with differences: variance = design @ values + offset, in units of the finder's with the scales'."""
 
     counts: Floats
@@ -410,7 +415,7 @@ class _FittedCells:
     row: Indices
 
     @classmethod
-    def of(cls, evidence: Evidence, used: Indices) -> _FittedCells:
+    def of(cls, evidence: Evidence, used: Indices) -> FittedCells:
         mean = evidence.sums[used] / evidence.counts[used].sum(axis=1)[:, None]
         fractions, scale = mean[:, :-1], mean[:, -1]
         snr = np.sqrt(fractions[:, :_N_RADII].sum(axis=1))
@@ -419,6 +424,22 @@ class _FittedCells:
 
     def variance(self, theta: Floats) -> Floats:
         return np.maximum(self.design @ theta + self.offset, 1e-4)
+
+    def squares(self, terms: ErrorTerms) -> tuple[Floats, Floats]:
+        """Squared differences over their variances by a model, and how many there are, shape (n_cells, steps).
+
+        Counts are spread over their steps, which are too wide for medians and quantiles.
+        """
+        within = (np.arange(_PARTS) + 0.5) / _PARTS
+        last = np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)
+        value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
+        spread = np.repeat(self.counts / _PARTS, _PARTS, axis=1)
+        return value[None, :] ** 2 / self.variance(terms.squares)[:, None], spread
+
+    def share_of_floor(self, terms: ErrorTerms) -> Floats:
+        """Share that floors have in the variance of each cell by a model, shape (n_cells,)."""
+        columns = slice(_N_NOISE, _N_NOISE + _N_RADII)
+        return np.asarray((self.design[:, columns] @ terms.floor) / self.variance(terms.squares))
 
     def least_squares(
         self, moment: Floats, weight: Floats, prior: Floats, believed: Floats, before: Floats
@@ -517,7 +538,7 @@ def _widths(terms: ErrorTerms) -> Floats:
 GOOD_ETA = (0.8, 1.25)
 """Median eta of constant sources, over what it should be, that errors give which are right."""
 
-_FEWEST_JUDGED, _PARTS = 200, 8
+FEWEST_JUDGED, _PARTS = 200, 8
 _SNR_GROUPS, _RING_GROUPS = (7.9, 15.8, 31.7, 89.6), (0.3, 0.54, 0.75, 0.95)
 
 
@@ -529,9 +550,9 @@ def misfits(evidence: Evidence, terms: ErrorTerms) -> list[str]:
     table = median_ratios(evidence, terms)
     err = 2.0 * MAD_SIGMA_ERROR / np.sqrt(table["n"])
     outside = (table["ratio"] + err < GOOD_ETA[0]) | (table["ratio"] - err > GOOD_ETA[1])
-    wrong = table[(table["n"] >= _FEWEST_JUDGED) & outside]
+    wrong = table[(table["n"] >= FEWEST_JUDGED) & outside]
     return [
-        f"median squared difference of {row.n} {evidence.of} {row.snr} and {row.radius} image radii is "
+        f"median squared difference of {row.n} fluxes at S / e {row.snr} and {row.radius} image radii is "
         f"{row.ratio:.2f} of what is expected"
         for row in wrong.itertuples()
     ]
@@ -548,13 +569,9 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
     used = used[_kind_of(used) == WITHIN]
     if not len(used):
         return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
-    cells = _FittedCells.of(evidence, used)
-    # Counts spread over their steps, which are too wide for a median.
-    within = (np.arange(_PARTS) + 0.5) / _PARTS
-    last = np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)
-    value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
-    ratio = value[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
-    spread = np.repeat(cells.counts / _PARTS, _PARTS, axis=1)
+    cells = FittedCells.of(evidence, used)
+    ratio, spread = cells.squares(terms)
+    ratio /= _MEDIAN_SQUARE
     snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (_N_KINDS * _N_RINGS)] * 1.01, side="right")
     ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
     rows = []

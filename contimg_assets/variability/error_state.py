@@ -41,7 +41,6 @@ from contimg_assets.variability.error_evidence import (
     Fit,
     Means,
     Points,
-    fit,
     has_moved,
 )
 from contimg_assets.variability.error_model import (
@@ -302,7 +301,7 @@ def _published_of(
     if not evidence.n:
         return None
     has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(mhz_of_name(band)).terms[kind]
-    found = fit(evidence)
+    found = evidence.fit()
     if not has_moved(has, found):
         return None
     assumed = ErrorModel.of_table(pooled).assumed
@@ -367,7 +366,7 @@ def _with_points(state: ErrorState, kind: str, points: Points) -> tuple[_Kind, p
     after = _Kind(means, evidence)
     if not len(points.flux) or not evidence.n:
         return after, rows, False
-    found = fit(evidence)
+    found = evidence.fit()
     if not has_moved(terms, found):
         return after, rows, False
     return after, _rows_of_fit(kind, found, state.model.assumed), True

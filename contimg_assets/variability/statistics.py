@@ -92,7 +92,7 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
     flux, err = np.asarray(flux, dtype=float), np.asarray(err, dtype=float)
     points = _Points.of(flux, err, segments)
     scatter, deviation = _scatter(points, flux, segments)
-    n, s, e, mean, std = points.n, points.flux, points.err, scatter["mean"], scatter["std"]
+    n, s, e, mean = points.n, points.flux, points.err, scatter["mean"]
     with np.errstate(divide="ignore", invalid="ignore"):
         w = 1.0 / (e * e) if points.all_valid else points.valid / (e * e)
         some, many = n > 0, n > 1

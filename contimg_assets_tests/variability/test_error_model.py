@@ -26,7 +26,6 @@ from contimg_assets.variability.error_state import ErrorState, add_epoch, consta
 from contimg_assets.variability.position_evidence import assumed_terms
 from contimg_assets.variability.statistics import total_error, variability_table
 
-
 # Systematic errors east and north that measurements have by configuration, and the error of images' offsets [arcsec].
 ASSUMED = (0.3, 0.4)
 OF_IMAGE = 0.02
@@ -431,7 +430,7 @@ def test_systematic_errors_of_positions_are_found_at_each_distance_and_along_eac
         noise = positions(state, axis, "noise")
         assert noise["at"].iloc[0] == UNIT_ARCSEC / SNR_NODES[-1]
         assert noise["value"].between(0.85, 1.15).all()
-        assert not misfits(state.kinds[axis].evidence, state.model.terms[axis])
+        assert not state.kinds[axis].evidence.misfits(state.model.terms[axis])
     assert state.model.assumed == dict(zip(("east", "north"), ASSUMED, strict=True))
 
 
@@ -443,7 +442,8 @@ def test_systematic_error_of_the_configuration_stays_until_positions_speak_again
     assert positions(state, "north", "floor")["value"].between(0.05, 0.25).all()
     first, _, _ = folded(sky.epochs()[:1])
     assert positions(first, "north", "floor")["value"].tolist() == pytest.approx([ASSUMED[1]] * len(RADIUS_NODES))
-    assert "arcsec" in misfits(state.kinds["north"].evidence, assumed_terms(2.0))[0]
+    (sentence,) = state.kinds["north"].evidence.misfits(assumed_terms(2.0))
+    assert sentence.startswith("100.0% of")
 
 
 def test_what_jumps_or_was_mistaken_widens_no_errors_of_positions() -> None:

@@ -31,7 +31,6 @@ from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets.variability.error_evidence import misfits
 from contimg_assets.variability.error_state import (
     BAND_TABLES,
     STATE_TABLES,
@@ -138,7 +137,7 @@ class Errors:
             f"{band} {kind}".strip() + f": {sentence}"
             for band, evidence in (state.bands or {"": together}).items()
             for kind, one in evidence.items()
-            for sentence in misfits(one, state.of_band(band).terms[kind])
+            for sentence in one.misfits(state.of_band(band).terms[kind])
         ]
         return Content(
             tables={
