@@ -40,8 +40,8 @@ _ARCSEC, _TURN_ARCSEC = 3600.0, 360.0 * 3600.0
 _POLAR_DEG = 89.9
 # What errors are quoted for: this share is within so many of them; off by no more than this.
 _QUOTED, _WITHIN_QUOTED, _TOLERATED = 0.95, 1.959964, 0.02
-# Where this much of the variance is systematic; so many normal differences are believed beforehand; and farther off than
-# this many errors is what was mistaken for the source, or is several.
+# Where this much of the variance is systematic; so many normal differences are believed beforehand; and farther off
+# than this many errors is what was mistaken for the source, or is several.
 _MOST, _PRIOR_SEEN, _MISTAKEN = 0.5, 100.0, 5.0
 _COLUMNS: Mapping[str, tuple[str, str]] = {"east": ("ra_deg", "ew"), "north": ("dec_deg", "ns")}
 
