@@ -42,7 +42,7 @@ _POLAR_DEG = 89.9
 _QUOTED, _WITHIN_QUOTED, _TOLERATED = 0.95, 1.959964, 0.02
 # Where this much of the variance is systematic; so many normal differences are believed beforehand; and farther off
 # than this many errors is what was mistaken for the source, or is several.
-_MOST, _PRIOR_SEEN, _MISTAKEN = 0.5, 100.0, 5.0
+_MOST, _PRIOR_SEEN, _MISTAKEN = 0.5, 100.0, 8.0
 _COLUMNS: Mapping[str, tuple[str, str]] = {"east": ("ra_deg", "ew"), "north": ("dec_deg", "ns")}
 
 
@@ -80,7 +80,7 @@ class PositionEvidence(Evidence):
         return self.with_differences(_apart(as_means(points.take(known)), old), WITHIN)
 
     def fit(self) -> Fit:
-        """The model that the evidence gives, its systematic errors so wide that they hold 95 %.
+        """The model that the evidence gives, its systematic errors so wide that they hold 95 %, and for means too.
 
         Errors of positions are quoted for that. What is fitted is the width of the normal ones: neighbors, structure,
         and images that are more distorted than others make wider tails.
@@ -92,13 +92,17 @@ class PositionEvidence(Evidence):
         return Fit(ErrorTerms.of_squares(found.terms.squares * widened), precision, found.n)
 
     def _tails(self, found: Fit) -> float:
-        """By how much 95 % of the differences reach farther than normal ones, where systematic errors are most."""
+        """By how much 95 % of the differences, or their rms, reach farther than normal ones do.
+
+        The one is what single positions are quoted for, the other what means of several have.
+        """
         size, n = self._sizes(found.terms)
+        rms = np.sqrt((n @ size**2 + _PRIOR_SEEN) / (n.sum() + _PRIOR_SEEN))
         order = np.argsort(size)
         size, beyond = size[order], n.sum() - np.cumsum(n[order])
         beyond += _PRIOR_SEEN * 2.0 * scipy.special.ndtr(-size)
         within = np.flatnonzero(beyond <= (1.0 - _QUOTED) * (n.sum() + _PRIOR_SEEN))
-        return max(1.0, float(size[within[0]]) / _WITHIN_QUOTED) if len(within) else 1.0
+        return max(1.0, float(rms), float(size[within[0]]) / _WITHIN_QUOTED if len(within) else 1.0)
 
     def _sizes(self, terms: ErrorTerms) -> tuple[Floats, Floats]:
         """Differences over their errors where systematic ones are most, without what was mistaken; and how many."""

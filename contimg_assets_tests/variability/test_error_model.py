@@ -450,7 +450,7 @@ def test_what_jumps_or_was_mistaken_widens_no_errors_of_positions() -> None:
     rng = np.random.default_rng(5)
     epochs = Sky(systematic=0.2, edge_systematic=0.2).epochs()
     for fluxes in epochs:
-        wrong = rng.random(len(fluxes)) < 0.03
+        wrong = rng.random(len(fluxes)) < 0.01
         fluxes["dec_deg"] += np.where(wrong, rng.uniform(-5.0, 5.0, len(fluxes)) / 3600.0, 0.0)
     state, _, _ = folded(epochs)
     found = positions(state, "north", "floor")[RADIUS_NODES <= 1.0]

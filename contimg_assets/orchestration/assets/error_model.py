@@ -190,8 +190,8 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
                 FITS,
                 "With the published errors the median squared difference of repeated fluxes, which is that of eta, is "
                 "0.8 to 1.25 times what constant sources have, at every signal to noise and distance from the image "
-                "center with enough of them; and 93 to 97 % of the positions of bright sources are within 1.96 of their "
-                "errors. Nothing is held back.",
+                "center with enough of them; and 93 to 97 % of the positions of bright sources are within 1.96 of "
+                "their errors. Nothing is held back.",
             )
         ],
         pool="fold",
