@@ -155,7 +155,9 @@ def _plot_systematics(axes: Axes, rows: pd.DataFrame) -> None:
     """Systematic errors of positions: as measured, and dashed those that measurements have by configuration."""
     for number, (axis, of_axis) in enumerate(rows.groupby("flux_kind")):
         floor, assumed = (of_axis[of_axis["term"] == term] for term in (FLOOR, ASSUMED))
-        axes.errorbar(floor["at"], floor["value"], floor["value_err"], fmt=".-", color=f"C{number}", label=axis, lw=1)
+        axes.errorbar(
+            floor["at"], floor["value"], floor["value_err"], fmt=".-", color=f"C{number}", label=str(axis), lw=1
+        )
         for value in assumed["value"]:
             axes.axhline(value, color=f"C{number}", ls="--", lw=0.5)
     if len(rows):

@@ -234,13 +234,13 @@ def add_epoch(
     pointings, configurations = _configure(state, points[by], images, by)
     number = configurations.set_index("image")["configuration"]
     kinds, published, moved = {}, [], False
-    configured = {
+    configured: dict[str, Points] = {
         kind: replace(those, configuration=number.reindex(image).to_numpy(dtype=np.int64))
         for kind, (those, image) in points.items()
     }
     state = _with_assumed(state, assumed_arcsec)
-    configured |= {axis: places_of(fluxes, axis, assumed) for axis, assumed in zip(AXES, assumed_arcsec, strict=True)}
-    configured[EAST] = configured[EAST].near(state.kinds[EAST].means)
+    places = {axis: places_of(fluxes, axis, assumed) for axis, assumed in zip(AXES, assumed_arcsec, strict=True)}
+    configured |= places | {EAST: places[EAST].near(state.kinds[EAST].means)}
     for kind, here in configured.items():
         carried, rows, changed = _with_points(state, kind, here)
         kinds[kind], moved = carried, moved or changed

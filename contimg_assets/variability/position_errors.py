@@ -35,6 +35,9 @@ _OF_WEIGHTS = 4.0 * (1.75**2 + 0.25**2)
 # simulation, right to 2 % of the error for 1 to 20 measurements and a variance up to 0.3.
 _OF_ONE, _OF_MANY = 0.75, 0.9
 _CHUNK = 20_000
+# Of the variance with the systematic error that was assumed: more than that remains without it, but where measurements
+# are older than what is assumed now.
+_LEAST_VARIANCE = 1e-3
 
 
 def with_systematics(rows: Mapping[str, Values], errors: ErrorModel | None) -> Mapping[str, Values]:
@@ -50,8 +53,9 @@ def with_systematics(rows: Mapping[str, Values], errors: ErrorModel | None) -> M
     weights, share = [], np.zeros(len(rows["w_ew"]))
     for axis, name in zip(AXES, ("w_ew", "w_ns"), strict=True):
         more = _measured_square(rows, axis, errors) - errors.assumed[axis] ** 2
-        weights.append(rows[name] / (1.0 + more * rows[name]))
-        share += 0.5 * rows["noise_share"] * weights[-1] / rows[name]
+        factor = 1.0 / np.maximum(1.0 + more * rows[name], _LEAST_VARIANCE)
+        weights.append(rows[name] * factor)
+        share += 0.5 * rows["noise_share"] * factor
     return {**rows, "w_ew": weights[0], "w_ns": weights[1], "noise_share": np.minimum(share, 1.0)}
 
 

@@ -128,8 +128,8 @@ class PositionEvidence(Evidence):
 def _apart(a: Floats, b: Floats) -> Differences:
     """Of the means a from the means b; columns of `Means`."""
     noise, scale = a[:, NOISE_VARIANCE] + b[:, NOISE_VARIANCE], a[:, SCALE_VARIANCE] + b[:, SCALE_VARIANCE]
-    floor = sum(radius_weights(one[:, RADIUS]) * one[:, FLOOR_VARIANCE, None] for one in (a, b))
-    return Differences(a[:, MEAN] - b[:, MEAN], noise, floor, 0.0 * floor, scale, a[:, RADIUS])
+    of_a, of_b = (radius_weights(one[:, RADIUS]) * one[:, FLOOR_VARIANCE, None] for one in (a, b))
+    return Differences(a[:, MEAN] - b[:, MEAN], noise, of_a + of_b, 0.0 * of_a, scale, a[:, RADIUS])
 
 
 def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float) -> Places:
