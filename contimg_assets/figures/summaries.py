@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from contimg_assets.figures.canvas import new_figure, place_words, plain, small_png_of
+from contimg_assets.variability.error_model import ASSUMED, AXES, FLOOR, NOISE
 
 _DPI = 60
 # How far below the axes, and left of them, their labels stand.
@@ -124,13 +126,17 @@ def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str])
 
 
 def plot_error_model(rows: pd.DataFrame) -> bytes:
-    """Factor of the finder's errors by S / e, floor and step by distance from the image center.
+    """Factor of the finder's errors by S / e, floor and step, and systematic errors of positions, by distance from the
+    image center.
 
     Parameters
     ----------
     rows : schema ERROR_MODEL
     """
-    figure, (left, right) = _figure(2)
+    figure, (left, right, places) = _figure(3)
+    of_positions = rows["flux_kind"].isin(AXES)
+    _plot_systematics(places, rows[of_positions])
+    rows = rows[~of_positions]
     styles = {("int", "noise"): "C0.-", ("peak", "noise"): "C1.-", ("int", "floor"): "C0.-", ("peak", "floor"): "C1.-"}
     for (kind, term), of_term in rows.groupby(["flux_kind", "term"]):
         axes, factor = (left, 1.0) if term == "noise" else (right, 100.0)
@@ -140,8 +146,25 @@ def plot_error_model(rows: pd.DataFrame) -> bytes:
     left.axhline(1, color="k", lw=0.5)
     left.set(xlabel="S / e", ylabel="error / finder's error", title="noise", xscale="log")
     right.set(xlabel="distance from center [image radii]", ylabel="percent of the flux", title="floor, steps (dashed)")
-    left.legend(fontsize="small")
+    if len(rows):
+        left.legend(fontsize="small")
     return _png(figure)
+
+
+def _plot_systematics(axes: Axes, rows: pd.DataFrame) -> None:
+    """Systematic errors of positions: as measured, and dashed those that measurements have by configuration."""
+    for number, (axis, of_axis) in enumerate(rows.groupby("flux_kind")):
+        floor, assumed = (of_axis[of_axis["term"] == term] for term in (FLOOR, ASSUMED))
+        axes.errorbar(
+            floor["at"], floor["value"], floor["value_err"], fmt=".-", color=f"C{number}", label=str(axis), lw=1
+        )
+        for value in assumed["value"]:
+            axes.axhline(value, color=f"C{number}", ls="--", lw=0.5)
+    if len(rows):
+        # Where there are hardly any positions the error is as large as what is believed beforehand.
+        axes.set_ylim(0.0, 1.5 * rows.loc[rows["term"] != NOISE, "value"].max() + 1e-3)
+        axes.legend(fontsize="small")
+    axes.set(xlabel="distance from center [image radii]", ylabel="arcsec", title="positions (dashed: assumed)")
 
 
 def plot_forced_fluxes(fluxes: pd.DataFrame) -> bytes:

@@ -1,13 +1,19 @@
-"""Tables of the stage `error_model`: the errors of fluxes as measured, and what they are measured from."""
+"""Tables of the stage `error_model`: the errors of fluxes and positions as measured, and what they are from."""
 
 from contimg_assets.schemas.core import FLOAT, INT, TEXT, Column, TableSchema
 
-_KIND = Column("flux_kind", TEXT, "", "'peak' or 'int': which flux density the row is about")
+_KIND = Column(
+    "flux_kind",
+    TEXT,
+    "",
+    "'peak' or 'int': which flux density the row is about; 'east' or 'north': which axis of positions",
+)
 
 ERROR_MODEL = TableSchema(
     "error_model",
     "Errors of fluxes that constant sources show: e'^2 = (noise e)^2 + (floor S)^2 + (error of the image's scale S)^2, "
-    "and a step between configurations of the telescope; squares are interpolated between the values given",
+    "and a step between configurations of the telescope; systematic errors of positions that repeated ones show; "
+    "squares are interpolated between the values given",
     (
         _KIND,
         Column(
@@ -15,12 +21,22 @@ ERROR_MODEL = TableSchema(
             TEXT,
             "",
             "'noise': factor of the finder's error, by S / e; 'floor': fraction of the flux, by distance from the "
-            "image centre; 'step': the same, between images of different configurations",
+            "image centre; 'step': the same, between images of different configurations. Of positions: 'noise', by the "
+            "finder's error; 'floor': systematic error, by distance; 'assumed': that of the measurements, which it "
+            "takes the place of",
         ),
-        Column("at", FLOAT, "", "S / e, or distance from the image centre in radii of the image", minimum=0),
-        Column("value", FLOAT, "", "Factor or fraction", minimum=0),
+        Column(
+            "at",
+            FLOAT,
+            "",
+            "S / e, or distance from the image centre in radii of the image; error of a position in arcsec",
+            minimum=0,
+        ),
+        Column("value", FLOAT, "", "Factor or fraction; systematic error of positions in arcsec", minimum=0),
         Column("value_err", FLOAT, "", "Its standard error", minimum=0),
-        Column("n_residuals", INT, "", "Differences of repeated fluxes that all values are from", minimum=0),
+        Column(
+            "n_residuals", INT, "", "Differences of repeated fluxes or positions that all values are from", minimum=0
+        ),
     ),
     key=("flux_kind", "term", "at"),
 )
@@ -96,13 +112,14 @@ BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS = (
 
 ERROR_MEANS = TableSchema(
     "error_means",
-    "Weighted mean of each source's fluxes in each configuration up to this epoch, and its variance in parts",
+    "Weighted mean of each source's fluxes in each configuration up to this epoch, and of its positions in all; their "
+    "variances in parts",
     (
         _KIND,
         Column("source_id", TEXT, "", "Source, with the band"),
         Column("configuration", INT, "", "Number of the configuration", minimum=0),
         Column("weight", FLOAT, "", "Sum of weights", minimum=0),
-        Column("mean", FLOAT, "", "Weighted mean flux density"),
+        Column("mean", FLOAT, "", "Weighted mean flux density; right ascension or declination in arcsec"),
         Column("noise_variance", FLOAT, "", "Variance of the mean by the finder's errors", minimum=0),
         Column("floor_variance", FLOAT, "", "Variance of the mean by a floor of 100 percent", minimum=0),
         Column("scale_variance", FLOAT, "", "Variance of the mean by the images' scales", minimum=0),

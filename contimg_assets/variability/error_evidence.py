@@ -10,8 +10,9 @@ for sources that vary, blends and wrong associations, which so do not widen the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ _SNR_EDGES: Floats = np.asarray(2.8 * 2.0 ** (np.r_[2:10, 10:36:2] / 4.0))
 _RADIUS_EDGES: Floats = np.array([0.15, 0.3, 0.42, 0.54, 0.65, 0.75, 0.85, 0.95, 1.05])
 _N_RINGS = len(_RADIUS_EDGES) + 1
 # Fluxes of one configuration; means of two; the first two images of a pointing, of which it is not known.
-_WITHIN, _BETWEEN, _FIRST_TWO, _N_KINDS = 0, 1, 2, 3
+WITHIN, _BETWEEN, _FIRST_TWO, _N_KINDS = 0, 1, 2, 3
 N_CELLS = (len(_SNR_EDGES) + 1) * _N_RINGS * _N_KINDS
 # The first two images count until there are half as many differences that are known to be of one configuration.
 _ENOUGH_WITHIN = 0.5
@@ -94,17 +95,14 @@ class Points:
     radius: Floats
     tie_err: Floats
 
-    def take(self, chosen: Flags | Indices) -> Points:
+    def take(self, chosen: Flags | Indices) -> Self:
         """Some of them."""
-        return Points(
-            self.source_id[chosen],
-            self.configuration[chosen],
-            self.flux[chosen],
-            self.err[chosen],
-            self.scale_err[chosen],
-            self.radius[chosen],
-            self.tie_err[chosen],
-        )
+        return type(self)(*(getattr(self, one.name)[chosen] for one in fields(self)))
+
+    @property
+    def whole(self) -> Floats:
+        """What fractions are of, shape (n,): the flux."""
+        return self.flux
 
 
 _MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "tie_square", "n"]
@@ -171,8 +169,8 @@ class Means:
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""
-        new = _as_means(points)
-        new[:, _WEIGHT] = 1.0 / (model.variance(points.flux, points.err, points.radius) + new[:, SCALE_VARIANCE])
+        new = as_means(points)
+        new[:, _WEIGHT] = 1.0 / (model.variance(points.whole, points.err, points.radius) + new[:, SCALE_VARIANCE])
         known = self._with_sources(points.source_id)
         own, others = known._keys, _keys(known.sources.get_indexer(points.source_id), points.configuration)
         keys = np.union1d(own, others)
@@ -209,7 +207,7 @@ def _kind_of(cell: Indices) -> Indices:
 
 
 @dataclass(frozen=True)
-class _Differences:
+class Differences:
     """Differences of two estimates of a source's flux, and their variances in parts: (n,), floors and steps (n, 8)."""
 
     difference: Floats
@@ -235,8 +233,17 @@ class Evidence:
     sums: Floats
 
     @classmethod
-    def none(cls) -> Evidence:
+    def none(cls) -> Self:
+        """Before anything was compared."""
         return cls(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
+
+    def fit(self) -> Fit:
+        """The model that the evidence gives."""
+        return fit(self)
+
+    def misfits(self, terms: ErrorTerms) -> list[str]:
+        """Where a model does not fit: one sentence a place."""
+        return misfits(self, terms)
 
     @property
     def n(self) -> int:
@@ -248,16 +255,19 @@ class Evidence:
         """Cells that a model is from."""
         n = self.counts.sum(axis=1)
         kind = _kind_of(np.arange(N_CELLS))
-        known = n[kind == _WITHIN].sum() >= _ENOUGH_WITHIN * n[kind == _FIRST_TWO].sum()
+        known = n[kind == WITHIN].sum() >= _ENOUGH_WITHIN * n[kind == _FIRST_TWO].sum()
         return np.flatnonzero((n > 0) & ~(known & (kind == _FIRST_TWO)))
 
-    def with_points(self, points: Points, before: Means, after: Means) -> Evidence:
+    def with_points(self, points: Points, before: Means, after: Means) -> Self:
         """The evidence with the fluxes of another epoch, given the means before and after it."""
         here = after.row_of(points.source_id, points.configuration)
-        within = self._with(_from_means(points, before), _WITHIN)._with(_alike_after_all(here, after), _WITHIN)
-        return within._with(_between(here, after), _BETWEEN)._with(_first_two(points, before), _FIRST_TWO)
+        within = self.with_differences(_from_means(points, before), WITHIN)
+        within = within.with_differences(_alike_after_all(here, after), WITHIN)
+        both = within.with_differences(_between(here, after), _BETWEEN)
+        return both.with_differences(_first_two(points, before), _FIRST_TWO)
 
-    def _with(self, found: _Differences, kind: int) -> Evidence:
+    def with_differences(self, found: Differences, kind: int) -> Self:
+        """The evidence with some differences of a kind: of fluxes of one configuration, or between two."""
         noise, floors = found.noise[:, None], found.floor.sum(axis=1)
         scale = found.scale / found.noise
         size = np.abs(found.difference) / np.sqrt(found.noise * (1.0 + scale))
@@ -268,32 +278,32 @@ class Evidence:
         summed = np.stack([np.bincount(cell, column, minlength=N_CELLS) for column in sums.T], axis=1)
         step = np.searchsorted(_STEPS, size, side="right")
         counts = np.bincount(cell * N_STEPS + step, minlength=N_CELLS * N_STEPS).reshape(N_CELLS, N_STEPS)
-        return Evidence(self.counts + counts, self.sums + summed)
+        return replace(self, counts=self.counts + counts, sums=self.sums + summed)
 
 
-def _as_means(points: Points) -> Floats:
+def as_means(points: Points) -> Floats:
     """Fluxes as the means of one each, without weights."""
     one = np.ones((len(points.flux), len(_MEANS)))
-    one[:, MEAN], one[:, NOISE_VARIANCE], one[:, FLOOR_VARIANCE] = points.flux, points.err**2, points.flux**2
-    one[:, SCALE_VARIANCE], one[:, _TIE] = (points.scale_err * points.flux) ** 2, points.tie_err**2
+    one[:, MEAN], one[:, NOISE_VARIANCE], one[:, FLOOR_VARIANCE] = points.flux, points.err**2, points.whole**2
+    one[:, SCALE_VARIANCE], one[:, _TIE] = (points.scale_err * points.whole) ** 2, points.tie_err**2
     one[:, RADIUS] = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
     return one
 
 
-def _from_means(points: Points, before: Means) -> _Differences:
+def _from_means(points: Points, before: Means) -> Differences:
     """Of fluxes from the mean of the earlier ones in the same configuration."""
     known, old = before.of(points.source_id, points.configuration)
-    return _of_rows(_as_means(points.take(known)), old)
+    return _of_rows(as_means(points.take(known)), old)
 
 
-def _first_two(points: Points, before: Means) -> _Differences:
+def _first_two(points: Points, before: Means) -> Differences:
     """Of fluxes in the second image of a pointing from those in the first."""
     second = points.take(points.configuration % 2 == 1)
     second = second.take(before.row_of(second.source_id, second.configuration) < 0)
     return _from_means(replace(second, configuration=second.configuration - 1), before)
 
 
-def _between(here: Indices, after: Means) -> _Differences:
+def _between(here: Indices, after: Means) -> Differences:
     """Of the means of two configurations of a source: of those that now have enough fluxes, from the latest other.
 
     They are those in rows ``here``, which another flux was just added to.
@@ -318,7 +328,7 @@ def _between(here: Indices, after: Means) -> _Differences:
     return replace(found, step=step + other, scale=found.scale + ties)
 
 
-def _alike_after_all(here: Indices, after: Means) -> _Differences:
+def _alike_after_all(here: Indices, after: Means) -> Differences:
     """Of the fluxes in the second image of a pointing from the mean of the first and, now, the third, in rows ``here``.
 
     The third image joined the first, not the second, which so was no other configuration.
@@ -330,7 +340,7 @@ def _alike_after_all(here: Indices, after: Means) -> _Differences:
     return _of_rows(rows[here + 1], rows[here])
 
 
-def _of_rows(a: Floats, b: Floats) -> _Differences:
+def _of_rows(a: Floats, b: Floats) -> Differences:
     """Of the means a from the means b, without steps; columns of `Means`.
 
     How bright the source is, both say together, weighted by their noise: of all means this one does not depend on the
@@ -344,7 +354,7 @@ def _of_rows(a: Floats, b: Floats) -> _Differences:
         radius_weights(one[:, RADIUS]) * (one[:, FLOOR_VARIANCE] * (level / one[:, MEAN]) ** 2)[:, None]
         for one in (a, b)
     )
-    return _Differences(a[:, MEAN] - b[:, MEAN], noise, floor + other, 0.0 * floor, scale, a[:, RADIUS])
+    return Differences(a[:, MEAN] - b[:, MEAN], noise, floor + other, 0.0 * floor, scale, a[:, RADIUS])
 
 
 @dataclass(frozen=True)
@@ -377,7 +387,7 @@ def fit(evidence: Evidence) -> Fit:
     it is the finder's errors.
     """
     used = evidence.used
-    cells = _FittedCells.of(evidence, used)
+    cells = FittedCells.of(evidence, used)
     prior, believed = _prior()
     theta = cells.from_medians(prior, believed)
     wild = np.tile(_PRIOR_WILD, (len(used), 1))
@@ -396,7 +406,7 @@ def fit(evidence: Evidence) -> Fit:
 
 
 @dataclass(frozen=True)
-class _FittedCells:
+class FittedCells:
     """Cells with differences: variance = design @ values + offset, in units of the finder's with the scales'."""
 
     counts: Floats
@@ -405,7 +415,7 @@ class _FittedCells:
     row: Indices
 
     @classmethod
-    def of(cls, evidence: Evidence, used: Indices) -> _FittedCells:
+    def of(cls, evidence: Evidence, used: Indices) -> FittedCells:
         mean = evidence.sums[used] / evidence.counts[used].sum(axis=1)[:, None]
         fractions, scale = mean[:, :-1], mean[:, -1]
         snr = np.sqrt(fractions[:, :_N_RADII].sum(axis=1))
@@ -414,6 +424,22 @@ class _FittedCells:
 
     def variance(self, theta: Floats) -> Floats:
         return np.maximum(self.design @ theta + self.offset, 1e-4)
+
+    def squares(self, terms: ErrorTerms) -> tuple[Floats, Floats]:
+        """Squared differences over their variances by a model, and how many there are, shape (n_cells, steps).
+
+        Counts are spread over their steps, which are too wide for medians and quantiles.
+        """
+        within = (np.arange(_PARTS) + 0.5) / _PARTS
+        last = np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)
+        value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
+        spread = np.repeat(self.counts / _PARTS, _PARTS, axis=1)
+        return value[None, :] ** 2 / self.variance(terms.squares)[:, None], spread
+
+    def share_of_floor(self, terms: ErrorTerms) -> Floats:
+        """Share that floors have in the variance of each cell by a model, shape (n_cells,)."""
+        columns = slice(_N_NOISE, _N_NOISE + _N_RADII)
+        return np.asarray((self.design[:, columns] @ terms.floor) / self.variance(terms.squares))
 
     def least_squares(
         self, moment: Floats, weight: Floats, prior: Floats, believed: Floats, before: Floats
@@ -512,7 +538,7 @@ def _widths(terms: ErrorTerms) -> Floats:
 GOOD_ETA = (0.8, 1.25)
 """Median eta of constant sources, over what it should be, that errors give which are right."""
 
-_FEWEST_JUDGED, _PARTS = 200, 8
+FEWEST_JUDGED, _PARTS = 200, 8
 _SNR_GROUPS, _RING_GROUPS = (7.9, 15.8, 31.7, 89.6), (0.3, 0.54, 0.75, 0.95)
 
 
@@ -524,7 +550,7 @@ def misfits(evidence: Evidence, terms: ErrorTerms) -> list[str]:
     table = median_ratios(evidence, terms)
     err = 2.0 * MAD_SIGMA_ERROR / np.sqrt(table["n"])
     outside = (table["ratio"] + err < GOOD_ETA[0]) | (table["ratio"] - err > GOOD_ETA[1])
-    wrong = table[(table["n"] >= _FEWEST_JUDGED) & outside]
+    wrong = table[(table["n"] >= FEWEST_JUDGED) & outside]
     return [
         f"median squared difference of {row.n} fluxes at S / e {row.snr} and {row.radius} image radii is "
         f"{row.ratio:.2f} of what is expected"
@@ -540,16 +566,12 @@ def median_ratios(evidence: Evidence, terms: ErrorTerms) -> pd.DataFrame:
     DataFrame: snr, radius (ranges as text), n (differences), ratio
     """
     used = np.flatnonzero(evidence.counts.sum(axis=1))
-    used = used[_kind_of(used) == _WITHIN]
+    used = used[_kind_of(used) == WITHIN]
     if not len(used):
         return pd.DataFrame({"snr": [], "radius": [], "n": [], "ratio": []})
-    cells = _FittedCells.of(evidence, used)
-    # Counts spread over their steps, which are too wide for a median.
-    within = (np.arange(_PARTS) + 0.5) / _PARTS
-    last = np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)
-    value = (_LOWER[:, None] + (last - _LOWER)[:, None] * within).ravel()
-    ratio = value[None, :] ** 2 / cells.variance(terms.squares)[:, None] / _MEDIAN_SQUARE
-    spread = np.repeat(cells.counts / _PARTS, _PARTS, axis=1)
+    cells = FittedCells.of(evidence, used)
+    ratio, spread = cells.squares(terms)
+    ratio /= _MEDIAN_SQUARE
     snr = np.searchsorted(_SNR_GROUPS, np.r_[2.8, _SNR_EDGES][used // (_N_KINDS * _N_RINGS)] * 1.01, side="right")
     ring = np.searchsorted(_RING_GROUPS, np.r_[0.0, _RADIUS_EDGES][used % _N_RINGS] * 1.01 + 1e-6, side="right")
     rows = []

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from contimg_assets.config import Variability
@@ -34,6 +33,12 @@ N_NOISE = len(SNR_NODES)
 # Where the distance from the center is not known.
 TYPICAL_RADIUS = 0.65
 NOISE, FLOOR, STEP = "noise", "floor", "step"
+# Positions have the same model, of each axis: k is the factor of the finder's error, and f the systematic error as a
+# fraction of this angle, which stands in the place of the flux. No steps.
+UNIT_ARCSEC = 30.0
+EAST, NORTH = AXES = ("east", "north")
+# The systematic error that the measurements have by configuration, which the measured one takes the place of.
+ASSUMED = "assumed"
 
 # Steps in which both are tabulated: a light curve of a million points looks up, it does not interpolate.
 _PER_E_FOLD, _N_SNR = 24, 120
@@ -102,26 +107,30 @@ class ErrorTerms:
         """k^2, f^2, p^2 at all nodes, one after the other, shape (27,)."""
         return np.concatenate([self.noise, self.floor, self.step])
 
-    def variance(self, flux: Floats, err: Floats, radius: Floats, level: Floats | None = None) -> Floats:
+    def variance(self, flux: Floats, err: Floats, radius: Floats | Indices, level: Floats | None = None) -> Floats:
         """(k e)^2 + (f S)^2, shape (n,).
 
         Parameters
         ----------
         flux, err : shape (n,), same unit
-        radius : distance from the image center in radii of the image, shape (n,); NaN where not known
+        radius : distance from the image center in radii of the image, shape (n,), NaN where not known; or `rows_at` it
         level : what the source's flux is by all that is known, which k is taken at; the flux itself if not given
         """
-        noise, floor, _ = self._tables
-        step = _snr_step(flux if level is None else level, err)
-        return noise[step] * (err * err) + floor[_radius_step(radius)] * (flux * flux)
+        # In place, and by `take`: of a million points it is memory that costs time.
+        found = self._tables[0].take(_snr_step(flux if level is None else level, err))
+        found *= err * err
+        floor = self.floor_square(radius)
+        floor *= flux * flux
+        found += floor
+        return found
 
-    def floor_square(self, radius: Floats) -> Floats:
+    def floor_square(self, radius: Floats | Indices) -> Floats:
         """f^2, shape (n,)."""
-        return self._tables[1][_radius_step(radius)]
+        return self._tables[1].take(rows_at(radius))
 
-    def step_square(self, radius: Floats) -> Floats:
+    def step_square(self, radius: Floats | Indices) -> Floats:
         """p^2, shape (n,)."""
-        return self._tables[2][_radius_step(radius)]
+        return self._tables[2].take(rows_at(radius))
 
 
 PLAIN = ErrorTerms.fixed()
@@ -134,12 +143,19 @@ class ErrorModel:
 
     Attributes
     ----------
-    terms : "peak" and "int" -> k^2 and f^2
+    terms : "peak" and "int" -> k^2 and f^2; also "east" and "north" where positions are measured, in `UNIT_ARCSEC`
     bands : those of single bands, by the middle [MHz]
+    assumed : "east" and "north" -> systematic error that measurements have by configuration [arcsec]
     """
 
     terms: Mapping[str, ErrorTerms]
     bands: Mapping[int, ErrorModel] = field(default_factory=dict)
+    assumed: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the finder's errors of fluxes stay as they are."""
+        return all(terms.is_plain for kind, terms in self.terms.items() if kind not in AXES)
 
     def of_band(self, band_mhz: int) -> ErrorModel:
         """That of a band, which is that of all where it has none of its own."""
@@ -168,10 +184,11 @@ class ErrorModel:
         """What rows of ERROR_MODEL or BAND_ERROR_MODEL say. A kind of flux without rows has the finder's errors; where
         only a band has none, it has those of all bands."""
         if "band" not in table:
-            return cls(_terms_of(table, {}))
-        pooled = _terms_of(table[table["band"] == ""], {})
+            return cls(_terms_of(table, {}), assumed=_assumed_of(table))
+        pooled, assumed = _terms_of(table[table["band"] == ""], {}), _assumed_of(table)
         own = {str(band): rows for band, rows in table[table["band"] != ""].groupby("band")}
-        return cls(pooled, {mhz_of_name(name): cls(_terms_of(rows, pooled)) for name, rows in own.items()})
+        bands = {mhz_of_name(name): cls(_terms_of(rows, pooled), assumed=assumed) for name, rows in own.items()}
+        return cls(pooled, bands, assumed)
 
 
 def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[str, ErrorTerms]:
@@ -185,7 +202,20 @@ def _terms_of(table: pd.DataFrame, otherwise: Mapping[str, ErrorTerms]) -> dict[
         squares = [square[own & (terms == term)] for term in (NOISE, FLOOR, STEP)]
         whole = own.sum() == len(PLAIN.squares)
         found[kind] = ErrorTerms(*squares) if whole else otherwise.get(kind, PLAIN)
+    for axis in AXES:
+        noise, floor = (square[(kinds == axis) & (terms == term)] for term in (NOISE, FLOOR))
+        if len(noise) == len(SNR_NODES) and len(floor) == len(RADIUS_NODES):
+            # By the error that they are of, the largest first.
+            found[axis] = ErrorTerms(noise[::-1], floor / UNIT_ARCSEC**2, np.zeros(len(RADIUS_NODES)))
+        elif axis in otherwise:
+            found[axis] = otherwise[axis]
     return found
+
+
+def _assumed_of(table: pd.DataFrame) -> dict[str, float]:
+    """By axis: the systematic error of the measurements [arcsec]."""
+    rows = table[table["term"] == ASSUMED].drop_duplicates("flux_kind")
+    return {str(axis): float(value) for axis, value in zip(rows["flux_kind"], rows["value"], strict=True)}
 
 
 def of_all_bands(pooled: pd.DataFrame, of_bands: pd.DataFrame) -> pd.DataFrame:
@@ -211,8 +241,8 @@ def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataF
     """
     values = np.sqrt(terms.squares)
     # Of a root that is near 0 the error is that of the square's own root.
-    with np.errstate(divide="ignore"):
-        err = np.minimum(errors / (2.0 * values), np.sqrt(errors))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        err = np.fmin(errors / (2.0 * values), np.sqrt(errors))
     return pd.DataFrame(
         {
             "flux_kind": kind,
@@ -225,15 +255,41 @@ def model_rows(kind: str, terms: ErrorTerms, errors: Floats, n: int) -> pd.DataF
     )[ERROR_MODEL.names]
 
 
+def position_rows(axis: str, terms: ErrorTerms, errors: Floats, n: int, assumed_arcsec: float) -> pd.DataFrame:
+    """Rows of ERROR_MODEL of one axis of positions: factors by the finder's error, systematic errors by distance.
+
+    Parameters
+    ----------
+    errors, n : as of `model_rows`
+    assumed_arcsec : systematic error that the measurements have by configuration
+    """
+    rows = model_rows(axis, terms, errors, n)
+    rows = rows[rows["term"] != STEP].reset_index(drop=True)
+    floor, noise = rows["term"] == FLOOR, rows["term"] == NOISE
+    rows.loc[floor, ["value", "value_err"]] *= UNIT_ARCSEC
+    rows.loc[noise, "at"] = UNIT_ARCSEC / rows.loc[noise, "at"]
+    assumed = {"flux_kind": axis, "term": ASSUMED, "at": 0.0, "value": assumed_arcsec, "value_err": 0.0}
+    return pd.concat([rows, pd.DataFrame([{**assumed, "n_residuals": n}])], ignore_index=True)[ERROR_MODEL.names]
+
+
 def _snr_step(flux: Floats, err: Floats) -> Indices:
     """Row of the table of k^2: the first where the flux is not positive."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        step = np.log(flux / err) * _PER_E_FOLD
-    # NaN and infinity have no place among whole numbers.
-    return np.asarray(np.nan_to_num(np.clip(step, 0, _N_SNR - 1), copy=False), dtype=np.intp)
+        step = np.asarray(flux / err)
+        np.log(step, out=step)
+    step *= _PER_E_FOLD
+    # NaN and infinity have no place among whole numbers: both leave NaN aside, and take the bound.
+    np.fmax(step, 0.0, out=step)
+    np.fmin(step, _N_SNR - 1.0, out=step)
+    return step.astype(np.intp)
 
 
-def _radius_step(radius: npt.ArrayLike) -> Indices:
-    """Row of the table of f^2."""
-    step = np.asarray(radius, dtype=float) * _PER_RADIUS
-    return np.asarray(np.nan_to_num(np.clip(step, 0, _N_RADIUS - 1), nan=TYPICAL_RADIUS * _PER_RADIUS), dtype=np.intp)
+def rows_at(radius: Floats | Indices) -> Indices:
+    """Rows of the tables of f^2 and p^2 at distances from the image center; whole numbers are rows already."""
+    if np.issubdtype(radius.dtype, np.integer):
+        return np.asarray(radius, dtype=np.intp)
+    step = radius * _PER_RADIUS
+    step[np.isnan(step)] = TYPICAL_RADIUS * _PER_RADIUS
+    np.maximum(step, 0.0, out=step)
+    np.minimum(step, _N_RADIUS - 1.0, out=step)
+    return step.astype(np.intp)

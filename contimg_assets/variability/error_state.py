@@ -38,12 +38,30 @@ from contimg_assets.variability.error_evidence import (
     N_STEPS,
     N_SUMS,
     Evidence,
+    Fit,
     Means,
     Points,
-    fit,
     has_moved,
 )
-from contimg_assets.variability.error_model import ErrorModel, ErrorTerms, in_image_radii, model_rows, of_all_bands
+from contimg_assets.variability.error_model import (
+    AXES,
+    EAST,
+    ErrorModel,
+    ErrorTerms,
+    in_image_radii,
+    model_rows,
+    of_all_bands,
+    position_rows,
+)
+from contimg_assets.variability.position_evidence import PositionEvidence, assumed_terms, places_of
+
+EVIDENCE: Mapping[str, type[Evidence]] = {
+    **dict.fromkeys(FLUX_KINDS, Evidence),
+    **dict.fromkeys(AXES, PositionEvidence),
+}
+"""What is counted of each kind of flux, and of each axis of positions."""
+
+_POSITION_ERRORS = [f"uncertainty_{axis}{part}_arcsec" for axis in ("ew", "ns") for part in ("", "_corr")]
 
 STATE_TABLES: tuple[TableSchema, ...] = (ERROR_MODEL, CONFIGURATIONS, ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
 BAND_TABLES: tuple[TableSchema, ...] = (BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS)
@@ -51,7 +69,7 @@ BAND_TABLES: tuple[TableSchema, ...] = (BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAN
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is carried of one kind of flux."""
+    """What is carried of one kind of flux, or axis of positions."""
 
     means: Means
     evidence: Evidence
@@ -65,7 +83,7 @@ class ErrorState:
     ----------
     published : rows of ERROR_MODEL; none before anything was measured
     pointings : configurations so far
-    kinds : "peak" and "int" -> means and evidence
+    kinds : "peak" and "int", "east" and "north" -> means and evidence
     bands : evidence of each band, by kind of flux; none of a survey of one band, whose evidence is that of all
     of_bands : rows of BAND_ERROR_MODEL that are published
     """
@@ -79,7 +97,7 @@ class ErrorState:
     @classmethod
     def empty(cls) -> ErrorState:
         """Before the first epoch."""
-        kinds = {kind: _Kind(Means.none(), Evidence.none()) for kind in FLUX_KINDS}
+        kinds = {kind: _Kind(Means.none(), evidence.none()) for kind, evidence in EVIDENCE.items()}
         return cls(ERROR_MODEL.empty(), Pointings.none(), kinds)
 
     @cached_property
@@ -146,13 +164,13 @@ class ErrorState:
     def of_tables(cls, tables: Mapping[str, pd.DataFrame]) -> ErrorState:
         """The inverse of `tables`."""
         kinds = {}
-        for kind in FLUX_KINDS:
+        for kind in EVIDENCE:
             means = tables[ERROR_MEANS.name]
             evidence = _evidence_of(kind, tables[ERROR_COUNTS.name], tables[ERROR_SUMS.name])
             kinds[kind] = _Kind(Means.of_rows(means[means["flux_kind"] == kind]), evidence)
         of_bands, counts, sums = (tables.get(schema.name, schema.empty()) for schema in BAND_TABLES)
         bands = {
-            str(band): {kind: _evidence_of(kind, rows, sums[sums["band"] == band]) for kind in FLUX_KINDS}
+            str(band): {kind: _evidence_of(kind, rows, sums[sums["band"] == band]) for kind in EVIDENCE}
             for band, rows in counts.groupby("band")
         }
         return cls(tables[ERROR_MODEL.name], Pointings(tables[CONFIGURATIONS.name]), kinds, bands, of_bands)
@@ -172,7 +190,7 @@ def _rows_of(evidence: Mapping[str, Evidence]) -> tuple[pd.DataFrame, pd.DataFra
 def _evidence_of(kind: str, counts: pd.DataFrame, sums: pd.DataFrame) -> Evidence:
     """The inverse of `_rows_of`, of one kind of flux."""
     counts, sums = (rows[rows["flux_kind"] == kind] for rows in (counts, sums))
-    evidence = Evidence(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
+    evidence = EVIDENCE[kind](np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
     evidence.counts[counts["cell"].to_numpy(), counts["step"].to_numpy()] = counts["n"].to_numpy()
     evidence.sums[sums["cell"].to_numpy(), sums["part"].to_numpy()] = sums["variance"].to_numpy()
     return evidence
@@ -195,7 +213,11 @@ class AfterEpoch:
 
 
 def add_epoch(
-    state: ErrorState, fluxes: pd.DataFrame, images: pd.DataFrame, bands_before: Collection[str] | None = None
+    state: ErrorState,
+    fluxes: pd.DataFrame,
+    images: pd.DataFrame,
+    assumed_arcsec: tuple[float, float],
+    bands_before: Collection[str] | None = None,
 ) -> AfterEpoch:
     """The state after another epoch.
 
@@ -203,6 +225,7 @@ def add_epoch(
     ----------
     fluxes : of `constant_fluxes_of`, their sources named with the band (`ingest.bands.by_band`) or not
     images : IMAGES of the epoch
+    assumed_arcsec : systematic errors east and north that the measurements have by configuration
     bands_before : bands of the epochs before; those of the means that are carried, if not given
     """
     points = {kind: _points(fluxes, kind) for kind in FLUX_KINDS}
@@ -211,10 +234,13 @@ def add_epoch(
     pointings, configurations = _configure(state, points[by], images, by)
     number = configurations.set_index("image")["configuration"]
     kinds, published, moved = {}, [], False
-    configured = {
+    configured: dict[str, Points] = {
         kind: replace(those, configuration=number.reindex(image).to_numpy(dtype=np.int64))
         for kind, (those, image) in points.items()
     }
+    state = _with_assumed(state, assumed_arcsec)
+    places = {axis: places_of(fluxes, axis, assumed) for axis, assumed in zip(AXES, assumed_arcsec, strict=True)}
+    configured |= places | {EAST: places[EAST].near(state.kinds[EAST].means)}
     for kind, here in configured.items():
         carried, rows, changed = _with_points(state, kind, here)
         kinds[kind], moved = carried, moved or changed
@@ -275,10 +301,29 @@ def _published_of(
     if not evidence.n:
         return None
     has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(mhz_of_name(band)).terms[kind]
-    found = fit(evidence)
+    found = evidence.fit()
     if not has_moved(has, found):
         return None
-    return model_rows(kind, found.terms, found.errors, found.n).assign(band=band)[BAND_ERROR_MODEL.names]
+    assumed = ErrorModel.of_table(pooled).assumed
+    return _rows_of_fit(kind, found, assumed).assign(band=band)[BAND_ERROR_MODEL.names]
+
+
+def _rows_of_fit(kind: str, found: Fit, assumed: Mapping[str, float]) -> pd.DataFrame:
+    """Rows of ERROR_MODEL that the evidence of a kind of flux, or axis, gives."""
+    if kind in AXES:
+        return position_rows(kind, found.terms, found.errors, found.n, assumed[kind])
+    return model_rows(kind, found.terms, found.errors, found.n)
+
+
+def _with_assumed(state: ErrorState, assumed_arcsec: tuple[float, float]) -> ErrorState:
+    """The state with a model of positions: before anything was measured, what the configuration says."""
+    rows = [
+        position_rows(axis, terms := assumed_terms(assumed), 0.0 * terms.squares, 0, assumed)
+        for axis, assumed in zip(AXES, assumed_arcsec, strict=True)
+        if axis not in state.model.terms
+    ]
+    parts = [part for part in (state.published, *rows) if len(part)]
+    return replace(state, published=pd.concat(parts, ignore_index=True)) if rows else state
 
 
 def _configure(
@@ -321,10 +366,10 @@ def _with_points(state: ErrorState, kind: str, points: Points) -> tuple[_Kind, p
     after = _Kind(means, evidence)
     if not len(points.flux) or not evidence.n:
         return after, rows, False
-    found = fit(evidence)
+    found = evidence.fit()
     if not has_moved(terms, found):
         return after, rows, False
-    return after, model_rows(kind, found.terms, found.errors, found.n), True
+    return after, _rows_of_fit(kind, found, state.model.assumed), True
 
 
 def constant_fluxes_of(corrected: pd.DataFrame, associations: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
@@ -337,7 +382,8 @@ def constant_fluxes_of(corrected: pd.DataFrame, associations: pd.DataFrame, imag
 
     Returns
     -------
-    DataFrame sorted by source_id: source_id, image, radius (from the image center, in radii of the image),
+    DataFrame sorted by source_id: source_id, image, radius (from the image center, in radii of the image), ra_deg and
+    dec_deg (corrected), uncertainty_ew_arcsec and uncertainty_ew_corr_arcsec and the same north,
     flux_scale_err, flux_tie_err, flux_<kind>, flux_<kind>_err. Left out are duplicates, forced measurements, those of
     several sources, and those in images that are not trusted; of two of a source the first by id.
     """
@@ -350,6 +396,8 @@ def constant_fluxes_of(corrected: pd.DataFrame, associations: pd.DataFrame, imag
     field = images.set_index("image")["radius_deg"].reindex(table["image"]).to_numpy(dtype=float)
     radius = in_image_radii(table["dist_from_centre_deg"].to_numpy(dtype=float), field)
     columns = {"source_id": table["source_id"], "image": table["image"], "radius": radius}
+    columns |= {"ra_deg": table["ra_corr_deg"], "dec_deg": table["dec_corr_deg"]}
+    columns |= {name: table[name] for name in _POSITION_ERRORS}
     columns |= {name: table[name].fillna(0.0) for name in ("flux_scale_err", "flux_tie_err")}
     for kind, unit in FLUX_KINDS.items():
         columns[f"flux_{kind}"] = table[f"flux_{kind}_corr_{unit}"]

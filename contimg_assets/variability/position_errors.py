@@ -8,11 +8,14 @@ systematic error and that of the image's offset, is the same however faint a sou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import scipy
 
-from contimg_assets.sky.arrays import Floats
+from contimg_assets.sky.arrays import Floats, Values
+from contimg_assets.variability.error_model import AXES, UNIT_ARCSEC, ErrorModel
 
 # Numbers of sources fall with flux as S^-2.5 (Euclidean counts): which of the true fluxes behind a measured one are
 # more frequent (Hogg & Turner 1998, PASP 110, 727).
@@ -32,6 +35,36 @@ _OF_WEIGHTS = 4.0 * (1.75**2 + 0.25**2)
 # simulation, right to 2 % of the error for 1 to 20 measurements and a variance up to 0.3.
 _OF_ONE, _OF_MANY = 0.75, 0.9
 _CHUNK = 20_000
+# Of the variance with the systematic error that was assumed: more than that remains without it, but where measurements
+# are older than what is assumed now.
+_LEAST_VARIANCE = 1e-3
+
+
+def with_systematics(rows: Mapping[str, Values], errors: ErrorModel | None) -> Mapping[str, Values]:
+    """Points of light curves, the weights of their positions with the systematic errors that were measured.
+
+    Parameters
+    ----------
+    rows : w_ew, w_ns [arcsec^-2], noise_share (of the variances 1 / w), radius, band, shape (n,)
+    errors : None, or without positions: the weights stay as they are
+    """
+    if errors is None or not errors.assumed:
+        return rows
+    weights, share = [], np.zeros(len(rows["w_ew"]))
+    for axis, name in zip(AXES, ("w_ew", "w_ns"), strict=True):
+        more = _measured_square(rows, axis, errors) - errors.assumed[axis] ** 2
+        factor = 1.0 / np.maximum(1.0 + more * rows[name], _LEAST_VARIANCE)
+        weights.append(rows[name] * factor)
+        share += 0.5 * rows["noise_share"] * factor
+    return {**rows, "w_ew": weights[0], "w_ns": weights[1], "noise_share": np.minimum(share, 1.0)}
+
+
+def _measured_square(rows: Mapping[str, Values], axis: str, errors: ErrorModel) -> Floats:
+    """Square of the systematic error of each point's position along an axis [arcsec^2], shape (n,)."""
+    square = errors.terms[axis].floor_square(rows["radius"])
+    for band_mhz, own in errors.bands.items():
+        square = np.where(rows["band"] == band_mhz, own.terms[axis].floor_square(rows["radius"]), square)
+    return UNIT_ARCSEC**2 * square
 
 
 def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:

@@ -12,6 +12,8 @@ from contimg_assets.sky.arrays import Flags, Floats, Hashes, Integers, Values
 from contimg_assets.sky.beams import ALIKE_BEAMS
 from contimg_assets.sky.cells import index_cells
 from contimg_assets.sky.sphere import positions, tangent_axes
+from contimg_assets.variability.error_model import ErrorModel
+from contimg_assets.variability.position_errors import with_systematics
 from contimg_assets.variability.segments import LightCurves, RowSums, places
 
 
@@ -67,7 +69,7 @@ def visits_in_bands(curves: LightCurves, n_epochs: int, bands_mhz: Integers) -> 
     return seen
 
 
-def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.DataFrame:
+def source_table(curves: LightCurves, epochs: list[str], seen: Flags, errors: ErrorModel | None = None) -> pd.DataFrame:
     """What light curves alone say about each source; `id` is the hash (uint64).
 
     Parameters
@@ -75,6 +77,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     curves : sorted points
     epochs : names that the column `epoch` of the points counts in
     seen : see `visits`
+    errors : systematic errors of positions as measured; those of the measurements if not given
 
     Returns
     -------
@@ -90,7 +93,7 @@ def source_table(curves: LightCurves, epochs: list[str], seen: Flags) -> pd.Data
     last = segments.maximum(np.where(in_order, points, -1))
     names = np.asarray(epochs, dtype=object)
     first_ra, first_dec = positions(np.stack([curves.at(axis, first) for axis in "xyz"], axis=-1))
-    table = pd.DataFrame({"id": curves.source, **mean_positions(rows, use, sums)})
+    table = pd.DataFrame({"id": curves.source, **mean_positions(with_systematics(rows, errors), use, sums)})
     table["healpix"] = index_cells(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
     table["first_epoch"], table["last_epoch"] = names[curves.at("epoch", first)], names[curves.at("epoch", last)]
     table["first_mjd"], table["last_mjd"] = curves.at("mjd", first), curves.at("mjd", last)

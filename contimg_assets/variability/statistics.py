@@ -18,11 +18,11 @@ from contimg_assets.config import Variability, with_overrides
 from contimg_assets.errors import InputError
 from contimg_assets.schemas.tables import TableLike, as_frame, numbers_of, require
 from contimg_assets.schemas.variability import FLUX_KINDS, VARIABILITY
-from contimg_assets.sky.arrays import Flags, Floats, Integers, Values
-from contimg_assets.variability.error_model import ErrorModel, ErrorTerms
+from contimg_assets.sky.arrays import Flags, Floats, Indices, Integers, Values
+from contimg_assets.variability.error_model import ErrorModel, ErrorTerms, rows_at
 from contimg_assets.variability.segments import LightCurves, Segments
 from contimg_assets.variability.significance import log10_survival
-from contimg_assets.variability.steps import without_steps
+from contimg_assets.variability.steps import several, without_steps
 from contimg_assets.variability.two_epoch import pair_maxima
 
 # A chance that hardly any constant source of a survey has.
@@ -34,7 +34,7 @@ def total_error(
     err: Floats,
     scale_err: Floats | float,
     terms: ErrorTerms | None = None,
-    radius: Floats | None = None,
+    radius: Floats | Indices | None = None,
     level: Floats | None = None,
 ) -> Floats:
     """Error that a flux has in comparison with others of its source, shape (n,).
@@ -47,7 +47,8 @@ def total_error(
     flux, err : shape (n,), same unit
     scale_err : error g of the image's own flux scale as a fraction, shape (n,) or one number
     terms : k and f as measured; the finder's errors if not given
-    radius : distance from the image center in radii of the image, shape (n,); NaN, or None, where not known
+    radius : distance from the image center in radii of the image, shape (n,), NaN where not known, or `rows_at` it;
+        nowhere known if not given
     level : mean flux of the source of each, shape (n,), at which k is taken; the flux itself if not given
 
     Notes
@@ -57,7 +58,10 @@ def total_error(
     if terms is None or terms.is_plain:
         return np.hypot(err, scale_err * flux)
     where = np.full(len(flux), np.nan) if radius is None else radius
-    return np.asarray(np.sqrt(terms.variance(flux, err, where, level) + (scale_err * flux) ** 2))
+    found, scale = terms.variance(flux, err, where, level), scale_err * flux
+    scale *= scale
+    found += scale
+    return np.asarray(np.sqrt(found, out=found))
 
 
 def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments) -> dict[str, Values]:
@@ -87,17 +91,11 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
     """
     flux, err = np.asarray(flux, dtype=float), np.asarray(err, dtype=float)
     points = _Points.of(flux, err, segments)
-    n, s, e = points.n, points.flux, points.err
+    scatter, deviation = _scatter(points, flux, segments)
+    n, s, e, mean = points.n, points.flux, points.err, scatter["mean"]
     with np.errstate(divide="ignore", invalid="ignore"):
         w = 1.0 / (e * e) if points.all_valid else points.valid / (e * e)
         some, many = n > 0, n > 1
-        mean = np.where(some, segments.sum(s) / n, np.nan)
-        deviation = points.only_valid(s - segments.spread(mean))
-        # The second term removes what rounding of the mean left behind (Chan et al. 1983, eq. 1.7).
-        m2 = segments.sum(deviation * deviation) - segments.sum(deviation) ** 2 / n
-        variance = np.where(many, np.maximum(m2, 0.0) / (n - 1), np.nan)
-        std = np.sqrt(variance)
-
         sum_w = segments.sum(w)
         # Deviations from the plain mean keep the digits that w * s would lose.
         weighted_mean = np.where(some, mean + segments.sum(w * deviation) / sum_w, np.nan)
@@ -106,18 +104,14 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
         chi2 = segments.sum(weighted_residual * residual) - segments.sum(weighted_residual) ** 2 / sum_w
         chi2 = np.where(many, np.maximum(chi2, 0.0), np.nan)
         eta = chi2 / (n - 1)
-        excess = variance - np.where(some, segments.sum(points.only_valid(e * e)) / n, np.nan)
+        excess = scatter.pop("variance") - np.where(some, segments.sum(points.only_valid(e * e)) / n, np.nan)
         positive = mean > 0
         return {
+            **scatter,
             "n": n,
             "n_invalid": segments.counts - n,
-            "mean": mean,
             "weighted_mean": weighted_mean,
             "weighted_mean_err": np.where(some, 1.0 / np.sqrt(sum_w), np.nan),
-            "std": std,
-            "min": np.where(some, segments.minimum(points.only_valid(flux, np.inf)), np.nan),
-            "max": np.where(some, segments.maximum(points.only_valid(flux, -np.inf)), np.nan),
-            "v": np.where(positive, std / mean, np.nan),
             "v_weighted": np.where(
                 weighted_mean > 0, np.sqrt(chi2 / sum_w * n / np.maximum(n - 1, 1)) / weighted_mean, np.nan
             ),
@@ -129,6 +123,28 @@ def flux_statistics(flux: npt.ArrayLike, err: npt.ArrayLike, segments: Segments)
             "modulation": np.where(positive, np.sign(excess) * np.sqrt(np.abs(excess)) / mean, np.nan),
             "max_deviation": np.where(many, segments.maximum(np.abs(residual) / e), np.nan),
         }
+
+
+def _scatter(points: _Points, flux: Floats, segments: Segments) -> tuple[dict[str, Floats], Floats]:
+    """What fluxes say without their errors: mean, std, min, max, v and variance; deviations from the mean."""
+    n, s = points.n, points.flux
+    with np.errstate(divide="ignore", invalid="ignore"):
+        some = n > 0
+        mean = np.where(some, segments.sum(s) / n, np.nan)
+        deviation = points.only_valid(s - segments.spread(mean))
+        # The second term removes what rounding of the mean left behind (Chan et al. 1983, eq. 1.7).
+        m2 = segments.sum(deviation * deviation) - segments.sum(deviation) ** 2 / n
+        variance = np.where(n > 1, np.maximum(m2, 0.0) / (n - 1), np.nan)
+        std = np.sqrt(variance)
+        found = {
+            "mean": mean,
+            "std": std,
+            "min": np.where(some, segments.minimum(points.only_valid(flux, np.inf)), np.nan),
+            "max": np.where(some, segments.maximum(points.only_valid(flux, -np.inf)), np.nan),
+            "v": np.where(mean > 0, std / mean, np.nan),
+            "variance": variance,
+        }
+    return found, deviation
 
 
 @dataclass(frozen=True)
@@ -172,19 +188,18 @@ def light_curve_statistics(
     result: dict[str, Values] = {}
     trusted = curves["trusted"] if "trusted" in curves.rows else np.ones(curves.segments.rows, dtype=bool)
     all_trusted = bool(trusted.all())
+    # The same for both kinds of flux.
+    where = rows_at(curves["radius"]) if "radius" in curves.rows and not model.is_plain else None
     for kind, unit in FLUX_KINDS.items():
         flux, err = curves[f"flux_{kind}"], curves[f"flux_{kind}_err"]
         if not all_trusted:
             flux = np.where(trusted, flux, np.nan)
-        level, err = _comparable(curves, kind, flux, parameters, model)
+        level, err = _comparable(curves, kind, flux, (parameters, model, where))
         values = flux_statistics(level, err, curves.segments)
         if level is not flux:
             # What was measured stays what it is; what is compared is freed from the steps of the telescope.
-            values |= {
-                name: found
-                for name, found in flux_statistics(flux, err, curves.segments).items()
-                if name in _AS_MEASURED
-            }
+            measured, _ = _scatter(_Points.of(flux, err, curves.segments), flux, curves.segments)
+            values |= {name: found for name, found in measured.items() if name in values}
         pairs = pair_maxima(level, err, curves.segments, parameters.min_abs_vs)
         result |= {f"n_{kind}": values["n"], f"n_invalid_{kind}": values["n_invalid"]}
         for name in ("mean", "weighted_mean", "weighted_mean_err", "std", "min", "max"):
@@ -196,25 +211,30 @@ def light_curve_statistics(
     return result
 
 
-_AS_MEASURED = frozenset({"mean", "std", "min", "max", "v"})
-
-
 def _comparable(
-    curves: LightCurves, kind: str, flux: Floats, parameters: Variability, model: ErrorModel
+    curves: LightCurves, kind: str, flux: Floats, judging: tuple[Variability, ErrorModel, Indices | None]
 ) -> tuple[Floats, Floats]:
-    """Fluxes without steps between configurations, and the errors that they have in comparison with each other."""
+    """Fluxes without steps between configurations, and the errors that they have in comparison with each other.
+
+    Parameters
+    ----------
+    judging : parameters, error model, and the rows of its tables at the points, None where distances are not known
+    """
+    parameters, model, where = judging
     err = curves[f"flux_{kind}_err"]
     terms = model.terms[kind]
     scale_err = curves["flux_scale_err"] if parameters.scale_error else 0.0
-    radius = None if terms.is_plain or "radius" not in curves.rows else curves["radius"]
     level = None if terms.is_plain else _mean_fluxes(flux, err, curves.segments)
-    total = total_error(flux, err, scale_err, terms, radius, level)
-    if radius is None or "configuration" not in curves.rows:
+    total = total_error(flux, err, scale_err, terms, where, level)
+    if terms.is_plain or where is None or "configuration" not in curves.rows:
+        return flux, total
+    configuration = curves["configuration"]
+    if not (configuration & 1).any() and not several(configuration, curves.segments).any():
         return flux, total
     # Configurations of different fields are also tied to catalogs each by itself.
     tie_err = np.nan_to_num(curves["flux_tie_err"]) if "flux_tie_err" in curves.rows else 0.0
-    step = np.sqrt(terms.step_square(radius) + tie_err**2)
-    return without_steps(flux, total, step, curves["configuration"], curves.segments), total
+    step = np.sqrt(terms.step_square(where) + tie_err**2)
+    return without_steps(flux, total, step, configuration, curves.segments), total
 
 
 def _mean_fluxes(flux: Floats, err: Floats, segments: Segments) -> Floats:

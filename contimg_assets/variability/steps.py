@@ -35,11 +35,10 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
         return flux
     valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
     configuration = _without_singles(configuration, valid, segments)
-    first = segments.spread(configuration[segments.starts]) if len(segments) else configuration
-    several = segments.count(configuration != first) > 0
-    if not several.any():
+    steps = several(configuration, segments)
+    if not steps.any():
         return flux
-    at = np.flatnonzero(segments.spread(several) & valid)
+    at = np.flatnonzero(segments.spread(steps) & valid)
     source = segments.spread(np.arange(len(segments)))[at]
     # By counting, not sorting: there are few configurations a source, and many points.
     _, number = _numbered(configuration[at])
@@ -60,6 +59,19 @@ def without_steps(flux: Floats, err: Floats, step: Floats, configuration: Intege
     moved: Floats = flux.copy()
     moved[at] += ((1.0 - np.sqrt(u / weight)) * (middle - mean))[group]
     return moved
+
+
+def several(configuration: Integers, segments: Segments) -> Flags:
+    """Whether each source has points in several configurations, shape (k,)."""
+    if not len(segments):
+        return np.zeros(0, dtype=bool)
+    # Mostly the points of neighbors in time are of the same one.
+    changes = np.flatnonzero(configuration[1:] != configuration[:-1]) + 1
+    if not len(changes):
+        return np.zeros(len(segments), dtype=bool)
+    owner = np.searchsorted(segments.starts, changes, side="right") - 1
+    inside = segments.starts[owner] != changes
+    return np.bincount(owner[inside], minlength=len(segments)) > 0
 
 
 def _without_singles(configuration: Integers, valid: Flags, segments: Segments) -> Integers:

@@ -10,7 +10,8 @@ import pytest
 
 from contimg_assets.config import Variability
 from contimg_assets.database import ProductsDatabase
-from contimg_assets.variability.error_model import ErrorTerms, model_rows
+from contimg_assets.variability.error_model import AXES, ErrorTerms, model_rows, position_rows
+from contimg_assets.variability.position_evidence import assumed_terms
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
 from contimg_assets_tests.database.survey import Survey
 
@@ -92,3 +93,29 @@ def test_configurations_of_images_take_steps_out(database: ProductsDatabase) -> 
     # What was measured stays.
     for name in ("flux_int_mean_mjy", "flux_int_max_mjy", "v_int"):
         assert two[name].to_numpy() == pytest.approx(one[name].to_numpy())
+
+
+def with_positions(systematic: float, assumed: float) -> pd.DataFrame:
+    """A model with the same systematic error of positions everywhere [arcsec]."""
+    terms = assumed_terms(systematic)
+    nothing = 0.0 * terms.squares
+    return pd.concat([rows(1.0, 0.0), *(position_rows(axis, terms, nothing, 9, assumed) for axis in AXES)])
+
+
+def test_positions_are_as_certain_as_repeated_ones_show(database: ProductsDatabase) -> None:
+    survey = Survey()
+    errors = ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
+    database.replace_epochs(survey.epochs()[:3], error_model=rows(1.0, 0.0))
+    plain = database.read_table("sources").set_index("id")
+    model = with_positions(0.0, 0.1)
+    report = database.replace_epochs([], error_model=model)
+    assert report.n_recomputed == report.n_sources
+    sharper = database.read_table("sources").set_index("id")
+    assert (sharper[errors] < plain[errors]).all(axis=None)
+    database.replace_epochs([survey.epoch(3)], error_model=model)
+    before = dump(database)
+    database.rebuild(survey.epochs()[3::-1], error_model=model)
+    assert_same_rows(dump(database), before)
+    database.rebuild(survey.epochs()[:3], Variability(position_systematic="configured"), error_model=model)
+    configured = database.read_table("sources").set_index("id")
+    pd.testing.assert_frame_equal(configured[["ra_deg", *errors]], plain[["ra_deg", *errors]])

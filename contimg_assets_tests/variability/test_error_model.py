@@ -14,9 +14,21 @@ from contimg_assets.config import Variability
 from contimg_assets.schemas.error_model import ERROR_MODEL
 from contimg_assets.variability.configurations import Pointings
 from contimg_assets.variability.error_evidence import Evidence, Means, Points, fit, median_ratios, misfits
-from contimg_assets.variability.error_model import PLAIN, RADIUS_NODES, SNR_NODES, ErrorModel, ErrorTerms
+from contimg_assets.variability.error_model import (
+    PLAIN,
+    RADIUS_NODES,
+    SNR_NODES,
+    UNIT_ARCSEC,
+    ErrorModel,
+    ErrorTerms,
+)
 from contimg_assets.variability.error_state import ErrorState, add_epoch, constant_fluxes_of
+from contimg_assets.variability.position_evidence import assumed_terms
 from contimg_assets.variability.statistics import total_error, variability_table
+
+# Systematic errors east and north that measurements have by configuration, and the error of images' offsets [arcsec].
+ASSUMED = (0.3, 0.4)
+OF_IMAGE = 0.02
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class Sky:
     noise_factor, floor, edge_floor : what the finder does not say: k, f at the center, f at the edge
     step : standard deviation of the step of each source at epoch ``step_at``, as a fraction
     variable : share of the sources that vary by half
+    systematic, edge_systematic : of positions east, at the center and the edge; north it is half of that [arcsec]
     faintest : true flux of the faintest source; the threshold is 5
     """
 
@@ -41,12 +54,15 @@ class Sky:
     step: float = 0.0
     step_at: int = 99
     variable: float = 0.03
+    systematic: float = 0.3
+    edge_systematic: float = 0.3
     seed: int = 1
 
     def epochs(self) -> list[pd.DataFrame]:
         """Fluxes as `constant_fluxes_of` gives them, epoch by epoch."""
-        rng = np.random.default_rng(self.seed)
+        rng, of_places = np.random.default_rng(self.seed), np.random.default_rng(self.seed + 1000)
         n = self.n_sources
+        places = of_places.uniform(-1.0, 1.0, (2, n))
         flux = self.faintest * (1.0 + rng.pareto(0.9, n))
         radius = np.sqrt(rng.random(n))
         floor = self.floor + (self.edge_floor - self.floor) * radius**2
@@ -67,10 +83,27 @@ class Sky:
                     "flux_int_err": 1.0,
                     "flux_peak": np.nan,
                     "flux_peak_err": np.nan,
+                    **self._positions(places, flux, radius, of_places),
                 }
             )
             tables.append(table[table["flux_int"] > 5.0].reset_index(drop=True))
         return tables
+
+    def _positions(
+        self, places: np.ndarray, flux: np.ndarray, radius: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Across RA 0, with errors of a beam of 8 arcsec, the systematic ones of `ASSUMED`, and `OF_IMAGE`."""
+        err = 4.0 / flux
+        systematic = self.systematic + (self.edge_systematic - self.systematic) * radius**2
+        east, north = rng.normal(size=(2, len(flux))) * np.hypot(err, systematic * np.array([[1.0], [0.5]]))
+        dec = -60.0 + places[1] + north / 3600.0
+        columns = {"ra_deg": (places[0] + east / 3600.0 / np.cos(np.radians(dec))) % 360.0, "dec_deg": dec}
+        for axis, assumed in zip(("ew", "ns"), ASSUMED, strict=True):
+            columns[f"uncertainty_{axis}_arcsec"] = np.hypot(err, assumed)
+            columns[f"uncertainty_{axis}_corr_arcsec"] = np.hypot(columns[f"uncertainty_{axis}_arcsec"], OF_IMAGE)
+        columns["ra_deg"] = (columns["ra_deg"] + rng.normal() * OF_IMAGE / 3600.0 * 2.0) % 360.0
+        columns["dec_deg"] = columns["dec_deg"] + rng.normal() * OF_IMAGE / 3600.0
+        return columns
 
     def constant(self) -> np.ndarray:
         """Ids of those that do not vary."""
@@ -86,7 +119,7 @@ def folded(epochs: list[pd.DataFrame], images: pd.DataFrame = IMAGES) -> tuple[E
     """The state after all epochs; those at which the model was replaced; the configuration of each."""
     state, moved, numbers = ErrorState.empty(), [], []
     for k, fluxes in enumerate(epochs):
-        after = add_epoch(state, fluxes, images)
+        after = add_epoch(state, fluxes, images, ASSUMED)
         state = after.state
         numbers.append(int(after.configurations["configuration"].iloc[0]))
         if after.moved:
@@ -288,7 +321,7 @@ def test_state_is_the_same_after_it_was_stored_and_whatever_the_order_of_rows() 
     for fluxes in epochs:
         tables = {name: table.to_pandas() for name, table in state.tables.items()}
         shuffled = fluxes.sample(frac=1.0, random_state=3).sort_values("source_id")
-        state = add_epoch(ErrorState.of_tables(tables), shuffled, IMAGES).state
+        state = add_epoch(ErrorState.of_tables(tables), shuffled, IMAGES, ASSUMED).state
     assert state.version == direct.version
     assert (
         ErrorState.empty().version
@@ -324,7 +357,7 @@ def test_means_are_weighted_by_source_and_configuration_in_any_order(epochs: lis
 def test_epoch_without_fluxes_changes_nothing_but_the_number_of_images() -> None:
     epochs = Sky(n_sources=200, n_epochs=2).epochs()
     before, _, _ = folded(epochs)
-    after = add_epoch(before, epochs[0].iloc[:0], IMAGES)
+    after = add_epoch(before, epochs[0].iloc[:0], IMAGES, ASSUMED)
     assert not after.moved
     assert after.state.kinds["int"].evidence.n == before.kinds["int"].evidence.n
     assert after.state.published.equals(before.published)
@@ -334,10 +367,10 @@ def test_images_at_ra_0_and_the_pole_find_their_pointing_again() -> None:
     epochs = Sky(n_sources=50, n_epochs=1).epochs()
     for ra, dec, other in ((0.001, 10.0, 359.999), (10.0, 89.999, 190.0)):
         first = IMAGES.assign(ra_deg=ra, dec_deg=dec)
-        state = add_epoch(ErrorState.empty(), epochs[0], first).state
-        again = add_epoch(state, epochs[0], IMAGES.assign(ra_deg=other, dec_deg=dec))
+        state = add_epoch(ErrorState.empty(), epochs[0], first, ASSUMED).state
+        again = add_epoch(state, epochs[0], IMAGES.assign(ra_deg=other, dec_deg=dec), ASSUMED)
         assert again.configurations["configuration"].tolist() == [1]
-        elsewhere = add_epoch(state, epochs[0], IMAGES.assign(ra_deg=ra, dec_deg=dec - 3.0))
+        elsewhere = add_epoch(state, epochs[0], IMAGES.assign(ra_deg=ra, dec_deg=dec - 3.0), ASSUMED)
         assert elsewhere.configurations["configuration"].tolist() == [2]
 
 
@@ -356,6 +389,10 @@ def test_what_is_not_constant_or_not_trusted_is_left_out() -> None:
             "flux_peak_corr_mjy_beam": np.nan,
             "flux_peak_err_corr_mjy_beam": np.nan,
             "flux_tie_err": 0.02,
+            "ra_corr_deg": 10.0,
+            "dec_corr_deg": [-30.0, -31.0, -32.0, -33.0, -34.0],
+            **dict.fromkeys(("uncertainty_ew_arcsec", "uncertainty_ns_arcsec"), 0.5),
+            **dict.fromkeys(("uncertainty_ew_corr_arcsec", "uncertainty_ns_corr_arcsec"), 0.6),
         }
     )
     associations = pd.DataFrame(
@@ -368,6 +405,56 @@ def test_what_is_not_constant_or_not_trusted_is_left_out() -> None:
     found = constant_fluxes_of(corrected, associations, IMAGES)
     assert found["source_id"].tolist() == ["s1"]
     assert found["radius"].tolist() == [0.5] and found["flux_tie_err"].tolist() == [0.02]
+    assert found["dec_deg"].tolist() == [-30.0] and found["uncertainty_ns_corr_arcsec"].tolist() == [0.6]
+
+
+def positions(state: ErrorState, axis: str, term: str) -> pd.DataFrame:
+    """Rows of the published model about an axis of positions, by what they are at."""
+    rows = state.published.query("flux_kind == @axis and term == @term")
+    return rows.sort_values("at", ignore_index=True)
+
+
+@pytest.mark.parametrize(("systematic", "edge"), [(0.15, 0.15), (0.2, 0.8), (1.0, 1.0)])
+def test_systematic_errors_of_positions_are_found_at_each_distance_and_along_each_axis(
+    systematic: float, edge: float
+) -> None:
+    sky = Sky(systematic=systematic, edge_systematic=edge)
+    state, _, _ = folded(sky.epochs())
+    inside = RADIUS_NODES <= 1.0
+    true = systematic + (edge - systematic) * RADIUS_NODES[inside] ** 2
+    for axis, share in (("east", 1.0), ("north", 0.5)):
+        found = positions(state, axis, "floor")[inside]
+        # Between nodes the square is a line, and the truth is not: at the middle it is off by 4 % of the edge's.
+        assert (np.abs(found["value"] - share * true) < 4.0 * found["value_err"] + 0.04 * edge).all()
+        assert np.average(found["value"] / true, weights=found["value_err"] ** -2.0) == pytest.approx(share, rel=0.1)
+        noise = positions(state, axis, "noise")
+        assert noise["at"].iloc[0] == UNIT_ARCSEC / SNR_NODES[-1]
+        assert noise["value"].between(0.85, 1.15).all()
+        assert not state.kinds[axis].evidence.misfits(state.model.terms[axis])
+    assert state.model.assumed == dict(zip(("east", "north"), ASSUMED, strict=True))
+
+
+def test_systematic_error_of_the_configuration_stays_until_positions_speak_against_it() -> None:
+    sky = Sky(n_sources=300, n_epochs=8)
+    state, _, _ = folded(sky.epochs())
+    # North it is 0.15, not 0.4.
+    assert positions(state, "east", "floor")["value"].tolist() == pytest.approx([ASSUMED[0]] * len(RADIUS_NODES))
+    assert positions(state, "north", "floor")["value"].between(0.05, 0.25).all()
+    first, _, _ = folded(sky.epochs()[:1])
+    assert positions(first, "north", "floor")["value"].tolist() == pytest.approx([ASSUMED[1]] * len(RADIUS_NODES))
+    (sentence,) = state.kinds["north"].evidence.misfits(assumed_terms(2.0))
+    assert sentence.startswith("100.0% of")
+
+
+def test_what_jumps_or_was_mistaken_widens_no_errors_of_positions() -> None:
+    rng = np.random.default_rng(5)
+    epochs = Sky(systematic=0.2, edge_systematic=0.2).epochs()
+    for fluxes in epochs:
+        wrong = rng.random(len(fluxes)) < 0.01
+        fluxes["dec_deg"] += np.where(wrong, rng.uniform(-5.0, 5.0, len(fluxes)) / 3600.0, 0.0)
+    state, _, _ = folded(epochs)
+    found = positions(state, "north", "floor")[RADIUS_NODES <= 1.0]
+    assert np.average(found["value"], weights=found["value_err"] ** -2.0) == pytest.approx(0.1, abs=0.02)
 
 
 def test_table_says_the_model_and_leads_back_to_it() -> None:

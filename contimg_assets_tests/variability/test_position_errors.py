@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contimg_assets.variability.position_errors import excess_of_faint, position_errors
+from contimg_assets.variability.error_model import ErrorModel, position_rows
+from contimg_assets.variability.position_errors import excess_of_faint, position_errors, with_systematics
+from contimg_assets.variability.position_evidence import assumed_terms
 
 COLUMNS = ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
 
@@ -102,3 +104,29 @@ def test_the_order_and_the_company_of_sources_do_not_matter() -> None:
     order = np.random.default_rng(0).permutation(len(sources))
     np.testing.assert_array_equal(position_errors(sources.iloc[order])["uncertainty_ew_arcsec"], errors[order])
     np.testing.assert_array_equal(position_errors(sources.iloc[:7])["uncertainty_ew_arcsec"], errors[:7])
+
+
+def test_weights_hold_the_systematic_error_that_was_measured_in_place_of_the_assumed_one() -> None:
+    def model(east: float, north: float, band: str = "") -> pd.DataFrame:
+        rows = [
+            position_rows(axis, terms := assumed_terms(value), 0.0 * terms.squares, 9, assumed)
+            for axis, value, assumed in (("east", east, 0.3), ("north", north, 0.4))
+        ]
+        return pd.concat(rows).assign(band=band)
+
+    noise, of_image = np.array([0.05, 0.5, 2.0, 0.5]), 0.1
+    rows = {name: 1.0 / (noise**2 + of_image**2 + assumed**2) for name, assumed in (("w_ew", 0.3), ("w_ns", 0.4))} | {
+        "radius": np.array([0.1, np.nan, 3.0, 0.5]),
+        "band": np.array([887, 887, 887, 1367]),
+    }
+    rows["noise_share"] = 0.5 * noise**2 * (rows["w_ew"] + rows["w_ns"])
+    errors = ErrorModel.of_table(pd.concat([model(0.1, 0.7), model(1.0, 0.0, "1367")]))
+    found = with_systematics(rows, errors)
+    true = {"w_ew": np.array([0.1, 0.1, 0.1, 1.0]), "w_ns": np.array([0.7, 0.7, 0.7, 0.0])}
+    for name, systematic in true.items():
+        assert found[name] == pytest.approx(1.0 / (noise**2 + of_image**2 + systematic**2))
+    assert ((found["noise_share"] > 0.0) & (found["noise_share"] <= 1.0)).all()
+    assert found["noise_share"][2] == pytest.approx(0.5 * noise[2] ** 2 * (found["w_ew"] + found["w_ns"])[2], rel=0.02)
+    same = with_systematics(rows, ErrorModel.of_table(model(0.3, 0.4)))
+    assert same["w_ew"] == pytest.approx(rows["w_ew"]) and same["w_ns"] == pytest.approx(rows["w_ns"])
+    assert with_systematics(rows, None) is rows and with_systematics(rows, ErrorModel.plain()) is rows

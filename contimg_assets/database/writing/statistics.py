@@ -119,7 +119,8 @@ def _of_sources(
         return None
     (parameters, errors), (epochs, bands_mhz) = judging, visited
     variability = variability_table(curves, parameters, errors)
-    sources = source_table(curves, epochs, visits(curves, len(epochs)))
+    placed_by = errors if parameters.position_systematic == "measured" else None
+    sources = source_table(curves, epochs, visits(curves, len(epochs)), placed_by)
     fluxes = mean_fluxes(curves.source, variability, sources["band"].to_numpy())
     seen = visits_in_bands(curves, len(epochs), bands_mhz)
     return Recomputed(sources.assign(**fluxes), variability, seen)

@@ -1,4 +1,4 @@
-"""`error_model`: what errors fluxes really have, as repeated constant sources show it, and which images are alike.
+"""`error_model`: what errors fluxes and positions really have, as repeated sources show it, and which images are alike.
 
 A fold over the epochs in time order: the model after an epoch is that after the epoch before unless the evidence up to
 it speaks against that. The statistics of all light curves are made with the model after the last epoch.
@@ -31,7 +31,7 @@ from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets.variability.error_evidence import misfits
+from contimg_assets.variability.error_model import AXES, TYPICAL_RADIUS, UNIT_ARCSEC
 from contimg_assets.variability.error_state import (
     BAND_TABLES,
     STATE_TABLES,
@@ -124,7 +124,9 @@ class Errors:
         here = OfSources.about(onto.state.means, read.healpix)
         known = here.rows["source_id"] if len(here.rows) else _some_sources(onto.state)
         state = onto.state.common.with_means(here.rows)
-        result = add_epoch(state, read.fluxes, read.images, bands_of(known))
+        errors = self.config.measurements
+        assumed = errors.systematic_ew_arcsec, errors.systematic_ns_arcsec
+        result = add_epoch(state, read.fluxes, read.images, assumed, bands_of(known))
         means = here.after(result.state.means, read.seen_in)
         after = Carried(result.state.with_means(ERROR_MEANS.empty()), means)
         return self._content(result, after, onto.state.common.pointings.n), after
@@ -136,7 +138,7 @@ class Errors:
             f"{band} {kind}".strip() + f": {sentence}"
             for band, evidence in (state.bands or {"": together}).items()
             for kind, one in evidence.items()
-            for sentence in misfits(one, state.of_band(band).terms[kind])
+            for sentence in one.misfits(state.of_band(band).terms[kind])
         ]
         return Content(
             tables={
@@ -150,12 +152,23 @@ class Errors:
                 "n_configurations": state.pointings.n,
                 "n_new_configurations": state.pointings.n - n_before,
                 "model_replaced": result.moved,
+                **_systematics(state),
             },
             figures=lambda: {
                 f"errors {band}".strip(): plot_error_model(rows) for band, rows in state.all_published.groupby("band")
             },
             checks=[Check.of(FITS, outside)],
         )
+
+
+def _systematics(state: ErrorState) -> dict[str, float]:
+    """Systematic errors of positions at the typical distance from the image center, as published [arcsec]."""
+    middle = np.array([TYPICAL_RADIUS])
+    return {
+        f"systematic_{axis}_arcsec": round(float(UNIT_ARCSEC * np.sqrt(terms.floor_square(middle)[0])), 4)
+        for axis, terms in state.model.terms.items()
+        if axis in AXES
+    }
 
 
 def _some_sources(state: Carried) -> pd.Series:
@@ -177,7 +190,8 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
                 FITS,
                 "With the published errors the median squared difference of repeated fluxes, which is that of eta, is "
                 "0.8 to 1.25 times what constant sources have, at every signal to noise and distance from the image "
-                "center with enough of them. Nothing is held back.",
+                "center with enough of them; and 93 to 97 % of the positions of bright sources are within 1.96 of "
+                "their errors. Nothing is held back.",
             )
         ],
         pool="fold",

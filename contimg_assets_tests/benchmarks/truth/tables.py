@@ -13,9 +13,12 @@ from scipy.stats import chi2
 
 from contimg_assets.config import Variability, load_config
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.writing.stored import read_observed, trusted_images
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
+from contimg_assets.variability.finder import flux_limits
+from contimg_assets.variability.new_sources import seen_by, uncovered_detections
 
 TWIN_ARCSEC = 10.0
 
@@ -124,6 +127,32 @@ def limits_beside_detections(products: Products) -> int:
         )
         n += len(np.unique(i[apart <= radius[i]]))
     return n
+
+
+def limits_everywhere(products: Products) -> pd.DataFrame:
+    """What the upper limit of each source is in every epoch that covered it, whether it was detected or not.
+
+    Returns
+    -------
+    DataFrame: source_id, epoch, image (the deepest there), upper_limit_mjy_beam
+    """
+    sources, parameters = products.sources, Variability()
+    with products.database.engine.connect() as connection:
+        observed = read_observed(connection, {})
+        images = trusted_images(observed.images, parameters.finder_threshold_sigma)
+        epochs = sorted(set(images["epoch"]))
+        never = np.zeros((len(sources), len(epochs)), dtype=bool)
+        covered = uncovered_detections(sources, images, never, epochs, observed.coverage, every_image=True)
+    lead = ~covered.duplicated(["source", "epoch"]).to_numpy()
+    owner, at = np.cumsum(lead) - 1, covered["image_row"].to_numpy(dtype=np.intp)
+    scale_err = np.hypot(images["flux_scale_err"], images["flux_tie_err"])
+    rms = covered["rms_mjy_beam"].to_numpy(dtype=float)
+    seen = seen_by(owner, at, rms, images.assign(flux_scale_err=scale_err))
+    deepest = covered.loc[lead, ["epoch", "image"]].reset_index(drop=True)
+    return deepest.assign(
+        source_id=sources["id"].to_numpy()[covered["source"].to_numpy(dtype=np.intp)[lead]],
+        upper_limit_mjy_beam=flux_limits(seen, parameters.upper_limit_chance, len(deepest)),
+    )
 
 
 def close_pairs(sources: pd.DataFrame, radius_arcsec: float = TWIN_ARCSEC) -> np.ndarray:
