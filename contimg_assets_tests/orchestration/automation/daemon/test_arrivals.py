@@ -93,6 +93,17 @@ def test_changed_configuration_recomputes_from_there(deployment, happens, as_fro
     assert changed == {"corrections", "error_model"}
 
 
+def test_backfill_of_many_epochs_is_one_run(deployment, survey, as_from_scratch):
+    """As people launch it from the UI; `benchmarks/bench_backfill.py` says how long one of 60 epochs takes."""
+    # Ten that are not there yet, after those that are.
+    names = deployment.deliver_without_automation(survey[6:])
+    before = len(deployment.runs())
+    backfill = deployment.launch_backfill(names)
+    deployment.wait_for_epochs(400)
+    deployment.wait_for(lambda: deployment.backfill_finished(backfill), "the end of the backfill", 100)
+    assert len(deployment.runs()) == before + 1
+
+
 def _written(project: Project) -> dict[tuple[str, str], str]:
     """What each stage holds for each epoch, and what that was made from."""
     files = project.config.store.glob("*/*/record.json")
