@@ -34,7 +34,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 _HERE = Path(__file__).parent
 # A real daemon's story waits more than it works, so that one at a time shares the machine with all the rest: the folder
 # that each of them is begun before. The others follow by folder; the root's, which are long, first.
-_STORIES = {"test_faults.py": "", "test_arrivals.py": "docs"}
+_STORIES = {"test_faults.py": "", "test_arrivals.py": "database"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -157,6 +157,12 @@ def assert_same_products(found: dict[str, pd.DataFrame], expected: dict[str, pd.
         )
 
 
+def written(project: Project) -> dict[tuple[str, str], str]:
+    """What each stage holds for each epoch, and what that was made from."""
+    files = project.config.store.glob("*/*/record.json")
+    return {(file.parts[-3], file.parts[-2]): file.read_text() for file in files}
+
+
 class Deployment:
     """`dagster dev` on a project's folder: webserver, daemon and code server, in one process group.
 
