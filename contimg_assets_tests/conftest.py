@@ -15,6 +15,7 @@ import typer.testing
 
 from contimg_assets.cli.app import collect_less_often
 from contimg_assets_tests.memory import in_memory
+from contimg_assets_tests.once import made_once
 from contimg_assets_tests.projects import TestProject, draw, make_project, make_survey
 
 # Machines are noisy and shared: how long an example takes says nothing.
@@ -33,7 +34,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 _HERE = Path(__file__).parent
 # A real daemon's story waits more than it works, so that one at a time shares the machine with all the rest: the folder
 # that each of them is begun before. The others follow by folder; the root's, which are long, first.
-_STORIES = {"test_faults.py": "", "test_arrivals.py": "docs", "test_backfill.py": "orchestration/automation"}
+_STORIES = {"test_faults.py": "", "test_arrivals.py": "database"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,19 +97,25 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small simulated survey: incoming/, catalogs/, truth/."""
-    return make_survey(tmp_path_factory.mktemp("survey"))
+    """A small simulated survey: incoming/, catalogs/, truth/; not to be changed."""
+    return made_once(tmp_path_factory, "survey", make_survey)
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, survey: Path) -> TestProject:
     """The small survey, everything made; to be copied and not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        project = make_project(tmp_path_factory.mktemp("made") / "project", survey)
-        patch.chdir(project.folder)
-        project.deliver()
-        assert project.run().complete
-    return project
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            project = make_project(folder, survey)
+            patch.chdir(project.folder)
+            project.deliver()
+            assert project.run().complete
+
+    # A copy for this worker: who reads a database, or copies it, must not meet another one that has it open.
+    folder = tmp_path_factory.mktemp("made") / "project"
+    shutil.copytree(made_once(tmp_path_factory, "made", make), folder)
+    return TestProject(folder, survey)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ from contimg_assets.pipeline.staleness import of_survey, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets_tests.instances import instance_in_memory
 
+_COMPUTE_LOGS = r"(?m)^compute_logs:\n(  .*\n)+"
+_NO_COMPUTE_LOGS = """compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 SMALL = SurveyParameters(n_epochs=4, images_per_epoch=3, n_sources=250, n_transients=3, seed=5)
 
 
@@ -90,12 +96,21 @@ def make_project(folder: Path, survey: Path) -> TestProject:
     """A project without deliveries that knows the survey's catalogs."""
     folder.mkdir(parents=True, exist_ok=True)
     write_templates(folder)
+    without_compute_logs(folder)
     (folder / "incoming").mkdir(exist_ok=True)
     if not (folder / "catalogs").exists():
         shutil.copytree(survey / "catalogs", folder / "catalogs")
     project = TestProject(folder, survey)
     project.configure()
     return project
+
+
+def without_compute_logs(folder: Path) -> None:
+    """Let Dagster keep nothing of what steps print: for each of them it starts four processes that copy it."""
+    settings = folder / "dagster.yaml"
+    shown = settings.read_text(encoding="utf-8")
+    assert re.search(_COMPUTE_LOGS, shown)
+    settings.write_text(re.sub(_COMPUTE_LOGS, _NO_COMPUTE_LOGS, shown), encoding="utf-8")
 
 
 def make_survey(folder: Path) -> Path:

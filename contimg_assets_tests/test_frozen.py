@@ -32,6 +32,7 @@ from contimg_assets_tests.frozen.survey import (
     assert_same_tables,
     unpack,
 )
+from contimg_assets_tests.instances import instance_in_memory
 
 # --- code versions ------------------------------------------------------------------------------------------------
 
@@ -322,14 +323,14 @@ def updated(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstan
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
     """The one that has seen it brought up to date."""
-    with dg.DagsterInstance.ephemeral() as one:
+    with instance_in_memory() as one:
         yield one
 
 
 @pytest.fixture
 def new_instance() -> Iterator[dg.DagsterInstance]:
     """One that has never seen the survey."""
-    with dg.DagsterInstance.ephemeral() as one:
+    with instance_in_memory() as one:
         yield one
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
 from contimg_assets.sky.sphere import separation_arcsec
+from contimg_assets_tests.instances import instance_in_memory
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
@@ -63,7 +63,7 @@ def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
     ties = {"position_catalogs": ["racs-mid"], "flux_catalogs": ["racs-mid"]}
     (folder / FILE_NAME).write_text(yaml.safe_dump({"catalogs": catalogs, "corrections": ties}), encoding="utf-8")
     project = Project(load_config(folder / FILE_NAME))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         report = bring_up_to_date(project, instance)
     assert report.complete, (report.errors, report.failed)
 

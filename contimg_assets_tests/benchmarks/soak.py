@@ -18,7 +18,6 @@ import contextlib
 import multiprocessing
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -54,11 +53,6 @@ _DECISIONS, _ALIASES, _MATCHES = "match_overrides", "source_aliases", "cross_mat
 # What a run from scratch does not have, or has without what people decided.
 _COMPARED_APART = (_DECISIONS, _ALIASES, _MATCHES)
 _ENDED_WELL = 0
-_COMPUTE_LOGS = r"(?m)^compute_logs:\n(  .*\n)+"
-_NO_COMPUTE_LOGS = """compute_logs:
-  module: dagster._core.storage.noop_compute_log_manager
-  class: NoOpComputeLogManager
-"""
 # Mishaps fall upon what other mishaps have left, too.
 _SHARE_OF_QUIET = 0.5
 
@@ -118,10 +112,6 @@ class Soak:
     def __init__(self, folder: Path, sky: Sky, seed: int, url: str | None = None) -> None:
         self.sky, self.draw = sky, random.Random(seed)
         self.project = sky.project(folder)
-        # For each step, Dagster starts three processes that copy what it prints.
-        settings = folder / "dagster.yaml"
-        shown = settings.read_text(encoding="utf-8")
-        settings.write_text(re.sub(_COMPUTE_LOGS, _NO_COMPUTE_LOGS, shown), encoding="utf-8")
         if url is not None:
             self.project.configure(**sky.sections() | {"paths": {"products": url}})
         self.state: State = (ABSENT,) * len(sky.epochs)

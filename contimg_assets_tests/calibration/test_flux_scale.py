@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,14 @@ def _sky(rng: np.random.Generator, n: int, outliers: float, scale: float = 0.93,
     )
 
 
+def _fits(tables: list[pd.DataFrame], bootstrap: int = 0, seeds: Iterable[int] = ()) -> list[FluxScale]:
+    """What `calculate_flux_scale` gives for each table, in less than half the time: see the test below."""
+    ends = np.cumsum([len(table) for table in tables])
+    rows = [np.arange(end - len(table), end) for end, table in zip(ends, tables, strict=True)]
+    seeds = list(seeds) or [0] * len(tables)
+    return scales_of_images(pd.concat(tables), rows, "mixture", ["auto"] * len(tables), bootstrap, seeds)
+
+
 def test_images_fitted_together_come_out_as_each_alone() -> None:
     rng = np.random.default_rng(30)
     sizes = [2, 3, 9, 9, 9, 40, 40, 0, 12, 12]
@@ -58,7 +67,7 @@ def test_images_fitted_together_come_out_as_each_alone() -> None:
 def test_quoted_errors_are_honest(outliers: float) -> None:
     """400 skies: quoted error against scatter, coverage of the 95 % interval, bias, as the issue demands."""
     rng = np.random.default_rng(20260125)
-    fits = [calculate_flux_scale(_sky(rng, 150, outliers)) for _ in range(400)]
+    fits = _fits([_sky(rng, 150, outliers) for _ in range(400)])
     scale = np.array([fit.scale for fit in fits])
     error = np.array([fit.scale_err for fit in fits])
     assert {fit.method for fit in fits} == {"mixture"}
@@ -73,14 +82,14 @@ def test_quoted_errors_are_honest(outliers: float) -> None:
 @pytest.mark.parametrize("outliers", [0.0, 0.15])
 def test_bootstrap_agrees_with_the_likelihood(outliers: float) -> None:
     rng = np.random.default_rng(3)
-    fits = [calculate_flux_scale(_sky(rng, 150, outliers), bootstrap=200, seed=i) for i in range(20)]
+    fits = _fits([_sky(rng, 150, outliers) for _ in range(20)], 200, range(20))
     ratio = [fit.scale_err_bootstrap / fit.scale_err for fit in fits]
     assert np.mean(ratio) == pytest.approx(1.0, abs=0.12)
 
 
 def test_few_matches_have_honest_errors() -> None:
     rng = np.random.default_rng(8)
-    fits = [calculate_flux_scale(_sky(rng, 12, 0.0)) for _ in range(300)]
+    fits = _fits([_sky(rng, 12, 0.0) for _ in range(300)])
     pull = np.array([(fit.scale - 0.93) / fit.scale_err for fit in fits])
     assert 0.92 <= np.mean(np.abs(pull) < 1.96) <= 0.99
     assert np.mean(np.abs(pull) > 4) < 0.01
@@ -88,12 +97,12 @@ def test_few_matches_have_honest_errors() -> None:
 
 def test_additive_error_is_found_only_where_there_is_one() -> None:
     rng = np.random.default_rng(4)
-    found = [calculate_flux_scale(_sky(rng, 300, 0.05, add_mjy=1.0)) for _ in range(20)]
+    found = _fits([_sky(rng, 300, 0.05, add_mjy=1.0) for _ in range(20)])
     pull = np.array([(fit.offset_mjy - 1.0) / fit.offset_err_mjy for fit in found])
     assert np.isfinite(pull).all()
     assert np.abs(pull).max() < 4
     assert np.mean([fit.scale for fit in found]) == pytest.approx(0.93, rel=0.003)
-    without = [calculate_flux_scale(_sky(rng, 300, 0.05)) for _ in range(20)]
+    without = _fits([_sky(rng, 300, 0.05) for _ in range(20)])
     assert all(np.isnan(fit.offset_mjy) for fit in without)
     negative = calculate_flux_scale(_sky(rng, 300, 0.0, add_mjy=-1.0))
     assert negative.offset_mjy == pytest.approx(-1.0, abs=4 * negative.offset_err_mjy)

@@ -78,7 +78,7 @@ def test_what_conditions_on_words_cannot_ask(filled_database: ProductsDatabase) 
 
 
 @pytest.mark.slow
-def test_what_people_say_survives_200_refoldings(tmp_path: Path, empty_database: Path) -> None:
+def test_what_people_say_survives_100_refoldings(tmp_path: Path, empty_database: Path) -> None:
     """Epochs come, go and are folded again, in one step or one by one; identities change each time."""
     # Without upper limits, which have no part in it and take half of the time.
     rng, parameters = np.random.default_rng(19), Variability(upper_limits=False)
@@ -91,7 +91,7 @@ def test_what_people_say_survives_200_refoldings(tmp_path: Path, empty_database:
         database.replace_epochs(survey.epochs(), parameters)
         said: dict[int, set[str]] = {k: set() for k in range(4)}
         n_identities = set()
-        for step in range(200):
+        for step in range(100):
             kept = set(rng.permutation(sorted(present))[: rng.integers(1, len(present) + 1)])
             after = frozenset(kept | set(rng.permutation(3)[: rng.integers(0, 3)]))
             deleted = [survey.names[number] for number in present - after]

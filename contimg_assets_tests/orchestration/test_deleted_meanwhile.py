@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from contimg_assets.database import ProductsDatabase
@@ -28,6 +27,7 @@ from contimg_assets_tests.histories import (
     quick,
     told,
 )
+from contimg_assets_tests.instances import instance_in_memory
 
 pytestmark = pytest.mark.slow
 # The epoch before it stays as it is; the one after it is folded onto it.
@@ -96,7 +96,7 @@ def test_it_stays_deleted(sky: Sky, tmp_path: Path, place: str) -> None:
         held_at(place, gate, epoch, patch)
 
         def other_run() -> None:
-            with dg.DagsterInstance.ephemeral() as instance:
+            with instance_in_memory() as instance:
                 reports.append(bring_up_to_date(history.project.project, instance))
 
         run = threading.Thread(target=other_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from contimg_assets_tests.projects import assert_same_rows
 make = catalog_matches.make
 
 
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sky]:
+    with quick():
+        yield Sky(tmp_path_factory.mktemp("sky"), CONFIGURATIONS["forking"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_others_are_written_without_it_and_once_more_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    sky = Sky(tmp_path / "sky", CONFIGURATIONS["forking"])
     project = sky.project(tmp_path / "project")
     for place in range(len(sky.epochs)):
         sky.deliver(project.folder / "incoming", place, WHOLE)
@@ -33,20 +39,19 @@ def test_the_others_are_written_without_it_and_once_more_with_it(
             raise QualityError(f"epoch {epoch!r} is not published")
         return make(epoch, *arguments, **named)
 
-    with quick():
-        with monkeypatch.context() as patch:
-            patch.setattr(catalog_matches, "make", refuse)
-            report = project.run()
-        assert report.failed["epoch"].tolist() == [unfit], told(report)
-        rows = project.rows()
-        assert rows["epochs"]["epoch"].tolist() == others
-        store = project.project.store
-        copied = [store.read("associated_sources", epoch, "associations") for epoch in others]
-        assert any((table["epoch"] == unfit).any() for table in copied), "nobody copied its rows"
-        assert unfit not in set(rows["associations"]["epoch"])
-
-        store.forget_failure("catalog_matches", unfit)
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog_matches, "make", refuse)
         report = project.run()
-        assert report.complete, told(report)
-        assert_same_rows(project.rows(), sky.from_scratch((WHOLE,) * len(sky.epochs)), without={"source_aliases"})
-        assert project.run().run_ids == []
+    assert report.failed["epoch"].tolist() == [unfit], told(report)
+    rows = project.rows()
+    assert rows["epochs"]["epoch"].tolist() == others
+    store = project.project.store
+    copied = [store.read("associated_sources", epoch, "associations") for epoch in others]
+    assert any((table["epoch"] == unfit).any() for table in copied), "nobody copied its rows"
+    assert unfit not in set(rows["associations"]["epoch"])
+
+    store.forget_failure("catalog_matches", unfit)
+    report = project.run()
+    assert report.complete, told(report)
+    assert_same_rows(project.rows(), sky.from_scratch((WHOLE,) * len(sky.epochs)), without={"source_aliases"})
+    assert project.run().run_ids == []

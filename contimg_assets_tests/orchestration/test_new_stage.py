@@ -67,8 +67,10 @@ import dagster as dg
 from contimg_assets.config import load_config
 from contimg_assets.definitions import build_definitions
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
+from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.project import Project
 
+chain.EPOCHS_DRAWN = 0
 project = Project(load_config("contimg.yaml"))
 graph = build_definitions(project.config).resolve_asset_graph()
 report = bring_up_to_date(project, dg.DagsterInstance.ephemeral())

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +19,7 @@ from contimg_assets.pipeline.merges import merged_sources, merges_fact, merges_t
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.records import EpochRecord, StoredTable
 from contimg_assets.sky.sphere import displaced
+from contimg_assets_tests.instances import instance_in_memory
 
 NO_TABLES: dict[str, StoredTable] = {}
 
@@ -109,7 +109,7 @@ def survey(folder: Path, order: Sequence[str]) -> Project:
     folder.mkdir()
     (folder / FILE_NAME).write_text(yaml.safe_dump({}), encoding="utf-8")
     project = Project(load_config(folder / FILE_NAME))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         for epoch in order:
             deliver(folder, epoch)
             report = bring_up_to_date(project, instance)
@@ -146,7 +146,7 @@ def test_twins_are_one_in_the_products_in_any_order_of_arrival(tmp_path: Path) -
 @pytest.mark.slow
 def test_twins_are_two_again_when_the_epoch_that_merged_them_goes(tmp_path: Path) -> None:
     project = survey(tmp_path / "one", tuple(TWIN))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         shutil.rmtree(tmp_path / "one" / "incoming" / "night3")
         assert delete_epoch(project, instance, "night3").complete
         assert bring_up_to_date(project, instance).complete

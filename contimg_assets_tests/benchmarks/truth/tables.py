@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
@@ -19,6 +18,7 @@ from contimg_assets.pipeline.project import Project
 from contimg_assets.sky.sphere import pairs_within, unit_vectors
 from contimg_assets.variability.finder import flux_limits
 from contimg_assets.variability.new_sources import seen_by, uncovered_detections
+from contimg_assets_tests.instances import instance_in_memory
 
 TWIN_ARCSEC = 10.0
 
@@ -27,7 +27,7 @@ def made(folder: Path) -> Products:
     """The products of a project's folder, brought up to date first: at once where they are."""
     project = Project(load_config(folder / "contimg.yaml"))
     # One in memory: one on disk would lie where the benchmark is called.
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         report = bring_up_to_date(project, instance)
     assert report.complete, (report.errors, report.problems, report.troubles, report.failed)
     return Products(project.products)

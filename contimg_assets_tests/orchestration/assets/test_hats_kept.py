@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,10 +13,11 @@ from contimg_assets.orchestration.assets import products as assets
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
 from contimg_assets_tests.ingest.build import csv, epoch_folder, sky
+from contimg_assets_tests.instances import instance_in_memory
 
 
 def _run(config: Config) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         report = bring_up_to_date(Project(config), instance)
     assert [*report.errors, *report.problems, *report.troubles] == []
 
@@ -60,6 +60,6 @@ def test_runs_keep_the_collection_as_the_database_is(tmp_path: Path, monkeypatch
 
     # What somebody else put there is not touched, and told.
     (folder / "notes.txt").write_text("mine")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         report = bring_up_to_date(Project(config), instance)
     assert [trouble for trouble in report.troubles if "holds 'notes.txt', which was not written here" in trouble]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from contimg_assets.config import Config, Ingest
@@ -14,6 +13,7 @@ from contimg_assets.ingest.epoch import read_epoch
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.pipeline.project import Project
 from contimg_assets_tests.ingest.build import csv, epoch_folder, sky, write_manifest
+from contimg_assets_tests.instances import instance_in_memory
 
 MEANT = Ingest(allow_same_content=True)
 
@@ -30,7 +30,7 @@ def incoming(tmp_path: Path) -> Path:
 def run(config: Config) -> dict[str, str]:
     """Brings all up to date, and gives why epochs failed to be read."""
     project = Project(config)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         bring_up_to_date(project, instance)
     failures = project.store.failures("raw_detections")
     return {failure.epoch: failure.message for failure in failures}

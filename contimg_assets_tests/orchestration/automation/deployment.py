@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pandas as pd
 import yaml
 
@@ -31,6 +30,7 @@ from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES
 from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
+from contimg_assets_tests.instances import instance_in_memory
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _QUICK_LOOPS = Path(__file__).parent / "quick"
@@ -130,7 +130,7 @@ def from_scratch(project: Project, folder: Path) -> dict[str, pd.DataFrame]:
         shutil.copytree(project.config.root / name, folder / name)
     shutil.copy(project.config.root / "contimg.yaml", folder)
     other = Project(load_config(folder / "contimg.yaml"))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         bring_up_to_date(other, instance)
     return products(other)
 
@@ -157,11 +157,20 @@ def assert_same_products(found: dict[str, pd.DataFrame], expected: dict[str, pd.
         )
 
 
-class Deployment:
-    """`dagster dev` on a project's folder: webserver, daemon and code server, in one process group."""
+def written(project: Project) -> dict[tuple[str, str], str]:
+    """What each stage holds for each epoch, and what that was made from."""
+    files = project.config.store.glob("*/*/record.json")
+    return {(file.parts[-3], file.parts[-2]): file.read_text() for file in files}
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+
+class Deployment:
+    """`dagster dev` on a project's folder: webserver, daemon and code server, in one process group.
+
+    Its runs draw figures as for users, or none where nobody looks at them.
+    """
+
+    def __init__(self, project: Project, drawn: bool = True) -> None:
+        self.project, self.drawn = project, drawn
         self.folder = project.config.root
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -175,6 +184,7 @@ class Deployment:
             "PYTHONPATH": path,
             "PYTHONWARNINGS": "ignore",
             "OMP_NUM_THREADS": "1",
+            **({} if self.drawn else {"UNDRAWN_IN_TESTS": "1"}),
         }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -185,7 +195,7 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_for(self._loaded, "webserver and definitions", 90)
+        self.wait_for(self._loaded, "webserver and definitions", 180)
 
     def _loaded(self) -> bool:
         query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
@@ -264,18 +274,32 @@ class Deployment:
         The daemon's own looks are counted and not the time, so that a slow machine is waited for and a fast one is not.
         """
         since: tuple[int, int] | None = None
+        n_runs = 0
 
         def settled() -> bool:
-            nonlocal since
-            if any(run["status"] not in _FINISHED for run in self.all_runs()) or self.pending():
+            nonlocal since, n_runs
+            # The log is asked first: a look at the runs costs the web server a tenth of a core.
+            if since and not self._looked_since(since):
+                return False
+            runs = self.all_runs()
+            if any(run["status"] not in _FINISHED for run in runs) or self.pending():
                 since = None
                 return False
-            now = self._count(_EVALUATED), self._count(_LOOKED + "deliveries")
-            since = since or now
-            # One look at each may have begun before.
-            return now[0] > since[0] + _STILL_EVALUATIONS and now[1] > since[1] + 1
+            if since and len(runs) == n_runs:
+                return True
+            since, n_runs = self._looks(), len(runs)
+            return False
 
         self.wait_for(settled, "everything made", seconds)
+
+    def _looks(self) -> tuple[int, int]:
+        """How often the conditions were evaluated so far, and the deliveries looked at."""
+        return self._count(_EVALUATED), self._count(_LOOKED + "deliveries")
+
+    def _looked_since(self, before: tuple[int, int]) -> bool:
+        """Whether both were done so often that nothing more is to come; one look at each may have begun before."""
+        evaluated, looked = self._looks()
+        return evaluated > before[0] + _STILL_EVALUATIONS and looked > before[1] + 1
 
     def wait_for_ticks(self, sensor: str, n: int, seconds: float = 120) -> None:
         """Wait until a sensor has been evaluated so many times from now on."""
@@ -309,7 +333,7 @@ class Deployment:
         for epoch in epochs:
             deliver(epoch, self.project.config.incoming)
         names = [epoch.name for epoch in epochs]
-        self.wait_for(lambda: self.partitions() == names, "all epochs registered", 120)
+        self.wait_for(lambda: [one for one in self.partitions() if one in names] == names, "all registered", 120)
         return names
 
     def launch_backfill(self, epochs: Sequence[str]) -> str:
@@ -364,9 +388,9 @@ class Deployment:
 
 
 @contextmanager
-def deployed(project: Project) -> Iterator[Deployment]:
+def deployed(project: Project, drawn: bool = True) -> Iterator[Deployment]:
     """A running deployment, stopped whatever happens."""
-    deployment = Deployment(project)
+    deployment = Deployment(project, drawn)
     try:
         deployment.start()
         yield deployment

@@ -11,7 +11,15 @@ import pytest
 from contimg_assets.config import Corrections
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_epochs
-from contimg_assets_tests.orchestration.automation.deployment import QUICK, make_project, small_survey
+from contimg_assets_tests.orchestration.automation.deployment import (
+    QUICK,
+    assert_same_products,
+    from_scratch,
+    make_project,
+    products,
+    small_survey,
+    written,
+)
 from contimg_assets_tests.orchestration.automation.ticks import SETTLING_TICKS, Automaton, Done, automated
 from contimg_assets_tests.projects import stale_tables
 
@@ -52,7 +60,7 @@ def asked_of_epochs(automaton: Automaton) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.slow
-def test_new_late_and_changed_epochs(automaton, survey):
+def test_new_late_and_changed_epochs(automaton, survey, tmp_path):
     first, late, last = survey[0], survey[1], survey[2]
     automaton.deliver(first, last)
     done = automaton.settle()
@@ -65,16 +73,27 @@ def test_new_late_and_changed_epochs(automaton, survey):
     assert later.epochs == (last.name,)
     assert later.stages == FROM_MATCHES
 
-    # Nothing happened since, a copy of the same bytes included: nothing to do.
+    # Nothing happened since, a copy of the same bytes and a touch included: nothing to do.
     automaton.deliver(first, late, last)
+    changed = catalogue(automaton, late)
+    changed.touch()
     assert automaton.settle() == []
 
-    changed = catalogue(automaton, late)
-    pd.read_csv(changed, dtype=str).iloc[:-4].to_csv(changed, index=False)
+    # Other bytes with the same content stop after the first stage.
+    rows = pd.read_csv(changed, dtype=str)
+    before = written(automaton.project)
+    rows.sample(frac=1, random_state=1).to_csv(changed, index=False)
+    (one,) = automaton.settle()
+    assert one == Done(ALL, (late.name,))
+    after = written(automaton.project)
+    assert {key for key in after if after[key] != before[key]} == {("raw_detections", late.name)}
+
+    rows.iloc[:-4].to_csv(changed, index=False)
     own, *others = automaton.settle()
     assert own == Done(ALL, (late.name,))
     assert [one.epochs for one in others] in ([], [(last.name,)])
     assert (of_epochs(automaton.project.assess())["state"] == "fresh").all()
+    assert_same_products(products(automaton.project), from_scratch(automaton.project, tmp_path / "from_scratch"))
     # Where the scales were asked for beside the matches, they follow when the reconciler looks (docs/dagster.md).
     assert set(stale_tables(automaton.project)) <= {"epoch_scales", "products/epoch_scales"}
 

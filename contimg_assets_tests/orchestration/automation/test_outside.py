@@ -36,6 +36,7 @@ from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.records import Failure
 from contimg_assets.pipeline.stages import RAW_DETECTIONS, STAGES_OF_EVERY_EPOCH
 from contimg_assets.pipeline.staleness import of_epochs
+from contimg_assets_tests.instances import instance_in_memory
 from contimg_assets_tests.orchestration.automation.deployment import (
     assert_same_products,
     deliver,
@@ -57,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, survey: list[Path]) -> Path:
     project = make_project(tmp_path_factory.mktemp("made") / "project", survey[0].parents[1])
     for epoch in survey[:2]:
         deliver(epoch, project.config.incoming)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         assert bring_up_to_date(project, instance).complete
     project.products.close()
     return project.config.root

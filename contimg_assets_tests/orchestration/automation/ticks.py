@@ -20,6 +20,7 @@ from contimg_assets.orchestration.partitions import EPOCH_PARTITIONS, RANGE_END_
 from contimg_assets.pipeline.inputs import SCALES
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.stages import EPOCH_STAGES
+from contimg_assets_tests.instances import instance_in_memory
 from contimg_assets_tests.orchestration.automation.deployment import deliver
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -134,5 +135,5 @@ def _stage_of(key: dg.AssetKey) -> str:
 
 @contextmanager
 def automated(project: Project) -> Iterator[Automaton]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         yield Automaton(project, instance)

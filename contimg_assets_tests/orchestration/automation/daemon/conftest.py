@@ -17,18 +17,20 @@ from contimg_assets_tests.orchestration.automation.deployment import (
     products,
     small_survey,
 )
+from contimg_assets_tests.projects import without_compute_logs
 
 
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Epochs to deliver, in time order."""
-    return small_survey(tmp_path_factory.mktemp("survey"), 8)
+    return small_survey(tmp_path_factory.mktemp("survey"), 16)
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, survey: list[Path]) -> Iterator[Deployment]:
     project = make_project(tmp_path_factory.mktemp("daemon") / "project", survey[0].parents[1])
-    with deployed(project) as running:
+    without_compute_logs(project.config.root)
+    with deployed(project, drawn=False) as running:
         running.settle()
         yield running
 

@@ -1,20 +1,19 @@
-"""A real daemon on a temporary project: what arrives, changes, breaks or vanishes ends up in the products by itself.
+"""A real daemon on a temporary project: what arrives ends up in the products by itself.
 
-The tests tell one story on one deployment, in this order; each leaves everything made.
+What changed files cause is told tick by tick in `test_conditions.py`, and by a daemon in `test_faults.py`. The tests
+tell one story on one deployment, in this order; each leaves everything made.
 """
 
 from __future__ import annotations
 
-import os
 import time
 
-import pandas as pd
 import pytest
 import yaml
 
 from contimg_assets.config import load_config
 from contimg_assets.pipeline.project import Project
-from contimg_assets_tests.orchestration.automation.deployment import catalogue, deliver, overwrite
+from contimg_assets_tests.orchestration.automation.deployment import deliver, written
 
 pytestmark = [pytest.mark.slow]
 
@@ -51,49 +50,24 @@ def test_late_epoch_changes_itself_and_the_later_ones(deployment, survey, happen
     assert deployment.made_twice(runs) == set()
 
 
-def test_touched_files_cause_no_run(deployment, survey, happens):
-    for file in (deployment.project.config.incoming / survey[3].name).iterdir():
-        os.utime(file)
-    deployment.wait_for_ticks("deliveries", 2)
-    assert happens() == []  # after more evaluations of the conditions
-
-
-def test_other_bytes_with_the_same_content_stop_after_raw_detections(deployment, survey, happens):
-    epoch = survey[3].name
-    file = catalogue(deployment.project, epoch)
-    content = pd.read_csv(file, dtype=str).sample(frac=1, random_state=1).to_csv(index=False)
-    before = _written(deployment.project)
-    overwrite(file, content.encode())
-    runs = happens()
-    after = _written(deployment.project)
-    assert len(runs) == 1
-    assert {key for key in after if after[key] != before[key]} == {("raw_detections", epoch)}
-
-
-def test_changed_epoch_changes_itself_and_the_later_ones(deployment, survey, happens, as_from_scratch):
-    names = [epoch.name for epoch in survey]
-    file = catalogue(deployment.project, names[3])
-    overwrite(file, pd.read_csv(file, dtype=str).iloc[:-5].to_csv(index=False).encode())
-    runs = happens()
-    assert runs[0]["epochs"] == [names[3]] * 2
-    assert all(run["epochs"][0] >= names[3] for run in runs)
-    assert not any("raw_detections" in run["assets"] for run in runs[1:])
-    assert deployment.made_twice(runs) == set()
-
-
 def test_changed_configuration_recomputes_from_there(deployment, happens, as_from_scratch):
     file = deployment.folder / "contimg.yaml"
     content = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump(content | {"corrections": {"min_snr": 15.0}}))
-    before = _written(deployment.project)
+    before = written(deployment.project)
     deployment.project = Project(load_config(file))
     deployment.graphql(_RELOAD)
     happens()
-    changed = {stage for (stage, epoch), held in _written(deployment.project).items() if held != before[stage, epoch]}
+    changed = {stage for (stage, epoch), held in written(deployment.project).items() if held != before[stage, epoch]}
     assert changed == {"corrections", "error_model"}
 
 
-def _written(project: Project) -> dict[tuple[str, str], str]:
-    """What each stage holds for each epoch, and what that was made from."""
-    files = project.config.store.glob("*/*/record.json")
-    return {(file.parts[-3], file.parts[-2]): file.read_text() for file in files}
+def test_backfill_of_many_epochs_is_one_run(deployment, survey, as_from_scratch):
+    """As people launch it from the UI; `benchmarks/bench_backfill.py` says how long one of 60 epochs takes."""
+    # Ten that are not there yet, after those that are.
+    names = deployment.deliver_without_automation(survey[6:])
+    before = len(deployment.runs())
+    backfill = deployment.launch_backfill(names)
+    deployment.wait_for_epochs(400)
+    deployment.wait_for(lambda: deployment.backfill_finished(backfill), "the end of the backfill", 100)
+    assert len(deployment.runs()) == before + 1
