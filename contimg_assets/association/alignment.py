@@ -17,7 +17,7 @@ from contimg_assets.config import Association
 from contimg_assets.schemas.association import ALIGNMENT
 from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord, limit_of, tree_of
 
 BRIGHTEST_PER_IMAGE = 1000
 _SIGNIFICANT = 3.0
@@ -84,9 +84,10 @@ def shifted(vectors: Floats, center: Floats, dra_arcsec: Floats | float, ddec_ar
     return unit
 
 
-def unaligned(observation: Observation) -> Alignment:
-    """Positions as they are."""
+def unaligned(observation: Observation, codes: Indices | None = None) -> Alignment:
+    """Positions as they are; the table is of all images, or of some."""
     names = observation.image_names if len(observation) else ()
+    names = names if codes is None else tuple(names[code] for code in codes.tolist())
     unknown = np.full(len(names), np.nan)
     table = pd.DataFrame(
         {
@@ -105,7 +106,12 @@ def unaligned(observation: Observation) -> Alignment:
     )
 
 
-def align(observation: Observation, sources: scipy.spatial.cKDTree, parameters: Association) -> Alignment:
+def align(
+    observation: Observation,
+    sources: scipy.spatial.cKDTree,
+    parameters: Association,
+    codes: Indices | None = None,
+) -> Alignment:
     """Measure each image's shift against known sources, and take it out where it is significant.
 
     Of the `BRIGHTEST_PER_IMAGE` brightest measurements of an image those count that are one half of an isolated mutual
@@ -116,11 +122,14 @@ def align(observation: Observation, sources: scipy.spatial.cKDTree, parameters: 
     Parameters
     ----------
     sources : tree of the unit vectors of the known sources
+    codes : images to do this for, all if not given; the others stay as they are, and have no row in the table
     """
     if not len(observation) or not sources.n:
-        return unaligned(observation)
+        return unaligned(observation, codes)
     radius = parameters.alignment_radius_arcsec
     bright = _brightest(observation, parameters.alignment_min_snr)
+    if codes is not None:
+        bright = bright[_rivals(observation, bright, np.isin(observation.image[bright], codes), 2 * radius)]
     found = sources.query(observation.vectors[bright], k=[1, 2], distance_upper_bound=float(chord(2 * radius)))
     separation, index = np.asarray(found[0]), np.asarray(found[1])
     alone = (separation[:, 0] <= chord(radius)) & np.isinf(separation[:, 1])
@@ -130,7 +139,8 @@ def align(observation: Observation, sources: scipy.spatial.cKDTree, parameters: 
     vectors = observation.vectors.copy()
     variance_ew, variance_ns = observation.sigma_ew**2, observation.sigma_ns**2
     rows, moved = [], np.zeros(len(observation), bool)
-    for code, name in enumerate(observation.image_names):
+    for code in range(len(observation.image_names)) if codes is None else codes.tolist():
+        name = observation.image_names[code]
         members = np.flatnonzero(observation.image == code)
         centre = image_center(observation, code)
         used = observation.image[chosen] == code
@@ -194,6 +204,16 @@ def _local_shift(pairs: Floats, residual: Floats, members: Floats) -> tuple[Floa
     own = distance[:, 0] < _SAME_PLACE
     nearest = np.where(own[:, None], nearest[:, 1:], nearest[:, :-1])
     return np.median(residual[:, nearest], axis=2), robust.error_of_median(spread, _NEAREST, robust.MEDIAN_TO_MEAN_4)
+
+
+def _rivals(observation: Observation, rows: Indices, wanted: Flags, radius_arcsec: float) -> Flags:
+    """Which rows are wanted, or may have the same source as one that is."""
+    rivals = wanted.copy()
+    if wanted.any() and not wanted.all():
+        tree = tree_of(observation.vectors[rows[wanted]])
+        others = observation.vectors[rows[~wanted]]
+        rivals[~wanted] = np.isfinite(tree.query(others, distance_upper_bound=limit_of(radius_arcsec))[0])
+    return rivals
 
 
 def _row(name: str, n_pairs: int) -> tuple[str, float, float, float, float, int, bool, bool]:

@@ -259,7 +259,27 @@ def fold(
     observation = Observation.of(measurements)
     # Sources farther off can play no part, so a small epoch costs little however large the sky is.
     near = state.near(*_box(observation, images, parameters))
-    scene = _scene(state.part(near), observation, images, parameters, repeats)
+    scene = scene_of(state.part(near), observation, images, parameters, repeats)
+    return fold_scene(scene, state, near, measurements, images, tiling)
+
+
+def fold_scene(
+    scene: Scene,
+    state: FoldState,
+    near: Indices,
+    measurements: pd.DataFrame,
+    images: pd.DataFrame | None,
+    tiling: Tiling | None = None,
+) -> FoldResult:
+    """Associate the measurements of a scene, see `fold`.
+
+    Parameters
+    ----------
+    state, near : the sources known before, and which of them the scene has
+    measurements : the table that the scene's rows are of
+    images : of the epoch; None where they are not known
+    """
+    observation = scene.observation
     pairs, decision, tile_work = decided(scene, tiling)
     sources = _EpochSources.of(scene, pairs, decision)
     _refuse_repeated(sources, state, observation, measurements)
@@ -279,21 +299,28 @@ def fold(
         "n_sources": len(healed.state),
         "n_beyond_reach": _n_beyond_reach(scene, pairs.taken(decision.kept)),
         "n_unmatched_in_coverage": _unmatched_in_coverage(scene.sources, pairs.source[decision.kept], images),
-        **_radii(pairs.de_ruiter[decision.kept]),
+        **radii(rows.de_ruiter),
     }
     return FoldResult(healed.state, rows, scene.alignment.table, diagnostics, measurements, tile_work)
 
 
-def _scene(
+def scene_of(
     known: FoldState,
     observation: Observation,
     images: pd.DataFrame | None,
     parameters: Association,
     repeats: pd.DataFrame | None,
+    codes: Indices | None = None,
 ) -> Scene:
+    """An epoch's measurements beside known sources, the shifts of its images taken out.
+
+    Parameters
+    ----------
+    codes : images to take the shifts out of, of which all known sources around are given; all if not given
+    """
     beams = beams_of(observation, images) if parameters.method == "optimal" else None
     reach = Reach.of(observation, known, images, parameters)
-    alignment = _aligned(observation, known.tree, parameters, repeats)
+    alignment = _aligned(observation, known.tree, parameters, repeats, codes)
     return Scene(known, observation, alignment, parameters, reach, beams)
 
 
@@ -357,8 +384,12 @@ def _n_beyond_reach(scene: Scene, kept: SourcePairs) -> float:
     return 0.0 if scene.parameters.method in BY_RADIUS else scene.reach.n_beyond(kept)
 
 
-def _radii(de_ruiter: Floats) -> dict[str, object]:
-    """How far matched measurements are from their sources, for the diagnostics."""
+def radii(de_ruiter: Floats) -> dict[str, object]:
+    """How far measurements are from the sources that were known before, for the diagnostics; those of new ones are NaN.
+
+    Whatever the order of the rows: a median and counts.
+    """
+    de_ruiter = de_ruiter[np.isfinite(de_ruiter)]
     return {
         "median_de_ruiter": float(np.median(de_ruiter)) if len(de_ruiter) else None,
         "de_ruiter_histogram": np.histogram(de_ruiter, HISTOGRAM_EDGES)[0].tolist(),
@@ -367,15 +398,23 @@ def _radii(de_ruiter: Floats) -> dict[str, object]:
 
 
 def _aligned(
-    observation: Observation, source_tree: scipy.spatial.cKDTree, parameters: Association, repeats: pd.DataFrame | None
+    observation: Observation,
+    source_tree: scipy.spatial.cKDTree,
+    parameters: Association,
+    repeats: pd.DataFrame | None,
+    codes: Indices | None,
 ) -> Alignment:
-    wanted = parameters.align_images == "always" or (
+    if not is_aligned(parameters):
+        return unaligned(observation, codes)
+    against_known = align(observation, source_tree, parameters, codes)
+    return against_known if repeats is None else with_overlaps(against_known, observation, repeats)
+
+
+def is_aligned(parameters: Association) -> bool:
+    """Whether shifts of images are taken out."""
+    return parameters.align_images == "always" or (
         parameters.align_images == "optimal" and parameters.method == "optimal"
     )
-    if not wanted:
-        return unaligned(observation)
-    against_known = align(observation, source_tree, parameters)
-    return against_known if repeats is None else with_overlaps(against_known, observation, repeats)
 
 
 def margin_arcsec(images: pd.DataFrame | None, parameters: Association) -> float:

@@ -28,6 +28,8 @@ _MANY_BEYOND, _FEWEST_BEYOND = 0.01, 2.0
 _EXPLAINED = 0.5
 # Of a reach that is a small part of the errors nothing can be said but that nearly all lie beyond.
 _MOST_BEYOND = 0.99
+# A power of 2, so that a count of so fine parts is a number without rounding.
+_COUNTED = 2.0**20
 
 
 class Reach(NamedTuple):
@@ -76,11 +78,17 @@ class Reach(NamedTuple):
         """How many measurements of known sources lie beyond the reach, by the errors of those that lie within.
 
         Of pairs with a variance s^2 a share exp(-r^2 / (2 s^2)) lies beyond r (Rayleigh), so one that lies within
-        stands for that share over its complement more.
+        stands for that share over its complement more. Those are counted in millionths: such sums are exact, in any
+        order and in parts.
         """
         limit = np.maximum(self.of_measurement[pairs.measurement], self.of_source[pairs.source])
         beyond = np.minimum(np.exp(-(limit**2) / (pairs.variance_ew + pairs.variance_ns)), _MOST_BEYOND)
-        return float((beyond / (1.0 - beyond)).sum())
+        return float(np.rint(beyond / (1.0 - beyond) * _COUNTED).sum()) / _COUNTED
+
+
+def adds_up(n_beyond: float) -> bool:
+    """Whether a count of `Reach.n_beyond` is exact; one of before they were is not."""
+    return (n_beyond * _COUNTED).is_integer()
 
 
 def too_short(n_beyond: float, n_matched: int, n_new: int) -> bool:

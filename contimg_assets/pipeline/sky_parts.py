@@ -228,6 +228,10 @@ class SkyParts:
         table = pa.concat_tables(tables) if tables else self.files.schema.arrow.empty_table()
         return table.combine_chunks(), np.repeat(np.array(wanted, np.int64), [len(one) for one in tables])
 
+    def hold(self, other: SkyParts) -> None:
+        """Hold what another has read already of parts that are its own too: they are not read again."""
+        self._held |= {cell: table for cell, table in other._held.items() if self.parts.get(cell) == other.parts[cell]}
+
     def differing(self, other: SkyParts, cells: Iterable[int]) -> list[int]:
         """Those of some cells whose rows differ from others'."""
         return [int(cell) for cell in cells if self.parts.get(int(cell)) != other.parts.get(int(cell))]

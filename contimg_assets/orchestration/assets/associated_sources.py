@@ -8,8 +8,8 @@ The state is kept by cell of the sky: an epoch reads and writes the cells that i
 epoch before.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.association.fold import FoldResult, margin_arcsec
 from contimg_assets.association.history import copy_fork_history
+from contimg_assets.association.near_changes import Epoch, differing, fold_near_changes
 from contimg_assets.association.overlaps import REPEATS
 from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.association.state import FoldState
@@ -30,6 +31,7 @@ from contimg_assets.orchestration.epoch_assets import epoch_asset, publish, qual
 from contimg_assets.orchestration.io_manager import EpochParquetIOManager
 from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.chain import Onto
+from contimg_assets.pipeline.folded_again import NotAsStored, StoredFold, sources_of
 from contimg_assets.pipeline.inputs import COPIED_FROM
 from contimg_assets.pipeline.merges import merges_fact, merges_table
 from contimg_assets.pipeline.outcomes import Check, Content
@@ -40,12 +42,14 @@ from contimg_assets.pipeline.stages import ASSOCIATED_SOURCES as STAGE
 from contimg_assets.pipeline.stages import NOTHING_BEFORE
 from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.pipeline.tiles import tiling_of, told_of_tiles
-from contimg_assets.schemas.association import STATE
+from contimg_assets.schemas.association import ALIGNMENT, STATE
+from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets.sky.arrays import Cells
+from contimg_assets.sky.arrays import Cells, Floats
 
 # The list of the parts of the sources after an epoch.
 _PARTS = parts_of(STATE)
+_STATES_HELD = 2
 NOTHING_DIFFERS = "nothing differs in the part of the sky that the epoch sees"
 SEEN_AGAIN = "known_sources_seen_again"
 _READ = [
@@ -58,6 +62,10 @@ _READ = [
     "snr",
     "flux_peak_mjy_beam",
 ]
+
+
+# What is read of an epoch: its measurements, those among them that repeat others, its images.
+_Prepared = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
 class _Folded(NamedTuple):
@@ -76,6 +84,12 @@ class Association:
     raw_detections: StoredEpochs
     measurements: StoredEpochs
     config: Config
+    # The last ones that were read: what an epoch was folded onto is what was stored after the one before.
+    _read: dict[str, SkyParts] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads what it needs.
+        return {**self.__dict__, "_read": {}}
 
     def nothing(self) -> SkyParts:
         return SkyParts(self._files, {})
@@ -89,12 +103,20 @@ class Association:
 
     def stored_state(self, taking_part: Sequence[EpochRecord]) -> SkyParts:
         """The sources after the last of some epochs."""
-        return SkyParts.of_index(self._files, self.store.read_recorded(taking_part[-1], _PARTS.name))
+        record = taking_part[-1]
+        version = record.tables[_PARTS.name].version
+        found = self._read.get(version)
+        if found is None:
+            found = SkyParts.of_index(self._files, self.store.read_recorded(record, _PARTS.name))
+            while len(self._read) >= _STATES_HELD:
+                del self._read[next(iter(self._read))]
+            self._read[version] = found
+        return found
 
     def hint(self, state: SkyParts) -> None:
         """Nothing: what is read needs no state."""
 
-    def prepare(self, epoch: str, hint: None = None) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    def prepare(self, epoch: str, hint: None = None) -> _Prepared:
         """What is read of an epoch: its measurements, those among them that repeat others, its images."""
         table = self.measurements.read(epoch, "measurements", [*_READ, "duplicate_of"])
         kept = table.loc[table["duplicate_of"].isna(), _READ].assign(epoch=epoch)
@@ -104,26 +126,65 @@ class Association:
     def make(self, epoch: str, onto: Onto[SkyParts]) -> tuple[Content, SkyParts]:
         """Associations of one epoch, and the sources after it."""
         folded = self._folded_before(onto)
-        if folded is not None and onto.prepared is None:
-            # Before all is read: most of those that nobody asked for see another part of the sky.
-            cells = self._cells(*self._seen(epoch))
-            if not onto.state.differing(folded.onto, cells):
-                after = onto.state.taken_from(folded.after, cells)
-                return _as_stored(folded.record, after), after
-        kept, repeats, images = onto.prepared or self.prepare(epoch)
+        # Before all is read: most of those that nobody asked for see another part of the sky.
+        if folded is not None and not onto.state.differing(folded.onto, cells := self._cells_of_images(epoch)):
+            after = onto.state.taken_from(folded.after, cells)
+            return _as_stored(folded.record, after), after
+        prepared = kept, repeats, images = onto.prepared or self.prepare(epoch)
         cells = self._cells(kept, images)
-        before = FoldState.from_table(onto.state.of(cells)[0].sort_by("source_id"))
+        again = None if folded is None else self._folded_near_changes(onto, folded, prepared, cells)
+        if again is not None:
+            return again
+        before = sources_of(onto.state, cells)
         tiling = tiling_of(self.config.compute, onto.executor)
         result = fold_bands(before, kept, images, self.config.association, self.config.bands, repeats, tiling)
         now = result.state
         stored = None if folded is None else folded.after
         after = onto.state.replaced(cells, now.to_table(), cells_of(now.ra_deg, now.dec_deg), stored)
-        return self._content(result, before, after, onto.earlier), after
+        return self._whole(result, before, after, onto.earlier), after
 
-    def _seen(self, epoch: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Where an epoch's measurements and images are."""
-        table = self.measurements.read(epoch, "measurements", ["ra_deg", "dec_deg", "duplicate_of"])
-        return table[table["duplicate_of"].isna()], self.raw_detections.read(epoch, "images")
+    def _folded_near_changes(
+        self, onto: Onto[SkyParts], folded: _Folded, prepared: _Prepared, cells: Cells
+    ) -> tuple[Content, SkyParts] | None:
+        """The epoch as it is stored, with other rows where sources changed; None if it must be folded as a whole."""
+        kept, repeats, images = prepared
+        changed = onto.state.differing(folded.onto, cells)
+        margin = margin_arcsec(images, self.config.association)
+
+        def near(ra_deg: Floats, dec_deg: Floats) -> tuple[FoldState, FoldState]:
+            about = np.union1d(cells_about(ra_deg, dec_deg, np.zeros(len(ra_deg)), margin), changed)
+            are = sources_of(onto.state, about)
+            folded.onto.hold(onto.state)
+            return sources_of(folded.onto, about), are
+
+        shifts = frame_of(self.store.read_recorded(folded.record, ALIGNMENT.name))
+        shift_arcsec = np.hypot(shifts["dra_arcsec"], shifts["ddec_arcsec"]).max()
+        what = Epoch(kept, images, repeats, self.config.association, self.config.bands, np.nan_to_num(shift_arcsec))
+        again = fold_near_changes(what, _differing(*near(np.empty(0), np.empty(0))), near)
+        if again is None:
+            return None
+        stored = StoredFold(self.store, folded.record, again)
+        try:
+            associations = stored.associations()
+            diagnostics = stored.diagnostics(associations)
+            after = stored.after(folded.after, onto.state, cells)
+            tables = {
+                "associations": associations,
+                "relations": stored.relations(),
+                "merges": stored.merges(self._merges(again.now, again.known, onto.earlier)),
+                "alignment": stored.alignment(),
+            }
+        except NotAsStored:
+            return None
+        told = {"measurements_decided_again": len(again.rows)}
+        return self._content(tables, diagnostics, after, {}, told), after
+
+    def _cells_of_images(self, epoch: str) -> Cells:
+        """Parts of the state that hold all that an epoch looks at, and more: no detection lies beyond its field."""
+        images = self.raw_detections.read(epoch, "images")
+        ra, dec, radius = (images[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "radius_deg"))
+        reach = max(self.config.ingest.field_margin, 1.0)
+        return cells_about(ra, dec, reach * radius, margin_arcsec(images, self.config.association))
 
     def _folded_before(self, onto: Onto[SkyParts]) -> _Folded | None:
         """How an epoch was folded last, if from the same but for the state."""
@@ -142,32 +203,39 @@ class Association:
         ra, dec, radius = (places[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "radius_deg"))
         return cells_about(ra, dec, radius, margin_arcsec(images, self.config.association))
 
-    def _content(
-        self, result: FoldResult, before: FoldState, after: SkyParts, earlier: Sequence[EpochRecord]
-    ) -> Content:
+    def _whole(self, result: FoldResult, before: FoldState, after: SkyParts, earlier: Sequence[EpochRecord]) -> Content:
         copied = self._copied_history(result, earlier)
-        merges = self._merges(result, before, earlier)
-        rate = association_rate(result.diagnostics)
-        numbers = {name: value for name, value in result.diagnostics.items() if isinstance(value, int | float)}
+        tables = {
+            "associations": pd.concat([result.associations, copied], ignore_index=True),
+            "relations": result.relations,
+            "merges": self._merges(result, before, earlier),
+            "alignment": result.alignment,
+        }
+        facts = {COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}
+        return self._content(tables, result.diagnostics, after, facts, told_of_tiles(result.tile_work))
+
+    def _content(
+        self,
+        tables: Mapping[str, pd.DataFrame | pa.Table],
+        diagnostics: Mapping[str, Any],
+        after: SkyParts,
+        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+    ) -> Content:
+        rate = association_rate(diagnostics)
+        numbers = {name: value for name, value in diagnostics.items() if isinstance(value, int | float)}
         return Content(
-            tables={
-                "associations": pd.concat([result.associations, copied], ignore_index=True),
-                "relations": result.relations,
-                "merges": merges,
-                "alignment": result.alignment,
-                _PARTS.name: after.index,
-            },
+            tables={**tables, _PARTS.name: after.index},
             facts=numbers
             | ({} if rate is None else {"association_rate": rate})
             | {"n_sources": len(after)}
-            | merges_fact(merges)
-            | ({COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}),
-            metadata={name: value for name, value in result.diagnostics.items() if isinstance(value, list)}
-            | told_of_tiles(result.tile_work),
+            | merges_fact(tables["merges"])
+            | facts,
+            metadata={name: value for name, value in diagnostics.items() if isinstance(value, list)} | metadata,
             checks=[
                 Check.of(
                     SEEN_AGAIN,
-                    [*too_few_associations(result.diagnostics, self.config.checks), *short_reach(result.diagnostics)],
+                    [*too_few_associations(diagnostics, self.config.checks), *short_reach(diagnostics)],
                 )
             ],
         )
@@ -190,6 +258,12 @@ class Association:
             for table in (self.store.read_recorded(record, "associations") for record in earlier)
         )
         return copy_fork_history(history.to_pandas(), forks)
+
+
+def _differing(were: FoldState, are: FoldState) -> tuple[FoldState, FoldState]:
+    """The sources that are others now, as they were and as they are."""
+    flags = differing(were, are)
+    return were.part(np.flatnonzero(flags[0])), are.part(np.flatnonzero(flags[1]))
 
 
 def _as_stored(stored: EpochRecord, after: SkyParts) -> Content:
