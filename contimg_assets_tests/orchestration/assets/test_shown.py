@@ -26,8 +26,8 @@ from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
 from contimg_assets_tests.projects import TestProject
 
-PNG = b"\x89PNG\r\n\x1a\n"
-PICTURE = "data:image/png;base64," + base64.b64encode(PNG).decode()[:10]
+SVG = b"<svg xmlns="
+PICTURE = "data:image/svg+xml;base64," + base64.b64encode(SVG).decode()[:10]
 CONFIG = Config(catalogs={"nvss": CatalogConfig(path="nvss.csv", freq_mhz=1400.0, beam_arcsec=45.0)})
 
 
@@ -59,7 +59,6 @@ def matches() -> pd.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn")
 def test_an_event_shows_figures_first_in_a_dozen_entries_and_stays_small(project: TestProject) -> None:
     project.deliver()
     project.run()
@@ -78,7 +77,7 @@ def test_an_event_shows_figures_first_in_a_dozen_entries_and_stays_small(project
 
 def test_what_is_beyond_a_dozen_is_together_in_the_last_entry() -> None:
     record = EpochRecord("corrections", "e1", "v", "1", {}, {}, {f"n_{i}": i for i in range(30)})
-    made = Made(record, {"bins": [1, 2], "rows": [{"filter": "isolated", "nvss": 3}]}, {"one": PNG, "two": PNG})
+    made = Made(record, {"bins": [1, 2], "rows": [{"filter": "isolated", "nvss": 3}]}, {"one": SVG, "two": SVG})
     found = shown(made)
     assert list(found) == [PICTURES, "rows", *(f"n_{i}" for i in range(9)), MORE]
     assert found[MORE] == {f"n_{i}": i for i in range(9, 30)} | {"bins": [1, 2]}
@@ -95,19 +94,18 @@ def test_what_is_beyond_a_dozen_is_together_in_the_last_entry() -> None:
         (plot_variability, pd.DataFrame({"eta_peak": [], "v_peak": []})),
     ],
 )
-@pytest.mark.usefixtures("drawn")
 def test_plots_are_small_pictures_and_always_the_same(plot, table):
     first = plot(table)
-    assert first.startswith(PNG)
-    assert len(first) < 40_000
+    assert first.startswith(SVG)
+    assert len(first) < 10_000
     assert plot(table) == first
 
 
 def test_embedded():
-    text = embedded({"offsets": PNG}).value
+    text = embedded({"offsets": SVG}).value
     assert text is not None
-    assert text.startswith("![offsets](data:image/png;base64,")
-    assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == PNG
+    assert text.startswith("![offsets](data:image/svg+xml;base64,")
+    assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == SVG
 
 
 def columns_of(asset: str) -> list[str]:
