@@ -16,8 +16,9 @@ from contimg_assets.schemas.tables import stand_among
 _MOST_FIGURES = 6
 # Of images of which nothing is wrong.
 _MOST_APPLIED = 2
-# What an ellipse is drawn with.
-_AROUND = np.linspace(0.0, 2.0 * np.pi, 49)
+# What an ellipse is drawn with, and the line of a fit.
+_N_FITTED = 25
+_AROUND = np.linspace(0.0, 2.0 * np.pi, 33)
 
 
 def worth_a_look(selected: Selection, corrections: pd.DataFrame, at_most: int = _MOST_FIGURES) -> pd.DataFrame:
@@ -139,7 +140,7 @@ def _ratios(selected: Selection, of_image: np.ndarray, correction: pd.Series) ->
 def _plot_scale(panel: Panel, reference: np.ndarray, ratio: np.ndarray, correction: pd.Series) -> None:
     """The fitted scale with its scatter, and the panel about it."""
     scale, error = correction["flux_scale"], correction["flux_scale_err"]
-    grid = np.geomspace(reference.min(), reference.max(), 100)
+    grid = np.geomspace(reference.min(), reference.max(), _N_FITTED)
     with np.errstate(invalid="ignore"):
         line = np.log(scale + np.nan_to_num(correction["flux_offset_mjy"]) / grid)
     scatter = np.hypot(np.nan_to_num(correction["flux_intrinsic_scatter"]), error / scale)

@@ -210,30 +210,29 @@ class Panel:
 
     def _ticks(self, places: Sequence[_Place], frame: _Frame) -> str:
         across, up = places
-        bottom = frame.top + frame.height
-        path, words = [], []
-        for at, word in zip(*across.ticks, strict=True):
-            path.append(f"M{at} {bottom}v{_TICK}")
-            words.append(_text(word, at, bottom + _TICK + _FONT, "middle"))
-        for at, word in zip(*up.ticks, strict=True):
-            path.append(f"M{frame.left} {at}h-{_TICK}")
-            words.append(_text(word, frame.left - _TICK - 4, at + _FONT // 3, "end"))
-        return f'<path d="{"".join(path)}" stroke="#000"/>' + "".join(words)
+        bottom, left = frame.top + frame.height, frame.left
+        (x, below), (y, beside) = across.ticks, up.ticks
+        path = "".join([*(f"M{at} {bottom}v{_TICK}" for at in x), *(f"M{left} {at}h-{_TICK}" for at in y)])
+        words = [_text(word, at, bottom + _TICK + _FONT) for at, word in zip(x, below, strict=True)]
+        numbers = [_text(word, left - _TICK - 4, at + _FONT // 3) for at, word in zip(y, beside, strict=True)]
+        return f'<path d="{path}" stroke="#000"/>' + _anchored("middle", words) + _anchored("end", numbers)
 
     def _texts(self, frame: _Frame) -> str:
         bottom, right = frame.top + frame.height, frame.left + frame.width
         middle, up = frame.left + frame.width // 2, frame.top + frame.height // 2
         turned = frame.left - _LEFT + _FONT
         words = [
-            _text(self.title, middle, frame.top - 12, "middle"),
-            _text(self.x.label, middle, bottom + _BOTTOM - 14, "middle"),
-            _text(self.y.label, turned, up, "middle", f' transform="rotate(-90 {turned} {up})"'),
+            _text(self.title, middle, frame.top - 12),
+            _text(self.x.label, middle, bottom + _BOTTOM - 14),
+            _text(self.y.label, turned, up, f' transform="rotate(-90 {turned} {up})"'),
+        ]
+        labels = [
+            _text(word, right - 8, frame.top + number * _LINE_HEIGHT, f' fill="{color}"')
+            for number, (word, color) in enumerate(self._words, 1)
         ]
         # On white, so that they can be read upon points.
         halo = ' paint-order="stroke" stroke="#fff" stroke-width="5"'
-        for number, (word, color) in enumerate(self._words, 1):
-            words.append(_text(word, right - 8, frame.top + number * _LINE_HEIGHT, "end", f' fill="{color}"{halo}'))
-        return "".join(words)
+        return _anchored("middle", words) + _anchored("end", labels, halo)
 
 
 @dataclass(frozen=True)
@@ -315,9 +314,14 @@ def _path(x: Floats, y: Floats, end: str) -> str:
     return "".join("M" + "L".join(f"{i} {j}" for i, j in piece) + end for piece in whole if piece)
 
 
-def _text(words: str, x: float, y: float, anchor: str, style: str = "") -> str:
+def _text(words: str, x: int, y: int, style: str = "") -> str:
     shown = escape(printable(words))
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{style}>{shown}</text>' if shown else ""
+    return f'<text x="{x}" y="{y}"{style}>{shown}</text>' if shown else ""
+
+
+def _anchored(anchor: str, words: Sequence[str], style: str = "") -> str:
+    """Words at whose beginning, middle or end their places are."""
+    return f'<g text-anchor="{anchor}"{style}>{"".join(words)}</g>' if any(words) else ""
 
 
 def printable(text: object, at_most: int = 120) -> str:
@@ -336,7 +340,7 @@ def picture(panels: Sequence[Panel], width: int = 540, height: int = 216, title:
     wide, high, each = _UNITS * width, _UNITS * height, _UNITS * width // len(panels)
     lines = wrap(printable(title, _MOST_LINES * _LETTERS_A_LINE), _LETTERS_A_LINE)[:_MOST_LINES]
     above = len(lines) * _LINE_HEIGHT
-    head = "".join(_text(line, wide // 2, number * _LINE_HEIGHT, "middle") for number, line in enumerate(lines, 1))
+    head = _anchored("middle", [_text(line, wide // 2, n * _LINE_HEIGHT) for n, line in enumerate(lines, 1)])
     drawn = "".join(panel.drawn(number, number * each, each, high - above) for number, panel in enumerate(panels))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {wide} {high}" '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 
 import dagster as dg
 import numpy as np
@@ -15,7 +16,7 @@ from contimg_assets.database.models import TABLES, describe_table
 from contimg_assets.figures.summaries import plot_matches, plot_offsets_and_scales, plot_variability
 from contimg_assets.orchestration.assets.corrections import Epoch
 from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE, PRODUCT_KEYS
-from contimg_assets.orchestration.epoch_assets import MORE, shown
+from contimg_assets.orchestration.epoch_assets import MORE, check_results, shown
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.outcomes import Made
@@ -145,6 +146,31 @@ def test_lineage_reaches_fluxes_of_sources():
     assert ("measurements", "flux_peak_mjy_beam") in {(d.asset_key.to_user_string(), d.column_name) for d in lineage}
     matched = stage_lineage("catalog_matches", CONFIG).deps_by_column["flux_ratio"]
     assert ("reference/nvss", "flux_mjy") in {(d.asset_key.to_user_string(), d.column_name) for d in matched}
+
+
+def test_a_check_names_its_own_epochs_and_the_newest_others_and_how_each_begins_to_fail() -> None:
+    epochs = [f"e{number:03d}" for number in range(100)]
+    failing = SimpleNamespace(failed_checks={"good": "image: too few matches; " * 100})
+    passing = SimpleNamespace(failed_checks={})
+    store = SimpleNamespace(
+        failures=lambda stage: [],
+        epochs=lambda stage: epochs,
+        record=lambda stage, epoch: passing if epoch == "e099" else failing,
+    )
+    store.at_a_glance = lambda: store
+    context = SimpleNamespace(
+        instance=SimpleNamespace(get_dynamic_partitions=lambda name: epochs),
+        partition_keys=["e007"],
+        assets_def=SimpleNamespace(check_specs=[dg.AssetCheckSpec(name, asset="a") for name in ("good", "other")]),
+    )
+    failed, passed = check_results(context, store, SimpleNamespace(name="a"))  # type: ignore[arg-type]
+    assert passed.passed and passed.description is None
+    assert failed.metadata["epochs that fail"].value == 99
+    named = [name.removeprefix("epoch ") for name in failed.metadata if name.startswith("epoch ")]
+    assert named == ["e007", *reversed(epochs[-20:-1])]
+    assert str(failed.description).startswith("e007: image: too few matches")
+    assert str(failed.description).endswith("; and 96 more")
+    assert len(str(failed)) < 10_000
 
 
 def test_nothing_is_drawn_of_images_of_which_nothing_was_measured():
