@@ -16,7 +16,7 @@ import typer.testing
 from contimg_assets.cli.app import collect_less_often
 from contimg_assets_tests.memory import in_memory
 from contimg_assets_tests.once import made_once
-from contimg_assets_tests.projects import TestProject, draw, make_project, make_survey
+from contimg_assets_tests.projects import TestProject, make_project, make_survey
 
 # Machines are noisy and shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("contimg", deadline=None)
@@ -62,14 +62,6 @@ def commands_built_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def nothing_drawn() -> Iterator[None]:
-    """Runs in this process draw no figures, which take as long as all the rest; the fixture `drawn` lets them."""
-    with pytest.MonkeyPatch.context() as patch:
-        draw(patch, 0, lambda figure, dpi: b"not drawn in tests")
-        yield
-
-
 @pytest.fixture(scope="module", autouse=True)
 def workers_of_dask() -> Iterator[None]:
     """Those of a file are no other's: what one has done to them, such as killing them, is not felt elsewhere."""
@@ -79,12 +71,6 @@ def workers_of_dask() -> Iterator[None]:
         yield
     if engine := sys.modules.get("contimg_assets.pipeline.dask_engine"):
         engine.close_all()
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn as for users."""
-    draw(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from contimg_assets.pipeline.staleness import of_epochs, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets.simulate.parameters import NVSS_LIKE
 from contimg_assets_tests.orchestration.automation.ticks import Automaton
-from contimg_assets_tests.projects import TestProject, assert_same_rows, draw, make_project
+from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
 # Crowded, with pairs that are not always seen as two, so that sources fork.
 TINY = SurveyParameters(
@@ -161,9 +161,8 @@ def _add_finer_images(manifest: Path, seed: int) -> None:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Without pictures or waiting for disks: neither is looked at here, and both take longer than all else."""
+    """Without waiting for disks, which takes longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
-        draw(patch, 0, lambda figure, dpi: b"")
         patch.setattr("os.fsync", lambda descriptor: None)
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +12,13 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
-import pytest
 import yaml
-from matplotlib.figure import Figure
 
 from contimg_assets.cli.demo import demo_configuration
 from contimg_assets.cli.templates import write_templates
 from contimg_assets.config import FILE_NAME, load_config
 from contimg_assets.database.models import TABLES
-from contimg_assets.figures import canvas, corrections, summaries
 from contimg_assets.orchestration.runs.in_process import Report, bring_up_to_date
-from contimg_assets.pipeline import chain
 from contimg_assets.pipeline.project import Project
 from contimg_assets.pipeline.staleness import of_survey, work_to_do
 from contimg_assets.simulate import SurveyParameters, simulate_survey
@@ -81,15 +77,6 @@ class TestProject:
         filter_ = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset.split("/")))
         records = self.instance.fetch_materializations(filter_, limit=1000, ascending=True).records
         return [record.partition_key for record in records if record.partition_key]
-
-
-def draw(
-    patch: pytest.MonkeyPatch, epochs: int = 1, png: Callable[[Figure, float], bytes] = canvas.small_png_of
-) -> None:
-    """Runs in this process draw the figures of their last epochs in this way: as for users, or in less time."""
-    patch.setattr(chain, "EPOCHS_DRAWN", epochs)
-    for module in (summaries, corrections):
-        patch.setattr(module, "small_png_of", png)
 
 
 def make_project(folder: Path, survey: Path) -> TestProject:

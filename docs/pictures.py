@@ -26,8 +26,7 @@ from contimg_assets.database.image_contents import image_measurements
 from contimg_assets.database.survey_summary import image_corrections, marked_sources
 from contimg_assets.figures.canvas import png_of
 from contimg_assets.figures.light_curves import draw_light_curve
-from contimg_assets.figures.summaries import draw_variability
-from contimg_assets.figures.survey import draw_epochs, draw_image, draw_sky
+from contimg_assets.figures.survey import draw_epochs, draw_image, draw_sky, draw_variability
 from contimg_assets.pipeline.project import Project
 from contimg_assets.web.app import LOOPBACK, build_app
 

@@ -47,7 +47,7 @@ def plot_eta_v(
     names: Annotated[int, typer.Option(min=0, help="Write the names of so many of those that vary most")] = 8,
 ) -> None:
     """Draw V against eta of all sources, with those that vary marked. Example: contimg plot eta-v --names 12"""
-    from contimg_assets.figures.summaries import draw_variability
+    from contimg_assets.figures.survey import draw_variability
 
     database = open_products()
     kind = flux.value if flux else database.flux_kind()

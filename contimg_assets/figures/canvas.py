@@ -9,20 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = [
-    "LIMIT",
-    "MARKED",
-    "REFUSED",
-    "USED",
-    "Figure",
-    "new_figure",
-    "place_words",
-    "plain",
-    "png_of",
-    "small_png_of",
-]
+from contimg_assets.figures.vector import printable
 
-USED, REFUSED, LIMIT, MARKED = "#1f6fb4", "#aaaaaa", "#8c6d31", "#c44e25"
+__all__ = ["Figure", "new_figure", "plain", "png_of", "small_png_of"]
+
 _COLORS = 64
 # The version of matplotlib would make files differ whose content is the same.
 _WITHOUT_VERSION: dict[str, Any] = {"Software": None}
@@ -35,26 +25,9 @@ def new_figure(n_rows: int = 1, n_columns: int = 1, width: float = 7.0, height: 
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 
-def place_words(axes: Any, below_inch: float, left_inch: float) -> None:
-    """Title and labels at their places: where matplotlib looks for room for them, it lays out all ticks three times.
-
-    Parameters
-    ----------
-    below_inch, left_inch : of the labels' edges from the axes
-    """
-    axes.set_title(axes.get_title(), y=1.0)
-    frame = axes.get_position()
-    width, height = axes.figure.get_size_inches() * frame.size
-    axes.xaxis.set_label_coords(0.5, -below_inch / height)
-    # A color bar has its label on the other side.
-    if axes.yaxis.get_label_position() == "left":
-        axes.yaxis.set_label_coords(-left_inch / width, 0.5)
-
-
 def plain(text: object) -> str:
     """A name as matplotlib shows it as it is: dollars in it are no formula."""
-    words = "".join(letter if letter.isprintable() else " " for letter in str(text)[:120])
-    return words.replace("$", r"\$")
+    return printable(text).replace("$", r"\$")
 
 
 def png_of(figure: Figure, dpi: float) -> bytes:
@@ -65,7 +38,7 @@ def png_of(figure: Figure, dpi: float) -> bytes:
 
 
 def small_png_of(figure: Figure, dpi: float) -> bytes:
-    """As `png_of` in 64 colors, which lines and points do with: a third of the bytes, for what is kept for ever."""
+    """As `png_of` in 64 colors, which lines and points do with: a third of the bytes."""
     pixels = io.BytesIO()
     figure.savefig(pixels, format="raw", dpi=dpi)
     width, height = (int(length) for length in figure.get_size_inches() * dpi)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from contimg_assets.figures.canvas import LIMIT, REFUSED, USED, new_figure, plain
+from contimg_assets.figures.canvas import new_figure, plain
+from contimg_assets.figures.vector import LIMIT, REFUSED, USED
 
 _FLUX = {"peak": "flux_peak_{}corr_mjy_beam", "int": "flux_int_{}corr_mjy"}
 _UNITS = {"peak": "mJy/beam", "int": "mJy"}

@@ -1,4 +1,4 @@
-"""Small plots of what a stage made of an epoch: PNGs of a few kB each."""
+"""Small plots of what a stage made of an epoch: SVGs of a few kB each."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from contimg_assets.figures.canvas import new_figure, place_words, plain, small_png_of
+from contimg_assets.figures.vector import LIMIT, MARKED, REFUSED, USED, Axis, Panel, picture
 from contimg_assets.variability.error_model import ASSUMED, AXES, FLOOR, NOISE
 
-_DPI = 60
-# How far below the axes, and left of them, their labels stand.
-_LABELS_INCH = (0.3, 0.55)
+_DISTANCE = "distance from center [image radii]"
+FLUXES = {"peak": "peak flux", "int": "integrated flux"}
+# Of kinds, catalogs and bands, in the order in which these come.
+_SERIES = (USED, MARKED, "#3c8a4e", "#7a55a3", LIMIT, "#444444")
 # As the view `forced_photometry` has it: of normal errors, 95 % lie below so many.
 _OF_95_PERCENT = 1.645
+_N_CELLS = 40
+# Shades of a color, from what is lowest to what is highest.
+_SHADES = ("#fde725", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154")
 
 
 def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:
@@ -28,22 +29,26 @@ def plot_offsets_and_scales(corrections: pd.DataFrame) -> bytes:
     ----------
     corrections : schema CORRECTIONS
     """
-    figure, (left, right) = _figure(2)
+    left = Panel(Axis("catalogue − image, east [arcsec]", backward=True), Axis("north [arcsec]"), "position offsets")
+    right = Panel(Axis("image"), Axis("our flux / catalogue's"), "flux scales (grey: not applied)")
     applied = corrections["applied"].to_numpy(bool)
     place = np.arange(len(corrections))
-    for used, colour in ((applied, "tab:blue"), (~applied, "0.6")):
+    for used, color in ((~applied, REFUSED), (applied, USED)):
         rows = corrections[used]
-        left.errorbar(
-            rows["dra_arcsec"], rows["ddec_arcsec"], rows["ddec_err_arcsec"], rows["dra_err_arcsec"], ".", color=colour
+        dra, ddec, dra_err, ddec_err, scale, scale_err = (
+            rows[name]
+            for name in (
+                *("dra_arcsec", "ddec_arcsec", "dra_err_arcsec", "ddec_err_arcsec", "flux_scale", "flux_scale_err"),
+            )
         )
-        right.errorbar(place[used], rows["flux_scale"], rows["flux_scale_err"], fmt=".", color=colour)
-    left.axhline(0, color="k", lw=0.5)
-    left.axvline(0, color="k", lw=0.5)
-    left.invert_xaxis()
-    left.set(xlabel="catalogue - image, east [arcsec]", ylabel="north [arcsec]", title="position offsets")
-    right.axhline(1, color="k", lw=0.5)
-    right.set(xlabel="image", ylabel="our flux / catalogue's", title="flux scales (grey: not applied)")
-    return _png(figure)
+        left.bars(dra, ddec, color, x_err=dra_err, y_err=ddec_err)
+        left.points(dra, ddec, color, size=5)
+        right.bars(place[used], scale, color, y_err=scale_err)
+        right.points(place[used], scale, color, size=5)
+    left.level(0.0)
+    left.upright(0.0)
+    right.level(1.0)
+    return picture([left, right])
 
 
 def plot_matches(matches: pd.DataFrame) -> bytes:
@@ -53,32 +58,24 @@ def plot_matches(matches: pd.DataFrame) -> bytes:
     ----------
     matches : schema CATALOG_MATCHES
     """
-    figure, (left, right) = _figure(2)
-    best = matches[(matches["rank"] == 1) & (matches["probability"] > 0.5)]
-    for name, rows in best.groupby("catalog"):
-        left.plot(rows["dra_arcsec"], rows["ddec_arcsec"], ".", ms=2, label=f"{name} ({len(rows)})")
-    left.axhline(0, color="k", lw=0.5)
-    left.axvline(0, color="k", lw=0.5)
-    left.invert_xaxis()
-    left.set(xlabel="catalogue - ours, east [arcsec]", ylabel="north [arcsec]", title="matches with probability > 0.5")
-    if len(best):
-        left.legend(fontsize=7)
+    east, north = Axis("catalogue − ours, east [arcsec]", backward=True), Axis("north [arcsec]")
+    left = Panel(east, north, "matches with probability > 0.5")
+    right = Panel(Axis("separation [arcsec]"), Axis("candidates"), "candidates by probability")
     likely = (matches["probability"] > 0.5).to_numpy()
+    best = matches[(matches["rank"] == 1) & likely]
+    for number, (name, rows) in enumerate(best.groupby("catalog")):
+        label = f"{name} ({len(rows)})"
+        left.points(rows["dra_arcsec"], rows["ddec_arcsec"], _SERIES[number % len(_SERIES)], label)
+    left.level(0.0)
+    left.upright(0.0)
     separation = matches["separation_arcsec"].to_numpy(float)
-    right.hist([separation[likely], separation[~likely]], bins=30, stacked=True, label=["> 0.5", "<= 0.5"])
-    right.set(xlabel="separation [arcsec]", ylabel="candidates", title="candidates by probability")
-    right.legend(fontsize=7)
-    return _png(figure)
+    counts, edges = np.histogram(separation, bins=30)
+    right.histogram(counts, edges, MARKED, "≤ 0.5")
+    right.histogram(np.histogram(separation[likely], edges)[0], edges, USED, "> 0.5")
+    return picture([left, right])
 
 
 def plot_variability(variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0) -> bytes:
-    """`draw_variability` as a small picture."""
-    return _png(draw_variability(variability, kind, max_q))
-
-
-def draw_variability(
-    variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0, n_named: int = 0, title: str = ""
-) -> Figure:
     """Variability index V against eta: constant sources lie lower left, variables upper right.
 
     Parameters
@@ -86,28 +83,33 @@ def draw_variability(
     variability : columns eta_<kind> and v_<kind> of schema VARIABILITY; q_value_<kind>, where there is such a column
     kind : which flux
     max_q : sources up to this q-value are marked
-    n_named : the names of so many of these are written beside them, the first ones; column `name`
     """
-    if n_named:
-        figure, ((axes,),) = new_figure(width=7.0, height=5.5)
-    else:
-        figure, (axes,) = _figure(1)
     eta, v = f"eta_{kind}", f"v_{kind}"
     shown = variability[(variability[eta] > 0) & (variability[v] > 0)]
+    title = f"{len(shown)} light curves, {FLUXES[kind]}"
+    panel = Panel(Axis("eta (reduced chi squared)", log=True), Axis("V (std / mean)", log=True), title)
     if len(shown):
-        grid = axes.hexbin(shown[eta], shown[v], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1)
-        figure.colorbar(grid, label="sources")
+        _density(panel, shown[eta].to_numpy(float), shown[v].to_numpy(float))
     if max_q and f"q_value_{kind}" in shown:
         chosen = shown[shown[f"q_value_{kind}"] <= max_q]
-        axes.plot(chosen[eta], chosen[v], "r+", ms=4, mew=0.7, label=f"{len(chosen)} with q <= {max_q:g}")
-        axes.legend(fontsize=7, loc="lower right")
-        for row in chosen[:n_named].to_dict("records"):
-            label = plain(row["name"])
-            axes.annotate(label, (row[eta], row[v]), (-4, 2), textcoords="offset points", ha="right", fontsize=6)
-    what = {"peak": "peak flux", "int": "integrated flux"}[kind]
-    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)")
-    axes.set_title(plain(title) or f"{len(shown)} light curves, {what}")
-    return figure
+        panel.points(chosen[eta], chosen[v], MARKED, f"{len(chosen)} with q ≤ {max_q:g}", size=4)
+    return picture([panel], width=320, height=240)
+
+
+def _density(panel: Panel, x: Any, y: Any) -> None:
+    """Numbers of points in cells of both logarithms: the more, the darker, of those that are alike in one go."""
+    count, x_edges, y_edges = np.histogram2d(np.log10(x), np.log10(y), bins=_N_CELLS)
+    i, j = np.nonzero(count)
+    level = np.ceil(6 * np.log1p(count[i, j]) / np.log1p(count.max())) / 6
+    # Around each cell, and a gap.
+    around = np.array([[0, 1, 1, 0], [0, 0, 1, 1]])
+    corners_x, corners_y = (
+        np.column_stack([10 ** edges[at[:, None] + corner], np.full(len(at), np.nan)])
+        for edges, at, corner in ((x_edges, i, around[0]), (y_edges, j, around[1]))
+    )
+    for opacity in np.unique(level):
+        cells = level == opacity
+        panel.area(corners_x[cells].ravel(), corners_y[cells].ravel(), USED, opacity=float(opacity))
 
 
 def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str]) -> bytes:
@@ -117,12 +119,12 @@ def plot_epoch_scales(scales: pd.DataFrame, epochs_in_time_order: Sequence[str])
     ----------
     scales : schema EPOCH_SCALES
     """
-    figure, (axes,) = _figure(1)
+    panel = Panel(Axis("epoch, in time order"), Axis("our flux / true flux"), "flux scale of every image")
     place = pd.Index(epochs_in_time_order).get_indexer(pd.Index(scales["epoch"]))
-    axes.errorbar(place, scales["epoch_scale"], scales["epoch_scale_err"], fmt=".", ms=3, lw=0.5)
-    axes.axhline(1, color="k", lw=0.5)
-    axes.set(xlabel="epoch, in time order", ylabel="our flux / true flux", title="flux scale of every image")
-    return _png(figure)
+    panel.bars(place, scales["epoch_scale"], USED, y_err=scales["epoch_scale_err"])
+    panel.points(place, scales["epoch_scale"], USED)
+    panel.level(1.0)
+    return picture([panel], width=320)
 
 
 def plot_error_model(rows: pd.DataFrame) -> bytes:
@@ -133,38 +135,35 @@ def plot_error_model(rows: pd.DataFrame) -> bytes:
     ----------
     rows : schema ERROR_MODEL
     """
-    figure, (left, right, places) = _figure(3)
+    left = Panel(Axis("S / e", log=True), Axis("error / finder's error"), "noise")
+    right = Panel(Axis(_DISTANCE), Axis("percent of the flux"), "floor, steps (dashed)")
     of_positions = rows["flux_kind"].isin(AXES)
-    _plot_systematics(places, rows[of_positions])
-    rows = rows[~of_positions]
-    styles = {("int", "noise"): "C0.-", ("peak", "noise"): "C1.-", ("int", "floor"): "C0.-", ("peak", "floor"): "C1.-"}
-    for (kind, term), of_term in rows.groupby(["flux_kind", "term"]):
-        axes, factor = (left, 1.0) if term == "noise" else (right, 100.0)
-        style = styles.get((str(kind), str(term)), "C0.--" if kind == "int" else "C1.--")
+    for (kind, term), of_term in rows[~of_positions].groupby(["flux_kind", "term"]):
+        panel, factor = (left, 1.0) if term == NOISE else (right, 100.0)
+        color = USED if kind == "int" else MARKED
         value, err = factor * of_term["value"], factor * of_term["value_err"]
-        axes.errorbar(of_term["at"], value, err, fmt=style[2:], color=style[:2], label=f"{kind} {term}", lw=1)
-    left.axhline(1, color="k", lw=0.5)
-    left.set(xlabel="S / e", ylabel="error / finder's error", title="noise", xscale="log")
-    right.set(xlabel="distance from center [image radii]", ylabel="percent of the flux", title="floor, steps (dashed)")
-    if len(rows):
-        left.legend(fontsize="small")
-    return _png(figure)
+        panel.bars(of_term["at"], value, color, y_err=err)
+        panel.line(of_term["at"], value, color, f"{kind} {term}", dashed=term not in (NOISE, FLOOR))
+        panel.points(of_term["at"], value, color, size=5)
+    left.level(1.0)
+    return picture([left, right, _systematics(rows[of_positions])], width=720)
 
 
-def _plot_systematics(axes: Axes, rows: pd.DataFrame) -> None:
+def _systematics(rows: pd.DataFrame) -> Panel:
     """Systematic errors of positions: as measured, and dashed those that measurements have by configuration."""
-    for number, (axis, of_axis) in enumerate(rows.groupby("flux_kind")):
+    angles = rows[rows["term"].isin([FLOOR, ASSUMED])]
+    # Where there are hardly any positions the error is as large as what is believed beforehand.
+    limits = (0.0, 1.5 * float(angles["value"].max()) + 1e-3) if len(angles) else None
+    panel = Panel(Axis(_DISTANCE), Axis("arcsec", limits=limits), "positions (dashed: assumed)")
+    for color, (axis, of_axis) in zip(_SERIES, angles.groupby("flux_kind"), strict=False):
         floor, assumed = (of_axis[of_axis["term"] == term] for term in (FLOOR, ASSUMED))
-        axes.errorbar(
-            floor["at"], floor["value"], floor["value_err"], fmt=".-", color=f"C{number}", label=str(axis), lw=1
-        )
+        panel.bars(floor["at"], floor["value"], color, y_err=floor["value_err"])
+        panel.line(floor["at"], floor["value"], color, str(axis))
+        panel.points(floor["at"], floor["value"], color, size=5)
+        ends = [floor["at"].min(), floor["at"].max()]
         for value in assumed["value"]:
-            axes.axhline(value, color=f"C{number}", ls="--", lw=0.5)
-    if len(rows):
-        # Where there are hardly any positions the error is as large as what is believed beforehand.
-        axes.set_ylim(0.0, 1.5 * rows.loc[rows["term"] != NOISE, "value"].max() + 1e-3)
-        axes.legend(fontsize="small")
-    axes.set(xlabel="distance from center [image radii]", ylabel="arcsec", title="positions (dashed: assumed)")
+            panel.line(ends, [value, value], color, dashed=True)
+    return panel
 
 
 def plot_forced_fluxes(fluxes: pd.DataFrame) -> bytes:
@@ -174,27 +173,36 @@ def plot_forced_fluxes(fluxes: pd.DataFrame) -> bytes:
     ----------
     fluxes : schema FORCED_FLUXES; at least one with a flux
     """
-    figure, (left, right) = _figure(2)
     there = fluxes[fluxes["reason"] == ""]
     flux, err = (there[f"flux_peak_{name}mjy_beam"].to_numpy(float) for name in ("", "err_"))
-    edges = np.linspace(-5.0, 10.0, 61)
-    left.hist(np.clip(flux / err, edges[0], edges[-1]), edges, color="0.7", label=f"{len(there)} fluxes")
-    normal = np.exp(-0.5 * edges**2) / np.sqrt(2.0 * np.pi) * (edges[1] - edges[0])
-    left.plot(edges, len(there) * normal, "k-", lw=1, label="if all were noise")
-    left.set(xlabel="flux / error (the last bin: all above)", ylabel="positions", title="where nothing is detected")
-    left.legend(fontsize=7)
+    left = Panel(Axis("flux / error (the last bin: all above)"), Axis("positions"), "where nothing is detected")
+    _beside_noise(left, flux / err, np.linspace(-5.0, 10.0, 61), ("fluxes", "if all were noise"))
     limits = there.assign(limit=np.maximum(flux, 0.0) + _OF_95_PERCENT * err)
-    medians = limits.groupby("image")["limit"].median()
-    worst = limits[limits["image"] == medians.idxmax()]
-    order = np.argsort(worst["limit"].to_numpy(float))
-    ra, dec, limit = (worst[name].to_numpy(float)[order] for name in ("ra_deg", "dec_deg", "limit"))
+    worst = limits.groupby("image")["limit"].median().idxmax()
+    right = Panel(Axis("RA [deg]", backward=True), Axis("Dec [deg]"), f"worst image: {worst}")
+    _shaded(right, limits[limits["image"] == worst])
+    return picture([left, right])
+
+
+def _beside_noise(panel: Panel, pulls: Any, edges: Any, words: tuple[str, str]) -> None:
+    """A histogram of values over their errors, beside as many of pure noise."""
+    panel.histogram(np.histogram(np.clip(pulls, edges[0], edges[-1]), edges)[0], edges, REFUSED)
+    panel.points([], [], "#666666", f"{len(pulls)} {words[0]}")
+    normal = np.exp(-0.5 * edges**2) / np.sqrt(2.0 * np.pi) * (edges[1] - edges[0])
+    panel.line(edges, len(pulls) * normal, "#000000", words[1])
+
+
+def _shaded(panel: Panel, places: pd.DataFrame) -> None:
+    """Places with their upper limits, in shades of which each has as many."""
+    limit, ra, dec = (places[name].to_numpy(float) for name in ("limit", "ra_deg", "dec_deg"))
     # Across RA 0 as anywhere else.
     east = (ra - ra[0] + 180.0) % 360.0 - 180.0 + ra[0]
-    points = right.scatter(east, dec, c=limit, s=12, vmax=float(np.quantile(limit, 0.95)))
-    figure.colorbar(points, label="upper limit of 95 % [mJy/beam]", extend="max")
-    right.invert_xaxis()
-    right.set(xlabel="RA [deg]", ylabel="Dec [deg]", title=plain(f"worst image: {medians.idxmax()}"))
-    return _png(figure)
+    bounds = np.quantile(limit, np.linspace(0.0, 1.0, len(_SHADES) + 1)[1:])
+    shade = np.minimum(np.searchsorted(bounds, limit), len(_SHADES) - 1)
+    for number in np.unique(shade):
+        rows = shade == number
+        label = f"≤ {bounds[number]:.3g} mJy/beam"
+        panel.points(east[rows], dec[rows], _SHADES[number], label, size=5)
 
 
 def plot_constant_fluxes(constants: pd.DataFrame, factor: float) -> bytes:
@@ -207,31 +215,11 @@ def plot_constant_fluxes(constants: pd.DataFrame, factor: float) -> bytes:
     factor : float
         By which errors of the fluxes are off.
     """
-    figure, (left, right) = _figure(2)
     flux, err, mean, other = (constants[name].to_numpy(float) for name in ("flux", "flux_err", "mean", "other_err"))
     pulls = (flux - mean) / np.hypot(err, other)
-    edges = np.linspace(-5.0, 5.0, 51)
-    left.hist(np.clip(pulls, edges[0], edges[-1]), edges, color="0.7", label=f"{len(pulls)} fluxes")
-    normal = np.exp(-0.5 * edges**2) / np.sqrt(2.0 * np.pi) * (edges[1] - edges[0])
-    left.plot(edges, len(pulls) * normal, "k-", lw=1, label="if errors are right")
-    left.set(xlabel="(flux - mean of other epochs) / error", ylabel="fluxes", title=f"scatter: {factor:.2f} errors")
-    left.legend(fontsize=7)
-    right.plot(mean / err, np.clip(pulls, -6.0, 6.0), ".", color="0.5", ms=3)
-    for level in (-2.0, 0.0, 2.0):
-        right.axhline(level, color="k", lw=0.5)
-    right.set(xlabel="mean of other epochs / error", ylabel="difference / error", title="by brightness")
-    return _png(figure)
-
-
-def _figure(n_panels: int) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(4.5 * n_panels, 3.6), dpi=_DPI)
-    FigureCanvasAgg(figure)
-    # By hand: to find the layout, matplotlib draws everything twice, and a plot must not cost more than the work.
-    figure.subplots_adjust(left=0.16 / n_panels, right=0.97, bottom=0.15, top=0.9, wspace=0.3)
-    return figure, figure.subplots(1, n_panels, squeeze=False)[0]
-
-
-def _png(figure: Figure) -> bytes:
-    for axes in figure.axes:
-        place_words(axes, *_LABELS_INCH)
-    return small_png_of(figure, _DPI)
+    left = Panel(Axis("(flux − mean of other epochs) / error"), Axis("fluxes"), f"scatter: {factor:.2f} errors")
+    _beside_noise(left, pulls, np.linspace(-5.0, 5.0, 51), ("fluxes", "if errors are right"))
+    right = Panel(Axis("mean of other epochs / error"), Axis("difference / error"), "by brightness")
+    right.points(mean / err, np.clip(pulls, -6.0, 6.0), "#666666")
+    right.level(-2.0, 0.0, 2.0)
+    return picture([left, right])

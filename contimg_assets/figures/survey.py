@@ -1,4 +1,4 @@
-"""A survey as pictures: its sky, an image of it, its epochs over time."""
+"""A survey as pictures: its sky, an image of it, its epochs over time, what varies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from contimg_assets.figures.canvas import MARKED, REFUSED, USED, new_figure, plain
+from contimg_assets.figures.canvas import new_figure, plain
+from contimg_assets.figures.summaries import FLUXES
+from contimg_assets.figures.vector import MARKED, REFUSED, USED
 from contimg_assets.sky.arrays import Flags, Floats
 from contimg_assets.sky.sphere import displaced, offsets_arcsec, positions, unit_vectors
 
@@ -192,4 +194,34 @@ def draw_epochs(images: pd.DataFrame, title: str = "", *, in_a_row: bool = False
         panels[-1].locator_params(axis="x", nbins=3)
     figure.suptitle(plain(title))
     panels[-1].set_xlabel("MJD (UTC) [d]; grey: not trusted", fontsize=8)
+    return figure
+
+
+def draw_variability(
+    variability: pd.DataFrame, kind: str = "peak", max_q: float = 0.0, n_named: int = 0, title: str = ""
+) -> Figure:
+    """Variability index V against eta: constant sources lie lower left, variables upper right.
+
+    Parameters
+    ----------
+    variability : columns eta_<kind> and v_<kind> of schema VARIABILITY; q_value_<kind>, where there is such a column
+    kind : which flux
+    max_q : sources up to this q-value are marked
+    n_named : the names of so many of these are written beside them, the first ones; column `name`
+    """
+    figure, ((axes,),) = new_figure(width=7.0, height=5.5)
+    eta, v = f"eta_{kind}", f"v_{kind}"
+    shown = variability[(variability[eta] > 0) & (variability[v] > 0)]
+    if len(shown):
+        grid = axes.hexbin(shown[eta], shown[v], gridsize=40, xscale="log", yscale="log", bins="log", mincnt=1)
+        figure.colorbar(grid, label="sources")
+    if max_q and f"q_value_{kind}" in shown:
+        chosen = shown[shown[f"q_value_{kind}"] <= max_q]
+        axes.plot(chosen[eta], chosen[v], "r+", ms=4, mew=0.7, label=f"{len(chosen)} with q <= {max_q:g}")
+        axes.legend(fontsize=7, loc="lower right")
+        for row in chosen[:n_named].to_dict("records"):
+            label = plain(row["name"])
+            axes.annotate(label, (row[eta], row[v]), (-4, 2), textcoords="offset points", ha="right", fontsize=6)
+    axes.set(xlabel="eta (reduced chi squared)", ylabel="V (std / mean)")
+    axes.set_title(plain(title) or f"{len(shown)} light curves, {FLUXES[kind]}")
     return figure

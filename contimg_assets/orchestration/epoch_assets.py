@@ -48,7 +48,8 @@ NONE_FAILED = "no_epoch_failed"
 MORE = "more"
 # Of an epoch on an asset's page, besides its columns' lineage.
 _MOST_ENTRIES = 12
-_MAX_NAMED = 20
+# A check's result is kept thrice for ever: it names its own epochs and the newest others, and how each begins to fail.
+_MAX_NAMED, _MAX_SAID, _MOST_LETTERS = 20, 3, 300
 # Events are kept for ever: a table in one is what fits on a page, and so are a run's epochs that show all they have.
 _MOST_ROWS = 50
 _MOST_SHOWN = 50
@@ -349,16 +350,29 @@ def check_results(context: dg.AssetExecutionContext, store: EpochStore, stage: S
     for spec in context.assets_def.check_specs:
         offenders = problems.get(spec.name, {})
         grave = spec.blocking and not own.isdisjoint(offenders)
-        sentences = [f"{epoch}: {sentence}" for epoch, sentence in offenders.items()]
+        named = {epoch: _begun(offenders[epoch]) for epoch in _worth_naming(offenders, own)}
+        said = [f"{epoch}: {sentence}" for epoch, sentence in named.items()][:_MAX_SAID]
+        more = len(offenders) - len(said)
         yield dg.AssetCheckResult(
             asset_key=spec.asset_key,
             check_name=spec.name,
             passed=not offenders,
             severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
             metadata={"epochs that fail": len(offenders)}
-            | {f"epoch {epoch}": sentence for epoch, sentence in list(offenders.items())[:_MAX_NAMED]},
-            description="; ".join(sentences[:_MAX_NAMED]) or None,
+            | {f"epoch {epoch}": sentence for epoch, sentence in named.items()},
+            description="; ".join([*said, *([f"and {more} more"] if more else [])]) or None,
         )
+
+
+def _worth_naming(offenders: Collection[str], own: Collection[str]) -> list[str]:
+    """Epochs of this run, then the newest others; no more than a page shows."""
+    newest_first = sorted(offenders, reverse=True)
+    return sorted(newest_first, key=lambda epoch: epoch not in own)[:_MAX_NAMED]
+
+
+def _begun(sentence: str) -> str:
+    """What fails first, of an epoch of which much may fail: `contimg images` lists all of it."""
+    return sentence if len(sentence) <= _MOST_LETTERS else f"{sentence[: _MOST_LETTERS - 1]}…"
 
 
 def _problems(store: EpochStore, stage: str, known: Collection[str]) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Pictures as the Dagster UI shows them beside an epoch: PNG inside Markdown, a few kB each."""
+"""Pictures as the Dagster UI shows them beside an epoch: SVG inside Markdown, a few kB each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PICTURES = "pictures"
 
 
 def embedded(pictures: Mapping[str, bytes]) -> dg.MarkdownMetadataValue:
-    """PNGs by title as metadata that the UI shows as pictures, one below the other."""
-    return dg.MetadataValue.md("\n\n".join(_embedded(title, png) for title, png in pictures.items()))
+    """SVGs by title as metadata that the UI shows as pictures, one below the other."""
+    return dg.MetadataValue.md("\n\n".join(_embedded(title, svg) for title, svg in pictures.items()))
 
 
-def _embedded(title: str, png: bytes) -> str:
-    return f"![{escaped(title)}](data:image/png;base64,{base64.b64encode(png).decode()})"
+def _embedded(title: str, svg: bytes) -> str:
+    return f"![{escaped(title)}](data:image/svg+xml;base64,{base64.b64encode(svg).decode()})"

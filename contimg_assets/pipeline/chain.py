@@ -47,8 +47,7 @@ from contimg_assets.schemas.detections import REJECTED
 S = TypeVar("S")
 Make = Callable[[str, Mapping[str, str]], Content]
 Refuse = Callable[[str, Mapping[str, str]], None]
-# Epochs of a run, the newest ones, that are shown in figures: each is kept for ever and takes longer to draw than the
-# work on a small epoch.
+# Epochs of a run, the newest ones, that are shown in figures: each is kept for ever.
 EPOCHS_DRAWN = 1
 
 

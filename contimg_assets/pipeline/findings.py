@@ -30,8 +30,8 @@ from contimg_assets.variability.error_evidence import GOOD_ETA
 
 # Pointings closer than this share of the field's radius are of one field.
 _SAME_FIELD = 0.25
-# Of so few the separations of all pairs take a millisecond.
-_FEW_POINTINGS = 200
+# Of so few the separations of all pairs take less time than importing scipy's trees does.
+_FEW_POINTINGS = 600
 # A field whose images have fewer than this many times the least number of matches is tied by few.
 _FEW = 1.5
 # More sources than this share do not vary in any survey: errors are too small.

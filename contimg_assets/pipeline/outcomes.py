@@ -43,7 +43,7 @@ class Content:
     inputs : versions that were read, where they are others than announced
     facts : numbers and texts that are kept with the epoch and shown
     metadata : more of them that are only shown
-    figures : draws PNG images by title; called for the newest epoch of a run alone, which somebody may look at
+    figures : draws SVG images by title; called for the newest epoch of a run alone, which somebody may look at
     checks : outcomes of the stage's quality checks
     """
 

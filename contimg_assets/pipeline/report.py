@@ -14,8 +14,7 @@ from contimg_assets.database.survey_summary import image_corrections, marked_sou
 from contimg_assets.errors import StoreError
 from contimg_assets.figures.html_page import HtmlPage
 from contimg_assets.figures.light_curves import draw_light_curve
-from contimg_assets.figures.summaries import draw_variability
-from contimg_assets.figures.survey import draw_epochs, draw_sky
+from contimg_assets.figures.survey import draw_epochs, draw_sky, draw_variability
 from contimg_assets.files import replace_text
 from contimg_assets.pipeline.findings import look, verdicts
 

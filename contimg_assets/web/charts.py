@@ -11,9 +11,9 @@ from bokeh.models import ColumnDataSource, HoverTool, TapTool
 from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure
 
-from contimg_assets.figures.canvas import LIMIT, MARKED, REFUSED, USED
 from contimg_assets.figures.light_curves import best_kind, fluxes
 from contimg_assets.figures.survey import center_of
+from contimg_assets.figures.vector import LIMIT, MARKED, REFUSED, USED
 from contimg_assets.sky.robust import scatter
 from contimg_assets.sky.sphere import offsets_arcsec
 from contimg_assets.web.survey import MOST_POINTS

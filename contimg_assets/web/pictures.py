@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from contimg_assets.errors import StoreError
 from contimg_assets.figures.canvas import small_png_of
-from contimg_assets.figures.summaries import draw_variability
-from contimg_assets.figures.survey import draw_epochs, draw_matched, draw_sky
+from contimg_assets.figures.survey import draw_epochs, draw_matched, draw_sky, draw_variability
 from contimg_assets.pipeline.catalog_summary import by_epoch
 from contimg_assets.web.data import survey_of
 from contimg_assets.web.survey import Survey

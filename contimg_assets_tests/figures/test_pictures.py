@@ -12,23 +12,11 @@ from PIL import Image
 
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.errors import InputError
-from contimg_assets.figures import summaries
-from contimg_assets.figures.canvas import (
-    LIMIT,
-    MARKED,
-    REFUSED,
-    USED,
-    new_figure,
-    place_words,
-    plain,
-    png_of,
-    small_png_of,
-)
+from contimg_assets.figures.canvas import new_figure, plain, png_of, small_png_of
 from contimg_assets.figures.light_curves import draw_light_curve, fluxes
 from contimg_assets.figures.picture_files import picture_format, write_figure
-from contimg_assets.figures.summaries import draw_variability, plot_constant_fluxes, plot_forced_fluxes
-from contimg_assets.figures.survey import center_of, draw_epochs, draw_image, draw_sky
-from contimg_assets.schemas.forced import FORCED_FLUXES
+from contimg_assets.figures.survey import center_of, draw_epochs, draw_image, draw_sky, draw_variability
+from contimg_assets.figures.vector import LIMIT, MARKED, REFUSED, USED
 from contimg_assets.schemas.variability import LIGHT_CURVE
 from contimg_assets_tests.database.survey import Survey
 from contimg_assets_tests.orchestration.names import HOSTILE
@@ -175,37 +163,6 @@ def test_small_pictures_show_the_same_with_a_fraction_of_the_bytes():
     assert np.mean(np.abs(before - after) > 50.0) < 0.005
 
 
-def test_forced_fluxes_are_drawn_with_the_limits_of_the_worst_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = FORCED_FLUXES.empty().reindex(range(4)).assign(
-        image=["good [1]$", "bad", "bad", "bad"], reason=["", "", "", "blank"], ra_deg=[10.0, 359.9, 0.1, 0.2],
-        dec_deg=[1.0, -2.0, -2.0, -2.0], flux_peak_mjy_beam=[5.0, -30.0, 10.0, np.nan],
-        flux_peak_err_mjy_beam=[1.0, 10.0, 10.0, np.nan],
-    )  # fmt: skip
-    drawn = []
-    monkeypatch.setattr(summaries, "small_png_of", lambda figure, dpi: drawn.append(figure) or b"")
-    plot_forced_fluxes(rows)
-    left, right = drawn[0].axes[:2]
-    assert "worst image: bad" in right.get_title()
-    assert "3 fluxes" in [text.get_text() for text in left.get_legend().get_texts()]
-    places = right.collections[0]
-    # Beside each other across RA 0, and a negative flux has the limit of no flux.
-    assert np.ptp(places.get_offsets()[:, 0]) == pytest.approx(0.2)
-    assert places.get_array().tolist() == pytest.approx([16.45, 26.45])
-
-
-def test_differences_of_constant_sources_are_drawn_over_their_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = pd.DataFrame({"flux": [12.0, 9.0, 90.0], "flux_err": 3.0, "mean": [7.0, 9.0, 10.0], "other_err": 4.0})
-    drawn = []
-    monkeypatch.setattr(summaries, "small_png_of", lambda figure, dpi: drawn.append(figure) or b"")
-    plot_constant_fluxes(rows, 1.07)
-    left, right = drawn[0].axes[:2]
-    assert "1.07" in left.get_title()
-    # The last one is far off, and in the last bin.
-    assert [patch.get_height() for patch in left.patches if patch.get_height()] == [1, 1, 1]
-    x, y = right.lines[0].get_data()
-    assert x.tolist() == pytest.approx([7 / 3, 3.0, 10 / 3]) and y.tolist() == pytest.approx([1.0, 0.0, 6.0])
-
-
 def test_a_small_picture_has_the_pixels_of_the_large_one() -> None:
     figure, ((axes,),) = new_figure(width=4.5, height=3.6)
     axes.plot([1.0, 2.0], [3.0, 1.0], color=USED)
@@ -215,16 +172,3 @@ def test_a_small_picture_has_the_pixels_of_the_large_one() -> None:
     assert small.size == large.size == (270, 216)
     # Of 64 colors, the nearest.
     assert np.abs(np.asarray(small, int) - np.asarray(large, int)).mean() < 1.0
-
-
-def test_labels_stand_at_their_places_and_that_of_a_color_bar_where_it_was() -> None:
-    figure, ((axes,),) = new_figure()
-    bar = figure.colorbar(axes.hexbin([1.0, 2.0], [1.0, 2.0], gridsize=4), label="sources")
-    axes.set(xlabel="eta", ylabel="V", title="light curves")
-    before = bar.ax.yaxis.label.get_position()
-    for one in figure.axes:
-        place_words(one, 0.3, 0.55)
-    assert bar.ax.yaxis.label.get_position() == before
-    figure.draw_without_rendering()
-    left = axes.yaxis.label.get_window_extent().x1 / figure.dpi
-    assert left == pytest.approx(axes.get_window_extent().x0 / figure.dpi - 0.55, abs=0.1)

@@ -492,9 +492,8 @@ def test_an_epoch_that_fails_takes_no_part_and_is_not_tried_again_unasked() -> N
     assert_same(store, from_scratch(store.current, Association()))
 
 
-@pytest.mark.usefixtures("drawn")
 def test_figures_are_drawn_of_the_newest_epoch_alone() -> None:
-    """Each figure is kept for ever and takes longer than the work on a small epoch."""
+    """Each figure is kept for ever."""
     store = MemoryStore({f"e{k}": survey_epoch(f"e{k}", 1) for k in range(5)})
     work = Work(STAGE, store.world(Association()), sorted(store.current), Quiet())
     assert [epoch for epoch in work.in_order if work.is_drawn(epoch)] == ["e4"]

@@ -132,7 +132,7 @@ class Epoch:
             self.measurements, self.matches, self.images, parameters, source_of(self.known_variables)
         )
         chosen = worth_a_look(selected, corrections)
-        images = {f"image {image}": png for image, png in plot_corrections(selected, chosen)}
+        images = {f"image {image}": svg for image, svg in plot_corrections(selected, chosen)}
         return {"offsets and scales": plot_offsets_and_scales(corrections)} | images
 
 

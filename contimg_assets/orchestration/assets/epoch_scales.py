@@ -98,13 +98,14 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
 
 
 def _shown(scales: pd.DataFrame, in_order: Sequence[str]) -> dict[str, Any]:
+    scaled = scales["epoch_scale"].notna()
     counts = {
         "dagster/row_count": len(scales),
         "epochs": len(in_order),
-        "images with a scale": int(scales["epoch_scale"].notna().sum()),
+        "images with a scale": int(scaled.sum()),
         "groups of connected images": int(scales.loc[scales["n_sources"] > 0, "connected"].nunique()),
     }
-    return counts | ({PICTURES: embedded({"scales": plot_epoch_scales(scales, in_order)})} if len(scales) else {})
+    return counts | ({PICTURES: embedded({"scales": plot_epoch_scales(scales, in_order)})} if scaled.any() else {})
 
 
 def _judged(scales: pd.DataFrame, parameters: Corrections) -> dg.AssetCheckResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 
 import dagster as dg
 import numpy as np
@@ -15,7 +16,7 @@ from contimg_assets.database.models import TABLES, describe_table
 from contimg_assets.figures.summaries import plot_matches, plot_offsets_and_scales, plot_variability
 from contimg_assets.orchestration.assets.corrections import Epoch
 from contimg_assets.orchestration.assets.products import _STAGES_OF_TABLE, PRODUCT_KEYS
-from contimg_assets.orchestration.epoch_assets import MORE, shown
+from contimg_assets.orchestration.epoch_assets import MORE, check_results, shown
 from contimg_assets.orchestration.lineage import product_lineage, stage_lineage
 from contimg_assets.orchestration.plots import PICTURES, embedded
 from contimg_assets.pipeline.outcomes import Made
@@ -26,8 +27,8 @@ from contimg_assets.schemas.corrections import CORRECTIONS
 from contimg_assets.schemas.matches import CATALOG_MATCHES
 from contimg_assets_tests.projects import TestProject
 
-PNG = b"\x89PNG\r\n\x1a\n"
-PICTURE = "data:image/png;base64," + base64.b64encode(PNG).decode()[:10]
+SVG = b"<svg xmlns="
+PICTURE = "data:image/svg+xml;base64," + base64.b64encode(SVG).decode()[:10]
 CONFIG = Config(catalogs={"nvss": CatalogConfig(path="nvss.csv", freq_mhz=1400.0, beam_arcsec=45.0)})
 
 
@@ -59,7 +60,6 @@ def matches() -> pd.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn")
 def test_an_event_shows_figures_first_in_a_dozen_entries_and_stays_small(project: TestProject) -> None:
     project.deliver()
     project.run()
@@ -78,7 +78,7 @@ def test_an_event_shows_figures_first_in_a_dozen_entries_and_stays_small(project
 
 def test_what_is_beyond_a_dozen_is_together_in_the_last_entry() -> None:
     record = EpochRecord("corrections", "e1", "v", "1", {}, {}, {f"n_{i}": i for i in range(30)})
-    made = Made(record, {"bins": [1, 2], "rows": [{"filter": "isolated", "nvss": 3}]}, {"one": PNG, "two": PNG})
+    made = Made(record, {"bins": [1, 2], "rows": [{"filter": "isolated", "nvss": 3}]}, {"one": SVG, "two": SVG})
     found = shown(made)
     assert list(found) == [PICTURES, "rows", *(f"n_{i}" for i in range(9)), MORE]
     assert found[MORE] == {f"n_{i}": i for i in range(9, 30)} | {"bins": [1, 2]}
@@ -95,19 +95,18 @@ def test_what_is_beyond_a_dozen_is_together_in_the_last_entry() -> None:
         (plot_variability, pd.DataFrame({"eta_peak": [], "v_peak": []})),
     ],
 )
-@pytest.mark.usefixtures("drawn")
 def test_plots_are_small_pictures_and_always_the_same(plot, table):
     first = plot(table)
-    assert first.startswith(PNG)
-    assert len(first) < 40_000
+    assert first.startswith(SVG)
+    assert len(first) < 10_000
     assert plot(table) == first
 
 
 def test_embedded():
-    text = embedded({"offsets": PNG}).value
+    text = embedded({"offsets": SVG}).value
     assert text is not None
-    assert text.startswith("![offsets](data:image/png;base64,")
-    assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == PNG
+    assert text.startswith("![offsets](data:image/svg+xml;base64,")
+    assert base64.b64decode(text.rpartition(",")[2].rstrip(")")) == SVG
 
 
 def columns_of(asset: str) -> list[str]:
@@ -147,6 +146,31 @@ def test_lineage_reaches_fluxes_of_sources():
     assert ("measurements", "flux_peak_mjy_beam") in {(d.asset_key.to_user_string(), d.column_name) for d in lineage}
     matched = stage_lineage("catalog_matches", CONFIG).deps_by_column["flux_ratio"]
     assert ("reference/nvss", "flux_mjy") in {(d.asset_key.to_user_string(), d.column_name) for d in matched}
+
+
+def test_a_check_names_its_own_epochs_and_the_newest_others_and_how_each_begins_to_fail() -> None:
+    epochs = [f"e{number:03d}" for number in range(100)]
+    failing = SimpleNamespace(failed_checks={"good": "image: too few matches; " * 100})
+    passing = SimpleNamespace(failed_checks={})
+    store = SimpleNamespace(
+        failures=lambda stage: [],
+        epochs=lambda stage: epochs,
+        record=lambda stage, epoch: passing if epoch == "e099" else failing,
+    )
+    store.at_a_glance = lambda: store
+    context = SimpleNamespace(
+        instance=SimpleNamespace(get_dynamic_partitions=lambda name: epochs),
+        partition_keys=["e007"],
+        assets_def=SimpleNamespace(check_specs=[dg.AssetCheckSpec(name, asset="a") for name in ("good", "other")]),
+    )
+    failed, passed = check_results(context, store, SimpleNamespace(name="a"))  # type: ignore[arg-type]
+    assert passed.passed and passed.description is None
+    assert failed.metadata["epochs that fail"].value == 99
+    named = [name.removeprefix("epoch ") for name in failed.metadata if name.startswith("epoch ")]
+    assert named == ["e007", *reversed(epochs[-20:-1])]
+    assert str(failed.description).startswith("e007: image: too few matches")
+    assert str(failed.description).endswith("; and 96 more")
+    assert len(str(failed)) < 10_000
 
 
 def test_nothing_is_drawn_of_images_of_which_nothing_was_measured():

@@ -5,7 +5,6 @@ Needs Debian's `chromium` and `chromium-driver`, and selenium of the extra `test
 
 from __future__ import annotations
 
-import base64
 import shutil
 import socket
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from contimg_assets.figures.vector import Panel, picture
 from contimg_assets.orchestration.plots import embedded
 from contimg_assets.orchestration.runs.in_process import bring_up_to_date
 from contimg_assets.orchestration.runs.instance import open_instance
@@ -27,7 +27,6 @@ from contimg_assets_tests.orchestration.automation.deployment import (
     small_survey,
 )
 from contimg_assets_tests.orchestration.names import HOSTILE
-from contimg_assets_tests.projects import draw
 from contimg_assets_tests.serving import address_of, free_port, served_on
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[test]'")
@@ -66,7 +65,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, web_port: socket.socket
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         patch.chdir(project.config.root)
-        draw(patch)
         with open_instance(project.config.root) as instance:
             assert bring_up_to_date(project, instance).complete
     with deployed(project) as running:
@@ -124,8 +122,9 @@ def test_asset_shows_its_plot_and_columns(deployment, browser, tmp_path):
     visible(browser, "//*[normalize-space(text())='dra_applied_arcsec']")
     browser.get(f"http://127.0.0.1:{deployment.port}/assets/corrections?view=events")
     click(browser, "//*[contains(normalize-space(text()), 'Show Markdown')]")
-    picture = visible(browser, "//img[starts-with(@src, 'data:image/png;base64,')]")
-    assert picture.size["width"] > 100
+    plot = visible(browser, "//img[starts-with(@src, 'data:image/svg+xml;base64,')]")
+    assert plot.size["width"] > 100
+    assert natural_width(browser, plot) == 540
     _keep(browser, tmp_path / "plot.png")
 
 
@@ -154,10 +153,7 @@ def natural_width(browser: Any, picture: Any) -> int:
 
 def test_hostile_names_are_shown_and_do_nothing(deployment, browser, tmp_path, monkeypatch):
     """Pictures whose titles are such names, as an epoch's corrections have them, in the page that renders them."""
-    pixel = base64.b64decode(
-        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-    )
-    pictures = embedded(dict.fromkeys(HOSTILE, pixel))
+    pictures = embedded({name: picture([Panel(title=name)]) for name in HOSTILE})
     plain = [" ".join(name.split()) for name in HOSTILE if name.isprintable() and len(name) <= 200]
     epoch = deployment.project.deliveries()[0].epoch
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
@@ -173,7 +169,7 @@ def test_hostile_names_are_shown_and_do_nothing(deployment, browser, tmp_path, m
     shown = browser.execute_script(_LOOK, dialog)
     assert shown["hostile"] is None
     assert shown["live"] == [], shown
-    assert shown["sources"] == ["data:image/png;base64,"] * len(HOSTILE)
+    assert shown["sources"] == ["data:image/svg+xml;base64,"] * len(HOSTILE)
     assert set(plain) - set(shown["alts"]) == set()
 
 
@@ -182,7 +178,7 @@ _LOOK = """
 const dialog = arguments[0], pictures = [...dialog.querySelectorAll('img')];
 const live = 'a[href], script, iframe, h1, h2, table, em, strong, del, blockquote, code, hr, li';
 return {
-    alts: pictures.map(one => one.alt), sources: pictures.map(one => one.src.slice(0, 22)),
+    alts: pictures.map(one => one.alt), sources: pictures.map(one => one.src.slice(0, 26)),
     hostile: window.hostile ?? null,
     live: [...dialog.querySelectorAll(live)].map(one => one.outerHTML.slice(0, 200)),
 };
