@@ -164,13 +164,10 @@ def written(project: Project) -> dict[tuple[str, str], str]:
 
 
 class Deployment:
-    """`dagster dev` on a project's folder: webserver, daemon and code server, in one process group.
+    """`dagster dev` on a project's folder: webserver, daemon and code server, in one process group."""
 
-    Its runs draw figures as for users, or none where nobody looks at them.
-    """
-
-    def __init__(self, project: Project, drawn: bool = True) -> None:
-        self.project, self.drawn = project, drawn
+    def __init__(self, project: Project) -> None:
+        self.project = project
         self.folder = project.config.root
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -184,7 +181,6 @@ class Deployment:
             "PYTHONPATH": path,
             "PYTHONWARNINGS": "ignore",
             "OMP_NUM_THREADS": "1",
-            **({} if self.drawn else {"UNDRAWN_IN_TESTS": "1"}),
         }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -388,9 +384,9 @@ class Deployment:
 
 
 @contextmanager
-def deployed(project: Project, drawn: bool = True) -> Iterator[Deployment]:
+def deployed(project: Project) -> Iterator[Deployment]:
     """A running deployment, stopped whatever happens."""
-    deployment = Deployment(project, drawn)
+    deployment = Deployment(project)
     try:
         deployment.start()
         yield deployment

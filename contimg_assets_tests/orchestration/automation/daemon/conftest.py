@@ -30,7 +30,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def deployment(tmp_path_factory: pytest.TempPathFactory, survey: list[Path]) -> Iterator[Deployment]:
     project = make_project(tmp_path_factory.mktemp("daemon") / "project", survey[0].parents[1])
     without_compute_logs(project.config.root)
-    with deployed(project, drawn=False) as running:
+    with deployed(project) as running:
         running.settle()
         yield running
 

@@ -5,7 +5,6 @@ the process of a run is forked from one that has everything imported, where Dags
 it all. It is a process of its own all the same: it reports its number, can be killed, and reads the configuration anew.
 """
 
-import os
 import sys
 
 if "dagster._daemon" in sys.orig_argv:
@@ -31,8 +30,7 @@ if {"api", "grpc"} <= set(sys.orig_argv):
         _begin(self, *args, **kwargs)
         assert self._mp_ctx.get_start_method() == "spawn"
         self._mp_ctx = multiprocessing.get_context("forkserver")
-        undrawn = ["contimg_assets_tests.undrawn"] if "UNDRAWN_IN_TESTS" in os.environ else []
-        self._mp_ctx.set_forkserver_preload(["dagster._cli", "contimg_assets_tests.preloaded", *undrawn])
+        self._mp_ctx.set_forkserver_preload(["dagster._cli", "contimg_assets_tests.preloaded"])
         forkserver.ensure_running()
 
     server.DagsterApiServer.__init__ = _begin_with_a_fork_server
