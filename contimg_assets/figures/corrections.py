@@ -100,7 +100,8 @@ def _offsets(selected: Selection, of_image: np.ndarray, correction: pd.Series) -
     panel.upright(0.0)
     _plot_matches(panel, east, north, rows, used)
     if measured:
-        panel.line(*_ellipse(correction), MARKED)
+        around = _ellipse(correction)
+        panel.line(around[0], around[1], MARKED)
         panel.points([dra], [ddec], MARKED, f"median {dra:+.2f}, {ddec:+.2f}″ (ellipse: 3σ)", size=5)
     return panel
 

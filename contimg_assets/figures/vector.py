@@ -9,13 +9,13 @@ from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+
+from contimg_assets.sky.arrays import Floats
 
 __all__ = ["LIMIT", "MARKED", "REFUSED", "USED", "Axis", "Panel", "picture", "printable"]
 
 USED, REFUSED, LIMIT, MARKED = "#1f6fb4", "#aaaaaa", "#8c6d31", "#c44e25"
 
-Floats = npt.NDArray[np.float64]
 # Lengths are in half pixels, so that all are whole numbers.
 _UNITS = 2
 _LEFT, _RIGHT, _TOP, _BOTTOM = 100, 24, 44, 76
@@ -197,19 +197,15 @@ class Panel:
         ]
         if self.as_on_sky:
             spans = frame.as_long_on_both(spans)
-        places = [
-            _Place(axis, *span, start, length)
-            for axis, span, start, length in (
-                (self.x, spans[0], frame.left, frame.width),
-                (self.y, spans[1], frame.top + frame.height, -frame.height),
-            )
-        ]
-        marks = "".join(_mark(mark, *places, frame) for mark in self._marks)
+        across = _Place(self.x, *spans[0], frame.left, frame.width)
+        up = _Place(self.y, *spans[1], frame.top + frame.height, -frame.height)
+        marks = "".join(_mark(mark, across, up, frame) for mark in self._marks)
         clip = f'<clipPath id="p{number}">{frame.rectangle("")}</clipPath><g clip-path="url(#p{number})">{marks}</g>'
-        return clip + frame.rectangle(' fill="none" stroke="#000"') + self._ticks(places, frame) + self._texts(frame)
+        return (
+            clip + frame.rectangle(' fill="none" stroke="#000"') + self._ticks(across, up, frame) + self._texts(frame)
+        )
 
-    def _ticks(self, places: Sequence[_Place], frame: _Frame) -> str:
-        across, up = places
+    def _ticks(self, across: _Place, up: _Place, frame: _Frame) -> str:
         bottom, left = frame.top + frame.height, frame.left
         (x, below), (y, beside) = across.ticks, up.ticks
         path = "".join([*(f"M{at} {bottom}v{_TICK}" for at in x), *(f"M{left} {at}h-{_TICK}" for at in y)])

@@ -22,6 +22,7 @@ from contimg_assets.config import Config
 from contimg_assets.database import ProductsDatabase
 from contimg_assets.database.forced import EpochPositions, SurveyPositions, write_forced, written_forced
 from contimg_assets.errors import InputError
+from contimg_assets.figures.summaries import plot_forced_fluxes
 from contimg_assets.identity.versions import combine_versions, version_of_value
 from contimg_assets.photometry.beside import any_within, near_bright
 from contimg_assets.photometry.empty_places import empty_pull
@@ -362,9 +363,6 @@ def _content(measured: list[_Measured]) -> Content:
 
 
 def _figures(fluxes: pd.DataFrame) -> dict[str, bytes]:
-    # Of a run's epochs the last one is drawn: the others need no matplotlib.
-    from contimg_assets.figures.summaries import plot_forced_fluxes
-
     return {"forced fluxes": plot_forced_fluxes(fluxes)} if (fluxes["reason"] == "").any() else {}
 
 

@@ -37,7 +37,7 @@ def dots(svg: bytes, color: str) -> np.ndarray:
 def frames(svg: bytes) -> list[tuple[float, float, float, float]]:
     """Left, top, width and height of each panel's axes."""
     found = [one for one in parsed(svg).iter(f"{NAME}rect") if one.get("stroke")]
-    return [tuple(float(one.get(name, "nan")) for name in ("x", "y", "width", "height")) for one in found]  # type: ignore[misc]
+    return [tuple(float(one.get(name, "nan")) for name in ("x", "y", "width", "height")) for one in found]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_right_ascension_grows_to_the_left_and_the_sky_is_not_squeezed() -> None
 def test_of_many_points_a_thousand_are_drawn_and_those_upon_each_other_once() -> None:
     panel = Panel()
     rng = np.random.default_rng(1)
-    panel.points(*rng.normal(size=(2, 50_000)), USED)
+    panel.points(rng.normal(size=50_000), rng.normal(size=50_000), USED)
     panel.points(np.zeros(1000), np.zeros(1000), MARKED)
     svg = picture([panel])
     assert len(svg) < 20_000
