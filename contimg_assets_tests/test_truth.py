@@ -14,8 +14,7 @@ from contimg_assets_tests.benchmarks.truth import real
 @pytest.mark.shared
 @pytest.mark.slow
 def test_the_smallest_real_survey_can_be_trusted(shared: Path, tmp_path: Path) -> None:
-    # Other tests have the other cores; rows are the same whoever works (`orchestration/test_executors.py`).
-    found = real.survey(real.SMALLEST, tmp_path, shared, "serial")
+    found = real.survey(real.SMALLEST, tmp_path, shared)
     rows = list(rows_of(real.SMALLEST, found, REACHED))
     print(*rows, sep="\n")
     assert len(rows) == len(REACHED)

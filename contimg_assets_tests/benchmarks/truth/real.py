@@ -48,7 +48,7 @@ BROKEN_IMAGE = "_SB56804"
 SAME_FREQUENCY = "racs-low"
 
 
-def make_project(folder: Path, shared: Path, name: str, engine: str = "auto") -> None:
+def make_project(folder: Path, shared: Path, name: str) -> None:
     """Lay a real set out as a project with all its catalogs that have fluxes; nothing where that was done."""
     if (folder / "contimg.yaml").exists():
         return
@@ -65,8 +65,7 @@ def make_project(folder: Path, shared: Path, name: str, engine: str = "auto") ->
         columns = {"catalog_source_id": {"column": "ref_id"}}
         catalogs[survey] = {"path": str(file), "freq_mhz": freq_mhz, "beam_arcsec": beam_arcsec, "columns": columns}
     write_templates(folder)
-    content = {"catalogs": catalogs, "compute": {"engine": engine}}
-    (folder / "contimg.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (folder / "contimg.yaml").write_text(yaml.safe_dump({"catalogs": catalogs}), encoding="utf-8")
 
 
 def _judged(products: Products) -> pd.DataFrame:
@@ -209,9 +208,9 @@ def labels(products: Products, data: Path) -> dict[str, Any]:
     return {"label_recall": score.pair_recall, "label_precision": score.pair_precision}
 
 
-def survey(name: str, folder: Path, shared: Path, engine: str = "auto") -> dict[str, Any]:
-    """Everything about one real set, worked on by one of the engines."""
-    make_project(folder / name, shared, name, engine)
+def survey(name: str, folder: Path, shared: Path) -> dict[str, Any]:
+    """Everything about one real set."""
+    make_project(folder / name, shared, name)
     products = made(folder / name)
     parts = (light_curves, against_catalog, scales, lists)
     found = {key: value for part in parts for key, value in part(products).items()}

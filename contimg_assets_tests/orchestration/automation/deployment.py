@@ -54,6 +54,7 @@ _QUICK_MONITORING = {
 # After the last work, evaluations of the conditions that must ask for nothing before all is taken to be done. What was
 # just requested or in progress is held back for two (`conditions.nothing_in_the_way`), so a third shows needless work.
 _STILL_EVALUATIONS = 3
+_EVALUATES = "observable source assets for automation"
 _EVALUATED = "Finished auto-materialization tick for automation"
 _LOOKED = "Checking for new runs for sensor: "
 _RANGE_TAGS = (RANGE_START_TAG, RANGE_END_TAG)
@@ -172,6 +173,7 @@ class Deployment:
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.folder / "dagster.log"
+        self._cut_short = 0
 
     def start(self) -> None:
         """Start, and wait until the definitions are loaded."""
@@ -183,6 +185,7 @@ class Deployment:
             "OMP_NUM_THREADS": "1",
         }
         with self._log.open("ab") as log:
+            self._cut_short = self._count(_EVALUATES) - self._count(_EVALUATED)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(self.port)],
                 cwd=self.folder,
@@ -228,7 +231,7 @@ class Deployment:
             json.dumps({"query": query, "variables": variables or {}}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as response:
             answer = json.load(response)
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
@@ -297,6 +300,10 @@ class Deployment:
         evaluated, looked = self._looks()
         return evaluated > before[0] + _STILL_EVALUATIONS and looked > before[1] + 1
 
+    def _evaluates_nothing(self) -> bool:
+        """Whether no evaluation of the conditions is under way."""
+        return self._count(_EVALUATES) - self._count(_EVALUATED) == self._cut_short
+
     def wait_for_ticks(self, sensor: str, n: int, seconds: float = 120) -> None:
         """Wait until a sensor has been evaluated so many times from now on."""
         before = self._count(_LOOKED + sensor)
@@ -319,6 +326,8 @@ class Deployment:
         self.stop_automation()
         yield
         self.wait_for_ticks("deliveries", 2)
+        # One that had begun writes at its end that the sensor is stopped, as it was when it looked.
+        self.wait_for(self._evaluates_nothing, "the last evaluation", 120)
         answer = self.graphql(_START, {"s": _REPOSITORY | {"sensorName": "automation"}})["startSensor"]
         assert answer["__typename"] == "Sensor", answer
 
