@@ -14,6 +14,7 @@ import pytest
 from contimg_assets.association import near_changes
 from contimg_assets.association.near_changes import FoldedAgain, fold_near_changes
 from contimg_assets.config import Association
+from contimg_assets.errors import StoreError
 from contimg_assets.identity.ids import measurement_ids
 from contimg_assets.orchestration.assets import associated_sources
 from contimg_assets.pipeline.records import StoredTable
@@ -223,6 +224,24 @@ def test_what_is_not_as_it_was_stored_is_folded_as_a_whole(again: list) -> None:
     store.committed["e4"] = type(record)(**{**record.__dict__, "tables": tables})
     store.current["e2"] = sky.epoch("e2", [0])
     store.bring_up_to_date(PARAMETERS)
+    assert_from_scratch(store)
+
+
+def test_where_what_was_stored_is_gone_the_whole_epoch_is_folded(again: list) -> None:
+    sky = Sky(45.0, 41.8, 7)
+    store = survey(sky, late=["e2"])
+    lost = store.committed["e4"].tables["associations"].file
+    read = store.read_recorded
+
+    def damaged(record: Any, table: str) -> pa.Table:
+        if record.tables[table].file == lost:
+            raise StoreError("it is cut off")
+        return read(record, table)
+
+    store.read_recorded = damaged  # type: ignore[method-assign]
+    store.current["e2"] = sky.epoch("e2", [0])
+    assert store.bring_up_to_date(PARAMETERS) == ["e2", "e3", "e4", "e5", "e6"]
+    del store.read_recorded  # type: ignore[method-assign]
     assert_from_scratch(store)
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from contimg_assets.association.fold import FoldResult, margin_arcsec
 from contimg_assets.association.history import copy_fork_history
-from contimg_assets.association.near_changes import Epoch, differing, fold_near_changes
+from contimg_assets.association.near_changes import Epoch, FoldedAgain, differing, fold_near_changes
 from contimg_assets.association.overlaps import REPEATS
 from contimg_assets.association.several_bands import fold_bands
 from contimg_assets.association.state import FoldState
@@ -147,6 +147,30 @@ class Association:
         self, onto: Onto[SkyParts], folded: _Folded, prepared: _Prepared, cells: Cells
     ) -> tuple[Content, SkyParts] | None:
         """The epoch as it is stored, with other rows where sources changed; None if it must be folded as a whole."""
+        try:
+            again = self._near_changes(onto, folded, prepared, cells)
+            if again is None:
+                return None
+            stored = StoredFold(self.store, folded.record, again)
+            associations = stored.associations()
+            diagnostics = stored.diagnostics(associations)
+            after = stored.after(folded.after, onto.state, cells)
+            tables = {
+                "associations": associations,
+                "relations": stored.relations(),
+                "merges": stored.merges(self._merges(again.now, again.known, onto.earlier)),
+                "alignment": stored.alignment(),
+            }
+        except (NotAsStored, StoreError, FileNotFoundError):
+            # What is damaged tells nothing, as where it is looked for how the epoch was folded.
+            return None
+        told = {"measurements_decided_again": len(again.rows)}
+        return self._content(tables, diagnostics, after, {}, told), after
+
+    def _near_changes(
+        self, onto: Onto[SkyParts], folded: _Folded, prepared: _Prepared, cells: Cells
+    ) -> FoldedAgain | None:
+        """What of an epoch is decided again because sources changed; see `fold_near_changes`."""
         kept, repeats, images = prepared
         changed = onto.state.differing(folded.onto, cells)
         margin = margin_arcsec(images, self.config.association)
@@ -158,26 +182,9 @@ class Association:
             return sources_of(folded.onto, about), are
 
         shifts = frame_of(self.store.read_recorded(folded.record, ALIGNMENT.name))
-        shift_arcsec = np.hypot(shifts["dra_arcsec"], shifts["ddec_arcsec"]).max()
-        what = Epoch(kept, images, repeats, self.config.association, self.config.bands, np.nan_to_num(shift_arcsec))
-        again = fold_near_changes(what, _differing(*near(np.empty(0), np.empty(0))), near)
-        if again is None:
-            return None
-        stored = StoredFold(self.store, folded.record, again)
-        try:
-            associations = stored.associations()
-            diagnostics = stored.diagnostics(associations)
-            after = stored.after(folded.after, onto.state, cells)
-            tables = {
-                "associations": associations,
-                "relations": stored.relations(),
-                "merges": stored.merges(self._merges(again.now, again.known, onto.earlier)),
-                "alignment": stored.alignment(),
-            }
-        except NotAsStored:
-            return None
-        told = {"measurements_decided_again": len(again.rows)}
-        return self._content(tables, diagnostics, after, {}, told), after
+        shift_arcsec = np.nan_to_num(np.hypot(shifts["dra_arcsec"], shifts["ddec_arcsec"]).max())
+        what = Epoch(kept, images, repeats, self.config.association, self.config.bands, shift_arcsec)
+        return fold_near_changes(what, _differing(*near(np.empty(0), np.empty(0))), near)
 
     def _cells_of_images(self, epoch: str) -> Cells:
         """Parts of the state that hold all that an epoch looks at, and more: no detection lies beyond its field."""
