@@ -21,7 +21,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import contimg_assets
-from contimg_assets.database.models import TABLES, describe_table
+from contimg_assets.database.models import TABLES, Base
 from contimg_assets.pipeline.stages import STAGES
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.variability import (
@@ -134,11 +134,12 @@ SQL, a null in Parquet); it is never 0, −1 or −99. Columns marked *may be mi
 def columns_page() -> str:
     """Every table with its columns, units and meanings."""
     parts = [_COLUMNS_INTRODUCTION, "## Tables of the products database\n"]
+    models = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.mappers}  # type: ignore[union-attr]
     for name, table in TABLES.items():
         if name not in INTERNAL_TABLES:
             rows = [_sql_row(column) for column in table.columns]
-            parts.append(_section(f"Table `{name}`", describe_table(name).description, rows))
-    internal = "".join(f"- `{name}`: {describe_table(name).description}\n" for name in INTERNAL_TABLES)
+            parts.append(_section(f"Table `{name}`", (models[name].__doc__ or "").strip(), rows))
+    internal = "".join(f"- `{name}`: {(models[name].__doc__ or '').strip()}\n" for name in INTERNAL_TABLES)
     parts.append(f"### Tables for the program itself\n\nNo reader needs these tables.\n\n{internal}")
     parts.append("## Views of the products database\n")
     view = {"light_curve": "light_curves"}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from contimg_assets.database.engine import reading
-from contimg_assets.database.models import IN_TOTAL, METADATA, TABLES
+from contimg_assets.database.models import IN_TOTAL, TABLES, Base
 
 
 def orphans(engine: Engine) -> dict[str, int]:
@@ -28,7 +28,7 @@ def orphans(engine: Engine) -> dict[str, int]:
 
 def _without_target() -> Iterator[tuple[str, sa.Select[Any]]]:
     """For each foreign key, what counts the rows whose key is not there."""
-    for table in METADATA.sorted_tables:
+    for table in Base.metadata.sorted_tables:
         for constraint in table.foreign_key_constraints:
             target = constraint.referred_table.alias()
             present = [column.is_not(None) for column in constraint.columns]

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from contimg_assets.database import bulk
-from contimg_assets.database.models import INT, METADATA, TABLES
+from contimg_assets.database.models import INT, TABLES, Base
 from contimg_assets.database.tiles import DIVIDED, EPOCH_TILES, OWN, PARTITIONING, Tiling, tiling, with_cells
 from contimg_assets.errors import StoreError
 from contimg_assets.sky.arrays import Cells
@@ -28,8 +28,8 @@ _PART = re.compile(rf"({'|'.join(DIVIDED)})_\d+")
 @cache
 def divided_metadata() -> sa.MetaData:
     """The models as a divided database has them, but for the parts themselves."""
-    metadata = sa.MetaData(naming_convention=METADATA.naming_convention)
-    for table in METADATA.sorted_tables:
+    metadata = sa.MetaData(naming_convention=Base.metadata.naming_convention)
+    for table in Base.metadata.sorted_tables:
         copy = table.to_metadata(metadata)
         if table.name in DIVIDED:
             _divide(copy, DIVIDED[table.name][0])

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from contimg_assets.database import views
 from contimg_assets.database.engine import open_engine, reading, troubles_told, writing, writing_options
-from contimg_assets.database.models import METADATA
+from contimg_assets.database.models import Base
 from contimg_assets.database.partitioning import divide, divided_metadata, is_part
 from contimg_assets.database.tiles import tiling
 from contimg_assets.errors import StoreError
@@ -119,7 +119,7 @@ def _refuse_others_tables(connection: Connection) -> None:
     """Raise StoreError if a database that we never wrote has tables or views by names of ours."""
     inspector = sa.inspect(connection)
     present = {*inspector.get_table_names(), *inspector.get_view_names()}
-    others = sorted(present & {*METADATA.tables, *views.VIEWS})
+    others = sorted(present & {*Base.metadata.tables, *views.VIEWS})
     if others:
         raise StoreError(
             f"the products database has {', '.join(others)} of another program, and nothing of ours; give the products "
@@ -168,7 +168,7 @@ def holds(connection: Connection, names: Iterable[str]) -> bool:
     present = set(inspector.get_table_names())
     return all(
         name in present
-        and {column.name for column in METADATA.tables[name].columns}
+        and {column.name for column in Base.metadata.tables[name].columns}
         <= {column["name"] for column in inspector.get_columns(name)}
         for name in names
     )
@@ -192,7 +192,7 @@ def check(connection: Connection) -> list[str]:
         )
     if revision is None:
         return faults
-    metadata = divided_metadata() if is_divided else METADATA
+    metadata = divided_metadata() if is_divided else Base.metadata
     faults += [_in_words(difference) for difference in compare_metadata(context, metadata)]
     missing = set(views.VIEWS) - set(sa.inspect(connection).get_view_names())
     faults += [f"view {name} is missing; run `contimg db upgrade`" for name in sorted(missing)]

@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from contimg_assets.database.models import METADATA
+from contimg_assets.database.models import Base
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=METADATA,
+    target_metadata=Base.metadata,
     render_as_batch=True,
     compare_type=True,
     transaction_per_migration=False,
