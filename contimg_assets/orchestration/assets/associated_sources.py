@@ -155,17 +155,18 @@ class Association:
             associations = stored.associations()
             diagnostics = stored.diagnostics(associations)
             after = stored.after(folded.after, onto.state, cells)
+            merges = stored.merges(self._merges(again.now, again.known, onto.earlier))
             tables = {
                 "associations": associations,
                 "relations": stored.relations(),
-                "merges": stored.merges(self._merges(again.now, again.known, onto.earlier)),
+                "merges": merges,
                 "alignment": stored.alignment(),
             }
         except (NotAsStored, StoreError, FileNotFoundError):
             # What is damaged tells nothing, as where it is looked for how the epoch was folded.
             return None
         told = {"measurements_decided_again": len(again.rows)}
-        return self._content(tables, diagnostics, after, {}, told), after
+        return self._content(tables, diagnostics, after, merges_fact(merges), told), after
 
     def _near_changes(
         self, onto: Onto[SkyParts], folded: _Folded, prepared: _Prepared, cells: Cells
@@ -182,7 +183,7 @@ class Association:
             return sources_of(folded.onto, about), are
 
         shifts = frame_of(self.store.read_recorded(folded.record, ALIGNMENT.name))
-        shift_arcsec = np.nan_to_num(np.hypot(shifts["dra_arcsec"], shifts["ddec_arcsec"]).max())
+        shift_arcsec = float(np.nan_to_num(np.hypot(shifts["dra_arcsec"], shifts["ddec_arcsec"]).max()))
         what = Epoch(kept, images, repeats, self.config.association, self.config.bands, shift_arcsec)
         return fold_near_changes(what, _differing(*near(np.empty(0), np.empty(0))), near)
 
@@ -212,13 +213,15 @@ class Association:
 
     def _whole(self, result: FoldResult, before: FoldState, after: SkyParts, earlier: Sequence[EpochRecord]) -> Content:
         copied = self._copied_history(result, earlier)
-        tables = {
+        merges = self._merges(result, before, earlier)
+        tables: dict[str, pd.DataFrame | pa.Table] = {
             "associations": pd.concat([result.associations, copied], ignore_index=True),
             "relations": result.relations,
-            "merges": self._merges(result, before, earlier),
+            "merges": merges,
             "alignment": result.alignment,
         }
-        facts = {COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}
+        copied_from = {COPIED_FROM: sorted(copied["epoch"].unique())} if len(copied) else {}
+        facts = {**merges_fact(merges), **copied_from}
         return self._content(tables, result.diagnostics, after, facts, told_of_tiles(result.tile_work))
 
     def _content(
@@ -233,11 +236,7 @@ class Association:
         numbers = {name: value for name, value in diagnostics.items() if isinstance(value, int | float)}
         return Content(
             tables={**tables, _PARTS.name: after.index},
-            facts=numbers
-            | ({} if rate is None else {"association_rate": rate})
-            | {"n_sources": len(after)}
-            | merges_fact(tables["merges"])
-            | facts,
+            facts=numbers | ({} if rate is None else {"association_rate": rate}) | {"n_sources": len(after)} | facts,
             metadata={name: value for name, value in diagnostics.items() if isinstance(value, list)} | metadata,
             checks=[
                 Check.of(
