@@ -233,11 +233,12 @@ class Association:
         metadata: Mapping[str, Any],
     ) -> Content:
         rate = association_rate(diagnostics)
+        told_rate = {} if rate is None else {"association_rate": rate}
         numbers = {name: value for name, value in diagnostics.items() if isinstance(value, int | float)}
         return Content(
             tables={**tables, _PARTS.name: after.index},
-            facts=numbers | ({} if rate is None else {"association_rate": rate}) | {"n_sources": len(after)} | facts,
-            metadata={name: value for name, value in diagnostics.items() if isinstance(value, list)} | metadata,
+            facts={**numbers, **told_rate, "n_sources": len(after), **facts},
+            metadata={**{name: value for name, value in diagnostics.items() if isinstance(value, list)}, **metadata},
             checks=[
                 Check.of(
                     SEEN_AGAIN,
