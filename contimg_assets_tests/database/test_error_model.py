@@ -105,17 +105,18 @@ def with_positions(systematic: float, assumed: float) -> pd.DataFrame:
 def test_positions_are_as_certain_as_repeated_ones_show(database: ProductsDatabase) -> None:
     survey = Survey()
     errors = ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
-    database.replace_epochs(survey.epochs()[:3], error_model=rows(1.0, 0.0))
+    measured = Variability(position_systematic="measured")
+    database.replace_epochs(survey.epochs()[:3], parameters=measured, error_model=rows(1.0, 0.0))
     plain = database.read_table("sources").set_index("id")
     model = with_positions(0.0, 0.1)
-    report = database.replace_epochs([], error_model=model)
+    report = database.replace_epochs([], parameters=measured, error_model=model)
     assert report.n_recomputed == report.n_sources
     sharper = database.read_table("sources").set_index("id")
     assert (sharper[errors] < plain[errors]).all(axis=None)
-    database.replace_epochs([survey.epoch(3)], error_model=model)
+    database.replace_epochs([survey.epoch(3)], parameters=measured, error_model=model)
     before = dump(database)
-    database.rebuild(survey.epochs()[3::-1], error_model=model)
+    database.rebuild(survey.epochs()[3::-1], measured, error_model=model)
     assert_same_rows(dump(database), before)
-    database.rebuild(survey.epochs()[:3], Variability(position_systematic="configured"), error_model=model)
+    database.rebuild(survey.epochs()[:3], error_model=model)
     configured = database.read_table("sources").set_index("id")
     pd.testing.assert_frame_equal(configured[["ra_deg", *errors]], plain[["ra_deg", *errors]])
