@@ -142,6 +142,14 @@ def _ends() -> sa.Select[tuple[int]]:
     return sa.select(sa.func.count()).select_from(lock).where(*ending)
 
 
+def test_a_writer_ends_alone(postgres_url: str) -> None:
+    engine, seen = open_engine(postgres_url), []
+    sa.event.listen(engine, "commit", lambda connection: seen.append(connection.execute(_ends()).scalar()))
+    with writing(engine) as connection:
+        assert connection.execute(_ends()).scalar() == 0
+    assert seen == [1]
+
+
 def test_no_reader_begins_while_a_writer_ends(postgres_url: str) -> None:
     """An instant before others learn which parts of tables were made, the rows in them are there already."""
     began = threading.Event()
@@ -150,14 +158,10 @@ def test_no_reader_begins_while_a_writer_ends(postgres_url: str) -> None:
         with reading(open_engine(postgres_url)):
             began.set()
 
-    engine, seen = open_engine(postgres_url), []
-    sa.event.listen(engine, "commit", lambda connection: seen.append(connection.execute(_ends()).scalar()))
     reader = threading.Thread(target=begin)
-    with writing(engine) as connection:
-        assert connection.execute(_ends()).scalar() == 0
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(END_LOCK)))
+    with open_engine(postgres_url).begin() as ending:
+        ending.execute(sa.select(sa.func.pg_advisory_xact_lock(END_LOCK)))
         reader.start()
         assert not began.wait(0.5)
-    assert seen == [1]
     assert began.wait(30)
     reader.join()
