@@ -57,7 +57,7 @@ def test_errors_hold_though_the_noise_is_25_percent_above_the_rms_maps(project: 
     assert result.passed
     assert result.metadata["fluxes"].value > 500
     assert 0.9 < result.metadata["scatter over errors"].value < 1.1
-    assert "![constant sources](data:image/png;base64," in str(result.metadata["pictures"].value)
+    assert "![constant sources](data:image/svg+xml;base64," in str(result.metadata["pictures"].value)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from contimg_assets.orchestration.runs.in_process import delete_epoch
 from contimg_assets.simulate import SurveyParameters, simulate_survey
 from contimg_assets.variability import error_state
+from contimg_assets.variability.error_model import AXES
 from contimg_assets_tests.database.conftest import HISTORY
 from contimg_assets_tests.projects import TestProject, assert_same_rows, make_project
 
@@ -72,9 +73,13 @@ def test_night_that_moves_no_model_writes_its_own_epoch_only(
     project = make_project(tmp_path / "project", small)
     project.deliver(*project.epochs[:4])
     assert project.run().complete
-    assert model_of(project).empty
+    model = model_of(project)
+    # Of positions what is believed beforehand, of fluxes nothing.
+    assert set(model["flux_kind"]) == set(AXES)
+    assert (model["n_residuals"] == 0).all()
     before = {asset: len(project.materialized(asset)) for asset in ("error_model", "products/sources")}
     project.deliver(project.epochs[4])
     assert project.run().complete
     for asset, n in before.items():
         assert project.materialized(asset)[n:] == project.epochs[4:]
+    pd.testing.assert_frame_equal(model_of(project), model)
