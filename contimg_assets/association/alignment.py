@@ -17,7 +17,7 @@ from contimg_assets.config import Association
 from contimg_assets.schemas.association import ALIGNMENT
 from contimg_assets.sky import robust
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord, limit_of, tree_of
+from contimg_assets.sky.sphere import ARCSEC_PER_RADIAN, chord, nearest, tree_of
 
 BRIGHTEST_PER_IMAGE = 1000
 _SIGNIFICANT = 3.0
@@ -212,7 +212,7 @@ def _rivals(observation: Observation, rows: Indices, wanted: Flags, radius_arcse
     if wanted.any() and not wanted.all():
         tree = tree_of(observation.vectors[rows[wanted]])
         others = observation.vectors[rows[~wanted]]
-        rivals[~wanted] = np.isfinite(tree.query(others, distance_upper_bound=limit_of(radius_arcsec))[0])
+        rivals[~wanted] = np.isfinite(nearest(tree, others, radius_arcsec))
     return rivals
 
 

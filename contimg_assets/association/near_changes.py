@@ -26,7 +26,7 @@ from contimg_assets.config import Association, Bands
 from contimg_assets.identity.ids import hashes_of
 from contimg_assets.ingest.bands import bands_mhz
 from contimg_assets.sky.arrays import Flags, Floats, Indices
-from contimg_assets.sky.sphere import distance, indices_within, limit_of, tree_of
+from contimg_assets.sky.sphere import distance, indices_within, limit_of, nearest, tree_of
 
 # An epoch of which more is to be decided again is folded as a whole: that is one fold in place of two.
 _MOST = 0.5
@@ -76,8 +76,8 @@ class FoldedAgain:
     now: FoldResult
 
 
-def differing(one: FoldState, other: FoldState) -> tuple[Flags, Flags]:
-    """Which sources of each of two states the other has not, or has with other values."""
+def differing(one: FoldState, other: FoldState) -> tuple[FoldState, FoldState]:
+    """The sources of each of two states that the other has not, or has with other values."""
     both, at, at_other = np.intersect1d(one.source, other.source, assume_unique=True, return_indices=True)
     same = np.ones(len(both), bool)
     for values, others in zip(one.arrays, other.arrays, strict=True):
@@ -86,7 +86,7 @@ def differing(one: FoldState, other: FoldState) -> tuple[Flags, Flags]:
     flags, of_other = np.ones(len(one), bool), np.ones(len(other), bool)
     flags[at[same]] = False
     of_other[at_other[same]] = False
-    return flags, of_other
+    return one.part(np.flatnonzero(flags)), other.part(np.flatnonzero(of_other))
 
 
 def fold_near_changes(epoch: Epoch, changed: tuple[FoldState, FoldState], near: Near) -> FoldedAgain | None:
@@ -127,9 +127,7 @@ def _n_bands(epoch: Epoch) -> int:
 
 def _within(vectors: Floats, places: Floats, radius_arcsec: float) -> Flags:
     """Which unit vectors lie within a radius of any of others."""
-    if not len(places):
-        return np.zeros(len(vectors), bool)
-    found: Flags = np.isfinite(tree_of(places).query(vectors, distance_upper_bound=limit_of(radius_arcsec))[0])
+    found: Flags = np.isfinite(nearest(tree_of(places), vectors, radius_arcsec))
     return found
 
 

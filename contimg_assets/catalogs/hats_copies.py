@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from contimg_assets.catalogs.hats import (
@@ -80,23 +80,29 @@ def bring_hats(url: str, folder: Path) -> bool:
     InputError
         If the server does not answer, or the catalog is none of sources, is incomplete or does not say its rows.
     """
-    with writing_to(folder, None):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            new = Path(temporary) / folder.name
-            new.mkdir()
-            if _bring_lists(url, new) is None:
-                return False
-            hats = open_hats(new)
-            if not hats.says_rows:
-                raise InputError(
-                    f"{shown_url(url)}: this catalog in HATS does not say hats_nrows; copy it and give its path"
-                )
-            bring_tiles(url, new, hats, [0])
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.unlink(missing_ok=True)
-            new.rename(folder)
+    with _new_folder(folder) as new:
+        if _bring_lists(url, new) is None:
+            return False
+        hats = open_hats(new)
+        if not hats.says_rows:
+            raise InputError(
+                f"{shown_url(url)}: this catalog in HATS does not say hats_nrows; copy it and give its path"
+            )
+        bring_tiles(url, new, hats, [0])
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
     return True
+
+
+@contextmanager
+def _new_folder(place: Path) -> Iterator[Path]:
+    """An empty folder beside a place, to be filled and renamed; what is left of it goes at the end."""
+    with writing_to(place, None):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as temporary:
+            new = Path(temporary) / place.name
+            new.mkdir()
+            yield new
 
 
 def bring_tiles(url: str, folder: Path, hats: HatsCatalog, tiles: Iterable[int]) -> None:
@@ -124,16 +130,12 @@ def _bring_tile(url: str, folder: Path, place: Path, is_folder: bool) -> None:
         _bring(url, folder, name)
         return
     files = [one for one in files_in(url_in(url, name)) if one.endswith(".parquet") and "/" not in one]
-    with writing_to(place, None):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # All of its files or none: those that are there count as the whole tile.
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as temporary:
-            new = Path(temporary) / place.name
-            new.mkdir()
-            for one in files:
-                download(url_in(url, f"{name}/{one}"), new / one)
-            if files and not place.exists():
-                new.rename(place)
+    # All of its files or none: those that are there count as the whole tile.
+    with _new_folder(place) as new:
+        for one in files:
+            download(url_in(url, f"{name}/{one}"), new / one)
+        if files and not place.exists():
+            new.rename(place)
 
 
 def _bring_lists(url: str, folder: Path) -> list[str] | None:

@@ -121,8 +121,7 @@ class StoredFold:
             If a source that is to go was not there.
         """
         before, now = self.again.before.state, self.again.now.state
-        gone, come = (np.flatnonzero(flags) for flags in differing(before, now))
-        old, new = before.part(gone), now.part(come)
+        old, new = differing(before, now)
         touched = np.unique(np.concatenate([cells_of(state.ra_deg, state.dec_deg) for state in (old, new)]))
         kept = onto.taken_from(stored, cells)
         there = sources_of(kept, touched)

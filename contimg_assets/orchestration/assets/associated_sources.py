@@ -185,7 +185,7 @@ class Association:
         shifts = frame_of(self.store.read_recorded(folded.record, ALIGNMENT.name))
         shift_arcsec = float(np.nan_to_num(np.hypot(shifts["dra_arcsec"], shifts["ddec_arcsec"]).max()))
         what = Epoch(kept, images, repeats, self.config.association, self.config.bands, shift_arcsec)
-        return fold_near_changes(what, _differing(*near(np.empty(0), np.empty(0))), near)
+        return fold_near_changes(what, differing(*near(np.empty(0), np.empty(0))), near)
 
     def _cells_of_images(self, epoch: str) -> Cells:
         """Parts of the state that hold all that an epoch looks at, and more: no detection lies beyond its field."""
@@ -265,12 +265,6 @@ class Association:
             for table in (self.store.read_recorded(record, "associations") for record in earlier)
         )
         return copy_fork_history(history.to_pandas(), forks)
-
-
-def _differing(were: FoldState, are: FoldState) -> tuple[FoldState, FoldState]:
-    """The sources that are others now, as they were and as they are."""
-    flags = differing(were, are)
-    return were.part(np.flatnonzero(flags[0])), are.part(np.flatnonzero(flags[1]))
 
 
 def _as_stored(stored: EpochRecord, after: SkyParts) -> Content:
