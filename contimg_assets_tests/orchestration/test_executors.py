@@ -111,7 +111,8 @@ class Trouble(threading.Thread):
             connection.cluster.kill()
             self.scheduler_killed = True
             return
-        with suppress(OSError, RuntimeError, CancelledError):
+        # A client that has given its scheduler up has none that it could ask: distributed then tells of an attribute.
+        with suppress(OSError, RuntimeError, CancelledError, AttributeError):
             pid = min(connection.client.run(os.getpid).values(), default=0)
             if pid:
                 os.kill(pid, signal.SIGKILL)
