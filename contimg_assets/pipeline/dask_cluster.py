@@ -1,10 +1,8 @@
 """A process that starts Dask's scheduler and workers, and ends them when whoever started it ends.
 
-    python -m contimg_assets.pipeline.dask_cluster < {"cluster": "local" or "slurm", "options": {...}}
-
-It says the scheduler's address in a line of JSON, or why there is none, and stays until its input ends: a run that is
-killed leaves neither workers nor jobs. Apart from the run, so that the scheduler has a processor of its own, and that
-no worker executes the script that the run was started with.
+It is asked in a line of JSON what to start, see `wish`. It says the scheduler's address in another, or why there is
+none, and stays until its input ends: a run that is killed leaves neither workers nor jobs. Apart from the run, so that
+the scheduler has a processor of its own, and that no worker executes the script that the run was started with.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Nothing else of this package: each worker loads this module too before it can begin.
 if TYPE_CHECKING:
     from contimg_assets.config import Compute
 
@@ -26,8 +23,13 @@ SCHEDULER = "tcp://SCHEDULER:PORT"
 _LOOK_S = 2.0
 
 
-def wish(compute: Compute) -> dict[str, Any]:
-    """What the process is asked to start, as it is written to its input."""
+def wish(compute: Compute, modules: list[str]) -> dict[str, Any]:
+    """What the process is asked to start, as it is written to its input.
+
+    Parameters
+    ----------
+    modules : that workers on this machine will need, to be loaded once for all of them
+    """
     if compute.cluster == "slurm":
         return {"cluster": "slurm", "options": _of_jobs(compute), "workers": compute.n_workers}
     options = {
@@ -40,7 +42,7 @@ def wish(compute: Compute) -> dict[str, Any]:
         "local_directory": tempfile.gettempdir(),
         "silence_logs": "CRITICAL",
     }
-    return {"cluster": "local", "options": options}
+    return {"cluster": "local", "options": options, "modules": modules}
 
 
 def job_script(compute: Compute) -> str:
@@ -77,11 +79,23 @@ def _of_jobs(compute: Compute) -> dict[str, Any]:
 def _started(asked: dict[str, Any]) -> Any:
     """The cluster that is asked for."""
     if asked["cluster"] != "slurm":
-        return import_module("distributed").LocalCluster(**asked["options"])
+        return _started_here(asked)
     jobs = import_module("dask_jobqueue").SLURMCluster
     cluster = jobs(**asked["options"], scheduler_options={"dashboard_address": ":0"})
     cluster.scale(n=asked["workers"])
     return cluster
+
+
+def _started_here(asked: dict[str, Any]) -> Any:
+    """A scheduler and workers of this machine, which are copies of one process that has loaded what they need.
+
+    As many interpreters that each load it take longer to begin than small epochs take to be worked on.
+    """
+    import_module("dask").config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    cluster, utils = import_module("distributed").LocalCluster, import_module("distributed.utils")
+    # Dask names modules of its own when it is first asked; the last list that is given is the one that counts.
+    utils.get_mp_context().set_forkserver_preload(["distributed", *asked["modules"]])
+    return cluster(**asked["options"])
 
 
 def main() -> None:
@@ -101,7 +115,3 @@ def main() -> None:
             # Dask lets go of what looks after a worker if the worker is not there 15 s after it was killed, also where
             # it is just beginning again after another death, and where it was retired; then there are too few.
             cluster.scale(asked["options"]["n_workers"])
-
-
-if __name__ == "__main__":
-    main()

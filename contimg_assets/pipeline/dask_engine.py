@@ -31,8 +31,8 @@ import pyarrow as pa
 
 from contimg_assets.config import Compute
 from contimg_assets.errors import ComputeError, ContimgError
-from contimg_assets.pipeline.dask_cluster import wish
-from contimg_assets.pipeline.executors import Future, Helped, Helpers, Tell, packed
+from contimg_assets.pipeline.dask_cluster import main, wish
+from contimg_assets.pipeline.executors import Future, Helped, Helpers, Tell, loaded_modules, packed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -323,14 +323,15 @@ def _start(compute: Compute) -> tuple[subprocess.Popen[str], str]:
 
 def _try_to_start(compute: Compute) -> tuple[subprocess.Popen[str], dict[str, str]]:
     """The process, and what it says: the scheduler's ``address``, or why it has ``failed``, or nothing."""
-    command = [sys.executable, "-m", "contimg_assets.pipeline.dask_cluster"]
+    # Not as a script: each worker would execute it once more.
+    command = [sys.executable, "-c", f"from {main.__module__} import main; main()"]
     # A session of its own: who interrupts a run means the run, which ends it.
     process = subprocess.Popen(  # noqa: S603 - this interpreter, and a module of this package
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdin is not None and process.stdout is not None
     with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(wish(compute)) + "\n")
+        process.stdin.write(json.dumps(wish(compute, loaded_modules())) + "\n")
         process.stdin.flush()
     said: dict[str, str] = json.loads(process.stdout.readline() or "{}")
     return process, said

@@ -188,11 +188,16 @@ class Processes(Helped):
         # Not copies of this process: it has threads, and a lock that one of them holds would stay locked for ever. What
         # it has loaded so far is loaded once, in the process that they are copies of.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}.")))
+        context.set_forkserver_preload(loaded_modules())
         return _ProcessPool(self._n_workers, context, initializer=_begin_helping)
 
     def _sendable(self, work: Callable[..., R]) -> Callable[..., R] | None:
         return packed(work)
+
+
+def loaded_modules() -> list[str]:
+    """Modules of this package that this process has loaded: what helpers will need, most likely."""
+    return sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}."))
 
 
 class Auto:
