@@ -53,7 +53,8 @@ from contimg_assets.variability.error_model import (
     of_all_bands,
     position_rows,
 )
-from contimg_assets.variability.position_evidence import PositionEvidence, assumed_terms, places_of
+from contimg_assets.variability.image_positions import with_images
+from contimg_assets.variability.position_evidence import Places, PositionEvidence, assumed_terms, places_of
 
 EVIDENCE: Mapping[str, type[Evidence]] = {
     **dict.fromkeys(FLUX_KINDS, Evidence),
@@ -203,7 +204,7 @@ class AfterEpoch:
     Attributes
     ----------
     state : after it
-    configurations : image, configuration; sorted by image
+    configurations : rows of IMAGE_CONFIGURATIONS, sorted by image
     moved : whether another model was published
     """
 
@@ -239,8 +240,8 @@ def add_epoch(
         for kind, (those, image) in points.items()
     }
     state = _with_assumed(state, assumed_arcsec)
-    places = {axis: places_of(fluxes, axis, assumed) for axis, assumed in zip(AXES, assumed_arcsec, strict=True)}
-    configured |= places | {EAST: places[EAST].near(state.kinds[EAST].means)}
+    state, places, systematic = _placed(state, fluxes, configurations["image"], assumed_arcsec)
+    configured |= places
     for kind, here in configured.items():
         carried, rows, changed = _with_points(state, kind, here)
         kinds[kind], moved = carried, moved or changed
@@ -252,7 +253,7 @@ def add_epoch(
     if bands_before is None:
         bands_before = bands_of(state.means["source_id"])
     after, changed = _with_bands(state, after, configured, bands_before)
-    return AfterEpoch(after, configurations, moved or changed)
+    return AfterEpoch(after, configurations.assign(**systematic), moved or changed)
 
 
 def bands_of(source_id: Iterable[str]) -> set[str]:
@@ -324,6 +325,21 @@ def _with_assumed(state: ErrorState, assumed_arcsec: tuple[float, float]) -> Err
     ]
     parts = [part for part in (state.published, *rows) if len(part)]
     return replace(state, published=pd.concat(parts, ignore_index=True)) if rows else state
+
+
+def _placed(
+    state: ErrorState, fluxes: pd.DataFrame, images: pd.Series, assumed_arcsec: tuple[float, float]
+) -> tuple[ErrorState, dict[str, Places], dict[str, Floats]]:
+    """Positions of an epoch by axis, the state that they are compared with, and columns of IMAGE_CONFIGURATIONS."""
+    kinds, places, systematic = {}, {}, {}
+    number_of = pd.Index(images, dtype=object)
+    for axis, name, assumed in zip(AXES, ("ew", "ns"), assumed_arcsec, strict=True):
+        carried, here = state.kinds[axis], places_of(fluxes, axis, assumed, number_of)
+        if axis == EAST:
+            here = here.near(carried.means)
+        places[axis], means, of_image = with_images(here, carried.means, state.model.terms[axis], len(images))
+        kinds[axis], systematic[f"systematic_{name}_arcsec"] = replace(carried, means=means), of_image
+    return replace(state, kinds={**state.kinds, **kinds}), places, systematic
 
 
 def _configure(
