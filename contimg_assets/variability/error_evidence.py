@@ -247,9 +247,9 @@ class Evidence:
         """Before anything was compared."""
         return cls(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
 
-    def fit(self) -> Fit:
-        """The model that the evidence gives."""
-        return fit(self)
+    def fit(self, believed: float = 0.0) -> Fit:
+        """The model that the evidence gives; ``believed``: floor beforehand."""
+        return fit(self, believed)
 
     def misfits(self, terms: ErrorTerms) -> list[str]:
         """Where a model does not fit: one sentence a place."""
@@ -389,7 +389,7 @@ class Fit:
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(self.precision))))
 
 
-def fit(evidence: Evidence) -> Fit:
+def fit(evidence: Evidence, believed_floor: float = 0.0) -> Fit:
     """The model under which the differences are most likely, with what was believed before.
 
     Expectation and maximization: the share of each count that is not wild, and the second moment of what lies in its
@@ -399,7 +399,7 @@ def fit(evidence: Evidence) -> Fit:
     """
     used = evidence.used
     cells = FittedCells.of(evidence, used)
-    prior, believed = _prior()
+    prior, believed = _prior(believed_floor)
     theta = cells.from_medians(prior, believed)
     wild = np.tile(_PRIOR_WILD, (len(used), 1))
     weight = np.zeros(len(used))
@@ -511,16 +511,19 @@ def _middle_of_steps() -> Floats:
     return np.asarray(np.sqrt(np.maximum(_LOWER, 0.03) * np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)))
 
 
-def _prior() -> tuple[Floats, Floats]:
-    """Rows and right-hand side of what is believed without evidence."""
+def _prior(floor: float) -> tuple[Floats, Floats]:
+    """Rows and right-hand side of what is believed without evidence: this floor, none within what is usual."""
     unity = np.eye(_N_NOISE) / _PRIOR_NOISE
     typical = (RADIUS_NODES == TYPICAL_RADIUS)[None, :]
-    nothing = [typical / width**2 for width in (_PRIOR_FLOOR, _PRIOR_STEP)]
+    nothing = [typical / width**2 for width in (floor or _PRIOR_FLOOR, _PRIOR_STEP)]
     apart = np.sqrt(np.diff(np.log(SNR_NODES)))[:, None]
     widths = ((_N_NOISE, _ALIKE_NOISE * apart), (_N_RADII, _ALIKE_FLOOR**2), (_N_RADII, _ALIKE_STEP**2))
     alike = [np.diff(np.eye(n), axis=0) / width for n, width in widths]
     rows = np.concatenate([scipy.linalg.block_diag(unity, *nothing), scipy.linalg.block_diag(*alike)])
-    return rows, np.where(np.arange(len(rows)) < _N_NOISE, 1.0 / _PRIOR_NOISE, 0.0)
+    believed = np.where(np.arange(len(rows)) < _N_NOISE, 1.0 / _PRIOR_NOISE, 0.0)
+    # The square of a floor is believed within itself.
+    believed[_N_NOISE] = 1.0 if floor else 0.0
+    return rows, believed
 
 
 def has_moved(published: ErrorTerms, found: Fit) -> bool:

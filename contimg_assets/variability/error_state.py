@@ -46,6 +46,7 @@ from contimg_assets.variability.error_evidence import (
 from contimg_assets.variability.error_model import (
     AXES,
     EAST,
+    UNIT_ARCSEC,
     ErrorModel,
     ErrorTerms,
     in_image_radii,
@@ -284,7 +285,7 @@ def _with_bands(
         own, evidence = bands.get(name, {}), {}
         for kind, one in points.items():
             those = one.take(band[kind] == name)
-            known = own.get(kind, Evidence.none())
+            known = own.get(kind, EVIDENCE[kind].none())
             evidence[kind] = known.with_points(those, before.kinds[kind].means, after.kinds[kind].means)
             rows = _published_of(name, kind, evidence[kind], of_bands, after.published)
             if rows is not None:
@@ -302,11 +303,16 @@ def _published_of(
     if not evidence.n:
         return None
     has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(mhz_of_name(band)).terms[kind]
-    found = evidence.fit()
+    assumed = ErrorModel.of_table(pooled).assumed
+    found = evidence.fit(_believed(kind, assumed))
     if not has_moved(has, found):
         return None
-    assumed = ErrorModel.of_table(pooled).assumed
     return _rows_of_fit(kind, found, assumed).assign(band=band)[BAND_ERROR_MODEL.names]
+
+
+def _believed(kind: str, assumed: Mapping[str, float]) -> float:
+    """The floor that is believed before there is evidence: of positions, what is assumed of them."""
+    return assumed.get(kind, 0.0) / UNIT_ARCSEC
 
 
 def _rows_of_fit(kind: str, found: Fit, assumed: Mapping[str, float]) -> pd.DataFrame:
@@ -382,7 +388,7 @@ def _with_points(state: ErrorState, kind: str, points: Points) -> tuple[_Kind, p
     after = _Kind(means, evidence)
     if not len(points.flux) or not evidence.n:
         return after, rows, False
-    found = evidence.fit()
+    found = evidence.fit(_believed(kind, state.model.assumed))
     if not has_moved(terms, found):
         return after, rows, False
     return after, _rows_of_fit(kind, found, state.model.assumed), True

@@ -91,13 +91,13 @@ class PositionEvidence(Evidence):
         known, old = before.of(points.source_id, points.configuration)
         return self.with_differences(_apart(as_means(points.take(known)), old), WITHIN)
 
-    def fit(self) -> Fit:
+    def fit(self, believed: float = 0.0) -> Fit:
         """The model that the evidence gives, its systematic errors so wide that they hold 95 %, and for means too.
 
         Errors of positions are quoted for that. What is fitted is the width of the normal ones: neighbors, structure,
         and images that are more distorted than others make wider tails.
         """
-        found = super().fit()
+        found = super().fit(believed)
         widened = np.ones(len(found.terms.squares))
         widened[len(found.terms.noise) : len(found.terms.noise) + len(found.terms.floor)] = self._tails(found) ** 2
         precision = found.precision / widened[:, None] / widened[None, :]
