@@ -34,7 +34,7 @@ class Variability(Section):
     error_noise_factor: float = Field(1.0, gt=0, description="`fixed`: factor of the finder's errors")
     error_floor: float = Field(0.0, ge=0, le=1, description="`fixed`: fraction of the flux added in quadrature")
     position_systematic: Literal["measured", "configured"] = Field(
-        "measured",
+        "configured",
         description="Systematic error in the errors of sources' mean positions: as repeated positions show it, for "
         "each image, beside the factor of the finder's errors; or that of `measurements.systematic_ew_arcsec` and "
         "`systematic_ns_arcsec`, which association and matching of images use in any case",

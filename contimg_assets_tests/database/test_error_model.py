@@ -93,6 +93,9 @@ def test_configurations_of_images_take_steps_out(database: ProductsDatabase) -> 
         assert two[name].to_numpy() == pytest.approx(one[name].to_numpy())
 
 
+MEASURED = Variability(position_systematic="measured")
+
+
 def of_images(epoch: EpochProducts, configuration: int = 0, systematic: float = np.nan) -> pd.DataFrame:
     """What was measured of an epoch's images, the same of each."""
     both = dict.fromkeys(("systematic_ew_arcsec", "systematic_ns_arcsec"), systematic)
@@ -129,15 +132,15 @@ def test_positions_are_as_certain_as_repeated_ones_show(database: ProductsDataba
 def test_an_image_whose_positions_are_off_draws_no_mean(database: ProductsDatabase) -> None:
     epochs, errors = Survey(detected=1.0).epochs()[:3], ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
     model = with_positions(0.1, 0.1)
-    database.replace_epochs(epochs, error_model=model)
+    database.replace_epochs(epochs, parameters=MEASURED, error_model=model)
     alike = database.read_table("sources").set_index("id")
     judged = [
         replace(epoch, configurations=of_images(epoch, systematic=systematic))
         for epoch, systematic in zip(epochs, (np.nan, 0.1, 1e4), strict=True)
     ]
-    database.replace_epochs(judged, error_model=model)
+    database.replace_epochs(judged, parameters=MEASURED, error_model=model)
     without = database.read_table("sources").set_index("id")
-    database.rebuild(epochs[:2], error_model=model)
+    database.rebuild(epochs[:2], parameters=MEASURED, error_model=model)
     two = database.read_table("sources").set_index("id").reindex(without.index)
     seen = two["ra_deg"].notna().to_numpy()
     assert seen.sum() > 10
