@@ -169,7 +169,7 @@ def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float, number_of:
         radius=fluxes["radius"].to_numpy(dtype=float)[usable],
         tie_err=np.zeros(len(turned)),
         unit=UNIT_ARCSEC * turned,
-        image=number_of.get_indexer(fluxes["image"].to_numpy(dtype=object)[usable]).astype(np.int64),
+        image=number_of.get_indexer(pd.Index(fluxes["image"].to_numpy(dtype=object)[usable])).astype(np.int64),
         systematic=(assumed_arcsec * turned) ** 2,
     )
 

@@ -136,7 +136,7 @@ def test_weights_hold_the_systematic_error_that_was_measured_in_place_of_the_ass
 
 def test_weights_hold_what_was_measured_of_the_image_and_the_factor_of_the_finders_errors() -> None:
     terms = {axis: replace(assumed_terms(0.1), noise=np.full(len(SNR_NODES), 1.2**2)) for axis in AXES}
-    errors = ErrorModel(ErrorModel.plain().terms | terms, assumed=dict.fromkeys(AXES, 0.3))
+    errors = ErrorModel({**ErrorModel.plain().terms, **terms}, assumed=dict.fromkeys(AXES, 0.3))
     noise, of_image = np.array([0.05, 0.5, 2.0, 0.5]), np.array([0.05, 0.2, 1.0, np.nan])
     weight = 1.0 / (noise**2 + 0.3**2)
     rows = dict.fromkeys(("w_ew", "w_ns"), weight) | dict.fromkeys(("noise_ew", "noise_ns"), noise**2 * weight)
