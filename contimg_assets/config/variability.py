@@ -35,9 +35,9 @@ class Variability(Section):
     error_floor: float = Field(0.0, ge=0, le=1, description="`fixed`: fraction of the flux added in quadrature")
     position_systematic: Literal["measured", "configured"] = Field(
         "configured",
-        description="Systematic error in the errors of sources' mean positions: that of "
-        "`measurements.systematic_ew_arcsec` and `systematic_ns_arcsec`, which association and matching of images use "
-        "in any case, or as repeated positions show it, which is right for the core and small for the tails",
+        description="Systematic error in the errors of sources' mean positions: as repeated positions show it, for "
+        "each image, beside the factor of the finder's errors; or that of `measurements.systematic_ew_arcsec` and "
+        "`systematic_ns_arcsec`, which association and matching of images use in any case",
     )
     max_q: float = Field(
         0.05,

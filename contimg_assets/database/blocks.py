@@ -46,17 +46,28 @@ _VALUES = {
     "flux_peak_isl_ratio": "flux_peak_isl_ratio",
     "flux_int_isl_ratio": "flux_int_isl_ratio",
 }
+# Light-curve column -> column of IMAGE_CONFIGURATIONS.
+_OF_IMAGES = {
+    "configuration": "configuration",
+    "systematic_ew": "systematic_ew_arcsec",
+    "systematic_ns": "systematic_ns_arcsec",
+}
 _FLAGS = {"forced": "forced", "siblings": "has_siblings", "trusted": "trusted"}
-BLOCK_VERSION = "2"
+BLOCK_VERSION = "3"
 """Raised where blocks have more columns, or others: epochs with blocks of before are then written again."""
 # Light-curve columns that blocks of earlier versions lack, and what their points are taken to have until then.
 _ADDED = {
     "trusted": np.uint8(1),
     "radius": np.float64(np.nan),
     "configuration": np.int64(0),
-    "noise_share": np.float64(1.0),
+    "noise_ew": np.float32(1.0),
+    "noise_ns": np.float32(1.0),
     "flux_tie_err": np.float64(0.0),
+    "systematic_ew": np.float32(np.nan),
+    "systematic_ns": np.float32(np.nan),
 }
+# Columns that only they have.
+_DROPPED = {"noise_share"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +76,9 @@ class Block:
 
     Attributes
     ----------
-    points : source and measurement (uint64), unit vector x y z, weights w_ew w_ns [arcsec^-2], the share that noise
-        has of these variances, fluxes [mJy/beam, mJy], band [MHz], ...; one row an association, sorted by source,
-        measurement
+    points : source and measurement (uint64), unit vector x y z, weights w_ew w_ns [arcsec^-2], the shares noise_ew
+        noise_ns that noise has of these variances, systematic_ew systematic_ns of the image [arcsec], fluxes
+        [mJy/beam, mJy], band [MHz], ...; one row an association, sorted by source, measurement
     copied : source, measurement (uint64), epoch
     """
 
@@ -98,7 +109,8 @@ def make_block(
     Parameters
     ----------
     images, measurements, associations : tables of IMAGES, CORRECTED_MEASUREMENTS and ASSOCIATIONS
-    configurations : table of IMAGE_CONFIGURATIONS; images that it does not name have configuration 0
+    configurations : table of IMAGE_CONFIGURATIONS; images that it does not name have configuration 0, and positions of
+        which nothing was measured
     band_mhz : band of each image [MHz]; by the frequency alone if not given
     """
     kept = measurements.filter(pc.is_null(measurements["duplicate_of"]))
@@ -143,23 +155,22 @@ def _columns(images: pa.Table, image: Indices, measurements: pa.Table, rows: Ind
         return np.asarray(images[name].to_numpy()[image]) if len(image) else np.empty(0)
 
     vectors = unit_vectors(take("ra_corr_deg"), take("dec_corr_deg"))
-    w_ew, w_ns = (take(f"uncertainty_{axis}_corr_arcsec") ** -2.0 for axis in ("ew", "ns"))
-    of_noise = 0.5 * (take("ra_err_arcsec") ** 2 * w_ew + take("dec_err_arcsec") ** 2 * w_ns)
+    weights = {axis: take(f"uncertainty_{axis}_corr_arcsec") ** -2.0 for axis in ("ew", "ns")}
+    of_noise = {axis: take(f"{name}_err_arcsec") ** 2 * weights[axis] for axis, name in (("ew", "ra"), ("ns", "dec"))}
     return {
         **{axis: vectors[:, i] for i, axis in enumerate("xyz")},
         "freq_mhz": take_image("freq_mhz"),
         "beam_arcsec": take_image("bmaj_arcsec"),
-        "w_ew": w_ew,
-        "w_ns": w_ns,
+        **{f"w_{axis}": weight for axis, weight in weights.items()},
         # What the finder's fit does not know is systematic, or of the image: it does not depend on the signal to noise.
-        "noise_share": np.where(np.isfinite(of_noise), of_noise, 1.0),
+        **{f"noise_{axis}": np.where(np.isfinite(one), one, 1.0).astype(np.float32) for axis, one in of_noise.items()},
         **{name: take(column) for name, column in _VALUES.items()},
         **{name: take(column).astype(np.uint8) for name, column in _FLAGS.items()},
     }
 
 
 def _error_columns(images: pa.Table, image: Indices, distance_deg: Floats, configurations: pa.Table | None) -> Points:
-    """What errors of fluxes depend on: distance from the image's center in its radii, and the configuration.
+    """What errors depend on: distance from the image's center in its radii, and what was measured of the image.
 
     Parameters
     ----------
@@ -167,13 +178,14 @@ def _error_columns(images: pa.Table, image: Indices, distance_deg: Floats, confi
     distance_deg : of each from the center of its image, shape (n,)
     """
     field = np.asarray(images["radius_deg"].to_numpy(), dtype=np.float64)
-    number = np.zeros(len(field), np.int64)
+    of_image = {name: np.full(len(field), _ADDED[name]) for name in _OF_IMAGES}
     if configurations is not None and configurations.num_rows:
         at = pc.index_in(images["image"], configurations["image"]).fill_null(-1).to_numpy(zero_copy_only=False)
-        number = np.where(at >= 0, configurations["configuration"].to_numpy()[at], 0)
-    if not len(image):
-        return {"radius": np.empty(0), "configuration": np.empty(0, np.int64)}
-    return {"radius": in_image_radii(distance_deg, field[image]), "configuration": number[image]}
+        for name, column in _OF_IMAGES.items():
+            values = configurations[column].to_numpy(zero_copy_only=False)
+            of_image[name][at >= 0] = values[at[at >= 0]]
+    columns = {"radius": in_image_radii(distance_deg, field[image]) if len(image) else np.empty(0)}
+    return columns | {name: values[image] if len(image) else values[:0] for name, values in of_image.items()}
 
 
 def pack(table: pa.Table, compression: str | None = None) -> bytes:
@@ -235,7 +247,7 @@ def epoch_points(block: pa.Table, copied: pa.Table, within: tuple[np.uint64, np.
     copied : source, measurement: what forks of any epoch copied from this one
     within : only sources from the first to the second hash, inclusive; all if not given
     """
-    points = {name: block[name].to_numpy() for name in block.column_names}
+    points = {name: block[name].to_numpy() for name in block.column_names if name not in _DROPPED}
     points |= {name: np.full(block.num_rows, value) for name, value in _ADDED.items() if name not in points}
     points["band"] = band_of_points(block)
     source, measurement = copied["source"].to_numpy(), copied["measurement"].to_numpy()

@@ -124,7 +124,7 @@ CORRECTIONS_STAGE = Stage(
 )
 ERROR_MODEL_STAGE = Stage(
     "error_model",
-    "6",
+    "7",
     ("raw_detections", "measurements", "associated_sources", "corrections"),
     ("bands",),
     (*STATE_TABLES[:1], IMAGE_CONFIGURATIONS, *STATE_TABLES[1:-1], parts_of(ERROR_MEANS), *BAND_TABLES),
@@ -145,7 +145,7 @@ _BEFORE_PRODUCTS = (
 )
 PRODUCTS = Stage(
     "products",
-    "10",
+    "11",
     tuple(stage.name for stage in _BEFORE_PRODUCTS if stage.per == "epoch"),
     ("matching", "corrections", "variability", "bands", "stokes"),
     (),

@@ -44,10 +44,22 @@ ERROR_MODEL = TableSchema(
 IMAGE_CONFIGURATIONS = TableSchema(
     "image_configurations",
     "Images of one pointing whose fluxes agree place by place have the same number; the second image of a pointing has "
-    "an odd one, which is the even one below it where a source has no other flux of that number",
+    "an odd one, which is the even one below it where a source has no other flux of that number; and what the "
+    "positions of each image are off by",
     (
         Column("image", TEXT, "", "Image"),
         Column("configuration", INT, "", "Number of the configuration", minimum=0),
+        *(
+            Column(
+                f"systematic_{name}_arcsec",
+                FLOAT,
+                "arcsec",
+                f"Systematic error of its positions {axis}, at 0.65 radii from its centre; none: not known",
+                nullable=True,
+                minimum=0,
+            )
+            for name, axis in (("ew", "east"), ("ns", "north"))
+        ),
     ),
     key=("image",),
 )
@@ -123,6 +135,13 @@ ERROR_MEANS = TableSchema(
         Column("noise_variance", FLOAT, "", "Variance of the mean by the finder's errors", minimum=0),
         Column("floor_variance", FLOAT, "", "Variance of the mean by a floor of 100 percent", minimum=0),
         Column("scale_variance", FLOAT, "", "Variance of the mean by the images' scales", minimum=0),
+        Column(
+            "image_variance",
+            FLOAT,
+            "",
+            "Variance of the mean by the systematic errors of the images' positions",
+            minimum=0,
+        ),
         Column("radius", FLOAT, "", "Mean distance from the image centre in radii of the image", minimum=0),
         Column("tie_square", FLOAT, "", "Mean square of the error of the absolute flux scale, as fraction", minimum=0),
         Column("n", FLOAT, "", "Fluxes", minimum=1),

@@ -104,9 +104,19 @@ class Points:
         """What fractions are of, shape (n,): the flux."""
         return self.flux
 
+    @property
+    def of_image(self) -> Floats | float:
+        """Variance that was measured of each image for itself: fluxes have none but that of its scale."""
+        return 0.0
 
-_MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "radius", "tie_square", "n"]
-_WEIGHT, MEAN, NOISE_VARIANCE, FLOOR_VARIANCE, SCALE_VARIANCE, RADIUS, _TIE, _N = range(len(_MEANS))
+    def variance(self, model: ErrorTerms) -> Floats:
+        """By a model, but for the images' scales, shape (n,)."""
+        return model.variance(self.whole, self.err, self.radius)
+
+
+_MEANS = ["weight", "mean", "noise_variance", "floor_variance", "scale_variance", "image_variance", "radius",
+          "tie_square", "n"]  # fmt: skip
+WEIGHT, MEAN, NOISE_VARIANCE, FLOOR_VARIANCE, SCALE_VARIANCE, IMAGE_VARIANCE, RADIUS, _TIE, N = range(len(_MEANS))
 # Pairs of a source's place and a configuration are looked up as one number: more configurations than there will be.
 _MOST_CONFIGURATIONS = 2**32
 
@@ -120,7 +130,7 @@ class Means:
     sources : sorted, each once
     source : place in ``sources`` of each mean, shape (n,)
     configuration : of each mean, shape (n,)
-    columns : of ERROR_MEANS from weight to n, shape (n, 8)
+    columns : of ERROR_MEANS from weight to n, shape (n, 9)
     """
 
     sources: pd.Index
@@ -163,14 +173,14 @@ class Means:
         return np.where(there, row, -1)
 
     def of(self, source_id: pd.Index, configuration: Integers | int) -> tuple[Flags, Floats]:
-        """Which sources have a mean in a configuration, shape (n,), and their columns, shape (m, 8)."""
+        """Which sources have a mean in a configuration, shape (n,), and their columns, shape (m, 9)."""
         row = self.row_of(source_id, configuration)
         return row >= 0, self.columns[row[row >= 0]]
 
     def with_points(self, points: Points, model: ErrorTerms) -> Means:
         """The means with another epoch's fluxes, weighted by what the model says of them."""
         new = as_means(points)
-        new[:, _WEIGHT] = 1.0 / (model.variance(points.whole, points.err, points.radius) + new[:, SCALE_VARIANCE])
+        new[:, WEIGHT] = 1.0 / (points.variance(model) + new[:, SCALE_VARIANCE])
         known = self._with_sources(points.source_id)
         own, others = known._keys, _keys(known.sources.get_indexer(points.source_id), points.configuration)
         keys = np.union1d(own, others)
@@ -180,10 +190,10 @@ class Means:
         weight = a[:, :1] + b[:, :1]
         share_a, share_b = a[:, :1] / weight, b[:, :1] / weight
         combined = a * share_a + b * share_b
-        variances = slice(NOISE_VARIANCE, SCALE_VARIANCE + 1)
+        variances = slice(NOISE_VARIANCE, IMAGE_VARIANCE + 1)
         combined[:, variances] = a[:, variances] * share_a**2 + b[:, variances] * share_b**2
-        combined[:, _WEIGHT] = weight[:, 0]
-        combined[:, _N] = a[:, _N] + b[:, _N]
+        combined[:, WEIGHT] = weight[:, 0]
+        combined[:, N] = a[:, N] + b[:, N]
         source, configuration = np.divmod(keys, _MOST_CONFIGURATIONS)
         return Means(known.sources, source, configuration, combined)
 
@@ -237,9 +247,9 @@ class Evidence:
         """Before anything was compared."""
         return cls(np.zeros((N_CELLS, N_STEPS), np.int64), np.zeros((N_CELLS, N_SUMS)))
 
-    def fit(self) -> Fit:
-        """The model that the evidence gives."""
-        return fit(self)
+    def fit(self, believed: float = 0.0) -> Fit:
+        """The model that the evidence gives; ``believed``: floor beforehand."""
+        return fit(self, believed)
 
     def misfits(self, terms: ErrorTerms) -> list[str]:
         """Where a model does not fit: one sentence a place."""
@@ -286,6 +296,7 @@ def as_means(points: Points) -> Floats:
     one = np.ones((len(points.flux), len(_MEANS)))
     one[:, MEAN], one[:, NOISE_VARIANCE], one[:, FLOOR_VARIANCE] = points.flux, points.err**2, points.whole**2
     one[:, SCALE_VARIANCE], one[:, _TIE] = (points.scale_err * points.whole) ** 2, points.tie_err**2
+    one[:, IMAGE_VARIANCE] = points.of_image
     one[:, RADIUS] = np.where(np.isfinite(points.radius), points.radius, TYPICAL_RADIUS)
     return one
 
@@ -311,7 +322,7 @@ def _between(here: Indices, after: Means) -> Differences:
     The other one has no more to wait for, however few it has: the first image of a pointing may be alone in its own.
     """
     rows, source, number = after.columns, after.source, after.configuration
-    n = rows[:, _N]
+    n = rows[:, N]
     here = here[n[here] == _COMPARED_AT]
     # Sorted by source, then configuration: the other one that was there before stands one row up, or two where the
     # second image of a pointing stands between.
@@ -334,7 +345,7 @@ def _alike_after_all(here: Indices, after: Means) -> Differences:
     The third image joined the first, not the second, which so was no other configuration.
     """
     rows, source, number = after.columns, after.source, after.configuration
-    n = rows[:, _N]
+    n = rows[:, N]
     here = here[(n[here] == 2.0) & (number[here] % 2 == 0) & (here + 1 < len(rows))]
     here = here[(source[here + 1] == source[here]) & (number[here + 1] == number[here] + 1) & (n[here + 1] == 1.0)]
     return _of_rows(rows[here + 1], rows[here])
@@ -378,7 +389,7 @@ class Fit:
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(self.precision))))
 
 
-def fit(evidence: Evidence) -> Fit:
+def fit(evidence: Evidence, believed_floor: float = 0.0) -> Fit:
     """The model under which the differences are most likely, with what was believed before.
 
     Expectation and maximization: the share of each count that is not wild, and the second moment of what lies in its
@@ -388,7 +399,7 @@ def fit(evidence: Evidence) -> Fit:
     """
     used = evidence.used
     cells = FittedCells.of(evidence, used)
-    prior, believed = _prior()
+    prior, believed = _prior(believed_floor)
     theta = cells.from_medians(prior, believed)
     wild = np.tile(_PRIOR_WILD, (len(used), 1))
     weight = np.zeros(len(used))
@@ -500,16 +511,19 @@ def _middle_of_steps() -> Floats:
     return np.asarray(np.sqrt(np.maximum(_LOWER, 0.03) * np.where(np.isfinite(_UPPER), _UPPER, 1.2 * _LOWER)))
 
 
-def _prior() -> tuple[Floats, Floats]:
-    """Rows and right-hand side of what is believed without evidence."""
+def _prior(floor: float) -> tuple[Floats, Floats]:
+    """Rows and right-hand side of what is believed without evidence: this floor, none within what is usual."""
     unity = np.eye(_N_NOISE) / _PRIOR_NOISE
     typical = (RADIUS_NODES == TYPICAL_RADIUS)[None, :]
-    nothing = [typical / width**2 for width in (_PRIOR_FLOOR, _PRIOR_STEP)]
+    nothing = [typical / width**2 for width in (floor or _PRIOR_FLOOR, _PRIOR_STEP)]
     apart = np.sqrt(np.diff(np.log(SNR_NODES)))[:, None]
     widths = ((_N_NOISE, _ALIKE_NOISE * apart), (_N_RADII, _ALIKE_FLOOR**2), (_N_RADII, _ALIKE_STEP**2))
     alike = [np.diff(np.eye(n), axis=0) / width for n, width in widths]
     rows = np.concatenate([scipy.linalg.block_diag(unity, *nothing), scipy.linalg.block_diag(*alike)])
-    return rows, np.where(np.arange(len(rows)) < _N_NOISE, 1.0 / _PRIOR_NOISE, 0.0)
+    believed = np.where(np.arange(len(rows)) < _N_NOISE, 1.0 / _PRIOR_NOISE, 0.0)
+    # The square of a floor is believed within itself.
+    believed[_N_NOISE] = 1.0 if floor else 0.0
+    return rows, believed
 
 
 def has_moved(published: ErrorTerms, found: Fit) -> bool:

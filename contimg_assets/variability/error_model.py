@@ -40,6 +40,9 @@ EAST, NORTH = AXES = ("east", "north")
 # The systematic error that the measurements have by configuration, which the measured one takes the place of.
 ASSUMED = "assumed"
 
+# Of f^2: a floor of 0 at the typical distance has no shape; in positions this is 0.03 arcsec.
+_NO_SHAPE = 1e-6
+
 # Steps in which both are tabulated: a light curve of a million points looks up, it does not interpolate.
 _PER_E_FOLD, _N_SNR = 24, 120
 _PER_RADIUS, _N_RADIUS = 50, 64
@@ -124,9 +127,22 @@ class ErrorTerms:
         found += floor
         return found
 
+    def noise_square(self, flux: Floats, err: Floats) -> Floats:
+        """k^2, shape (n,)."""
+        return self._tables[0].take(_snr_step(flux, err))
+
     def floor_square(self, radius: Floats | Indices) -> Floats:
         """f^2, shape (n,)."""
         return self._tables[1].take(rows_at(radius))
+
+    def shape_square(self, radius: Floats | Indices) -> Floats:
+        """f^2 over that at the typical distance, shape (n,): how what images have of their own goes with distance."""
+        return np.asarray((self.floor_square(radius) + _NO_SHAPE) / (self.typical_square + _NO_SHAPE))
+
+    @property
+    def typical_square(self) -> float:
+        """f^2 at the typical distance from the image center."""
+        return float(self.floor_square(np.array([TYPICAL_RADIUS]))[0])
 
     def step_square(self, radius: Floats | Indices) -> Floats:
         """p^2, shape (n,)."""

@@ -46,6 +46,7 @@ from contimg_assets.variability.error_evidence import (
 from contimg_assets.variability.error_model import (
     AXES,
     EAST,
+    UNIT_ARCSEC,
     ErrorModel,
     ErrorTerms,
     in_image_radii,
@@ -53,7 +54,8 @@ from contimg_assets.variability.error_model import (
     of_all_bands,
     position_rows,
 )
-from contimg_assets.variability.position_evidence import PositionEvidence, assumed_terms, places_of
+from contimg_assets.variability.image_positions import with_images
+from contimg_assets.variability.position_evidence import Places, PositionEvidence, assumed_terms, places_of
 
 EVIDENCE: Mapping[str, type[Evidence]] = {
     **dict.fromkeys(FLUX_KINDS, Evidence),
@@ -203,7 +205,7 @@ class AfterEpoch:
     Attributes
     ----------
     state : after it
-    configurations : image, configuration; sorted by image
+    configurations : rows of IMAGE_CONFIGURATIONS, sorted by image
     moved : whether another model was published
     """
 
@@ -239,8 +241,8 @@ def add_epoch(
         for kind, (those, image) in points.items()
     }
     state = _with_assumed(state, assumed_arcsec)
-    places = {axis: places_of(fluxes, axis, assumed) for axis, assumed in zip(AXES, assumed_arcsec, strict=True)}
-    configured |= places | {EAST: places[EAST].near(state.kinds[EAST].means)}
+    state, places, systematic = _placed(state, fluxes, configurations["image"], assumed_arcsec)
+    configured |= places
     for kind, here in configured.items():
         carried, rows, changed = _with_points(state, kind, here)
         kinds[kind], moved = carried, moved or changed
@@ -252,7 +254,7 @@ def add_epoch(
     if bands_before is None:
         bands_before = bands_of(state.means["source_id"])
     after, changed = _with_bands(state, after, configured, bands_before)
-    return AfterEpoch(after, configurations, moved or changed)
+    return AfterEpoch(after, configurations.assign(**systematic), moved or changed)
 
 
 def bands_of(source_id: Iterable[str]) -> set[str]:
@@ -283,7 +285,7 @@ def _with_bands(
         own, evidence = bands.get(name, {}), {}
         for kind, one in points.items():
             those = one.take(band[kind] == name)
-            known = own.get(kind, Evidence.none())
+            known = own.get(kind, EVIDENCE[kind].none())
             evidence[kind] = known.with_points(those, before.kinds[kind].means, after.kinds[kind].means)
             rows = _published_of(name, kind, evidence[kind], of_bands, after.published)
             if rows is not None:
@@ -301,11 +303,16 @@ def _published_of(
     if not evidence.n:
         return None
     has = ErrorModel.of_table(of_all_bands(pooled, of_bands)).of_band(mhz_of_name(band)).terms[kind]
-    found = evidence.fit()
+    assumed = ErrorModel.of_table(pooled).assumed
+    found = evidence.fit(_believed(kind, assumed))
     if not has_moved(has, found):
         return None
-    assumed = ErrorModel.of_table(pooled).assumed
     return _rows_of_fit(kind, found, assumed).assign(band=band)[BAND_ERROR_MODEL.names]
+
+
+def _believed(kind: str, assumed: Mapping[str, float]) -> float:
+    """The floor that is believed before there is evidence: of positions, what is assumed of them."""
+    return assumed.get(kind, 0.0) / UNIT_ARCSEC
 
 
 def _rows_of_fit(kind: str, found: Fit, assumed: Mapping[str, float]) -> pd.DataFrame:
@@ -324,6 +331,21 @@ def _with_assumed(state: ErrorState, assumed_arcsec: tuple[float, float]) -> Err
     ]
     parts = [part for part in (state.published, *rows) if len(part)]
     return replace(state, published=pd.concat(parts, ignore_index=True)) if rows else state
+
+
+def _placed(
+    state: ErrorState, fluxes: pd.DataFrame, images: pd.Series, assumed_arcsec: tuple[float, float]
+) -> tuple[ErrorState, dict[str, Places], dict[str, Floats]]:
+    """Positions of an epoch by axis, the state that they are compared with, and columns of IMAGE_CONFIGURATIONS."""
+    kinds, places, systematic = {}, {}, {}
+    number_of = pd.Index(images, dtype=object)
+    for axis, name, assumed in zip(AXES, ("ew", "ns"), assumed_arcsec, strict=True):
+        carried, here = state.kinds[axis], places_of(fluxes, axis, assumed, number_of)
+        if axis == EAST:
+            here = here.near(carried.means)
+        places[axis], means, of_image = with_images(here, carried.means, state.model.terms[axis], len(images))
+        kinds[axis], systematic[f"systematic_{name}_arcsec"] = replace(carried, means=means), of_image
+    return replace(state, kinds={**state.kinds, **kinds}), places, systematic
 
 
 def _configure(
@@ -366,7 +388,7 @@ def _with_points(state: ErrorState, kind: str, points: Points) -> tuple[_Kind, p
     after = _Kind(means, evidence)
     if not len(points.flux) or not evidence.n:
         return after, rows, False
-    found = evidence.fit()
+    found = evidence.fit(_believed(kind, state.model.assumed))
     if not has_moved(terms, found):
         return after, rows, False
     return after, _rows_of_fit(kind, found, state.model.assumed), True

@@ -15,7 +15,7 @@ import pandas as pd
 import scipy
 
 from contimg_assets.sky.arrays import Floats, Values
-from contimg_assets.variability.error_model import AXES, UNIT_ARCSEC, ErrorModel
+from contimg_assets.variability.error_model import AXES, UNIT_ARCSEC, ErrorModel, ErrorTerms
 
 # Numbers of sources fall with flux as S^-2.5 (Euclidean counts): which of the true fluxes behind a measured one are
 # more frequent (Hogg & Turner 1998, PASP 110, 727).
@@ -41,30 +41,52 @@ _LEAST_VARIANCE = 1e-3
 
 
 def with_systematics(rows: Mapping[str, Values], errors: ErrorModel | None) -> Mapping[str, Values]:
-    """Points of light curves, the weights of their positions with the systematic errors that were measured.
+    """Points of light curves, the weights of their positions with the errors that were measured.
+
+    These are the finder's times its factor, and the systematic error of the image; where nothing is known of the image,
+    that of all images together.
 
     Parameters
     ----------
-    rows : w_ew, w_ns [arcsec^-2], noise_share (of the variances 1 / w), radius, band, shape (n,)
+    rows : w_ew, w_ns [arcsec^-2], noise_ew, noise_ns (shares of the variances 1 / w), systematic_ew, systematic_ns (of
+        the image [arcsec], NaN where not known), radius, band, shape (n,)
     errors : None, or without positions: the weights stay as they are
     """
     if errors is None or not errors.assumed:
         return rows
-    weights, share = [], np.zeros(len(rows["w_ew"]))
-    for axis, name in zip(AXES, ("w_ew", "w_ns"), strict=True):
-        more = _measured_square(rows, axis, errors) - errors.assumed[axis] ** 2
-        factor = 1.0 / np.maximum(1.0 + more * rows[name], _LEAST_VARIANCE)
-        weights.append(rows[name] * factor)
-        share += 0.5 * rows["noise_share"] * factor
-    return {**rows, "w_ew": weights[0], "w_ns": weights[1], "noise_share": np.minimum(share, 1.0)}
+    changed = {}
+    for axis, name in zip(AXES, ("ew", "ns"), strict=True):
+        weight, share = rows[f"w_{name}"], rows[f"noise_{name}"]
+        factor_square, systematic_square = _measured(rows, axis, name, errors)
+        more = (factor_square - 1.0) * share + (systematic_square - errors.assumed[axis] ** 2) * weight
+        change = 1.0 / np.maximum(1.0 + more, _LEAST_VARIANCE)
+        changed[f"w_{name}"] = weight * change
+        changed[f"noise_{name}"] = np.minimum(factor_square * share * change, 1.0)
+    return {**rows, **changed}
 
 
-def _measured_square(rows: Mapping[str, Values], axis: str, errors: ErrorModel) -> Floats:
-    """Square of the systematic error of each point's position along an axis [arcsec^2], shape (n,)."""
-    square = errors.terms[axis].floor_square(rows["radius"])
-    for band_mhz, own in errors.bands.items():
-        square = np.where(rows["band"] == band_mhz, own.terms[axis].floor_square(rows["radius"]), square)
-    return UNIT_ARCSEC**2 * square
+def _measured(rows: Mapping[str, Values], axis: str, name: str, errors: ErrorModel) -> tuple[Floats, Floats]:
+    """Along an axis: square of the factor of the finder's error of each point, and of its systematic error [arcsec^2].
+
+    Each of shape (n,).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = np.sqrt(rows[f"noise_{name}"] / rows[f"w_{name}"])
+    own = np.square(rows[f"systematic_{name}"], dtype=float)
+    of_image = np.isfinite(own)
+
+    def by(terms: ErrorTerms) -> tuple[Floats, Floats]:
+        usual = UNIT_ARCSEC**2 * terms.floor_square(rows["radius"])
+        systematic = np.where(of_image, own * terms.shape_square(rows["radius"]), usual)
+        return terms.noise_square(np.full(len(noise), UNIT_ARCSEC), noise), systematic
+
+    factor, systematic = by(errors.terms[axis])
+    for band_mhz, model in errors.bands.items():
+        here = rows["band"] == band_mhz
+        factor, systematic = (
+            np.where(here, *both) for both in zip(by(model.terms[axis]), (factor, systematic), strict=True)
+        )
+    return factor, systematic
 
 
 def position_errors(sources: pd.DataFrame) -> dict[str, Floats]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from contimg_assets.sky.arrays import Flags, Floats
+from contimg_assets.sky.arrays import Flags, Floats, Integers
 from contimg_assets.variability.error_evidence import (
     FEWEST_JUDGED,
     FLOOR_VARIANCE,
@@ -39,7 +39,7 @@ _ARCSEC, _TURN_ARCSEC = 3600.0, 360.0 * 3600.0
 # Nearer to a pole, right ascension is no coordinate to take means of.
 _POLAR_DEG = 89.9
 # What errors are quoted for: this share is within so many of them; off by no more than this.
-_QUOTED, _WITHIN_QUOTED, _TOLERATED = 0.95, 1.959964, 0.02
+QUOTED, WITHIN_QUOTED, _TOLERATED = 0.95, 1.959964, 0.02
 # Where this much of the variance is systematic; so many normal differences are believed beforehand; and farther off
 # than this many errors is what was mistaken for the source, or is several.
 _MOST, _PRIOR_SEEN, _MISTAKEN = 0.5, 100.0, 8.0
@@ -55,13 +55,25 @@ class Places(Points):
     flux, err : right ascension or declination, and the finder's error of it [arcsec], shape (n,)
     scale_err : error of the image's offset in `UNIT_ARCSEC`, shape (n,)
     unit : `UNIT_ARCSEC` in the coordinate, shape (n,)
+    image : number of the image in the epoch, shape (n,)
+    systematic : variance by the image's own systematic error, see `image_positions` [arcsec^2], shape (n,)
     """
 
     unit: Floats
+    image: Integers
+    systematic: Floats
 
     @property
     def whole(self) -> Floats:
         return self.unit
+
+    @property
+    def of_image(self) -> Floats:
+        return self.systematic
+
+    def variance(self, model: ErrorTerms) -> Floats:
+        """By the finder's errors and what was measured of the image, where a model knows all images together."""
+        return model.noise_square(self.whole, self.err) * self.err**2 + self.systematic
 
     def near(self, means: Means) -> Self:
         """The same, right ascensions less or more than once around where the mean of the source is."""
@@ -79,13 +91,13 @@ class PositionEvidence(Evidence):
         known, old = before.of(points.source_id, points.configuration)
         return self.with_differences(_apart(as_means(points.take(known)), old), WITHIN)
 
-    def fit(self) -> Fit:
+    def fit(self, believed: float = 0.0) -> Fit:
         """The model that the evidence gives, its systematic errors so wide that they hold 95 %, and for means too.
 
         Errors of positions are quoted for that. What is fitted is the width of the normal ones: neighbors, structure,
         and images that are more distorted than others make wider tails.
         """
-        found = super().fit()
+        found = super().fit(believed)
         widened = np.ones(len(found.terms.squares))
         widened[len(found.terms.noise) : len(found.terms.noise) + len(found.terms.floor)] = self._tails(found) ** 2
         precision = found.precision / widened[:, None] / widened[None, :]
@@ -101,8 +113,8 @@ class PositionEvidence(Evidence):
         order = np.argsort(size)
         size, beyond = size[order], n.sum() - np.cumsum(n[order])
         beyond += _PRIOR_SEEN * 2.0 * scipy.special.ndtr(-size)
-        within = np.flatnonzero(beyond <= (1.0 - _QUOTED) * (n.sum() + _PRIOR_SEEN))
-        return max(1.0, float(rms), float(size[within[0]]) / _WITHIN_QUOTED if len(within) else 1.0)
+        within = np.flatnonzero(beyond <= (1.0 - QUOTED) * (n.sum() + _PRIOR_SEEN))
+        return max(1.0, float(rms), float(size[within[0]]) / WITHIN_QUOTED if len(within) else 1.0)
 
     def _sizes(self, terms: ErrorTerms) -> tuple[Floats, Floats]:
         """Differences over their errors where systematic ones are most, without what was mistaken; and how many."""
@@ -119,8 +131,8 @@ class PositionEvidence(Evidence):
         total = float(n.sum())
         if total < FEWEST_JUDGED:
             return []
-        share = float(n[size < _WITHIN_QUOTED].sum()) / total
-        if abs(share - _QUOTED) < _TOLERATED + 2.0 * np.sqrt(_QUOTED * (1.0 - _QUOTED) / total):
+        share = float(n[size < WITHIN_QUOTED].sum()) / total
+        if abs(share - QUOTED) < _TOLERATED + 2.0 * np.sqrt(QUOTED * (1.0 - QUOTED) / total):
             return []
         return [f"{share:.1%} of {total:.0f} positions of bright sources are within 1.96 of their errors"]
 
@@ -132,14 +144,15 @@ def _apart(a: Floats, b: Floats) -> Differences:
     return Differences(a[:, MEAN] - b[:, MEAN], noise, of_a + of_b, 0.0 * of_a, scale, a[:, RADIUS])
 
 
-def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float) -> Places:
+def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float, number_of: pd.Index) -> Places:
     """Positions of one epoch that may tell what their errors are.
 
     Parameters
     ----------
-    fluxes : source_id, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ew_corr_arcsec (with that of the image's
-        offset) and the same north, radius
+    fluxes : source_id, image, ra_deg, dec_deg, uncertainty_ew_arcsec, uncertainty_ew_corr_arcsec (with that of the
+        image's offset) and the same north, radius
     assumed_arcsec : systematic error that the uncertainties hold
+    number_of : names of the epoch's images, in the order of their numbers
     """
     coordinate, name = _COLUMNS[axis]
     dec, value = (fluxes[one].to_numpy(dtype=float) for one in ("dec_deg", coordinate))
@@ -156,6 +169,8 @@ def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float) -> Places:
         radius=fluxes["radius"].to_numpy(dtype=float)[usable],
         tie_err=np.zeros(len(turned)),
         unit=UNIT_ARCSEC * turned,
+        image=number_of.get_indexer(pd.Index(fluxes["image"].to_numpy(dtype=object)[usable])).astype(np.int64),
+        systematic=(assumed_arcsec * turned) ** 2,
     )
 
 

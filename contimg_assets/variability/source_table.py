@@ -25,7 +25,8 @@ def mean_positions(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> dic
 
     Parameters
     ----------
-    rows : x, y, z (unit vectors), w_ew, w_ns [arcsec^-2], noise_share (of the variances 1 / w), shape (n,)
+    rows : x, y, z (unit vectors), w_ew, w_ns [arcsec^-2], noise_ew, noise_ns (shares of the variances 1 / w),
+        shape (n,)
     use : rows that count, shape (n,)
     sums : which source each row belongs to
     """
@@ -43,8 +44,9 @@ def mean_positions(rows: Mapping[str, Values], use: Flags, sums: RowSums) -> dic
         "dec_deg": dec_deg,
         "uncertainty_ew_arcsec": 1.0 / np.sqrt(sum_ew),
         "uncertainty_ns_arcsec": 1.0 / np.sqrt(sum_ns),
-        # Of the variance of the mean, sum w^2 v / (sum w)^2.
-        "position_noise_share": sums.sum((w_ew + w_ns) * rows["noise_share"]) / (sum_ew + sum_ns),
+        # Of the variance of the mean, sum w^2 v / (sum w)^2; both axes by the mean of their shares.
+        "position_noise_share": sums.sum((w_ew + w_ns) * (0.5 * (rows["noise_ew"] + rows["noise_ns"])))
+        / (sum_ew + sum_ns),
     }
 
 

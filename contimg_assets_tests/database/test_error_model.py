@@ -10,6 +10,7 @@ import pytest
 
 from contimg_assets.config import Variability
 from contimg_assets.database import ProductsDatabase
+from contimg_assets.database.epoch_products import EpochProducts
 from contimg_assets.variability.error_model import AXES, ErrorTerms, model_rows, position_rows
 from contimg_assets.variability.position_evidence import assumed_terms
 from contimg_assets_tests.database.conftest import assert_same_rows, dump
@@ -79,10 +80,7 @@ def test_configurations_of_images_take_steps_out(database: ProductsDatabase) -> 
     database.replace_epochs(epochs, error_model=model)
     one = detections(database)
     configured = [
-        replace(
-            epoch,
-            configurations=pd.DataFrame({"image": epoch.images["image"], "configuration": [int(factor > 1)]}),
-        )
+        replace(epoch, configurations=of_images(epoch, int(factor > 1)))
         for epoch, factor in zip(epochs, factors, strict=True)
     ]
     report = database.replace_epochs(configured, error_model=model)
@@ -93,6 +91,15 @@ def test_configurations_of_images_take_steps_out(database: ProductsDatabase) -> 
     # What was measured stays.
     for name in ("flux_int_mean_mjy", "flux_int_max_mjy", "v_int"):
         assert two[name].to_numpy() == pytest.approx(one[name].to_numpy())
+
+
+MEASURED = Variability(position_systematic="measured")
+
+
+def of_images(epoch: EpochProducts, configuration: int = 0, systematic: float = np.nan) -> pd.DataFrame:
+    """What was measured of an epoch's images, the same of each."""
+    both = dict.fromkeys(("systematic_ew_arcsec", "systematic_ns_arcsec"), systematic)
+    return pd.DataFrame({"image": epoch.images["image"], "configuration": configuration, **both})
 
 
 def with_positions(systematic: float, assumed: float) -> pd.DataFrame:
@@ -117,6 +124,29 @@ def test_positions_are_as_certain_as_repeated_ones_show(database: ProductsDataba
     before = dump(database)
     database.rebuild(survey.epochs()[3::-1], measured, error_model=model)
     assert_same_rows(dump(database), before)
-    database.rebuild(survey.epochs()[:3], error_model=model)
+    database.rebuild(survey.epochs()[:3], Variability(position_systematic="configured"), error_model=model)
     configured = database.read_table("sources").set_index("id")
     pd.testing.assert_frame_equal(configured[["ra_deg", *errors]], plain[["ra_deg", *errors]])
+
+
+def test_an_image_whose_positions_are_off_draws_no_mean(database: ProductsDatabase) -> None:
+    epochs, errors = Survey(detected=1.0).epochs()[:3], ["uncertainty_ew_arcsec", "uncertainty_ns_arcsec"]
+    model = with_positions(0.1, 0.1)
+    database.replace_epochs(epochs, parameters=MEASURED, error_model=model)
+    alike = database.read_table("sources").set_index("id")
+    judged = [
+        replace(epoch, configurations=of_images(epoch, systematic=systematic))
+        for epoch, systematic in zip(epochs, (np.nan, 0.1, 1e4), strict=True)
+    ]
+    database.replace_epochs(judged, parameters=MEASURED, error_model=model)
+    without = database.read_table("sources").set_index("id")
+    database.rebuild(epochs[:2], parameters=MEASURED, error_model=model)
+    two = database.read_table("sources").set_index("id").reindex(without.index)
+    seen = two["ra_deg"].notna().to_numpy()
+    assert seen.sum() > 10
+    for name in errors:
+        # The finder's errors are known as well as the SNR of all three says.
+        assert without.loc[seen, name].to_numpy() == pytest.approx(two.loc[seen, name].to_numpy(), rel=0.05)
+        assert (without.loc[seen, name] > alike.loc[without.index[seen], name]).all()
+    for name in ("ra_deg", "dec_deg"):
+        assert without.loc[seen, name].to_numpy() == pytest.approx(two.loc[seen, name].to_numpy(), abs=1e-8)

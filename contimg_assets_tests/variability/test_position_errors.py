@@ -1,10 +1,12 @@
 """Errors of mean positions: 95 % of faint sources within them, although only what noise made brighter was detected."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from contimg_assets.variability.error_model import ErrorModel, position_rows
+from contimg_assets.variability.error_model import AXES, SNR_NODES, ErrorModel, position_rows
 from contimg_assets.variability.position_errors import excess_of_faint, position_errors, with_systematics
 from contimg_assets.variability.position_evidence import assumed_terms
 
@@ -119,14 +121,29 @@ def test_weights_hold_the_systematic_error_that_was_measured_in_place_of_the_ass
         "radius": np.array([0.1, np.nan, 3.0, 0.5]),
         "band": np.array([887, 887, 887, 1367]),
     }
-    rows["noise_share"] = 0.5 * noise**2 * (rows["w_ew"] + rows["w_ns"])
+    rows |= {f"noise_{name}": noise**2 * rows[f"w_{name}"] for name in ("ew", "ns")}
+    rows |= dict.fromkeys(("systematic_ew", "systematic_ns"), np.full(4, np.nan))
     errors = ErrorModel.of_table(pd.concat([model(0.1, 0.7), model(1.0, 0.0, "1367")]))
     found = with_systematics(rows, errors)
-    true = {"w_ew": np.array([0.1, 0.1, 0.1, 1.0]), "w_ns": np.array([0.7, 0.7, 0.7, 0.0])}
+    true = {"ew": np.array([0.1, 0.1, 0.1, 1.0]), "ns": np.array([0.7, 0.7, 0.7, 0.0])}
     for name, systematic in true.items():
-        assert found[name] == pytest.approx(1.0 / (noise**2 + of_image**2 + systematic**2))
-    assert ((found["noise_share"] > 0.0) & (found["noise_share"] <= 1.0)).all()
-    assert found["noise_share"][2] == pytest.approx(0.5 * noise[2] ** 2 * (found["w_ew"] + found["w_ns"])[2], rel=0.02)
+        assert found[f"w_{name}"] == pytest.approx(1.0 / (noise**2 + of_image**2 + systematic**2))
+        assert found[f"noise_{name}"] == pytest.approx(noise**2 * found[f"w_{name}"])
     same = with_systematics(rows, ErrorModel.of_table(model(0.3, 0.4)))
     assert same["w_ew"] == pytest.approx(rows["w_ew"]) and same["w_ns"] == pytest.approx(rows["w_ns"])
     assert with_systematics(rows, None) is rows and with_systematics(rows, ErrorModel.plain()) is rows
+
+
+def test_weights_hold_what_was_measured_of_the_image_and_the_factor_of_the_finders_errors() -> None:
+    terms = {axis: replace(assumed_terms(0.1), noise=np.full(len(SNR_NODES), 1.2**2)) for axis in AXES}
+    errors = ErrorModel({**ErrorModel.plain().terms, **terms}, assumed=dict.fromkeys(AXES, 0.3))
+    noise, of_image = np.array([0.05, 0.5, 2.0, 0.5]), np.array([0.05, 0.2, 1.0, np.nan])
+    weight = 1.0 / (noise**2 + 0.3**2)
+    rows = dict.fromkeys(("w_ew", "w_ns"), weight) | dict.fromkeys(("noise_ew", "noise_ns"), noise**2 * weight)
+    rows |= {"systematic_ew": of_image, "systematic_ns": of_image.astype(np.float32)}
+    rows |= {"radius": np.array([0.1, np.nan, 0.65, 0.5]), "band": np.full(4, 887)}
+    found = with_systematics(rows, errors)
+    true = 1.0 / ((1.2 * noise) ** 2 + np.array([0.05, 0.2, 1.0, 0.1]) ** 2)
+    for name in ("ew", "ns"):
+        assert found[f"w_{name}"] == pytest.approx(true, rel=1e-6)
+        assert found[f"noise_{name}"] == pytest.approx((1.2 * noise) ** 2 * true, rel=1e-6)
