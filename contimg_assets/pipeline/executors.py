@@ -44,6 +44,11 @@ Tell = Callable[[Mapping[str, str]], None]
 # ones load what the stages need, which takes three seconds, and later stages have them at once. A backfill of 20 epochs
 # of 10,000 takes 31 s alone; with two processes 18 s here and 21 s there.
 _LONG_AT_FIRST_S, _LONG_S = 3.0, 0.5
+# What the first task of a stage may take besides its own work [s of a processor]: modules are loaded and catalogs read
+# that the tasks after it have at once.
+_LOADING_S = 2.0
+# What work on epochs loads where it is first needed: the process that helpers are copies of loads it once for them all.
+_LOADED_LATE = ("astropy_healpix", "scipy.ndimage", "scipy.optimize", "scipy.spatial")
 
 
 class Executor(Protocol):
@@ -188,7 +193,8 @@ class Processes(Helped):
         # Not copies of this process: it has threads, and a lock that one of them holds would stay locked for ever. What
         # it has loaded so far is loaded once, in the process that they are copies of.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}.")))
+        ours = sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}."))
+        context.set_forkserver_preload([*ours, *_LOADED_LATE])
         return _ProcessPool(self._n_workers, context, initializer=_begin_helping)
 
     def _sendable(self, work: Callable[..., R]) -> Callable[..., R] | None:
@@ -204,14 +210,19 @@ class Auto:
     def results(self, work: Callable[..., R], tasks: Iterable[Task | None], n_tasks: int) -> Iterator[Callable[[], R]]:
         """See `Executor.results`."""
         left = iter(tasks)
-        seconds, n_timed = 0.0, 0
+        timed: list[float] = []
         for n_begun, task in enumerate(left):
-            timed: list[float] = []
             yield partial(_timed, work, task or (), timed)
-            seconds, n_timed = seconds + sum(timed), n_timed + len(timed)
             n_left = n_tasks - n_begun - 1
-            if n_timed and n_left > 1 and n_left * seconds / n_timed > self._helped.long_s:
+            if n_left > 1 and n_left * _expected(timed) > self._helped.long_s:
                 yield from self._helped.results(work, left, n_left)
+
+
+def _expected(seconds: list[float]) -> float:
+    """What one more task will take [s of a processor], from what those before it took, the first of them first."""
+    if len(seconds) > 1:
+        return sum(seconds[1:]) / (len(seconds) - 1)
+    return max(0.0, sum(seconds) - _LOADING_S)
 
 
 def _submitted(helpers: Helpers, work: Callable[..., R], task: Task) -> Future[R] | None:
