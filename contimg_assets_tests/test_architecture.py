@@ -159,6 +159,13 @@ def test_asking_for_help_loads_nothing_that_computes() -> None:
     assert loaded_by(["cli"], heavy) == {}
 
 
+def test_no_process_of_dagster_loads_what_few_need() -> None:
+    """Each run and each server of a daemon begins with these modules; no image need be read, no picture be drawn."""
+    modules = [module for module in STRUCTURE.modules if room_of(module) == "orchestration"]
+    assert "orchestration.assets.raw_detections" in modules
+    assert loaded_by(["definitions", *modules], ("astropy", "matplotlib", "PIL")) == {}
+
+
 def loaded_by(modules: list[str], names: tuple[str, ...]) -> dict[str, str]:
     """Which of some packages a fresh interpreter loads while it imports modules of ours, and at which of these."""
     program = (

@@ -22,7 +22,6 @@ import pandas as pd
 from contimg_assets.config import OTHER_STOKES, STOKES_I, Config
 from contimg_assets.errors import InputError
 from contimg_assets.files.urls import is_url
-from contimg_assets.ingest.header import image_from_header
 from contimg_assets.ingest.manifest_text import (
     KNOWN,
     MANIFEST,
@@ -302,6 +301,11 @@ def _with_headers(table: pd.DataFrame, path: Path, folder: Path, config: Config)
     """The table with what it lacks taken from the headers of the images it names."""
     # Reading a manifest waits for no other server than its own: of images at URLs it has to say everything itself.
     lacking = table[list(NUMBERS)].isna().any(axis=1) & table["path"].notna() & ~table["path"].map(is_url)
+    if not lacking.any():
+        return table
+    # Loaded where a header is read: with astropy, which takes longer than reading a small epoch.
+    from contimg_assets.ingest.header import image_from_header
+
     values = {column: table[column].to_numpy(copy=True) for column in NUMBERS}
     for row in np.flatnonzero(lacking):
         name, line = table["path"].iloc[row], table["line"].iloc[row]

@@ -7,7 +7,6 @@ from contimg_assets.database import ProductsDatabase
 from contimg_assets.files import replace_text
 from contimg_assets.orchestration.assets.products import PRODUCT_KEYS
 from contimg_assets.orchestration.epoch_assets import OWNERS
-from contimg_assets.pipeline.report import survey_report
 
 KEY = dg.AssetKey("report")
 FOLDER = "reports"
@@ -28,6 +27,9 @@ def build(config: Config) -> list[dg.AssetsDefinition]:
         "report` writes the same, and `contimg report EPOCH` that of a night.",
     )
     def report(database: dg.ResourceParam[ProductsDatabase]) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
+        # Loaded when somebody asks for a page: every process of Dagster's loads this module, and matplotlib takes long.
+        from contimg_assets.pipeline.report import survey_report
+
         file = config.root / FOLDER / "survey.html"
         file.parent.mkdir(exist_ok=True)
         text = survey_report(config, database)

@@ -44,6 +44,13 @@ Tell = Callable[[Mapping[str, str]], None]
 # ones load what the stages need, which takes three seconds, and later stages have them at once. A backfill of 20 epochs
 # of 10,000 takes 31 s alone; with two processes 18 s here and 21 s there.
 _LONG_AT_FIRST_S, _LONG_S = 3.0, 0.5
+# What the first task of a stage may take besides its own work [s of a processor]: modules are loaded and catalogs read
+# that the tasks after it have at once.
+_LOADING_S = 2.0
+# Tasks by which it is judged what the next ones will take.
+_LATEST = 20
+# What work on epochs loads where it is first needed: the process that helpers are copies of loads it once for them all.
+_LOADED_LATE = ("astropy_healpix", "scipy.ndimage", "scipy.optimize", "scipy.spatial")
 
 
 class Executor(Protocol):
@@ -196,8 +203,8 @@ class Processes(Helped):
 
 
 def loaded_modules() -> list[str]:
-    """Modules of this package that this process has loaded: what helpers will need, most likely."""
-    return sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}."))
+    """What helpers will need, most likely: modules of this package that this process has loaded, and a few others."""
+    return [*sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}.")), *_LOADED_LATE]
 
 
 class Auto:
@@ -209,14 +216,18 @@ class Auto:
     def results(self, work: Callable[..., R], tasks: Iterable[Task | None], n_tasks: int) -> Iterator[Callable[[], R]]:
         """See `Executor.results`."""
         left = iter(tasks)
-        seconds, n_timed = 0.0, 0
+        timed: list[float] = []
         for n_begun, task in enumerate(left):
-            timed: list[float] = []
             yield partial(_timed, work, task or (), timed)
-            seconds, n_timed = seconds + sum(timed), n_timed + len(timed)
             n_left = n_tasks - n_begun - 1
-            if n_timed and n_left > 1 and n_left * seconds / n_timed > self._helped.long_s:
+            if n_left > 1 and n_left * _expected(timed) > self._helped.long_s:
                 yield from self._helped.results(work, left, n_left)
+
+
+def _expected(seconds: list[float]) -> float:
+    """What one more task will take [s of a processor], from what those before it took, the first of them first."""
+    latest = seconds[max(1, len(seconds) - _LATEST) :]
+    return sum(latest) / len(latest) if latest else max(0.0, sum(seconds) - _LOADING_S)
 
 
 def _submitted(helpers: Helpers, work: Callable[..., R], task: Task) -> Future[R] | None:

@@ -14,10 +14,11 @@ from astropy.wcs import WCS
 
 from contimg_assets.config import Config
 from contimg_assets.errors import InputError
-from contimg_assets.ingest import footprints as reading
+from contimg_assets.ingest import rms_maps
 from contimg_assets.ingest.epoch import EpochDetections, read_epoch
-from contimg_assets.ingest.footprints import read_coverage
+from contimg_assets.ingest.footprints import moc_as_text, read_coverage
 from contimg_assets.sky.cells import healpix_29
+from contimg_assets.sky.coverage import Coverage
 from contimg_assets_tests.ingest.build import csv, sky, write_manifest
 
 RA, DEC = 10.0, -30.0
@@ -49,7 +50,7 @@ def write(path: Path, pixels: np.ndarray, head: fits.Header, **changes: object) 
     return path
 
 
-def at(found: reading.Coverage, ra: object, dec: object) -> tuple[np.ndarray, np.ndarray]:
+def at(found: Coverage, ra: object, dec: object) -> tuple[np.ndarray, np.ndarray]:
     return found.at(healpix_29(np.atleast_1d(ra), np.atleast_1d(dec)))
 
 
@@ -102,8 +103,8 @@ def test_scaled_and_compressed_maps_and_pieces(tmp_path: Path, monkeypatch: pyte
     plain = read_coverage(write(tmp_path / "rms.fits", pixels, head), None, "here")
     exact: dict = {"compression_type": "GZIP_2", "quantize_level": 0.0}
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(pixels, head, **exact)]).writeto(tmp_path / "c.fits")
-    monkeypatch.setattr(reading, "_PIXELS_AT_ONCE", 240 * 7)
-    monkeypatch.setattr(reading, "_CELLS_AT_ONCE", 500)
+    monkeypatch.setattr(rms_maps, "_PIXELS_AT_ONCE", 240 * 7)
+    monkeypatch.setattr(rms_maps, "_CELLS_AT_ONCE", 500)
     for path in (tmp_path / "rms.fits", tmp_path / "c.fits"):
         again = read_coverage(path, None, "here")
         assert plain is not None
@@ -147,7 +148,7 @@ def test_a_footprint_in_every_notation_is_its_cells(tmp_path: Path) -> None:
         assert found is not None
         assert list(zip(found.start, found.end, strict=True)) == [tuple(r) for r in moc.to_depth29_ranges.tolist()]
         assert np.isnan(found.rms_mjy_beam).all()
-        assert reading.moc_as_text(way, "here") == MOC
+        assert moc_as_text(way, "here") == MOC
 
 
 def test_a_footprint_limits_a_map(tmp_path: Path) -> None:

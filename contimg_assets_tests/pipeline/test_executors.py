@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +106,36 @@ def test_what_a_killed_process_had_is_done_here() -> None:
 
 def test_short_work_is_done_here() -> None:
     assert set(all_of(Auto(Processes(2, 4)), process_of, range(50))) == {os.getpid()}
+
+
+class Noting(Processes):
+    """Notes how many tasks it was left, and does them here."""
+
+    long_s = 0.5
+
+    def __init__(self) -> None:
+        super().__init__(2, 4)
+        self.left: list[int] = []
+
+    def results(self, work: Callable, tasks: Iterable[Task | None], n_tasks: int) -> Iterator[Callable]:
+        self.left.append(n_tasks)
+        return Serial().results(work, tasks, n_tasks)
+
+
+def busy(seconds: dict[int, float], number: int) -> int:
+    end = time.process_time() + seconds.get(number, 0.1)
+    while time.process_time() < end:
+        pass
+    return number
+
+
+def test_what_the_first_task_loads_is_not_taken_for_work_that_is_left() -> None:
+    helped = Noting()
+    of_one_that_loads = partial(busy, {0: 0.3, **dict.fromkeys(range(1, 10), 0.0)})
+    assert all_of(Auto(helped), of_one_that_loads, range(10)) == list(range(10))
+    assert helped.left == []
+    assert all_of(Auto(helped), partial(busy, {}), range(10)) == list(range(10))
+    assert helped.left == [8]
 
 
 @pytest.mark.parametrize(
