@@ -92,7 +92,7 @@ class Association:
         return {**self.__dict__, "_read": {}}
 
     def nothing(self) -> SkyParts:
-        return SkyParts(self._files, {})
+        return SkyParts(self._files)
 
     @property
     def _files(self) -> PartFiles:
@@ -107,7 +107,7 @@ class Association:
         version = record.tables[_PARTS.name].version
         found = self._read.get(version)
         if found is None:
-            found = SkyParts.of_index(self._files, self.store.read_recorded(record, _PARTS.name))
+            found = SkyParts(self._files, self.store.read_recorded(record, _PARTS.name))
             while len(self._read) >= _STATES_HELD:
                 del self._read[next(iter(self._read))]
             self._read[version] = found
