@@ -413,6 +413,16 @@ def test_a_store_at_a_url_is_configured_as_its_folder(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValidationError, match=said):
             Config.model_validate({"paths": {"store": url}})
+    assert config.paths.store_copy_bytes is None
+    limited = {"paths": {"store": "s3://survey/prefix", "store_copy_size": "1.5 GB"}}
+    assert Config.model_validate(limited).paths.store_copy_bytes == 1_500_000_000
+    for size, store, said in (
+        ("much", "s3://survey/prefix", "is no size; write a number"),
+        ("0 MB", "s3://survey/prefix", "holds nothing"),
+        ("2 GB", "store", "is about a store at a URL"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            Config.model_validate({"paths": {"store": store, "store_copy_size": size}})
     with pytest.raises(ValidationError, match="store_url is not to be set"):
         Config.model_validate({"paths": {"store": "here", "store_url": "s3://survey/prefix"}})
 
