@@ -210,12 +210,17 @@ class SkyParts:
     def __len__(self) -> int:
         return int(self.index["n_rows"].to_numpy().sum())
 
-    def part(self, cell: int) -> Part | None:
-        """The part of a cell; None if it has no rows."""
-        row = int(np.searchsorted(self.cells, cell))
-        if row == len(self.cells) or self.cells[row] != cell:
-            return None
-        return Part(self.index["version"][row].as_py(), self.index["n_rows"][row].as_py())
+    def parts(self, cells: Cells) -> list[Part | None]:
+        """The part of each cell; None where it has no rows."""
+        row, there = self._rows(cells)
+        taken = self.index.take(row[there])
+        found = map(Part, taken["version"].to_pylist(), taken["n_rows"].to_pylist())
+        return [next(found) if one else None for one in there.tolist()]
+
+    def _rows(self, cells: Cells) -> tuple[Indices, Flags]:
+        """Row of each cell in the list, and whether it has one."""
+        row = np.searchsorted(self.cells, cells)
+        return row, np.append(self.cells, -1)[row] == cells
 
     def of(self, cells: Iterable[int] | Cells | None = None) -> tuple[pa.Table, Cells]:
         """The rows of some cells, or of all, and the cell of each.
@@ -227,9 +232,8 @@ class SkyParts:
         """
         asked = self.cells if cells is None else np.fromiter(cells, np.int64)
         wanted = asked[np.isin(asked, self.cells)]
-        for cell in wanted.tolist():
-            part = None if cell in self._held else self.part(cell)
-            if part is not None:
+        for cell, part in zip(wanted.tolist(), self.parts(wanted), strict=True):
+            if part is not None and cell not in self._held:
                 self._held[cell] = self.files.read(cell, part)
         tables = [self._held[cell] for cell in wanted.tolist()]
         table = pa.concat_tables(tables) if tables else self.files.schema.arrow.empty_table()
@@ -249,8 +253,7 @@ class SkyParts:
     def _versions(self, cells: Cells) -> Values:
         """Version of the part of each cell; empty where there is none."""
         versions = np.append(self.index["version"].to_numpy(), "")
-        row = np.searchsorted(self.cells, cells)
-        there = np.append(self.cells, -1)[row] == cells
+        row, there = self._rows(cells)
         return versions[np.where(there, row, len(self.cells))]
 
     def taken_from(self, other: SkyParts, cells: Iterable[int] | Cells) -> SkyParts:
@@ -282,11 +285,12 @@ class SkyParts:
         parts: dict[int, Part] = {}
         held: dict[int, pa.Table] = {}
         touched = np.unique(np.asarray(cells, np.int64))
-        for cell in touched.tolist():
+        before = [one.parts(touched) for one in (self, stored) if one is not None]
+        for cell, *of_cell in zip(touched.tolist(), *before, strict=True):
             first, last = np.searchsorted(ascending, [cell, cell + 1])
             rows = table.slice(first, last - first).combine_chunks()
             if rows.num_rows:
-                there = [part for one in (self, stored) if one is not None and (part := one.part(cell)) is not None]
+                there = [part for part in of_cell if part is not None]
                 version = version_of_table(rows) if there else ""
                 same = next((part for part in there if part.version == version), None)
                 parts[cell] = self.files.write(cell, rows) if same is None else same

@@ -223,14 +223,16 @@ class AtServer:
                 return found
             except (OSError, pa.ArrowException):
                 _LOG.info("%s is not what was written: brought again", file)
-        self._fetch(file)
+        n_bytes = self._fetch(file)
         try:
             with reading_from(file):
-                return reader(file)
+                found = reader(file)
         except (OSError, pa.ArrowException):
             name = self._table(file)
             self._marks.note({name: _gone(self.objects.list(name).get(name))})
             raise
+        self._make_room(n_bytes)
+        return found
 
     def renew(self, file: Path) -> None:
         self._fetch(file)
@@ -365,7 +367,8 @@ class AtServer:
         self._write_here(file, content)
         return True
 
-    def _fetch(self, file: Path) -> None:
+    def _fetch(self, file: Path) -> int:
+        """Write a table here as it is at the server; its size [bytes]."""
         name = self._table(file)
         try:
             content = self.objects.read(name)
@@ -373,7 +376,7 @@ class AtServer:
             self._marks.note({name: _gone(None)})
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.objects.shown(name)) from error
         self._write_here(file, content)
-        self._make_room(len(content))
+        return len(content)
 
     def _content(self, name: str, file: Path) -> bytes:
         """Content of a table that is to be sent; of one that was sent before and is not kept here, as it is there."""

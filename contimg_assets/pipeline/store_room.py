@@ -57,7 +57,8 @@ class Room:
         if self.limit_bytes is None:
             return []
         found = list(self._files())
-        held, gone = sum(n_bytes for _, n_bytes, _ in found), []
+        held = sum(n_bytes for _, n_bytes, _ in found)
+        gone: list[Path] = []
         if held > self.limit_bytes:
             listed, before = at_home(), time.time() - _IN_USE_S
             for used_at, n_bytes, file in sorted(found):

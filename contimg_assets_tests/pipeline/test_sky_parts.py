@@ -140,9 +140,10 @@ def test_parts_of_nothing_and_parts_that_are_damaged(tmp_path: Path) -> None:
     fluxes = pd.DataFrame({"source_id": ["a", "b"], "flux_mjy": [1.0, 2.0], "flux_err_mjy": [0.1, 0.1]})
     table = KNOWN_FLUXES.to_arrow(add_fluxes(KNOWN_FLUXES.empty(), fluxes))
     some = nothing.replaced([5, 9], table, np.array([5, 9]))
-    first, second = (files.file(cell, part.version) for cell in (5, 9) if (part := some.part(cell)) is not None)
+    of_cells = zip(some.cells.tolist(), some.parts(some.cells), strict=True)
+    first, second = (files.file(cell, part.version) for cell, part in of_cells if part is not None)
     assert some.cells.tolist() == [5, 9] and files.written == {first, second}
-    assert some.part(6) is None and some.part(10) is None and nothing.part(5) is None
+    assert some.parts(np.array([6, 10])) == [None, None] and nothing.parts(np.array([5])) == [None]
     assert some.replaced([5, 9], table, np.array([5, 9])).version == some.version
     # A cell that has no rows any more has no part; others stay.
     assert set(some.replaced([5], table.slice(0, 0), np.empty(0, np.int64)).cells) == {9}
