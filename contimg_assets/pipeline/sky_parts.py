@@ -199,7 +199,8 @@ class SkyParts:
     @cached_property
     def cells(self) -> Cells:
         """Cells that have a part, ascending."""
-        return self.index["cell"].to_numpy()
+        cells: Cells = self.index["cell"].to_numpy()
+        return cells
 
     @cached_property
     def version(self) -> str:
@@ -248,7 +249,8 @@ class SkyParts:
         """Those of some cells whose rows differ from others'."""
         asked = np.fromiter(cells, np.int64)
         one, two = (each._versions(asked) for each in (self, other))
-        return asked[one != two].tolist()
+        differing: list[int] = asked[one != two].tolist()
+        return differing
 
     def _versions(self, cells: Cells) -> Values:
         """Version of the part of each cell; empty where there is none."""
