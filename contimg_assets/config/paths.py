@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from contimg_assets.config.compute import bytes_of
 from contimg_assets.config.section import Section
 from contimg_assets.files.object_stores import WRITABLE
 from contimg_assets.files.urls import checked_url, is_url
@@ -25,7 +26,7 @@ class Paths(Section):
     """Where things are. Relative paths start at the folder of the configuration file."""
 
     # What came later: a survey that does not use it is as it was.
-    added = frozenset({"image_urls", "incoming_url", "copy_images", "store_url"})
+    added = frozenset({"image_urls", "incoming_url", "copy_images", "store_url", "store_copy_size"})
 
     incoming: Path = Field(
         Path("incoming"),
@@ -44,6 +45,11 @@ class Paths(Section):
     )
     store_url: str | None = Field(
         None, description="Set where `store` is a URL; `store` is then the folder of what this machine has of it"
+    )
+    store_copy_size: str | None = Field(
+        None,
+        description="Most that this machine keeps of the tables of a store at a URL, such as `50 GB`: what was not "
+        "used for longest goes, and is brought again when it is read; everything is kept if not given",
     )
     products: str = Field(
         "products.sqlite3", description="SQLite file, or any SQLAlchemy URL (postgresql+psycopg://...)"
@@ -84,6 +90,24 @@ class Paths(Section):
             if value.get(f"{key}_url") is None and is_url(url):
                 value = {**value, f"{key}_url": url, key: _copies_of(key, url)}
         return value
+
+    @field_validator("store_copy_size")
+    @classmethod
+    def _a_size(cls, value: str | None) -> str | None:
+        if value is not None and bytes_of(value) <= 0:
+            raise ValueError(f"{value!r} holds nothing; write a size such as '50 GB'")
+        return value
+
+    @property
+    def store_copy_bytes(self) -> int | None:
+        """`store_copy_size` [bytes]."""
+        return None if self.store_copy_size is None else bytes_of(self.store_copy_size)
+
+    @model_validator(mode="after")
+    def _copies_of_a_url(self) -> Paths:
+        if self.store_copy_size is not None and self.store_url is None:
+            raise ValueError("store_copy_size is about a store at a URL; this one is a folder, of which all is kept")
+        return self
 
     @model_validator(mode="after")
     def _copies_where_nothing_else_is(self) -> Paths:

@@ -27,13 +27,14 @@ class EpochParquetIOManager(dg.ConfigurableIOManager):
 
     root: str
     url: str | None = None
+    copy_bytes: int | None = None
 
     _epochs: EpochStore | None = PrivateAttr(default=None)
 
     @property
     def epochs(self) -> EpochStore:
         if self._epochs is None:
-            self._epochs = open_store(Path(self.root), self.url)
+            self._epochs = open_store(Path(self.root), self.url, self.copy_bytes)
         return self._epochs
 
     def handle_output(self, context: dg.OutputContext, obj: Sequence[EpochRecord] | pa.Table) -> None:

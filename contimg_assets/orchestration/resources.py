@@ -14,4 +14,6 @@ EXECUTOR = dg.in_process_executor
 
 def build_resources(config: Config, products: ProductsDatabase) -> dict[str, Any]:
     """Resources of all assets, by the names that they ask for."""
-    return {"store": EpochParquetIOManager(root=str(config.store), url=config.paths.store_url), "database": products}
+    paths = config.paths
+    store = EpochParquetIOManager(root=str(config.store), url=paths.store_url, copy_bytes=paths.store_copy_bytes)
+    return {"store": store, "database": products}

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contimg_assets.errors import StoreError
 from contimg_assets.files import replacing, writing_to
@@ -25,7 +26,7 @@ from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.parts import parts_of
 from contimg_assets.schemas.tables import rows_among, stand_among
-from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices
+from contimg_assets.sky.arrays import Cells, Flags, Floats, Indices, Values
 from contimg_assets.sky.cells import (
     INDEX_ORDER,
     cell_radius_deg,
@@ -175,44 +176,54 @@ def _damaged(file: Path) -> StoreError:
 class SkyParts:
     """A table of the whole sky in parts. Immutable; equal content means equal versions.
 
+    Epochs have thousands of parts and touch some of them: all others are kept as rows of the list, whole.
+
     Parameters
     ----------
     files : where the parts are
-    parts : by cell
-    held : parts that were read already
+    index : the list of an epoch's record, as `parts_of` describes it, cells ascending; without any part if not given
+    held : parts that were read already, by cell
     """
 
-    def __init__(self, files: PartFiles, parts: Mapping[int, Part], held: Mapping[int, pa.Table] | None = None) -> None:
+    def __init__(
+        self, files: PartFiles, index: pa.Table | None = None, held: Mapping[int, pa.Table] | None = None
+    ) -> None:
         self.files = files
-        self.parts = dict(sorted(parts.items()))
+        self.index = parts_of(files.schema).arrow.empty_table() if index is None else index.combine_chunks()
         self._held = dict(held or {})
 
-    def __reduce__(self) -> tuple[type[SkyParts], tuple[PartFiles, dict[int, Part]]]:
+    def __reduce__(self) -> tuple[type[SkyParts], tuple[PartFiles, pa.Table]]:
         # Another process reads what it needs.
-        return SkyParts, (self.files, self.parts)
+        return SkyParts, (self.files, self.index)
 
-    @classmethod
-    def of_index(cls, files: PartFiles, index: pa.Table) -> SkyParts:
-        """From the list of an epoch's record."""
-        columns = (index.column(name).to_pylist() for name in ("cell", "version", "n_rows"))
-        return cls(files, {cell: Part(version, n) for cell, version, n in zip(*columns, strict=True)})
-
-    @property
-    def index(self) -> pa.Table:
-        """The list, as `parts_of` describes it."""
-        rows = [(cell, part.version, part.n_rows) for cell, part in self.parts.items()]
-        cells, versions, numbers = zip(*rows, strict=True) if rows else ((), (), ())
-        return pa.table([list(cells), list(versions), list(numbers)], schema=parts_of(self.files.schema).arrow)
+    @cached_property
+    def cells(self) -> Cells:
+        """Cells that have a part, ascending."""
+        cells: Cells = self.index["cell"].to_numpy()
+        return cells
 
     @cached_property
     def version(self) -> str:
         """Hash of the versions of the parts."""
-        return combine_versions(*(f"{cell}={part.version}" for cell, part in self.parts.items()))
+        named = pc.binary_join_element_wise(self.index["cell"].cast(pa.string()), self.index["version"], "=")
+        return combine_versions(*named.to_pylist())
 
     def __len__(self) -> int:
-        return sum(part.n_rows for part in self.parts.values())
+        return int(self.index["n_rows"].to_numpy().sum())
 
-    def of(self, cells: Iterable[int] | None = None) -> tuple[pa.Table, Cells]:
+    def parts(self, cells: Cells) -> list[Part | None]:
+        """The part of each cell; None where it has no rows."""
+        row, there = self._rows(cells)
+        taken = self.index.take(row[there])
+        found = map(Part, taken["version"].to_pylist(), taken["n_rows"].to_pylist())
+        return [next(found) if one else None for one in there.tolist()]
+
+    def _rows(self, cells: Cells) -> tuple[Indices, Flags]:
+        """Row of each cell in the list, and whether it has one."""
+        row = np.searchsorted(self.cells, cells)
+        return row, np.append(self.cells, -1)[row] == cells
+
+    def of(self, cells: Iterable[int] | Cells | None = None) -> tuple[pa.Table, Cells]:
         """The rows of some cells, or of all, and the cell of each.
 
         Raises
@@ -220,33 +231,45 @@ class SkyParts:
         StoreError
             If a part is not there, or is not what was written.
         """
-        wanted = [int(cell) for cell in (self.parts if cells is None else cells) if int(cell) in self.parts]
-        for cell in wanted:
-            if cell not in self._held:
-                self._held[cell] = self.files.read(cell, self.parts[cell])
-        tables = [self._held[cell] for cell in wanted]
+        asked = self.cells if cells is None else np.fromiter(cells, np.int64)
+        wanted = asked[np.isin(asked, self.cells)]
+        for cell, part in zip(wanted.tolist(), self.parts(wanted), strict=True):
+            if part is not None and cell not in self._held:
+                self._held[cell] = self.files.read(cell, part)
+        tables = [self._held[cell] for cell in wanted.tolist()]
         table = pa.concat_tables(tables) if tables else self.files.schema.arrow.empty_table()
-        return table.combine_chunks(), np.repeat(np.array(wanted, np.int64), [len(one) for one in tables])
+        return table.combine_chunks(), np.repeat(wanted, [len(one) for one in tables])
 
     def hold(self, other: SkyParts) -> None:
         """Hold what another has read already of parts that are its own too: they are not read again."""
-        self._held |= {cell: table for cell, table in other._held.items() if self.parts.get(cell) == other.parts[cell]}
+        differing = set(self.differing(other, other._held))
+        self._held |= {cell: table for cell, table in other._held.items() if cell not in differing}
 
-    def differing(self, other: SkyParts, cells: Iterable[int]) -> list[int]:
+    def differing(self, other: SkyParts, cells: Iterable[int] | Cells) -> list[int]:
         """Those of some cells whose rows differ from others'."""
-        return [int(cell) for cell in cells if self.parts.get(int(cell)) != other.parts.get(int(cell))]
+        asked = np.fromiter(cells, np.int64)
+        one, two = (each._versions(asked) for each in (self, other))
+        differing: list[int] = asked[one != two].tolist()
+        return differing
 
-    def taken_from(self, other: SkyParts, cells: Iterable[int]) -> SkyParts:
+    def _versions(self, cells: Cells) -> Values:
+        """Version of the part of each cell; empty where there is none."""
+        versions = np.append(self.index["version"].to_numpy(), "")
+        row, there = self._rows(cells)
+        return versions[np.where(there, row, len(self.cells))]
+
+    def taken_from(self, other: SkyParts, cells: Iterable[int] | Cells) -> SkyParts:
         """With the parts that another has of some cells."""
-        parts, held = dict(self.parts), dict(self._held)
-        for cell in map(int, cells):
-            parts.pop(cell, None)
-            held.pop(cell, None)
-            if cell in other.parts:
-                parts[cell] = other.parts[cell]
-            if cell in other._held:
-                held[cell] = other._held[cell]
-        return SkyParts(self.files, parts, held)
+        asked = np.fromiter(cells, np.int64)
+        return self._with(asked, other.index.filter(np.isin(other.cells, asked)), other._held)
+
+    def _with(self, cells: Cells, index: pa.Table, held: Mapping[int, pa.Table]) -> SkyParts:
+        """With other parts in some cells, those of them that are held included."""
+        both = pa.concat_tables([self.index.filter(~np.isin(self.cells, cells)), index])
+        gone = set(cells.tolist())
+        kept = {cell: table for cell, table in self._held.items() if cell not in gone}
+        come = {cell: table for cell, table in held.items() if cell in gone}
+        return SkyParts(self.files, both.take(np.argsort(both["cell"].to_numpy())), kept | come)
 
     def replaced(
         self, cells: Sequence[int] | Cells, table: pa.Table, cell_of_row: Cells, stored: SkyParts | None = None
@@ -261,19 +284,21 @@ class SkyParts:
         """
         order = np.argsort(cell_of_row, kind="stable")
         table, ascending = table.take(pa.array(order)), cell_of_row[order]
-        parts, held = dict(self.parts), dict(self._held)
-        for cell in np.unique(np.asarray(cells, np.int64)).tolist():
+        parts: dict[int, Part] = {}
+        held: dict[int, pa.Table] = {}
+        touched = np.unique(np.asarray(cells, np.int64))
+        before = [one.parts(touched) for one in (self, stored) if one is not None]
+        for cell, *of_cell in zip(touched.tolist(), *before, strict=True):
             first, last = np.searchsorted(ascending, [cell, cell + 1])
             rows = table.slice(first, last - first).combine_chunks()
-            parts.pop(cell, None)
-            held.pop(cell, None)
             if rows.num_rows:
-                there = [one.parts[cell] for one in (self, stored) if one is not None and cell in one.parts]
+                there = [part for part in of_cell if part is not None]
                 version = version_of_table(rows) if there else ""
                 same = next((part for part in there if part.version == version), None)
                 parts[cell] = self.files.write(cell, rows) if same is None else same
                 held[cell] = rows
-        return SkyParts(self.files, parts, held)
+        columns = [[*parts], [part.version for part in parts.values()], [part.n_rows for part in parts.values()]]
+        return self._with(touched, pa.table(columns, schema=self.index.schema), held)
 
 
 @dataclass(frozen=True)

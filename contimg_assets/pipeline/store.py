@@ -663,8 +663,8 @@ class StoredEpochs:
         return self._store.record(self.stage, epoch)
 
 
-def open_store(root: Path, url: str | None = None) -> EpochStore:
-    """The store of all stages in a folder; of a URL, of which the folder has what was brought.
+def open_store(root: Path, url: str | None = None, limit_bytes: int | None = None) -> EpochStore:
+    """The store of all stages in a folder; of a URL, of which the folder has what was brought, up to a limit.
 
     Raises
     ------
@@ -672,11 +672,11 @@ def open_store(root: Path, url: str | None = None) -> EpochStore:
         If the URL's server does not answer.
     """
     schemas = {stage.name: stage.tables for stage in EPOCH_STAGES if stage.kept_in == "store"}
-    home = home_of(root, url)
+    home = home_of(root, url, limit_bytes)
     home.bring()
     return EpochStore(root, schemas, home)
 
 
 def store_of(config: Config) -> EpochStore:
     """The store of a configuration, see `open_store`."""
-    return open_store(config.store, config.paths.store_url)
+    return open_store(config.store, config.paths.store_url, config.paths.store_copy_bytes)

@@ -43,6 +43,7 @@ from contimg_assets.identity.epochs import is_epoch_key
 from contimg_assets.pipeline.records import FAILURE, RECORD, memory_of
 from contimg_assets.pipeline.store_marks import GONE, Marks
 from contimg_assets.pipeline.store_packs import PACK, is_of_use, pack, unpack
+from contimg_assets.pipeline.store_room import Room
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -174,15 +175,17 @@ class AtServer:
     ----------
     root : the folder; it may be removed while nobody is at work, and then everything is brought anew
     objects : those below the URL
+    limit_bytes : most that the folder's tables may hold; see `store_room`
     """
 
-    def __init__(self, root: Path, objects: ObjectStore) -> None:
+    def __init__(self, root: Path, objects: ObjectStore, limit_bytes: int | None = None) -> None:
         self.root, self.objects = root, objects
+        self._room = Room(root, limit_bytes)
         self._marks = Marks(root / _MARKS)
         self._memory = memory_of(root)
 
-    def __reduce__(self) -> tuple[type[AtServer], tuple[Path, ObjectStore]]:
-        return AtServer, (self.root, self.objects)
+    def __reduce__(self) -> tuple[type[AtServer], tuple[Path, ObjectStore, int | None]]:
+        return AtServer, (self.root, self.objects, self._room.limit_bytes)
 
     def bring(self, *, now: bool = False) -> None:
         if not now and time.monotonic() < self._memory.brought_at + _LOOKS_EVERY_S:
@@ -207,6 +210,7 @@ class AtServer:
             if name not in listed or n_bytes not in (0, listed[name].n_bytes) or before.get(name) == mark:
                 now[name] = mark
         self._marks.note(dict.fromkeys(before, "") | now if before != now else {})
+        self._room.clear(lambda: self._sizes(listed))
 
     def is_whole(self, path: str, n_bytes: int) -> bool:
         return self._table(path) not in self._marks.gone()
@@ -214,17 +218,21 @@ class AtServer:
     def read(self, file: Path, reader: Callable[[Path], T]) -> T:
         if file.exists():
             try:
-                return reader(file)
+                found = reader(file)
+                self._room.use(file)
+                return found
             except (OSError, pa.ArrowException):
                 _LOG.info("%s is not what was written: brought again", file)
-        self._fetch(file)
+        n_bytes = self._fetch(file)
         try:
             with reading_from(file):
-                return reader(file)
+                found = reader(file)
         except (OSError, pa.ArrowException):
             name = self._table(file)
             self._marks.note({name: _gone(self.objects.list(name).get(name))})
             raise
+        self._make_room(n_bytes)
+        return found
 
     def renew(self, file: Path) -> None:
         self._fetch(file)
@@ -233,8 +241,15 @@ class AtServer:
         # Whatever lies there under the name: it may be damaged, and its age must not let it be tidied away before the
         # record that names it is written.
         names = {self._table(file): file for file in files}
-        at_once(lambda name: self.objects.write(name, names[name].read_bytes()), names)
+
+        def put(name: str) -> int:
+            content = self._content(name, names[name])
+            self.objects.write(name, content)
+            return len(content)
+
+        n_bytes = sum(at_once(put, names))
         self._marks.note(dict.fromkeys(names.keys() & self._marks.gone().keys(), ""))
+        self._make_room(n_bytes)
 
     def publish(self, texts: Mapping[Path, str]) -> list[Path]:
         with self._alone():
@@ -273,11 +288,7 @@ class AtServer:
                 self._marks.note(dict.fromkeys(names, ""))
 
     def written_before(self, limit: float) -> dict[Path, int]:
-        return {
-            self.root / name.removeprefix(TABLES): one.n_bytes
-            for name, one in self.objects.list(TABLES).items()
-            if one.written_at < limit
-        }
+        return self._sizes({name: one for name, one in self.objects.list(TABLES).items() if one.written_at < limit})
 
     def remove(self, files: Iterable[Path]) -> None:
         at_once(self.objects.remove, map(self._table, files))
@@ -356,7 +367,8 @@ class AtServer:
         self._write_here(file, content)
         return True
 
-    def _fetch(self, file: Path) -> None:
+    def _fetch(self, file: Path) -> int:
+        """Write a table here as it is at the server; its size [bytes]."""
         name = self._table(file)
         try:
             content = self.objects.read(name)
@@ -364,6 +376,26 @@ class AtServer:
             self._marks.note({name: _gone(None)})
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.objects.shown(name)) from error
         self._write_here(file, content)
+        return len(content)
+
+    def _content(self, name: str, file: Path) -> bytes:
+        """Content of a table that is to be sent; of one that was sent before and is not kept here, as it is there."""
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return self.objects.read(name)
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Remove what was not used for longest, if it is time with so much that just came [bytes]."""
+        if self._room.is_full_with(n_bytes):
+            try:
+                self._room.clear(lambda: self._sizes(self.objects.list(TABLES)))
+            except Unanswered as error:
+                _LOG.info("%s: nothing is removed from %s: %s", self.shown(""), self.root, error)
+
+    def _sizes(self, listed: Mapping[str, Listed]) -> dict[Path, int]:
+        """Files of listed tables, and their sizes there."""
+        return {self.root / name.removeprefix(TABLES): one.n_bytes for name, one in listed.items()}
 
     @staticmethod
     def _write_here(file: Path, content: bytes) -> None:
@@ -412,6 +444,6 @@ def _is_record(name: str) -> bool:
     return _OF_SURVEY.fullmatch(name) is not None
 
 
-def home_of(root: Path, url: str | None) -> Home:
-    """Where the store in a folder is at home: there, or at a URL."""
-    return InFolder() if url is None else AtServer(root, ObjectStore(url))
+def home_of(root: Path, url: str | None, limit_bytes: int | None = None) -> Home:
+    """Where the store in a folder is at home: there, or at a URL, of which the folder keeps so much at most."""
+    return InFolder() if url is None else AtServer(root, ObjectStore(url), limit_bytes)

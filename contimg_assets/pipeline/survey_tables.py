@@ -203,4 +203,4 @@ def read_from(file: Path) -> str | None:
 def known_fluxes(store: EpochStore, record: EpochRecord) -> SkyParts:
     """Statistics of all sources' fluxes up to an epoch, given the record of its corrections."""
     files = store.part_files(CORRECTIONS_STAGE.name, KNOWN_FLUXES)
-    return SkyParts.of_index(files, store.read_recorded(record, parts_of(KNOWN_FLUXES).name))
+    return SkyParts(files, store.read_recorded(record, parts_of(KNOWN_FLUXES).name))

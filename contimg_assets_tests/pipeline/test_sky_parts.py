@@ -75,7 +75,7 @@ def test_a_fold_onto_the_parts_that_it_touches_is_the_fold_onto_the_whole(
     images = pd.DataFrame({"image": [""], "ra_deg": [place[0]], "dec_deg": [place[1]], "radius_deg": [2.5]})
     images = images.assign(bmin_arcsec=12.0, bmaj_arcsec=12.0)
     whole = FoldState.empty()
-    parts = SkyParts(PartFiles(tmp_path, STATE), {})
+    parts = SkyParts(PartFiles(tmp_path, STATE))
     versions = [parts.version]
     base = _epoch(rng, "base", *place, 300, 2.5)
     for number, measurements in enumerate([everywhere, base, base, base]):
@@ -106,7 +106,7 @@ def test_a_fold_onto_the_parts_that_it_touches_is_the_fold_onto_the_whole(
         assert together == whole and len(parts) == len(whole)
     assert len(set(versions)) == len(versions)
     # As another process or run finds it.
-    for again in (SkyParts.of_index(parts.files, parts.index), pickle.loads(pickle.dumps(parts))):
+    for again in (SkyParts(parts.files, parts.index), pickle.loads(pickle.dumps(parts))):
         assert again.version == parts.version
         assert again.of()[0].equals(parts.of()[0])
     assert parts_of(STATE).to_arrow(parts.index).equals(parts.index)
@@ -115,7 +115,7 @@ def test_a_fold_onto_the_parts_that_it_touches_is_the_fold_onto_the_whole(
 @pytest.mark.parametrize("place", PLACES)
 def test_running_fluxes_by_cell_are_those_of_the_whole_sky(tmp_path: Path, place: tuple[float, float]) -> None:
     rng = np.random.default_rng(7)
-    parts = SkyParts(PartFiles(tmp_path, KNOWN_FLUXES), {})
+    parts = SkyParts(PartFiles(tmp_path, KNOWN_FLUXES))
     whole = KNOWN_FLUXES.empty()
     ra, dec = displaced(np.full(400, place[0]), np.full(400, place[1]), *rng.uniform(-2e4, 2e4, (2, 400)))
     for _ in range(5):
@@ -130,34 +130,35 @@ def test_running_fluxes_by_cell_are_those_of_the_whole_sky(tmp_path: Path, place
         whole = add_fluxes(whole, fluxes)
         together = parts.of()[0].to_pandas().sort_values("source_id", ignore_index=True)
         pd.testing.assert_frame_equal(together, whole, check_exact=True)
-    assert len(parts.parts) > 3
+    assert len(parts.cells) > 3
 
 
 def test_parts_of_nothing_and_parts_that_are_damaged(tmp_path: Path) -> None:
     files = PartFiles(tmp_path, KNOWN_FLUXES)
-    nothing = SkyParts(files, {})
+    nothing = SkyParts(files)
     assert len(nothing) == 0 and nothing.of()[0].num_rows == 0 and nothing.index.num_rows == 0
     fluxes = pd.DataFrame({"source_id": ["a", "b"], "flux_mjy": [1.0, 2.0], "flux_err_mjy": [0.1, 0.1]})
     table = KNOWN_FLUXES.to_arrow(add_fluxes(KNOWN_FLUXES.empty(), fluxes))
     some = nothing.replaced([5, 9], table, np.array([5, 9]))
-    assert set(some.parts) == {5, 9} and files.written == {
-        files.file(cell, part.version) for cell, part in some.parts.items()
-    }
+    of_cells = zip(some.cells.tolist(), some.parts(some.cells), strict=True)
+    first, second = (files.file(cell, part.version) for cell, part in of_cells if part is not None)
+    assert some.cells.tolist() == [5, 9] and files.written == {first, second}
+    assert some.parts(np.array([6, 10])) == [None, None] and nothing.parts(np.array([5])) == [None]
     assert some.replaced([5, 9], table, np.array([5, 9])).version == some.version
     # A cell that has no rows any more has no part; others stay.
-    assert set(some.replaced([5], table.slice(0, 0), np.empty(0, np.int64)).parts) == {9}
+    assert set(some.replaced([5], table.slice(0, 0), np.empty(0, np.int64)).cells) == {9}
     assert (
         some.replaced([5], table.slice(0, 0), np.empty(0, np.int64))
         .replaced([5], table.slice(0, 1), np.array([5]))
         .version
         == some.version
     )
-    again = SkyParts.of_index(files, some.index)
-    files.file(5, some.parts[5].version).write_bytes(files.file(9, some.parts[9].version).read_bytes())
+    again = SkyParts(files, some.index)
+    first.write_bytes(second.read_bytes())
     with pytest.raises(StoreError, match="contimg run --force"):
         again.of([5])
     assert again.of([9])[0].num_rows == 1
-    files.file(9, some.parts[9].version).unlink()
+    second.unlink()
     with pytest.raises(StoreError, match="is gone or not what was written"):
-        SkyParts.of_index(files, some.index).of()
+        SkyParts(files, some.index).of()
     assert healpix_29(np.array([0.0]), np.array([90.0])).shape == (1,)

@@ -304,7 +304,7 @@ def test_parts_are_sent_with_the_record_that_names_them_and_swept_when_none_does
 
     def commit(store: EpochStore, epoch: str, number: float) -> SkyParts:
         table = VALUES.to_arrow(pd.DataFrame({"value": [number]}))
-        parts = SkyParts(store.part_files("folded", VALUES), {}).replaced([5], table, pd.Series([5]).to_numpy())
+        parts = SkyParts(store.part_files("folded", VALUES)).replaced([5], table, pd.Series([5]).to_numpy())
         tables = {index.name: parts.index}
         store.commit(store.stage("folded", epoch, tables, code_version="1", inputs={}, facts={}))
         return parts
@@ -313,7 +313,7 @@ def test_parts_are_sent_with_the_record_that_names_them_and_swept_when_none_does
     commit(here, "e1", 1.0)
     kept = commit(here, "e1", 2.0)
     there.home.bring()
-    read = SkyParts(there.part_files("folded", VALUES), kept.parts)
+    read = SkyParts(there.part_files("folded", VALUES), kept.index)
     assert pickle.loads(pickle.dumps(read)).of()[0]["value"].to_pylist() == [2.0]
     objects = bucket.system.find(f"{bucket.url}/prefix/tables")
     assert len(objects) == 4
@@ -325,7 +325,7 @@ def test_parts_are_sent_with_the_record_that_names_them_and_swept_when_none_does
     assert len(bucket.system.find(f"{bucket.url}/prefix/tables")) == 2
     fresh = store_of("fresh")
     fresh.home.bring()
-    assert SkyParts(fresh.part_files("folded", VALUES), kept.parts).of()[0]["value"].to_pylist() == [2.0]
+    assert SkyParts(fresh.part_files("folded", VALUES), kept.index).of()[0]["value"].to_pylist() == [2.0]
 
 
 @pytest.mark.slow
@@ -413,6 +413,16 @@ def test_a_store_at_a_url_is_configured_as_its_folder(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValidationError, match=said):
             Config.model_validate({"paths": {"store": url}})
+    assert config.paths.store_copy_bytes is None
+    limited = {"paths": {"store": "s3://survey/prefix", "store_copy_size": "1.5 GB"}}
+    assert Config.model_validate(limited).paths.store_copy_bytes == 1_500_000_000
+    for size, store, said in (
+        ("much", "s3://survey/prefix", "is no size; write a number"),
+        ("0 MB", "s3://survey/prefix", "holds nothing"),
+        ("2 GB", "store", "is about a store at a URL"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            Config.model_validate({"paths": {"store": store, "store_copy_size": size}})
     with pytest.raises(ValidationError, match="store_url is not to be set"):
         Config.model_validate({"paths": {"store": "here", "store_url": "s3://survey/prefix"}})
 

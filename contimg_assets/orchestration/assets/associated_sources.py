@@ -62,6 +62,7 @@ _READ = [
     "snr",
     "flux_peak_mjy_beam",
 ]
+_CIRCLE = ["ra_deg", "dec_deg", "radius_deg"]
 
 
 # What is read of an epoch: its measurements, those among them that repeat others, its images.
@@ -92,7 +93,7 @@ class Association:
         return {**self.__dict__, "_read": {}}
 
     def nothing(self) -> SkyParts:
-        return SkyParts(self._files, {})
+        return SkyParts(self._files)
 
     @property
     def _files(self) -> PartFiles:
@@ -107,7 +108,7 @@ class Association:
         version = record.tables[_PARTS.name].version
         found = self._read.get(version)
         if found is None:
-            found = SkyParts.of_index(self._files, self.store.read_recorded(record, _PARTS.name))
+            found = SkyParts(self._files, self.store.read_recorded(record, _PARTS.name))
             while len(self._read) >= _STATES_HELD:
                 del self._read[next(iter(self._read))]
             self._read[version] = found
@@ -189,8 +190,8 @@ class Association:
 
     def _cells_of_images(self, epoch: str) -> Cells:
         """Parts of the state that hold all that an epoch looks at, and more: no detection lies beyond its field."""
-        images = self.raw_detections.read(epoch, "images")
-        ra, dec, radius = (images[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "radius_deg"))
+        images = self.raw_detections.read(epoch, "images", [*_CIRCLE, "bmaj_arcsec"])
+        ra, dec, radius = (images[name].to_numpy(dtype=float) for name in _CIRCLE)
         reach = max(self.config.ingest.field_margin, 1.0)
         return cells_about(ra, dec, reach * radius, margin_arcsec(images, self.config.association))
 
@@ -207,8 +208,8 @@ class Association:
     def _cells(self, kept: pd.DataFrame, images: pd.DataFrame) -> Cells:
         """Parts of the state in which any source may play a part."""
         points = kept[["ra_deg", "dec_deg"]].assign(radius_deg=0.0)
-        places = pd.concat([points, images[["ra_deg", "dec_deg", "radius_deg"]]])
-        ra, dec, radius = (places[name].to_numpy(dtype=float) for name in ("ra_deg", "dec_deg", "radius_deg"))
+        places = pd.concat([points, images[_CIRCLE]])
+        ra, dec, radius = (places[name].to_numpy(dtype=float) for name in _CIRCLE)
         return cells_about(ra, dec, radius, margin_arcsec(images, self.config.association))
 
     def _whole(self, result: FoldResult, before: FoldState, after: SkyParts, earlier: Sequence[EpochRecord]) -> Content:

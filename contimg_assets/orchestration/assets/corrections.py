@@ -164,7 +164,7 @@ class Calibration:
     config: Config
 
     def nothing(self) -> SkyParts:
-        return SkyParts(self.store.part_files(STAGE.name, KNOWN_FLUXES), {})
+        return SkyParts(self.store.part_files(STAGE.name, KNOWN_FLUXES))
 
     def version(self, state: SkyParts) -> str:
         return state.version if len(state) else NOTHING_BEFORE[STAGE.name]

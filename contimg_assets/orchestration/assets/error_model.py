@@ -87,7 +87,7 @@ class Errors:
     config: Config
 
     def nothing(self) -> Carried:
-        return Carried(ErrorState.empty(), SkyParts(self._files, {}))
+        return Carried(ErrorState.empty(), SkyParts(self._files))
 
     @property
     def _files(self) -> PartFiles:
@@ -101,7 +101,7 @@ class Errors:
         last = taking_part[-1]
         read = (*_COMMON, *BAND_TABLES)
         common = {schema.name: frame_of(self.store.read_recorded(last, schema.name)) for schema in read}
-        means = SkyParts.of_index(self._files, self.store.read_recorded(last, _PARTS.name))
+        means = SkyParts(self._files, self.store.read_recorded(last, _PARTS.name))
         return Carried(ErrorState.of_tables({**common, ERROR_MEANS.name: ERROR_MEANS.empty()}), means)
 
     def hint(self, state: Carried) -> None:
@@ -173,7 +173,7 @@ def _systematics(state: ErrorState) -> dict[str, float]:
 
 def _some_sources(state: Carried) -> pd.Series:
     """Sources of one part of the sky: of a survey of one band, all have it in their names."""
-    rows, _ = state.means.of(list(state.means.parts)[:1])
+    rows, _ = state.means.of(state.means.cells[:1])
     return pd.Series(rows.column("source_id").to_pylist(), dtype=object)
 
 
