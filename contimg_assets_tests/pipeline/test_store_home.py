@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import pickle
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +26,7 @@ from contimg_assets.pipeline.store_marks import GONE, Marks
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import FLOAT, Column
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets_tests.object_store import Bucket, serving, silence
+from contimg_assets_tests.object_store import Bucket, silence
 
 VALUES = TableSchema("values", "Numbers", (Column("value", FLOAT, "", "One"),))
 EXTRA = TableSchema("extra", "More numbers", (Column("value", FLOAT, "", "One"),))
@@ -36,19 +35,6 @@ SCHEMAS = {"things": (VALUES, EXTRA)}
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Bucket]:
-    with serving("survey") as (bucket, _):
-        yield bucket
-
-
-@pytest.fixture
-def bucket(running: Bucket) -> Bucket:
-    for name in running.system.find(running.url):
-        running.remove(name.partition("/")[2])
-    return running
 
 
 @pytest.fixture

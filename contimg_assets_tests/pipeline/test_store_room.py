@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from contimg_assets.files.object_stores import ObjectStore
 from contimg_assets.pipeline.store import EpochStore
@@ -18,23 +16,10 @@ from contimg_assets.pipeline.store_home import AtServer
 from contimg_assets.pipeline.store_room import Room
 from contimg_assets.schemas import TableSchema
 from contimg_assets.schemas.core import FLOAT, Column
-from contimg_assets_tests.object_store import Bucket, serving, silence
+from contimg_assets_tests.object_store import Bucket, silence
 
 VALUES = TableSchema("values", "Numbers", (Column("value", FLOAT, "", "One"),))
 MANY = 3000
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Bucket]:
-    with serving("survey") as (bucket, _):
-        yield bucket
-
-
-@pytest.fixture
-def bucket(running: Bucket) -> Bucket:
-    for name in running.system.find(running.url):
-        running.remove(name.partition("/")[2])
-    return running
 
 
 def machine(root: Path, bucket: Bucket, limit_bytes: int | None = None) -> EpochStore:
