@@ -10,26 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from contimg_assets.config.section import Section
+from contimg_assets.config.sizes import bytes_of
 
-_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 1 << 20, "GiB": 1 << 30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(MB|GB|MiB|GiB)")
 # Less than this does not hold what is loaded to work at all.
 _LEAST_MEMORY = 500 * 10**6
 _ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://.+:\d+/?")
-
-
-def bytes_of(size: str) -> int:
-    """A size such as ``2 GB`` or ``1.5GiB`` [bytes].
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    found = _SIZE.fullmatch(size.strip())
-    if found is None:
-        raise ValueError(f"{size!r} is no size; write a number and {', '.join(_UNITS)}, such as '2 GB'")
-    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def _size(value: str) -> str:

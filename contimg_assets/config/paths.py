@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from contimg_assets.config.compute import bytes_of
 from contimg_assets.config.section import Section
+from contimg_assets.config.sizes import bytes_of
 from contimg_assets.files.object_stores import WRITABLE
 from contimg_assets.files.urls import checked_url, is_url
 from contimg_assets.identity.versions import version_of_value

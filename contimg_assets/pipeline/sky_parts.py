@@ -233,8 +233,9 @@ class SkyParts:
         """
         asked = self.cells if cells is None else np.fromiter(cells, np.int64)
         wanted = asked[np.isin(asked, self.cells)]
-        for cell, part in zip(wanted.tolist(), self.parts(wanted), strict=True):
-            if part is not None and cell not in self._held:
+        missing = np.array([cell for cell in wanted.tolist() if cell not in self._held], np.int64)
+        for cell, part in zip(missing.tolist(), self.parts(missing), strict=True):
+            if part is not None:
                 self._held[cell] = self.files.read(cell, part)
         tables = [self._held[cell] for cell in wanted.tolist()]
         table = pa.concat_tables(tables) if tables else self.files.schema.arrow.empty_table()

@@ -37,6 +37,8 @@ NOISE, FLOOR, STEP = "noise", "floor", "step"
 # fraction of this angle, which stands in the place of the flux. No steps.
 UNIT_ARCSEC = 30.0
 EAST, NORTH = AXES = ("east", "north")
+COLUMN_PART: Mapping[str, str] = {EAST: "ew", NORTH: "ns"}
+"""What columns about an axis have in their names, such as `uncertainty_ew_arcsec`."""
 # The systematic error that the measurements have by configuration, which the measured one takes the place of.
 ASSUMED = "assumed"
 

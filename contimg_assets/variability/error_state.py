@@ -45,6 +45,7 @@ from contimg_assets.variability.error_evidence import (
 )
 from contimg_assets.variability.error_model import (
     AXES,
+    COLUMN_PART,
     EAST,
     UNIT_ARCSEC,
     ErrorModel,
@@ -63,7 +64,7 @@ EVIDENCE: Mapping[str, type[Evidence]] = {
 }
 """What is counted of each kind of flux, and of each axis of positions."""
 
-_POSITION_ERRORS = [f"uncertainty_{axis}{part}_arcsec" for axis in ("ew", "ns") for part in ("", "_corr")]
+_POSITION_ERRORS = [f"uncertainty_{axis}{part}_arcsec" for axis in COLUMN_PART.values() for part in ("", "_corr")]
 
 STATE_TABLES: tuple[TableSchema, ...] = (ERROR_MODEL, CONFIGURATIONS, ERROR_COUNTS, ERROR_SUMS, ERROR_MEANS)
 BAND_TABLES: tuple[TableSchema, ...] = (BAND_ERROR_MODEL, BAND_ERROR_COUNTS, BAND_ERROR_SUMS)
@@ -339,12 +340,12 @@ def _placed(
     """Positions of an epoch by axis, the state that they are compared with, and columns of IMAGE_CONFIGURATIONS."""
     kinds, places, systematic = {}, {}, {}
     number_of = pd.Index(images, dtype=object)
-    for axis, name, assumed in zip(AXES, ("ew", "ns"), assumed_arcsec, strict=True):
+    for axis, assumed in zip(AXES, assumed_arcsec, strict=True):
         carried, here = state.kinds[axis], places_of(fluxes, axis, assumed, number_of)
         if axis == EAST:
             here = here.near(carried.means)
         places[axis], means, of_image = with_images(here, carried.means, state.model.terms[axis], len(images))
-        kinds[axis], systematic[f"systematic_{name}_arcsec"] = replace(carried, means=means), of_image
+        kinds[axis], systematic[f"systematic_{COLUMN_PART[axis]}_arcsec"] = replace(carried, means=means), of_image
     return replace(state, kinds={**state.kinds, **kinds}), places, systematic
 
 

@@ -29,16 +29,15 @@ from contimg_assets.variability.error_evidence import (
     N,
 )
 from contimg_assets.variability.error_model import UNIT_ARCSEC, ErrorTerms
-from contimg_assets.variability.position_evidence import QUOTED, WITHIN_QUOTED, Places
+from contimg_assets.variability.position_evidence import MISTAKEN, QUOTED, WITHIN_QUOTED, Places
 
 # Sources with two earlier positions that an image is judged by; where there are fewer, those with one take part.
 _FEWEST = 20
 # Squares count up to this many standard errors; so many differences are believed beforehand to be as usual, and as the
 # squares say.
 _FARTHEST, _PRIOR_USUAL, _PRIOR_SQUARES = 2.5, 10.0, 20.0
-# Differences whose variance is systematic by at least this, over what is known, tell how far the tails reach; farther
-# off than so many errors is what was mistaken for the source, or is several.
-_TELLING, _MISTAKEN = 0.3, 8.0
+# Differences whose variance is systematic by at least this, over what is known, tell how far the tails reach.
+_TELLING = 0.3
 # A systematic error is found within this factor of the usual one, in so many halvings.
 _RANGE, _HALVINGS = 30.0, 24
 # Square of the usual one, where all images together show none [arcsec^2].
@@ -104,6 +103,8 @@ def with_images(here: Places, means: Means, terms: ErrorTerms, n_images: int) ->
 
 def _with_first(means: Means, row: Indices, image_variance: Floats) -> Means:
     """The means with other systematic errors in some rows of single positions."""
+    if not len(row):
+        return means
     columns = means.columns.copy()
     columns[row, IMAGE_VARIANCE] = image_variance
     columns[row, WEIGHT] = 1.0 / (columns[row, NOISE_VARIANCE] + columns[row, SCALE_VARIANCE] + image_variance)
@@ -155,7 +156,7 @@ def systematic_squares(apart: Apart, n_images: int, usual: float) -> Floats:
 
     found = _root(by_squares, np.full(n_images, usual))
     variance = apart.variance(found)
-    telling = (apart.share * found[apart.image] > _TELLING * apart.noise) & (apart.square < _MISTAKEN**2 * variance)
+    telling = (apart.share * found[apart.image] > _TELLING * apart.noise) & (apart.square < MISTAKEN**2 * variance)
     image, square = apart.image[telling], apart.square[telling]
     n_telling = np.bincount(image, minlength=n_images)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import scipy
 
 from contimg_assets.sky.arrays import Floats, Values
-from contimg_assets.variability.error_model import AXES, UNIT_ARCSEC, ErrorModel, ErrorTerms
+from contimg_assets.variability.error_model import COLUMN_PART, UNIT_ARCSEC, ErrorModel, ErrorTerms
 
 # Numbers of sources fall with flux as S^-2.5 (Euclidean counts): which of the true fluxes behind a measured one are
 # more frequent (Hogg & Turner 1998, PASP 110, 727).
@@ -55,7 +55,7 @@ def with_systematics(rows: Mapping[str, Values], errors: ErrorModel | None) -> M
     if errors is None or not errors.assumed:
         return rows
     changed = {}
-    for axis, name in zip(AXES, ("ew", "ns"), strict=True):
+    for axis, name in COLUMN_PART.items():
         weight, share = rows[f"w_{name}"], rows[f"noise_{name}"]
         factor_square, systematic_square = _measured(rows, axis, name, errors)
         more = (factor_square - 1.0) * share + (systematic_square - errors.assumed[axis] ** 2) * weight

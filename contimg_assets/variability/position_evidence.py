@@ -33,7 +33,7 @@ from contimg_assets.variability.error_evidence import (
     Points,
     as_means,
 )
-from contimg_assets.variability.error_model import EAST, UNIT_ARCSEC, ErrorTerms, radius_weights
+from contimg_assets.variability.error_model import COLUMN_PART, EAST, NORTH, UNIT_ARCSEC, ErrorTerms, radius_weights
 
 _ARCSEC, _TURN_ARCSEC = 3600.0, 360.0 * 3600.0
 # Nearer to a pole, right ascension is no coordinate to take means of.
@@ -42,8 +42,8 @@ _POLAR_DEG = 89.9
 QUOTED, WITHIN_QUOTED, _TOLERATED = 0.95, 1.959964, 0.02
 # Where this much of the variance is systematic; so many normal differences are believed beforehand; and farther off
 # than this many errors is what was mistaken for the source, or is several.
-_MOST, _PRIOR_SEEN, _MISTAKEN = 0.5, 100.0, 8.0
-_COLUMNS: Mapping[str, tuple[str, str]] = {"east": ("ra_deg", "ew"), "north": ("dec_deg", "ns")}
+_MOST, _PRIOR_SEEN, MISTAKEN = 0.5, 100.0, 8.0
+_COORDINATE: Mapping[str, str] = {EAST: "ra_deg", NORTH: "dec_deg"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class PositionEvidence(Evidence):
         squares, n = cells.squares(terms)
         bright = cells.share_of_floor(terms) > _MOST
         squares, n = squares[bright].ravel(), n[bright].ravel()
-        used = squares < _MISTAKEN**2
+        used = squares < MISTAKEN**2
         return np.sqrt(squares[used]), n[used]
 
     def misfits(self, terms: ErrorTerms) -> list[str]:
@@ -154,9 +154,10 @@ def places_of(fluxes: pd.DataFrame, axis: str, assumed_arcsec: float, number_of:
     assumed_arcsec : systematic error that the uncertainties hold
     number_of : names of the epoch's images, in the order of their numbers
     """
-    coordinate, name = _COLUMNS[axis]
-    dec, value = (fluxes[one].to_numpy(dtype=float) for one in ("dec_deg", coordinate))
-    err, corrected = (fluxes[f"uncertainty_{name}{part}_arcsec"].to_numpy(dtype=float) for part in ("", "_corr"))
+    dec, value = (fluxes[one].to_numpy(dtype=float) for one in ("dec_deg", _COORDINATE[axis]))
+    err, corrected = (
+        fluxes[f"uncertainty_{COLUMN_PART[axis]}{part}_arcsec"].to_numpy(dtype=float) for part in ("", "_corr")
+    )
     noise, of_image = err**2 - assumed_arcsec**2, np.maximum(corrected**2 - err**2, 0.0)
     usable: Flags = np.isfinite(value) & (noise > 0.0) & np.isfinite(of_image) & (np.abs(dec) < _POLAR_DEG)
     turned = 1.0 / np.cos(np.radians(dec[usable])) if axis == EAST else np.ones(int(usable.sum()))

@@ -31,7 +31,7 @@ from contimg_assets.pipeline.store import EpochStore, StoredEpochs
 from contimg_assets.schemas.core import frame_of
 from contimg_assets.schemas.error_model import ERROR_MEANS, ERROR_MODEL, IMAGE_CONFIGURATIONS
 from contimg_assets.schemas.parts import parts_of
-from contimg_assets.variability.error_model import AXES, TYPICAL_RADIUS, UNIT_ARCSEC
+from contimg_assets.variability.error_model import AXES, UNIT_ARCSEC
 from contimg_assets.variability.error_state import (
     BAND_TABLES,
     STATE_TABLES,
@@ -163,9 +163,8 @@ class Errors:
 
 def _systematics(state: ErrorState) -> dict[str, float]:
     """Systematic errors of positions at the typical distance from the image center, as published [arcsec]."""
-    middle = np.array([TYPICAL_RADIUS])
     return {
-        f"systematic_{axis}_arcsec": round(float(UNIT_ARCSEC * np.sqrt(terms.floor_square(middle)[0])), 4)
+        f"systematic_{axis}_arcsec": round(float(UNIT_ARCSEC * np.sqrt(terms.typical_square)), 4)
         for axis, terms in state.model.terms.items()
         if axis in AXES
     }
